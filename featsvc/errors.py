@@ -1,0 +1,102 @@
+"""Domain errors: each knows the gRPC status it becomes, by name, so that engines can raise them without gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class FeatsvcError(Exception):
+    """A failure whose message is written for the caller: it says what to do and names no path of the server."""
+
+    code: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field: its dotted path from the request, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class InvalidArgument(FeatsvcError):
+    """The request is wrong in a way that another try will not mend."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class InvalidFields(InvalidArgument):
+    """The request is wrong, and these are the fields to mend."""
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.message}" for each in violations))
+        self.violations = tuple(violations)
+
+    def __reduce__(self) -> tuple[type[InvalidFields], tuple[tuple[FieldViolation, ...]]]:
+        return type(self), (self.violations,)
+
+
+def invalid_field(field: str, message: str) -> InvalidFields:
+    """The error for a single bad field."""
+    return InvalidFields([FieldViolation(field, message)])
+
+
+class Unauthenticated(FeatsvcError):
+    """The key is missing or not one of the server's."""
+
+    code = "UNAUTHENTICATED"
+
+
+class NotFound(FeatsvcError):
+    """No model of that name is in the catalog."""
+
+    code = "NOT_FOUND"
+
+
+class WeightsMissing(FeatsvcError):
+    """The model is known, but its weights are not on this machine and cannot be fetched."""
+
+    code = "FAILED_PRECONDITION"
+
+
+class Overloaded(FeatsvcError):
+    """Every queue place is taken; try again after `retry_after_ms`."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_after_ms: int = 1000) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
+
+    def __reduce__(self) -> tuple[type[Overloaded], tuple[str, int]]:
+        return type(self), (self.message, self.retry_after_ms)
+
+
+class ReplyTooLarge(FeatsvcError):
+    """The reply would exceed the message limit; the message names its exact size and what makes it fit."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class OutOfMemory(FeatsvcError):
+    """The device has no memory for even this one item."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
+class DeadlineExceeded(FeatsvcError):
+    """The caller's deadline passed before the work was done."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class Unavailable(FeatsvcError):
+    """No worker can take this now: shutting down, or lost twice with its worker."""
+
+    code = "UNAVAILABLE"

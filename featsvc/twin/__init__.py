@@ -1,0 +1,6 @@
+"""Twins: each protobuf message of a request has a frozen pydantic class with the same fields; this converts between them."""
+
+from featsvc.twin.messages import from_message, to_message
+from featsvc.twin.violations import violations
+
+__all__ = ["from_message", "to_message", "violations"]

@@ -1,0 +1,124 @@
+"""Conversion between protobuf messages and their pydantic twins, by walking the descriptor.
+
+`ListFields()` omits zeros, so presence is asked field by field; 64-bit integers stay integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TypeVar
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message as ProtoMessage
+from pydantic import BaseModel
+
+from featsvc.v1 import options_pb2
+
+Twin = TypeVar("Twin", bound=BaseModel)
+Proto = TypeVar("Proto", bound=ProtoMessage)
+
+
+def from_message(message: ProtoMessage, twin: type[Twin]) -> Twin:
+    """The checked twin of a message; raises pydantic.ValidationError, which `violations` turns into fields."""
+    return twin.model_validate(_plain(message))
+
+
+def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
+    """The message of a twin; only fields that the twin was given, or that the message shares with it, are set."""
+    message = message_class()
+    given = {name: getattr(twin, name) for name in twin.model_fields_set}
+    _fill(message, given)
+    return message
+
+
+def is_array(descriptor: Descriptor) -> bool:
+    """Whether JSON writes this message as an array."""
+    return bool(descriptor.GetOptions().Extensions[options_pb2.array])
+
+
+@cache
+def words(enum: EnumDescriptor) -> Mapping[int, str]:
+    """Number to word for every value but the unspecified one."""
+    return {
+        value.number: value.GetOptions().Extensions[options_pb2.word] or value.name.lower()
+        for value in enum.values
+        if value.number
+    }
+
+
+@cache
+def numbers(enum: EnumDescriptor) -> Mapping[str, int]:
+    """Word to number."""
+    return {word: number for number, word in words(enum).items()}
+
+
+def _plain(message: ProtoMessage) -> object:
+    """The message as plain values: a mapping of its present fields, or a tuple where JSON writes an array."""
+    descriptor = message.DESCRIPTOR
+    if is_array(descriptor):
+        parts = tuple(_value(message, field) for field in descriptor.fields)
+        return parts[0] if descriptor.fields[0].is_repeated else parts
+    return {field.name: _value(message, field) for field in descriptor.fields if _present(message, field)}
+
+
+def _present(message: ProtoMessage, field: FieldDescriptor) -> bool:
+    if field.is_repeated:
+        return len(getattr(message, field.name)) > 0
+    if field.has_presence and not message.HasField(field.name):
+        return False
+    return field.enum_type is None or getattr(message, field.name) != 0
+
+
+def _value(message: ProtoMessage, field: FieldDescriptor) -> object:
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return tuple(_single(each, field) for each in value)
+    return _single(value, field)
+
+
+def _single(value: object, field: FieldDescriptor) -> object:
+    if isinstance(value, ProtoMessage):
+        return _plain(value)
+    if field.enum_type is not None and isinstance(value, int):
+        return words(field.enum_type).get(value, f"number {value}")
+    return value
+
+
+def _fill(message: ProtoMessage, values: Mapping[str, object]) -> None:
+    for field in message.DESCRIPTOR.fields:
+        value = values.get(field.name)
+        if value is None:
+            continue
+        if field.message_type is not None:
+            _fill_messages(message, field, value)
+        elif field.is_repeated and isinstance(value, Iterable):
+            getattr(message, field.name).extend(_scalar(each, field) for each in value)
+        else:
+            setattr(message, field.name, _scalar(value, field))
+
+
+def _fill_messages(message: ProtoMessage, field: FieldDescriptor, value: object) -> None:
+    target = getattr(message, field.name)
+    if not field.is_repeated:
+        target.SetInParent()
+        _fill_one(target, value)
+    elif isinstance(value, Iterable):
+        for each in value:
+            _fill_one(target.add(), each)
+
+
+def _fill_one(target: ProtoMessage, value: object) -> None:
+    fields = target.DESCRIPTOR.fields
+    if isinstance(value, BaseModel):
+        _fill(target, {name: getattr(value, name) for name in value.model_fields_set})
+    elif isinstance(value, Mapping):
+        _fill(target, value)
+    elif fields[0].is_repeated:
+        _fill(target, {fields[0].name: value})
+    elif isinstance(value, Iterable):
+        _fill(target, dict(zip((field.name for field in fields), value, strict=True)))
+
+
+def _scalar(value: object, field: FieldDescriptor) -> object:
+    return numbers(field.enum_type)[str(value)] if field.enum_type is not None else value

@@ -1,0 +1,162 @@
+from featsvc.v1 import image_pb2 as _image_pb2
+from featsvc.v1 import options_pb2 as _options_pb2
+from featsvc.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ClipServiceExtractFeaturesRequest(_message.Message):
+    __slots__ = ("image", "params")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    image: _image_pb2.Image
+    params: ClipExtractFeaturesParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[ClipExtractFeaturesParams, _Mapping]] = ...) -> None: ...
+
+class ClipExtractFeaturesParams(_message.Message):
+    __slots__ = ("model_name", "model_pretrained", "ret_pca", "ret_patches", "load_size", "center_crop", "pca_niter", "pca_q_min", "pca_q_max", "interpolation_mode", "tensor_format", "padding_mode")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    RET_PCA_FIELD_NUMBER: _ClassVar[int]
+    RET_PATCHES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
+    PCA_NITER_FIELD_NUMBER: _ClassVar[int]
+    PCA_Q_MIN_FIELD_NUMBER: _ClassVar[int]
+    PCA_Q_MAX_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATION_MODE_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PADDING_MODE_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_pretrained: str
+    ret_pca: bool
+    ret_patches: bool
+    load_size: int
+    center_crop: bool
+    pca_niter: int
+    pca_q_min: float
+    pca_q_max: float
+    interpolation_mode: _image_pb2.InterpolationMode
+    tensor_format: _image_pb2.TensorFormat
+    padding_mode: _image_pb2.PaddingMode
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
+
+class ClipServiceExtractFeaturesResponse(_message.Message):
+    __slots__ = ("features", "is_pca", "geometry", "model")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    IS_PCA_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    features: _tensor_pb2.Tensor
+    is_pca: bool
+    geometry: _image_pb2.Geometry
+    model: str
+    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+
+class Texts(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, text: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class TextQuery(_message.Message):
+    __slots__ = ("text", "negative_text")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: _containers.RepeatedScalarFieldContainer[str]
+    negative_text: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, text: _Optional[_Iterable[str]] = ..., negative_text: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EncodeTextRequest(_message.Message):
+    __slots__ = ("texts", "params")
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    texts: Texts
+    params: EncodeTextParams
+    def __init__(self, texts: _Optional[_Union[Texts, _Mapping]] = ..., params: _Optional[_Union[EncodeTextParams, _Mapping]] = ...) -> None: ...
+
+class EncodeTextParams(_message.Message):
+    __slots__ = ("model_name", "model_pretrained")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_pretrained: str
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
+
+class EncodeTextResponse(_message.Message):
+    __slots__ = ("text_embedding", "model")
+    TEXT_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    text_embedding: _tensor_pb2.Tensor
+    model: str
+    def __init__(self, text_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+
+class ComputeSimilarityRequest(_message.Message):
+    __slots__ = ("image", "query", "params")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    image: _image_pb2.Image
+    query: TextQuery
+    params: ComputeSimilarityParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., query: _Optional[_Union[TextQuery, _Mapping]] = ..., params: _Optional[_Union[ComputeSimilarityParams, _Mapping]] = ...) -> None: ...
+
+class ComputeSimilarityParams(_message.Message):
+    __slots__ = ("model_name", "model_pretrained", "softmax", "ret_pca", "ret_patches", "load_size", "center_crop", "interpolation_mode", "padding_mode")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    RET_PCA_FIELD_NUMBER: _ClassVar[int]
+    RET_PATCHES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATION_MODE_FIELD_NUMBER: _ClassVar[int]
+    PADDING_MODE_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_pretrained: str
+    softmax: float
+    ret_pca: bool
+    ret_patches: bool
+    load_size: int
+    center_crop: bool
+    interpolation_mode: _image_pb2.InterpolationMode
+    padding_mode: _image_pb2.PaddingMode
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., softmax: _Optional[float] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
+
+class ComputeSimilarityResponse(_message.Message):
+    __slots__ = ("similarity_map", "geometry", "model")
+    SIMILARITY_MAP_FIELD_NUMBER: _ClassVar[int]
+    GEOMETRY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    similarity_map: _tensor_pb2.Tensor
+    geometry: _image_pb2.Geometry
+    model: str
+    def __init__(self, similarity_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+
+class EncodeImageRequest(_message.Message):
+    __slots__ = ("image", "params")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    image: _image_pb2.Image
+    params: EncodeImageParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[EncodeImageParams, _Mapping]] = ...) -> None: ...
+
+class EncodeImageParams(_message.Message):
+    __slots__ = ("model_name", "model_pretrained")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    model_pretrained: str
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
+
+class EncodeImageResponse(_message.Message):
+    __slots__ = ("image_embedding", "model")
+    IMAGE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    image_embedding: _tensor_pb2.Tensor
+    model: str
+    def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...

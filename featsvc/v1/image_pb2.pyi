@@ -1,0 +1,76 @@
+from featsvc.v1 import options_pb2 as _options_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class InterpolationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERPOLATION_MODE_UNSPECIFIED: _ClassVar[InterpolationMode]
+    INTERPOLATION_MODE_BILINEAR: _ClassVar[InterpolationMode]
+    INTERPOLATION_MODE_BICUBIC: _ClassVar[InterpolationMode]
+    INTERPOLATION_MODE_NEAREST: _ClassVar[InterpolationMode]
+    INTERPOLATION_MODE_NEAREST_EXACT: _ClassVar[InterpolationMode]
+    INTERPOLATION_MODE_AREA: _ClassVar[InterpolationMode]
+
+class TensorFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TENSOR_FORMAT_UNSPECIFIED: _ClassVar[TensorFormat]
+    TENSOR_FORMAT_HWC: _ClassVar[TensorFormat]
+    TENSOR_FORMAT_CHW: _ClassVar[TensorFormat]
+
+class PaddingMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PADDING_MODE_UNSPECIFIED: _ClassVar[PaddingMode]
+    PADDING_MODE_CONSTANT: _ClassVar[PaddingMode]
+    PADDING_MODE_REFLECT: _ClassVar[PaddingMode]
+    PADDING_MODE_REPLICATE: _ClassVar[PaddingMode]
+    PADDING_MODE_CIRCULAR: _ClassVar[PaddingMode]
+INTERPOLATION_MODE_UNSPECIFIED: InterpolationMode
+INTERPOLATION_MODE_BILINEAR: InterpolationMode
+INTERPOLATION_MODE_BICUBIC: InterpolationMode
+INTERPOLATION_MODE_NEAREST: InterpolationMode
+INTERPOLATION_MODE_NEAREST_EXACT: InterpolationMode
+INTERPOLATION_MODE_AREA: InterpolationMode
+TENSOR_FORMAT_UNSPECIFIED: TensorFormat
+TENSOR_FORMAT_HWC: TensorFormat
+TENSOR_FORMAT_CHW: TensorFormat
+PADDING_MODE_UNSPECIFIED: PaddingMode
+PADDING_MODE_CONSTANT: PaddingMode
+PADDING_MODE_REFLECT: PaddingMode
+PADDING_MODE_REPLICATE: PaddingMode
+PADDING_MODE_CIRCULAR: PaddingMode
+
+class Image(_message.Message):
+    __slots__ = ("content", "url")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    url: str
+    def __init__(self, content: _Optional[bytes] = ..., url: _Optional[str] = ...) -> None: ...
+
+class Geometry(_message.Message):
+    __slots__ = ("patch_size", "stride", "resized_height", "resized_width", "pad_right", "pad_bottom", "original_height", "original_width", "grid_height", "grid_width")
+    PATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    RESIZED_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RESIZED_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    PAD_RIGHT_FIELD_NUMBER: _ClassVar[int]
+    PAD_BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    GRID_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    GRID_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    patch_size: int
+    stride: int
+    resized_height: int
+    resized_width: int
+    pad_right: int
+    pad_bottom: int
+    original_height: int
+    original_width: int
+    grid_height: int
+    grid_width: int
+    def __init__(self, patch_size: _Optional[int] = ..., stride: _Optional[int] = ..., resized_height: _Optional[int] = ..., resized_width: _Optional[int] = ..., pad_right: _Optional[int] = ..., pad_bottom: _Optional[int] = ..., original_height: _Optional[int] = ..., original_width: _Optional[int] = ..., grid_height: _Optional[int] = ..., grid_width: _Optional[int] = ...) -> None: ...
