@@ -1,0 +1,33 @@
+"""demo-dino: a timm DINOv2-type ViT."""
+
+from __future__ import annotations
+
+import json
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from featsvc.demo.checkpoint import CONFIGS, read_weights, weights_path
+
+NAME = "demo-dino"
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def build() -> VisionTransformer:
+    """The untrained network, made as timm makes any other of its models."""
+    return timm.create_model(**json.loads((CONFIGS / f"{NAME}.json").read_text()))
+
+
+def load() -> VisionTransformer:
+    """The trained network as shipped, in float32."""
+    model = build()
+    model.load_state_dict(read_weights(weights_path(NAME)))
+    return model.eval()
+
+
+def normalised(images: torch.Tensor) -> torch.Tensor:
+    """Pictures N x H x W x 3 of bytes as network input N x 3 x H x W."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
