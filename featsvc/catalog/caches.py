@@ -1,0 +1,25 @@
+"""The local caches that other programs filled: Hugging Face's, torch hub's and CLIP's."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import huggingface_hub
+
+from featsvc.catalog.entry import HubFile
+
+TORCH_HUB = Path("~/.cache/torch/hub/checkpoints")
+CLIP = Path("~/.cache/clip")
+
+
+def in_hub_cache(file: HubFile) -> Path | None:
+    """A file that huggingface_hub downloaded before."""
+    cached = huggingface_hub.try_to_load_from_cache(file.repository, file.name)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def in_url_caches(url: str) -> Path | None:
+    """A file that torch.hub or open_clip downloaded from this address before; they keep its last part as its name."""
+    name = PurePosixPath(url).name
+    files = (folder.expanduser() / name for folder in (TORCH_HUB, CLIP)) if name else ()
+    return next((file for file in files if file.is_file()), None)

@@ -1,0 +1,79 @@
+"""Where the weights of an entry are: beside the package, in --weights-dir, in a local hub cache, or to be downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from featsvc.catalog.demo import WEIGHTS
+from featsvc.catalog.download import download
+from featsvc.catalog.entry import Entry
+from featsvc.errors import WeightsMissing
+
+
+class WeightsPlace(Protocol):
+    """Where to look, as EngineOptions and the command line say it."""
+
+    @property
+    def weights_dir(self) -> str | None:
+        """Folder of files under their publishers' names."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be downloaded."""
+
+
+@dataclass(frozen=True)
+class WeightsStatus:
+    """The file that would be loaded, or what would mend its absence."""
+
+    found: Path | None
+    missing: str
+
+
+def check(entry: Entry, place: WeightsPlace) -> WeightsStatus:
+    """What loading the entry would use, without downloading anything."""
+    found = _bundled(entry) or _in_folder(entry, place) or _in_caches(entry)
+    return WeightsStatus(found, "" if found else _remedy(entry, place))
+
+
+def find_weights(entry: Entry, place: WeightsPlace) -> Path:
+    """The file of the entry's weights, downloaded if it is nowhere and that is allowed."""
+    status = check(entry, place)
+    if status.found:
+        return status.found
+    if place.offline or entry.weights.bundled:
+        raise WeightsMissing(f"{entry.key}: {status.missing}")
+    return download(entry)
+
+
+def _bundled(entry: Entry) -> Path | None:
+    file = WEIGHTS / entry.weights.bundled
+    return file if entry.weights.bundled and file.is_file() else None
+
+
+def _in_folder(entry: Entry, place: WeightsPlace) -> Path | None:
+    if not place.weights_dir:
+        return None
+    files = (Path(place.weights_dir) / name for name in entry.weights.file_names)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _in_caches(entry: Entry) -> Path | None:
+    from featsvc.catalog.caches import in_hub_cache, in_url_caches
+
+    hub = (in_hub_cache(file) for file in entry.weights.hub)
+    return next((file for file in hub if file), None) or in_url_caches(entry.weights.url)
+
+
+def _remedy(entry: Entry, place: WeightsPlace) -> str:
+    """Says which file to put where, or which download would bring it; never a path of this machine."""
+    if entry.weights.bundled:
+        return f"{entry.weights.bundled} is part of the package and is not there: install it again, or `make train-demo`"
+    names = " or ".join(entry.weights.file_names)
+    sources = [f"hf.co/{file.repository}" for file in entry.weights.hub[:1]]
+    if entry.weights.url:
+        sources.append(f"{urlsplit(entry.weights.url).netloc} ({PurePosixPath(entry.weights.url).name})")
+    return f"put {names} into --weights-dir, or run `featsvc models pull {entry.key}` where {' or '.join(sources)} can be reached"

@@ -1,0 +1,1 @@
+"""The models at work: pictures and parameters in, arrays out. Knows torch, and nothing of gRPC."""

@@ -1,0 +1,179 @@
+"""The CLIP operations: dense features, text and picture embeddings, similarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featsvc.engines import clip_model
+from featsvc.engines.clip_dense import dense_features
+from featsvc.engines.clip_model import ClipModel
+from featsvc.engines.clip_similarity import probability_maps, similarity_maps
+from featsvc.engines.family import Family, Operation, Prepared, forward_each
+from featsvc.engines.feature_reply import check_feature_reply, feature_reply
+from featsvc.engines.item import Item
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.pictures import decoded
+from featsvc.engines.reply_size import check_reply, float_bytes
+from featsvc.engines.results import Embeddings, Result, Similarity
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_size, network_input
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import (
+    ClipExtractFeaturesParams,
+    ComputeSimilarityParams,
+    EncodeImageParams,
+    EncodeTextParams,
+    TextQuery,
+    Texts,
+)
+
+TEXTS_AT_ONCE = 64
+"""Texts that the network takes in one pass."""
+
+
+@dataclass(frozen=True)
+class PreparedPicture(Prepared):
+    """A picture for the dense path."""
+
+    input: NetworkInput
+    tokens: Tensor | None = None
+    """Of a similarity's texts, positive ones first, N x context length."""
+    positives: int = 0
+    single: bool = False
+
+
+@dataclass(frozen=True)
+class PreparedTokens(Prepared):
+    """Texts as token numbers, N x context length."""
+
+    tokens: Tensor
+
+
+@dataclass(frozen=True)
+class PreparedEmbed(Prepared):
+    """A picture for the global embedding, 3 x S x S."""
+
+    picture: Tensor
+
+
+def _input(
+    item: Item, params: ClipExtractFeaturesParams | ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+) -> NetworkInput:
+    fit = Fit(params.load_size, params.center_crop, params.padding_mode)
+    picture = decoded(item.image, options)
+    check_size(picture, fit, options)
+    grid = Grid(loaded.patch_size, loaded.patch_size)
+    return network_input(picture, fit, grid, (loaded.entry.mean, loaded.entry.std))
+
+
+def prepare_features(
+    item: Item, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedPicture:
+    """Decodes and fits the picture."""
+    ready = _input(item, params, loaded, options)
+    check_feature_reply(ready.geometry, loaded.channels, params, options)
+    return PreparedPicture(tuple(ready.pixels.shape), ready.pixels[0].numel(), ready)
+
+
+def run_features(
+    batch: list[PreparedPicture], params: ClipExtractFeaturesParams, loaded: ClipModel
+) -> list[Result]:
+    """Dense features of pictures of one size."""
+    outputs = _dense(batch, loaded)
+    return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
+
+
+def _dense(batch: list[PreparedPicture], loaded: ClipModel) -> list[Tensor]:
+    inputs = [each.input for each in batch]
+    return forward_each(inputs, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
+
+
+def prepare_text(item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions) -> PreparedTokens:
+    """Tokenizes the texts."""
+    if not isinstance(item.texts, Texts):
+        raise invalid_field("texts.text", "give at least one text")
+    check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
+    tokens = loaded.tokenizer(list(item.texts.text))
+    return PreparedTokens(tokens.shape[1], tokens.numel(), tokens)
+
+
+def run_text(batch: list[PreparedTokens], params: EncodeTextParams, loaded: ClipModel) -> list[Result]:
+    """Embeddings of each item's texts; items do not mix, so that an answer never depends on its neighbours."""
+    return [Embeddings(embedded(loaded, each.tokens).cpu().numpy()) for each in batch]
+
+
+def embedded(loaded: ClipModel, tokens: Tensor) -> Tensor:
+    """Text embeddings N x D of length 1."""
+    parts = tokens.to(loaded.device).split(TEXTS_AT_ONCE)
+    return torch.cat([loaded.network.encode_text(part, normalize=True) for part in parts]).float()
+
+
+def prepare_similarity(
+    item: Item, params: ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedPicture:
+    """Decodes and fits the picture, tokenizes the texts."""
+    if params.ret_pca:
+        message = "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"
+        raise invalid_field("params.ret_pca", message)
+    if not isinstance(item.texts, TextQuery):
+        raise invalid_field("query.text", "give at least one text")
+    ready = _input(item, params, loaded, options)
+    geometry, count = ready.geometry, len(item.texts.text)
+    if params.ret_patches:
+        nbytes = float_bytes((count, geometry.grid_height, geometry.grid_width))
+    else:
+        nbytes = float_bytes((count, geometry.resized_height, geometry.resized_width))
+    check_reply(nbytes, options, "fewer texts, ret_patches true or a smaller load_size make it fit")
+    tokens = loaded.tokenizer([*item.texts.text, *item.texts.negative_text])
+    return PreparedPicture(
+        tuple(ready.pixels.shape), ready.pixels[0].numel(), ready, tokens, positives=count, single=count == 1
+    )
+
+
+def run_similarity(
+    batch: list[PreparedPicture], params: ComputeSimilarityParams, loaded: ClipModel
+) -> list[Result]:
+    """Heat maps of each picture's texts."""
+    outputs = _dense(batch, loaded)
+    return [_similarity(out, each, params, loaded) for out, each in zip(outputs, batch, strict=True)]
+
+
+def _similarity(
+    features: Tensor, item: PreparedPicture, params: ComputeSimilarityParams, loaded: ClipModel
+) -> Similarity:
+    tokens = item.tokens if item.tokens is not None else torch.empty(0, 1, dtype=torch.long)
+    texts = embedded(loaded, tokens)
+    positive, negative = texts[: item.positives], texts[item.positives :]
+    geometry = item.input.geometry
+    if len(negative):
+        maps = probability_maps(features, (positive, negative), geometry, params)
+    else:
+        maps = similarity_maps(features, positive, geometry, params)
+    return Similarity((maps[0] if item.single else maps).contiguous().cpu().numpy(), geometry)
+
+
+def prepare_image(item: Item, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions) -> PreparedEmbed:
+    """Decodes the picture and preprocesses it as the model's own evaluation does."""
+    picture = loaded.eval_transform(decoded(item.image, options))
+    return PreparedEmbed(tuple(picture.shape), picture[0].numel(), picture)
+
+
+def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
+    """Global embeddings, 1 x D each."""
+    return [
+        Embeddings(loaded.network.encode_image(each.picture[None].to(loaded.device), normalize=True).float().cpu().numpy())
+        for each in batch
+    ]
+
+
+FAMILY = Family(
+    clip_model.load,
+    {
+        "clip.extract_features": Operation(prepare_features, run_features),
+        "clip.encode_text": Operation(prepare_text, run_text),
+        "clip.compute_similarity": Operation(prepare_similarity, run_similarity),
+        "clip.encode_image": Operation(prepare_image, run_image),
+    },
+)

@@ -1,0 +1,50 @@
+"""Dense CLIP features in the text space, the MaskCLIP way. DESIGN section 5, "CLIP dense features"."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import VisionTransformer
+from torch import Tensor
+
+OFFSET = 0.1
+"""DINO's guard against a grid one too small by rounding, which shifts the interpolation a little."""
+
+
+def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
+    """Patch features N x h x w x D, not normalised, of pictures N x 3 x H x W."""
+    patches = visual.conv1(pixels)
+    height, width = patches.shape[2:]
+    tokens = patches.flatten(2).transpose(1, 2)
+    first = visual.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
+    tokens = torch.cat([first, tokens], dim=1) + position(visual, height, width).to(tokens.dtype)
+    tokens = visual.ln_pre(tokens)
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
+        tokens = block(tokens)
+    values = _values(last, tokens[:, 1:])
+    return (visual.ln_post(values) @ visual.proj).unflatten(1, (height, width))
+
+
+def _values(block: torch.nn.Module, tokens: Tensor) -> Tensor:
+    """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
+    attention = block.attn
+    channels = attention.embed_dim
+    weight, bias = attention.in_proj_weight[-channels:], attention.in_proj_bias[-channels:]
+    values: Tensor = attention.out_proj(F.linear(block.ln_1(tokens), weight, bias))
+    return values
+
+
+def position(visual: VisionTransformer, height: int, width: int) -> Tensor:
+    """Position embedding of the class token and of a height x width grid, 1 + height * width x width of the network.
+
+    The grid that the network was trained on keeps its own, as in DINO's code.
+    """
+    embedding: Tensor = visual.positional_embedding
+    rows, columns = visual.grid_size
+    if (height, width) == (rows, columns):
+        return embedding
+    grid = embedding[1:].float().unflatten(0, (rows, columns)).permute(2, 0, 1)[None]
+    scale = ((height + OFFSET) / rows, (width + OFFSET) / columns)
+    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
+    return torch.cat([embedding[:1], grid[0].flatten(1).T.to(embedding.dtype)])

@@ -1,0 +1,133 @@
+"""Builds an open_clip network with its weights and its tokenizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from featsvc.catalog import ClipEntry, find_weights
+from featsvc.catalog.demo import CONFIGS
+from featsvc.engines.checkpoint import fill, read_state, without_prefix
+from featsvc.engines.family import nbytes
+from featsvc.engines.options import EngineOptions
+from featsvc.errors import InvalidArgument, WeightsMissing
+
+Tokenizer = Callable[[list[str]], Tensor]
+CONTEXT_LENGTH = 77
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A CLIP network on its device."""
+
+    entry: ClipEntry
+    network: CLIP
+    device: torch.device
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its name for /health."""
+        return (self.entry.health_key,)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory of the weights."""
+        return nbytes(self.network)
+
+    @property
+    def visual(self) -> VisionTransformer:
+        """The image network."""
+        return self.network.visual
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return int(self.visual.patch_size[0])
+
+    @property
+    def channels(self) -> int:
+        """Size of an embedding."""
+        return int(self.visual.output_dim)
+
+    # Both are built once for a model: the tokenizer alone was a third of a text request.
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Texts to token numbers, N x context length, cut off at that length."""
+        return _tokenizer(self.entry)
+
+    @cached_property
+    def eval_transform(self) -> Callable[[Image], Tensor]:
+        """open_clip's own preprocessing for the global embedding."""
+        entry = self.entry
+        config = PreprocessCfg(
+            size=self.visual.image_size,
+            mean=entry.mean,
+            std=entry.std,
+            interpolation=entry.interpolation,
+            resize_mode=entry.resize_mode,
+        )
+        transform: Callable[[Image], Tensor] = image_transform_v2(config, is_train=False)
+        return transform
+
+
+def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
+    """The network of an entry with its weights, on the device."""
+    path = find_weights(entry, options)
+    network = built(entry)
+    fill(network, without_prefix(read_state(path), "module."), path.name)
+    device = torch.device(options.device)
+    return ClipModel(entry, network.to(device).eval().requires_grad_(False), device)
+
+
+def built(entry: ClipEntry) -> CLIP:
+    """The network with random weights; refused if the dense path cannot run it."""
+    config = _config(entry)
+    config["quick_gelu"] = entry.quick_gelu
+    network = CLIP(**config)
+    _check_parts(entry, network.visual)
+    return network
+
+
+def _config(entry: ClipEntry) -> dict[str, Any]:
+    if entry.config:
+        config: dict[str, Any] = json.loads((CONFIGS / entry.config).read_text())
+        return config
+    return copy.deepcopy(open_clip.get_model_config(entry.model_name))
+
+
+def _check_parts(entry: ClipEntry, visual: nn.Module) -> None:
+    """The dense path needs an open_clip ViT whose patches the last projection brings into the text space."""
+    standard = isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.proj is not None
+    if not standard or not all(isinstance(each, ResidualAttentionBlock) for each in visual.transformer.resblocks):
+        raise InvalidArgument(f"{entry.key} lacks the parts of a standard open_clip ViT, so it has no dense features")
+
+
+def _tokenizer(entry: ClipEntry) -> Tokenizer:
+    if entry.tokenizer:
+        try:
+            tokenizer: Tokenizer = open_clip.get_tokenizer(entry.model_name)
+        except (ImportError, OSError, TypeError, AttributeError) as error:
+            raise WeightsMissing(
+                f"texts for {entry.key} need the tokenizer {entry.tokenizer}: install the transformers package and let "
+                "it fetch that tokenizer from hf.co"
+            ) from error
+        return tokenizer
+    text = _config(entry)["text_cfg"]
+    arguments = dict(text.get("tokenizer_kwargs", {}))
+    if entry.merges:
+        arguments["bpe_path"] = str(CONFIGS / entry.merges)
+    simple: Tokenizer = SimpleTokenizer(context_length=text.get("context_length", CONTEXT_LENGTH), **arguments)
+    return simple

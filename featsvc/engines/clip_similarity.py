@@ -1,0 +1,70 @@
+"""From patch features and text embeddings to heat maps. DESIGN section 5, "Similarity"."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from featsvc.engines.results import Geometry
+from featsvc.engines.upsample import axis_weights, to_pixels
+from featsvc.v1.schema import ComputeSimilarityParams
+
+BAND_ELEMENTS = 1 << 24
+"""Elements of upsampled features that exist at a time, while their lengths are taken."""
+
+
+def similarity_maps(features: Tensor, texts: Tensor, geometry: Geometry, params: ComputeSimilarityParams) -> Tensor:
+    """One map for each text, T x h x w or T x H x W, from features h x w x D and embeddings T x D.
+
+    The dot product of each position with the text; then a softmax over all positions of `softmax` times it, if that
+    is above 0. Pixels have upsampled features, but interpolation is linear: the map is upsampled instead.
+    """
+    maps = _dots(features, texts, geometry, params)
+    return positional_softmax(maps, params.softmax) if params.softmax > 0 else maps
+
+
+def probability_maps(
+    features: Tensor, texts: tuple[Tensor, Tensor], geometry: Geometry, params: ComputeSimilarityParams
+) -> Tensor:
+    """For each positive text the probability of it against all negative ones, T x h x w or T x H x W.
+
+    A softmax over the cosine similarities with {text} and the negative texts, multiplied by `softmax` where that is
+    above 0 and by 1 otherwise. Positions do not compete here.
+    """
+    positive, negative = texts
+    lengths = _lengths(features, geometry, params).clamp(min=torch.finfo(features.dtype).tiny)
+    scale = params.softmax if params.softmax > 0 else 1.0
+    logits = scale * _dots(features, torch.cat([positive, negative]), geometry, params) / lengths
+    own, others = logits[: len(positive)], logits[len(positive) :]
+    against = torch.logsumexp(others, dim=0)
+    return torch.sigmoid(own - against)
+
+
+def positional_softmax(maps: Tensor, scale: float) -> Tensor:
+    """Softmax over the positions of each map; torch's own takes the maximum off first, so no factor overflows.
+
+    The factor is applied to what is left: 100000 times a dot product would lose the differences in float32.
+    """
+    flat = maps.flatten(1)
+    flat = flat - flat.amax(dim=1, keepdim=True)
+    return torch.softmax(flat * scale, dim=1).view_as(maps)
+
+
+def _dots(features: Tensor, texts: Tensor, geometry: Geometry, params: ComputeSimilarityParams) -> Tensor:
+    maps = torch.einsum("hwd,td->thw", features, texts)
+    return maps if params.ret_patches else to_pixels(maps, geometry, params.interpolation_mode)
+
+
+def _lengths(features: Tensor, geometry: Geometry, params: ComputeSimilarityParams) -> Tensor:
+    """Lengths of the features of every position, h x w or H x W; upsampled ones exist for a band of rows at a time."""
+    if params.ret_patches:
+        return features.norm(dim=-1)
+    vertical, horizontal = (each.to(features) for each in axis_weights(geometry, params.interpolation_mode))
+    rows = max(1, BAND_ELEMENTS // (len(horizontal) * features.shape[-1]))
+    bands = [
+        torch.einsum("jw,iwd->ijd", horizontal, torch.einsum("ih,hwd->iwd", band, features)).norm(dim=-1)
+        for band in vertical.split(rows)
+    ]
+    return torch.cat(bands)
+
+

@@ -1,0 +1,84 @@
+"""The DINO operation: dense self-supervised features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from featsvc.engines import dino_model
+from featsvc.engines.dino_features import descriptors
+from featsvc.engines.dino_model import DinoModel
+from featsvc.engines.family import Family, Operation, Prepared, forward_each
+from featsvc.engines.feature_reply import check_feature_reply, feature_reply
+from featsvc.engines.item import Item
+from featsvc.engines.log_bin import CELLS, log_binned
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.pictures import decoded
+from featsvc.engines.results import Features, Result
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_size, network_input
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import DinoExtractFeaturesParams
+
+
+@dataclass(frozen=True)
+class PreparedPicture(Prepared):
+    """A picture, and the number of the block to read."""
+
+    input: NetworkInput
+    layer: int
+
+
+def prepare_features(
+    item: Item, params: DinoExtractFeaturesParams, loaded: DinoModel, options: EngineOptions
+) -> PreparedPicture:
+    """Decodes and fits the picture; checks what only this model can know."""
+    stride, layer = _stride(params, loaded), _layer(params, loaded)
+    picture = decoded(item.image, options)
+    fit = Fit(params.load_size, center_crop=False, padding_mode=params.padding_mode)
+    check_size(picture, fit, options)
+    entry = loaded.entry
+    ready = network_input(picture, fit, Grid(entry.patch_size, stride), (entry.mean, entry.std))
+    channels = loaded.channels * (CELLS if params.bin else 1)
+    check_feature_reply(ready.geometry, channels, params, options)
+    # A finer stride makes more tokens of the same pixels.
+    cost = ready.pixels[0].numel() * (entry.patch_size // stride) ** 2
+    return PreparedPicture(tuple(ready.pixels.shape), cost, ready, layer)
+
+
+def _stride(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
+    patch = loaded.entry.patch_size
+    stride = params.stride or patch
+    if patch % stride:
+        divisors = ", ".join(str(each) for each in range(1, patch + 1) if patch % each == 0)
+        raise invalid_field("params.stride", f"{stride} does not divide the patch size of {loaded.entry.key}: {divisors} do")
+    return stride
+
+
+def _layer(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
+    count = loaded.layers
+    if not -count <= params.layer < count:
+        message = f"{params.layer} is no block of {loaded.entry.key}, which has {-count} to {count - 1}"
+        raise invalid_field("params.layer", message)
+    return params.layer % count
+
+
+def run_features(
+    batch: list[PreparedPicture], params: DinoExtractFeaturesParams, loaded: DinoModel
+) -> list[Result]:
+    """Dense features of pictures of one size."""
+    stride, read = _stride(params, loaded), (params.facet, batch[0].layer)
+
+    def forward(pixels: Tensor) -> Tensor:
+        return descriptors(loaded.network, pixels, stride, loaded.entry.position, read)
+
+    outputs = forward_each([each.input for each in batch], loaded.device, forward)
+    return [_answer(out, each, params) for out, each in zip(outputs, batch, strict=True)]
+
+
+def _answer(features: Tensor, item: PreparedPicture, params: DinoExtractFeaturesParams) -> Features:
+    binned = log_binned(features) if params.bin else features
+    return feature_reply(binned, item.input.geometry, params)
+
+
+FAMILY = Family(dino_model.load, {"dino.extract_features": Operation(prepare_features, run_features)})

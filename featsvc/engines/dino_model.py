@@ -1,0 +1,83 @@
+"""Builds a ViT of timm with its weights, from Meta's published files or timm's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+
+from featsvc.catalog import DinoEntry, find_weights
+from featsvc.catalog.demo import CONFIGS
+from featsvc.engines.checkpoint import State, fill, read_state
+from featsvc.engines.family import nbytes
+from featsvc.engines.options import EngineOptions
+
+HEAD = "head."
+"""Names of a classifier's tensors, which this server has no use for."""
+
+
+@dataclass(frozen=True)
+class DinoModel:
+    """A ViT on its device."""
+
+    entry: DinoEntry
+    network: VisionTransformer
+    device: torch.device
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its name for /health."""
+        return (self.entry.health_key,)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory of the weights."""
+        return nbytes(self.network)
+
+    @property
+    def channels(self) -> int:
+        """Size of a token."""
+        return int(self.network.embed_dim)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return len(self.network.blocks)
+
+
+def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
+    """The network of an entry with its weights, on the device."""
+    path = find_weights(entry, options)
+    network = built(entry)
+    fill(network, converted(read_state(path), network), path.name)
+    device = torch.device(options.device)
+    return DinoModel(entry, network.to(device).eval().requires_grad_(False), device)
+
+
+def built(entry: DinoEntry) -> VisionTransformer:
+    """The network with random weights, without a classifier."""
+    if entry.config:
+        arguments = json.loads((CONFIGS / entry.config).read_text())
+        name = arguments.pop("model_name")
+    else:
+        arguments, name = dict(entry.arguments), entry.architecture
+    return timm.create_model(name, **{**arguments, "pretrained": False, "num_classes": 0})
+
+
+def converted(state: State, network: VisionTransformer) -> State:
+    """timm's names and layout, from those or from Meta's.
+
+    timm's filter would also fit position embeddings of another grid; a file that needs that belongs to another model,
+    so the position embedding is kept as it is for `fill` to refuse.
+    """
+    state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
+    filtered = dict(checkpoint_filter_fn(dict(state), network))
+    own = state.get("pos_embed")
+    registers = "register_tokens" in state
+    if own is not None:
+        filtered["pos_embed"] = own[:, 1:] if registers else own
+    return filtered

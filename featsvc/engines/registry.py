@@ -1,0 +1,77 @@
+"""The engines of a worker process: load a model, prepare items, run batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import torch
+from PIL import Image
+from pydantic import BaseModel
+
+from featsvc.catalog import entry_of
+from featsvc.engines import clip, dino, sam2
+from featsvc.engines.family import Family, Loaded, Operation, Prepared
+from featsvc.engines.item import Item
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.results import Result
+from featsvc.errors import OutOfMemory
+
+FAMILIES: Mapping[str, Family] = {"clip": clip.FAMILY, "dino": dino.FAMILY, "sam2": sam2.FAMILY}
+
+
+@dataclass(frozen=True)
+class Engines:
+    """All families on one device. Holds no model: who called `load` keeps it."""
+
+    options: EngineOptions
+
+    def load(self, model: str) -> Loaded:
+        """The model with this catalog key, on the device."""
+        entry = entry_of(model)
+        try:
+            return FAMILIES[entry.family].load(entry, self.options)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"{model} does not fit into the memory of {self.options.device}") from error
+
+    def prepare(self, operation: str, item: Item, params: BaseModel, loaded: Loaded) -> Prepared:
+        """Decodes and checks an item on the CPU; raises what is wrong with it before the device works."""
+        return _operation(operation).prepare(item, params, loaded, self.options)
+
+    def batch_key(self, prepared: Prepared) -> Hashable:
+        """Items with equal keys may share a forward pass."""
+        return prepared.batch_key
+
+    def pixels(self, prepared: Prepared) -> int:
+        """Cost of an item for the batch budget."""
+        return prepared.pixels
+
+    def run(self, operation: str, prepared: list[Prepared], params: BaseModel, loaded: Loaded) -> list[Result]:
+        """One result for each item, in their order."""
+        try:
+            with torch.inference_mode():
+                return _operation(operation).run(prepared, params, loaded)
+        except torch.OutOfMemoryError as error:
+            raise self._out_of_memory(len(prepared)) from error
+        except RuntimeError as error:
+            # The CPU's allocator has no error class of its own.
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+            raise self._out_of_memory(len(prepared)) from error
+
+    def _out_of_memory(self, count: int) -> OutOfMemory:
+        return OutOfMemory(f"{self.options.device} has no memory for {count} items at once: try a smaller load_size")
+
+
+def _operation(name: str) -> Operation:
+    return FAMILIES[name.split(".")[0]].operations[name]
+
+
+def build(options: EngineOptions) -> Engines:
+    """The engines of this process; sets how many threads its libraries use."""
+    torch.set_num_threads(options.threads)
+    cv2.setNumThreads(options.threads)
+    # Our own limit is checked from the header before decoding; Pillow's only adds a warning.
+    Image.MAX_IMAGE_PIXELS = None
+    return Engines(options)

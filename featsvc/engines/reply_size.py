@@ -1,0 +1,27 @@
+"""Refuses an answer that no message could carry, before the device works on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from featsvc.engines.options import EngineOptions
+from featsvc.errors import ReplyTooLarge
+
+FLOAT_BYTES = 4
+
+
+def check_reply(nbytes: int, options: EngineOptions, remedy: str) -> None:
+    """Raises when a reply of this size cannot be sent; `remedy` says what would make it fit."""
+    if nbytes > options.max_reply_bytes:
+        raise ReplyTooLarge(f"the reply would be {nbytes} bytes, at most {options.max_reply_bytes}: {remedy}")
+
+
+def float_bytes(shape: Iterable[int]) -> int:
+    """Bytes of a float32 tensor."""
+    return math.prod(shape) * FLOAT_BYTES
+
+
+def bitmap_bytes(count: int, height: int, width: int) -> int:
+    """Bytes of masks as a message carries them: bits, each row from a byte of its own."""
+    return count * height * math.ceil(width / 8)

@@ -1,0 +1,104 @@
+"""What an operation answers: numpy arrays and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the grid of features lies on the picture, in pixels (grid_* in cells).
+
+    `resized_*` is the size after resizing and cropping, without the padding at right and bottom.
+    """
+
+    patch_size: int
+    stride: int
+    resized_height: int
+    resized_width: int
+    pad_right: int
+    pad_bottom: int
+    original_height: int
+    original_width: int
+    grid_height: int
+    grid_width: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """Dense features: h x w x D, or D x h x w where CHW was asked for; of patches or of pixels."""
+
+    features: Floats
+    is_pca: bool
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Text or picture embeddings, N x D, each row of length 1."""
+
+    embeddings: Floats
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A map h x w for one text, T x h x w for several."""
+
+    similarity_map: Floats
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class PromptMasks:
+    """Answers to one prompt: K masks of the picture's size, best-of-K by `iou_predictions`."""
+
+    masks: NDArray[np.bool_] | Floats
+    """K x H x W; logits where those were asked for."""
+    iou_predictions: Floats
+    low_res_masks: Floats
+    """Logits clamped to [-32, 32], K x h x w; a next prompt's mask_input."""
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Rle:
+    """Run lengths of a mask in column-major order, beginning with background; as text where COCO's form was asked for."""
+
+    counts: str | tuple[int, ...]
+    size: tuple[int, int]
+
+
+Rectangle = tuple[float, float, float, float]
+"""x, y, width, height."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One automatic mask."""
+
+    segmentation: NDArray[np.bool_] | Rle
+    """H x W."""
+    area: int
+    bbox: Rectangle
+    predicted_iou: float
+    point_coords: tuple[tuple[float, float], ...]
+    stability_score: float
+    crop_box: Rectangle
+
+
+@dataclass(frozen=True)
+class MaskList:
+    """All masks of one picture, in the order of the sam2 package's generator."""
+
+    masks: tuple[Mask, ...]
+    height: int
+    width: int
+
+
+Result = Features | Embeddings | Similarity | tuple[PromptMasks, ...] | MaskList

@@ -1,0 +1,118 @@
+"""Resize, crop, normalise and pad: DESIGN section 5, "Load and resize". Also the geometry that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from featsvc.catalog.entry import Colours
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.results import Geometry
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import PaddingMode
+
+REFLECTS = {PaddingMode.REFLECT: 1, PaddingMode.CIRCULAR: 0}
+"""How much smaller than the picture the padding must be, for modes that copy it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture is brought to the network."""
+
+    load_size: int
+    center_crop: bool
+    padding_mode: PaddingMode
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches of `patch` pixels every `stride` pixels."""
+
+    patch: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A normalised and padded picture, 3 x H x W, and how its grid lies on the original."""
+
+    pixels: Tensor
+    geometry: Geometry
+
+
+def network_input(picture: Image, fit: Fit, grid: Grid, colours: tuple[Colours, Colours]) -> NetworkInput:
+    """What the network sees of an RGB picture; `colours` are mean and standard deviation."""
+    original_width, original_height = picture.size
+    picture = fitted(picture, fit)
+    pixels = TF.normalize(TF.to_tensor(picture), *colours)
+    height, width = pixels.shape[1:]
+    right, bottom = -width % grid.patch, -height % grid.patch
+    geometry = Geometry(
+        patch_size=grid.patch,
+        stride=grid.stride,
+        resized_height=height,
+        resized_width=width,
+        pad_right=right,
+        pad_bottom=bottom,
+        original_height=original_height,
+        original_width=original_width,
+        grid_height=1 + (height + bottom - grid.patch) // grid.stride,
+        grid_width=1 + (width + right - grid.patch) // grid.stride,
+    )
+    return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
+
+
+def check_size(picture: Image, fit: Fit, options: EngineOptions) -> None:
+    """Refuses a load_size that makes more pixels than a picture may have."""
+    width, height = _scaled(picture.size, fit.load_size)
+    if width * height > options.max_image_pixels:
+        message = f"makes {width} x {height} pixels of this picture, at most {options.max_image_pixels} in all"
+        raise invalid_field("params.load_size", message)
+
+
+def fitted(picture: Image, fit: Fit) -> Image:
+    """Resized, and cropped if asked for."""
+    width, height = _scaled(picture.size, fit.load_size)
+    if (width, height) != picture.size:
+        picture = TF.resize(picture, [height, width], InterpolationMode.BICUBIC, antialias=True)
+    if fit.center_crop:
+        side = min(width, height)
+        picture = TF.center_crop(picture, [side, side])
+    return picture
+
+
+def _scaled(size: tuple[int, int], load_size: int) -> tuple[int, int]:
+    """Width and height for a load_size, as torchvision's Resize computes them from the shorter side."""
+    width, height = size
+    if load_size == 0:
+        raise invalid_field("params.load_size", "0 is no size: give pixels of the shorter side, or a negative factor")
+    short, long = min(size), max(size)
+    new_short = load_size if load_size > 0 else short * -load_size
+    new_long = int(new_short * long / short)
+    return (new_short, new_long) if width <= height else (new_long, new_short)
+
+
+def padded(pixels: Tensor, right: int, bottom: int, mode: PaddingMode) -> Tensor:
+    """Padding at right and bottom, 3 x H x W to 3 x (H + bottom) x (W + right)."""
+    if not right and not bottom:
+        return pixels
+    height, width = pixels.shape[1:]
+    margin = REFLECTS.get(mode)
+    if margin is not None and (right > width - margin or bottom > height - margin):
+        message = (
+            f"{mode.value} cannot pad {width} x {height} pixels by {right} at the right and {bottom} at the bottom: "
+            "use constant or replicate, or a larger load_size"
+        )
+        raise invalid_field("params.padding_mode", message)
+    return F.pad(pixels[None], (0, right, 0, bottom), mode=mode.value)[0]
+
+
+def stacked(inputs: list[NetworkInput], device: torch.device) -> Tensor:
+    """Inputs of one size as a batch on the device, N x 3 x H x W."""
+    return torch.stack([each.pixels for each in inputs]).to(device)
