@@ -10,6 +10,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import VisionTransformer
 
 from featsvc.demo.checkpoint import CONFIGS, read_weights, weights_path
+from featsvc.demo.positions import resampled
 
 NAME = "demo-clip"
 MERGES = CONFIGS / "demo-clip-merges.txt.gz"
@@ -42,26 +43,13 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
-def _position(visual: VisionTransformer, height: int, width: int) -> torch.Tensor:
-    """Position embedding of the class token and a height x width grid, 1 + height * width x D."""
-    embedding = visual.positional_embedding
-    side = int((embedding.shape[0] - 1) ** 0.5)
-    if (height, width) == (side, side):
-        return embedding
-    grid = embedding[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    # DINO's interpolation, which DESIGN section 5 takes for CLIP too.
-    scale = ((height + 0.1) / side, (width + 0.1) / side)
-    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
-    return torch.cat([embedding[:1], grid.permute(0, 2, 3, 1).reshape(height * width, -1)])
-
-
 def trunk(visual: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
     """Tokens before the last block, N x (1 + h * w) x width."""
     patches = visual.conv1(images)
     height, width = patches.shape[2:]
     tokens = patches.flatten(2).transpose(1, 2)
     first = visual.class_embedding.expand(len(tokens), 1, -1)
-    tokens = torch.cat([first, tokens], dim=1) + _position(visual, height, width)
+    tokens = torch.cat([first, tokens], dim=1) + resampled(visual.positional_embedding, height, width)
     tokens = visual.ln_pre(tokens)
     for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)

@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from featsvc.demo.checkpoint import CONFIGS, read_weights, weights_path
+from featsvc.demo.positions import resampled
 
 NAME = "demo-dino"
 MEAN = (0.485, 0.456, 0.406)
@@ -31,3 +32,15 @@ def normalised(images: torch.Tensor) -> torch.Tensor:
     """Pictures N x H x W x 3 of bytes as network input N x 3 x H x W."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (images.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def patch_tokens(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+    """Facet 'token' of the last block, before the final norm, N x h * w x D."""
+    patches = model.patch_embed.proj(images)
+    height, width = patches.shape[2:]
+    tokens = patches.flatten(2).transpose(1, 2)
+    first = model.cls_token.expand(len(tokens), -1, -1)
+    tokens = torch.cat([first, tokens], dim=1) + resampled(model.pos_embed[0], height, width)
+    for block in model.blocks:
+        tokens = block(tokens)
+    return tokens[:, 1:]

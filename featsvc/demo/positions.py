@@ -1,0 +1,17 @@
+"""Position embeddings for other grids than the trained one."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+
+def resampled(embedding: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """DINO's interpolation (DESIGN section 5): 1 + side * side x D becomes 1 + height * width x D."""
+    side = int((embedding.shape[0] - 1) ** 0.5)
+    if (height, width) == (side, side):
+        return embedding
+    grid = embedding[1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    scale = ((height + 0.1) / side, (width + 0.1) / side)
+    grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
+    return torch.cat([embedding[:1], grid.permute(0, 2, 3, 1).reshape(height * width, -1)])

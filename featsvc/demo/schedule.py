@@ -1,0 +1,54 @@
+"""The optimiser and schedule that clip and dino share: AdamW, warm-up, cosine, averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def optimizer(modules: Iterable[nn.Module], rate: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices and nothing else."""
+    named = [pair for module in modules for pair in module.named_parameters()]
+    plain = [value for name, value in named if value.ndim < 2 or "embed" in name]
+    chosen = {id(value) for value in plain}
+    matrices = [value for _, value in named if id(value) not in chosen]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
+
+
+def rate_at(step: int, steps: int, peak: float, warmup: int = 300) -> float:
+    """Linear warm-up, then a cosine down to a hundredth of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def descend(loss: torch.Tensor, chosen: torch.optim.Optimizer, rate: float) -> None:
+    """One step down the gradient, its norm clipped to 1."""
+    for group in chosen.param_groups:
+        group["lr"] = rate
+    chosen.zero_grad(set_to_none=True)
+    loss.backward()
+    values = [value for group in chosen.param_groups for value in group["params"]]
+    nn.utils.clip_grad_norm_(values, 1.0)
+    chosen.step()
+
+
+class Average:
+    """Exponential average of a network's weights, which is what ships."""
+
+    def __init__(self, model: nn.Module, decay: float = 0.998) -> None:
+        self.model = copy.deepcopy(model).eval()
+        self._decay = decay
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module, step: int) -> None:
+        """Moves towards the network, faster at first while the average still holds the random start."""
+        decay = min(self._decay, (step + 1) / (step + 10))
+        for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
+            mine.lerp_(its, 1 - decay)
