@@ -1,0 +1,1 @@
+"""The gateway: takes gRPC calls, checks them, and hands them to the pool. Never imports torch."""

@@ -1,0 +1,82 @@
+"""The settings of the pool and of its engines, and the devices of this machine, found without torch."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from shutil import which
+
+from featsvc.catalog import entry_of
+from featsvc.engines.options import EngineOptions
+from featsvc.errors import InvalidArgument
+from featsvc.pool.settings import PoolSettings
+from featsvc.server.settings import Settings, visible_gpus
+
+DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
+LONGEST_QUERY_S = 10
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """What each worker tells its engines; the pool fills device and threads in."""
+    return EngineOptions(
+        weights_dir=settings.weights_dir or None,
+        offline=settings.offline,
+        max_image_bytes=settings.max_image_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        image_formats=tuple(name.upper() for name in settings.image_formats),
+        max_reply_bytes=settings.max_reply_bytes,
+    )
+
+
+def pool_settings(settings: Settings, options: EngineOptions) -> PoolSettings:
+    """The pool's part of the settings. Raises NotFound for an unknown model to preload, InvalidArgument for devices."""
+    for key in settings.preload:
+        entry_of(key)
+    return PoolSettings(
+        devices=devices(settings.devices),
+        workers_per_device=settings.workers_per_device,
+        engine_options=options,
+        threads=settings.threads,
+        max_batch_items=settings.max_batch,
+        max_concurrency=settings.max_concurrency,
+        max_queued=settings.max_queue,
+        max_queued_bytes=settings.max_queue_bytes,
+        preload=settings.preload,
+        model_memory_bytes=settings.model_memory,
+        max_models=settings.max_models,
+        batch_timeout_s=settings.batch_timeout,
+        log_level=settings.log_level,
+        log_setup="featsvc.server.logs:setup",
+    )
+
+
+def devices(text: str) -> tuple[str, ...]:
+    """The device of each slot: `auto` takes every GPU, or else the CPU; `cpu:2` is two slots on the CPU."""
+    if text == "auto":
+        return tuple(f"cuda:{index}" for index in range(_gpus())) or ("cpu",)
+    slots: list[str] = []
+    for part in text.split(","):
+        name, count = part.strip(), 1
+        if re.fullmatch(r"cpu:\d+", name):
+            name, _, number = name.partition(":")
+            count = int(number)
+        match = DEVICE.fullmatch("cuda:0" if name == "cuda" else name)
+        if match is None or not 1 <= count <= 256:
+            raise InvalidArgument(f"devices: {part.strip()!r} is none of auto, cpu, cpu:2, cuda:0 …")
+        slots += [match[1]] * count
+    return tuple(slots)
+
+
+def _gpus() -> int:
+    """GPUs that the driver shows; asking torch would bring it into the gateway."""
+    visible, program = visible_gpus(), which("nvidia-smi")
+    if visible is not None:
+        # torch numbers the visible ones from 0; CUDA ends the list at the first that does not exist.
+        return sum(1 for each in visible.split(",") if each.strip() not in ("", "-1", "NoDevFiles"))
+    if program is None:
+        return 0
+    try:
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=LONGEST_QUERY_S, check=True)
+    except (subprocess.SubprocessError, OSError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
