@@ -1,0 +1,1 @@
+"""The pool: schedules jobs onto worker processes. Knows neither gRPC nor torch."""

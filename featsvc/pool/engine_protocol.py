@@ -1,0 +1,52 @@
+"""What the pool needs from the engines that run in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Protocol
+
+
+class Loaded(Protocol):
+    """A model in memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the device."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of this model for health pages."""
+        ...
+
+
+class Engines(Protocol):
+    """All operations on one device. `Any` is an item, prepared or not, or a result: opaque to the pool."""
+
+    def load(self, model: str) -> Loaded:
+        """The model of this catalog name; called by one thread at a time."""
+        ...
+
+    def prepare(self, operation: str, item: Any, params: Any, loaded: Any) -> Any:
+        """The item decoded and resized: work for the processor, called by several threads at once."""
+        ...
+
+    def batch_key(self, prepared: Any) -> Hashable:
+        """Items of equal keys may share one forward pass."""
+        ...
+
+    def pixels(self, prepared: Any) -> int:
+        """The cost of the item against the batch budget."""
+        ...
+
+    def run(self, operation: str, prepared: list[Any], params: Any, loaded: Any) -> list[Any]:
+        """One result per prepared item, in the same order; called by one thread."""
+        ...
+
+
+class BuildEngines(Protocol):
+    """The function that an import path such as `featsvc.engines.registry:build` names."""
+
+    def __call__(self, options: Any) -> Engines:
+        """The engines of one worker."""
+        ...

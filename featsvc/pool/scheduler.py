@@ -1,0 +1,123 @@
+"""Which batch a worker with a free slot gets next. Pure bookkeeping: no processes, no timers."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from featsvc.errors import Overloaded
+from featsvc.pool.settings import PoolSettings
+from featsvc.pool.waiting import Batch, Entry, Waiting
+
+RETRY_AFTER_MS = (100, 60_000)
+SMOOTHING = 0.2  # weight of the newest batch in the mean time of an item
+
+
+@dataclass(eq=False)
+class Berth:
+    """A live worker as the scheduler sees it."""
+
+    worker: int
+    models: frozenset[str] = frozenset()
+    batches: dict[int, Batch] = field(default_factory=dict)  # oldest first
+
+    def has(self, model: str) -> bool:
+        """The model is loaded here, or about to be for a batch on board."""
+        return model in self.models or any(batch.job.model == model for batch in self.batches.values())
+
+
+class Scheduler:
+    """The queue with its limits, and the choice of the next batch."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self.waiting = Waiting()
+        self._settings = settings
+        self._batches = Counter[str]()  # at the workers, by service
+        self._batch_ids = itertools.count(1)
+        self._item_s = 0.1
+
+    def admit(self, entry: Entry, workers: int) -> None:
+        """Queue a new entry, or refuse it."""
+        limits = self._settings
+        waiting = self.waiting
+        if waiting.count >= limits.max_queued:
+            raise Overloaded(
+                f"{waiting.count} requests are waiting, at most {limits.max_queued}: try again later",
+                self._retry_after_ms(workers),
+            )
+        if waiting.count and waiting.nbytes + entry.job.nbytes > limits.max_queued_bytes:
+            raise Overloaded(
+                f"{waiting.nbytes} bytes are waiting, at most {limits.max_queued_bytes}: try again later",
+                self._retry_after_ms(workers),
+            )
+        waiting.add(entry)
+
+    def next_batch(self, berth: Berth, berths: Sequence[Berth]) -> Batch | None:
+        """What this worker, one of `berths`, shall run next; the batch is then on board."""
+        if len(berth.batches) >= self._settings.slots or any(batch.alone for batch in berth.batches.values()):
+            return None
+        alone = len(self.waiting.suspects) > 0
+        entries = self._suspect(berth) if alone else self._group(berth, berths)
+        if not entries:
+            return None
+        batch = Batch(next(self._batch_ids), {entry.id: entry for entry in entries}, alone)
+        for entry in entries:
+            entry.batch = batch
+        berth.batches[batch.id] = batch
+        self._batches[batch.job.service] += 1
+        return batch
+
+    def close(self, berth: Berth, batch: Batch) -> None:
+        """A batch is off board: all answered, or its worker died."""
+        del berth.batches[batch.id]
+        self._batches[batch.job.service] -= 1
+        if not batch.entries and batch.began_at is not None:
+            item_s = (time.monotonic() - batch.began_at) / batch.size
+            self._item_s += SMOOTHING * (item_s - self._item_s)
+
+    def _suspect(self, berth: Berth) -> list[Entry]:
+        """One suspect, for an empty worker; others get nothing more, so that one becomes empty."""
+        waiting = self.waiting
+        while len(waiting.suspects):
+            entry = waiting.suspects.head()
+            if berth.batches or not self._has_room(entry):
+                break
+            waiting.remove(entry)
+            if not entry.future.done():
+                return [entry]
+        return []
+
+    def _group(self, berth: Berth, berths: Sequence[Berth]) -> list[Entry]:
+        """The most urgent group for this worker, without callers that have gone."""
+
+        def urgency(head: Entry) -> tuple[float, int]:
+            return head.due - (self._settings.affinity_s if berth.has(head.job.model) else 0), head.ticket
+
+        waiting = self.waiting
+        while heads := [
+            head for head in waiting.heads() if self._has_room(head) and self._suits(berth, berths, head)
+        ]:
+            if entries := waiting.take(min(heads, key=urgency), self._settings.max_batch_items):
+                return entries
+        return []
+
+    def _has_room(self, head: Entry) -> bool:
+        return self._batches[head.job.service] < self._settings.max_concurrency
+
+    def _suits(self, berth: Berth, berths: Sequence[Berth], head: Entry) -> bool:
+        """Whether it may run here: where its model is, or nowhere yet, or where it is they are full."""
+        model = head.job.model
+        if berth.has(model):
+            return True
+        holders = [other for other in berths if other.has(model)]
+        if any(len(holder.batches) < self._settings.slots for holder in holders):
+            return False
+        # Only an idle worker loads a second copy of a model.
+        return not holders or not berth.batches
+
+    def _retry_after_ms(self, workers: int) -> int:
+        estimate_ms = 1000 * self.waiting.count * self._item_s / max(1, workers)
+        return int(min(max(estimate_ms, RETRY_AFTER_MS[0]), RETRY_AFTER_MS[1]))

@@ -1,0 +1,115 @@
+"""Every limit of the pool in one frozen value; the server settings fill it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How many workers there are, what they run, and how much they may take on."""
+
+    devices: tuple[str, ...] = ("cpu",)
+    """One entry per device; workers get it as `EngineOptions.device`."""
+
+    workers_per_device: int = 1
+    """Worker processes for each device."""
+
+    engines: str = "featsvc.engines.registry:build"
+    """Import path of the function that builds the engines in a worker."""
+
+    engine_options: object | None = None
+    """A picklable frozen dataclass with fields `device` and `threads`, which the pool fills per worker."""
+
+    threads: int = 0
+    """Compute threads per worker; 0 shares the machine's cores out among the workers."""
+
+    prepare_threads: int = 2
+    """Threads of a worker that decode pictures while the device computes."""
+
+    slots: int = 2
+    """Batches on board a worker at once: one computes, the others are being prepared."""
+
+    max_batch_items: int = 8
+    """Most items in one batch."""
+
+    max_batch_pixels: int = 16 * MIB
+    """Budget of one forward pass, in the unit of `Engines.pixels`; halved when memory runs out."""
+
+    max_concurrency: int = 4
+    """Batches of one service at the workers at once."""
+
+    max_queued: int = 256
+    """Most jobs waiting for a worker."""
+
+    max_queued_bytes: int = 512 * MIB
+    """Most bytes held by waiting jobs."""
+
+    assumed_deadline_s: float = 300.0
+    """Urgency of a job that has no deadline: as if it had this one."""
+
+    affinity_s: float = 1.0
+    """Head start of jobs whose model a worker has over jobs for which it must load one."""
+
+    preload: tuple[str, ...] = ()
+    """Models that every worker loads before it counts as alive."""
+
+    model_memory_bytes: int = 0
+    """Budget for models in one worker; 0 sets no limit."""
+
+    max_models: int = 0
+    """Most models in one worker; 0 sets no limit."""
+
+    batch_timeout_s: float = 300.0
+    """A batch that computes longer than this has hung: its worker is killed."""
+
+    load_timeout_s: float = 1800.0
+    """A model load on the way to a batch may take this long, a download included."""
+
+    start_timeout_s: float = 1800.0
+    """A worker may take this long to start, preloading included."""
+
+    restart_delay_s: float = 0.1
+    """Pause before a worker that died young starts again; doubles each time."""
+
+    max_restart_delay_s: float = 30.0
+    """Longest pause before a restart."""
+
+    healthy_after_s: float = 30.0
+    """A worker that lived this long did not die young."""
+
+    max_failed_starts: int = 5
+    """Starts in a row that may fail before the pool gives a worker up."""
+
+    log_level: str = "INFO"
+    """Level of the workers' logs."""
+
+    log_setup: str = "featsvc.pool.logs:setup"
+    """Import path of the function of a level that sets up logging in a worker."""
+
+    def __post_init__(self) -> None:
+        least_one = ("workers_per_device", "prepare_threads", "slots", "max_batch_items", "max_batch_pixels",
+                     "max_concurrency", "max_queued", "max_queued_bytes", "max_failed_starts")  # fmt: skip
+        for name in least_one:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)}, at least 1")
+        if not self.devices:
+            raise ValueError("devices: empty, at least one such as 'cpu'")
+
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """The device of each worker, in order of worker id."""
+        return tuple(device for device in self.devices for _ in range(self.workers_per_device))
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Cores shared out: more threads than cores spin against each other and are many times slower."""
+        return self.threads or max(1, _cores() // len(self.worker_devices))
+
+
+def _cores() -> int:
+    """Cores that this process may use; only Linux tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,55 @@
+"""What a pool says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    DEAD = "dead"  # and about to start again
+    FAILED = "failed"  # given up after too many failed starts
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in the memory of a worker; `keys` are its names for health pages."""
+
+    name: str
+    nbytes: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker, since the pool started."""
+
+    id: int
+    pid: int | None
+    device: str
+    state: WorkerState
+    models: tuple[LoadedModel, ...]
+    failed_preloads: tuple[str, ...]
+    batches: int
+    items: int
+    restarts: int
+
+
+@dataclass(frozen=True)
+class PoolStatus:
+    """All workers and the queue before them."""
+
+    workers: tuple[WorkerStatus, ...]
+    queued_count: int
+    queued_bytes: int
+    total_requests: int
+
+    @property
+    def alive(self) -> int:
+        """Workers that take work."""
+        return sum(worker.state in (WorkerState.READY, WorkerState.BUSY) for worker in self.workers)

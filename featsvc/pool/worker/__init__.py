@@ -1,0 +1,1 @@
+"""The worker process: `python -m featsvc.pool.worker FD`. It alone builds engines."""

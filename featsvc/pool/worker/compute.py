@@ -1,0 +1,116 @@
+"""Groups of prepared items through the engines, as large as fits, as small as they must be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from featsvc.errors import OutOfMemory
+from featsvc.pool.engine_protocol import Engines, Loaded
+from featsvc.pool.messages import Cargo, Outcome, RunBatch
+from featsvc.pool.worker.failures import for_caller, is_out_of_memory
+
+log = logging.getLogger("featsvc.pool.worker.compute")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An item ready for the device."""
+
+    cargo: Cargo
+    value: Any  # Any: only the engines look inside
+    key: Hashable
+    pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The prepared items of a batch, and the model they need, which is pinned."""
+
+    batch: RunBatch
+    loaded: Loaded
+    items: list[Prepared]
+
+
+class Compute:
+    """Runs one batch at a time. Each item is answered exactly once."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        max_pixels: int,
+        answer: Callable[[Outcome], None],
+        still_wanted: Callable[[Cargo], bool],
+    ) -> None:
+        self._engines = engines
+        self._max_pixels = max_pixels
+        self._answer = answer
+        self._still_wanted = still_wanted  # answers for an item that is not
+        self._budgets: dict[tuple[str, str], float] = {}  # what memory has taught, by operation and model
+
+    def run(self, work: Work) -> None:
+        """Answer all items of a batch."""
+        groups: dict[Hashable, list[Prepared]] = {}
+        for item in work.items:
+            groups.setdefault(item.key, []).append(item)
+        todo = list(reversed(groups.values()))
+        while todo:
+            group = [item for item in todo.pop() if self._still_wanted(item.cargo)]
+            if group:
+                count = self._fitting(work, group)
+                if group[count:]:
+                    todo.append(group[count:])
+                todo.extend(reversed(self._attempt(work, group[:count])))
+
+    def _fitting(self, work: Work, group: list[Prepared]) -> int:
+        """How many of the group the pixel budget allows, at least one."""
+        budget = self._budgets.get((work.batch.operation, work.batch.model), self._max_pixels)
+        pixels = 0
+        for count, item in enumerate(group):
+            pixels += item.pixels
+            if count and pixels > budget:
+                return count
+        return len(group)
+
+    def _attempt(self, work: Work, group: list[Prepared]) -> list[list[Prepared]]:
+        """Run a group; returns the parts to try again, if it fails as a whole."""
+        batch = work.batch
+        try:
+            results = self._engines.run(
+                batch.operation, [item.value for item in group], batch.params, work.loaded
+            )
+            if len(results) != len(group):
+                raise RuntimeError(f"{batch.operation}: {len(results)} results for {len(group)} items")
+        except Exception as error:  # the engines' libraries raise anything; the worker must live on
+            return self._after_failure(work, group, error)
+        for item, result in zip(group, results, strict=True):
+            self._answer(Outcome(item.cargo.id, result))
+        return []
+
+    def _after_failure(self, work: Work, group: list[Prepared], error: Exception) -> list[list[Prepared]]:
+        if is_out_of_memory(error):
+            return self._after_out_of_memory(work, group)
+        if len(group) > 1:
+            middle = len(group) // 2
+            return [group[:middle], group[middle:]]
+        cargo = group[0].cargo
+        self._answer(Outcome(cargo.id, error=for_caller(error, cargo.request_id, work.batch.operation)))
+        return []
+
+    def _after_out_of_memory(self, work: Work, group: list[Prepared]) -> list[list[Prepared]]:
+        batch = work.batch
+        if len(group) == 1:
+            message = (
+                f"{batch.operation}: this server's device has no memory for this request; try a smaller image"
+            )
+            self._answer(Outcome(group[0].cargo.id, error=OutOfMemory(message)))
+            return []
+        budget = sum(item.pixels for item in group) / 2
+        self._budgets[batch.operation, batch.model] = budget
+        log.warning(
+            "out of memory: the batch budget is halved",
+            extra={"operation": batch.operation, "model": batch.model, "pixels": budget},
+        )
+        return [group]

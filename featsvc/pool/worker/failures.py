@@ -1,0 +1,35 @@
+"""What an exception of an engine becomes for the caller."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+
+from featsvc.errors import FeatsvcError
+
+log = logging.getLogger("featsvc.pool.worker")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device or the machine had no memory; by name, so that torch need not be imported."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def for_caller(error: Exception, request_id: str, doing: str) -> FeatsvcError:
+    """A domain error as it is; of anything else the caller learns nothing, and the log everything."""
+    if isinstance(error, FeatsvcError) and _survives_the_wire(error):
+        return error
+    log.error("%s failed", doing, exc_info=error, extra={"request_id": request_id})
+    return FeatsvcError(
+        f"{doing} failed; the server's log says why, under request id {request_id or 'unknown'}"
+    )
+
+
+def _survives_the_wire(error: FeatsvcError) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever the error's own class does wrong
+        return False
+    return True

@@ -1,0 +1,136 @@
+"""A worker's two stages: one thread loads models and prepares the next batch while another computes."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import assert_never
+
+from featsvc.errors import FeatsvcError
+from featsvc.pool.engine_protocol import Engines, Loaded
+from featsvc.pool.messages import (
+    Began,
+    Boot,
+    Cancel,
+    Cargo,
+    FromWorker,
+    Load,
+    Models,
+    Outcome,
+    Ready,
+    Reply,
+    RunBatch,
+    Unload,
+)
+from featsvc.pool.worker.compute import Compute, Prepared, Work
+from featsvc.pool.worker.failures import for_caller
+from featsvc.pool.worker.model_cache import ModelCache
+
+log = logging.getLogger("featsvc.pool.worker.pipeline")
+
+
+class Pipeline:
+    """All work of a worker. `put` takes messages from any thread."""
+
+    def __init__(self, engines: Engines, boot: Boot, send: Callable[[FromWorker], None]) -> None:
+        self._engines = engines
+        self._boot = boot
+        self._send = send
+        self._models = ModelCache(
+            engines, boot.model_memory_bytes, boot.max_models, lambda models: send(Models(models))
+        )
+        self._compute = Compute(engines, boot.max_batch_pixels, self._answer, self._still_wanted)
+        self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
+        self._prepared: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._wanted: set[int] = set()  # items on board that nobody has cancelled
+
+    def put(self, message: RunBatch | Cancel | Load | Unload) -> None:
+        """Take a message; a cancellation acts at once, the rest in its turn."""
+        if isinstance(message, Cancel):
+            self._wanted.discard(message.item)
+            return
+        if isinstance(message, RunBatch):
+            self._wanted.update(cargo.id for cargo in message.items)
+        self._inbox.put(message)
+
+    def run(self) -> None:
+        """Preload, then compute for ever, in this thread."""
+        self._send(Ready(tuple(model for model in self._boot.preload if not self._preload(model))))
+        threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
+        while True:
+            work = self._prepared.get()
+            self._compute.run(work)
+            self._models.release(work.batch.model)
+            del work  # its arrays must not wait for the next batch
+
+    def _preload(self, model: str) -> bool:
+        try:
+            with self._models.using(model):
+                return True
+        except FeatsvcError as error:
+            log.error("cannot preload %s: %s", model, error)
+            return False
+
+    def _prepare_all(self) -> None:
+        with ThreadPoolExecutor(self._boot.prepare_threads, thread_name_prefix="prepare") as threads:
+            while True:
+                message = self._inbox.get()
+                match message:
+                    case RunBatch():
+                        self._prepare(message, threads)
+                    case Load() | Unload():
+                        self._send(self._reply(message))
+                    case _:
+                        assert_never(message)
+                del message
+
+    def _reply(self, message: Load | Unload) -> Reply:
+        try:
+            if isinstance(message, Unload):
+                return Reply(message.call, done=self._models.unload(message.model))
+            with self._models.using(message.model):
+                return Reply(message.call)
+        except FeatsvcError as error:
+            return Reply(message.call, error=error)
+
+    def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
+        wanted = [cargo for cargo in batch.items if self._still_wanted(cargo)]
+        if not wanted:
+            return
+        try:
+            loaded = self._models.acquire(batch.model)
+        except FeatsvcError as error:
+            for cargo in wanted:
+                self._answer(Outcome(cargo.id, error=error))
+            return
+        self._send(Began(batch.id))
+        items = threads.map(lambda cargo: self._prepared_item(batch, cargo, loaded), wanted)
+        self._prepared.put(Work(batch, loaded, [item for item in items if item]))
+
+    def _prepared_item(self, batch: RunBatch, cargo: Cargo, loaded: Loaded) -> Prepared | None:
+        if not self._still_wanted(cargo):
+            return None
+        engines = self._engines
+        try:
+            value = engines.prepare(batch.operation, cargo.item, batch.params, loaded)
+            return Prepared(cargo, value, engines.batch_key(value), max(1, engines.pixels(value)))
+        except Exception as error:  # decoders raise anything; the worker must live on
+            reason = for_caller(error, cargo.request_id, batch.operation)
+            self._answer(Outcome(cargo.id, error=reason))
+            return None
+
+    def _still_wanted(self, cargo: Cargo) -> bool:
+        """Whether to go on with an item; one that nobody waits for is answered as skipped."""
+        late = cargo.deadline is not None and time.monotonic() >= cargo.deadline
+        if cargo.id in self._wanted and not late:
+            return True
+        self._answer(Outcome(cargo.id, skipped=True))
+        return False
+
+    def _answer(self, outcome: Outcome) -> None:
+        self._wanted.discard(outcome.item)
+        self._send(outcome)

@@ -1,0 +1,168 @@
+"""Engines without models: each item says itself what shall happen to it. Runs under the real pool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featsvc.errors import InvalidArgument, WeightsMissing
+
+
+class OutOfMemoryError(RuntimeError):
+    """Looks like torch.cuda.OutOfMemoryError, which is known by its name."""
+
+
+@dataclass(frozen=True)
+class FakeOptions:
+    """What the pool fills in, and where to write down what happens."""
+
+    journal: str = ""
+    device: str = ""
+    threads: int = 0
+    fails: bool = False
+
+
+@dataclass(frozen=True)
+class FakeParams:
+    """Equal ones may share a batch."""
+
+    most: int = 1000  # items that fit into the memory of the device
+
+
+@dataclass(frozen=True)
+class FakeItem:
+    """Its value, what it does (one word), when it does it, and the gate it waits at."""
+
+    value: object = 0
+    does: str = ""
+    stage: str = "run"
+    gate: str = ""
+    size: int = 1
+    pixels: int = 1
+
+
+@dataclass(frozen=True)
+class FakeResult:
+    """The value again, and where it ran."""
+
+    value: object
+    pid: int
+    batch_size: int
+    model: str
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """`name-100` has 100 bytes."""
+
+    name: str
+    nbytes: int
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (f"fake_{self.name}",)
+
+
+class FakeEngines:
+    """Satisfies featsvc.pool.engine_protocol.Engines."""
+
+    def __init__(self, options: FakeOptions) -> None:
+        self.options = options
+
+    def load(self, model: str) -> FakeModel:
+        self._write("load", model)
+        name, _, nbytes = model.partition("-")
+        if name == "missing":
+            raise WeightsMissing(f"{model}: no weights here")
+        if name == "broken":
+            raise ValueError("secret path")
+        if name == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return FakeModel(model, int(nbytes or 1))
+
+    def prepare(self, operation: str, item: FakeItem, params: FakeParams, loaded: FakeModel) -> FakeItem:
+        self._write("prepare", item.value)
+        if item.stage == "prepare":
+            self._act(item)
+        return item
+
+    def batch_key(self, prepared: FakeItem) -> Hashable:
+        return prepared.size
+
+    def pixels(self, prepared: FakeItem) -> int:
+        return prepared.pixels
+
+    def run(
+        self, operation: str, prepared: list[FakeItem], params: FakeParams, loaded: FakeModel
+    ) -> list[FakeResult]:
+        self._write("run", ",".join(str(item.value) for item in prepared))
+        if len(prepared) > params.most:
+            raise OutOfMemoryError("out of memory")
+        for item in prepared:
+            if item.stage == "run":
+                self._act(item)
+        return [self._result(item, len(prepared), loaded) for item in prepared]
+
+    def _result(self, item: FakeItem, batch_size: int, loaded: FakeModel) -> FakeResult:
+        value = item.value
+        if item.does == "array":
+            import numpy as np
+
+            value = np.arange(int(str(item.value)) // 4, dtype=np.float32)
+        elif item.does == "unpicklable":
+            value = lambda: None  # noqa: E731
+        environment = dict(os.environ) if item.does == "environment" else {}
+        return FakeResult(value, os.getpid(), batch_size, loaded.name, environment)
+
+    def _act(self, item: FakeItem) -> None:
+        if item.gate:
+            wait_at(item.gate)
+        match item.does:
+            case "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                os._exit(3)
+            case "fail":
+                raise ValueError("secret path")
+            case "refuse":
+                raise InvalidArgument("image: not a picture")
+            case "no memory":
+                raise MemoryError
+            case "hang":
+                time.sleep(3600)
+
+    def _write(self, event: str, value: object) -> None:
+        if self.options.journal:
+            with open(self.options.journal, "a") as journal:
+                journal.write(f"{event} {value}\n")
+
+
+def wait_at(gate: str) -> None:
+    """Say that one is there, and wait to be let through."""
+    with open(f"{gate}.arrived", "wb", buffering=0) as arrived:
+        arrived.write(b".")
+    with open(f"{gate}.passes", "rb", buffering=0) as passes:
+        passes.read(1)
+
+
+def build(options: Any) -> FakeEngines:
+    """What `--engines tests.pool.fakes:build` names."""
+    options = options or FakeOptions()
+    if options.fails:
+        raise RuntimeError("no such device")
+    return FakeEngines(options)
+
+
+def build_once(options: FakeOptions) -> FakeEngines:
+    """Engines that cannot be built a second time."""
+    marker = Path(f"{options.journal}.built")
+    if marker.exists():
+        raise RuntimeError("no such device")
+    marker.touch()
+    return FakeEngines(options)
