@@ -1,0 +1,46 @@
+# `make serve` and `make test` need nothing but Python 3.11 or newer: each sets up what is missing.
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
+
+.PHONY: setup serve test test-slow check proto train-demo evaluate-demo lock
+
+setup: $(READY)
+
+# torch before sam2: its build asks for it. The CUDA extension of sam2 is not needed.
+$(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	SAM2_BUILD_CUDA=0 $(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps sam2==1.1.0
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . -e clients/python
+	touch $@
+
+serve: setup
+	$(PY) -m featsvc up --profile demo
+
+test: setup
+	$(PY) -m pytest -m "not gpu and not slow"
+
+test-slow: setup
+	$(PY) -m pytest -m "slow and not gpu"
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/buf lint
+	$(VENV)/bin/buf breaking --against ".git#ref=$(BASE)"
+
+proto: setup
+	$(PY) protos/generate.py
+
+train-demo: setup
+	$(PY) -m featsvc.demo.train all
+
+evaluate-demo: setup
+	$(PY) -m featsvc.demo.evaluate
+
+# Versions as they are installed here; torch pins its own CUDA libraries, and sam2 is installed by itself.
+lock:
+	$(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)' > requirements.lock
