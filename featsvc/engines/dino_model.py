@@ -18,6 +18,8 @@ from featsvc.engines.options import EngineOptions
 
 HEAD = "head."
 """Names of a classifier's tensors, which this server has no use for."""
+PATCHES = "patch_embed.proj.weight"
+POSITIONS = "pos_embed"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,14 @@ def built(entry: DinoEntry) -> VisionTransformer:
 def converted(state: State, network: VisionTransformer) -> State:
     """timm's names and layout, from those or from Meta's.
 
-    timm's filter would also fit position embeddings of another grid; a file that needs that belongs to another model,
-    so the position embedding is kept as it is for `fill` to refuse.
+    timm's filter would also fit patches and position embeddings of other sizes. A file that needs that belongs to
+    another model, so these two keep their size, for `fill` to refuse.
     """
     state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
-    filtered = dict(checkpoint_filter_fn(dict(state), network))
-    own = state.get("pos_embed")
-    registers = "register_tokens" in state
-    if own is not None:
-        filtered["pos_embed"] = own[:, 1:] if registers else own
+    filtered: State = dict(checkpoint_filter_fn(dict(state), network))
+    if PATCHES in state:
+        filtered[PATCHES] = state[PATCHES]
+    if POSITIONS in state:
+        # Meta's register models have the class token's position in front, which timm adds to the token.
+        filtered[POSITIONS] = state[POSITIONS][:, 1:] if "register_tokens" in state else state[POSITIONS]
     return filtered

@@ -1,0 +1,63 @@
+"""From an embedding and prompts to low-resolution masks, and from those to masks of the picture's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+
+from featsvc.engines.sam2_embedding import Embedding
+from featsvc.engines.sam2_prompts import Prompts
+
+LOGIT_LIMIT = 32.0
+"""SAM2ImagePredictor clamps the low-resolution logits that it hands out."""
+
+
+@dataclass(frozen=True)
+class LowRes:
+    """Answers to B prompts, K masks each."""
+
+    logits: Tensor
+    """B x K x h x w."""
+    ious: Tensor
+    """Predicted quality, B x K."""
+
+    @property
+    def clamped(self) -> Tensor:
+        """Logits fit for a next prompt."""
+        return self.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+
+
+def decode(network: SAM2Base, embedding: Embedding, prompts: Prompts, multimask: bool) -> LowRes:
+    """The mask decoder's answer, as SAM2ImagePredictor._predict asks it."""
+    points = None if prompts.coords is None else (prompts.coords, prompts.labels)
+    sparse, dense = network.sam_prompt_encoder(points=points, boxes=None, masks=prompts.masks)
+    logits, ious, _, _ = network.sam_mask_decoder(
+        image_embeddings=embedding.coarse,
+        image_pe=network.sam_prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=multimask,
+        repeat_image=len(sparse) > 1,
+        high_res_features=list(embedding.fine),
+    )
+    return LowRes(logits.float(), ious)
+
+
+def full_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Logits B x K x h x w at the size of the picture, B x K x H x W (`SAM2Transforms.postprocess_masks`)."""
+    return F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def full_size_of_any(logits: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Logits n x h x w at the size of the picture, n x H x W, interpolated `channels` at a time.
+
+    torch gives other last bits for one channel than for three, so what came in threes goes in threes, whoever is left.
+    """
+    count = len(logits)
+    filler = logits[-1:].expand(-count % channels, -1, -1)
+    grouped = torch.cat([logits, filler]).unflatten(0, (-1, channels))
+    return full_size(grouped, size).flatten(0, 1)[:count]

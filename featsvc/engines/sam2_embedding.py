@@ -1,0 +1,55 @@
+"""A picture as SAM2's encoder sees it, and what the encoder makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torchvision.transforms.functional as TF
+from PIL.Image import Image
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+
+from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
+from featsvc.engines.sam2_model import Sam2Model
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the encoder says about one picture or crop; prompts are answered from it alone."""
+
+    coarse: Tensor
+    """1 x C x S/16 x S/16."""
+    fine: tuple[Tensor, ...]
+    """The levels S/4 and S/8, 1 x c x h x w each."""
+    height: int
+    width: int
+
+
+def encoder_input(picture: Image, image_size: int) -> Tensor:
+    """3 x S x S, squashed to a square and normalised as sam2.utils.transforms.SAM2Transforms does."""
+    side = [image_size, image_size]
+    # On the tensor, as upstream: Pillow's own bilinear gives other numbers.
+    pixels = TF.resize(TF.to_tensor(picture), side, antialias=True)
+    return TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def embedding_of(model: Sam2Model, picture: Image) -> Embedding:
+    """The encoder's answer to a picture or a crop."""
+    pixels = encoder_input(picture, model.image_size)
+    return encoded(model.network, pixels.to(model.device), (picture.height, picture.width))
+
+
+def encoded(network: SAM2Base, pixels: Tensor, size: tuple[int, int]) -> Embedding:
+    """The encoder's answer to 3 x S x S, as SAM2ImagePredictor.set_image computes it."""
+    levels = network.forward_image(pixels[None])["backbone_fpn"][-network.num_feature_levels :]
+    *fine, coarse = levels
+    if network.directly_add_no_mem_embed:
+        coarse = coarse + network.no_mem_embed.view(1, -1, 1, 1)
+    return Embedding(coarse, tuple(fine), *size)
+
+
+def to_network(coords: Tensor, size: tuple[int, int], image_size: int) -> Tensor:
+    """Points n x 2 in pixels of a picture of this height and width to the encoder's square, as `transform_coords`."""
+    height, width = size
+    return coords / torch.tensor([width, height], dtype=coords.dtype, device=coords.device) * image_size
