@@ -1,0 +1,156 @@
+"""Keyword arguments of the documented functions, sorted into what the contract calls them.
+
+No parameter is named here: their names, types and descriptions come from the generated classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TypedDict, cast, get_args
+
+import numpy as np
+from pydantic import BaseModel
+
+from featsvc.v1 import params, schema
+from featsvc_client import tensors
+from featsvc_client.errors import FieldViolation, invalid
+
+SHAPE_SUFFIX = "_shape"
+
+
+class Connection(TypedDict, total=False):
+    """Where a REST service is, and how to call it."""
+
+    base_url: str
+    """Address of the service; by default its documented port on this machine."""
+    api_key: str
+    """Key of the server; by default "smfeats"."""
+    timeout: float
+    """Seconds that the call may take; by default 300."""
+
+
+class ClipFeatureArguments(Connection, params.ClipExtractFeaturesParams, total=False):
+    """Arguments of extract_clip_features."""
+
+
+class TextArguments(Connection, params.Texts, params.EncodeTextParams, total=False):
+    """Arguments of encode_clip_text."""
+
+
+class SimilarityArguments(Connection, params.TextQuery, params.ComputeSimilarityParams, total=False):
+    """Arguments of compute_clip_similarity."""
+
+
+class DinoFeatureArguments(Connection, params.DinoExtractFeaturesParams, total=False):
+    """Arguments of extract_dino_features."""
+
+
+class AutoMaskArguments(Connection, params.GenerateMasksParams, total=False):
+    """Arguments of generate_sam2_auto_masks."""
+
+
+class PromptMaskArguments(Connection, params.Prompt, params.PredictMasksParams, total=False):
+    """Arguments of generate_sam2_prompt_masks."""
+
+
+class TextParams(params.Texts, params.EncodeTextParams, total=False):
+    """Texts, and how to embed them."""
+
+
+class SimilarityParams(params.TextQuery, params.ComputeSimilarityParams, total=False):
+    """Texts, and how to compare a picture with them."""
+
+
+class PromptParams(params.Prompt, params.PredictMasksParams, total=False):
+    """One prompt, and how to answer it."""
+
+
+def connection(arguments: Mapping[str, object]) -> Connection:
+    """Those of the arguments that say where the service is."""
+    # cast: the names are those of Connection, and the callers' own signatures check the values.
+    return cast(
+        Connection, {name: value for name, value in arguments.items() if name in Connection.__annotations__}
+    )
+
+
+def rest_fields(arguments: Mapping[str, object]) -> dict[str, object]:
+    """All other arguments as JSON values; arrays for tensors become base64 and their shape."""
+    fields: dict[str, object] = {}
+    for name, value in arguments.items():
+        if name in Connection.__annotations__:
+            continue
+        if name in TENSOR_FIELDS and value is not None and not isinstance(value, str):
+            fields[name], fields[name + SHAPE_SUFFIX] = tensors.encoded(np.asarray(value))
+        else:
+            fields[name] = plain(value)
+    return fields
+
+
+def message_fields(arguments: Mapping[str, object]) -> dict[str, object]:
+    """The arguments as fields of a generated class; arrays or base64 for tensors become Tensor fields."""
+    fields = {name: plain(value) for name, value in arguments.items() if name not in TENSOR_FIELDS}
+    for name in TENSOR_FIELDS & arguments.keys():
+        shape = fields.pop(name + SHAPE_SUFFIX, None)
+        if arguments[name] is not None:
+            fields[name] = _tensor(name, arguments[name], shape)
+    return fields
+
+
+def parted(
+    arguments: Mapping[str, object], part: type[BaseModel]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Arguments that are fields of `part`, and the others."""
+    names = part.model_fields.keys() | {name + SHAPE_SUFFIX for name in tensor_fields(part)}
+    inside = {name: value for name, value in arguments.items() if name in names}
+    return inside, {name: value for name, value in arguments.items() if name not in names}
+
+
+def first_field(part: type[BaseModel]) -> str:
+    """Name of the first field: that of the texts in the classes that hold texts."""
+    return next(iter(part.model_fields))
+
+
+def with_first(part: type[BaseModel], value: object, arguments: Mapping[str, object]) -> dict[str, object]:
+    """The arguments with a value that may be given by position, as the first field of `part`."""
+    name = first_field(part)
+    if value is None:
+        return dict(arguments)
+    if name in arguments:
+        raise TypeError(f"{name!r} is given by position and by name")
+    return {name: value, **arguments}
+
+
+def plain(value: object) -> object:
+    """The value without numpy types, as JSON and the generated classes take it."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def tensor_fields(part: type[BaseModel]) -> frozenset[str]:
+    """Names of the fields that hold a tensor."""
+    return frozenset(
+        name
+        for name, field in part.model_fields.items()
+        if schema.Tensor in (field.annotation, *get_args(field.annotation))
+    )
+
+
+def _tensor(name: str, value: object, shape: object) -> dict[str, object]:
+    """The fields of a float32 Tensor."""
+    if isinstance(value, str):
+        try:
+            return {"dtype": "float32", "shape": shape or (), "data": base64.b64decode(value, validate=True)}
+        except (binascii.Error, ValueError):
+            raise invalid(FieldViolation(name, "is no valid base64")) from None
+    array = np.asarray(value, tensors.FLOAT32)
+    return {"dtype": "float32", "shape": array.shape, "data": array.tobytes()}
+
+
+TENSOR_FIELDS = tensor_fields(schema.Prompt)

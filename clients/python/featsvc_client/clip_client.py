@@ -1,0 +1,99 @@
+"""The documented CLIP functions, over REST. Every option of the service is a keyword argument."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict, Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.v1 import schema
+from featsvc_client import rest
+from featsvc_client.arguments import ClipFeatureArguments, SimilarityArguments, TextArguments, with_first
+from featsvc_client.pictures import ImageLike, encode_image, picture
+from featsvc_client.tensors import decoded
+
+__all__ = [
+    "compute_clip_similarity",
+    "compute_clip_similarity_decoded",
+    "decode_features",
+    "decode_similarity_map",
+    "decode_text_embedding",
+    "encode_clip_text",
+    "encode_clip_text_decoded",
+    "encode_image",
+    "extract_clip_features",
+    "extract_clip_features_decoded",
+]
+
+BASE_URL = "http://localhost:8096"
+
+
+class FeaturesReply(TypedDict):
+    """Features as the service sends them; `decode_features` makes an array of them."""
+
+    features: str
+    shape: list[int]
+    is_pca: bool
+
+
+class TextReply(TypedDict):
+    """Text embeddings as the service sends them; `decode_text_embedding` makes an array of them."""
+
+    text_embedding: str
+    shape: list[int]
+
+
+class SimilarityReply(TypedDict):
+    """A similarity map as the service sends it; `decode_similarity_map` makes an array of it."""
+
+    similarity_map: str
+    shape: list[int]
+
+
+def extract_clip_features(image: ImageLike, **arguments: Unpack[ClipFeatureArguments]) -> FeaturesReply:
+    """Dense features of a picture, as sent."""
+    return cast(FeaturesReply, rest.post(BASE_URL, "/extract", picture(image).body, arguments))
+
+
+def encode_clip_text(
+    texts: str | Sequence[str] | None = None, /, **arguments: Unpack[TextArguments]
+) -> TextReply:
+    """Embeddings of one or many texts, as sent."""
+    return cast(
+        TextReply, rest.post(BASE_URL, "/encode_text", {}, with_first(schema.Texts, texts, arguments))
+    )
+
+
+def compute_clip_similarity(image: ImageLike, **arguments: Unpack[SimilarityArguments]) -> SimilarityReply:
+    """How well each place of a picture fits one or many texts, as sent."""
+    return cast(SimilarityReply, rest.post(BASE_URL, "/similarity", picture(image).body, arguments))
+
+
+# The document has three names for one encoding: base64 float32 and a shape.
+decode_features = decode_text_embedding = decode_similarity_map = decoded
+
+
+def extract_clip_features_decoded(
+    image: ImageLike, **arguments: Unpack[ClipFeatureArguments]
+) -> NDArray[np.float32]:
+    """Dense features of a picture, H x W x D (D x H x W if asked)."""
+    reply = extract_clip_features(image, **arguments)
+    return decode_features(reply["features"], reply["shape"])
+
+
+def encode_clip_text_decoded(
+    texts: str | Sequence[str] | None = None, /, **arguments: Unpack[TextArguments]
+) -> NDArray[np.float32]:
+    """Embeddings of one or many texts, N x D, each of length 1."""
+    reply = encode_clip_text(texts, **arguments)
+    return decode_text_embedding(reply["text_embedding"], reply["shape"])
+
+
+def compute_clip_similarity_decoded(
+    image: ImageLike, **arguments: Unpack[SimilarityArguments]
+) -> NDArray[np.float32]:
+    """How well each place of a picture fits a text, H x W; for several texts N x H x W."""
+    reply = compute_clip_similarity(image, **arguments)
+    return decode_similarity_map(reply["similarity_map"], reply["shape"])

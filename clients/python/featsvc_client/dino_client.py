@@ -1,0 +1,30 @@
+"""The documented DINO functions, over REST. Every option of the service is a keyword argument."""
+
+from __future__ import annotations
+
+from typing import Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc_client import rest
+from featsvc_client.arguments import DinoFeatureArguments
+from featsvc_client.clip_client import FeaturesReply, decode_features
+from featsvc_client.pictures import ImageLike, encode_image, picture
+
+__all__ = ["decode_features", "encode_image", "extract_dino_features", "extract_dino_features_decoded"]
+
+BASE_URL = "http://localhost:8097"
+
+
+def extract_dino_features(image: ImageLike, **arguments: Unpack[DinoFeatureArguments]) -> FeaturesReply:
+    """Dense features of a picture, as sent."""
+    return cast(FeaturesReply, rest.post(BASE_URL, "/extract", picture(image).body, arguments))
+
+
+def extract_dino_features_decoded(
+    image: ImageLike, **arguments: Unpack[DinoFeatureArguments]
+) -> NDArray[np.float32]:
+    """Dense features of a picture, H x W x D (D x H x W if asked)."""
+    reply = extract_dino_features(image, **arguments)
+    return decode_features(reply["features"], reply["shape"])

@@ -1,0 +1,98 @@
+"""Masks and features as pictures to look at; all are PIL images, so `.save("name.png")` keeps them."""
+
+from __future__ import annotations
+
+import colorsys
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featsvc_client.masks import instance_map
+from featsvc_client.results import Mask
+
+# The golden ratio's fractional part: successive hues stay far apart, however many there are.
+HUE_STEP = 0.6180339887498949
+
+Openable = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+"""A picture as a file, PIL image or uint8 array."""
+
+
+def overlay(
+    image: Openable, masks: Sequence[Mask], opacity: float = 0.5, outline: bool = True
+) -> Image.Image:
+    """The picture with each mask in a colour of its own, the best on top, and a white line around each."""
+    picture = _opened(image)
+    if not masks:
+        return picture
+    labels = instance_map(masks)
+    height, width = labels.shape
+    if picture.size != (width, height):
+        raise ValueError(f"masks of {width} x {height} on a picture of {picture.width} x {picture.height}")
+    pixels = np.asarray(picture, np.float32)
+    inside = labels > 0
+    tinted = pixels * (1 - opacity) + palette(len(masks))[labels] * opacity
+    pixels = np.where(inside[..., None], tinted, pixels)
+    if outline:
+        pixels[_borders(labels)] = 255
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def label_picture(masks: Sequence[Mask]) -> Image.Image:
+    """The instance map in the colours of `overlay`, black where there is no mask."""
+    return Image.fromarray(palette(len(masks))[instance_map(masks)])
+
+
+def mask_picture(mask: Mask | NDArray[np.generic]) -> Image.Image:
+    """One mask (or H x W array, above 0 inside), white on black."""
+    pixels = mask.segmentation if isinstance(mask, Mask) else np.asarray(mask) > 0
+    return Image.fromarray(pixels.astype(np.uint8) * 255)
+
+
+def pca_picture(components: NDArray[np.float32], size: tuple[int, int] | None = None) -> Image.Image:
+    """Three principal components, H x W x 3 or 3 x H x W, as red, green, blue; `size` is (width, height)."""
+    if components.ndim == 3 and components.shape[2] != 3 and components.shape[0] == 3:
+        components = np.moveaxis(components, 0, 2)
+    if components.ndim != 3 or components.shape[2] != 3:
+        raise ValueError(f"shape {components.shape} has no three components; ask for features with PCA")
+    return _scaled(components, size)
+
+
+def heat_picture(similarity: NDArray[np.float32], size: tuple[int, int] | None = None) -> Image.Image:
+    """A similarity map, H x W, from its least (black) to its most (white); `size` is (width, height)."""
+    if similarity.ndim != 2:
+        raise ValueError(f"shape {similarity.shape} is no single map; take one of them")
+    span = float(np.ptp(similarity)) or 1.0
+    return _scaled((similarity - similarity.min()) / span, size)
+
+
+def palette(count: int) -> NDArray[np.uint8]:
+    """Colours of labels 0 (black) to `count`, (count + 1) x 3; the same for every call."""
+    colours = [
+        (0.0, 0.0, 0.0),
+        *(colorsys.hsv_to_rgb(index * HUE_STEP % 1, 0.75, 1.0) for index in range(count)),
+    ]
+    return (np.array(colours) * 255).round().astype(np.uint8)
+
+
+def _opened(image: Openable) -> Image.Image:
+    if isinstance(image, str | os.PathLike):
+        with Image.open(image) as opened:
+            return opened.convert("RGB")
+    return (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
+
+
+def _borders(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Pixels of masks whose right or lower neighbour has another label, H x W."""
+    edges = np.zeros(labels.shape, bool)
+    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edges[:-1, :] |= labels[:-1, :] != labels[1:, :]
+    return edges
+
+
+def _scaled(values: NDArray[np.floating], size: tuple[int, int] | None) -> Image.Image:
+    picture = Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8))
+    # Nearest: what is shown is one colour for each patch, not something between.
+    return picture if size is None else picture.resize(size, Image.Resampling.NEAREST)

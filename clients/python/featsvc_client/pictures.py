@@ -1,0 +1,130 @@
+"""Whatever a caller calls a picture, as an encoded file or an address.
+
+- `Path`: a file.
+- `bytes`: an encoded file.
+- PIL image, or uint8 array H x W, H x W x 1, H x W x 3 or H x W x 4: sent as PNG, so no pixel changes.
+- `str`, in this order: `data:` is a data URI, `http://` and `https://` an address that the server fetches,
+  the name of an existing file that file, and all else base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from featsvc_client.errors import FieldViolation, InvalidRequest, invalid
+
+ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+"""Everything that `picture` takes."""
+
+LONGEST_PATH = 4096
+# Names such as `photos/cat1` are base64 too, but no picture file is this short.
+SHORTEST_FILE = 26
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to send: an encoded file, or an address that the server fetches."""
+
+    content: bytes = b""
+    url: str = ""
+
+    @property
+    def source(self) -> dict[str, bytes | str]:
+        """The fields of the contract's Image."""
+        return {"url": self.url} if self.url else {"content": self.content}
+
+    @property
+    def body(self) -> dict[str, str]:
+        """The fields of a REST body."""
+        return {"image_url": self.url} if self.url else {"image": base64.b64encode(self.content).decode()}
+
+
+def picture(image: ImageLike) -> Picture:
+    """The picture to send; raises InvalidRequest, or the OSError of a file that cannot be read."""
+    if isinstance(image, str):
+        return _named(image)
+    if isinstance(image, os.PathLike):
+        return Picture(Path(image).read_bytes())
+    if isinstance(image, bytes | bytearray | memoryview):
+        return Picture(bytes(image))
+    if isinstance(image, Image.Image):
+        return Picture(_png(image))
+    if isinstance(image, np.ndarray):
+        return Picture(_png(_from_array(image)))
+    raise _bad(
+        f"a {type(image).__name__} is no picture; give a path, bytes, PIL image, array, base64 or address"
+    )
+
+
+def encode_image(image: ImageLike) -> str:
+    """The picture as base64 text; files keep their bytes."""
+    sent = picture(image)
+    if sent.url:
+        raise _bad("an address is fetched by the server: give it as it is instead of encoding it")
+    return base64.b64encode(sent.content).decode()
+
+
+def _named(image: str) -> Picture:
+    scheme = image[:8].lower()
+    if scheme.startswith("data:"):
+        return Picture(_from_data_uri(image))
+    if scheme.startswith(("http://", "https://")):
+        return Picture(url=image)
+    if len(image) < LONGEST_PATH and os.path.isfile(image):
+        return Picture(Path(image).read_bytes())
+    content = _from_base64(image)
+    if content is None or len(content) < SHORTEST_FILE:
+        shown = image if len(image) <= 80 else f"{image[:77]}..."
+        raise _bad(f"{shown!r} is no existing file, and neither base64, a data: URI nor an http(s) address")
+    return Picture(content)
+
+
+def _from_data_uri(uri: str) -> bytes:
+    header, comma, payload = uri.partition(",")
+    if not comma:
+        raise _bad("the data: URI has no comma before its data")
+    content = _from_base64(payload) if header.lower().endswith(";base64") else unquote_to_bytes(payload)
+    if not content:
+        raise _bad("the data: URI holds no valid base64")
+    return content
+
+
+def _from_base64(encoded: str) -> bytes | None:
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise _bad(f"an array of {array.dtype} is no picture; convert it to uint8, 0 to 255")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+        raise _bad(f"an array of shape {array.shape} is no picture; it must be H x W, H x W x 3 or H x W x 4")
+    if array.size == 0:
+        raise _bad("the array is empty")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    # Level 1: on a fast network the time goes into compressing, not into sending.
+    (image if image.mode in PNG_MODES else image.convert("RGB")).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _bad(message: str) -> InvalidRequest:
+    return invalid(FieldViolation("image", message))
