@@ -30,4 +30,5 @@ def write_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A state dict in float32, from fp16 on disk."""
-    return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+    state = load_file(path)
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}

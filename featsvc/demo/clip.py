@@ -90,9 +90,11 @@ def train(seed: int) -> None:
         average.follow(model, step)
         seen += float(value.detach())
         if (step + 1) % _REPORT_EVERY == 0:
-            _LOG.info("clip step %d loss %.3f %.0f s", step + 1, seen / _REPORT_EVERY, time.monotonic() - began)
+            mean, seconds = seen / _REPORT_EVERY, time.monotonic() - began
+            _LOG.info("clip step %d loss %.3f %.0f s", step + 1, mean, seconds)
             seen = 0.0
         if (step + 1) % _EVALUATE_EVERY == 0:
             write_weights(average.model.state_dict(), BUILD / "demo-clip.safetensors")
-            _LOG.info("clip step %d %s", step + 1, asdict(evaluate_clip(average.model, _VALIDATION_SEED, 150)))
+            figures = evaluate_clip(average.model, _VALIDATION_SEED, 150)
+            _LOG.info("clip step %d %s", step + 1, asdict(figures))
     write_weights(average.model.state_dict(), weights_path(clip_model.NAME))

@@ -29,13 +29,13 @@ class Helpers(nn.Module):
 
 
 def _grouped_shares(shares: torch.Tensor) -> Groups:
-    pairs = shares[..., 1:].unflatten(-1, (len(COLOURS), len(SHAPES)))
+    pairs = shares[..., 1:].reshape(*shares.shape[:-1], len(COLOURS), len(SHAPES))
     ground = shares[..., :1]
     return shares, torch.cat([ground, pairs.sum(-1)], -1), torch.cat([ground, pairs.sum(-2)], -1)
 
 
 def _grouped_texts(bank: torch.Tensor) -> Groups:
-    ground, pairs, colours, shapes = bank.split([1, len(PAIRS), len(COLOURS), len(SHAPES)])
+    ground, pairs, colours, shapes = torch.split(bank, [1, len(PAIRS), len(COLOURS), len(SHAPES)])
     return torch.cat([ground, pairs]), torch.cat([ground, colours]), torch.cat([ground, shapes])
 
 

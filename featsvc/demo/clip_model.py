@@ -47,7 +47,7 @@ def trunk(visual: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
     """Tokens before the last block, N x (1 + h * w) x width."""
     patches = visual.conv1(images)
     height, width = patches.shape[2:]
-    tokens = patches.flatten(2).transpose(1, 2)
+    tokens: torch.Tensor = patches.flatten(2).transpose(1, 2)
     first = visual.class_embedding.expand(len(tokens), 1, -1)
     tokens = torch.cat([first, tokens], dim=1) + resampled(visual.positional_embedding, height, width)
     tokens = visual.ln_pre(tokens)
@@ -62,7 +62,8 @@ def dense(visual: VisionTransformer, tokens: torch.Tensor) -> torch.Tensor:
     width = tokens.shape[-1]
     weight, bias = last.attn.in_proj_weight[-width:], last.attn.in_proj_bias[-width:]
     values = last.attn.out_proj(F.linear(last.ln_1(tokens[:, 1:]), weight, bias))
-    return visual.ln_post(values) @ visual.proj
+    features: torch.Tensor = visual.ln_post(values) @ visual.proj
+    return features
 
 
 def pooled(visual: VisionTransformer, tokens: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,15 @@ CLASS_OF = {Object((colour,), shape): index + 1 for index, (colour, shape) in en
 
 _BACKGROUND = ("background", "the background", "a background", "nothing")
 _COLOUR = ("{}", "a {} object", "a {} shape", "the {} thing", "something {}", "{} colour")
-_NOUN = ("a {}", "the {}", "{}", "a photo of a {}", "a picture of a {}", "an image of the {}", "there is a {}")
+_NOUN = (
+    "a {}",
+    "the {}",
+    "{}",
+    "a photo of a {}",
+    "a picture of a {}",
+    "an image of the {}",
+    "there is a {}",
+)
 
 
 def _phrase(templates: tuple[str, ...], name: str, rng: np.random.Generator) -> str:

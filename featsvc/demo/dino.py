@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -57,7 +58,7 @@ def pair_loss(tokens: torch.Tensor, owners: torch.Tensor, helpers: Helpers) -> t
     return torch.stack([part * mean for part, mean in zip(_WEIGHTS, means, strict=True)]).sum()
 
 
-def loss(model: dino_model.VisionTransformer, helpers: Helpers, made: Batch) -> torch.Tensor:
+def loss(model: VisionTransformer, helpers: Helpers, made: Batch) -> torch.Tensor:
     """The whole loss of one batch."""
     # The kernel for flash attention is slow backwards on a CPU.
     with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
@@ -84,7 +85,8 @@ def train(seed: int) -> None:
         average.follow(model, step)
         seen += float(value.detach())
         if (step + 1) % _REPORT_EVERY == 0:
-            _LOG.info("dino step %d loss %.3f %.0f s", step + 1, seen / _REPORT_EVERY, time.monotonic() - began)
+            mean, seconds = seen / _REPORT_EVERY, time.monotonic() - began
+            _LOG.info("dino step %d loss %.3f %.0f s", step + 1, mean, seconds)
             seen = 0.0
         if (step + 1) % _EVALUATE_EVERY == 0:
             write_weights(average.model.state_dict(), BUILD / "demo-dino.safetensors")

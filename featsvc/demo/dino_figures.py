@@ -57,7 +57,8 @@ def rgb_likeness(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Nearness of the patches' mean colours."""
     side = image.shape[0] // PATCH
     cells = image.reshape(side, PATCH, side, PATCH, 3).mean(axis=(1, 3)).reshape(-1, 3)
-    return -np.linalg.norm(cells[:, None] - cells[None], axis=-1).astype(np.float32)
+    distance = np.linalg.norm(cells[:, None] - cells[None], axis=-1)
+    return np.asarray(-distance, np.float32)
 
 
 def _pairs(scene: Scene) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:

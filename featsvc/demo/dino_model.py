@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import timm
 import torch
@@ -18,7 +19,9 @@ STD = (0.229, 0.224, 0.225)
 
 def build() -> VisionTransformer:
     """The untrained network, made as timm makes any other of its models."""
-    return timm.create_model(**json.loads((CONFIGS / f"{NAME}.json").read_text()))
+    options = json.loads((CONFIGS / f"{NAME}.json").read_text())
+    # timm's own annotation says no more than Module.
+    return cast(VisionTransformer, timm.create_model(**options))
 
 
 def load() -> VisionTransformer:
@@ -38,9 +41,10 @@ def patch_tokens(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor
     """Facet 'token' of the last block, before the final norm, N x h * w x D."""
     patches = model.patch_embed.proj(images)
     height, width = patches.shape[2:]
-    tokens = patches.flatten(2).transpose(1, 2)
-    first = model.cls_token.expand(len(tokens), -1, -1)
-    tokens = torch.cat([first, tokens], dim=1) + resampled(model.pos_embed[0], height, width)
+    tokens: torch.Tensor = patches.flatten(2).transpose(1, 2)
+    first = model.get_parameter("cls_token").expand(len(tokens), -1, -1)
+    position = resampled(model.get_parameter("pos_embed")[0], height, width)
+    tokens = torch.cat([first, tokens], dim=1) + position
     for block in model.blocks:
         tokens = block(tokens)
     return tokens[:, 1:]

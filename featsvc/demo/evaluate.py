@@ -1,4 +1,4 @@
-"""python -m featsvc.demo.evaluate: figures of the shipped weights on held-out scenes, beside their targets."""
+"""python -m featsvc.demo.evaluate: figures of the shipped weights on held-out scenes, and targets."""
 
 from __future__ import annotations
 

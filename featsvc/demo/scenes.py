@@ -115,7 +115,7 @@ def _place(placed: list[_Placed], name: Object, options: SceneOptions, rng: np.r
 
 
 def _centre_x(mask: NDArray[np.bool_]) -> float:
-    return float(mask.any(axis=0).nonzero()[0].mean())
+    return float(np.flatnonzero(mask.any(axis=0)).mean())
 
 
 def draw(seed: int, options: SceneOptions = STANDARD) -> Scene:

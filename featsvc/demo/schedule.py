@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def optimizer(modules: Iterable[nn.Module], rate: float) -> torch.optim.AdamW:
@@ -33,21 +36,21 @@ def descend(loss: torch.Tensor, chosen: torch.optim.Optimizer, rate: float) -> N
     for group in chosen.param_groups:
         group["lr"] = rate
     chosen.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     values = [value for group in chosen.param_groups for value in group["params"]]
     nn.utils.clip_grad_norm_(values, 1.0)
     chosen.step()
 
 
-class Average:
+class Average(Generic[Network]):
     """Exponential average of a network's weights, which is what ships."""
 
-    def __init__(self, model: nn.Module, decay: float = 0.998) -> None:
+    def __init__(self, model: Network, decay: float = 0.998) -> None:
         self.model = copy.deepcopy(model).eval()
         self._decay = decay
 
     @torch.no_grad()
-    def follow(self, model: nn.Module, step: int) -> None:
+    def follow(self, model: Network, step: int) -> None:
         """Moves towards the network, faster at first while the average still holds the random start."""
         decay = min(self._decay, (step + 1) / (step + 10))
         for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):

@@ -77,4 +77,4 @@ def coverage(shape: str, pose: Pose, size: int) -> NDArray[np.float32]:
     canvas = np.zeros((size, size), np.uint8)
     # Several contours fill by the even-odd rule, which gives the ring its hole.
     cv2.fillPoly(canvas, fixed, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
-    return canvas.astype(np.float32) / 255
+    return np.asarray(canvas.astype(np.float32) / 255, np.float32)

@@ -53,7 +53,7 @@ def _ramp(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
 def _stripes(size: int, period: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """Soft stripes, size x size, 0 to 1; the period is a part of the picture."""
     wave = np.sin(_ramp(size, rng) * np.float32(2 * np.pi / (2 * period)) + np.float32(rng.uniform(0, 6.28)))
-    return np.clip(wave * 2.5 + 0.5, 0, 1)
+    return np.asarray(np.clip(wave * 2.5 + 0.5, 0, 1), np.float32)
 
 
 def _clouds(size: int, cells: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -79,9 +79,9 @@ def _patches(size: int, shares: int, rng: np.random.Generator) -> NDArray[np.int
     """Which of the shares owns a pixel, in stripes or irregular patches, size x size."""
     if rng.random() < 0.5:
         phase = _ramp(size, rng) / rng.uniform(0.08, 0.25) + rng.uniform(0, shares)
-        return np.floor(phase % shares).astype(np.intp) % shares
+        return np.asarray(np.floor(phase % shares).astype(np.intp) % shares)
     fields = [_clouds(size, int(rng.integers(12, 28)), rng) for _ in range(shares)]
-    return np.argmax(fields, axis=0)
+    return np.asarray(np.argmax(fields, axis=0))
 
 
 def object_paint(colours: tuple[str, ...], size: int, rng: np.random.Generator) -> Paint:
@@ -91,10 +91,10 @@ def object_paint(colours: tuple[str, ...], size: int, rng: np.random.Generator) 
     shade = 0.9 + rng.uniform(0.1, 0.6) * _ramp(size, rng)
     if rng.random() < 0.3:
         shade = shade - rng.uniform(0.08, 0.2) * _stripes(size, rng.uniform(0.03, 0.08), rng)
-    return paint * np.clip(shade, 0.6, 1.12)[..., None]
+    return np.asarray(paint * np.clip(shade, 0.6, 1.12)[..., None])
 
 
 def noisy(paint: Paint, rng: np.random.Generator) -> NDArray[np.uint8]:
     """The finished picture with light sensor noise, H x W x 3."""
-    noise = rng.standard_normal(paint.shape[:2] + (1,), dtype=np.float32) * np.float32(rng.uniform(0, 6))
+    noise = rng.standard_normal((*paint.shape[:2], 1), dtype=np.float32) * np.float32(rng.uniform(0, 6))
     return np.clip(paint + noise, 0, 255).astype(np.uint8)

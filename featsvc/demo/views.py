@@ -54,7 +54,9 @@ def around_an_object(owners: NDArray[np.uint8], rng: np.random.Generator) -> Win
     return Window(float(x), float(y), side, rng.uniform(0, 2 * np.pi), rng.random() < 0.5)
 
 
-def whole_enough(full: NDArray[np.uint8], seen: NDArray[np.uint8], side: float, part: float) -> NDArray[np.bool_]:
+def whole_enough(
+    full: NDArray[np.uint8], seen: NDArray[np.uint8], side: float, part: float
+) -> NDArray[np.bool_]:
     """For each owner of a pixel, background included, whether that part of it is in the view."""
     count = int(full.max()) + 1
     areas = np.bincount(full.ravel(), minlength=count)

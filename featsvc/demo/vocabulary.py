@@ -10,14 +10,14 @@ from open_clip.tokenizer import SimpleTokenizer, get_pairs
 from featsvc.demo.shapes import SHAPES
 from featsvc.demo.textures import COLOURS
 
-WORDS = (
-    *COLOURS,
-    *SHAPES,
-    *"a an the one of and with in on is are there this image photo picture drawing scene".split(),
-    *"shape object thing background colour color coloured colored something nothing empty".split(),
-    *"disc disk cube box plus donut hoop magenta violet turquoise light dark small large big".split(),
-    *"two three four five six left right top bottom middle next to above below behind front".split(),
-)
+_OTHERS = """
+a an the one of and with in on is are there this image photo picture drawing scene
+shape object thing background colour color coloured colored something nothing empty
+disc disk cube box plus donut hoop magenta violet turquoise light dark small large big
+two three four five six left right top bottom middle next to above below behind front
+"""
+
+WORDS = (*COLOURS, *SHAPES, *_OTHERS.split())
 
 
 def _merges_of(word: str, ranks: dict[tuple[str, str], int]) -> set[tuple[str, str]]:
