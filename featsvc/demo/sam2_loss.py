@@ -1,0 +1,65 @@
+"""What demo-sam2 minimises in training: wrong masks, wrong predicted IoUs, and tokens that look elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from featsvc.demo.sam2_network import Decoded
+from featsvc.demo.sam2_prompts import Prompts
+
+_CROSS_ENTROPY_WEIGHT = 4.0
+_BEST_SHARE = 0.6
+"""Weight of the best of the three masks; the rest is for all three, so that each is a whole object."""
+_OUTPUT_TOKENS = 5
+"""The IoU token and the four mask tokens come first in the decoder."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Parts of the loss, and what they were computed from, for the log."""
+
+    mask: torch.Tensor
+    iou: torch.Tensor
+    true_ious: torch.Tensor
+    """N x 4."""
+
+
+def _mask_errors(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Cross entropy and dice of every mask, N x 4, for a soft target N x 1 x h x w."""
+    spread = target.expand_as(logits)
+    entropy = functional.binary_cross_entropy_with_logits(logits, spread, reduction="none").mean(dim=(2, 3))
+    found = logits.sigmoid()
+    overlap = (found * target).sum(dim=(2, 3))
+    dice = 1 - (2 * overlap + 1) / (found.square().sum(dim=(2, 3)) + target.square().sum(dim=(2, 3)) + 1)
+    return _CROSS_ENTROPY_WEIGHT * entropy + dice
+
+
+def true_ious(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """IoU of every mask with a soft target taken at one half, N x 4."""
+    found, meant = logits > 0, target >= 0.5
+    union = (found | meant).sum(dim=(2, 3)).clamp(min=1)
+    return (found & meant).sum(dim=(2, 3)) / union
+
+
+def losses(decoded: Decoded, prompts: Prompts) -> Losses:
+    """Loss of the answers, measured at twice the decoder's resolution."""
+    side = 2 * decoded.logits.shape[-1]
+    logits = functional.interpolate(decoded.logits, (side, side), mode="bilinear")
+    target = prompts.at(side)
+    errors = _mask_errors(logits, target)
+    alternatives = errors[:, 1:]
+    several = _BEST_SHARE * alternatives.min(dim=1).values + (1 - _BEST_SHARE) * alternatives.mean(dim=1)
+    ious = true_ious(logits.detach(), target)
+    off = decoded.ious - ious
+    return Losses((errors[:, 0] + several).mean(), (off.abs() + off.square()).mean(), ious)
+
+
+def elsewhere(maps: list[torch.Tensor], prompts: Prompts) -> torch.Tensor:
+    """How little the output tokens look at the object: minus the log of the attention that falls on it."""
+    cells = round(maps[0].shape[-1] ** 0.5)
+    meant = prompts.at(cells).flatten(1)[:, None, :, None]
+    on_it = torch.stack([each.mean(dim=1)[:, None, :_OUTPUT_TOKENS] @ meant for each in maps])
+    return -(on_it + 1e-4).log().mean()
