@@ -19,7 +19,7 @@ def in_hub_cache(file: HubFile) -> Path | None:
 
 
 def in_url_caches(url: str) -> Path | None:
-    """A file that torch.hub or open_clip downloaded from this address before; they keep its last part as its name."""
+    """A file that torch.hub or open_clip downloaded from this address before, named as its last part."""
     name = PurePosixPath(url).name
     files = (folder.expanduser() / name for folder in (TORCH_HUB, CLIP)) if name else ()
     return next((file for file in files if file.is_file()), None)

@@ -39,7 +39,7 @@ DINO = DinoEntry(
     weights=Weights(file_names=("demo-dino.safetensors",), bundled="demo-dino.safetensors"),
     licence="Apache-2.0",
     nbytes=5_200_000,
-    description="Tiny network of DINOv2's kind, trained on drawn shapes with their labels and masks (supervised)",
+    description="Tiny network of DINOv2's kind, trained on drawn shapes with labels (supervised)",
     position="dinov2",
     config="demo-dino.json",
 )

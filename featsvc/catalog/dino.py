@@ -83,7 +83,7 @@ def _dinov2(size: _Size, registers: bool) -> DinoEntry:
         ),
         licence="Apache-2.0",
         nbytes=int(size.millions * 4e6),
-        description=f"DINOv2 ViT-{size.letter.upper()}/14{' with registers' if registers else ''}, self-supervised",
+        description=f"DINOv2 ViT-{size.letter.upper()}/14{' with registers' * registers}, self-supervised",
         position=position,
     )
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import urllib.request
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 from featsvc.catalog.entry import Entry, HubFile
 from featsvc.errors import WeightsMissing
@@ -22,7 +22,7 @@ def download(entry: Entry) -> Path:
     for file in entry.weights.hub:
         try:
             return from_hub(file)
-        # huggingface_hub raises errors of whatever HTTP library it uses; they are OSErrors, ValueErrors or these.
+        # huggingface_hub raises errors of whatever HTTP library it uses; they are of these kinds.
         except (OSError, ValueError, RuntimeError) as error:
             failures.append(f"hf.co/{file.repository}/{file.name}: {type(error).__name__}")
     if entry.weights.url:
@@ -31,7 +31,9 @@ def download(entry: Entry) -> Path:
         except (OSError, ValueError) as error:
             failures.append(f"{entry.weights.url}: {type(error).__name__}")
     names = " or ".join(entry.weights.file_names)
-    raise WeightsMissing(f"{entry.key}: no download worked ({'; '.join(failures)}); or put {names} into --weights-dir")
+    raise WeightsMissing(
+        f"{entry.key}: no download worked ({'; '.join(failures)}); or put {names} into --weights-dir"
+    )
 
 
 def from_hub(file: HubFile) -> Path:
@@ -42,7 +44,7 @@ def from_hub(file: HubFile) -> Path:
 
 
 def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:
-    """The file at an address, in torch hub's cache (where Meta's own code looks) unless another folder is given."""
+    """The file at an address, in torch hub's cache (where Meta's own code looks) or another folder."""
     from featsvc.catalog.caches import TORCH_HUB
 
     folder = folder or TORCH_HUB.expanduser()
@@ -52,7 +54,7 @@ def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:
         try:
             # The address is one of the catalog's, never one of a request.
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source:
-                digest, length = _copied(source, part)
+                digest, length = _copied(source, part.file)
                 _expect_whole(source.headers.get("Content-Length"), length)
             part.close()
             if sha256 and not digest.startswith(sha256):
@@ -69,7 +71,7 @@ def _expect_whole(announced: str | None, length: int) -> None:
         raise OSError(f"the download ended after {length} of {announced} bytes")
 
 
-def _copied(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+def _copied(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
     """Copies everything; the SHA-256 and the number of bytes."""
     digest, length = hashlib.sha256(), 0
     while chunk := source.read(CHUNK):

@@ -33,7 +33,7 @@ class Weights:
     """In the order of preference."""
     url: str = ""
     sha256: str = ""
-    """Checksum of the file at `url`, or as much of its beginning as the publisher gives; empty if none is published."""
+    """Checksum of the file at `url`, or as much of its beginning as the publisher gives; empty if unknown."""
     bundled: str = ""
     """Name of the file in featsvc/demo/weights, for models that are in the repository."""
 

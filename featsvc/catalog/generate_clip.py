@@ -1,4 +1,4 @@
-"""Writes clip.json from open_clip's own list of models and tags: `python -m featsvc.catalog.generate_clip`."""
+"""Writes clip.json from open_clip's own list of models: `python -m featsvc.catalog.generate_clip`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg
+from torch import nn
 
 TARGET = Path(__file__).parent / "clip.json"
 
@@ -46,20 +47,22 @@ def licence_of(name: str, tag: str, hub: str) -> str:
     """The licence that the publisher states."""
     if "metaclip" in tag:
         return NON_COMMERCIAL
-    return next((licence for prefix, licence in LICENCES.items() if hub.startswith(prefix)), "see the publisher")
+    return next(
+        (licence for prefix, licence in LICENCES.items() if hub.startswith(prefix)), "see the publisher"
+    )
 
 
 def parameter_bytes(name: str) -> int:
     """Size of a network in float32, counted without allocating it."""
     with torch.device("meta"):
-        model = open_clip.create_model(name, device="meta")
+        model: nn.Module = open_clip.create_model(name, device="meta")
     return sum(each.numel() for each in model.parameters()) * 4
 
 
 def record(name: str, tag: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """One line of clip.json."""
     source = get_pretrained_cfg(name, tag)
-    # OpenAI's own files are TorchScript archives, which hold code; the hub has the same weights as safetensors.
+    # OpenAI's own files are TorchScript archives, which hold code; the hub has them as safetensors.
     url = "" if "openaipublic" in source.get("url", "") else source.get("url", "")
     return {
         "model_name": name,

@@ -38,13 +38,15 @@ def _clip_tags() -> Mapping[str, tuple[str, ...]]:
 
 
 def resolve_clip(model_name: str, model_pretrained: str = "") -> ClipEntry:
-    """The CLIP model of an open_clip name and tag; without a tag openai's, or the first that the model has."""
+    """The CLIP model of an open_clip name and tag; without a tag openai's, or else its first."""
     if model_name == demo.CLIP.model_name:
         return demo.CLIP
     # open_clip takes ViT-B/32 for ViT-B-32, and any case and dashes in tags.
     name, tag = model_name.replace("/", "-"), model_pretrained.lower().replace("-", "_")
     if name in clip.refused():
-        raise NotFound(f"model_name: {model_name!r} cannot give dense features in the text space: {clip.refused()[name]}")
+        raise NotFound(
+            f"model_name: {model_name!r} cannot give dense features in the text space: {clip.refused()[name]}"
+        )
     tags = _clip_tags().get(name)
     if tags is None:
         known = (demo.CLIP.model_name, *_clip_tags())
@@ -53,7 +55,9 @@ def resolve_clip(model_name: str, model_pretrained: str = "") -> ClipEntry:
         tag = PREFERRED_TAG if PREFERRED_TAG in tags else tags[0]
     if tag not in tags:
         choice = ", ".join(tags)
-        raise NotFound(f"model_pretrained: {model_name!r} has no weights called {model_pretrained!r}; it has {choice}")
+        raise NotFound(
+            f"model_pretrained: {model_name!r} has no weights called {model_pretrained!r}; it has {choice}"
+        )
     entry = catalog()[f"{name}/{tag}"]
     if not isinstance(entry, ClipEntry):
         raise NotFound(f"model_name: {model_name!r} is no CLIP model")
@@ -76,7 +80,9 @@ def resolve_sam2(model_cfg: str = "", checkpoint_path: str = "") -> Sam2Entry:
     if not keys:
         raise NotFound("model_cfg: name a SAM2 configuration or a checkpoint")
     if len(set(keys.values())) > 1:
-        message = f"{model_cfg!r} is {keys['model_cfg']}, but {checkpoint_path!r} is {keys['checkpoint_path']}"
+        message = (
+            f"{model_cfg!r} is {keys['model_cfg']}, but {checkpoint_path!r} is {keys['checkpoint_path']}"
+        )
         raise InvalidFields([FieldViolation(f"params.{field}", message) for field in keys])
     entry = catalog()[next(iter(keys.values()))]
     if not isinstance(entry, Sam2Entry):

@@ -14,7 +14,7 @@ RELEASES = {"sam2": "072824", "sam2.1": "092824"}
 
 @dataclass(frozen=True)
 class _Size:
-    """A size of Hiera: its name, the letters of its configuration, and the network's parameters in millions."""
+    """A size of Hiera: its name, the letters of its configuration, its parameters in millions."""
 
     name: str
     letters: str

@@ -1,4 +1,4 @@
-"""Where the weights of an entry are: beside the package, in --weights-dir, in a local hub cache, or to be downloaded."""
+"""Where the weights of an entry are: in the package, in --weights-dir, in a cache, or to be downloaded."""
 
 from __future__ import annotations
 
@@ -71,9 +71,11 @@ def _in_caches(entry: Entry) -> Path | None:
 def _remedy(entry: Entry, place: WeightsPlace) -> str:
     """Says which file to put where, or which download would bring it; never a path of this machine."""
     if entry.weights.bundled:
-        return f"{entry.weights.bundled} is part of the package and is not there: install it again, or `make train-demo`"
+        return f"{entry.weights.bundled} is gone from the package: install it again, or `make train-demo`"
     names = " or ".join(entry.weights.file_names)
     sources = [f"hf.co/{file.repository}" for file in entry.weights.hub[:1]]
     if entry.weights.url:
         sources.append(f"{urlsplit(entry.weights.url).netloc} ({PurePosixPath(entry.weights.url).name})")
-    return f"put {names} into --weights-dir, or run `featsvc models pull {entry.key}` where {' or '.join(sources)} can be reached"
+    where = " or ".join(sources)
+    pull = f"`featsvc models pull {entry.key}`"
+    return f"put {names} into --weights-dir, or run {pull} where {where} can be reached"

@@ -32,12 +32,14 @@ WRAPPERS = ("model", "state_dict")
 def read_state(path: Path) -> State:
     """The tensors of a file, floats as float32."""
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        loaded = (
+            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        )
     except UNREADABLE as error:
         # torch's messages name the path; the file's name is all a caller may know.
         raise WeightsMissing(
-            f"{path.name} cannot be read as weights ({type(error).__name__}): it is damaged, cut off, or holds code; "
-            "fetch it again"
+            f"{path.name} cannot be read as weights ({type(error).__name__}): it is damaged, cut off, "
+            "or holds code; fetch it again"
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
@@ -64,6 +66,6 @@ def fill(network: nn.Module, state: State, file_name: str) -> None:
         if names:
             raise WeightsMissing(
                 f"{file_name} does not fit the model: it {what} {len(names)} tensors, {names[0]!r} the first; "
-                "it may belong to another model"
+                "is it another model's?"
             )
     network.load_state_dict(state)

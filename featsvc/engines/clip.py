@@ -59,7 +59,10 @@ class PreparedEmbed(Prepared):
 
 
 def _input(
-    item: Item, params: ClipExtractFeaturesParams | ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+    item: Item,
+    params: ClipExtractFeaturesParams | ComputeSimilarityParams,
+    loaded: ClipModel,
+    options: EngineOptions,
 ) -> NetworkInput:
     fit = Fit(params.load_size, params.center_crop, params.padding_mode)
     picture = decoded(item.image, options)
@@ -90,7 +93,9 @@ def _dense(batch: list[PreparedPicture], loaded: ClipModel) -> list[Tensor]:
     return forward_each(inputs, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
 
 
-def prepare_text(item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions) -> PreparedTokens:
+def prepare_text(
+    item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedTokens:
     """Tokenizes the texts."""
     if not isinstance(item.texts, Texts):
         raise invalid_field("texts.text", "give at least one text")
@@ -100,13 +105,13 @@ def prepare_text(item: Item, params: EncodeTextParams, loaded: ClipModel, option
 
 
 def run_text(batch: list[PreparedTokens], params: EncodeTextParams, loaded: ClipModel) -> list[Result]:
-    """Embeddings of each item's texts; items do not mix, so that an answer never depends on its neighbours."""
+    """Embeddings of each item's texts; items do not mix, so an answer never depends on neighbours."""
     return [Embeddings(embedded(loaded, each.tokens).cpu().numpy()) for each in batch]
 
 
 def embedded(loaded: ClipModel, tokens: Tensor) -> Tensor:
     """Text embeddings N x D of length 1."""
-    parts = tokens.to(loaded.device).split(TEXTS_AT_ONCE)
+    parts = torch.split(tokens.to(loaded.device), TEXTS_AT_ONCE)
     return torch.cat([loaded.network.encode_text(part, normalize=True) for part in parts]).float()
 
 
@@ -154,7 +159,9 @@ def _similarity(
     return Similarity((maps[0] if item.single else maps).contiguous().cpu().numpy(), geometry)
 
 
-def prepare_image(item: Item, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions) -> PreparedEmbed:
+def prepare_image(
+    item: Item, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedEmbed:
     """Decodes the picture and preprocesses it as the model's own evaluation does."""
     picture = loaded.eval_transform(decoded(item.image, options))
     return PreparedEmbed(tuple(picture.shape), picture[0].numel(), picture)
@@ -163,7 +170,12 @@ def prepare_image(item: Item, params: EncodeImageParams, loaded: ClipModel, opti
 def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
     """Global embeddings, 1 x D each."""
     return [
-        Embeddings(loaded.network.encode_image(each.picture[None].to(loaded.device), normalize=True).float().cpu().numpy())
+        Embeddings(
+            loaded.network.encode_image(each.picture[None].to(loaded.device), normalize=True)
+            .float()
+            .cpu()
+            .numpy()
+        )
         for each in batch
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
 OFFSET = 0.1
@@ -23,10 +23,11 @@ def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     for block in blocks:
         tokens = block(tokens)
     values = _values(last, tokens[:, 1:])
-    return (visual.ln_post(values) @ visual.proj).unflatten(1, (height, width))
+    features: Tensor = visual.ln_post(values) @ visual.proj
+    return features.view(len(pixels), height, width, -1)
 
 
-def _values(block: torch.nn.Module, tokens: Tensor) -> Tensor:
+def _values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
     attention = block.attn
     channels = attention.embed_dim
@@ -36,7 +37,7 @@ def _values(block: torch.nn.Module, tokens: Tensor) -> Tensor:
 
 
 def position(visual: VisionTransformer, height: int, width: int) -> Tensor:
-    """Position embedding of the class token and of a height x width grid, 1 + height * width x width of the network.
+    """Position embedding of the class token and of a height x width grid, 1 + height * width x D.
 
     The grid that the network was trained on keeps its own, as in DINO's code.
     """
@@ -44,7 +45,7 @@ def position(visual: VisionTransformer, height: int, width: int) -> Tensor:
     rows, columns = visual.grid_size
     if (height, width) == (rows, columns):
         return embedding
-    grid = embedding[1:].float().unflatten(0, (rows, columns)).permute(2, 0, 1)[None]
+    grid = embedding[1:].float().view(rows, columns, -1).permute(2, 0, 1)[None]
     scale = ((height + OFFSET) / rows, (width + OFFSET) / columns)
     grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)
     return torch.cat([embedding[:1], grid[0].flatten(1).T.to(embedding.dtype)])

@@ -16,7 +16,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
@@ -108,11 +108,15 @@ def _config(entry: ClipEntry) -> dict[str, Any]:
     return copy.deepcopy(open_clip.get_model_config(entry.model_name))
 
 
-def _check_parts(entry: ClipEntry, visual: nn.Module) -> None:
+def _check_parts(entry: ClipEntry, visual: VisionTransformer) -> None:
     """The dense path needs an open_clip ViT whose patches the last projection brings into the text space."""
     standard = isinstance(visual, VisionTransformer) and visual.attn_pool is None and visual.proj is not None
-    if not standard or not all(isinstance(each, ResidualAttentionBlock) for each in visual.transformer.resblocks):
-        raise InvalidArgument(f"{entry.key} lacks the parts of a standard open_clip ViT, so it has no dense features")
+    if not standard or not all(
+        isinstance(each, ResidualAttentionBlock) for each in visual.transformer.resblocks
+    ):
+        raise InvalidArgument(
+            f"{entry.key} lacks the parts of a standard open_clip ViT, so it has no dense features"
+        )
 
 
 def _tokenizer(entry: ClipEntry) -> Tokenizer:
@@ -121,13 +125,15 @@ def _tokenizer(entry: ClipEntry) -> Tokenizer:
             tokenizer: Tokenizer = open_clip.get_tokenizer(entry.model_name)
         except (ImportError, OSError, TypeError, AttributeError) as error:
             raise WeightsMissing(
-                f"texts for {entry.key} need the tokenizer {entry.tokenizer}: install the transformers package and let "
-                "it fetch that tokenizer from hf.co"
+                f"texts for {entry.key} need the tokenizer {entry.tokenizer}: install the transformers "
+                "package and let it fetch that tokenizer from hf.co"
             ) from error
         return tokenizer
     text = _config(entry)["text_cfg"]
     arguments = dict(text.get("tokenizer_kwargs", {}))
     if entry.merges:
         arguments["bpe_path"] = str(CONFIGS / entry.merges)
-    simple: Tokenizer = SimpleTokenizer(context_length=text.get("context_length", CONTEXT_LENGTH), **arguments)
+    simple: Tokenizer = SimpleTokenizer(
+        context_length=text.get("context_length", CONTEXT_LENGTH), **arguments
+    )
     return simple

@@ -13,11 +13,13 @@ BAND_ELEMENTS = 1 << 24
 """Elements of upsampled features that exist at a time, while their lengths are taken."""
 
 
-def similarity_maps(features: Tensor, texts: Tensor, geometry: Geometry, params: ComputeSimilarityParams) -> Tensor:
+def similarity_maps(
+    features: Tensor, texts: Tensor, geometry: Geometry, params: ComputeSimilarityParams
+) -> Tensor:
     """One map for each text, T x h x w or T x H x W, from features h x w x D and embeddings T x D.
 
-    The dot product of each position with the text; then a softmax over all positions of `softmax` times it, if that
-    is above 0. Pixels have upsampled features, but interpolation is linear: the map is upsampled instead.
+    The dot product of each position with the text; then a softmax over all positions of `softmax` times it,
+    if that is above 0. Pixels have upsampled features, but interpolation is linear, so the map is upsampled.
     """
     maps = _dots(features, texts, geometry, params)
     return positional_softmax(maps, params.softmax) if params.softmax > 0 else maps
@@ -28,8 +30,8 @@ def probability_maps(
 ) -> Tensor:
     """For each positive text the probability of it against all negative ones, T x h x w or T x H x W.
 
-    A softmax over the cosine similarities with {text} and the negative texts, multiplied by `softmax` where that is
-    above 0 and by 1 otherwise. Positions do not compete here.
+    A softmax over the cosine similarities with {text} and the negative texts, multiplied by `softmax` where
+    that is above 0 and by 1 otherwise. Positions do not compete here.
     """
     positive, negative = texts
     lengths = _lengths(features, geometry, params).clamp(min=torch.finfo(features.dtype).tiny)
@@ -41,7 +43,7 @@ def probability_maps(
 
 
 def positional_softmax(maps: Tensor, scale: float) -> Tensor:
-    """Softmax over the positions of each map; torch's own takes the maximum off first, so no factor overflows.
+    """Softmax over the positions of each map; the maximum is taken off first, so no factor overflows.
 
     The factor is applied to what is left: 100000 times a dot product would lose the differences in float32.
     """
@@ -56,15 +58,11 @@ def _dots(features: Tensor, texts: Tensor, geometry: Geometry, params: ComputeSi
 
 
 def _lengths(features: Tensor, geometry: Geometry, params: ComputeSimilarityParams) -> Tensor:
-    """Lengths of the features of every position, h x w or H x W; upsampled ones exist for a band of rows at a time."""
+    """Lengths of all features, h x w or H x W; upsampled ones exist for a band of rows at a time."""
     if params.ret_patches:
-        return features.norm(dim=-1)
+        return features.square().sum(dim=-1).sqrt()
     vertical, horizontal = (each.to(features) for each in axis_weights(geometry, params.interpolation_mode))
     rows = max(1, BAND_ELEMENTS // (len(horizontal) * features.shape[-1]))
-    bands = [
-        torch.einsum("jw,iwd->ijd", horizontal, torch.einsum("ih,hwd->iwd", band, features)).norm(dim=-1)
-        for band in vertical.split(rows)
-    ]
-    return torch.cat(bands)
-
-
+    bands = (torch.einsum("ih,hwd->iwd", band, features) for band in torch.split(vertical, rows))
+    squares = (torch.einsum("jw,iwd->ijd", horizontal, band).square().sum(dim=-1) for band in bands)
+    return torch.cat(list(squares)).sqrt()

@@ -51,7 +51,9 @@ def _stride(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
     stride = params.stride or patch
     if patch % stride:
         divisors = ", ".join(str(each) for each in range(1, patch + 1) if patch % each == 0)
-        raise invalid_field("params.stride", f"{stride} does not divide the patch size of {loaded.entry.key}: {divisors} do")
+        raise invalid_field(
+            "params.stride", f"{stride} does not divide the patch size of {loaded.entry.key}: {divisors} do"
+        )
     return stride
 
 

@@ -15,6 +15,7 @@ from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.checkpoint import State, fill, read_state
 from featsvc.engines.family import nbytes
 from featsvc.engines.options import EngineOptions
+from featsvc.errors import InvalidArgument
 
 HEAD = "head."
 """Names of a classifier's tensors, which this server has no use for."""
@@ -67,14 +68,17 @@ def built(entry: DinoEntry) -> VisionTransformer:
         name = arguments.pop("model_name")
     else:
         arguments, name = dict(entry.arguments), entry.architecture
-    return timm.create_model(name, **{**arguments, "pretrained": False, "num_classes": 0})
+    network = timm.create_model(name, **{**arguments, "pretrained": False, "num_classes": 0})
+    if not isinstance(network, VisionTransformer):
+        raise InvalidArgument(f"{entry.key} is no ViT")
+    return network
 
 
 def converted(state: State, network: VisionTransformer) -> State:
     """timm's names and layout, from those or from Meta's.
 
-    timm's filter would also fit patches and position embeddings of other sizes. A file that needs that belongs to
-    another model, so these two keep their size, for `fill` to refuse.
+    timm's filter would also fit patches and position embeddings of other sizes. A file that needs that
+    belongs to another model, so these two keep their size, for `fill` to refuse.
     """
     state = {name: value for name, value in state.items() if not name.startswith(HEAD)}
     filtered: State = dict(checkpoint_filter_fn(dict(state), network))

@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from featsvc.catalog.entry import PositionRule
+from featsvc.errors import InvalidArgument
 
 OFFSET = 0.1
 """`interpolate_offset` of facebookresearch/dinov2, and the 0.1 of facebookresearch/dino: against rounding."""
@@ -25,7 +26,7 @@ def _by_factor(grid: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _antialiased(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """DINOv2 with registers (`interpolate_antialias=True`, offset 0), and timm's resample_abs_pos_embed: to a size."""
+    """DINOv2 with registers (`interpolate_antialias`, offset 0), and timm's resample_abs_pos_embed."""
     return F.interpolate(grid, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
@@ -52,6 +53,8 @@ def _split(network: VisionTransformer) -> tuple[Tensor, Tensor]:
 
     timm keeps the class token's position in the embedding, or already added to the token (`no_embed_class`).
     """
+    if network.pos_embed is None or network.cls_token is None:
+        raise InvalidArgument("this ViT has no class token or no position embedding")
     embedding: Tensor = network.pos_embed
     prefix: Tensor = network.cls_token
     if not network.no_embed_class:
@@ -59,4 +62,4 @@ def _split(network: VisionTransformer) -> tuple[Tensor, Tensor]:
     if network.reg_token is not None:
         prefix = torch.cat([prefix, network.reg_token], dim=1)
     side = math.isqrt(embedding.shape[1])
-    return prefix, embedding.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    return prefix, embedding.view(1, side, side, -1).permute(0, 3, 1, 2)

@@ -71,8 +71,8 @@ def forward_each(
 ) -> list[Tensor]:
     """Outputs of `forward` for inputs of one size, one for each.
 
-    A CPU gains nothing from a batch in float32 (DESIGN section 10), and alone each answer has the same bytes whatever
-    shared its batch.
+    A CPU gains nothing from a batch in float32 (DESIGN section 10), and alone each answer has the same bytes
+    whatever shared its batch.
     """
     if device.type == "cpu":
         return [forward(stacked([each], device))[0] for each in inputs]

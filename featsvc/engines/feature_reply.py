@@ -15,7 +15,9 @@ from featsvc.v1.schema import ClipExtractFeaturesParams, DinoExtractFeaturesPara
 FeatureParams = ClipExtractFeaturesParams | DinoExtractFeaturesParams
 
 
-def check_feature_reply(geometry: Geometry, channels: int, params: FeatureParams, options: EngineOptions) -> None:
+def check_feature_reply(
+    geometry: Geometry, channels: int, params: FeatureParams, options: EngineOptions
+) -> None:
     """Refuses features of too many bytes."""
     channels = COMPONENTS if params.ret_pca else channels
     grid = float_bytes((geometry.grid_height, geometry.grid_width, channels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featsvc.v1.schema import Prompt, Texts, TextQuery
+from featsvc.v1.schema import Prompt, TextQuery, Texts
 
 
 @dataclass(frozen=True)

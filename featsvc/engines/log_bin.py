@@ -1,4 +1,4 @@
-"""Log-binned descriptors: each position with its surroundings in two rings (dino-vit-features, `_log_bin`)."""
+"""Log-binned descriptors: each position with two rings around it (dino-vit-features, `_log_bin`)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ CELLS = 1 + 8 * RINGS
 def log_binned(features: Tensor) -> Tensor:
     """17 cells for each position, h x w x D to h x w x 17D.
 
-    Cells 0 to 8 are the 3 x 3 neighbours row by row, the centre included; 9 to 16 the eight at distance 3, row by row,
-    of the 3 x 3 average, in whose mean the outside has no part. Beyond the border the nearest cell inside stands.
+    Cells 0 to 8 are the 3 x 3 neighbours row by row, the centre included; 9 to 16 the eight at distance 3,
+    row by row, of the 3 x 3 average, in whose mean the outside has no part. Beyond the border the nearest
+    cell inside stands.
     """
     height, width, _ = features.shape
     maps = features.permute(2, 0, 1)[None]

@@ -27,22 +27,24 @@ def pixel_colours(
 ) -> Floats:
     """Colours of each pixel, H x W x 3: the components of the *upsampled* features, which are never made.
 
-    With U = (V x W) X for features X and the interpolation's matrices V and W, mean and covariance of U need only
-    V'V and W'W, which are as small as the grid; the projection of U is the upsampled projection of X.
+    With U = (V x W) X for features X and the interpolation's matrices V and W, mean and covariance of U need
+    only V'V and W'W, which are as small as the grid; the projection of U is the upsampled projection of X.
     """
     vectors = features.detach().to("cpu", torch.float64)
     vertical, horizontal = axis_weights(geometry, mode)
     mean = torch.einsum("h,w,hwd->d", vertical.mean(dim=0), horizontal.mean(dim=0), vectors)
     # Rows of V and W sum to one, so what is centred on the grid is centred among the pixels.
     centred = vectors - mean
-    weighted = torch.einsum("ih,jw,hwd->ijd", _root(vertical.T @ vertical), _root(horizontal.T @ horizontal), centred)
+    weighted = torch.einsum(
+        "ih,jw,hwd->ijd", _root(vertical.T @ vertical), _root(horizontal.T @ horizontal), centred
+    )
     projected = centred @ principal(weighted.flatten(0, 1))
     pixels = to_pixels(projected.permute(2, 0, 1), geometry, mode)
     return _colours(pixels.permute(1, 2, 0), *quantiles)
 
 
 def principal(centred: Tensor) -> Tensor:
-    """The strongest right singular vectors of N x D, as D x 3; the largest absolute weight of each is positive.
+    """The strongest right singular vectors of N x D, as D x 3, the largest absolute weight of each positive.
 
     By `eigh` of the smaller of the two Gram matrices. Missing components (fewer than 3 cells) are zero.
     """
@@ -61,7 +63,8 @@ def principal(centred: Tensor) -> Tensor:
 def _root(gram: Tensor) -> Tensor:
     """The symmetric square root of a positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(gram)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
 
 
 def _colours(projected: Tensor, q_min: float, q_max: float) -> Floats:
@@ -73,7 +76,8 @@ def _colours(projected: Tensor, q_min: float, q_max: float) -> Floats:
     low, high = np.quantile(values, (q_min, q_max), axis=(0, 1))
     span = high - low
     scaled = (values - low) / np.where(span > _noise(values), span, np.inf)
-    return np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    colours: Floats = np.clip(scaled, 0.0, 1.0).astype(np.float32)
+    return colours
 
 
 def _noise(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:

@@ -47,7 +47,9 @@ class Engines:
         """Cost of an item for the batch budget."""
         return prepared.pixels
 
-    def run(self, operation: str, prepared: list[Prepared], params: BaseModel, loaded: Loaded) -> list[Result]:
+    def run(
+        self, operation: str, prepared: list[Prepared], params: BaseModel, loaded: Loaded
+    ) -> list[Result]:
         """One result for each item, in their order."""
         try:
             with torch.inference_mode():
@@ -61,7 +63,9 @@ class Engines:
             raise self._out_of_memory(len(prepared)) from error
 
     def _out_of_memory(self, count: int) -> OutOfMemory:
-        return OutOfMemory(f"{self.options.device} has no memory for {count} items at once: try a smaller load_size")
+        return OutOfMemory(
+            f"{self.options.device} has no memory for {count} items at once: try a smaller load_size"
+        )
 
 
 def _operation(name: str) -> Operation:

@@ -68,7 +68,7 @@ class PromptMasks:
 
 @dataclass(frozen=True)
 class Rle:
-    """Run lengths of a mask in column-major order, beginning with background; as text where COCO's form was asked for."""
+    """Run lengths of a mask in column-major order, beginning with background; as text in COCO's form."""
 
     counts: str | tuple[int, ...]
     size: tuple[int, int]

@@ -23,7 +23,9 @@ def run_lengths(masks: Tensor) -> list[Counts]:
     flat = masks.transpose(1, 2).reshape(count, -1).cpu().numpy()
     rows, places = np.nonzero(flat[:, 1:] != flat[:, :-1])
     parts = np.split(places + 1, np.searchsorted(rows, np.arange(1, count)))
-    return [_lengths(changes, bool(mask[0]), height * width) for changes, mask in zip(parts, flat, strict=True)]
+    return [
+        _lengths(changes, bool(mask[0]), height * width) for changes, mask in zip(parts, flat, strict=True)
+    ]
 
 
 def _lengths(changes: NDArray[np.intp], starts_inside: bool, total: int) -> Counts:

@@ -44,15 +44,26 @@ class Candidates:
 
     def kept(self, indices: Tensor) -> Candidates:
         """Those at these indices, in their order."""
-        tensors = (self.boxes, self.ious, self.points, self.stability, self.crops)
-        return Candidates(*(each[indices] for each in tensors), tuple(self.runs[i] for i in indices.tolist()))
+        return Candidates(
+            boxes=self.boxes[indices],
+            ious=self.ious[indices],
+            points=self.points[indices],
+            stability=self.stability[indices],
+            crops=self.crops[indices],
+            runs=tuple(self.runs[index] for index in indices.tolist()),
+        )
 
 
 def joined(parts: list[Candidates]) -> Candidates:
     """All of them, in order."""
-    names = ("boxes", "ious", "points", "stability", "crops")
-    tensors = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-    return Candidates(*tensors, tuple(run for part in parts for run in part.runs))
+    return Candidates(
+        boxes=torch.cat([part.boxes for part in parts]),
+        ious=torch.cat([part.ious for part in parts]),
+        points=torch.cat([part.points for part in parts]),
+        stability=torch.cat([part.stability for part in parts]),
+        crops=torch.cat([part.crops for part in parts]),
+        runs=tuple(run for part in parts for run in part.runs),
+    )
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class CropSearch:
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
         points = torch.as_tensor(self.crop.points, dtype=torch.float32, device=self.embedding.coarse.device)
-        return joined([self._of(batch) for batch in points.split(self.params.points_per_batch)])
+        return joined([self._of(batch) for batch in torch.split(points, self.params.points_per_batch)])
 
     def _of(self, points: Tensor) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
@@ -99,21 +110,25 @@ class CropSearch:
         return joined([self._full(masks.where(torch.arange(count)[part]), together) for part in parts])
 
     def _asked(self, points: Tensor, prompts: Tensor | None, multimask: bool) -> tuple[_Masks, Tensor]:
-        """Masks of foreground points n x 2 with mask prompts n x 1 x h x w, and their logits as next prompts."""
+        """Masks of foreground points n x 2 with mask prompts n x 1 x h x w, and their next prompts."""
         coords = to_network(points, self.crop.size, self.network.image_size)[:, None]
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
         answer = decode(self.network, self.embedding, Prompts(coords, labels, prompts), multimask)
         each = points.repeat_interleave(answer.ious.shape[1], dim=0)
-        return _Masks(answer.logits.flatten(0, 1), answer.ious.flatten(0, 1), each), answer.clamped.flatten(0, 1)
+        return _Masks(answer.logits.flatten(0, 1), answer.ious.flatten(0, 1), each), answer.clamped.flatten(
+            0, 1
+        )
 
     def _refined(self, answers: tuple[_Masks, Tensor]) -> _Masks:
         """One more step for each mask, with itself as prompt (`refine_with_m2m`)."""
         masks, prompts = answers
         size = self.params.points_per_batch
-        batches = zip(masks.points.split(size), prompts[:, None].split(size), strict=True)
+        batches = zip(torch.split(masks.points, size), torch.split(prompts[:, None], size), strict=True)
         refined = [self._asked(points, prompt, multimask=False)[0] for points, prompt in batches]
         return _Masks(
-            torch.cat([each.logits for each in refined]), torch.cat([each.ious for each in refined]), masks.points
+            torch.cat([each.logits for each in refined]),
+            torch.cat([each.ious for each in refined]),
+            masks.points,
         )
 
     def _full(self, masks: _Masks, together: int) -> Candidates:

@@ -55,9 +55,9 @@ def full_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def full_size_of_any(logits: Tensor, size: tuple[int, int], channels: int) -> Tensor:
     """Logits n x h x w at the size of the picture, n x H x W, interpolated `channels` at a time.
 
-    torch gives other last bits for one channel than for three, so what came in threes goes in threes, whoever is left.
+    torch gives other last bits for one channel than for three, so what came in threes goes in threes.
     """
     count = len(logits)
     filler = logits[-1:].expand(-count % channels, -1, -1)
-    grouped = torch.cat([logits, filler]).unflatten(0, (-1, channels))
+    grouped = torch.cat([logits, filler]).view(-1, channels, *logits.shape[1:])
     return full_size(grouped, size).flatten(0, 1)[:count]

@@ -31,7 +31,8 @@ def encoder_input(picture: Image, image_size: int) -> Tensor:
     side = [image_size, image_size]
     # On the tensor, as upstream: Pillow's own bilinear gives other numbers.
     pixels = TF.resize(TF.to_tensor(picture), side, antialias=True)
-    return TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
+    normal: Tensor = TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
+    return normal
 
 
 def embedding_of(model: Sam2Model, picture: Image) -> Embedding:
@@ -50,6 +51,6 @@ def encoded(network: SAM2Base, pixels: Tensor, size: tuple[int, int]) -> Embeddi
 
 
 def to_network(coords: Tensor, size: tuple[int, int], image_size: int) -> Tensor:
-    """Points n x 2 in pixels of a picture of this height and width to the encoder's square, as `transform_coords`."""
+    """Points n x 2 from pixels of a picture of this height and width to the encoder's square."""
     height, width = size
     return coords / torch.tensor([width, height], dtype=coords.dtype, device=coords.device) * image_size

@@ -15,7 +15,7 @@ from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.reply_size import bitmap_bytes, check_reply
-from featsvc.engines.results import Mask, MaskList, Rectangle, Result
+from featsvc.engines.results import Mask, MaskList, Rectangle, Result, Rle
 from featsvc.engines.sam2_candidates import Candidates, CropSearch, joined
 from featsvc.engines.sam2_embedding import embedding_of
 from featsvc.engines.sam2_grid import Crop, crops
@@ -23,7 +23,7 @@ from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_presets import in_force
 from featsvc.v1.schema import GenerateMasksParams, OutputMode
 
-WRITERS: Mapping[OutputMode, Callable[[rle.Counts, int, int], rle.Rle | rle.Bitmap]] = {
+WRITERS: Mapping[OutputMode, Callable[[rle.Counts, int, int], Rle | rle.Bitmap]] = {
     OutputMode.BINARY_MASK: rle.bitmap,
     OutputMode.UNCOMPRESSED_RLE: rle.uncompressed,
     OutputMode.COCO_RLE: rle.compressed,
@@ -40,7 +40,9 @@ class PreparedSearch(Prepared):
     options: EngineOptions
 
 
-def prepare(item: Item, params: GenerateMasksParams, loaded: Sam2Model, options: EngineOptions) -> PreparedSearch:
+def prepare(
+    item: Item, params: GenerateMasksParams, loaded: Sam2Model, options: EngineOptions
+) -> PreparedSearch:
     """Decodes the picture and applies the preset."""
     effective = in_force(params)
     picture = decoded(item.image, options)

@@ -16,7 +16,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of the picture, by its corners in pixels, and the points to ask about, n x 2 in pixels of the crop."""
+    """A part of the picture by its corners, and the points to ask about, n x 2 in pixels of the crop."""
 
     box: tuple[int, int, int, int]
     points: Points
@@ -35,7 +35,9 @@ def point_grids(params: GenerateMasksParams) -> list[Points]:
     factor = params.crop_n_points_downscale_factor
     sides = [int(params.points_per_side / factor**layer) for layer in range(params.crop_n_layers + 1)]
     if sides[-1] == 0:
-        message = f"{factor} to the power {params.crop_n_layers} leaves no points of {params.points_per_side} a side"
+        message = (
+            f"{factor} to the power {params.crop_n_layers} leaves none of {params.points_per_side} points"
+        )
         raise invalid_field("params.crop_n_points_downscale_factor", message)
     return [build_point_grid(side) for side in sides]
 
@@ -45,7 +47,8 @@ def _given_grids(params: GenerateMasksParams) -> list[Points]:
     if "points_per_side" in params.model_fields_set and params.preset is None:
         raise invalid_field(field, "contradicts points_per_side: give one of the two")
     if len(params.point_grids) != params.crop_n_layers + 1:
-        message = f"{len(params.point_grids)} grids; crop_n_layers {params.crop_n_layers} needs {params.crop_n_layers + 1}"
+        needed = params.crop_n_layers + 1
+        message = f"{len(params.point_grids)} grids; crop_n_layers {params.crop_n_layers} needs {needed}"
         raise invalid_field(field, message)
     grids = [np.array(grid, dtype=np.float64).reshape(-1, 2) for grid in params.point_grids]
     if any(grid.size and (grid.min() < 0 or grid.max() > 1) for grid in grids):

@@ -25,7 +25,7 @@ DECODER_EXTRAS = {
     "dynamic_multimask_stability_delta": 0.05,
     "dynamic_multimask_stability_thresh": 0.98,
 }
-"""What build_sam2 adds by default (`apply_postprocessing`): an unstable single mask gives way to the best of three."""
+"""What build_sam2 adds by default: an unstable single mask gives way to the best of three."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ class PreparedPrompts(Prepared):
     prompts: tuple[Prompts, ...]
 
 
-def prepare(item: Item, params: PredictMasksParams, loaded: Sam2Model, options: EngineOptions) -> PreparedPrompts:
+def prepare(
+    item: Item, params: PredictMasksParams, loaded: Sam2Model, options: EngineOptions
+) -> PreparedPrompts:
     """Decodes the picture, checks and places the prompts; no prompts at all is one empty prompt."""
     picture = decoded(item.image, options)
     size = (picture.height, picture.width)
@@ -52,7 +54,9 @@ def _check_reply(
     full = float_bytes((masks, *size)) if params.return_logits else bitmap_bytes(masks, *size)
     low = float_bytes((masks, loaded.mask_size, loaded.mask_size)) + float_bytes((masks,))
     remedy = "fewer prompts at once, multimask_output false"
-    check_reply(full + low, options, f"{remedy}{', return_logits false' if params.return_logits else ''} make it fit")
+    check_reply(
+        full + low, options, f"{remedy}{', return_logits false' if params.return_logits else ''} make it fit"
+    )
 
 
 def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[Result]:

@@ -32,12 +32,14 @@ class Prompts:
 
     def to(self, device: torch.device) -> Prompts:
         """The same on a device."""
-        return Prompts(*(each if each is None else each.to(device) for each in (self.coords, self.labels, self.masks)))
+        return Prompts(
+            *(each if each is None else each.to(device) for each in (self.coords, self.labels, self.masks))
+        )
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What coordinates of a prompt mean: pixels of a picture of this size, or parts of it where not `in_pixels`."""
+    """What coordinates of a prompt mean: pixels of a picture of this size, or parts of it."""
 
     height: int
     width: int
@@ -74,12 +76,16 @@ def _mask(tensor: WireTensor, frame: Frame, field: str) -> Tensor:
     expected = (1, frame.mask_size, frame.mask_size)
     if tuple(tensor.shape) != expected:
         shown = " x ".join(str(each) for each in tensor.shape)
-        raise invalid_field(field, f"its shape is {shown}; this model takes 1 x {expected[1]} x {expected[2]}")
+        raise invalid_field(
+            field, f"its shape is {shown}; this model takes 1 x {expected[1]} x {expected[2]}"
+        )
     if tensor.dtype not in LOGIT_TYPES:
         raise invalid_field(field, f"is {tensor.dtype.value}; logits are float32")
     dtype = np.dtype(LOGIT_TYPES[tensor.dtype])
     if len(tensor.data) != frame.mask_size**2 * dtype.itemsize:
-        raise invalid_field(field, f"holds {len(tensor.data)} bytes; its shape needs {frame.mask_size**2 * dtype.itemsize}")
+        raise invalid_field(
+            field, f"holds {len(tensor.data)} bytes; its shape needs {frame.mask_size**2 * dtype.itemsize}"
+        )
     logits = np.frombuffer(tensor.data, dtype).astype(np.float32).reshape(expected)
     if not np.isfinite(logits).all():
         raise invalid_field(field, "holds values that are not finite")

@@ -1,7 +1,7 @@
 """Small holes filled and small islands removed in low-resolution logits.
 
-What `SAM2Transforms.postprocess_masks` does with a compiled extension, which it silently goes without where that is
-missing.
+What `SAM2Transforms.postprocess_masks` does with a compiled extension, which it silently goes without where
+that is missing.
 """
 
 from __future__ import annotations

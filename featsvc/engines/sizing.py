@@ -1,4 +1,4 @@
-"""Resize, crop, normalise and pad: DESIGN section 5, "Load and resize". Also the geometry that follows from it."""
+"""Resize, crop, normalise and pad: DESIGN section 5, "Load and resize"; and the geometry that follows."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def check_size(picture: Image, fit: Fit, options: EngineOptions) -> None:
     """Refuses a load_size that makes more pixels than a picture may have."""
     width, height = _scaled(picture.size, fit.load_size)
     if width * height > options.max_image_pixels:
-        message = f"makes {width} x {height} pixels of this picture, at most {options.max_image_pixels} in all"
+        message = (
+            f"makes {width} x {height} pixels of this picture, at most {options.max_image_pixels} in all"
+        )
         raise invalid_field("params.load_size", message)
 
 
@@ -91,7 +93,9 @@ def _scaled(size: tuple[int, int], load_size: int) -> tuple[int, int]:
     """Width and height for a load_size, as torchvision's Resize computes them from the shorter side."""
     width, height = size
     if load_size == 0:
-        raise invalid_field("params.load_size", "0 is no size: give pixels of the shorter side, or a negative factor")
+        raise invalid_field(
+            "params.load_size", "0 is no size: give pixels of the shorter side, or a negative factor"
+        )
     short, long = min(size), max(size)
     new_short = load_size if load_size > 0 else short * -load_size
     new_long = int(new_short * long / short)
@@ -106,8 +110,8 @@ def padded(pixels: Tensor, right: int, bottom: int, mode: PaddingMode) -> Tensor
     margin = REFLECTS.get(mode)
     if margin is not None and (right > width - margin or bottom > height - margin):
         message = (
-            f"{mode.value} cannot pad {width} x {height} pixels by {right} at the right and {bottom} at the bottom: "
-            "use constant or replicate, or a larger load_size"
+            f"{mode.value} cannot pad {width} x {height} pixels by {right} at the right and {bottom} at the "
+            "bottom: use constant or replicate, or a larger load_size"
         )
         raise invalid_field("params.padding_mode", message)
     return F.pad(pixels[None], (0, right, 0, bottom), mode=mode.value)[0]

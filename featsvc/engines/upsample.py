@@ -30,7 +30,7 @@ def to_pixels(maps: Tensor, geometry: Geometry, mode: InterpolationMode) -> Tens
 
 
 def axis_weights(geometry: Geometry, mode: InterpolationMode) -> tuple[Tensor, Tensor]:
-    """The interpolation as two matrices, H x h and W x w in float64: every mode is linear and works axis by axis.
+    """The interpolation as two matrices, H x h and W x w, float64: every mode works axis by axis.
 
     They are what torch does to an identity matrix, so they are right for any mode.
     """
