@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import indent
 
-from featsvc.v1 import options_pb2
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
     EnumDescriptorProto,
@@ -16,6 +15,8 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
 )
+
+from featsvc.v1 import options_pb2
 
 F = FieldDescriptorProto
 SCALARS = {
@@ -64,7 +65,9 @@ def params(descriptors: bytes) -> str:
         for item in _requested(descriptors)
         if isinstance(item.node, EnumDescriptorProto)
     }
-    arrays = {f".featsvc.v1.{item.node.name}": item.node for item in _requested(descriptors) if _is_array(item.node)}
+    arrays = {
+        f".featsvc.v1.{item.node.name}": item.node for item in _requested(descriptors) if _is_array(item.node)
+    }
     body = ""
     for item in _requested(descriptors):
         node = item.node
@@ -93,9 +96,7 @@ def _keywords(
     return [f"{field.name}: {kind} | None" if nullable else f"{field.name}: {kind}"]
 
 
-def _keyword_type(
-    field: F, enums: dict[str, EnumDescriptorProto], arrays: dict[str, DescriptorProto]
-) -> str:
+def _keyword_type(field: F, enums: dict[str, EnumDescriptorProto], arrays: dict[str, DescriptorProto]) -> str:
     if field.type_name in enums:
         kind = "Literal[" + ", ".join(json.dumps(word) for _, word in _words(enums[field.type_name])) + "]"
     elif field.type_name in arrays:
@@ -149,7 +150,10 @@ def _enum(item: Commented) -> str:
     for index, word in _words(item.node):
         value = item.node.value[index]
         prefix = next(iter(item.node.value)).name.removesuffix("UNSPECIFIED")
-        lines += [f"{value.name.removeprefix(prefix)} = {json.dumps(word)}", f'"""{item.member_comments[index]}"""']
+        lines += [
+            f"{value.name.removeprefix(prefix)} = {json.dumps(word)}",
+            f'"""{item.member_comments[index]}"""',
+        ]
     return f"\n\nclass {item.node.name}(StrEnum):\n" + indent("\n".join(lines), "    ") + "\n"
 
 
@@ -175,7 +179,9 @@ def _class(item: Commented) -> str:
         else:
             lines.append(_field(node, field, comment))
     base = "NamedTuple" if _is_array(node) else "Message"
-    return f"\n\nclass {node.name}({base}):\n" + indent("\n".join([*lines, *_constraints(node)]), "    ") + "\n"
+    return (
+        f"\n\nclass {node.name}({base}):\n" + indent("\n".join([*lines, *_constraints(node)]), "    ") + "\n"
+    )
 
 
 def _constraints(node: DescriptorProto) -> list[str]:
@@ -193,7 +199,9 @@ def _constraints(node: DescriptorProto) -> list[str]:
         if field.HasField("oneof_index") and not field.proto3_optional:
             groups.setdefault(field.oneof_index, []).append(field.name)
     if groups:
-        lines.append(f"one_of: ClassVar[tuple[tuple[str, ...], ...]] = {tuple(map(tuple, groups.values()))!r}")
+        lines.append(
+            f"one_of: ClassVar[tuple[tuple[str, ...], ...]] = {tuple(map(tuple, groups.values()))!r}"
+        )
     return lines
 
 
@@ -232,7 +240,11 @@ def _field(node: DescriptorProto, field: F, comment: str) -> str:
 def _annotated(field: F, description: str = "") -> str:
     """The Python type of a field with its limits inside, where pydantic keeps them."""
     param = _param(field)
-    limits = [f"{word}={_number(field, getattr(param, name))}" for name, word in (("min", "ge"), ("max", "le")) if param.HasField(name)]
+    limits = [
+        f"{word}={_number(field, getattr(param, name))}"
+        for name, word in (("min", "ge"), ("max", "le"))
+        if param.HasField(name)
+    ]
     if field.type == F.TYPE_DOUBLE:
         limits.append("allow_inf_nan=False")
     kind = _local(field) if field.type_name else SCALARS[field.type]
@@ -243,7 +255,11 @@ def _annotated(field: F, description: str = "") -> str:
         marks.append(f"NullMeans({json.loads(param.null)!r})")
     if field.label == F.LABEL_REPEATED:
         kind = f"tuple[{_with(kind, marks)}, ...]"
-        sizes = [f"{word}={getattr(param, name)}" for name, word in (("min_items", "min_length"), ("max_items", "max_length")) if param.HasField(name)]
+        sizes = [
+            f"{word}={getattr(param, name)}"
+            for name, word in (("min_items", "min_length"), ("max_items", "max_length"))
+            if param.HasField(name)
+        ]
         marks = [f"Field({', '.join(sizes)})"] if sizes else []
         if not param.min_items:
             marks.append("AbsentIfNull()")

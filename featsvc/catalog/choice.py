@@ -37,7 +37,11 @@ def chosen(params: BaseModel, profile: str) -> Entry:
 
 def _sam2(params: Sam2Params, profile: str) -> Entry:
     # One of the two names is enough: the default of the other must not contradict it.
-    named = {name: getattr(params, name) for name in ("model_cfg", "checkpoint_path") if name in params.model_fields_set}
+    named = {
+        name: getattr(params, name)
+        for name in ("model_cfg", "checkpoint_path")
+        if name in params.model_fields_set
+    }
     if named:
         return resolve_sam2(**named)
     if profile == "demo":

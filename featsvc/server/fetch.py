@@ -62,7 +62,9 @@ class JudgedBackend(AsyncNetworkBackend):
         failure: Exception | None = None
         for address in addresses:
             try:
-                return await self._network.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                return await self._network.connect_tcp(
+                    str(address), port, timeout, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore.ConnectError(f"{host} has no address")
@@ -114,7 +116,9 @@ class PictureFetcher:
     async def _followed(self, url: str) -> bytes:
         for _ in range(self._limits.max_redirects + 1):
             check_address(url)
-            async with self._pool.stream("GET", url, headers={"Accept": "image/*", "User-Agent": "featsvc"}) as reply:
+            async with self._pool.stream(
+                "GET", url, headers={"Accept": "image/*", "User-Agent": "featsvc"}
+            ) as reply:
                 if reply.status not in REDIRECTS:
                     return await self._body(reply)
                 location = next((v for k, v in reply.headers if k.lower() == b"location"), b"")

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from featsvc.errors import InvalidArgument
 from featsvc.pool.local import LocalPool
 from featsvc.pool.protocol import Pool
+from featsvc.pool.settings import PoolSettings
 from featsvc.server.addresses import Allowed
 from featsvc.server.fetch import FetchLimits, PictureFetcher
 from featsvc.server.intake import Intake
@@ -61,16 +62,20 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(settings: Settings, keys: tuple[str, ...]) -> AsyncIterator[Gateway]:
+async def gateway(
+    settings: Settings, keys: tuple[str, ...], engines: str = PoolSettings.engines
+) -> AsyncIterator[Gateway]:
     """Runs the gateway; on leaving it stops admitting, finishes within the grace, and ends its workers.
 
-    Raises InvalidArgument where the port is taken.
+    `engines` is the import path of what builds the engines in a worker. Raises InvalidArgument where the port is taken.
     """
-    limits = FetchLimits(settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects)
+    limits = FetchLimits(
+        settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects
+    )
     options = engine_options(settings)
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
-        LocalPool(pool_settings(settings, options)) as pool,
+        LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,
     ):
         server = grpc.aio.server(
             interceptors=(CallInterceptor(Keys(keys)),),

@@ -62,10 +62,13 @@ class Intake:
             return await self.fetcher.picture(image.url)
         content = image.content or b""
         if not content:
-            raise invalid_field("image.content", "is empty; send an encoded picture such as a JPEG or PNG file")
+            raise invalid_field(
+                "image.content", "is empty; send an encoded picture such as a JPEG or PNG file"
+            )
         if len(content) > self.settings.max_image_bytes:
             raise invalid_field(
-                "image.content", f"{len(content)} bytes, at most {self.settings.max_image_bytes} (--max-image-bytes)"
+                "image.content",
+                f"{len(content)} bytes, at most {self.settings.max_image_bytes} (--max-image-bytes)",
             )
         return content
 

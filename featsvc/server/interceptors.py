@@ -73,10 +73,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
             except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
                 code = "INTERNAL"
                 log.error("defect", extra={"method": details.method}, exc_info=error)
-                await abort(context, FeatsvcError(f"a defect of the server; its log has it under {identity}"), identity)
+                await abort(
+                    context,
+                    FeatsvcError(f"a defect of the server; its log has it under {identity}"),
+                    identity,
+                )
             finally:
                 took = round((time.monotonic() - began) * 1000, 1)
-                log.info("call", extra={"method": details.method, "code": code, "ms": took, "bytes_in": len(raw)})
+                log.info(
+                    "call", extra={"method": details.method, "code": code, "ms": took, "bytes_in": len(raw)}
+                )
             raise AssertionError("abort does not return")
 
         return grpc.unary_unary_rpc_method_handler(call)

@@ -16,7 +16,9 @@ Subparsers = Any
 
 def add(commands: Subparsers) -> None:
     """Adds the command and its three sub-commands."""
-    models = commands.add_parser("models", help="list, check or pull models", description="The models of the catalog.")
+    models = commands.add_parser(
+        "models", help="list, check or pull models", description="The models of the catalog."
+    )
     subcommands = models.add_subparsers(required=True, metavar="list|check|pull")
     for name, command, text in (
         ("list", _list, "all models, or those named"),
@@ -68,5 +70,3 @@ def _pull(flags: dict[str, object]) -> int:
             failed += 1
             print(f"{entry.key}: {error.message}", file=sys.stderr)
     return int(failed > 0)
-
-

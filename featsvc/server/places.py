@@ -76,7 +76,9 @@ def _gpus() -> int:
     if program is None:
         return 0
     try:
-        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=LONGEST_QUERY_S, check=True)
+        listed = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=LONGEST_QUERY_S, check=True
+        )
     except (subprocess.SubprocessError, OSError):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())

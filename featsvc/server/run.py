@@ -70,7 +70,9 @@ def _announce(event: str, **values: object) -> None:
 
 
 @asynccontextmanager
-async def _shim(settings: Settings, grpc_port: int) -> AsyncIterator[tuple[dict[str, int], asyncio.Task[None]]]:
+async def _shim(
+    settings: Settings, grpc_port: int
+) -> AsyncIterator[tuple[dict[str, int], asyncio.Task[None]]]:
     """The REST shim in a process of its own, started again when it dies; its ports, and a task that ends when it cannot."""
     first = await _started(settings, grpc_port)
     ports = await _listening(first)
@@ -83,7 +85,9 @@ async def _shim(settings: Settings, grpc_port: int) -> AsyncIterator[tuple[dict[
         await asyncio.gather(keeper, return_exceptions=True)
 
 
-async def _started(settings: Settings, grpc_port: int, ports: dict[str, int] | None = None) -> asyncio.subprocess.Process:
+async def _started(
+    settings: Settings, grpc_port: int, ports: dict[str, int] | None = None
+) -> asyncio.subprocess.Process:
     chosen = ports or {name: getattr(settings, name) for name in ("clip_port", "dino_port", "sam2_port")}
     host = settings.host.strip("[]")
     target = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

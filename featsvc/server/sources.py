@@ -15,7 +15,16 @@ from featsvc.server.settings import Settings, descriptions, environment
 
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 SIZES = ("model_memory", "max_queue_bytes", "max_image_bytes", "max_request_bytes", "max_reply_bytes")
-TRUTHS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+TRUTHS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 CHOICES = {"profile": ("default", "demo"), "log_level": ("debug", "info", "warning", "error")}
 PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port")
 AT_LEAST_ONE = (
@@ -43,7 +52,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                 flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=texts[each.name]
             )
         else:
-            parser.add_argument(flag, default=argparse.SUPPRESS, help=f"{texts[each.name]} [{shown(each.default)}]")
+            parser.add_argument(
+                flag, default=argparse.SUPPRESS, help=f"{texts[each.name]} [{shown(each.default)}]"
+            )
 
 
 def configuration(flags: Mapping[str, object]) -> Configuration:
@@ -97,7 +108,9 @@ def shown(value: object) -> str:
 def _whole(name: str, text: str) -> int:
     match = re.fullmatch(r"(\d+)(?:([kmg])i?b?|b)?", text.strip().lower().replace("_", ""))
     if match is None or (match[2] and name not in SIZES):
-        raise ValueError(f"{name}: {text!r} is no {'size such as 512MiB' if name in SIZES else 'whole number'}")
+        raise ValueError(
+            f"{name}: {text!r} is no {'size such as 512MiB' if name in SIZES else 'whole number'}"
+        )
     number = int(match[1]) * UNITS[match[2] or ""]
     if name in AT_LEAST_ONE and number < 1:
         raise ValueError(f"{name}: {number}, at least 1")

@@ -40,7 +40,9 @@ def to_array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
     stored = _bits_shape(shape) if tensor.dtype == tensor_pb2.D_TYPE_BITS else shape
     expected = math.prod(stored) * storage.itemsize
     if len(tensor.data) != expected:
-        raise InvalidArgument(f"tensor.data: {len(tensor.data)} bytes, but dtype and shape {shape} say {expected}")
+        raise InvalidArgument(
+            f"tensor.data: {len(tensor.data)} bytes, but dtype and shape {shape} say {expected}"
+        )
     array = np.frombuffer(tensor.data, storage).reshape(stored)
     if tensor.dtype == tensor_pb2.D_TYPE_BITS:
         return np.unpackbits(array, axis=-1, count=shape[-1]).view(bool) if shape else array.astype(bool)
@@ -53,7 +55,9 @@ def to_tensor(array: NDArray[np.generic]) -> tensor_pb2.Tensor:
     """The array as it is; float64 is not sent, so convert it first. Raises InvalidArgument for other element types."""
     dtype = DTYPE_OF.get(array.dtype.name)
     if dtype is None:
-        raise InvalidArgument(f"a tensor cannot hold {array.dtype.name}; convert it to one of {', '.join(DTYPE_OF)}")
+        raise InvalidArgument(
+            f"a tensor cannot hold {array.dtype.name}; convert it to one of {', '.join(DTYPE_OF)}"
+        )
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     return tensor_pb2.Tensor(dtype=dtype, shape=array.shape, data=little.tobytes())
 

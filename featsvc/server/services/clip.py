@@ -49,7 +49,9 @@ class ClipService(clip_pb2_grpc.ClipServiceServicer):
         item = Item(image=await self._intake.picture(asked.image), texts=asked.query)
         result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, context)
         return clip_pb2.ComputeSimilarityResponse(
-            similarity_map=await tensor(result.similarity_map), geometry=geometry(result.geometry), model=model
+            similarity_map=await tensor(result.similarity_map),
+            geometry=geometry(result.geometry),
+            model=model,
         )
 
     async def EncodeImage(

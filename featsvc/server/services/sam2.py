@@ -45,7 +45,10 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
 
 def _generated(result: MaskList, model: str) -> sam2_pb2.GenerateMasksResponse:
     return sam2_pb2.GenerateMasksResponse(
-        masks=[replies.mask(each) for each in result.masks], height=result.height, width=result.width, model=model
+        masks=[replies.mask(each) for each in result.masks],
+        height=result.height,
+        width=result.width,
+        model=model,
     )
 
 
