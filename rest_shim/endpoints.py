@@ -1,0 +1,82 @@
+"""Which path calls which method, and how its reply is encoded. All else follows from the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from pydantic import BaseModel
+
+from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
+from rest_shim import encode, replies
+from rest_shim.bodies import Body, body_class
+
+CLIP = clip_pb2.DESCRIPTOR.services_by_name["ClipService"]
+DINO = dino_pb2.DESCRIPTOR.services_by_name["DinoService"]
+SAM2 = sam2_pb2.DESCRIPTOR.services_by_name["Sam2Service"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One path: the method behind it, and the form of its reply."""
+
+    path: str
+    summary: str
+    service: ServiceDescriptor
+    method_name: str
+    reply: type[BaseModel]
+    encoder: encode.Encoder = encode.one_tensor
+
+    @property
+    def method(self) -> MethodDescriptor:
+        """The gRPC method."""
+        return self.service.methods_by_name[self.method_name]
+
+    @cached_property
+    def body(self) -> type[Body]:
+        """The class of the JSON body."""
+        return body_class(f"{self.path.strip('/').title().replace('_', '')}Body", self.method.input_type)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One REST port."""
+
+    name: str
+    title: str
+    default_port: int
+    endpoints: tuple[Endpoint, ...]
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "clip",
+            "CLIP features, text embeddings and similarity maps",
+            8096,
+            (
+                Endpoint("/extract", "Extract CLIP features", CLIP, "ExtractFeatures", replies.Features),
+                Endpoint("/encode_text", "Encode text", CLIP, "EncodeText", replies.TextEmbedding),
+                Endpoint("/similarity", "Compute similarity of a picture to texts", CLIP, "ComputeSimilarity", replies.SimilarityMap),
+                Endpoint("/encode_image", "Encode a whole picture", CLIP, "EncodeImage", replies.ImageEmbedding),
+            ),
+        ),
+        Family(
+            "dino",
+            "DINO features",
+            8097,
+            (Endpoint("/extract", "Extract DINO features", DINO, "ExtractFeatures", replies.Features),),
+        ),
+        Family(
+            "sam2",
+            "SAM2 masks",
+            8098,
+            (
+                Endpoint("/auto_mask", "Find masks of everything in a picture", SAM2, "GenerateMasks", replies.AutoMasks, encode.auto_masks),
+                Endpoint("/prompt_mask", "Find masks of what a prompt points at", SAM2, "PredictMasks", replies.PromptMasks, encode.prompt_masks),
+            ),
+        ),
+    )
+}  # fmt: skip

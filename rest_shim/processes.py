@@ -1,0 +1,155 @@
+"""The processes of a shim: itself or several workers, and the gateway where it starts one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import multiprocessing
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from multiprocessing.context import SpawnProcess
+
+from rest_shim.logs import setup
+from rest_shim.serving import bound, run_worker, serve, stop_signal
+from rest_shim.settings import Settings, parsed
+
+log = logging.getLogger("rest_shim.processes")
+GATEWAY_GRACE_S = 30.0
+RESTART_PAUSE_S = 1.0
+
+
+class CannotStart(Exception):
+    """Something that is needed does not start; the message says what."""
+
+
+def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
+    """Runs the shim of some families until a signal; 0 after that, else 1."""
+    settings = parsed(arguments, families)
+    setup(settings.log_level)
+    try:
+        return asyncio.run(run(settings))
+    except (CannotStart, OSError) as error:
+        print(f"rest_shim: {error}", file=sys.stderr)
+        return 1
+
+
+async def run(settings: Settings) -> int:
+    """Serves until a signal, or until the gateway that was started has ended."""
+    stop = stop_signal()
+    async with AsyncExitStack() as stack:
+        sockets = {}
+        for family, port in settings.ports.items():
+            sockets[family] = stack.enter_context(bound(settings.host, port))
+        target, ended = settings.grpc_target, None
+        if target is None:
+            gateway, target = await stack.enter_async_context(own_gateway(settings.gateway_flags))
+            ended = asyncio.create_task(_stop_after(gateway, stop))
+            stack.push_async_callback(_cancelled, ended)
+        _announce(sockets)
+        if settings.workers == 1:
+            await serve(settings, target, sockets, stop)
+        else:
+            await supervise(settings, target, sockets, stop)
+        return 1 if ended is not None and ended.done() else 0
+
+
+@asynccontextmanager
+async def own_gateway(flags: Sequence[str]) -> AsyncIterator[tuple[Process, str]]:
+    """A gateway of this machine's own, and where it listens; it ends with this context."""
+    command = (sys.executable, "-m", "featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *flags)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    try:
+        assert process.stdout is not None  # it was made with a pipe
+        line = await process.stdout.readline()
+        if not line:
+            raise CannotStart(
+                f"the gateway ended with {await process.wait()} before it listened; see its message above"
+            )
+        draining = asyncio.create_task(_drain(process.stdout))
+        try:
+            yield process, f"127.0.0.1:{json.loads(line)['grpc_port']}"
+        finally:
+            await _ended(process)
+            await draining
+    finally:
+        await _ended(process)
+
+
+async def supervise(
+    settings: Settings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
+) -> None:
+    """Several processes on the same sockets; one that dies is started again."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(settings.workers):
+            group.create_task(_keep(settings, target, sockets, stop))
+
+
+async def _keep(
+    settings: Settings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
+) -> None:
+    while not stop.is_set():
+        process = _started(settings, target, sockets)
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(process.sentinel, gone.set)
+        stopping, going = asyncio.create_task(stop.wait()), asyncio.create_task(gone.wait())
+        await asyncio.wait((stopping, going), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            process.terminate()
+            await going
+        loop.remove_reader(process.sentinel)
+        process.join()
+        if not stop.is_set():
+            log.error("a shim process died and is started again", extra={"code": process.exitcode})
+            await asyncio.wait((stopping,), timeout=RESTART_PAUSE_S)
+        stopping.cancel()
+
+
+def _started(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> SpawnProcess:
+    process = multiprocessing.get_context("spawn").Process(
+        target=run_worker, args=(settings, target, dict(sockets))
+    )
+    # Until it listens to signals, Ctrl-C in the terminal must not show a traceback of its imports.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.start()
+    signal.signal(signal.SIGINT, before)
+    return process
+
+
+async def _stop_after(process: Process, stop: asyncio.Event) -> None:
+    code = await process.wait()
+    if not stop.is_set():
+        log.error("the gateway ended", extra={"code": code})
+    stop.set()
+
+
+async def _drain(stream: asyncio.StreamReader) -> None:
+    """Reads what nobody needs, so that the writer never waits."""
+    while await stream.read(4096):
+        pass
+
+
+async def _ended(process: Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), GATEWAY_GRACE_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _announce(sockets: Mapping[str, socket.socket]) -> None:
+    """One line of JSON on standard output, for people and for programs that started this one."""
+    ports = {f"{family}_port": listening.getsockname()[1] for family, listening in sockets.items()}
+    print(json.dumps({"event": "listening", **ports}), flush=True)

@@ -1,0 +1,134 @@
+"""Replies as they are documented in OpenAPI."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from featsvc.v1 import sam2_pb2
+
+ENCODED = "as base64 of float32, row-major, little-endian"
+
+
+class Reply(BaseModel):
+    """What every reply is."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Features(Reply):
+    """Dense features of a picture."""
+
+    features: str = Field(description=f"The features {ENCODED}.")
+    shape: list[int] = Field(description="Their shape.", examples=[[73, 73, 768]])
+    is_pca: bool = Field(description="Whether the channels are three principal components.")
+
+
+class TextEmbedding(Reply):
+    """Embeddings of texts."""
+
+    text_embedding: str = Field(description=f"One row of length 1 for each text, {ENCODED}.")
+    shape: list[int] = Field(description="Texts and channels.", examples=[[1, 768]])
+
+
+class ImageEmbedding(Reply):
+    """The embedding of a whole picture."""
+
+    image_embedding: str = Field(description=f"One row of length 1, {ENCODED}.")
+    shape: list[int] = Field(description="1 and channels.", examples=[[1, 768]])
+
+
+class SimilarityMap(Reply):
+    """How well each place of a picture fits each text."""
+
+    similarity_map: str = Field(description=f"The map {ENCODED}.")
+    shape: list[int] = Field(
+        description="Height and width; texts first where there are several.", examples=[[73, 73]]
+    )
+
+
+class PromptMasks(Reply):
+    """Masks of one prompt."""
+
+    masks: str = Field(description=f"0 and 1, or logits where those were asked for, {ENCODED}.")
+    masks_shape: list[int] = Field(description="Masks, height, width.", examples=[[3, 1200, 1800]])
+    iou_predictions: str = Field(description=f"The quality that the model predicts for each mask, {ENCODED}.")
+    iou_shape: list[int] = Field(description="Masks.", examples=[[3]])
+    low_res_masks: str = Field(description=f"Logits to send along with a next question, {ENCODED}.")
+    low_res_shape: list[int] = Field(description="Masks, height, width.", examples=[[3, 256, 256]])
+
+
+class Rle(Reply):
+    """Run lengths in column-major order, beginning with background."""
+
+    size: tuple[int, int] = Field(description="Height and width.")
+    counts: str | list[int] = Field(description="COCO's compressed text, or the lengths themselves.")
+
+
+class _Mask(Reply):
+    """One mask of a picture."""
+
+    segmentation: str | Rle = Field(
+        description=f"0 and 1 {ENCODED}; with the RLE output modes the run lengths."
+    )
+    segmentation_shape: list[int] = Field(description="Height and width.", examples=[[1200, 1800]])
+    area: int = Field(description="Pixels in the mask.")
+    bbox: tuple[float, float, float, float] = Field(description="The box around it: x, y, width, height.")
+    predicted_iou: float = Field(description="Quality that the model predicts.")
+    stability_score: float = Field(description="Stability under a change of the threshold.")
+    crop_box: tuple[float, float, float, float] = Field(
+        description="The crop it was found in: x, y, width, height."
+    )
+
+
+# This field of a reply shares its name with a request's, and those are typed in the contract only.
+POINTS = sam2_pb2.Mask.DESCRIPTOR.fields_by_number[sam2_pb2.Mask.POINT_COORDS_FIELD_NUMBER].name
+Mask = create_model(
+    "Mask",
+    __base__=_Mask,
+    __doc__=_Mask.__doc__,
+    **{POINTS: (list[tuple[float, float]], Field(description="The points that gave this mask: x, y."))},
+)
+
+
+class AutoMasks(Reply):
+    """Masks of everything in a picture."""
+
+    masks: list[Mask] = Field(description="The masks.")
+    num_masks: int = Field(description="How many there are.")
+
+
+class Health(Reply):
+    """The state of the server, as far as it concerns this port."""
+
+    status: str = Field(description="healthy, or unhealthy where no worker lives.", examples=["healthy"])
+    device: str | None = Field(description="Device of the first live worker.", examples=["cuda:0"])
+    worker_id: int | None = Field(description="Process id of that worker.", examples=[12345])
+    gpu_id: int | None = Field(description="Number of its GPU; null on a CPU.", examples=[0])
+    gpu_count: int = Field(description="GPUs that the server uses.", examples=[4])
+    models_loaded: list[str] = Field(description="Models of this port's family that are in memory.")
+    total_model_instances: int = Field(
+        description="The same, each counted once for each worker that holds it."
+    )
+    request_counter: int = Field(
+        description="Requests that this process has taken on this port, health aside."
+    )
+
+
+class Problem(Reply):
+    """Why there is no answer."""
+
+    detail: str = Field(description="What is wrong, and what would mend it.")
+
+
+class FieldProblem(Reply):
+    """One bad field."""
+
+    loc: list[str | int] = Field(description="Where it is.", examples=[["body", "image"]])
+    msg: str = Field(description="What is wrong with it.")
+    type: str = Field(description="Kind of mistake.")
+
+
+class FieldProblems(Reply):
+    """What is wrong with which field."""
+
+    detail: list[FieldProblem] = Field(description="The bad fields.")

@@ -1,0 +1,8 @@
+"""python -m rest_shim.run_sam2_server --host --port --workers --api-key --log-level [--grpc-target]"""
+
+import sys
+
+from rest_shim.processes import main
+
+if __name__ == "__main__":
+    sys.exit(main(None, ["sam2"]))

@@ -1,0 +1,99 @@
+"""Listening: the applications of some families in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+
+import uvicorn
+
+from rest_shim.app import application
+from rest_shim.endpoints import FAMILIES
+from rest_shim.gateway import Gateway
+from rest_shim.logs import setup
+from rest_shim.reading import BodyLimits
+from rest_shim.settings import Settings
+from rest_shim.transcoder import Terms
+
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to us: several share one loop, and uvicorn's own way ends in a traceback."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures nothing."""
+        yield
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket; raises OSError where the address cannot be had."""
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # localhost may be both: IPv4 is what old clients expect.
+    family, _, _, _, address = sorted(found, key=lambda each: each[0] != socket.AF_INET)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(address)
+    listening.listen(BACKLOG)
+    listening.set_inheritable(True)
+    return listening
+
+
+async def serve(
+    settings: Settings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
+) -> None:
+    """Serves until `stop` is set, then finishes what runs, within the grace."""
+    gateway = Gateway(target, settings.timeout)
+    limits = BodyLimits(settings.max_body_bytes, settings.max_total_body_bytes)
+    terms = Terms(gateway, limits, settings.max_reply_bytes, settings.refused_key)
+    servers = {
+        Server(
+            uvicorn.Config(
+                application(FAMILIES[family], terms, settings.cors_origins),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.grace)),
+            )
+        ): listening
+        for family, listening in sockets.items()
+    }
+    running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*running)
+        stopping.cancel()
+        await gateway.close()
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT from now on."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def run_worker(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> None:
+    """One of several processes; ends by a signal, or when its parent is gone."""
+    setup(settings.log_level)
+    asyncio.run(_work(settings, target, sockets))
+
+
+async def _work(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> None:
+    stop = stop_signal()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
+    await serve(settings, target, sockets, stop)

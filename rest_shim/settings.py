@@ -1,0 +1,179 @@
+"""Settings of the shim: flags, with a FEATSVC_… variable behind each. Nothing else here reads the environment."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rest_shim.endpoints import FAMILIES
+
+MIB = 1024 * 1024
+DEFAULT_KEY = "smfeats"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one shim is told."""
+
+    ports: Mapping[str, int]
+    """Port of each family that is served; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    workers: int = 1
+    grpc_target: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    api_key_file: str | None = None
+    timeout: float = 300.0
+    cors_origins: tuple[str, ...] = ("*",)
+    max_body_bytes: int = 64 * MIB
+    max_total_body_bytes: int = 512 * MIB
+    max_reply_bytes: int = 512 * MIB
+    grace: float = 10.0
+    log_level: str = "info"
+    gateway_flags: tuple[str, ...] = ()
+    """What the gateway is told, where a runner starts one."""
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether somebody chose the key, be it the documented one."""
+        return self.api_key is not None or self.api_key_file is not None
+
+    @property
+    def refused_key(self) -> str | None:
+        """The documented default key, where nobody chose it and others than this machine could use it."""
+        return None if self.has_own_key or is_loopback(self.host) else DEFAULT_KEY
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One setting on the command line."""
+
+    name: str
+    kind: Callable[[str], object]
+    variable: str
+    meaning: str
+
+    @property
+    def word(self) -> str:
+        """As it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _origins(given: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in given.split(",") if each.strip())
+
+
+def _size(given: str) -> int:
+    """Bytes, also as 64MiB."""
+    units = {"KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB}
+    unit = given[-3:].upper()
+    return int(given[:-3]) * units[unit] if unit in units else int(given)
+
+
+def _level(given: str) -> str:
+    if given.lower() not in LOG_LEVELS:
+        raise ValueError(f"not one of {', '.join(LOG_LEVELS)}")
+    return given.lower()
+
+
+def _count(given: str) -> int:
+    if int(given) < 1:
+        raise ValueError("not at least 1")
+    return int(given)
+
+
+FLAGS = (
+    Flag("host", str, "FEATSVC_HOST", "address to listen on; beyond loopback a key of your own is needed"),
+    Flag("workers", _count, "FEATSVC_REST_WORKERS", "processes of the shim, all before one set of models"),
+    Flag(
+        "grpc_target",
+        str,
+        "FEATSVC_GRPC_TARGET",
+        "gateway to talk to as host:port; without it one is started",
+    ),
+    Flag("api_key", str, "FEATSVC_API_KEY", f"key that callers must send; {DEFAULT_KEY} where none is given"),
+    Flag("api_key_file", str, "FEATSVC_API_KEY_FILE", "file of such keys, one a line"),
+    Flag("timeout", float, "FEATSVC_REQUEST_TIMEOUT", "seconds that one request may take"),
+    Flag(
+        "cors_origins",
+        _origins,
+        "FEATSVC_CORS_ORIGINS",
+        "origins that browsers may call from, with commas between",
+    ),
+    Flag("max_body_bytes", _size, "FEATSVC_MAX_REQUEST_BYTES", "largest request body"),
+    Flag(
+        "max_total_body_bytes", _size, "FEATSVC_MAX_TOTAL_BODY_BYTES", "most bytes of request bodies at once"
+    ),
+    Flag("max_reply_bytes", _size, "FEATSVC_MAX_REPLY_BYTES", "most bytes of float32 in one reply"),
+    Flag("grace", float, "FEATSVC_REST_GRACE", "seconds that running requests have at shutdown"),
+    Flag("log_level", _level, "FEATSVC_LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}"),
+)
+# The gateway reads the same variables; what was typed must be typed again for it.
+SHARED = ("api_key", "api_key_file", "log_level")
+
+
+def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings:
+    """The settings of a command line; one family has `--port`, several have `--clip-port` and so on. May exit."""
+    flags = (*FLAGS, *(_port(family, alone=len(families) == 1) for family in families))
+    parser = argparse.ArgumentParser(
+        description=f"REST for {', '.join(family.upper() for family in families)}.",
+        epilog="Without --grpc-target further flags go to the gateway that is started; see `featsvc serve --help`.",
+        allow_abbrev=False,
+    )
+    for flag in flags:
+        parser.add_argument(
+            flag.word, type=flag.kind, default=argparse.SUPPRESS, help=f"{flag.meaning} ({flag.variable})"
+        )
+    known, others = parser.parse_known_args(arguments)
+    values = _from_environment(flags, parser) | vars(known)
+    ports = {
+        family: values.pop(_port_name(family, len(families) == 1), FAMILIES[family].default_port)
+        for family in families
+    }
+    settings = Settings(ports=ports, **values)  # type: ignore[arg-type]  # each was parsed to its field's type
+    if settings.grpc_target is not None:
+        if others:
+            parser.error(f"not known: {' '.join(others)}")
+        return settings
+    if settings.refused_key is not None:
+        parser.error(
+            f"host {settings.host} is open to others and the API key is the documented default: set one of your own "
+            "by --api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
+        )
+    typed = [f"--{name.replace('_', '-')}={getattr(known, name)}" for name in SHARED if hasattr(known, name)]
+    return replace(settings, gateway_flags=(*typed, *others))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address; a name other than localhost counts as open."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _from_environment(flags: Sequence[Flag], parser: argparse.ArgumentParser) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for flag in flags:
+        if flag.variable in os.environ:
+            try:
+                values[flag.name] = flag.kind(os.environ[flag.variable])
+            except ValueError as error:
+                parser.error(f"{flag.variable}: {error}")
+    return values
+
+
+def _port(family: str, *, alone: bool) -> Flag:
+    return Flag(
+        _port_name(family, alone),
+        int,
+        f"FEATSVC_{family.upper()}_PORT",
+        f"REST port of {family.upper()}, 0: a free one",
+    )
+
+
+def _port_name(family: str, alone: bool) -> str:
+    return "port" if alone else f"{family}_port"
