@@ -59,11 +59,17 @@ class Scheduler:
         """What this worker, one of `berths`, shall run next; the batch is then on board."""
         if len(berth.batches) >= self._settings.slots or any(batch.alone for batch in berth.batches.values()):
             return None
-        alone = len(self.waiting.suspects) > 0
-        entries = self._suspect(berth) if alone else self._group(berth, berths)
+        suspect = self._suspect()
+        if suspect and (berth.batches or not self._has_room(suspect)):
+            return None  # and nothing else either, so that some worker becomes empty
+        if suspect:
+            self.waiting.remove(suspect)
+        entries = [suspect] if suspect else self._group(berth, berths)
         if not entries:
             return None
-        batch = Batch(next(self._batch_ids), {entry.id: entry for entry in entries}, alone)
+        batch = Batch(
+            next(self._batch_ids), {entry.id: entry for entry in entries}, alone=suspect is not None
+        )
         for entry in entries:
             entry.batch = batch
         berth.batches[batch.id] = batch
@@ -78,17 +84,14 @@ class Scheduler:
             item_s = (time.monotonic() - batch.began_at) / batch.size
             self._item_s += SMOOTHING * (item_s - self._item_s)
 
-    def _suspect(self, berth: Berth) -> list[Entry]:
-        """One suspect, for an empty worker; others get nothing more, so that one becomes empty."""
-        waiting = self.waiting
-        while len(waiting.suspects):
-            entry = waiting.suspects.head()
-            if berth.batches or not self._has_room(entry):
-                break
-            waiting.remove(entry)
-            if not entry.future.done():
-                return [entry]
-        return []
+    def _suspect(self) -> Entry | None:
+        """The most urgent suspect whose caller still waits."""
+        suspects = self.waiting.suspects
+        while len(suspects):
+            if not suspects.head().future.done():
+                return suspects.head()
+            self.waiting.remove(suspects.head())
+        return None
 
     def _group(self, berth: Berth, berths: Sequence[Berth]) -> list[Entry]:
         """The most urgent group for this worker, without callers that have gone."""
@@ -108,15 +111,12 @@ class Scheduler:
         return self._batches[head.job.service] < self._settings.max_concurrency
 
     def _suits(self, berth: Berth, berths: Sequence[Berth], head: Entry) -> bool:
-        """Whether it may run here: where its model is, or nowhere yet, or where it is they are full."""
+        """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
         model = head.job.model
         if berth.has(model):
             return True
         holders = [other for other in berths if other.has(model)]
-        if any(len(holder.batches) < self._settings.slots for holder in holders):
-            return False
-        # Only an idle worker loads a second copy of a model.
-        return not holders or not berth.batches
+        return not holders or not berth.batches and all(holder.batches for holder in holders)
 
     def _retry_after_ms(self, workers: int) -> int:
         estimate_ms = 1000 * self.waiting.count * self._item_s / max(1, workers)

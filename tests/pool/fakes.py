@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -45,6 +46,9 @@ class FakeItem:
     size: int = 1
     pixels: int = 1
 
+    def __str__(self) -> str:
+        return f"{len(self.value)} bytes" if isinstance(self.value, bytes) else str(self.value)
+
 
 @dataclass(frozen=True)
 class FakeResult:
@@ -87,7 +91,7 @@ class FakeEngines:
         return FakeModel(model, int(nbytes or 1))
 
     def prepare(self, operation: str, item: FakeItem, params: FakeParams, loaded: FakeModel) -> FakeItem:
-        self._write("prepare", item.value)
+        self._write("prepare", item)
         if item.stage == "prepare":
             self._act(item)
         return item
@@ -101,7 +105,7 @@ class FakeEngines:
     def run(
         self, operation: str, prepared: list[FakeItem], params: FakeParams, loaded: FakeModel
     ) -> list[FakeResult]:
-        self._write("run", ",".join(str(item.value) for item in prepared))
+        self._write("run", ",".join(map(str, prepared)))
         if len(prepared) > params.most:
             raise OutOfMemoryError("out of memory")
         for item in prepared:
@@ -166,3 +170,11 @@ def build_once(options: FakeOptions) -> FakeEngines:
         raise RuntimeError("no such device")
     marker.touch()
     return FakeEngines(options)
+
+
+def log_setup(level: str) -> None:
+    """A log whose lines show one of the extra fields."""
+    formatter = logging.Formatter("%(name)s %(message)s request_id=%(request_id)s", defaults={"request_id": "-"})
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler])

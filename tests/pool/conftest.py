@@ -1,0 +1,66 @@
+"""Pools of real worker processes with fake engines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from featsvc.pool.local import LocalPool
+from featsvc.pool.settings import PoolSettings
+from tests.pool.fakes import FakeOptions
+from tests.pool.gates import Gate
+
+StartPool = Callable[..., Awaitable[LocalPool]]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """What the fake engines did, one line each."""
+    path = tmp_path / "journal"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def settings(journal: Path) -> PoolSettings:
+    """One worker with fake engines."""
+    return PoolSettings(
+        engines="tests.pool.fakes:build",
+        engine_options=FakeOptions(str(journal)),
+        restart_delay_s=0.01,
+        log_level="CRITICAL",
+    )
+
+
+@pytest_asyncio.fixture
+async def start_pool(settings: PoolSettings) -> AsyncIterator[StartPool]:
+    """Starts pools whose workers are all alive, and ends them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**changes: object) -> LocalPool:
+            changed = replace(settings, **changes)
+            pool = await stack.enter_async_context(LocalPool(changed))
+            await all_alive(pool)
+            return pool
+
+        yield start
+
+
+@pytest.fixture
+def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
+    """Gates that are closed after the test."""
+    with ExitStack() as stack:
+        count = iter(range(1000))
+        yield lambda: stack.enter_context(Gate(tmp_path / f"gate{next(count)}"))
+
+
+async def all_alive(pool: LocalPool) -> None:
+    """Wait until every worker takes work."""
+    alive = 0
+    while alive < len(pool.status().workers):
+        alive = await pool.alive_change(alive)

@@ -1,0 +1,41 @@
+"""Jobs for the fake engines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from featsvc.pool.job import Job
+from featsvc.pool.local import LocalPool
+from tests.pool.fakes import FakeItem, FakeParams
+
+
+def job(value: object = 0, does: str = "", *, item: FakeItem | None = None, **fields: Any) -> Job:
+    """A job of service `fake` for model `m`; `fields` are those of Job, and `deadline_s` from now."""
+    deadline_s = fields.pop("deadline_s", None)
+    given: dict[str, Any] = {
+        "service": "fake",
+        "operation": "fake.run",
+        "model": "m",
+        "params": FakeParams(),
+        "item": item or FakeItem(value, does),
+        "deadline": None if deadline_s is None else time.monotonic() + deadline_s,
+        "nbytes": 1,
+        "request_id": f"request-{value}",
+    }
+    return Job(**{**given, **fields})
+
+
+def submit(pool: LocalPool, *jobs: Job) -> list[asyncio.Task[Any]]:
+    """Callers that wait for these jobs, in this order."""
+    return [asyncio.create_task(pool.run(each)) for each in jobs]
+
+
+async def submitted(pool: LocalPool, *jobs: Job) -> list[asyncio.Task[Any]]:
+    """As `submit`, when the pool has taken them all."""
+    tasks = submit(pool, *jobs)
+    expected = pool.status().total_requests + len(jobs)
+    while pool.status().total_requests < expected:
+        await asyncio.sleep(0)
+    return tasks
