@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def compiled(out: Path) -> bytes:
-    """Messages and stubs of every proto are written; their descriptors, with comments, are returned serialised."""
+    """The serialised descriptors of every proto, with comments; writes the messages and stubs on the way."""
     sources = sorted(str(path.relative_to(HERE)) for path in HERE.rglob("*.proto"))
     with TemporaryDirectory() as folder:
         descriptors = Path(folder) / "descriptors"

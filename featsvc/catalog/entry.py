@@ -107,3 +107,8 @@ class Sam2Entry(Entry):
 
     config: str = ""
     """Path of its configuration in the sam2 package, or the name of one in featsvc/demo/configs."""
+
+    @property
+    def health_key(self) -> str:
+        """`sam2_hiera_large`, `sam2.1_hiera_large` …; names that do not tell the family get it in front."""
+        return self.key if self.key.startswith("sam2") else f"sam2_{self.key}"

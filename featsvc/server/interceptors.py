@@ -46,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         guarded = not OPEN.fullmatch(details.method)
 
         async def call(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            metadata = {key: value for key, value in context.invocation_metadata() or ()}
+            metadata = dict(context.invocation_metadata() or ())
             asked = str(metadata.get("x-request-id", ""))
             identity = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
             request_id.set(identity)

@@ -29,7 +29,7 @@ class Keys:
 
 
 def keys_in_force(configuration: Configuration) -> tuple[str, ...]:
-    """The keys of flag, environment and files. Raises InvalidArgument where the default key would guard an open host."""
+    """The keys of flag, environment and files. Raises InvalidArgument for an open host with the default key."""
     settings = configuration.settings
     given = settings.api_key if configuration.origins["api_key"] != "default" else ()
     if settings.api_key_file:

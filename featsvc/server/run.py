@@ -73,7 +73,7 @@ def _announce(event: str, **values: object) -> None:
 async def _shim(
     settings: Settings, grpc_port: int
 ) -> AsyncIterator[tuple[dict[str, int], asyncio.Task[None]]]:
-    """The REST shim in a process of its own, started again when it dies; its ports, and a task that ends when it cannot."""
+    """The REST shim in a process of its own, started again when it dies; its ports, and a task that fails with it."""
     first = await _started(settings, grpc_port)
     ports = await _listening(first)
     # A later process takes the ports that the first one got, also where those were free ones.

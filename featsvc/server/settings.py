@@ -1,4 +1,4 @@
-"""Every setting of the server, with its default. Each is a flag, a FEATSVC_… variable and a TOML key of the same name."""
+"""Every setting of the server, with its default: a flag, a FEATSVC_… variable and a TOML key of the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twins: each protobuf message of a request has a frozen pydantic class with the same fields; this converts between them."""
+"""Each protobuf message of a request has a twin, a frozen pydantic class with the same fields; this converts them."""
 
 from featsvc.twin.messages import from_message, to_message
 from featsvc.twin.violations import violations

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
@@ -17,6 +16,12 @@ from featsvc.v1 import options_pb2
 
 Twin = TypeVar("Twin", bound=BaseModel)
 Proto = TypeVar("Proto", bound=ProtoMessage)
+# protobuf's compiled and pure descriptors share no type, and its typed extensions are not what protoc writes.
+Descriptor: TypeAlias = Any
+EnumDescriptor: TypeAlias = Any
+FieldDescriptor: TypeAlias = Any
+ARRAY: Any = options_pb2.array
+WORD: Any = options_pb2.word
 
 
 def from_message(message: ProtoMessage, twin: type[Twin]) -> Twin:
@@ -34,14 +39,14 @@ def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
 
 def is_array(descriptor: Descriptor) -> bool:
     """Whether JSON writes this message as an array."""
-    return bool(descriptor.GetOptions().Extensions[options_pb2.array])
+    return bool(descriptor.GetOptions().Extensions[ARRAY])
 
 
 @cache
 def words(enum: EnumDescriptor) -> Mapping[int, str]:
     """Number to word for every value but the unspecified one."""
     return {
-        value.number: value.GetOptions().Extensions[options_pb2.word] or value.name.lower()
+        value.number: value.GetOptions().Extensions[WORD] or value.name.lower()
         for value in enum.values
         if value.number
     }

@@ -1,4 +1,4 @@
-"""Engines whose pictures are little programs: `b"say 3"`, `b"block GATE"`, `b"defect"`, `b"kill"`. Real pool, real gateway."""
+"""Engines whose pictures are little programs, such as b"say 3"; they run under the real pool and gateway."""
 
 from __future__ import annotations
 

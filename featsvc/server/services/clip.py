@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import grpc
+from grpc.aio import ServicerContext as Context
 
 from featsvc.engines.item import Item
 from featsvc.server.intake import Intake
 from featsvc.server.services.replies import geometry, tensor
 from featsvc.v1 import clip_pb2, clip_pb2_grpc, schema
-
-Context = grpc.aio.ServicerContext
 
 
 class ClipService(clip_pb2_grpc.ClipServiceServicer):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 
-import grpc
+from grpc.aio import ServicerContext as Context
 
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
@@ -16,9 +16,7 @@ from featsvc.pool.status import WorkerStatus
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
 
-Context = grpc.aio.ServicerContext
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
-FAMILY_NUMBER = {word: number for number, word in FAMILIES.items()}
 
 
 class ModelService(model_pb2_grpc.ModelServiceServicer):
@@ -40,7 +38,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         # Looks at files, so not on the event loop.
         models = await asyncio.to_thread(lambda: [self._model(entry) for entry in entries])
         kept = [model for model in models if model.available or not request.available_only]
-        return model_pb2.ListModelsResponse(models=sorted(kept, key=lambda model: (model.family, model.key)))
+        kept.sort(key=_by_family_and_key)
+        return model_pb2.ListModelsResponse(models=kept)
 
     async def LoadModel(
         self, request: model_pb2.LoadModelRequest, context: Context
@@ -84,7 +83,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         loaded = Counter(model.name for worker in self._pool.status().workers for model in worker.models)
         return model_pb2.Model(
             key=entry.key,
-            family=FAMILY_NUMBER[entry.family],
+            family=f"FAMILY_{entry.family.upper()}",
             description=entry.description,
             license=entry.licence,
             size_bytes=entry.nbytes,
@@ -107,3 +106,7 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
         items=status.items,
         restarts=status.restarts,
     )
+
+
+def _by_family_and_key(model: model_pb2.Model) -> tuple[int, str]:
+    return model.family, model.key

@@ -37,7 +37,11 @@ def geometry(result: Geometry) -> image_pb2.Geometry:
 
 def prompt_masks(result: PromptMasks) -> sam2_pb2.PromptMasks:
     """Masks of one prompt: BITS, or FLOAT32 where they are logits."""
-    masks = to_bits(result.masks) if result.masks.dtype == np.bool_ else to_tensor(result.masks)
+    masks = (
+        to_tensor(result.masks)
+        if result.masks.dtype == np.float32
+        else to_bits(result.masks.astype(np.bool_, copy=False))
+    )
     return sam2_pb2.PromptMasks(
         masks=masks,
         iou_predictions=to_tensor(result.iou_predictions),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import grpc
+from grpc.aio import ServicerContext as Context
 
 from featsvc.engines.item import Item
 from featsvc.engines.results import MaskList, PromptMasks
 from featsvc.server.intake import Intake
 from featsvc.server.services import replies
 from featsvc.v1 import sam2_pb2, sam2_pb2_grpc, schema
-
-Context = grpc.aio.ServicerContext
 
 
 class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
