@@ -1,1 +1,1 @@
-"""REST in front of the gRPC gateway: JSON bodies become messages, replies become JSON, and nothing is computed here."""
+"""REST in front of the gRPC gateway: JSON in, messages through, JSON out; nothing is computed here."""

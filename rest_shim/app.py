@@ -83,7 +83,7 @@ def _add(app: FastAPI, endpoint: Endpoint, terms: Terms) -> None:
         summary=endpoint.summary,
         response_model=endpoint.reply,
         responses={
-            **{status: {"model": Problem, "description": text} for status, text in ERRORS.items()},
+            **{status: {"model": Problem, "description": reason} for status, reason in ERRORS.items()},
             422: {"model": FieldProblems, "description": "Fields that are wrong."},
         },
         dependencies=[Security(HTTPBearer(auto_error=False, description="An API key of the server."))],

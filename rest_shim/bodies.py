@@ -1,4 +1,4 @@
-"""Request bodies: the picture's fields mixed with the generated classes of every other part of the gRPC request."""
+"""Request bodies: a picture's fields beside those of every other part of the gRPC request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Annotated, Any, ClassVar, Self
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import ConfigDict, Field, create_model, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError
 
 from featsvc.errors import InvalidArgument
 from featsvc.twin import arrays, to_message
-from featsvc.twin.base import Message, OneOrMany
+from featsvc.twin.base import Message
 from featsvc.v1 import schema, tensor_pb2
 from rest_shim.base64_bytes import Base64
 from rest_shim.contract import is_image, is_tensor, message_of, shape_name
+from rest_shim.examples import add_example
 
 CONTENT, ADDRESS = schema.Image.model_fields["content"], schema.Image.model_fields["url"]
 Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**20)], ...], Field(max_length=8)]
@@ -24,7 +24,7 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**20)], ...], Field(max_l
 class Body(Message):
     """What every request body is made of; each endpoint has a subclass."""
 
-    model_config = ConfigDict(json_schema_extra=lambda described, body: _add_example(described, body))
+    model_config = ConfigDict(json_schema_extra=add_example)
     parts: ClassVar[tuple[type[Message], ...]] = ()
     tensors: ClassVar[tuple[str, ...]] = ()
 
@@ -40,6 +40,7 @@ class Body(Message):
         for name in self.tensors:
             if given.get(name) is not None:
                 given[name] = _tensor(given[name], getattr(self, shape_name(name)))
+        # Checked already, as fields of this body.
         return part.model_construct(**given)
 
 
@@ -53,11 +54,10 @@ class ImageBody(Body):
     )
     image_url: str | None = Field(default=None)
 
+    @property
     def picture(self) -> schema.Image:
         """The picture's part of the gRPC request."""
-        if self.image is None:
-            return schema.Image(url=self.image_url)
-        return schema.Image(content=self.image)
+        return schema.Image(url=self.image_url) if self.image is None else schema.Image(content=self.image)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -80,11 +80,18 @@ def body_class(name: str, request: Descriptor) -> type[Body]:
         fields[each] = (Base64 | None, Field(default=None, description=f"{described} As base64."))
         fields[shape_name(each)] = (Shape | None, Field(default=None, description=f"Shape of {each}."))
     documentation = getattr(schema, request.name).__doc__
-    # Any: the type of a class made at run time.
-    body: Any = create_model(name, __base__=bases, __module__=__name__, __doc__=documentation, **fields)
-    body.parts, body.tensors = parts, tensors
-    made: type[Body] = body
-    return made
+    return _completed(
+        create_model(name, __base__=bases, __module__=__name__, __doc__=documentation, **fields),
+        parts,
+        tensors,
+    )
+
+
+def _completed(made: Any, parts: tuple[type[Message], ...], tensors: tuple[str, ...]) -> type[Body]:
+    """The class with what it must know of itself; Any: a class made at run time has no static type."""
+    made.parts, made.tensors = parts, tensors
+    body: type[Body] = made
+    return body
 
 
 def request_bytes(body: Body, request: Descriptor) -> bytes:
@@ -92,10 +99,17 @@ def request_bytes(body: Body, request: Descriptor) -> bytes:
     message = GetMessageClass(request)()
     for field in request.fields:
         kind, target = message_of(field), getattr(message, field.name)
-        part = body.picture() if isinstance(body, ImageBody) and is_image(field) else body.part(getattr(schema, kind.name))
+        part = (
+            body.picture
+            if isinstance(body, ImageBody) and is_image(field)
+            else body.part(getattr(schema, kind.name))
+        )
         held = to_message(part, GetMessageClass(kind))
-        # REST has one prompt where gRPC has several.
-        target.append(held) if field.is_repeated else target.MergeFrom(held)
+        if field.is_repeated:
+            # gRPC takes several prompts, REST has one.
+            target.append(held)
+        else:
+            target.CopyFrom(held)
     return message.SerializeToString()
 
 
@@ -104,40 +118,15 @@ def _tensor(content: bytes, shape: tuple[int, ...]) -> schema.Tensor:
 
 
 def _check_tensor(name: str, content: bytes | None, shape: tuple[int, ...] | None) -> None:
-    if (content is None) != (shape is None):
+    if content is None and shape is None:
+        return
+    if content is None or shape is None:
         missing, other = (name, shape_name(name)) if content is None else (shape_name(name), name)
         raise PydanticCustomError(
             "rule", "is needed together with {other}", {"other": other, "field": missing}
         )
-    if content is None or shape is None:
-        return
     try:
         arrays.to_array(to_message(_tensor(content, shape), tensor_pb2.Tensor))
     except InvalidArgument as error:
         reason = error.message.partition(": ")[2]
         raise PydanticCustomError("rule", "{reason}", {"reason": reason, "field": name}) from None
-
-
-def _add_example(described: JsonSchemaValue, body: type[Body]) -> None:
-    """Puts a whole body into OpenAPI that works as it is, but for its picture."""
-    described["examples"] = [_example(body)]
-
-
-def _example(body: type[Body]) -> dict[str, object]:
-    """Items by their examples, options by their defaults: an option's example would change what is answered."""
-    items = {
-        name for part in body.parts if not part.__name__.endswith("Params") for name in part.model_fields
-    }
-    example: dict[str, object] = {}
-    for name, field in body.model_fields.items():
-        if name in items and field.examples:
-            example[name] = _single(field.examples[0], OneOrMany in map(type, field.metadata))
-        elif name == "image" and field.examples:
-            example[name] = field.examples[0]
-        elif name != "image_url":
-            example[name] = field.default if field.default != () else None
-    return example
-
-
-def _single(value: object, one_or_many: bool) -> object:
-    return value[0] if one_or_many and isinstance(value, list) else value

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import orjson
 import pybase64
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from featsvc.twin import arrays
 from featsvc.twin.messages import is_array
 from featsvc.v1 import sam2_pb2, tensor_pb2
-from rest_shim.contract import is_tensor
 from rest_shim.errors import HttpError
 
 # What the document's bodies do not hold goes into headers.
@@ -30,11 +29,11 @@ def one_tensor(reply: Message, max_bytes: int) -> Json:
     """A reply with one tensor, whose shape is called `shape`."""
     body: Json = {}
     for field in reply.DESCRIPTOR.fields:
-        if is_tensor(field):
-            tensor = getattr(reply, field.name)
-            body |= {field.name: encoded(tensor, max_bytes), "shape": list(tensor.shape)}
+        value = getattr(reply, field.name)
+        if isinstance(value, tensor_pb2.Tensor):
+            body |= {field.name: encoded(value, max_bytes), "shape": list(value.shape)}
         elif field.name not in HEADERS:
-            body[field.name] = getattr(reply, field.name)
+            body[field.name] = value
     return body
 
 
@@ -80,7 +79,9 @@ def encoded(tensor: tensor_pb2.Tensor, max_bytes: int) -> str:
 
 def _mask(mask: sam2_pb2.Mask, max_bytes: int) -> Json:
     known = {
-        field.name: _value(mask, field) for field in mask.DESCRIPTOR.fields if field.containing_oneof is None
+        field.name: _value(getattr(mask, field.name))
+        for field in mask.DESCRIPTOR.fields
+        if field.containing_oneof is None
     }
     return _segmentation(mask, max_bytes) | known
 
@@ -101,15 +102,14 @@ def _plain(message: Message) -> object:
     """A small message as JSON: an array where the contract says so."""
     fields = message.DESCRIPTOR.fields
     if is_array(message.DESCRIPTOR):
-        return [_value(message, field) for field in fields]
-    return {field.name: _value(message, field) for field in fields}
+        return [_value(getattr(message, field.name)) for field in fields]
+    return {field.name: _value(getattr(message, field.name)) for field in fields}
 
 
-def _value(message: Message, field: FieldDescriptor) -> object:
-    value = getattr(message, field.name)
-    if field.is_repeated:
-        return [_plain(each) if isinstance(each, Message) else each for each in value]
-    return _plain(value) if isinstance(value, Message) else value
+def _value(value: Any) -> object:  # Any: the value of some field
+    if isinstance(value, Message):
+        return _plain(value)
+    return value if isinstance(value, int | float | str) else [_value(each) for each in value]
 
 
 def _check_size(nbytes: int, max_bytes: int) -> None:

@@ -49,34 +49,22 @@ class Family:
     endpoints: tuple[Endpoint, ...]
 
 
+CLIP_ENDPOINTS = (
+    Endpoint("/extract", "Extract CLIP features", CLIP, "ExtractFeatures", replies.Features),
+    Endpoint("/encode_text", "Encode text", CLIP, "EncodeText", replies.TextEmbedding),
+    Endpoint("/similarity", "Compare a picture to texts", CLIP, "ComputeSimilarity", replies.SimilarityMap),
+    Endpoint("/encode_image", "Encode a whole picture", CLIP, "EncodeImage", replies.ImageEmbedding),
+)
+DINO_ENDPOINTS = (Endpoint("/extract", "Extract DINO features", DINO, "ExtractFeatures", replies.Features),)
+AUTO = Endpoint("/auto_mask", "Find all masks", SAM2, "GenerateMasks", replies.AutoMasks, encode.auto_masks)
+PROMPT = Endpoint(
+    "/prompt_mask", "Find what is pointed at", SAM2, "PredictMasks", replies.PromptMasks, encode.prompt_masks
+)
 FAMILIES = {
     family.name: family
     for family in (
-        Family(
-            "clip",
-            "CLIP features, text embeddings and similarity maps",
-            8096,
-            (
-                Endpoint("/extract", "Extract CLIP features", CLIP, "ExtractFeatures", replies.Features),
-                Endpoint("/encode_text", "Encode text", CLIP, "EncodeText", replies.TextEmbedding),
-                Endpoint("/similarity", "Compute similarity of a picture to texts", CLIP, "ComputeSimilarity", replies.SimilarityMap),
-                Endpoint("/encode_image", "Encode a whole picture", CLIP, "EncodeImage", replies.ImageEmbedding),
-            ),
-        ),
-        Family(
-            "dino",
-            "DINO features",
-            8097,
-            (Endpoint("/extract", "Extract DINO features", DINO, "ExtractFeatures", replies.Features),),
-        ),
-        Family(
-            "sam2",
-            "SAM2 masks",
-            8098,
-            (
-                Endpoint("/auto_mask", "Find masks of everything in a picture", SAM2, "GenerateMasks", replies.AutoMasks, encode.auto_masks),
-                Endpoint("/prompt_mask", "Find masks of what a prompt points at", SAM2, "PredictMasks", replies.PromptMasks, encode.prompt_masks),
-            ),
-        ),
+        Family("clip", "CLIP features, text embeddings and similarity maps", 8096, CLIP_ENDPOINTS),
+        Family("dino", "DINO features", 8097, DINO_ENDPOINTS),
+        Family("sam2", "SAM2 masks", 8098, (AUTO, PROMPT)),
     )
-}  # fmt: skip
+}

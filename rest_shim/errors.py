@@ -1,4 +1,4 @@
-"""What a caller is told when something is wrong: a status, a `detail`, and never the input, a path or a stack trace."""
+"""What a caller is told when something is wrong: a status and a `detail`, never the input or a path."""
 
 from __future__ import annotations
 

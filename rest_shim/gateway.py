@@ -33,6 +33,7 @@ MOST_KEYS = 1024
 
 Metadata = Sequence[tuple[str, str]]
 
+
 class Call(Protocol):
     """A call under way, as grpc.aio makes it."""
 
@@ -61,7 +62,7 @@ class Gateway:
         return model_pb2.GetStatusResponse.FromString(raw)
 
     async def check_key(self, authorization: str, metadata: Metadata) -> None:
-        """Raises HttpError unless the gateway accepts the key, so that a body is read only for those it knows."""
+        """Raises HttpError unless the gateway accepts the key: bodies are read only for those it knows."""
         digest = hashlib.sha256(authorization.encode()).digest()
         if self._accepted.get(digest, 0.0) > time.monotonic():
             return

@@ -1,4 +1,4 @@
-"""Field paths of the gRPC request as places in the REST body: `prompts[0].box` is `box`, `image.url` is `image_url`."""
+"""Field paths of the gRPC request as places in the REST body: `image.url` is `image_url` there."""
 
 from __future__ import annotations
 

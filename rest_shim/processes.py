@@ -45,8 +45,10 @@ async def run(settings: Settings) -> int:
         sockets = {}
         for family, port in settings.ports.items():
             sockets[family] = stack.enter_context(bound(settings.host, port))
-        target, ended = settings.grpc_target, None
-        if target is None:
+        ended: asyncio.Task[None] | None = None
+        if settings.grpc_target is not None:
+            target = settings.grpc_target
+        else:
             gateway, target = await stack.enter_async_context(own_gateway(settings.gateway_flags))
             ended = asyncio.create_task(_stop_after(gateway, stop))
             stack.push_async_callback(_cancelled, ended)

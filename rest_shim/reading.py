@@ -17,7 +17,7 @@ HOW = "send the header 'Authorization: Bearer KEY'"
 
 
 def authorization(request: Request, refused_key: str | None) -> str:
-    """The header that carries the key; raises HttpError where there is none, or where it is the refused key."""
+    """The header that carries the key; raises HttpError where there is none, or a refused one."""
     given = request.headers.get("authorization", "").strip()
     if not BEARER.fullmatch(given):
         raise unauthenticated(f"API key missing: {HOW}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
-
-from featsvc.v1 import sam2_pb2
+from pydantic import BaseModel, ConfigDict, Field
 
 ENCODED = "as base64 of float32, row-major, little-endian"
 
@@ -64,7 +62,7 @@ class Rle(Reply):
     counts: str | list[int] = Field(description="COCO's compressed text, or the lengths themselves.")
 
 
-class _Mask(Reply):
+class Mask(Reply):
     """One mask of a picture."""
 
     segmentation: str | Rle = Field(
@@ -74,20 +72,11 @@ class _Mask(Reply):
     area: int = Field(description="Pixels in the mask.")
     bbox: tuple[float, float, float, float] = Field(description="The box around it: x, y, width, height.")
     predicted_iou: float = Field(description="Quality that the model predicts.")
+    point_coords: list[tuple[float, float]] = Field(description="The points that gave this mask: x, y.")
     stability_score: float = Field(description="Stability under a change of the threshold.")
     crop_box: tuple[float, float, float, float] = Field(
         description="The crop it was found in: x, y, width, height."
     )
-
-
-# This field of a reply shares its name with a request's, and those are typed in the contract only.
-POINTS = sam2_pb2.Mask.DESCRIPTOR.fields_by_number[sam2_pb2.Mask.POINT_COORDS_FIELD_NUMBER].name
-Mask = create_model(
-    "Mask",
-    __base__=_Mask,
-    __doc__=_Mask.__doc__,
-    **{POINTS: (list[tuple[float, float]], Field(description="The points that gave this mask: x, y."))},
-)
 
 
 class AutoMasks(Reply):

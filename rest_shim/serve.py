@@ -1,4 +1,4 @@
-"""python -m rest_shim.serve --clip-port --dino-port --sam2-port --host --grpc-target: all three ports in one process"""
+"""python -m rest_shim.serve --clip-port --dino-port --sam2-port --host --grpc-target: all three ports at once"""
 
 import sys
 

@@ -23,7 +23,7 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """A server that leaves signals to us: several share one loop, and uvicorn's own way ends in a traceback."""
+    """A server that leaves signals to us: several share one loop, and uvicorn raises them again at the end."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -116,11 +116,11 @@ SHARED = ("api_key", "api_key_file", "log_level")
 
 
 def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings:
-    """The settings of a command line; one family has `--port`, several have `--clip-port` and so on. May exit."""
+    """The settings of a command line; one family has `--port`, several `--clip-port` and so on. May exit."""
     flags = (*FLAGS, *(_port(family, alone=len(families) == 1) for family in families))
     parser = argparse.ArgumentParser(
         description=f"REST for {', '.join(family.upper() for family in families)}.",
-        epilog="Without --grpc-target further flags go to the gateway that is started; see `featsvc serve --help`.",
+        epilog="Without --grpc-target further flags go to the gateway that is started: `featsvc serve --help`.",
         allow_abbrev=False,
     )
     for flag in flags:
@@ -140,8 +140,8 @@ def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings
         return settings
     if settings.refused_key is not None:
         parser.error(
-            f"host {settings.host} is open to others and the API key is the documented default: set one of your own "
-            "by --api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
+            f"host {settings.host} is open to others and the API key is the documented default: "
+            "set one of your own by --api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
         )
     typed = [f"--{name.replace('_', '-')}={getattr(known, name)}" for name in SHARED if hasattr(known, name)]
     return replace(settings, gateway_flags=(*typed, *others))
