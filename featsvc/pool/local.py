@@ -154,14 +154,11 @@ class LocalPool:
             _expire(entry)
         elif not entry.future.done():
             entry.future.set_result(outcome.result)
-        slot.items += 1
-        batch = entry.batch
-        if batch is None:
-            return
-        del batch.entries[entry.id]
-        if not batch.entries:
-            self._scheduler.close(slot.berth, batch)
-            slot.landed()
+        if batch := entry.batch:
+            del batch.entries[entry.id]
+            if not batch.entries:
+                self._scheduler.close(slot.berth, batch)
+            slot.delivered(batch)
             self._dispatch()
 
     def on_change(self, slot: Slot) -> None:

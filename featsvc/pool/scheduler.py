@@ -116,7 +116,7 @@ class Scheduler:
         if berth.has(model):
             return True
         holders = [other for other in berths if other.has(model)]
-        return not holders or not berth.batches and all(holder.batches for holder in holders)
+        return not holders or (not berth.batches and all(holder.batches for holder in holders))
 
     def _retry_after_ms(self, workers: int) -> int:
         estimate_ms = 1000 * self.waiting.count * self._item_s / max(1, workers)

@@ -64,7 +64,7 @@ class PoolSettings:
     """Most models in one worker; 0 sets no limit."""
 
     batch_timeout_s: float = 300.0
-    """A batch that computes longer than this has hung: its worker is killed."""
+    """A batch that takes longer than this for each open item has hung: its worker is killed."""
 
     load_timeout_s: float = 1800.0
     """A model load on the way to a batch may take this long, a download included."""

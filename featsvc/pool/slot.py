@@ -55,7 +55,7 @@ class Slot:
         self.berth = Berth(index)
         self.state = WorkerState.STARTING
         self.closed = asyncio.Event()
-        self.batches = self.items = 0
+        self._batches = self._items = 0
         self._device = settings.worker_devices[index]
         self._settings = settings
         self._dock = dock
@@ -85,8 +85,8 @@ class Slot:
             state=WorkerState.BUSY if self.alive and self.berth.batches else self.state,
             models=self._models,
             failed_preloads=self._failed_preloads,
-            batches=self.batches,
-            items=self.items,
+            batches=self._batches,
+            items=self._items,
             restarts=max(0, self._starts - 1),
         )
 
@@ -105,10 +105,13 @@ class Slot:
         self.send(RunBatch(batch.id, job.operation, job.model, job.params, cargo))
         self._watch()
 
-    def landed(self) -> None:
-        """Take note that a batch is complete: the next one's time begins."""
-        self.batches += 1
-        self._lives.did_work()
+    def delivered(self, batch: Batch) -> None:
+        """Take note that an item of a batch is answered: its time, or the next batch's, begins anew."""
+        self._items += 1
+        if not batch.entries:
+            self._batches += 1
+            self._lives.did_work()
+        batch.watched_since = None
         self._watch()
 
     async def load(self, model: str) -> None:
@@ -213,7 +216,7 @@ class Slot:
         now, s = time.monotonic(), self._settings
         batch.watched_since = batch.watched_since or now
         # Loading comes before Began, and may be a download.
-        limit_s = s.load_timeout_s if batch.began_at is None else s.batch_timeout_s
+        limit_s = s.load_timeout_s if batch.began_at is None else s.batch_timeout_s * len(batch.entries)
         self._set_timer(batch.watched_since + limit_s - now, self._hung)
 
     def _hung(self) -> None:

@@ -13,6 +13,7 @@ import pickle
 import socket
 import struct
 import tempfile
+from contextlib import ExitStack
 from typing import Any
 
 HEADER = struct.Struct("<IB")  # bytes of the inline part, number of files
@@ -35,46 +36,51 @@ class _Parts:
         return len(part)
 
 
-class Frame:
-    """A pickled message: what goes inline, and what goes into a file."""
+class Unsendable(Exception):
+    """A message could not be packed; nothing of it was sent."""
 
-    def __init__(self, message: object) -> None:
-        self._stream = _Parts()
-        self._buffers: list[memoryview] = []
-        pickle.Pickler(self._stream, protocol=5, buffer_callback=self._keeps_inline).dump(message)
 
-    def _keeps_inline(self, buffer: pickle.PickleBuffer) -> bool:
-        view = buffer.raw()
-        if view.nbytes < LARGE_BYTES:
+def send(sock: socket.socket, message: object) -> None:
+    """Send a message; blocks. Raises Unsendable, or OSError when the peer is gone."""
+    with ExitStack() as stack:
+        try:
+            head, files = _packed(message, stack)
+        except Exception as error:  # pickling runs code of the message's classes
+            raise Unsendable(f"a message of {type(message).__name__} cannot be packed") from error
+        sent = socket.send_fds(sock, [head], files) if files else 0
+        sock.sendall(head[sent:])
+
+
+def _packed(message: object, stack: ExitStack) -> tuple[bytes, list[int]]:
+    """Header and inline part, and the file that goes with them, if any; the stack closes it."""
+    stream, buffers = _Parts(), []
+
+    def keeps_inline(buffer: pickle.PickleBuffer) -> bool:
+        if buffer.raw().nbytes < LARGE_BYTES:
             return True
-        self._buffers.append(view)
+        buffers.append(buffer.raw())
         return False
 
-    def send(self, sock: socket.socket) -> None:
-        """Write the frame; blocks."""
-        if not self._buffers and self._stream.nbytes < LARGE_BYTES:
-            sock.sendall(HEADER.pack(self._stream.nbytes, 0) + b"".join(self._stream.parts))
-            return
-        fd = _anonymous_file()
-        try:
-            inline = pickle.dumps(self._fill(fd))
-            head = HEADER.pack(len(inline), 1) + inline
-            sent = socket.send_fds(sock, [head], [fd])
-            sock.sendall(head[sent:])
-        finally:
-            os.close(fd)
+    pickle.Pickler(stream, protocol=5, buffer_callback=keeps_inline).dump(message)
+    if not buffers and stream.nbytes < LARGE_BYTES:
+        return HEADER.pack(stream.nbytes, 0) + b"".join(stream.parts), []
+    fd = _anonymous_file()
+    stack.callback(os.close, fd)
+    inline = pickle.dumps(_written(fd, stream, buffers))
+    return HEADER.pack(len(inline), 1) + inline, [fd]
 
-    def _fill(self, fd: int) -> tuple[int, list[tuple[int, int]]]:
-        """Write all parts; returns the bytes of the stream, and (offset, bytes) of each buffer."""
-        end = 0
-        for part in self._stream.parts:
-            end = _write(fd, memoryview(part), end)
-        stream_bytes, spans = end, []
-        for view in self._buffers:
-            offset = -(-end // ALIGNMENT) * ALIGNMENT
-            end = _write(fd, view, offset)
-            spans.append((offset, view.nbytes))
-        return stream_bytes, spans
+
+def _written(fd: int, stream: _Parts, buffers: list[memoryview]) -> tuple[int, list[tuple[int, int]]]:
+    """Write all parts; returns the bytes of the stream, and (offset, bytes) of each buffer."""
+    end = 0
+    for part in stream.parts:
+        end = _write(fd, memoryview(part), end)
+    stream_bytes, spans = end, []
+    for view in buffers:
+        offset = -(-end // ALIGNMENT) * ALIGNMENT
+        end = _write(fd, view, offset)
+        spans.append((offset, view.nbytes))
+    return stream_bytes, spans
 
 
 def receive(sock: socket.socket) -> Any:  # Any: the peer's messages, told apart by their class

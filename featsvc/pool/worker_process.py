@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from featsvc.pool.messages import Boot, FromWorker, ToWorker
 from featsvc.pool.settings import PoolSettings
-from featsvc.pool.wire import Frame, receive
+from featsvc.pool.wire import Unsendable, receive, send
 
 log = logging.getLogger("featsvc.pool.worker_process")
 
@@ -80,13 +80,10 @@ class WorkerProcess:
     def _send_all(self) -> None:
         while (message := self._outbox.get()) is not None:
             try:
-                frame = Frame(message)
-            except Exception:  # pickling runs code of the job's classes: any failure is that message's alone
-                log.exception("a message to a worker cannot be pickled")
+                send(self._socket, message)
+            except Unsendable:
+                log.exception("a job cannot be sent to a worker")
                 self._post(self._events.on_unsendable, message)
-                continue
-            try:
-                frame.send(self._socket)
             except OSError as error:
                 log.debug("worker %s takes no messages: %s", self.pid, error)
                 self.kill()
@@ -96,7 +93,7 @@ class WorkerProcess:
         try:
             while True:
                 self._post(self._events.on_message, receive(self._socket))
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             pass
         except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
             log.exception("a message from worker %s cannot be read: it is killed", self.pid)

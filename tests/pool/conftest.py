@@ -16,18 +16,36 @@ from tests.pool.fakes import FakeOptions
 from tests.pool.gates import Gate
 
 StartPool = Callable[..., Awaitable[LocalPool]]
+MakeGate = Callable[[], Gate]
+
+
+class Journal:
+    """What the fake engines did, one line each, by all processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch()
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def text(self) -> str:
+        """All of it."""
+        return self._path.read_text()
+
+    def lines(self) -> list[str]:
+        """Its lines, such as `run 1,2,3`."""
+        return self.text().splitlines()
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    """What the fake engines did, one line each."""
-    path = tmp_path / "journal"
-    path.touch()
-    return path
+def journal(tmp_path: Path) -> Journal:
+    """The journal of this test's engines."""
+    return Journal(tmp_path / "journal")
 
 
 @pytest.fixture
-def settings(journal: Path) -> PoolSettings:
+def settings(journal: Journal) -> PoolSettings:
     """One worker with fake engines."""
     return PoolSettings(
         engines="tests.pool.fakes:build",
@@ -52,7 +70,7 @@ async def start_pool(settings: PoolSettings) -> AsyncIterator[StartPool]:
 
 
 @pytest.fixture
-def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
+def make_gate(tmp_path: Path) -> Iterator[MakeGate]:
     """Gates that are closed after the test."""
     with ExitStack() as stack:
         count = iter(range(1000))

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from featsvc.errors import InvalidArgument, WeightsMissing
@@ -45,6 +44,7 @@ class FakeItem:
     gate: str = ""
     size: int = 1
     pixels: int = 1
+    seconds: float = 3600.0
 
     def __str__(self) -> str:
         return f"{len(self.value)} bytes" if isinstance(self.value, bytes) else str(self.value)
@@ -138,8 +138,10 @@ class FakeEngines:
                 raise InvalidArgument("image: not a picture")
             case "no memory":
                 raise MemoryError
+            case "lose":
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             case "hang":
-                time.sleep(3600)
+                time.sleep(item.seconds)
 
     def _write(self, event: str, value: object) -> None:
         if self.options.journal:
@@ -163,18 +165,11 @@ def build(options: Any) -> FakeEngines:
     return FakeEngines(options)
 
 
-def build_once(options: FakeOptions) -> FakeEngines:
-    """Engines that cannot be built a second time."""
-    marker = Path(f"{options.journal}.built")
-    if marker.exists():
-        raise RuntimeError("no such device")
-    marker.touch()
-    return FakeEngines(options)
-
-
 def log_setup(level: str) -> None:
     """A log whose lines show one of the extra fields."""
-    formatter = logging.Formatter("%(name)s %(message)s request_id=%(request_id)s", defaults={"request_id": "-"})
+    formatter = logging.Formatter(
+        "%(name)s %(message)s request_id=%(request_id)s", defaults={"request_id": "-"}
+    )
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from featsvc.errors import FeatsvcError, InvalidArgument, Overloaded
-from tests.pool.conftest import StartPool
+from tests.pool.conftest import Journal, MakeGate, StartPool
 from tests.pool.fakes import FakeItem, FakeParams
 from tests.pool.jobs import job, submit, submitted
 
@@ -24,7 +23,9 @@ async def test_an_idle_pool_answers_at_once_from_another_process(start_pool: Sta
     assert result.batch_size == 1
 
 
-async def test_a_busy_worker_gets_all_that_waits_as_one_batch(start_pool: StartPool, make_gate) -> None:
+async def test_a_busy_worker_gets_all_that_waits_as_one_batch(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(max_batch_items=32), make_gate()
     first = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -39,7 +40,7 @@ async def test_a_busy_worker_gets_all_that_waits_as_one_batch(start_pool: StartP
 
 
 async def test_the_next_batch_is_prepared_while_one_computes(
-    start_pool: StartPool, make_gate, journal: Path
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:
     pool, computing, preparing = await start_pool(), make_gate(), make_gate()
     first = submit(pool, job(item=FakeItem("first", gate=str(computing))))
@@ -49,10 +50,17 @@ async def test_the_next_batch_is_prepared_while_one_computes(
     preparing.let_through()
     computing.let_through()
     await asyncio.gather(*first, *second)
-    assert journal.read_text().split("\n")[1:-1] == ["prepare first", "run first", "prepare second", "run second"]
+    assert journal.lines()[1:] == [
+        "prepare first",
+        "run first",
+        "prepare second",
+        "run second",
+    ]
 
 
-async def test_only_items_of_equal_padded_size_share_a_forward_pass(start_pool: StartPool, make_gate) -> None:
+async def test_only_items_of_equal_padded_size_share_a_forward_pass(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     first = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -65,7 +73,9 @@ async def test_only_items_of_equal_padded_size_share_a_forward_pass(start_pool: 
     await asyncio.gather(*first)
 
 
-async def test_a_forward_pass_stays_within_the_pixel_budget(start_pool: StartPool, make_gate) -> None:
+async def test_a_forward_pass_stays_within_the_pixel_budget(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(slots=1, max_batch_pixels=10), make_gate()
     first = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -75,7 +85,7 @@ async def test_a_forward_pass_stays_within_the_pixel_budget(start_pool: StartPoo
     await asyncio.gather(*first)
 
 
-async def test_one_bad_item_fails_alone(start_pool: StartPool, make_gate) -> None:
+async def test_one_bad_item_fails_alone(start_pool: StartPool, make_gate: MakeGate) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     first = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -127,19 +137,19 @@ async def test_an_item_that_cannot_be_pickled_fails_alone(
 
 
 async def test_memory_running_out_halves_the_batch_and_is_remembered(
-    start_pool: StartPool, make_gate, journal: Path
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
 
     async def runs(count: int) -> list[int]:
-        before = len(journal.read_text().splitlines())
+        before = len(journal.lines())
         held = submit(pool, job(item=FakeItem("held", gate=str(gate)), params=FakeParams(most=2)))
         await gate.reached()
         tasks = await submitted(pool, *(job(number, params=FakeParams(most=2)) for number in range(count)))
         gate.let_through()
         assert [result.value for result in await asyncio.gather(*tasks)] == list(range(count))
         await asyncio.gather(*held)
-        lines = journal.read_text().splitlines()[before:]
+        lines = journal.lines()[before:]
         return [line.count(",") + 1 for line in lines if line.startswith("run ") and "held" not in line]
 
     assert await runs(8) == [8, 4, 2, 2, 2, 2]
@@ -163,7 +173,7 @@ async def test_sixty_four_megabytes_arrive_as_they_were(start_pool: StartPool) -
     assert echo.value == content
 
 
-async def test_a_full_queue_refuses_at_once(start_pool: StartPool, make_gate) -> None:
+async def test_a_full_queue_refuses_at_once(start_pool: StartPool, make_gate: MakeGate) -> None:
     pool, gate = await start_pool(slots=1, max_queued=3), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -175,7 +185,9 @@ async def test_a_full_queue_refuses_at_once(start_pool: StartPool, make_gate) ->
     assert (await pool.run(job("again"))).value == "again"
 
 
-async def test_the_concurrency_limit_keeps_the_others_in_the_queue(start_pool: StartPool, make_gate) -> None:
+async def test_the_concurrency_limit_keeps_the_others_in_the_queue(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(devices=("cpu", "cpu"), max_concurrency=1), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()

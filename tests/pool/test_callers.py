@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import queue
+import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from featsvc.errors import DeadlineExceeded
-from tests.pool.conftest import StartPool
-from tests.pool.fakes import FakeItem
+from featsvc.pool.boot import boot_of
+from featsvc.pool.messages import Cancel, Cargo, FromWorker, Outcome, RunBatch
+from featsvc.pool.settings import PoolSettings
+from featsvc.pool.worker.pipeline import Pipeline
+from tests.pool.conftest import Journal, MakeGate, StartPool
+from tests.pool.fakes import FakeEngines, FakeItem, FakeOptions, FakeParams
 from tests.pool.jobs import job, submit, submitted
 
 
-async def test_a_cancelled_job_never_reaches_a_worker(start_pool: StartPool, make_gate, journal: Path) -> None:
+async def test_a_cancelled_job_never_reaches_a_worker(
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
+) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -25,32 +32,51 @@ async def test_a_cancelled_job_never_reaches_a_worker(start_pool: StartPool, mak
     assert pool.status().queued_count == 2
     gate.let_through()
     await asyncio.gather(*held, tasks[0], tasks[2])
-    assert "job1" not in journal.read_text()
+    assert "job1" not in journal.text()
 
 
 async def test_a_job_cancelled_at_the_worker_before_its_turn_never_runs(
-    start_pool: StartPool, make_gate, journal: Path
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:
-    pool, computing, preparing = await start_pool(), make_gate(), make_gate()
-    held = submit(pool, job(item=FakeItem("held", gate=str(computing))))
-    await computing.reached()
-    item = FakeItem("cancelled", gate=str(preparing), stage="prepare")
-    cancelled = submit(pool, job(item=item))[0]
-    await preparing.reached()
+    pool, gate = await start_pool(), make_gate()
+    held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
+    await gate.reached()
+    cancelled = (await submitted(pool, job("cancelled")))[0]
+    await pool.unload("none")  # its answer comes after the preparation
+    assert "prepare cancelled" in journal.text()
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    await received(pool)
-    preparing.let_through()
-    computing.let_through()
+    await pool.unload("none")  # its answer comes after the cancellation
+    gate.let_through()
     await asyncio.gather(*held)
     assert (await pool.run(job("after"))).value == "after"
-    lines = journal.read_text().splitlines()
-    assert "prepare cancelled" in lines
-    assert "run cancelled" not in lines
+    assert "run cancelled" not in journal.text()
 
 
-async def test_a_job_cancelled_while_it_runs_frees_its_slot_when_it_ends(start_pool: StartPool, make_gate) -> None:
+def test_a_worker_prepares_neither_cancelled_nor_expired_items(journal: Journal) -> None:
+    answers: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
+    settings = PoolSettings(engines="tests.pool.fakes:build")
+    pipeline = Pipeline(FakeEngines(FakeOptions(str(journal))), boot_of(0, settings), answers.put)
+    deadlines = {1: None, 2: time.monotonic() - 1, 3: time.monotonic() + 60}
+    cargo = tuple(
+        Cargo(number, "", FakeItem(f"job{number}"), deadline) for number, deadline in deadlines.items()
+    )
+    pipeline.put(RunBatch(1, "fake.run", "m", FakeParams(), cargo))
+    pipeline.put(Cancel(1))
+    threading.Thread(target=pipeline.run, daemon=True).start()
+    outcomes: dict[int, Outcome] = {}
+    while len(outcomes) < 3:
+        answer = answers.get()
+        if isinstance(answer, Outcome):
+            outcomes[answer.item] = answer
+    assert [outcomes[number].skipped for number in (1, 2, 3)] == [True, True, False]
+    assert journal.lines() == ["load m", "prepare job3", "run job3"]
+
+
+async def test_a_job_cancelled_while_it_runs_frees_its_slot_when_it_ends(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     running, mate = submit(pool, job(item=FakeItem(gate=str(gate))), job("mate"))
     await gate.reached()
@@ -62,7 +88,7 @@ async def test_a_job_cancelled_while_it_runs_frees_its_slot_when_it_ends(start_p
 
 
 async def test_a_job_that_expires_in_the_queue_is_answered_then_and_never_runs(
-    start_pool: StartPool, make_gate, journal: Path
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
@@ -73,10 +99,12 @@ async def test_a_job_that_expires_in_the_queue_is_answered_then_and_never_runs(
     gate.let_through()
     await asyncio.gather(*held)
     await pool.run(job("after"))
-    assert "expired" not in journal.read_text()
+    assert "expired" not in journal.text()
 
 
-async def test_a_job_that_expires_while_it_runs_is_answered_then(start_pool: StartPool, make_gate) -> None:
+async def test_a_job_that_expires_while_it_runs_is_answered_then(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(), make_gate()
     begin = time.monotonic()
     late = submit(pool, job(item=FakeItem(gate=str(gate)), deadline_s=0.5))
@@ -88,19 +116,21 @@ async def test_a_job_that_expires_while_it_runs_is_answered_then(start_pool: Sta
     assert (await pool.run(job("after"))).value == "after"
 
 
-async def test_a_job_that_comes_too_late_is_refused(start_pool: StartPool, journal: Path) -> None:
+async def test_a_job_that_comes_too_late_is_refused(start_pool: StartPool, journal: Journal) -> None:
     pool = await start_pool()
     with pytest.raises(DeadlineExceeded, match="when the request arrived"):
         await pool.run(job("late", deadline_s=-1))
-    assert "late" not in journal.read_text()
+    assert "late" not in journal.text()
 
 
-async def test_an_urgent_job_overtakes_one_that_has_time(start_pool: StartPool, make_gate, journal: Path) -> None:
+async def test_an_urgent_job_overtakes_one_that_has_time(
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
+) -> None:
     pool, gate = await start_pool(slots=1, max_batch_items=1), make_gate()
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
     await gate.reached()
     tasks = await submitted(pool, job("patient"), job("urgent", deadline_s=60))
     gate.let_through()
     await asyncio.gather(*held, *tasks)
-    runs = [line for line in journal.read_text().splitlines() if line.startswith("run")]
+    runs = [line for line in journal.lines() if line.startswith("run")]
     assert runs == ["run held", "run urgent", "run patient"]

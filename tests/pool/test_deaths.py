@@ -7,7 +7,6 @@ import os
 import signal
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +15,14 @@ from featsvc.pool.lives import Lives
 from featsvc.pool.local import LocalPool
 from featsvc.pool.settings import PoolSettings
 from featsvc.pool.status import WorkerState
-from tests.pool.conftest import StartPool, all_alive
+from tests.pool.conftest import Journal, MakeGate, StartPool, all_alive
 from tests.pool.fakes import FakeItem, FakeOptions
 from tests.pool.jobs import job, submit, submitted
 
 
-async def test_kill_nine_under_32_concurrent_jobs_fails_none_of_them(start_pool: StartPool, make_gate) -> None:
+async def test_kill_nine_under_32_concurrent_jobs_fails_none_of_them(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(), make_gate()
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
     await gate.reached()
@@ -37,7 +38,9 @@ async def test_kill_nine_under_32_concurrent_jobs_fails_none_of_them(start_pool:
     assert (await pool.run(job("after"))).value == "after"
 
 
-async def test_the_other_worker_goes_on_when_one_is_killed(start_pool: StartPool, make_gate) -> None:
+async def test_the_other_worker_goes_on_when_one_is_killed(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(devices=("cpu", "cpu")), make_gate()
     held = submit(pool, job("held", item=FakeItem("held", gate=str(gate))))
     await gate.reached()
@@ -48,10 +51,11 @@ async def test_the_other_worker_goes_on_when_one_is_killed(start_pool: StartPool
     assert (await held[0]).pid != busy.pid
 
 
-@pytest.mark.parametrize("does", ["die", "exit"])
-@pytest.mark.parametrize("stage", ["prepare", "run"])
+@pytest.mark.parametrize(
+    ("does", "stage"), [("die", "prepare"), ("die", "run"), ("exit", "run"), ("lose", "run")]
+)
 async def test_a_poison_item_is_refused_and_its_31_neighbours_succeed(
-    start_pool: StartPool, make_gate, journal: Path, does: str, stage: str
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal, does: str, stage: str
 ) -> None:
     pool, gate = await start_pool(slots=1, max_batch_items=32), make_gate()
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
@@ -68,11 +72,13 @@ async def test_a_poison_item_is_refused_and_its_31_neighbours_succeed(
     assert [result.value for result in results] == ["held", *range(13), *range(14, 32)]
     await all_alive(pool)
     assert pool.status().workers[0].restarts == 2
-    counts = Counter(journal.read_text().splitlines())
+    counts = Counter(journal.lines())
     assert counts["prepare poison"] == 2
 
 
-async def test_a_suspect_of_a_second_death_is_not_retried_beside_others(start_pool: StartPool, make_gate) -> None:
+async def test_a_suspect_of_a_second_death_is_not_retried_beside_others(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(), make_gate()
     suspects = submit(pool, *(job(number, item=FakeItem(number, gate=str(gate))) for number in range(2)))
     await gate.reached()
@@ -86,7 +92,9 @@ async def test_a_suspect_of_a_second_death_is_not_retried_beside_others(start_po
     await asyncio.gather(*fresh)
 
 
-async def test_a_job_whose_caller_left_is_not_retried(start_pool: StartPool, make_gate, journal: Path) -> None:
+async def test_a_job_whose_caller_left_is_not_retried(
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
+) -> None:
     pool, gate = await start_pool(), make_gate()
     task = submit(pool, job(item=FakeItem("left", gate=str(gate))))[0]
     await gate.reached()
@@ -97,7 +105,7 @@ async def test_a_job_whose_caller_left_is_not_retried(start_pool: StartPool, mak
     await pool.alive_change(1)
     await all_alive(pool)
     await pool.run(job("after"))
-    assert journal.read_text().count("run left") == 1
+    assert journal.text().count("run left") == 1
 
 
 async def test_a_hung_worker_is_killed_and_its_neighbours_are_answered(start_pool: StartPool) -> None:
@@ -113,13 +121,19 @@ async def test_a_hung_worker_is_killed_and_its_neighbours_are_answered(start_poo
 async def test_a_hung_batch_is_noticed_although_others_come_and_go(start_pool: StartPool) -> None:
     pool = await start_pool(batch_timeout_s=0.3)
     hung = submit(pool, job(does="hang"))[0]
-    while not hung.done():
+    while not pool.status().workers[0].restarts:
         # Answered in the preparation, behind the batch that hangs.
-        await asyncio.wait([hung, *submit(pool, job(item=FakeItem(does="refuse", stage="prepare")))], timeout=5)
-        if pool.status().workers[0].restarts:
-            break
-    assert pool.status().workers[0].restarts or hung.done()
+        bad = submit(pool, job(item=FakeItem(does="refuse", stage="prepare")))[0]
+        await asyncio.wait([hung, bad], return_when=asyncio.FIRST_COMPLETED)
+        bad.cancel()
     hung.cancel()
+
+
+async def test_a_batch_that_goes_on_answering_has_not_hung(start_pool: StartPool) -> None:
+    pool = await start_pool(batch_timeout_s=0.5, max_batch_pixels=1)
+    tasks = submit(pool, *(job(item=FakeItem(number, "hang", seconds=0.2)) for number in range(6)))
+    assert [result.value for result in await asyncio.gather(*tasks)] == list(range(6))
+    assert pool.status().workers[0].restarts == 0
 
 
 async def test_a_death_breaks_off_a_model_load_that_was_asked_for(start_pool: StartPool) -> None:

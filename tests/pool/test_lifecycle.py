@@ -19,7 +19,7 @@ from featsvc.errors import Unavailable
 from featsvc.pool.local import LocalPool
 from featsvc.pool.settings import PoolSettings
 from featsvc.pool.status import WorkerState
-from tests.pool.conftest import StartPool, all_alive
+from tests.pool.conftest import MakeGate, StartPool, all_alive
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
 
@@ -66,7 +66,7 @@ async def test_jobs_that_come_before_the_workers_wait_for_them(settings: PoolSet
         assert (await pool.run(job("early"))).value == "early"
 
 
-async def test_nothing_is_left_behind(settings: PoolSettings, make_gate) -> None:
+async def test_nothing_is_left_behind(settings: PoolSettings, make_gate: MakeGate) -> None:
     gate = make_gate()
     before_files, before_threads = open_files(), threading.active_count()
     async with LocalPool(settings) as pool:
@@ -104,7 +104,9 @@ async def test_answered_jobs_leave_no_trace_in_the_pool(start_pool: StartPool) -
     assert set(pool._scheduler._batches.values()) == {0}
 
 
-async def test_draining_refuses_new_work_and_finishes_the_admitted(start_pool: StartPool, make_gate) -> None:
+async def test_draining_refuses_new_work_and_finishes_the_admitted(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(slots=1), make_gate()
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
     await gate.reached()
@@ -120,7 +122,7 @@ async def test_draining_refuses_new_work_and_finishes_the_admitted(start_pool: S
     assert [(await task).value for task in (*held, *queued)] == ["held", "queued"]
 
 
-async def test_draining_ends_with_its_grace(start_pool: StartPool, make_gate) -> None:
+async def test_draining_ends_with_its_grace(start_pool: StartPool, make_gate: MakeGate) -> None:
     pool, gate = await start_pool(), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -129,7 +131,7 @@ async def test_draining_ends_with_its_grace(start_pool: StartPool, make_gate) ->
         await held[0]
 
 
-async def test_status_tells_of_workers_and_queue(start_pool: StartPool, make_gate) -> None:
+async def test_status_tells_of_workers_and_queue(start_pool: StartPool, make_gate: MakeGate) -> None:
     pool, gate = await start_pool(devices=("cpu",), slots=1), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()
@@ -156,7 +158,9 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         os.close(end)
 
 
-async def test_signals_to_the_process_group_do_not_end_the_workers(start_pool: StartPool, make_gate) -> None:
+async def test_signals_to_the_process_group_do_not_end_the_workers(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(), make_gate()
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
     await gate.reached()

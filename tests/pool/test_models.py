@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from featsvc.errors import FeatsvcError, InvalidArgument, OutOfMemory, WeightsMi
 from featsvc.pool.local import LocalPool
 from featsvc.pool.status import LoadedModel
 from featsvc.pool.worker.model_cache import ModelCache
-from tests.pool.conftest import StartPool, all_alive
+from tests.pool.conftest import Journal, MakeGate, StartPool, all_alive
 from tests.pool.fakes import FakeItem, FakeModel
 from tests.pool.jobs import job, submit, submitted
 
@@ -22,11 +21,11 @@ def loaded(pool: LocalPool) -> list[list[str]]:
     return [[model.name for model in worker.models] for worker in pool.status().workers]
 
 
-def loads(journal: Path) -> list[str]:
-    return [line.removeprefix("load ") for line in journal.read_text().splitlines() if line.startswith("load")]
+def loads(journal: Journal) -> list[str]:
+    return [line.removeprefix("load ") for line in journal.lines() if line.startswith("load")]
 
 
-async def test_a_model_is_loaded_on_first_use_and_once(start_pool: StartPool, journal: Path) -> None:
+async def test_a_model_is_loaded_on_first_use_and_once(start_pool: StartPool, journal: Journal) -> None:
     pool = await start_pool()
     assert loaded(pool) == [[]]
     await asyncio.gather(*submit(pool, *(job(number, model="m-100") for number in range(9))))
@@ -34,7 +33,9 @@ async def test_a_model_is_loaded_on_first_use_and_once(start_pool: StartPool, jo
     assert loads(journal) == ["m-100"]
 
 
-async def test_the_least_recently_used_model_goes_when_bytes_run_out(start_pool: StartPool, journal: Path) -> None:
+async def test_the_least_recently_used_model_goes_when_bytes_run_out(
+    start_pool: StartPool, journal: Journal
+) -> None:
     pool = await start_pool(model_memory_bytes=250)
     for model in ("a-100", "b-100", "a-100", "c-100"):
         await pool.run(job(model=model))
@@ -58,7 +59,7 @@ async def test_a_model_larger_than_the_budget_is_kept_alone(start_pool: StartPoo
 
 
 async def test_a_model_is_not_evicted_under_a_running_batch(
-    start_pool: StartPool, make_gate, journal: Path
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:
     pool, gate = await start_pool(max_models=1), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate)), model="a"))
@@ -72,10 +73,11 @@ async def test_a_model_is_not_evicted_under_a_running_batch(
 
 
 @pytest.mark.parametrize(
-    ("model", "error", "words"), [("missing", WeightsMissing, "no weights"), ("broken", FeatsvcError, "loading")]
+    ("model", "error", "words"),
+    [("missing", WeightsMissing, "no weights"), ("broken", FeatsvcError, "loading")],
 )
 async def test_a_failed_load_is_neither_cached_nor_listed(
-    start_pool: StartPool, journal: Path, model: str, error: type[FeatsvcError], words: str
+    start_pool: StartPool, journal: Journal, model: str, error: type[FeatsvcError], words: str
 ) -> None:
     pool = await start_pool()
     for _ in range(2):
@@ -117,7 +119,9 @@ async def test_load_and_unload_act_on_all_workers_or_on_one(start_pool: StartPoo
         await pool.load("a", worker=2)
 
 
-async def test_unloading_waits_for_the_batch_that_uses_the_model(start_pool: StartPool, make_gate) -> None:
+async def test_unloading_waits_for_the_batch_that_uses_the_model(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
     pool, gate = await start_pool(), make_gate()
     held = submit(pool, job(item=FakeItem(gate=str(gate))))
     await gate.reached()

@@ -43,7 +43,9 @@ def taken(scheduler: Scheduler, berth: Berth, *others: Berth) -> list[Entry]:
     return list(batch.entries.values()) if batch else []
 
 
-async def test_a_batch_is_what_waits_now_with_the_same_operation_model_and_params(make_entry: MakeEntry) -> None:
+async def test_a_batch_is_what_waits_now_with_the_same_operation_model_and_params(
+    make_entry: MakeEntry,
+) -> None:
     alike = [make_entry(), make_entry(params=FakeParams())]
     different = [
         make_entry(operation="fake.other"),
@@ -139,7 +141,9 @@ async def test_a_suspect_runs_alone_on_an_empty_worker(make_entry: MakeEntry) ->
     suspects = [make_entry(deaths=1), make_entry(deaths=1)]
     for entry in [*suspects, make_entry()]:
         scheduler.waiting.add(entry)
-    assert not taken(scheduler, berth), "no suspect beside a batch, and nothing else that would keep it waiting"
+    assert not taken(scheduler, berth), (
+        "no suspect beside a batch, and nothing else that would keep it waiting"
+    )
     scheduler.close(berth, batch)
     alone = scheduler.next_batch(berth, [berth])
     assert alone is not None

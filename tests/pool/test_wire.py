@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from featsvc.pool.wire import LARGE_BYTES, Frame, receive
+from featsvc.pool.wire import LARGE_BYTES, Unsendable, receive, send
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -23,7 +23,7 @@ def pair() -> Iterator[Pair]:
 
 
 def crossed(message: object, pair: Pair) -> object:
-    sender = threading.Thread(target=Frame(message).send, args=(pair[0],))
+    sender = threading.Thread(target=send, args=(pair[0], message))
     sender.start()
     received = receive(pair[1])
     sender.join()
@@ -73,7 +73,7 @@ def test_many_messages_keep_their_order(pair: Pair) -> None:
 
     def send_all() -> None:
         for message in messages:
-            Frame(message).send(pair[0])
+            send(pair[0], message)
 
     sender = threading.Thread(target=send_all)
     sender.start()
@@ -92,3 +92,11 @@ def test_a_peer_that_dies_within_a_message_is_an_end_of_file(pair: Pair) -> None
     pair[0].close()
     with pytest.raises(EOFError):
         receive(pair[1])
+
+
+def test_a_message_that_cannot_be_packed_leaves_the_line_usable(pair: Pair) -> None:
+    before = open_files()
+    with pytest.raises(Unsendable):
+        send(pair[0], (np.zeros(LARGE_BYTES), lambda: None))
+    assert open_files() == before
+    assert crossed("next", pair) == "next"

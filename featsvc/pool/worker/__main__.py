@@ -15,7 +15,7 @@ from typing import Any
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.messages import Boot, FromWorker, Outcome
-from featsvc.pool.wire import Frame, receive
+from featsvc.pool.wire import Unsendable, receive, send
 from featsvc.pool.worker.pipeline import Pipeline
 
 log = logging.getLogger("featsvc.pool.worker")
@@ -40,7 +40,7 @@ class Link:
         try:
             while True:
                 pipeline.put(receive(self._socket))
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             os._exit(0)
         except BaseException:  # a message that cannot be read: what follows it cannot be trusted
             log.exception("unreadable message")
@@ -50,27 +50,23 @@ class Link:
         while True:
             message = self._outbox.get()
             try:
-                _frame(message).send(self._socket)
+                self._send(message)
             except ConnectionError:
                 os._exit(0)
-            except (
-                BaseException
-            ):  # no memory or descriptors for a result: the pool waits for it, so it must know
+            except BaseException:  # the pool waits for this message, so it must learn that none will come
                 log.exception("a message cannot be sent")
                 os._exit(1)
             del message  # its arrays must not wait for the next message
 
-
-def _frame(message: FromWorker) -> Frame:
-    try:
-        return Frame(message)
-    except Exception:  # pickling runs code of the result's classes: any failure is that item's alone
-        if not isinstance(message, Outcome):
-            raise
-        log.exception("a result cannot be pickled")
-        return Frame(
-            Outcome(message.item, error=FeatsvcError("the result cannot be sent; the server's log says why"))
-        )
+    def _send(self, message: FromWorker) -> None:
+        try:
+            send(self._socket, message)
+        except Unsendable:
+            if not isinstance(message, Outcome):
+                raise
+            log.exception("a result cannot be sent")
+            error = FeatsvcError("the result cannot be sent; the server's log says why")
+            send(self._socket, Outcome(message.item, error=error))
 
 
 def _named(path: str) -> Any:  # Any: whatever the import path names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from featsvc.errors import OutOfMemory
 from featsvc.pool.engine_protocol import Engines, Loaded
 from featsvc.pool.messages import Cargo, Outcome, RunBatch
-from featsvc.pool.worker.failures import for_caller, is_out_of_memory
+from featsvc.pool.worker.failures import for_caller, is_device_lost, is_out_of_memory
 
 log = logging.getLogger("featsvc.pool.worker.compute")
 
@@ -92,6 +93,9 @@ class Compute:
     def _after_failure(self, work: Work, group: list[Prepared], error: Exception) -> list[list[Prepared]]:
         if is_out_of_memory(error):
             return self._after_out_of_memory(work, group)
+        if is_device_lost(error):
+            log.critical("the device is lost: this worker ends, and another takes over", exc_info=error)
+            os._exit(1)
         if len(group) > 1:
             middle = len(group) // 2
             return [group[:middle], group[middle:]]

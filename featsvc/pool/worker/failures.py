@@ -17,6 +17,13 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def is_device_lost(error: Exception) -> bool:
+    """Whether nothing will run on this device any more in this process, as after an illegal memory access."""
+    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+
+
 def for_caller(error: Exception, request_id: str, doing: str) -> FeatsvcError:
     """A domain error as it is; of anything else the caller learns nothing, and the log everything."""
     if isinstance(error, FeatsvcError) and _survives_the_wire(error):
