@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from featsvc.demo import dino_model, schedule
 from featsvc.demo.checkpoint import weights_path, write_weights
 from featsvc.demo.dino_batches import MIXED, Batch, batch
-from featsvc.demo.dino_figures import same_object_auc, token_likeness
+from featsvc.demo.dino_figures import drawn, same_object_auc, token_likeness
 from featsvc.demo.scene_cache import BUILD, cached
 from featsvc.demo.scenes import HELD_OUT_SEED, SceneOptions
 from featsvc.demo.shapes import SHAPES
@@ -77,6 +77,7 @@ def train(seed: int) -> None:
     helpers = Helpers(model.embed_dim)
     chosen = schedule.optimizer((model, helpers), _RATE)
     average = schedule.Average(model)
+    validation = drawn(_VALIDATION_SEED, 50)
     began, seen = time.monotonic(), 0.0
     for step in range(STEPS):
         size, count = _SIZES[step % len(_SIZES)]
@@ -90,6 +91,6 @@ def train(seed: int) -> None:
             seen = 0.0
         if (step + 1) % _EVALUATE_EVERY == 0:
             write_weights(average.model.state_dict(), BUILD / "demo-dino.safetensors")
-            area = same_object_auc(token_likeness(average.model), _VALIDATION_SEED, 50)
+            area = same_object_auc(token_likeness(average.model), validation)
             _LOG.info("dino step %d same-object AUC %.4f", step + 1, area)
     write_weights(average.model.state_dict(), weights_path(dino_model.NAME))

@@ -70,11 +70,15 @@ def _pairs(scene: Scene) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np
     return first, second, owners[first] == owners[second]
 
 
-def same_object_auc(likeness: Likeness, first_seed: int, scenes: int) -> float:
-    """The area over all pairs of all scenes from first_seed on."""
+def drawn(first_seed: int, scenes: int) -> list[Scene]:
+    """The scenes from first_seed on."""
+    return [draw(first_seed + index, OPTIONS) for index in range(scenes)]
+
+
+def same_object_auc(likeness: Likeness, scenes: list[Scene]) -> float:
+    """The area over all pairs of all scenes."""
     alike, same = [], []
-    for index in range(scenes):
-        scene = draw(first_seed + index, OPTIONS)
+    for scene in scenes:
         first, second, is_same = _pairs(scene)
         alike.append(likeness(scene.image)[first, second])
         same.append(is_same)
@@ -85,10 +89,11 @@ def evaluate_dino(model: VisionTransformer, first_seed: int, scenes: int = 100) 
     """The trained network beside the same network untrained, and beside mean colour."""
     torch.manual_seed(0)
     untrained = dino_model.build().eval()
+    seen = drawn(first_seed, scenes)
     return DinoFigures(
-        same_object_auc(token_likeness(model.eval()), first_seed, scenes),
-        same_object_auc(token_likeness(untrained), first_seed, scenes),
-        same_object_auc(rgb_likeness, first_seed, scenes),
+        same_object_auc(token_likeness(model.eval()), seen),
+        same_object_auc(token_likeness(untrained), seen),
+        same_object_auc(rgb_likeness, seen),
     )
 
 
