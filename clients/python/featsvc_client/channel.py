@@ -24,6 +24,7 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
+TOO_LARGE = frozenset({"reply-too-large", "request-too-large"})
 # What gRPC itself says about a message over its limit; trying again cannot help.
 OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
 
@@ -44,7 +45,7 @@ def failure(error: grpc.RpcError) -> Failure:
         _word(trailing, "x-request-id"),
         _violations(trailing.get("grpc-status-details-bin", b"")),
         _seconds(_word(trailing, "retry-after-ms")),
-        reason == "reply-too-large" or OVER_LIMIT.search(message) is not None,
+        reason in TOO_LARGE or OVER_LIMIT.search(message) is not None,
     )
 
 

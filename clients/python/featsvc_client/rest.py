@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
-from functools import lru_cache
 from http import HTTPStatus
 
 import httpx
@@ -32,10 +32,30 @@ CODES: dict[int, str] = {
 }
 
 
-@lru_cache(maxsize=16)
-def pool(base_url: str) -> httpx.Client:
-    """The open connections to one address. The documented functions have no object that could own them."""
-    return httpx.Client(base_url=base_url)
+class Pools:
+    """Open connections, one pool for each address; threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[str, httpx.Client] = {}
+
+    def of(self, base_url: str) -> httpx.Client:
+        """The connections to one address."""
+        with self._lock:
+            if base_url not in self._clients:
+                self._clients[base_url] = httpx.Client(base_url=base_url)
+            return self._clients[base_url]
+
+    def close(self) -> None:
+        """Closes them all; a later call opens new ones."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+# The documented functions have no object that could own their connections, so this module must.
+POOLS = Pools()
 
 
 def post(
@@ -48,7 +68,7 @@ def post(
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     body = {**picture, **rest_fields(arguments)}
     try:
-        answer = pool(base_url).post(
+        answer = POOLS.of(base_url).post(
             path, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=timeout
         )
     except httpx.TimeoutException as error:
@@ -85,10 +105,9 @@ def failure(answer: httpx.Response) -> Failure:
 
 
 def _violation(entry: Mapping[str, object]) -> FieldViolation:
-    """One entry of `detail`: the contract's field and message, or FastAPI's loc and msg."""
-    if "field" in entry:
-        return FieldViolation(str(entry["field"]), str(entry.get("message", "")))
-    return violation({"msg": "", **entry})
+    """One entry of `detail`; that every field is one of the body needs no saying."""
+    found = violation({"msg": "", **entry})
+    return FieldViolation(found.field.removeprefix("body."), found.message)
 
 
 def _object(content: bytes) -> dict[str, object]:
