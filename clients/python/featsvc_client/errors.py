@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -119,19 +120,17 @@ class ServerError(CallError):
     code: ClassVar[str] = "INTERNAL"
 
 
-BY_CODE: dict[str, type[CallError]] = {
-    kind.code: kind
-    for kind in (
-        InvalidRequest,
-        AuthenticationError,
-        ModelNotFound,
-        WeightsMissing,
-        Overloaded,
-        Unavailable,
-        DeadlineExceeded,
-        ServerError,
-    )
-} | {"OUT_OF_RANGE": InvalidRequest, "PERMISSION_DENIED": AuthenticationError}
+BY_CODE: Mapping[str, type[CallError]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "OUT_OF_RANGE": InvalidRequest,
+    "UNAUTHENTICATED": AuthenticationError,
+    "PERMISSION_DENIED": AuthenticationError,
+    "NOT_FOUND": ModelNotFound,
+    "FAILED_PRECONDITION": WeightsMissing,
+    "RESOURCE_EXHAUSTED": Overloaded,
+    "UNAVAILABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
 
 
 def invalid(*violations: FieldViolation) -> InvalidRequest:
