@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from featsvc.errors import InvalidArgument, WeightsMissing
+from featsvc.errors import InvalidArgument, OutOfMemory, WeightsMissing
 
 
 class OutOfMemoryError(RuntimeError):
@@ -32,6 +32,7 @@ class FakeParams:
     """Equal ones may share a batch."""
 
     most: int = 1000  # items that fit into the memory of the device
+    raw: bool = True  # whether the engine leaves the error of its library as it is
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ class FakeEngines:
     ) -> list[FakeResult]:
         self._write("run", ",".join(map(str, prepared)))
         if len(prepared) > params.most:
-            raise OutOfMemoryError("out of memory")
+            raise (
+                OutOfMemoryError("out of memory") if params.raw else OutOfMemory("no memory for this request")
+            )
         for item in prepared:
             if item.stage == "run":
                 self._act(item)

@@ -22,7 +22,7 @@ def job(value: object = 0, does: str = "", *, item: FakeItem | None = None, **fi
         "item": item or FakeItem(value, does),
         "deadline": None if deadline_s is None else time.monotonic() + deadline_s,
         "nbytes": 1,
-        "request_id": f"request-{value}",
+        "request_id": f"request-{value}" if isinstance(value, (int, str)) else "",
     }
     return Job(**{**given, **fields})
 

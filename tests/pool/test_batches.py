@@ -136,16 +136,18 @@ async def test_an_item_that_cannot_be_pickled_fails_alone(
     assert (await pool.run(job("next"))).value == "next"
 
 
+@pytest.mark.parametrize("raw", [True, False])
 async def test_memory_running_out_halves_the_batch_and_is_remembered(
-    start_pool: StartPool, make_gate: MakeGate, journal: Journal
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal, raw: bool
 ) -> None:
+    params = FakeParams(most=2, raw=raw)
     pool, gate = await start_pool(slots=1), make_gate()
 
     async def runs(count: int) -> list[int]:
         before = len(journal.lines())
-        held = submit(pool, job(item=FakeItem("held", gate=str(gate)), params=FakeParams(most=2)))
+        held = submit(pool, job(item=FakeItem("held", gate=str(gate)), params=params))
         await gate.reached()
-        tasks = await submitted(pool, *(job(number, params=FakeParams(most=2)) for number in range(count)))
+        tasks = await submitted(pool, *(job(number, params=params) for number in range(count)))
         gate.let_through()
         assert [result.value for result in await asyncio.gather(*tasks)] == list(range(count))
         await asyncio.gather(*held)
@@ -158,7 +160,11 @@ async def test_memory_running_out_halves_the_batch_and_is_remembered(
 
 async def test_an_item_that_does_not_fit_alone_is_refused(start_pool: StartPool) -> None:
     pool = await start_pool()
-    for bad in (job(params=FakeParams(most=0)), job(does="no memory")):
+    for bad in (
+        job(params=FakeParams(most=0)),
+        job(params=FakeParams(most=0, raw=False)),
+        job(does="no memory"),
+    ):
         with pytest.raises(FeatsvcError, match="no memory for this request") as refusal:
             await pool.run(bad)
         assert refusal.value.code == "RESOURCE_EXHAUSTED"

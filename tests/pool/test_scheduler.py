@@ -148,7 +148,10 @@ async def test_a_suspect_runs_alone_on_an_empty_worker(make_entry: MakeEntry) ->
     alone = scheduler.next_batch(berth, [berth])
     assert alone is not None
     assert list(alone.entries.values()) == suspects[:1]
+    scheduler.waiting.remove(suspects[1])
     assert not taken(scheduler, berth), "nothing beside a suspect"
+    scheduler.close(berth, alone)
+    assert taken(scheduler, berth)
 
 
 async def test_a_suspect_whose_caller_has_gone_holds_nothing_up(make_entry: MakeEntry) -> None:

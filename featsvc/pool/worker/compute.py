@@ -92,7 +92,7 @@ class Compute:
 
     def _after_failure(self, work: Work, group: list[Prepared], error: Exception) -> list[list[Prepared]]:
         if is_out_of_memory(error):
-            return self._after_out_of_memory(work, group)
+            return self._after_out_of_memory(work, group, error)
         if is_device_lost(error):
             log.critical("the device is lost: this worker ends, and another takes over", exc_info=error)
             os._exit(1)
@@ -103,13 +103,14 @@ class Compute:
         self._answer(Outcome(cargo.id, error=for_caller(error, cargo.request_id, work.batch.operation)))
         return []
 
-    def _after_out_of_memory(self, work: Work, group: list[Prepared]) -> list[list[Prepared]]:
+    def _after_out_of_memory(
+        self, work: Work, group: list[Prepared], error: Exception
+    ) -> list[list[Prepared]]:
         batch = work.batch
         if len(group) == 1:
-            message = (
-                f"{batch.operation}: this server's device has no memory for this request; try a smaller image"
-            )
-            self._answer(Outcome(group[0].cargo.id, error=OutOfMemory(message)))
+            if not isinstance(error, OutOfMemory):
+                error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller image")
+            self._answer(Outcome(group[0].cargo.id, error=error))
             return []
         budget = sum(item.pixels for item in group) / 2
         self._budgets[batch.operation, batch.model] = budget

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import pickle
 
-from featsvc.errors import FeatsvcError
+from featsvc.errors import FeatsvcError, OutOfMemory
 
 log = logging.getLogger("featsvc.pool.worker")
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device or the machine had no memory; by name, so that torch need not be imported."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, (MemoryError, OutOfMemory)) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
