@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
+from rest_shim.documentation import Port
 from rest_shim.endpoints import Endpoint, Family
 from rest_shim.envelope import Envelope
 from rest_shim.health import Counter, health
@@ -35,7 +36,7 @@ EXPOSED = ("X-Request-Id", "X-Featsvc-Model", "X-Featsvc-Geometry", "Retry-After
 
 def application(family: Family, terms: Terms, cors_origins: tuple[str, ...]) -> FastAPI:
     """The documented paths of one family, with /health and /docs."""
-    app = FastAPI(title=f"featsvc: {family.title}", version="1")
+    app = Port(family, title=f"featsvc: {family.title}", version="1")
     counter = Counter()
     app.add_middleware(Envelope, counter=counter)
     app.add_middleware(

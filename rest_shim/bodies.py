@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from featsvc.errors import InvalidArgument
@@ -15,7 +15,6 @@ from featsvc.twin.base import Message
 from featsvc.v1 import schema, tensor_pb2
 from rest_shim.base64_bytes import Base64
 from rest_shim.contract import is_image, is_tensor, message_of, shape_name
-from rest_shim.examples import add_example
 
 CONTENT, ADDRESS = schema.Image.model_fields["content"], schema.Image.model_fields["url"]
 Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**20)], ...], Field(max_length=8)]
@@ -24,7 +23,6 @@ Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**20)], ...], Field(max_l
 class Body(Message):
     """What every request body is made of; each endpoint has a subclass."""
 
-    model_config = ConfigDict(json_schema_extra=add_example)
     parts: ClassVar[tuple[type[Message], ...]] = ()
     tensors: ClassVar[tuple[str, ...]] = ()
 

@@ -53,8 +53,7 @@ class Envelope:
         except Exception as error:  # the process boundary: whatever went wrong, the caller gets an answer
             log.error("defect", extra={"request_id": identity}, exc_info=error)
             if status == 0:
-                problem = HttpError(500, f"internal error; the server's log has it under {identity}")
-                await problem.response()(scope, receive, stamped)
+                await HttpError(500, "defect").response(identity)(scope, receive, stamped)
         finally:
             took_ms = round((time.monotonic() - began) * 1000, 1)
             facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": took_ms}

@@ -44,10 +44,12 @@ class HttpError(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
 
-    def response(self) -> Response:
-        """The reply, as JSON."""
+    def response(self, request_id: str = "") -> Response:
+        """The reply, as JSON; of a defect it tells nothing but where to look."""
+        defect = self.status == 500
+        detail = f"internal error; the server's log has it under {request_id}" if defect else self.detail
         return Response(
-            orjson.dumps({"detail": self.detail}), self.status, self.headers, media_type="application/json"
+            orjson.dumps({"detail": detail}), self.status, self.headers, media_type="application/json"
         )
 
 
@@ -97,8 +99,7 @@ def http_error(error: grpc.aio.AioRpcError) -> HttpError:
     status = HTTP_STATUS.get(code, 500)
     message = error.details() or code.name.lower().replace("_", " ")
     if status == 500:
-        # The handler adds the request id: what went wrong is in the log of the server, not in the reply.
-        return HttpError(500, "internal error")
+        return HttpError(500, message)
     if status == 401:
         return unauthenticated(message)
     if status == 429 and (facts.get("featsvc-reason") in TOO_LARGE or _from_transport(error)):

@@ -1,18 +1,9 @@
-"""A whole example body for each endpoint's documentation, made of the contract's examples and defaults."""
+"""A whole example body for each endpoint, made of the contract's examples and defaults."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from featsvc.twin.base import OneOrMany
-
-if TYPE_CHECKING:
-    from rest_shim.bodies import Body
-
-
-def add_example(described: dict[str, Any], body: type[Body]) -> None:  # Any: pydantic's JSON schema
-    """Puts a body into OpenAPI that works as it is, but for its picture."""
-    described["examples"] = [whole_example(body)]
+from rest_shim.bodies import Body
 
 
 def whole_example(body: type[Body]) -> dict[str, object]:

@@ -51,7 +51,7 @@ class Transcoder:
         try:
             return await self._answer(request)
         except HttpError as error:
-            return error.response()
+            return error.response(request.state.request_id)
         except ClientDisconnect:
             return HttpError(499, "the caller has left").response()
 

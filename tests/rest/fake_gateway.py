@@ -1,0 +1,165 @@
+"""A gateway without engines: it answers what a test put in, remembers what it was asked, and can be told to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from featsvc.twin import arrays
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2
+
+KEY = "a-key-of-the-tests"
+SERVICES = [
+    service
+    for file in (clip_pb2, dino_pb2, sam2_pb2, model_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+GEOMETRY = image_pb2.Geometry(patch_size=16, stride=16, grid_height=2, grid_width=3)
+FEATURES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+BITMAP = np.array([[True, False, True], [False, True, False]])
+LOGITS = np.linspace(-1, 1, 12, dtype=np.float32).reshape(2, 2, 3)
+
+Answer = Callable[[Message, grpc.aio.ServicerContext], Awaitable[Message]]
+
+
+def mask() -> sam2_pb2.Mask:
+    return sam2_pb2.Mask(
+        bitmap=arrays.to_bits(BITMAP),
+        area=3,
+        bbox=sam2_pb2.Rectangle(x=1, y=2, width=3, height=4),
+        predicted_iou=0.75,
+        point_coords=[sam2_pb2.Point(x=5, y=6)],
+        stability_score=0.5,
+        crop_box=sam2_pb2.Rectangle(width=3, height=2),
+    )
+
+
+def default_replies() -> dict[str, Message]:
+    prompt = sam2_pb2.PromptMasks(
+        masks=arrays.to_bits(np.stack([BITMAP, ~BITMAP])),
+        iou_predictions=arrays.to_tensor(np.array([0.25, 0.5], np.float32)),
+        low_res_masks=arrays.to_tensor(LOGITS),
+    )
+    row = arrays.to_tensor(np.array([[0.6, 0.8]], np.float32))
+    worker = model_pb2.Worker(pid=77, device="cuda:1", state="ready")
+    worker.models.add(key="clip", names=["clip_ViT-B-16_openai"])
+    worker.models.add(key="dino", names=["dino_dinov2_vits14_14"])
+    return {
+        "ClipService/ExtractFeatures": clip_pb2.ClipServiceExtractFeaturesResponse(
+            features=arrays.to_tensor(FEATURES), is_pca=False, geometry=GEOMETRY, model="fake"
+        ),
+        "ClipService/EncodeText": clip_pb2.EncodeTextResponse(text_embedding=row, model="fake"),
+        "ClipService/EncodeImage": clip_pb2.EncodeImageResponse(image_embedding=row, model="fake"),
+        "ClipService/ComputeSimilarity": clip_pb2.ComputeSimilarityResponse(
+            similarity_map=arrays.to_tensor(FEATURES[..., 0]), geometry=GEOMETRY, model="fake"
+        ),
+        "DinoService/ExtractFeatures": dino_pb2.DinoServiceExtractFeaturesResponse(
+            features=arrays.to_tensor(FEATURES), is_pca=True, geometry=GEOMETRY, model="fake"
+        ),
+        "Sam2Service/GenerateMasks": sam2_pb2.GenerateMasksResponse(
+            masks=[mask()], height=2, width=3, model="fake"
+        ),
+        "Sam2Service/PredictMasks": sam2_pb2.PredictMasksResponse(
+            results=[prompt], height=2, width=3, model="fake"
+        ),
+        "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
+        "ModelService/ListModels": model_pb2.ListModelsResponse(),
+    }
+
+
+@dataclass
+class FakeGateway:
+    """What to answer, and what was asked."""
+
+    replies: dict[str, Message] = field(default_factory=default_replies)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """Instead of a reply: for errors, and for waiting."""
+    requests: list[Message] = field(default_factory=list)
+    """What was asked of the engines, oldest first."""
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def reset(self) -> None:
+        """Forgets what a test did."""
+        self.replies, self.answers = default_replies(), {}
+        self.requests.clear()
+        self.metadata.clear()
+
+    async def answer(self, name: str, request: Message, context: grpc.aio.ServicerContext) -> Message:
+        metadata = dict(context.invocation_metadata())
+        if name != "ModelService/GetStatus" and metadata.get("authorization") != f"Bearer {KEY}":
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "API key wrong", (("x-request-id", "r"),))
+        if not name.startswith("ModelService"):
+            self.requests.append(request)
+            self.metadata.append(metadata)
+        if name in self.answers:
+            return await self.answers[name](request, context)
+        return self.replies[name]
+
+    def fail(
+        self, name: str, code: grpc.StatusCode, message: str, *metadata: tuple[str, str | bytes]
+    ) -> None:
+        """From now on this method ends with a status."""
+
+        async def failing(request: Message, context: grpc.aio.ServicerContext) -> Message:
+            await context.abort(code, message, (("x-request-id", "r"), *metadata))
+            raise AssertionError
+
+        self.answers[name] = failing
+
+    def wait(self, name: str) -> tuple[asyncio.Event, asyncio.Event]:
+        """From now on this method waits; gives two events: it was asked, and its caller has gone."""
+        asked, gone = asyncio.Event(), asyncio.Event()
+
+        async def waiting(request: Message, context: grpc.aio.ServicerContext) -> Message:
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                gone.set()
+            raise AssertionError
+
+        self.answers[name] = waiting
+        return asked, gone
+
+
+@asynccontextmanager
+async def fake_gateway(port: int = 0) -> AsyncIterator[FakeGateway]:
+    """A fake gateway on a free port of loopback, or on this one."""
+    fake = FakeGateway()
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    server = grpc.aio.server(options=unlimited)
+    for service in SERVICES:
+        handlers = {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                _handler(fake, f"{service.name}/{method.name}"),
+                GetMessageClass(method.input_type).FromString,
+                GetMessageClass(method.output_type).SerializeToString,
+            )
+            for method in service.methods
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+    fake.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    try:
+        yield fake
+    finally:
+        await server.stop(None)
+
+
+def _handler(fake: FakeGateway, name: str) -> Answer:
+    async def handle(request: Message, context: grpc.aio.ServicerContext) -> Message:
+        return await fake.answer(name, request, context)
+
+    return handle

@@ -1,0 +1,57 @@
+"""The three ports, served by real uvicorn in the loop of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from rest_shim.serving import bound, serve
+from rest_shim.settings import Settings
+from tests.rest.fake_gateway import KEY
+
+FAMILIES = ("clip", "dino", "sam2")
+PICTURE = "aGVsbG8gd29ybGQ="
+PICTURE_BYTES = b"hello world"
+
+
+@dataclass(frozen=True)
+class Shim:
+    """Where the ports are, and a client."""
+
+    ports: Mapping[str, int]
+    client: httpx.AsyncClient
+
+    def url(self, family: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.ports[family]}{path}"
+
+    async def post(self, family: str, path: str, body: object, **headers: str) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {KEY}"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        return await self.client.post(self.url(family, path), json=body, headers=sent)
+
+    async def raw(
+        self, family: str, path: str, content: bytes | AsyncIterator[bytes], **headers: str
+    ) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post(self.url(family, path), content=content, headers=sent)
+
+
+@asynccontextmanager
+async def shim(target: str, **changed: object) -> AsyncIterator[Shim]:
+    """The ports on free sockets of loopback, in front of a gateway."""
+    settings = Settings(ports=dict.fromkeys(FAMILIES, 0), **{"timeout": 30.0, "grace": 1.0, **changed})  # type: ignore[arg-type]
+    sockets: dict[str, socket.socket] = {family: bound("127.0.0.1", 0) for family in FAMILIES}
+    ports = {family: each.getsockname()[1] for family, each in sockets.items()}
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, target, sockets, stop))
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        yield Shim(ports, client)
+    stop.set()
+    await serving

@@ -1,0 +1,64 @@
+"""GET /health shows the gateway in the documented fields."""
+
+from __future__ import annotations
+
+import pytest
+
+from featsvc.v1 import model_pb2
+from tests.rest.fake_gateway import FakeGateway, fake_gateway
+from tests.rest.shim import Shim, shim
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_health_has_the_documented_fields_of_its_own_family(ports: Shim, gateway: FakeGateway) -> None:
+    body = (await ports.client.get(ports.url("clip", "/health"))).json()
+    assert isinstance(body.pop("request_counter"), int)
+    assert body == {
+        "status": "healthy",
+        "device": "cuda:1",
+        "worker_id": 77,
+        "gpu_id": 1,
+        "gpu_count": 4,
+        "models_loaded": ["clip_ViT-B-16_openai"],
+        "total_model_instances": 2,
+    }
+    sam2 = (await ports.client.get(ports.url("sam2", "/health"))).json()
+    assert (sam2["models_loaded"], sam2["total_model_instances"]) == ([], 0)
+
+
+async def test_the_counter_counts_the_requests_of_its_port(gateway: FakeGateway) -> None:
+    async with fake_gateway() as fake, shim(fake.target) as ports:
+        for _ in range(3):
+            await ports.post("clip", "/encode_text", {"text": "a"})
+        counted = {
+            family: (await ports.client.get(ports.url(family, "/health"))).json()["request_counter"]
+            for family in ("clip", "dino")
+        }
+    assert counted == {"clip": 3, "dino": 0}
+
+
+@pytest.mark.parametrize("state", ["starting", "dead", "failed"])
+async def test_no_live_worker_is_unhealthy(ports: Shim, gateway: FakeGateway, state: str) -> None:
+    worker = model_pb2.Worker(pid=1, device="cpu", state=state)
+    gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=[worker])
+    response = await ports.client.get(ports.url("clip", "/health"))
+    assert response.status_code == 503
+    assert response.json()["status"] == "unhealthy"
+
+
+async def test_a_cpu_has_no_gpu_number(ports: Shim, gateway: FakeGateway) -> None:
+    worker = model_pb2.Worker(pid=1, device="cpu", state="busy")
+    gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=[worker])
+    body = (await ports.client.get(ports.url("clip", "/health"))).json()
+    assert (body["status"], body["device"], body["gpu_id"], body["gpu_count"]) == ("healthy", "cpu", None, 0)
+
+
+async def test_an_unreachable_gateway_is_unhealthy_in_the_same_fields() -> None:
+    async with fake_gateway() as fake:
+        pass
+    async with shim(fake.target) as ports:
+        response = await ports.client.get(ports.url("clip", "/health"))
+    assert response.status_code == 503
+    assert response.json()["status"] == "unhealthy"
+    assert response.json().keys() >= {"device", "worker_id", "gpu_id", "gpu_count", "models_loaded"}
