@@ -65,7 +65,7 @@ def fill(network: nn.Module, state: State, file_name: str) -> None:
     for names, what in ((missing, "lacks"), (extra, "has besides"), (shaped, "has in another shape")):
         if names:
             raise WeightsMissing(
-                f"{file_name} does not fit the model: it {what} {len(names)} tensors, {names[0]!r} the first; "
-                "is it another model's?"
+                f"{file_name} does not fit: it {what} {len(names)} tensors, {names[0]!r} the first: "
+                "it may be another model's"
             )
     network.load_state_dict(state)

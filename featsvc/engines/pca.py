@@ -35,9 +35,8 @@ def pixel_colours(
     mean = torch.einsum("h,w,hwd->d", vertical.mean(dim=0), horizontal.mean(dim=0), vectors)
     # Rows of V and W sum to one, so what is centred on the grid is centred among the pixels.
     centred = vectors - mean
-    weighted = torch.einsum(
-        "ih,jw,hwd->ijd", _root(vertical.T @ vertical), _root(horizontal.T @ horizontal), centred
-    )
+    weighted = torch.einsum("ih,hwd->iwd", _root(vertical.T @ vertical), centred)
+    weighted = torch.einsum("jw,iwd->ijd", _root(horizontal.T @ horizontal), weighted)
     projected = centred @ principal(weighted.flatten(0, 1))
     pixels = to_pixels(projected.permute(2, 0, 1), geometry, mode)
     return _colours(pixels.permute(1, 2, 0), *quantiles)

@@ -60,7 +60,9 @@ def crops(size: tuple[int, int], params: GenerateMasksParams) -> list[Crop]:
     """Every crop of a picture of this height and width, the whole picture first."""
     grids = point_grids(params)
     boxes, layers = generate_crop_boxes(size, params.crop_n_layers, params.crop_overlap_ratio)
-    return [_crop(box, grids[layer]) for box, layer in zip(boxes, layers, strict=True)]
+    found = [_crop(box, grids[layer]) for box, layer in zip(boxes, layers, strict=True)]
+    # In pictures of a few pixels some crops have none.
+    return [crop for crop in found if min(crop.size) > 0]
 
 
 def _crop(box: list[int], grid: Points) -> Crop:

@@ -1,0 +1,114 @@
+"""What the engine tests share: real architectures with seeded random weights, and drawn pictures."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from featsvc.catalog import catalog, resolve_clip, resolve_dino
+from featsvc.catalog.entry import Sam2Entry
+from featsvc.engines import clip_model, dino_model, registry, sam2_model
+from featsvc.engines.clip_model import ClipModel
+from featsvc.engines.dino_model import DinoModel
+from featsvc.engines.item import Item
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.registry import Engines
+from featsvc.engines.sam2_model import Sam2Model
+
+CPU = torch.device("cpu")
+OPTIONS = EngineOptions(offline=True, max_reply_bytes=1 << 30)
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth colours with a few hard edges: gradients, a disc and a box."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [
+        np.sin(x / rng.uniform(5, 30) + rng.uniform(0, 6)) * np.cos(y / rng.uniform(5, 30)) for _ in range(3)
+    ]
+    pixels = 128 + 80 * np.stack(waves, axis=-1)
+    pixels[(x - width / 3) ** 2 + (y - height / 2) ** 2 < (min(width, height) / 4) ** 2] = rng.uniform(
+        0, 255, 3
+    )
+    pixels[height // 8 : height // 3, width // 2 : -width // 8] = rng.uniform(0, 255, 3)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    """The picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def picture_item(width: int, height: int, seed: int = 0) -> Item:
+    """An item with such a picture."""
+    return Item(encoded(picture(width, height, seed)))
+
+
+def answer(engines: Engines, operation: str, item: Item, params: object, loaded: object) -> object:
+    """One item's result, alone in its batch."""
+    return engines.run(operation, [engines.prepare(operation, item, params, loaded)], params, loaded)[0]
+
+
+def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0) -> ClipModel:
+    """An open_clip network with random weights."""
+    torch.manual_seed(seed)
+    entry = resolve_clip(name)
+    return ClipModel(entry, clip_model.built(entry).eval().requires_grad_(False), CPU)
+
+
+def random_dino(name: str, seed: int = 0) -> DinoModel:
+    """A timm ViT with random weights, its positions and prefix tokens large enough to matter."""
+    torch.manual_seed(seed)
+    entry = resolve_dino(name)
+    network = dino_model.built(entry).eval().requires_grad_(False)
+    for parameter in (network.pos_embed, network.cls_token, network.reg_token):
+        if parameter is not None:
+            parameter.copy_(torch.randn_like(parameter) * 0.2)
+    # Layer scale starts so small that blocks hardly change their tokens.
+    for name, parameter in network.named_parameters():
+        if name.endswith("gamma"):
+            parameter.fill_(0.5)
+    return DinoModel(entry, network, CPU)
+
+
+def random_sam2(key: str, seed: int = 0) -> Sam2Model:
+    """A SAM2 network with random weights."""
+    torch.manual_seed(seed)
+    entry = catalog()[key]
+    assert isinstance(entry, Sam2Entry)
+    return Sam2Model(entry, sam2_model.built(entry).eval().requires_grad_(False), CPU)
+
+
+class Spots(nn.Module):
+    """A mask decoder whose masks are discs, at a place that depends on the prompt, over its own noise.
+
+    Random weights make masks as large as the picture, which say little about boxes, crops and suppression.
+    """
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+        # The image encoder borrows these two from the decoder.
+        self.conv_s0, self.conv_s1 = decoder.conv_s0, decoder.conv_s1
+
+    def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Low-resolution masks with a disc added, and the decoder's other answers."""
+        masks, *others = self.decoder(**inputs)
+        prompt = inputs["sparse_prompt_embeddings"][:, 0]
+        x, y, size = (0.5 + 0.5 * torch.sin(9 * prompt[:, part::3].sum(dim=1)) for part in range(3))
+        side = torch.linspace(0, 1, masks.shape[-1])
+        radius = (0.06 + 0.08 * size)[:, None] * torch.linspace(0.8, 1.4, masks.shape[1])
+        across, down = (0.3 + 0.4 * centre[:, None] - side for centre in (x, y))
+        distance = (down[:, :, None].square() + across[:, None, :].square()).sqrt()[:, None]
+        return (masks + 40 * (radius[..., None, None] - distance), *others)
+
+
+def engines(**changes: object) -> Engines:
+    """Engines on the CPU."""
+    return registry.build(EngineOptions(**{"offline": True, "max_reply_bytes": 1 << 30, **changes}))
