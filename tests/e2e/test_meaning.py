@@ -1,142 +1,73 @@
-"""Drawn pictures through REST: the answers mean what they should."""
+"""Drawn pictures, end to end: a click gives the shape, words light it up, automatic masks find all."""
 
 from __future__ import annotations
 
-import base64
-
-import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from featsvc.demo.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
-from tests.pictures import base64_png
-from tests.servers import KEY, Server
+from tests.e2e.transports import Transport
 
-pytestmark = pytest.mark.timeout(300)
+SCENES = SceneOptions(min_objects=3, max_objects=3, min_scale=0.3, max_scale=0.4)
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    """Held-out pictures of three to five objects, each object large enough to click on."""
-    return [
-        draw(HELD_OUT_SEED + 500_000 + number, SceneOptions(min_objects=3, max_objects=5))
-        for number in range(8)
-    ]
+    return [draw(HELD_OUT_SEED + 100 + number, SCENES) for number in range(4)]
 
 
-def asked(server: Server, family: str, endpoint: str, scene: Scene, **body: object) -> dict[str, object]:
-    reply = httpx.post(
-        f"{server.url(family)}/{endpoint}",
-        json={"image": base64_png(scene.image), **body},
-        headers={"Authorization": f"Bearer {KEY}"},
-        timeout=120,
-    )
-    assert reply.status_code == 200, reply.text[:500]
-    return reply.json()
-
-
-def array(text: object, shape: object) -> NDArray[np.float32]:
-    return np.frombuffer(base64.b64decode(str(text)), "<f4").reshape(shape)
-
-
-def overlap(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def overlap(one: NDArray[np.generic], other: NDArray[np.bool_]) -> float:
     """Intersection over union."""
-    return float((one & other).sum() / max(1, (one | other).sum()))
+    inside = one > 0
+    return float((inside & other).sum() / max(1, (inside | other).sum()))
 
 
-def middle(mask: NDArray[np.bool_]) -> list[float]:
-    """The pixel of the mask that lies deepest inside it."""
-    import cv2
-
-    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return [float(x), float(y)]
+def middle(mask: NDArray[np.bool_]) -> list[int]:
+    """The pixel of a shape that lies nearest to its centre, x and y."""
+    rows, columns = np.nonzero(mask)
+    nearest = np.hypot(rows - rows.mean(), columns - columns.mean()).argmin()
+    return [int(columns[nearest]), int(rows[nearest])]
 
 
-def test_a_click_on_a_shape_returns_that_shape(demo_server: Server, scenes: list[Scene]) -> None:
-    overlaps = []
+def test_a_click_on_a_shape_gives_that_shape(transport: Transport, scenes: list[Scene]) -> None:
+    found = []
     for scene in scenes:
-        for mask in scene.masks[:2]:
-            reply = asked(
-                demo_server, "sam2", "prompt_mask", scene, point_coords=[middle(mask)], point_labels=[1]
-            )
-            masks = array(reply["masks"], reply["masks_shape"]) > 0
-            assert masks.shape == (3, *mask.shape)
-            overlaps.append(max(overlap(each, mask) for each in masks))
-    assert np.mean(overlaps) > 0.75, overlaps
-
-
-def test_a_box_around_a_shape_returns_that_shape(demo_server: Server, scenes: list[Scene]) -> None:
-    overlaps = []
-    for scene in scenes:
-        mask = scene.masks[0]
-        rows, columns = np.nonzero(mask)
-        box = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
-        reply = asked(demo_server, "sam2", "prompt_mask", scene, box=box, multimask_output=False)
-        masks = array(reply["masks"], reply["masks_shape"]) > 0
-        assert masks.shape == (1, *mask.shape)
-        overlaps.append(overlap(masks[0], mask))
-    assert np.mean(overlaps) > 0.75, overlaps
-
-
-def test_a_text_lights_up_what_it_names(demo_server: Server, scenes: list[Scene]) -> None:
-    right = total = 0
-    for scene in scenes:
-        for index, thing in enumerate(scene.objects[:2]):
-            text = thing.text
-            if [each.text for each in scene.objects].count(text) > 1:
-                continue
-            reply = asked(
-                demo_server,
-                "clip",
-                "similarity",
-                scene,
-                text=text,
-                load_size=256,
-                ret_patches=False,
-                softmax=0,
-            )
-            brightest = array(reply["similarity_map"], reply["shape"])
-            assert brightest.shape == scene.image.shape[:2]
-            y, x = np.unravel_index(int(brightest.argmax()), brightest.shape)
-            right += bool(scene.masks[index][y, x])
-            total += 1
-    assert total >= 10
-    assert right / total > 0.75, f"{right} of {total}"
-
-
-@pytest.mark.parametrize("preset", ["coarse", "fine_grained"])
-def test_automatic_masks_find_the_shapes(demo_server: Server, scenes: list[Scene], preset: str) -> None:
-    found = total = 0
-    # The fine preset asks 4,096 points of the picture and again of its crops: a smaller grid shows the same.
-    smaller = {"points_per_side": 16} if preset == "fine_grained" else {}
-    for scene in scenes[:4]:
-        reply = asked(demo_server, "sam2", "auto_mask", scene, preset=preset, **smaller)
-        masks = [array(each["segmentation"], each["segmentation_shape"]) > 0 for each in reply["masks"]]
-        assert len(masks) == reply["num_masks"]
         for mask in scene.masks:
-            total += 1
-            found += any(overlap(each, mask) > 0.7 for each in masks)
-    assert found / total > 0.6, f"{found} of {total}"
+            answer = transport.ask(
+                "prompt_masks", scene.image, {"point_coords": [middle(mask)], "point_labels": [1]}
+            )
+            found.append(max(overlap(each, mask) for each in answer["masks"]))
+    assert np.mean(found) > 0.8
 
 
-def test_patches_of_one_object_are_more_alike_than_those_of_others(
-    demo_server: Server, scenes: list[Scene]
-) -> None:
-    same, different = [], []
+def test_a_box_around_a_shape_gives_that_shape(transport: Transport, scenes: list[Scene]) -> None:
+    found = []
     for scene in scenes:
-        reply = asked(demo_server, "dino", "extract", scene, load_size=224)
-        features = array(reply["features"], reply["shape"])
-        features = features / np.linalg.norm(features, axis=-1, keepdims=True)
-        height, width = scene.image.shape[:2]
-        rows, columns, _ = features.shape
-        centres = [
-            features[int(y * rows / height), int(x * columns / width)] for x, y in map(middle, scene.masks)
-        ]
-        for index, (mask, centre) in enumerate(zip(scene.masks, centres, strict=True)):
-            ys, xs = np.nonzero(mask)
-            inside = features[ys * rows // height, xs * columns // width] @ centre
-            same.append(inside.mean())
-            different += [float(centre @ other) for other in centres[index + 1 :]]
-    assert np.mean(same) > np.mean(different) + 0.2
+        for mask in scene.masks:
+            rows, columns = np.nonzero(mask)
+            box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            answer = transport.ask("prompt_masks", scene.image, {"box": box, "multimask_output": False})
+            found.append(overlap(answer["masks"][0], mask))
+    assert np.mean(found) > 0.8
+
+
+def test_the_name_of_a_shape_lights_it_up(transport: Transport, scenes: list[Scene]) -> None:
+    hits = []
+    for scene in scenes:
+        for mask, drawn in zip(scene.masks, scene.objects, strict=True):
+            params = {"text": drawn.text, "load_size": -1, "ret_patches": False, "softmax": 0}
+            shown = transport.ask("similarity", scene.image, params)["array"]
+            hits.append(bool(mask.ravel()[shown.argmax()]))
+    assert np.mean(hits) > 0.8
+
+
+@pytest.mark.parametrize("params", [{"preset": "coarse"}, {}], ids=["coarse", "default"])
+def test_automatic_masks_find_the_shapes(
+    transport: Transport, scenes: list[Scene], params: dict[str, str]
+) -> None:
+    found = []
+    for scene in scenes[:2]:
+        masks = transport.ask("auto_masks", scene.image, params)["masks"]
+        found += [max(overlap(each, mask) for each in masks) for mask in scene.masks]
+    assert np.mean(np.array(found) > 0.75) > 0.7
