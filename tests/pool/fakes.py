@@ -87,6 +87,8 @@ class FakeEngines:
             raise WeightsMissing(f"{model}: no weights here")
         if name == "broken":
             raise ValueError("secret path")
+        if name == "slow":
+            time.sleep(0.6)
         if name == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         return FakeModel(model, int(nbytes or 1))
@@ -165,6 +167,14 @@ def build(options: Any) -> FakeEngines:
     options = options or FakeOptions()
     if options.fails:
         raise RuntimeError("no such device")
+    return FakeEngines(options)
+
+
+def build_never(options: FakeOptions) -> FakeEngines:
+    """Engines that hang in the making, with the process id in their journal."""
+    with open(options.journal, "w") as journal:
+        journal.write(f"{os.getpid()}\n")
+    time.sleep(3600)
     return FakeEngines(options)
 
 

@@ -119,7 +119,7 @@ async def test_a_hung_worker_is_killed_and_its_neighbours_are_answered(start_poo
 
 
 async def test_a_hung_batch_is_noticed_although_others_come_and_go(start_pool: StartPool) -> None:
-    pool = await start_pool(batch_timeout_s=0.3)
+    pool = await start_pool(batch_timeout_s=1.0)
     hung = submit(pool, job(does="hang"))[0]
     while not pool.status().workers[0].restarts:
         # Answered in the preparation, behind the batch that hangs.
@@ -127,6 +127,13 @@ async def test_a_hung_batch_is_noticed_although_others_come_and_go(start_pool: S
         await asyncio.wait([hung, bad], return_when=asyncio.FIRST_COMPLETED)
         bad.cancel()
     hung.cancel()
+
+
+async def test_a_slow_load_is_not_a_hang(start_pool: StartPool) -> None:
+    pool = await start_pool(batch_timeout_s=0.5)
+    item = FakeItem("loaded", "hang", seconds=0.1)
+    assert (await pool.run(job(item=item, model="slow"))).value == "loaded"
+    assert pool.status().workers[0].restarts == 0
 
 
 async def test_a_batch_that_goes_on_answering_has_not_hung(start_pool: StartPool) -> None:

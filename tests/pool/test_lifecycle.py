@@ -7,6 +7,7 @@ import gc
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from featsvc.errors import Unavailable
+from featsvc.pool.boot import boot_of
 from featsvc.pool.local import LocalPool
+from featsvc.pool.messages import Ready
 from featsvc.pool.settings import PoolSettings
 from featsvc.pool.status import WorkerState
+from featsvc.pool.wire import receive, send
 from tests.pool.conftest import MakeGate, StartPool, all_alive
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
@@ -146,16 +150,45 @@ async def test_status_tells_of_workers_and_queue(start_pool: StartPool, make_gat
     assert (worker.state, worker.batches, worker.items) == (WorkerState.READY, 2, 3)
 
 
+def has_ended(pid_fd: int) -> bool:
+    """Whether a process ends within a generous time."""
+    try:
+        return bool(select.select([pid_fd], [], [], 20)[0])
+    finally:
+        os.close(pid_fd)
+
+
 def test_workers_end_when_their_parent_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
-        assert [is_running(pid) for pid in pids] == [True, True]
-        ends = [os.pidfd_open(pid) for pid in pids]
+        ends = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(ends) == 2
         parent.kill()
-    for end in ends:
-        assert select.select([end], [], [], 10)[0], "a worker outlived its parent"
-        os.close(end)
+    assert [has_ended(end) for end in ends] == [True, True]
+
+
+def test_a_worker_that_hangs_ends_with_its_parent_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    script = PARENT.replace("fakes:build", "fakes:build_never").replace(
+        "devices=", f"engine_options=FakeOptions({str(tmp_path / 'pid')!r}), devices="
+    )
+    script = f"from tests.pool.fakes import FakeOptions\n{script}".replace('("cpu", "cpu")', '("cpu",)')
+    with subprocess.Popen([sys.executable, "-c", script]) as parent:
+        end = os.pidfd_open(int((tmp_path / "pid").read_text()))
+        parent.kill()
+    assert has_ended(end)
+
+
+def test_a_worker_ends_when_its_line_is_cut() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-m", "featsvc.pool.worker", str(theirs.fileno())]
+        worker = subprocess.Popen(command, pass_fds=(theirs.fileno(),))
+        theirs.close()
+        send(ours, boot_of(0, PoolSettings(engines="tests.pool.fakes:build")))
+        assert isinstance(receive(ours), Ready)
+        ours.close()
+        assert worker.wait(20) == 0
 
 
 async def test_signals_to_the_process_group_do_not_end_the_workers(

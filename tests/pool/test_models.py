@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 
 import pytest
 
@@ -70,6 +71,7 @@ async def test_a_model_is_not_evicted_under_a_running_batch(
     results = await asyncio.gather(*held, *other)
     assert [result.model for result in results] == ["a", "b"]
     assert loaded(pool) == [["b"]]
+    assert pool.status().workers[0].restarts == 0
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,7 @@ async def test_unloading_waits_for_the_batch_that_uses_the_model(
     assert await unload == 1
     await asyncio.gather(*held)
     assert loaded(pool) == [[]]
+    assert pool.status().workers[0].restarts == 0
 
 
 async def test_a_job_goes_to_the_worker_that_has_its_model(start_pool: StartPool) -> None:
@@ -173,3 +176,19 @@ def test_a_model_that_never_fits_is_out_of_memory_and_not_kept() -> None:
     with pytest.raises(OutOfMemory, match="huge does not fit"):
         cache.acquire("huge")
     assert not cache._shelves
+
+
+@pytest.mark.parametrize("act", ["acquire", "unload"])
+def test_a_model_in_use_stays_until_it_is_released(act: str) -> None:
+    cache = ModelCache(ScarceMemory(room=9), 0, 1, lambda models: None)
+    cache.acquire("a")
+    done = threading.Event()
+    steps = {"acquire": lambda: cache.acquire("b"), "unload": lambda: cache.unload("a")}
+    thread = threading.Thread(target=lambda: (steps[act](), done.set()))
+    thread.start()
+    assert not done.wait(0.05)
+    assert list(cache._shelves) == ["a"]
+    cache.release("a")
+    thread.join(10)
+    assert done.is_set()
+    assert "a" not in cache._shelves
