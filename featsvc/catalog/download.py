@@ -18,12 +18,14 @@ TIMEOUT_S = 60
 
 def download(entry: Entry) -> Path:
     """The file of the entry's weights, from the hub or else from its publisher's address."""
+    import httpx
+
     failures: list[str] = []
     for file in entry.weights.hub:
         try:
             return from_hub(file)
-        # huggingface_hub raises errors of whatever HTTP library it uses; they are of these kinds.
-        except (OSError, ValueError, RuntimeError) as error:
+        # huggingface_hub lets errors of its HTTP library through.
+        except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
             failures.append(f"hf.co/{file.repository}/{file.name}: {type(error).__name__}")
     if entry.weights.url:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def licence_of(name: str, tag: str, hub: str) -> str:
     )
 
 
+@cache
 def parameter_bytes(name: str) -> int:
     """Size of a network in float32, counted without allocating it."""
     with torch.device("meta"):

@@ -103,7 +103,7 @@ CROP_CASES = {
         "use_m2m": True,
         "crop_n_layers": 1,
         "crop_overlap_ratio": 0.5,
-        "pred_iou_thresh": 0.2,
+        "stability_score_thresh": 0.3,
     },
     "strict suppression": {"crop_n_layers": 1, "box_nms_thresh": 0.2, "crop_nms_thresh": 0.1},
 }
