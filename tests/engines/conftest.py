@@ -12,6 +12,14 @@ from featsvc.engines.sam2_model import Sam2Model
 from tests.engines import models
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a GPU need one."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no GPU"))
+
+
 @pytest.fixture(scope="session")
 def engines() -> Engines:
     """Engines on one thread of the CPU."""
