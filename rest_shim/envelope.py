@@ -57,4 +57,6 @@ class Envelope:
         finally:
             took_ms = round((time.monotonic() - began) * 1000, 1)
             facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": took_ms}
-            log.info("request", extra={"request_id": identity, **facts})
+            # Whoever watches over a server asks for its health all the time.
+            level = logging.DEBUG if scope["path"] == "/health" else logging.INFO
+            log.log(level, "request", extra={"request_id": identity, **facts})

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import multiprocessing
-import signal
+import pickle
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from multiprocessing.context import SpawnProcess
 
 from rest_shim.logs import setup
-from rest_shim.serving import bound, run_worker, serve, stop_signal
+from rest_shim.serving import bound, serve, stop_signal
 from rest_shim.settings import Settings, parsed
+from rest_shim.worker import Orders
 
 log = logging.getLogger("rest_shim.processes")
-GATEWAY_GRACE_S = 30.0
+LONGEST_END_S = 30.0
 RESTART_PAUSE_S = 1.0
 
 
@@ -56,7 +55,8 @@ async def run(settings: Settings) -> int:
         if settings.workers == 1:
             await serve(settings, target, sockets, stop)
         else:
-            await supervise(settings, target, sockets, stop)
+            descriptors = {family: listening.fileno() for family, listening in sockets.items()}
+            await supervise(settings.workers, Orders(settings, target, descriptors), stop)
         return 1 if ended is not None and ended.done() else 0
 
 
@@ -64,7 +64,7 @@ async def run(settings: Settings) -> int:
 async def own_gateway(flags: Sequence[str]) -> AsyncIterator[tuple[Process, str]]:
     """A gateway of this machine's own, and where it listens; it ends with this context."""
     command = (sys.executable, "-m", "featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *flags)
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, start_new_session=True)
     try:
         assert process.stdout is not None  # it was made with a pipe
         line = await process.stdout.readline()
@@ -82,44 +82,34 @@ async def own_gateway(flags: Sequence[str]) -> AsyncIterator[tuple[Process, str]
         await _ended(process)
 
 
-async def supervise(
-    settings: Settings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
-) -> None:
+async def supervise(count: int, orders: Orders, stop: asyncio.Event) -> None:
     """Several processes on the same sockets; one that dies is started again."""
     async with asyncio.TaskGroup() as group:
-        for _ in range(settings.workers):
-            group.create_task(_keep(settings, target, sockets, stop))
+        for _ in range(count):
+            group.create_task(_keep(orders, stop))
 
 
-async def _keep(
-    settings: Settings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
-) -> None:
+async def _keep(orders: Orders, stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
-        process = _started(settings, target, sockets)
-        gone = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(process.sentinel, gone.set)
-        stopping, going = asyncio.create_task(stop.wait()), asyncio.create_task(gone.wait())
-        await asyncio.wait((stopping, going), return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            process.terminate()
-            await going
-        loop.remove_reader(process.sentinel)
-        process.join()
+        process = await _started(orders)
+        ending = asyncio.create_task(process.wait())
+        await asyncio.wait((stopping, ending), return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
-            log.error("a shim process died and is started again", extra={"code": process.exitcode})
+            log.error("a shim process died and is started again", extra={"code": process.returncode})
             await asyncio.wait((stopping,), timeout=RESTART_PAUSE_S)
-        stopping.cancel()
+        await _ended(process)
+        await ending
 
 
-def _started(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> SpawnProcess:
-    process = multiprocessing.get_context("spawn").Process(
-        target=run_worker, args=(settings, target, dict(sockets))
-    )
-    # Until it listens to signals, Ctrl-C in the terminal must not show a traceback of its imports.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process.start()
-    signal.signal(signal.SIGINT, before)
+async def _started(orders: Orders) -> Process:
+    # A session of its own: Ctrl-C in a terminal is for us, and we tell it in good order.
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "rest_shim.worker",
+        stdin=PIPE, pass_fds=tuple(orders.descriptors.values()), start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None  # it was made with a pipe
+    process.stdin.write(pickle.dumps(orders))
     return process
 
 
@@ -140,7 +130,7 @@ async def _ended(process: Process) -> None:
     if process.returncode is None:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), GATEWAY_GRACE_S)
+            await asyncio.wait_for(process.wait(), LONGEST_END_S)
         except TimeoutError:
             process.kill()
             await process.wait()

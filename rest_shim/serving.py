@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import signal
 import socket
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,6 @@ import uvicorn
 from rest_shim.app import application
 from rest_shim.endpoints import FAMILIES
 from rest_shim.gateway import Gateway
-from rest_shim.logs import setup
 from rest_shim.reading import BodyLimits
 from rest_shim.settings import Settings
 from rest_shim.transcoder import Terms
@@ -40,7 +38,6 @@ def bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(address)
     listening.listen(BACKLOG)
-    listening.set_inheritable(True)
     return listening
 
 
@@ -77,23 +74,9 @@ async def serve(
 
 
 def stop_signal() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT from now on."""
+    """Set from now on by what asks a program to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def run_worker(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> None:
-    """One of several processes; ends by a signal, or when its parent is gone."""
-    setup(settings.log_level)
-    asyncio.run(_work(settings, target, sockets))
-
-
-async def _work(settings: Settings, target: str, sockets: Mapping[str, socket.socket]) -> None:
-    stop = stop_signal()
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
-    await serve(settings, target, sockets, stop)

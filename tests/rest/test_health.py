@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from featsvc.v1 import model_pb2
@@ -62,3 +64,17 @@ async def test_an_unreachable_gateway_is_unhealthy_in_the_same_fields() -> None:
     assert response.status_code == 503
     assert response.json()["status"] == "unhealthy"
     assert response.json().keys() >= {"device", "worker_id", "gpu_id", "gpu_count", "models_loaded"}
+
+
+async def test_health_checks_are_no_news(ports: Shim, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "rest_shim.requests"):
+        await ports.client.get(ports.url("clip", "/health"))
+        await ports.client.get(ports.url("clip", "/docs"), headers={"X-Request-Id": "told"})
+    health, docs = (vars(record) for record in caplog.records)
+    assert (health["levelname"], health["path"]) == ("DEBUG", "/health")
+    assert (docs["levelname"], docs["path"], docs["status"], docs["request_id"]) == (
+        "INFO",
+        "/docs",
+        200,
+        "told",
+    )

@@ -1,0 +1,46 @@
+"""One of several shim processes: its parent hands it settings and listening sockets, and is gone when stdin ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rest_shim.logs import setup
+from rest_shim.serving import serve, stop_signal
+from rest_shim.settings import Settings
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a worker is told, as a pickle on its standard input."""
+
+    settings: Settings
+    target: str
+    descriptors: Mapping[str, int]
+    """File descriptor of the listening socket of each family."""
+
+
+async def work(orders: Orders) -> None:
+    """Serves until a signal, or until the parent is gone."""
+    stop = stop_signal()
+    sockets = {family: socket.socket(fileno=number) for family, number in orders.descriptors.items()}
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def parent_is_gone() -> None:
+        if not os.read(stdin, 1):
+            loop.remove_reader(stdin)
+            stop.set()
+
+    loop.add_reader(stdin, parent_is_gone)
+    await serve(orders.settings, orders.target, sockets, stop)
+
+
+if __name__ == "__main__":
+    given: Orders = pickle.load(sys.stdin.buffer)
+    setup(given.settings.log_level)
+    asyncio.run(work(given))

@@ -1,0 +1,148 @@
+"""The runners: ports, keys, workers, signals, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rest_shim.processes import CannotStart, own_gateway
+from tests.rest.fake_gateway import KEY, fake_gateway
+from tests.rest.runners import LONG_S, Log, runner, started, status_of
+
+THREE_PORTS = ("--clip-port=0", "--dino-port=0", "--sam2-port=0")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "log")
+
+
+def gone(processes: Iterable[psutil.Process]) -> bool:
+    return not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes)
+
+
+@pytest.mark.parametrize("family", ["dino", "sam2"])
+async def test_each_runner_serves_its_own_family(family: str, log: Log) -> None:
+    flags = ("--port=0", "--log-level=debug")
+    async with (
+        fake_gateway() as fake,
+        runner(log, f"run_{family}_server", *flags, f"--grpc-target={fake.target}") as running,
+    ):
+        assert running.ports == {"event": "listening", f"{family}_port": running.ports[f"{family}_port"]}
+        assert await status_of(running.url(family)) == 200
+        assert await status_of(running.url(family, "/encode_text"), KEY) == 404
+
+
+async def test_one_process_serves_all_three_soon_and_in_150_mb(log: Log) -> None:
+    async with fake_gateway() as fake:
+        began = time.monotonic()
+        async with runner(log, "serve", *THREE_PORTS, f"--grpc-target={fake.target}") as running:
+            assert [await status_of(running.url(family)) for family in ("clip", "dino", "sam2")] == [200] * 3
+            took_s = time.monotonic() - began
+            process = psutil.Process(running.process.pid)
+            spent = process.cpu_times()
+            # An idle machine needs a second; on a busy one only its own work counts.
+            assert min(took_s, spent.user + spent.system) < 3
+            assert process.memory_info().rss < 150e6
+            assert running.children == []
+            assert not [each.path for each in process.memory_maps() if "torch" in each.path]
+            assert await running.ended_by(signal.SIGINT) == 0
+    assert "Traceback" not in log.content
+
+
+async def test_sigterm_does_not_wait_for_work_longer_than_its_grace(log: Log) -> None:
+    async with fake_gateway() as fake:
+        asked, cancelled = fake.wait("ClipService/EncodeText")
+        flags = ("--port=0", f"--grpc-target={fake.target}", "--grace=1")
+        async with runner(log, "run_clip_server", *flags) as running:
+            calling = asyncio.create_task(status_of(running.url("clip", "/encode_text"), KEY))
+            await asyncio.wait_for(asked.wait(), LONG_S)
+            assert await running.ended_by(signal.SIGTERM) == 0
+            await asyncio.wait_for(cancelled.wait(), LONG_S)
+            assert await calling == 503
+    assert "Traceback" not in log.content
+
+
+async def test_every_worker_takes_the_same_key_and_no_other_and_a_killed_one_comes_back(log: Log) -> None:
+    async with fake_gateway() as fake:
+        flags = ("--port=0", f"--grpc-target={fake.target}", "--workers=2", f"--api-key={KEY}")
+        async with runner(log, "run_clip_server", *flags) as running:
+            url = running.url("clip", "/encode_text")
+            assert await status_of(running.url("clip")) == 200
+            first, second = running.workers
+            for asleep in (first, second):
+                # What one of them does not take the other one must.
+                asleep.suspend()
+                assert await status_of(url, KEY) == 200
+                assert await status_of(url, "smfeats") == 401
+                asleep.resume()
+            first.kill()
+            second.suspend()
+            assert await status_of(url, KEY) == 200
+            second.resume()
+            third = next(each for each in running.workers if each.pid != second.pid)
+            assert await running.ended_by(signal.SIGTERM) == 0
+            assert gone([second, third])
+    assert "Traceback" not in log.content
+
+
+async def test_ctrl_c_ends_all_workers_quietly(log: Log) -> None:
+    async with fake_gateway() as fake:
+        flags = (*THREE_PORTS, f"--grpc-target={fake.target}", "--workers=2")
+        async with runner(log, "serve", *flags) as running:
+            assert await status_of(running.url("clip")) == 200
+            workers = running.workers
+            assert len(workers) == 2
+            assert await running.ended_by(signal.SIGINT) == 0
+            assert gone(workers)
+    assert "Traceback" not in log.content
+
+
+async def test_workers_end_when_their_parent_is_killed(log: Log) -> None:
+    async with fake_gateway() as fake:
+        flags = ("--port=0", f"--grpc-target={fake.target}", "--workers=2")
+        async with runner(log, "run_clip_server", *flags) as running:
+            assert await status_of(running.url("clip")) == 200
+            workers = running.workers
+            await running.ended_by(signal.SIGKILL)
+            _, alive = await asyncio.to_thread(psutil.wait_procs, workers, LONG_S)
+            assert alive == []
+    assert "Traceback" not in log.content
+
+
+async def test_a_port_in_use_is_said_in_one_line(log: Log) -> None:
+    async with fake_gateway() as fake:
+        with log.opened() as errors:
+            process = await started(
+                errors, "run_clip_server", f"--port={fake.port}", f"--grpc-target={fake.target}"
+            )
+        await asyncio.wait_for(process.communicate(), LONG_S)
+    assert process.returncode == 1
+    assert "in use" in log.content
+    assert len(log.content.splitlines()) == 1
+
+
+async def test_a_runner_starts_the_gateway_that_it_needs_and_ends_it(log: Log) -> None:
+    key = "secret-of-the-runner"
+    flags = ("--port=0", f"--api-key={key}", "--profile=demo", "--devices=cpu")
+    async with runner(log, "run_clip_server", *flags) as running:
+        # An empty body needs no model: it is judged after the key.
+        url = running.url("clip", "/encode_text")
+        assert [await status_of(url, each, {}) for each in (key, "smfeats")] == [422, 401]
+        family = running.children
+        assert await running.ended_by(signal.SIGTERM) == 0
+        assert gone(family)
+    assert key not in log.content
+    assert "Traceback" not in log.content
+
+
+async def test_a_gateway_that_cannot_start_is_told() -> None:
+    with pytest.raises(CannotStart, match="the gateway ended with 2"):
+        async with own_gateway(["--devices=nonsense"]):
+            pass
