@@ -45,7 +45,7 @@ async def run(settings: Settings) -> int:
         for family, port in settings.ports.items():
             sockets[family] = stack.enter_context(bound(settings.host, port))
         ended: asyncio.Task[None] | None = None
-        if settings.grpc_target is not None:
+        if settings.grpc_target:
             target = settings.grpc_target
         else:
             gateway, target = await stack.enter_async_context(own_gateway(settings.gateway_flags))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rest_shim.endpoints import FAMILIES
 
 MIB = 1024 * 1024
+UNITS = {"": 1, "k": 1024, "m": MIB, "g": 1024 * MIB}
 DEFAULT_KEY = "smfeats"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -39,7 +41,7 @@ class Settings:
     @property
     def has_own_key(self) -> bool:
         """Whether somebody chose the key, be it the documented one."""
-        return self.api_key is not None or self.api_key_file is not None
+        return bool((self.api_key or "").strip(", ") or self.api_key_file)
 
     @property
     def refused_key(self) -> str | None:
@@ -67,21 +69,34 @@ def _origins(given: str) -> tuple[str, ...]:
 
 
 def _size(given: str) -> int:
-    """Bytes, also as 64MiB."""
-    units = {"KIB": 1024, "MIB": MIB, "GIB": 1024 * MIB}
-    unit = given[-3:].upper()
-    return int(given[:-3]) * units[unit] if unit in units else int(given)
+    """Bytes, also as 64MiB, 64MB or 64M, which all mean the same to the gateway."""
+    found = re.fullmatch(r"(\d+)\s*([kmg]?)(?:i?b)?", given.strip().lower())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{given!r} is no size: write it as 512MiB")
+    return int(found[1]) * UNITS[found[2]]
 
 
 def _level(given: str) -> str:
     if given.lower() not in LOG_LEVELS:
-        raise ValueError(f"not one of {', '.join(LOG_LEVELS)}")
+        raise argparse.ArgumentTypeError(f"not one of {', '.join(LOG_LEVELS)}")
     return given.lower()
 
 
 def _count(given: str) -> int:
-    if int(given) < 1:
-        raise ValueError("not at least 1")
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is no number from 1 on")
+    return int(given)
+
+
+def _seconds(given: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", given):
+        raise argparse.ArgumentTypeError(f"{given!r} is no number of seconds")
+    return float(given)
+
+
+def _port_number(given: str) -> int:
+    if not given.isdecimal() or int(given) > 65535:
+        raise argparse.ArgumentTypeError(f"{given!r} is no port: 0 to 65535")
     return int(given)
 
 
@@ -96,7 +111,7 @@ FLAGS = (
     ),
     Flag("api_key", str, "FEATSVC_API_KEY", f"key that callers must send; {DEFAULT_KEY} where none is given"),
     Flag("api_key_file", str, "FEATSVC_API_KEY_FILE", "file of such keys, one a line"),
-    Flag("timeout", float, "FEATSVC_REQUEST_TIMEOUT", "seconds that one request may take"),
+    Flag("timeout", _seconds, "FEATSVC_REQUEST_TIMEOUT", "seconds that one request may take"),
     Flag(
         "cors_origins",
         _origins,
@@ -108,7 +123,7 @@ FLAGS = (
         "max_total_body_bytes", _size, "FEATSVC_MAX_TOTAL_BODY_BYTES", "most bytes of request bodies at once"
     ),
     Flag("max_reply_bytes", _size, "FEATSVC_MAX_REPLY_BYTES", "most bytes of float32 in one reply"),
-    Flag("grace", float, "FEATSVC_REST_GRACE", "seconds that running requests have at shutdown"),
+    Flag("grace", _seconds, "FEATSVC_REST_GRACE", "seconds that running requests have at shutdown"),
     Flag("log_level", _level, "FEATSVC_LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}"),
 )
 # The gateway reads the same variables; what was typed must be typed again for it.
@@ -128,13 +143,14 @@ def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings
             flag.word, type=flag.kind, default=argparse.SUPPRESS, help=f"{flag.meaning} ({flag.variable})"
         )
     known, others = parser.parse_known_args(arguments)
-    values = _from_environment(flags, parser) | vars(known)
+    missing = [flag for flag in flags if not hasattr(known, flag.name)]
+    values = _from_environment(missing, parser) | vars(known)
     ports = {
         family: values.pop(_port_name(family, len(families) == 1), FAMILIES[family].default_port)
         for family in families
     }
     settings = Settings(ports=ports, **values)  # type: ignore[arg-type]  # each was parsed to its field's type
-    if settings.grpc_target is not None:
+    if settings.grpc_target:
         if others:
             parser.error(f"not known: {' '.join(others)}")
         return settings
@@ -161,7 +177,7 @@ def _from_environment(flags: Sequence[Flag], parser: argparse.ArgumentParser) ->
         if flag.variable in os.environ:
             try:
                 values[flag.name] = flag.kind(os.environ[flag.variable])
-            except ValueError as error:
+            except argparse.ArgumentTypeError as error:
                 parser.error(f"{flag.variable}: {error}")
     return values
 
@@ -169,7 +185,7 @@ def _from_environment(flags: Sequence[Flag], parser: argparse.ArgumentParser) ->
 def _port(family: str, *, alone: bool) -> Flag:
     return Flag(
         _port_name(family, alone),
-        int,
+        _port_number,
         f"FEATSVC_{family.upper()}_PORT",
         f"REST port of {family.upper()}, 0: a free one",
     )

@@ -73,6 +73,9 @@ def test_an_open_host_needs_a_key_of_its_own(
     assert parsed([f"--host={host}", "--api-key=smfeats"], families).refused_key is None
     # The keys of a gateway elsewhere are its own affair, but for the one that everybody knows.
     assert parsed([f"--host={host}", TARGET], families).refused_key == "smfeats"
+    monkeypatch.setenv("FEATSVC_API_KEY", "")
+    with pytest.raises(SystemExit, match="2"):
+        parsed([f"--host={host}"], families)
     monkeypatch.setenv("FEATSVC_API_KEY", "mine")
     assert parsed([f"--host={host}"], families).refused_key is None
 
@@ -84,7 +87,17 @@ def test_loopback_needs_none(host: str) -> None:
 
 @pytest.mark.parametrize(
     "word",
-    ["--nonsense=1", "--workers=0", "--log-level=loud", "--port=x", "--max-body-bytes=1XB", "--timeout=soon"],
+    [
+        "--nonsense=1",
+        "--workers=0",
+        "--log-level=loud",
+        "--port=x",
+        "--port=65536",
+        "--port=-1",
+        "--max-body-bytes=1XB",
+        "--timeout=nan",
+        "--timeout=soon",
+    ],
 )
 def test_a_wrong_flag_is_named(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
