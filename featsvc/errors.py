@@ -90,6 +90,12 @@ class OutOfMemory(FeatsvcError):
     code = "RESOURCE_EXHAUSTED"
 
 
+class Abandoned(FeatsvcError):
+    """Nobody waits for the result any more."""
+
+    code = "CANCELLED"
+
+
 class DeadlineExceeded(FeatsvcError):
     """The caller's deadline passed before the work was done."""
 

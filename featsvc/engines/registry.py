@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -13,12 +13,17 @@ from pydantic import BaseModel
 from featsvc.catalog import entry_of
 from featsvc.engines import clip, dino, sam2
 from featsvc.engines.family import Family, Loaded, Operation, Prepared
+from featsvc.engines.interrupt import interruptible
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Result
 from featsvc.errors import OutOfMemory
 
 FAMILIES: Mapping[str, Family] = {"clip": clip.FAMILY, "dino": dino.FAMILY, "sam2": sam2.FAMILY}
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,16 @@ class Engines:
         return prepared.pixels
 
     def run(
-        self, operation: str, prepared: list[Prepared], params: BaseModel, loaded: Loaded
+        self,
+        operation: str,
+        prepared: list[Prepared],
+        params: BaseModel,
+        loaded: Loaded,
+        wanted: Callable[[], bool] = _always,
     ) -> list[Result]:
-        """One result for each item, in their order."""
+        """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), interruptible(wanted):
                 return _operation(operation).run(prepared, params, loaded)
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory(len(prepared)) from error

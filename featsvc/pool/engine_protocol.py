@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 
@@ -39,8 +39,13 @@ class Engines(Protocol):
         """The cost of the item against the batch budget."""
         ...
 
-    def run(self, operation: str, prepared: list[Any], params: Any, loaded: Any) -> list[Any]:
-        """One result per prepared item, in the same order; called by one thread."""
+    def run(
+        self, operation: str, prepared: list[Any], params: Any, loaded: Any, wanted: Callable[[], bool]
+    ) -> list[Any]:
+        """One result per prepared item, in the same order; called by one thread.
+
+        May raise Abandoned once `wanted()` is false: the callers of all these items have gone.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from featsvc.demo.scenes import HELD_OUT_SEED, SceneOptions, draw
-from featsvc.v1 import clip_pb2, clip_pb2_grpc, image_pb2, model_pb2, model_pb2_grpc
+from featsvc.v1 import clip_pb2, clip_pb2_grpc, image_pb2, model_pb2, model_pb2_grpc, sam2_pb2, sam2_pb2_grpc
 from tests.pictures import png
 from tests.servers import KEY, ROOT, Server, running, stop
 
@@ -88,3 +88,23 @@ def test_a_dead_shim_is_started_again_on_its_ports(demo_server: Server) -> None:
     with httpx.Client(transport=transport, timeout=30) as client:
         for family in ("clip", "dino", "sam2"):
             assert client.get(f"{demo_server.url(family)}/health").json()["status"] == "healthy"
+
+
+async def test_work_that_nobody_waits_for_any_more_frees_the_device(demo_server: Server) -> None:
+    image = image_pb2.Image(content=png(draw(HELD_OUT_SEED, SceneOptions()).image))
+    # Some 700,000 prompts: this would compute for hours.
+    endless = sam2_pb2.GenerateMasksRequest(
+        image=image,
+        params=sam2_pb2.GenerateMasksParams(points_per_side=128, crop_n_layers=3, points_per_batch=64),
+    )
+    async with grpc.aio.insecure_channel(demo_server.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await sam2_pb2_grpc.Sam2ServiceStub(channel).GenerateMasks(
+                endless, metadata=AUTHORISED, timeout=4
+            )
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        texts = clip_pb2.EncodeTextRequest(texts=clip_pb2.Texts(text=["a red circle"]))
+        reply = await clip_pb2_grpc.ClipServiceStub(channel).EncodeText(
+            texts, metadata=AUTHORISED, timeout=100
+        )
+        assert reply.model == "demo-clip"

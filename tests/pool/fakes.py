@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from featsvc.errors import InvalidArgument, OutOfMemory, WeightsMissing
+from featsvc.errors import Abandoned, InvalidArgument, OutOfMemory, WeightsMissing
 
 
 class OutOfMemoryError(RuntimeError):
@@ -96,7 +96,7 @@ class FakeEngines:
     def prepare(self, operation: str, item: FakeItem, params: FakeParams, loaded: FakeModel) -> FakeItem:
         self._write("prepare", item)
         if item.stage == "prepare":
-            self._act(item)
+            self._act(item, lambda: True)
         return item
 
     def batch_key(self, prepared: FakeItem) -> Hashable:
@@ -106,7 +106,12 @@ class FakeEngines:
         return prepared.pixels
 
     def run(
-        self, operation: str, prepared: list[FakeItem], params: FakeParams, loaded: FakeModel
+        self,
+        operation: str,
+        prepared: list[FakeItem],
+        params: FakeParams,
+        loaded: FakeModel,
+        wanted: Callable[[], bool],
     ) -> list[FakeResult]:
         self._write("run", ",".join(map(str, prepared)))
         if len(prepared) > params.most:
@@ -115,7 +120,7 @@ class FakeEngines:
             )
         for item in prepared:
             if item.stage == "run":
-                self._act(item)
+                self._act(item, wanted)
         return [self._result(item, len(prepared), loaded) for item in prepared]
 
     def _result(self, item: FakeItem, batch_size: int, loaded: FakeModel) -> FakeResult:
@@ -129,7 +134,7 @@ class FakeEngines:
         environment = dict(os.environ) if item.does == "environment" else {}
         return FakeResult(value, os.getpid(), batch_size, loaded.name, environment)
 
-    def _act(self, item: FakeItem) -> None:
+    def _act(self, item: FakeItem, wanted: Callable[[], bool]) -> None:
         if item.gate:
             wait_at(item.gate)
         match item.does:
@@ -145,6 +150,11 @@ class FakeEngines:
                 raise MemoryError
             case "lose":
                 raise RuntimeError("CUDA error: an illegal memory access was encountered")
+            case "compute until abandoned":
+                while wanted():
+                    time.sleep(0.001)
+                self._write("abandoned", item.value)
+                raise Abandoned("nobody waits")
             case "hang":
                 time.sleep(item.seconds)
 

@@ -87,6 +87,23 @@ async def test_a_job_cancelled_while_it_runs_frees_its_slot_when_it_ends(
     assert not pool._aboard
 
 
+@pytest.mark.parametrize("deadline_s", [None, 1.0])
+async def test_a_computation_that_nobody_waits_for_is_abandoned(
+    start_pool: StartPool, make_gate: MakeGate, journal: Journal, deadline_s: float | None
+) -> None:
+    pool, gate = await start_pool(slots=1), make_gate()
+    endless = FakeItem("endless", "compute until abandoned", gate=str(gate))
+    running = submit(pool, job(item=endless, deadline_s=deadline_s))[0]
+    await gate.reached()
+    gate.let_through()
+    if deadline_s is None:
+        running.cancel()
+    with pytest.raises((asyncio.CancelledError, DeadlineExceeded)):
+        await running
+    assert (await pool.run(job("after"))).value == "after"
+    assert "abandoned endless" in journal.text()
+
+
 async def test_a_job_that_expires_in_the_queue_is_answered_then_and_never_runs(
     start_pool: StartPool, make_gate: MakeGate, journal: Journal
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,9 @@ class FakeEngines:
     def pixels(self, prepared: Item) -> int:
         return 1
 
-    def run(self, operation: str, prepared: list[Item], params: Any, loaded: FakeModel) -> list[object]:
+    def run(
+        self, operation: str, prepared: list[Item], params: Any, loaded: FakeModel, wanted: Callable[[], bool]
+    ) -> list[object]:
         return [self._answer(operation, item) for item in prepared]
 
     def _answer(self, operation: str, item: Item) -> object:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from featsvc.errors import OutOfMemory
+from featsvc.errors import Abandoned, OutOfMemory
 from featsvc.pool.engine_protocol import Engines, Loaded
 from featsvc.pool.messages import Cargo, Outcome, RunBatch
 from featsvc.pool.worker.failures import for_caller, is_device_lost, is_out_of_memory
@@ -43,12 +43,12 @@ class Compute:
         engines: Engines,
         max_pixels: int,
         answer: Callable[[Outcome], None],
-        still_wanted: Callable[[Cargo], bool],
+        is_wanted: Callable[[Cargo], bool],
     ) -> None:
         self._engines = engines
         self._max_pixels = max_pixels
         self._answer = answer
-        self._still_wanted = still_wanted  # answers for an item that is not
+        self._is_wanted = is_wanted
         self._budgets: dict[tuple[str, str], float] = {}  # what memory has taught, by operation and model
 
     def run(self, work: Work) -> None:
@@ -58,12 +58,22 @@ class Compute:
             groups.setdefault(item.key, []).append(item)
         todo = list(reversed(groups.values()))
         while todo:
-            group = [item for item in todo.pop() if self._still_wanted(item.cargo)]
+            group = self._wanted(todo.pop())
             if group:
                 count = self._fitting(work, group)
                 if group[count:]:
                     todo.append(group[count:])
                 todo.extend(reversed(self._attempt(work, group[:count])))
+
+    def _wanted(self, group: list[Prepared]) -> list[Prepared]:
+        """Those of a group that somebody waits for; the others are answered as skipped."""
+        wanted = []
+        for item in group:
+            if self._is_wanted(item.cargo):
+                wanted.append(item)
+            else:
+                self._answer(Outcome(item.cargo.id, skipped=True))
+        return wanted
 
     def _fitting(self, work: Work, group: list[Prepared]) -> int:
         """How many of the group the pixel budget allows, at least one."""
@@ -80,10 +90,16 @@ class Compute:
         batch = work.batch
         try:
             results = self._engines.run(
-                batch.operation, [item.value for item in group], batch.params, work.loaded
+                batch.operation,
+                [item.value for item in group],
+                batch.params,
+                work.loaded,
+                lambda: any(self._is_wanted(item.cargo) for item in group),
             )
             if len(results) != len(group):
                 raise RuntimeError(f"{batch.operation}: {len(results)} results for {len(group)} items")
+        except Abandoned:
+            return [group]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
             return self._after_failure(work, group, error)
         for item, result in zip(group, results, strict=True):

@@ -43,7 +43,7 @@ class Pipeline:
         self._models = ModelCache(
             engines, boot.model_memory_bytes, boot.max_models, lambda models: send(Models(models))
         )
-        self._compute = Compute(engines, boot.max_batch_pixels, self._answer, self._still_wanted)
+        self._compute = Compute(engines, boot.max_batch_pixels, self._answer, self._is_wanted)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         self._prepared: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._wanted: set[int] = set()  # items on board that nobody has cancelled
@@ -123,10 +123,13 @@ class Pipeline:
             self._answer(Outcome(cargo.id, error=reason))
             return None
 
+    def _is_wanted(self, cargo: Cargo) -> bool:
+        late = cargo.deadline is not None and time.monotonic() >= cargo.deadline
+        return cargo.id in self._wanted and not late
+
     def _still_wanted(self, cargo: Cargo) -> bool:
         """Whether to go on with an item; one that nobody waits for is answered as skipped."""
-        late = cargo.deadline is not None and time.monotonic() >= cargo.deadline
-        if cargo.id in self._wanted and not late:
+        if self._is_wanted(cargo):
             return True
         self._answer(Outcome(cargo.id, skipped=True))
         return False

@@ -1,0 +1,37 @@
+"""A forward pass that nobody waits for any more stops between two modules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from featsvc.engines.interrupt import interruptible
+from featsvc.errors import Abandoned
+
+
+class Counted(nn.Module):
+    """Counts its calls."""
+
+    calls = 0
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return value + 1
+
+
+def test_a_pass_ends_at_the_first_module_after_the_caller_has_gone() -> None:
+    layer = Counted()
+    network = nn.Sequential(*[layer] * 10)
+    with pytest.raises(Abandoned), interruptible(lambda: layer.calls < 4):
+        network(torch.zeros(1))
+    assert layer.calls == 4
+
+
+def test_a_pass_that_is_wanted_is_the_same_as_ever_and_leaves_no_hook() -> None:
+    network = nn.Sequential(*[Counted()] * 3)
+    with interruptible(lambda: True):
+        assert network(torch.zeros(1)).item() == 3
+    with interruptible(lambda: False):
+        pass
+    assert network(torch.zeros(1)).item() == 3
