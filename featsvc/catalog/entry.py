@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["clip", "dino", "sam2"]
@@ -90,10 +89,8 @@ class DinoEntry(Entry):
     mean: Colours = IMAGENET_MEAN
     std: Colours = IMAGENET_STD
     position: PositionRule = "dinov2"
-    arguments: Mapping[str, object] = field(default_factory=dict, hash=False)
-    """Arguments of timm.create_model beside the architecture."""
     config: str = ""
-    """Name of a JSON file of such arguments in featsvc/demo/configs."""
+    """Name of a JSON file in featsvc/demo/configs with arguments of timm.create_model, the architecture's included."""
 
     @property
     def health_key(self) -> str:

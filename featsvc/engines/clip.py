@@ -18,7 +18,7 @@ from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.reply_size import check_reply, float_bytes
 from featsvc.engines.results import Embeddings, Result, Similarity
-from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_size, network_input
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_cells, check_size, network_input
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -68,7 +68,9 @@ def _input(
     picture = decoded(item.image, options)
     check_size(picture, fit, options)
     grid = Grid(loaded.patch_size, loaded.patch_size)
-    return network_input(picture, fit, grid, (loaded.entry.mean, loaded.entry.std))
+    ready = network_input(picture, fit, grid, (loaded.entry.mean, loaded.entry.std))
+    check_cells(ready.geometry, options)
+    return ready
 
 
 def prepare_features(

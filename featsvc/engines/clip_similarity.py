@@ -36,9 +36,11 @@ def probability_maps(
     positive, negative = texts
     lengths = _lengths(features, geometry, params).clamp(min=torch.finfo(features.dtype).tiny)
     scale = params.softmax if params.softmax > 0 else 1.0
-    logits = scale * _dots(features, torch.cat([positive, negative]), geometry, params) / lengths
-    own, others = logits[: len(positive)], logits[len(positive) :]
-    against = torch.logsumexp(others, dim=0)
+    against = torch.full_like(lengths, -torch.inf)
+    # One after the other: hundreds of negative texts need no hundreds of maps.
+    for text in torch.split(negative, 1):
+        against = torch.logaddexp(against, scale * _dots(features, text, geometry, params)[0] / lengths)
+    own = scale * _dots(features, positive, geometry, params) / lengths
     return torch.sigmoid(own - against)
 
 

@@ -16,7 +16,7 @@ from featsvc.engines.log_bin import CELLS, log_binned
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.results import Features, Result
-from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_size, network_input
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_cells, check_size, network_input
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DinoExtractFeaturesParams
 
@@ -39,6 +39,7 @@ def prepare_features(
     check_size(picture, fit, options)
     entry = loaded.entry
     ready = network_input(picture, fit, Grid(entry.patch_size, stride), (entry.mean, entry.std))
+    check_cells(ready.geometry, options)
     channels = loaded.channels * (CELLS if params.bin else 1)
     check_feature_reply(ready.geometry, channels, params, options)
     # A finer stride makes more tokens of the same pixels.

@@ -67,7 +67,7 @@ def built(entry: DinoEntry) -> VisionTransformer:
         arguments = json.loads((CONFIGS / entry.config).read_text())
         name = arguments.pop("model_name")
     else:
-        arguments, name = dict(entry.arguments), entry.architecture
+        arguments, name = {}, entry.architecture
     network = timm.create_model(name, **{**arguments, "pretrained": False, "num_classes": 0})
     if not isinstance(network, VisionTransformer):
         raise InvalidArgument(f"{entry.key} is no ViT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "TGA", "ICO")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "ICO")
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,8 @@ class EngineOptions:
     image_formats: tuple[str, ...] = IMAGE_FORMATS
     """Names as Pillow has them."""
     max_reply_bytes: int = 64 << 20
+    max_cells: int = 1 << 16
+    """Cells of a feature grid: attention takes time with their square."""
+    max_points: int = 1 << 16
+    """Points of automatic masks, over all crops."""
     precision: str = "fp32"

@@ -18,6 +18,8 @@ from featsvc.engines.sam2_prompts import Prompts
 from featsvc.engines.sam2_regions import cleaned
 from featsvc.v1.schema import GenerateMasksParams
 
+POINTS_AT_ONCE_ON_CPU = 32
+"""A CPU is fastest with 8 to 32 (DESIGN section 10), and larger batches could take all of a machine's memory."""
 PIXELS_AT_ONCE = 1 << 24
 """Full-size logits that exist at a time."""
 REGION_THRESHOLD = 0.0
@@ -91,7 +93,17 @@ class CropSearch:
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
         points = torch.as_tensor(self.crop.points, dtype=torch.float32, device=self.embedding.coarse.device)
-        return joined([self._of(batch) for batch in torch.split(points, self.params.points_per_batch)])
+        return joined([self._of(batch) for batch in torch.split(points, self._at_once)])
+
+    @property
+    def _at_once(self) -> int:
+        """Points that the decoder takes in one pass."""
+        on_cpu = self.embedding.coarse.device.type == "cpu"
+        return (
+            min(self.params.points_per_batch, POINTS_AT_ONCE_ON_CPU)
+            if on_cpu
+            else self.params.points_per_batch
+        )
 
     def _of(self, points: Tensor) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
@@ -122,9 +134,8 @@ class CropSearch:
     def _refined(self, answers: tuple[_Masks, Tensor]) -> _Masks:
         """One more step for each mask, with itself as prompt (`refine_with_m2m`)."""
         masks, prompts = answers
-        size = self.params.points_per_batch
-        batches = zip(torch.split(masks.points, size), torch.split(prompts[:, None], size), strict=True)
-        refined = [self._asked(points, prompt, multimask=False)[0] for points, prompt in batches]
+        points, shown = torch.split(masks.points, self._at_once), torch.split(prompts[:, None], self._at_once)
+        refined = [self._asked(*each, multimask=False)[0] for each in zip(points, shown, strict=True)]
         return _Masks(
             torch.cat([each.logits for each in refined]),
             torch.cat([each.ious for each in refined]),

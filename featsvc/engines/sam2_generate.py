@@ -21,6 +21,7 @@ from featsvc.engines.sam2_embedding import embedding_of
 from featsvc.engines.sam2_grid import Crop, crops
 from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_presets import in_force
+from featsvc.errors import invalid_field
 from featsvc.v1.schema import GenerateMasksParams, OutputMode
 
 WRITERS: Mapping[OutputMode, Callable[[rle.Counts, int, int], Rle | rle.Bitmap]] = {
@@ -47,8 +48,16 @@ def prepare(
     effective = in_force(params)
     picture = decoded(item.image, options)
     places = tuple(crops((picture.height, picture.width), effective))
+    _check_points(sum(len(each.points) for each in places), effective, options)
     cost = loaded.image_size**2 * len(places)
     return PreparedSearch(loaded.image_size, cost, picture, places, effective, options)
+
+
+def _check_points(count: int, params: GenerateMasksParams, options: EngineOptions) -> None:
+    if count > options.max_points:
+        field = "params.point_grids" if params.point_grids else "params.points_per_side"
+        message = f"{count} points over all crops, at most {options.max_points}"
+        raise invalid_field(field, message)
 
 
 def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Model) -> list[Result]:

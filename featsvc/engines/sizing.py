@@ -68,6 +68,14 @@ def network_input(picture: Image, fit: Fit, grid: Grid, colours: tuple[Colours, 
     return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
 
 
+def check_cells(geometry: Geometry, options: EngineOptions) -> None:
+    """Refuses a grid that would keep the device busy for very long."""
+    cells = geometry.grid_height * geometry.grid_width
+    if cells > options.max_cells:
+        message = f"makes {cells} cells, at most {options.max_cells}: take a smaller one, or a larger stride"
+        raise invalid_field("params.load_size", message)
+
+
 def check_size(picture: Image, fit: Fit, options: EngineOptions) -> None:
     """Refuses a load_size that makes more pixels than a picture may have."""
     width, height = _scaled(picture.size, fit.load_size)

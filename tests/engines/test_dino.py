@@ -268,6 +268,14 @@ def test_a_picture_smaller_than_a_patch_is_padded(engines: Engines, demo_dino: D
     assert (got.geometry.pad_right, got.geometry.pad_bottom) == (9, 11)
 
 
+def test_a_grid_of_too_many_cells_is_refused(demo_dino: DinoModel) -> None:
+    few = models.engines(max_cells=24)
+    extract(few, demo_dino)
+    with pytest.raises(InvalidFields, match="77 cells, at most 24") as caught:
+        extract(few, demo_dino, stride=7, ret_pca=True)
+    assert caught.value.violations[0].field == "params.load_size"
+
+
 def test_a_finer_stride_costs_more(engines: Engines, demo_dino: DinoModel) -> None:
     coarse, fine = (
         engines.pixels(

@@ -10,8 +10,10 @@ from pycocotools import mask as coco
 from featsvc.engines import sam2_candidates
 from featsvc.engines.registry import Engines
 from featsvc.engines.results import Mask, MaskList, Rle
+from featsvc.engines.sam2_decoder import LowRes, decode
 from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_presets import COARSE, FINE_GRAINED, in_force
+from featsvc.engines.sam2_prompts import Prompts
 from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import GenerateMasksParams, Preset
 from tests.engines import models, upstream
@@ -168,6 +170,32 @@ def test_masks_at_a_time_do_not_change_the_answer(
     few = found(engines, small_sam2, params)
     for one, other in zip(many, few, strict=True):
         np.testing.assert_array_equal(one.segmentation, other.segmentation)
+
+
+@pytest.mark.parametrize(("per_batch", "largest"), [(7, 7), (1000, sam2_candidates.POINTS_AT_ONCE_ON_CPU)])
+def test_no_more_points_than_asked_for_share_a_pass(
+    engines: Engines, small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch, per_batch: int, largest: int
+) -> None:
+    sizes: list[int] = []
+
+    def recorded(network: object, embedding: object, prompts: Prompts, multimask: bool) -> LowRes:
+        sizes.append(len(prompts.coords))
+        return decode(network, embedding, prompts, multimask)
+
+    monkeypatch.setattr(sam2_candidates, "decode", recorded)
+    options = {**LOOSE, **OPEN, "points_per_side": 6, "use_m2m": True}
+    found(engines, small_sam2, GenerateMasksParams(**options, points_per_batch=per_batch))
+    assert max(sizes) == largest
+    assert sum(sizes) == 36 + 3 * 36
+
+
+def test_too_many_points_are_refused(small_sam2: Sam2Model) -> None:
+    few = models.engines(max_points=4 * 4 + 4 * 2 * 2)
+    params = {"points_per_side": 4, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2}
+    found(few, small_sam2, GenerateMasksParams(**params))
+    with pytest.raises(InvalidFields, match="80 points over all crops, at most 32") as caught:
+        found(few, small_sam2, GenerateMasksParams(points_per_side=4, crop_n_layers=1))
+    assert caught.value.violations[0].field == "params.points_per_side"
 
 
 def test_no_masks_at_all_are_an_empty_list(engines: Engines, small_sam2: Sam2Model) -> None:
