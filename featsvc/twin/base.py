@@ -80,8 +80,10 @@ class OneOrMany:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        listed = handler(schema)
-        return {"anyOf": [listed["items"], listed]}
+        inner = handler(schema)
+        # A list that may be null is a choice already.
+        choices = inner.get("anyOf", [inner])
+        return {"anyOf": [choices[0]["items"], *choices]}
 
 
 def _replace_none(value: int | float, given: object) -> object:

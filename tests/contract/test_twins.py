@@ -197,3 +197,11 @@ def test_an_error_never_holds_the_input() -> None:
     with pytest.raises(ValidationError) as caught:
         schema.Texts(text=["secret-" * 1000])
     assert "secret" not in repr(violations(caught.value)) + str(caught.value)
+
+
+def test_every_class_has_a_json_schema_and_lists_that_may_be_one_say_so() -> None:
+    for name in ("TextQuery", "Texts", "Prompt", "GenerateMasksParams", "ClipExtractFeaturesParams", "Image"):
+        getattr(schema, name).model_json_schema()
+    properties = schema.TextQuery.model_json_schema()["properties"]
+    assert [choice["type"] for choice in properties["negative_text"]["anyOf"]] == ["string", "array", "null"]
+    assert [choice["type"] for choice in properties["text"]["anyOf"]] == ["string", "array"]
