@@ -185,7 +185,8 @@ def test_the_key_is_the_documented_one_unless_given() -> None:
     with serving(TEXT) as service:
         clip_client.encode_clip_text("a", base_url=service.url)
         clip_client.encode_clip_text("a", base_url=service.url, api_key="other")
-    assert service.keys == ["Bearer smfeats", "Bearer other"]
+        clip_client.encode_clip_text("a", base_url=service.url, api_key="")
+    assert service.keys == ["Bearer smfeats", "Bearer other", "Bearer"]
 
 
 def test_calls_share_a_connection() -> None:

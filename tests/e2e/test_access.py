@@ -26,12 +26,12 @@ ENDPOINTS = {
 }
 
 
-@pytest.mark.parametrize("key", ["", "wrong", "smfeats", KEY + " "])
+@pytest.mark.parametrize("key", ["", "wrong", "smfeats", KEY + "!"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rest_refuses_other_keys(demo_server: Server, picture: bytes, family: str, key: str) -> None:
     operation, params = QUESTIONS[family]
     with pytest.raises(errors.AuthenticationError):
-        Rest(demo_server, key + "!" if key.strip() == KEY else key).ask(operation, picture, params)
+        Rest(demo_server, key).ask(operation, picture, params)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": KEY}, {"Authorization": f"Basic {KEY}"}], ids=str)

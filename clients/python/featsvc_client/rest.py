@@ -69,7 +69,7 @@ def post(
     body = {**picture, **rest_fields(arguments)}
     try:
         answer = POOLS.of(base_url).post(
-            path, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=timeout
+            path, json=body, headers={"Authorization": f"Bearer {key}".strip()}, timeout=timeout
         )
     except httpx.TimeoutException as error:
         raise Failure("DEADLINE_EXCEEDED", f"{base_url}: no answer within {timeout_s:g} s").error() from error

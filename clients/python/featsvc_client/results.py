@@ -85,7 +85,7 @@ class PromptMasks:
     iou_predictions: NDArray[np.float32]
     """K, the quality that the model predicts."""
     low_res_masks: NDArray[np.float32]
-    """K x 256 x 256, logits: one of them (as 1 x 256 x 256) can prompt the next call."""
+    """K x 256 x 256 (smaller for demo-sam2), logits: one of them, `[[best]]`, can prompt the next call."""
     model: str
 
 
