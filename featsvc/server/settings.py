@@ -113,6 +113,11 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("FEATSVC_")}
 
 
+def child_environment(**more: str) -> dict[str, str]:
+    """The environment of this process for a child of it, with a few variables more."""
+    return {**os.environ, **more}
+
+
 def visible_gpus() -> str | None:
     """CUDA's own variable that hides GPUs from programs; None where it is not set."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
