@@ -152,6 +152,7 @@ def test_small_regions_go_as_the_package_would_with_its_extension(
     assert [each.area for each in got] != [each.area for each in untouched]
 
 
+@pytest.mark.slow
 def test_masks_of_a_real_architecture_equal_those_of_the_package_generator(
     engines: Engines, sam2_tiny: Sam2Model
 ) -> None:

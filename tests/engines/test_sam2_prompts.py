@@ -32,7 +32,7 @@ def ask(
 
 def expect(model: Sam2Model, thresholds: dict[str, float], **arguments: object) -> tuple[np.ndarray, ...]:
     reference = upstream.predictor(model, **thresholds)
-    reference.set_image(np.asarray(models.picture(WIDTH, HEIGHT)))
+    reference.set_image(np.array(models.picture(WIDTH, HEIGHT)))
     return reference.predict(**arguments)
 
 
