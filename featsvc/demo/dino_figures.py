@@ -31,6 +31,8 @@ class DinoFigures:
     trained: float
     random_weights: float
     mean_rgb: float
+    position: float
+    """Nearness in the picture alone, which says much where most objects lie apart."""
 
 
 def area_under_curve(alike: NDArray[np.float32], same: NDArray[np.bool_]) -> float:
@@ -61,6 +63,14 @@ def rgb_likeness(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(-distance, np.float32)
 
 
+def position_likeness(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Nearness of the patches themselves."""
+    side = image.shape[0] // PATCH
+    rows, columns = np.divmod(np.arange(side * side), side)
+    distance = np.hypot(rows[:, None] - rows, columns[:, None] - columns)
+    return np.asarray(-distance, np.float32)
+
+
 def _pairs(scene: Scene) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Every pair of patches that lie on objects, and whether it is the same object."""
     numbers = np.arange(1, len(scene.masks) + 1)[:, None, None]
@@ -86,7 +96,7 @@ def same_object_auc(likeness: Likeness, scenes: list[Scene]) -> float:
 
 
 def evaluate_dino(model: VisionTransformer, first_seed: int, scenes: int = 100) -> DinoFigures:
-    """The trained network beside the same network untrained, and beside mean colour."""
+    """The trained network beside the same network untrained, mean colour, and position."""
     torch.manual_seed(0)
     untrained = dino_model.build().eval()
     seen = drawn(first_seed, scenes)
@@ -94,6 +104,7 @@ def evaluate_dino(model: VisionTransformer, first_seed: int, scenes: int = 100) 
         same_object_auc(token_likeness(model.eval()), seen),
         same_object_auc(token_likeness(untrained), seen),
         same_object_auc(rgb_likeness, seen),
+        same_object_auc(position_likeness, seen),
     )
 
 
@@ -104,4 +115,5 @@ def report() -> tuple[Line, ...]:
         Line("same-object against different-object patches, AUC", figures.trained, 0.97),
         Line("  the same network with random weights", figures.random_weights, None),
         Line("  nearness of mean RGB", figures.mean_rgb, None),
+        Line("  nearness of patches in the picture", figures.position, None),
     )

@@ -5,6 +5,17 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+_LONGEST_PERIOD = 30.0
+
+
+def sine_cosine(side: int, width: int) -> torch.Tensor:
+    """Sines and cosines of row and column (Vaswani et al. 2017, in two dimensions), side * side x width."""
+    rates = _LONGEST_PERIOD ** -torch.linspace(0, 1, width // 4)
+    angles = torch.arange(side)[:, None] * rates
+    along = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = along[:, None].expand(-1, side, -1), along[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(side * side, width)
+
 
 def resampled(embedding: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """DINO's interpolation (DESIGN section 5): 1 + side * side x D becomes 1 + height * width x D."""
