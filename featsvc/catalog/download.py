@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -14,18 +15,20 @@ from featsvc.errors import WeightsMissing
 
 CHUNK = 1 << 20
 TIMEOUT_S = 60
+REACH_S = 5
 
 
 def download(entry: Entry) -> Path:
     """The file of the entry's weights, from the hub or else from its publisher's address."""
-    import httpx
-
     failures: list[str] = []
-    for file in entry.weights.hub:
+    # Without a network huggingface_hub would try for half a minute, and that for each file.
+    reachable = bool(entry.weights.hub) and hub_answers()
+    if entry.weights.hub and not reachable:
+        failures.append("the Hugging Face hub cannot be reached")
+    for file in entry.weights.hub if reachable else ():
         try:
             return from_hub(file)
-        # huggingface_hub lets errors of its HTTP library through.
-        except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        except Exception as error:  # huggingface_hub lets errors of its HTTP library through, httpx or httpx2
             failures.append(f"hf.co/{file.repository}/{file.name}: {type(error).__name__}")
     if entry.weights.url:
         try:
@@ -36,6 +39,21 @@ def download(entry: Entry) -> Path:
     raise WeightsMissing(
         f"{entry.key}: no download worked ({'; '.join(failures)}); or put {names} into --weights-dir"
     )
+
+
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub, or the mirror that HF_ENDPOINT names, can be reached."""
+    from huggingface_hub import constants
+
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=REACH_S
+        ):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except OSError:
+        return False
 
 
 def from_hub(file: HubFile) -> Path:

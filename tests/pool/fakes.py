@@ -82,6 +82,9 @@ class FakeEngines:
 
     def load(self, model: str) -> FakeModel:
         self._write("load", model)
+        if model.startswith("gated:"):
+            wait_at(model.removeprefix("gated:"))
+            return FakeModel(model, 1)
         name, _, nbytes = model.partition("-")
         if name == "missing":
             raise WeightsMissing(f"{model}: no weights here")

@@ -74,6 +74,19 @@ async def test_a_model_is_not_evicted_under_a_running_batch(
     assert pool.status().workers[0].restarts == 0
 
 
+async def test_a_slow_load_holds_up_no_batch_whose_model_is_there(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    pool, gate = await start_pool(), make_gate()
+    await pool.run(job("first"))
+    loading = submit(pool, job("slow", model=f"gated:{gate}"))[0]
+    await gate.reached()
+    assert (await pool.run(job("second"))).value == "second"
+    assert not loading.done()
+    gate.let_through()
+    assert (await loading).value == "slow"
+
+
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [("missing", WeightsMissing, "no weights"), ("broken", FeatsvcError, "loading")],

@@ -46,8 +46,11 @@ class ModelCache:
         self._loading = threading.Lock()
 
     def acquire(self, model: str) -> Loaded:
-        """The model, loaded if need be and kept until `release`."""
+        """The model, loaded if need be and kept until `release`. One that is here need not wait for a load."""
+        if found := self._pinned(model):
+            return found
         with self._loading:
+            # Another load may have brought it meanwhile.
             if found := self._pinned(model):
                 return found
             with self._changed:
@@ -59,6 +62,11 @@ class ModelCache:
                 self._evict(lambda: self._is_over(0, 0))
                 self._tell()
             return loaded
+
+    def holds(self, model: str) -> bool:
+        """Whether the model is here now."""
+        with self._changed:
+            return model in self._shelves
 
     def release(self, model: str) -> None:
         """Give back what `acquire` gave."""

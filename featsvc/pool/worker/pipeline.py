@@ -1,14 +1,15 @@
-"""A worker's two stages: one thread loads models and prepares the next batch while another computes."""
+"""A worker's stages, a thread each: models are loaded, the next batch is prepared, and one computes."""
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import assert_never
+from typing import ParamSpec, assert_never
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.engine_protocol import Engines, Loaded
@@ -31,6 +32,7 @@ from featsvc.pool.worker.failures import for_caller
 from featsvc.pool.worker.model_cache import ModelCache
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
+P = ParamSpec("P")
 
 
 class Pipeline:
@@ -76,26 +78,36 @@ class Pipeline:
             return False
 
     def _prepare_all(self) -> None:
-        with ThreadPoolExecutor(self._boot.prepare_threads, thread_name_prefix="prepare") as threads:
+        with (
+            ThreadPoolExecutor(self._boot.prepare_threads, thread_name_prefix="prepare") as threads,
+            ThreadPoolExecutor(1, thread_name_prefix="load") as loader,
+        ):
             while True:
                 message = self._inbox.get()
                 match message:
+                    # A load, perhaps with a download, must not hold up batches whose model is here.
+                    case RunBatch() if not self._models.holds(message.model):
+                        loader.submit(_or_end, self._prepare, message, threads)
                     case RunBatch():
                         self._prepare(message, threads)
-                    case Load() | Unload():
-                        self._send(self._reply(message))
+                    case Load():
+                        loader.submit(_or_end, self._reply, message)
+                    case Unload():
+                        self._reply(message)
                     case _:
                         assert_never(message)
                 del message
 
-    def _reply(self, message: Load | Unload) -> Reply:
+    def _reply(self, message: Load | Unload) -> None:
         try:
             if isinstance(message, Unload):
-                return Reply(message.call, done=self._models.unload(message.model))
-            with self._models.using(message.model):
-                return Reply(message.call)
+                reply = Reply(message.call, done=self._models.unload(message.model))
+            else:
+                with self._models.using(message.model):
+                    reply = Reply(message.call)
         except FeatsvcError as error:
-            return Reply(message.call, error=error)
+            reply = Reply(message.call, error=error)
+        self._send(reply)
 
     def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
         wanted = [cargo for cargo in batch.items if self._still_wanted(cargo)]
@@ -137,3 +149,12 @@ class Pipeline:
     def _answer(self, outcome: Outcome) -> None:
         self._wanted.discard(outcome.item)
         self._send(outcome)
+
+
+def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """What an executor would swallow ends the worker instead: the pool then retries its items elsewhere."""
+    try:
+        act(*args, **kwargs)
+    except BaseException:  # a defect of this module, whatever it is
+        log.exception("the loader failed")
+        os._exit(1)
