@@ -13,15 +13,21 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import nn
 
-from featsvc.demo.checkpoint import read_weights, weights_path, write_weights
+from featsvc.demo.checkpoint import write_weights
 from featsvc.demo.sam2_batches import library, sample
 from featsvc.demo.sam2_loss import Losses, elsewhere, losses
-from featsvc.demo.sam2_network import MASK_PROMPT_LIMIT, build, decoded, encoded, prepare, recorded_attention
+from featsvc.demo.sam2_network import (
+    MASK_PROMPT_LIMIT,
+    WEIGHTS,
+    build,
+    decoded,
+    encoded,
+    prepare,
+    recorded_attention,
+)
 from featsvc.demo.sam2_plan import Plan
 from featsvc.demo.sam2_prompts import boxes, clicks, corrected
 from featsvc.demo.scene_cache import BUILD, SceneCache
-
-WEIGHTS = weights_path("demo-sam2")
 
 SHARPNESS = 4.0
 """The saved network's logits are this many times the trained ones.
@@ -42,13 +48,6 @@ class _Log:
         line = {"step": step, **{name: round(value, 4) for name, value in means.items()}}
         logging.getLogger(__name__).info("%s", json.dumps(line))
         self.rows.clear()
-
-
-def load(path: Path = WEIGHTS) -> SAM2Base:
-    """The trained network in float32, ready to answer."""
-    model = build()
-    model.load_state_dict(read_weights(path))
-    return model.eval()
 
 
 @torch.no_grad()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featsvc.demo.scene_cache import SceneCache, cached
+from featsvc.demo.scene_cache import BUILD, SceneCache, cached
 from featsvc.demo.scenes import STANDARD
 
 # What SAM2Transforms normalises with.
@@ -43,10 +44,11 @@ class Batch:
         return [region for region in range(1, len(areas)) if areas[region] >= _SMALLEST_REGION]
 
 
-def library(first_seed: int, count: int) -> list[SceneCache]:
+def library(first_seed: int, count: int, build: Path = BUILD) -> list[SceneCache]:
     """Scenes to train on; a quarter has objects of several colours."""
     mixed, several = count // 4, replace(STANDARD, several_colours=True)
-    return [cached(first_seed, count - mixed, STANDARD), cached(first_seed + count - mixed, mixed, several)]
+    seeds = ((first_seed, count - mixed, STANDARD), (first_seed + count - mixed, mixed, several))
+    return [cached(*each, build) for each in seeds]
 
 
 def normalised(images: NDArray[np.uint8]) -> torch.Tensor:

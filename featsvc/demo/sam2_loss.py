@@ -28,31 +28,32 @@ class Losses:
 
 
 def _mask_errors(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Cross entropy and dice of every mask, N x 4, for a soft target N x 1 x h x w."""
-    spread = target.expand_as(logits)
-    entropy = functional.binary_cross_entropy_with_logits(logits, spread, reduction="none").mean(dim=(2, 3))
+    """Cross entropy and dice of every mask, for logits N x 4 x P and a soft target N x P x 1: N x 4.
+
+    Products with the target are matrix products: written out, they cost as much as the decoder.
+    """
+    entropy = functional.softplus(logits).sum(dim=2) - (logits @ target)[..., 0]
     found = logits.sigmoid()
-    overlap = (found * target).sum(dim=(2, 3))
-    dice = 1 - (2 * overlap + 1) / (found.square().sum(dim=(2, 3)) + target.square().sum(dim=(2, 3)) + 1)
-    return _CROSS_ENTROPY_WEIGHT * entropy + dice
+    dice = 1 - (2 * (found @ target)[..., 0] + 1) / (found.sum(dim=2) + target.sum(dim=1) + 1)
+    return _CROSS_ENTROPY_WEIGHT * entropy / logits.shape[2] + dice
 
 
-def true_ious(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """IoU of every mask with a soft target taken at one half, N x 4."""
-    found, meant = logits > 0, target >= 0.5
-    union = (found | meant).sum(dim=(2, 3)).clamp(min=1)
-    return (found & meant).sum(dim=(2, 3)) / union
+def _true_ious(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """IoU of every mask with the target taken at one half, N x 4."""
+    found, meant = (logits > 0).float(), (target >= 0.5).float()
+    both = (found @ meant)[..., 0]
+    return both / (found.sum(dim=2) + meant.sum(dim=1) - both).clamp(min=1)
 
 
 def losses(decoded: Decoded, prompts: Prompts) -> Losses:
     """Loss of the answers, measured at twice the decoder's resolution."""
     side = 2 * decoded.logits.shape[-1]
-    logits = functional.interpolate(decoded.logits, (side, side), mode="bilinear")
-    target = prompts.at(side)
+    logits = functional.interpolate(decoded.logits, (side, side), mode="bilinear").flatten(2)
+    target = prompts.at(side).flatten(2).transpose(1, 2)
     errors = _mask_errors(logits, target)
     alternatives = errors[:, 1:]
     several = _BEST_SHARE * alternatives.min(dim=1).values + (1 - _BEST_SHARE) * alternatives.mean(dim=1)
-    ious = true_ious(logits.detach(), target)
+    ious = _true_ious(logits.detach(), target)
     off = decoded.ious - ious
     return Losses((errors[:, 0] + several).mean(), (off.abs() + off.square()).mean(), ious)
 

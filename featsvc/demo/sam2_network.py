@@ -13,9 +13,11 @@ from omegaconf import OmegaConf
 from sam2.modeling.sam.transformer import Attention
 from sam2.modeling.sam2_base import SAM2Base
 
+from featsvc.demo.checkpoint import CONFIGS, read_weights, weights_path
 from featsvc.demo.sam2_prompts import Prompts
 
-CONFIG = Path(__file__).parent / "configs" / "demo-sam2.yaml"
+CONFIG = CONFIGS / "demo-sam2.yaml"
+WEIGHTS = weights_path("demo-sam2")
 
 MASK_PROMPT_LIMIT = 32.0
 """SAM2ImagePredictor clamps the logits that it returns to this, and they come back as mask prompts."""
@@ -39,6 +41,13 @@ def build(config: Path = CONFIG) -> SAM2Base:
     """The network of a config, with sam2's own random weights."""
     model: SAM2Base = instantiate(OmegaConf.load(config).model)
     return model
+
+
+def load(path: Path = WEIGHTS) -> SAM2Base:
+    """The trained network in float32, ready to answer."""
+    model = build()
+    model.load_state_dict(read_weights(path))
+    return model.eval()
 
 
 def encoded(model: SAM2Base, images: torch.Tensor) -> list[torch.Tensor]:
