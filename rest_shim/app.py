@@ -16,6 +16,7 @@ from rest_shim.endpoints import Endpoint, Family
 from rest_shim.envelope import Envelope
 from rest_shim.health import Counter, health
 from rest_shim.replies import FieldProblems, Health, Problem
+from rest_shim.swagger import add_page
 from rest_shim.transcoder import Terms, Transcoder
 
 ERRORS = {
@@ -36,7 +37,8 @@ EXPOSED = ("X-Request-Id", "X-Featsvc-Model", "X-Featsvc-Geometry", "Retry-After
 
 def application(family: Family, terms: Terms, cors_origins: tuple[str, ...]) -> FastAPI:
     """The documented paths of one family, with /health and /docs."""
-    app = Port(family, title=f"featsvc: {family.title}", version="1")
+    app = Port(family, title=f"featsvc: {family.title}", version="1", docs_url=None, redoc_url=None)
+    add_page(app)
     counter = Counter()
     app.add_middleware(Envelope, counter=counter)
     app.add_middleware(
