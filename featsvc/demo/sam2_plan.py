@@ -20,7 +20,7 @@ class Stage:
 class Plan:
     """Lengths are counted in steps, never in time; shares are parts of all steps."""
 
-    steps: int = 4800
+    steps: int = 4000
     small_share: float = 0.4
     small: Stage = Stage(128, 16, 5, 3)
     full: Stage = Stage(256, 8, 6, 3)
@@ -29,8 +29,8 @@ class Plan:
     last_rate: float = 1e-5
     warm_up: int = 200
     weight_decay: float = 0.05
-    guide: float = 0.3
-    guide_share: float = 0.6
+    guide: float = 1.5
+    guide_share: float = 0.5
     correct_every: int = 3
     averaging: float = 0.998
     log_every: int = 50
