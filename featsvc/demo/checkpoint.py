@@ -24,6 +24,8 @@ def write_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     save_file({name: value.contiguous() for name, value in halved.items()}, unfinished)
+    # safetensors writes for its owner only, and the server may be another user.
+    unfinished.chmod(0o644)
     # A reader sees the old file or the whole new one.
     unfinished.replace(path)
 
