@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from featsvc.catalog import clip, demo, dino, sam2
 from featsvc.catalog.entry import ClipEntry, DinoEntry, Entry, Sam2Entry
-from featsvc.errors import FieldViolation, InvalidFields, NotFound
+from featsvc.errors import InvalidArgument, NotFound
 
 PREFERRED_TAG = "openai"
 
@@ -44,9 +44,7 @@ def resolve_clip(model_name: str, model_pretrained: str = "") -> ClipEntry:
     # open_clip takes ViT-B/32 for ViT-B-32, and any case and dashes in tags.
     name, tag = model_name.replace("/", "-"), model_pretrained.lower().replace("-", "_")
     if name in clip.refused():
-        raise NotFound(
-            f"model_name: {model_name!r} cannot give dense features in the text space: {clip.refused()[name]}"
-        )
+        raise NotFound(f"model_name: {model_name!r} is not served: {clip.refused()[name]}")
     tags = _clip_tags().get(name)
     if tags is None:
         known = (demo.CLIP.model_name, *_clip_tags())
@@ -80,10 +78,11 @@ def resolve_sam2(model_cfg: str = "", checkpoint_path: str = "") -> Sam2Entry:
     if not keys:
         raise NotFound("model_cfg: name a SAM2 configuration or a checkpoint")
     if len(set(keys.values())) > 1:
-        message = (
-            f"{model_cfg!r} is {keys['model_cfg']}, but {checkpoint_path!r} is {keys['checkpoint_path']}"
+        # Each is right by itself, so no field is wrong: REST answers 400, as documented.
+        raise InvalidArgument(
+            f"model_cfg {model_cfg!r} is {keys['model_cfg']}, but checkpoint_path {checkpoint_path!r} is "
+            f"{keys['checkpoint_path']}: name one model, or only one of the two"
         )
-        raise InvalidFields([FieldViolation(f"params.{field}", message) for field in keys])
     entry = catalog()[next(iter(keys.values()))]
     if not isinstance(entry, Sam2Entry):
         raise NotFound(f"model_cfg: {entry.key!r} is no SAM2 model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,13 +14,16 @@ from featsvc.errors import Abandoned
 
 @contextmanager
 def interruptible(wanted: Callable[[], bool]) -> Iterator[None]:
-    """Within the block any module of any network raises Abandoned before it computes, once `wanted()` is false.
+    """Within the block any module that this thread calls raises Abandoned before it computes, once `wanted()` is false.
 
     Forward passes have no other common point, and asking here costs about a microsecond a module.
     """
 
+    # The hook is one of the process; other threads prepare pictures with modules of torchvision meanwhile.
+    owner = threading.get_ident()
+
     def ask(module: Module, inputs: tuple[object, ...]) -> None:
-        if not wanted():
+        if threading.get_ident() == owner and not wanted():
             raise Abandoned("nobody waits for this any more")
 
     handle = register_module_forward_pre_hook(ask)

@@ -14,3 +14,12 @@ class Item:
     image: bytes = b""
     texts: Texts | TextQuery | None = None
     prompts: tuple[Prompt, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory, but for some overhead."""
+        masks = (prompt.mask_input for prompt in self.prompts)
+        negative = self.texts.negative_text if isinstance(self.texts, TextQuery) else ()
+        texts = (*self.texts.text, *negative) if self.texts else ()
+        points = sum(16 * len(prompt.point_coords) for prompt in self.prompts)
+        return len(self.image) + sum(len(mask.data) for mask in masks if mask) + sum(map(len, texts)) + points

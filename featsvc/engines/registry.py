@@ -74,7 +74,7 @@ class Engines:
 
     def _out_of_memory(self, count: int) -> OutOfMemory:
         return OutOfMemory(
-            f"{self.options.device} has no memory for {count} items at once: try a smaller load_size"
+            f"{self.options.device} has no memory for {count} items at once: try a smaller picture"
         )
 
 
@@ -88,4 +88,6 @@ def build(options: EngineOptions) -> Engines:
     cv2.setNumThreads(options.threads)
     # Our own limit is checked from the header before decoding; Pillow's only adds a warning.
     Image.MAX_IMAGE_PIXELS = None
+    # A device that is not there must fail the start of its worker, not every request.
+    torch.empty(1, device=options.device)
     return Engines(options)

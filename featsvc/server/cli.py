@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         sub = commands.add_parser(name, help=text, description=text)
         add_flags(sub)
+        if name != "config":
+            text = "stop when standard input ends, for programs that start this one"
+            sub.add_argument("--end-with-stdin", action="store_true", help=text)
         sub.set_defaults(command=command)
     model_commands.add(commands)
     return parser
@@ -65,7 +68,7 @@ def _run(flags: dict[str, object], *, rest: bool) -> int:
     found = configuration(flags)
     setup(found.settings.log_level)
     keys = keys_in_force(found)
-    return asyncio.run(up(found.settings, keys) if rest else serve(found.settings, keys))
+    return asyncio.run((up if rest else serve)(found.settings, keys, bool(flags["end_with_stdin"])))
 
 
 def _config(flags: dict[str, object]) -> int:

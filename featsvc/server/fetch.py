@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
@@ -22,6 +24,7 @@ from featsvc.server.addresses import Allowed, IPAddress
 
 FIELD = "image.url"
 REDIRECTS = (301, 302, 303, 307, 308)
+T = TypeVar("T")
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -36,9 +39,37 @@ class FetchLimits:
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, by the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    """All addresses of a host, by the system's resolver.
+
+    In a thread that nothing waits for: a name server that never answers must hold up neither the threads that encode
+    replies nor the end of the process.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def succeed(found: list[str]) -> None:
+        if not answer.done():
+            answer.set_result(found)
+
+    def fail(error: OSError) -> None:
+        if not answer.done():
+            answer.set_exception(error)
+
+    def ask() -> None:
+        try:
+            found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+            _tell(loop, succeed, found)
+        except (OSError, UnicodeError) as error:
+            _tell(loop, fail, OSError(str(error)))
+
+    threading.Thread(target=ask, name="resolve", daemon=True).start()
+    return await answer
+
+
+def _tell(loop: asyncio.AbstractEventLoop, act: Callable[[T], None], value: T) -> None:
+    # The loop may have ended before the name server answered.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(act, value)
 
 
 class JudgedBackend(AsyncNetworkBackend):

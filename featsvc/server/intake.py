@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ from featsvc.twin import from_message, violations
 from featsvc.v1.schema import Image
 
 Twin = TypeVar("Twin", bound=BaseModel)
+# Checking thousands of points takes long enough to be felt by other callers.
+LARGE = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,11 @@ class Intake:
     fetcher: PictureFetcher
     settings: Settings
 
-    def checked(self, request: ProtoMessage, twin: type[Twin]) -> Twin:
+    async def checked(self, request: ProtoMessage, twin: type[Twin]) -> Twin:
         """The request as its twin. Raises InvalidFields that name every bad field."""
         try:
+            if request.ByteSize() > LARGE:
+                return await asyncio.to_thread(from_message, request, twin)
             return from_message(request, twin)
         except ValidationError as error:
             raise InvalidFields(violations(error)) from None
@@ -51,7 +56,7 @@ class Intake:
             params=params,
             item=item,
             deadline=time.monotonic() + self._seconds_left(context),
-            nbytes=len(item.image),
+            nbytes=item.nbytes,
             request_id=request_id.get(),
         )
         return await self.pool.run(job), entry.key

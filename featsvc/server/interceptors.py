@@ -16,7 +16,14 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 from google.rpc import error_details_pb2, status_pb2
 
-from featsvc.errors import FeatsvcError, InvalidArgument, InvalidFields, Overloaded, ReplyTooLarge
+from featsvc.errors import (
+    FeatsvcError,
+    InvalidArgument,
+    InvalidFields,
+    OutOfMemory,
+    Overloaded,
+    ReplyTooLarge,
+)
 from featsvc.server.keys import Keys
 from featsvc.server.logs import request_id
 
@@ -27,6 +34,8 @@ REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 # Below this, handing work to a thread costs more than doing it.
 LARGE = 256 * 1024
 MOST_VIOLATIONS = 8
+# Marks what another try will not mend, unlike a full queue, which has the same status.
+REASONS = {ReplyTooLarge: "reply-too-large", OutOfMemory: "out-of-memory"}
 
 # grpc's handlers and continuations are untyped, hence Any in this module.
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
@@ -107,8 +116,8 @@ async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError, identity
     metadata: list[tuple[str, str | bytes]] = [("x-request-id", identity)]
     if isinstance(error, Overloaded):
         metadata.append(("retry-after-ms", str(error.retry_after_ms)))
-    if isinstance(error, ReplyTooLarge):
-        metadata.append(("featsvc-reason", "reply-too-large"))
+    if type(error) in REASONS:
+        metadata.append(("featsvc-reason", REASONS[type(error)]))
     if isinstance(error, InvalidFields):
         metadata.append(("grpc-status-details-bin", status_details(code, error).SerializeToString()))
     await context.abort(code, message, tuple(metadata))

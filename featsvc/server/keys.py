@@ -57,7 +57,10 @@ def _file_keys(path: Path) -> tuple[str, ...]:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise InvalidArgument(f"api_key_file: {path} cannot be read: {error.strerror}") from None
-    keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"api_key_file: {path} is no UTF-8 text") from None
+    stripped = (line.strip() for line in lines)
+    keys = tuple(line for line in stripped if line and not line.startswith("#"))
     if not keys:
         raise InvalidArgument(f"api_key_file: {path} holds no key")
     return keys

@@ -69,10 +69,7 @@ def devices(text: str) -> tuple[str, ...]:
 
 def _gpus() -> int:
     """GPUs that the driver shows; asking torch would bring it into the gateway."""
-    visible, program = visible_gpus(), which("nvidia-smi")
-    if visible is not None:
-        # torch numbers the visible ones from 0; CUDA ends the list at the first that does not exist.
-        return sum(1 for each in visible.split(",") if each.strip() not in ("", "-1", "NoDevFiles"))
+    program = which("nvidia-smi")
     if program is None:
         return 0
     try:
@@ -81,4 +78,9 @@ def _gpus() -> int:
         )
     except (subprocess.SubprocessError, OSError):
         return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    visible = visible_gpus()
+    if visible is None:
+        return present
+    # torch numbers the visible ones from 0.
+    return min(present, sum(each.strip() not in ("", "-1", "NoDevFiles") for each in visible.split(",")))

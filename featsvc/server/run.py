@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
+import threading
+from contextlib import suppress
 
 from featsvc.server.gateway import Gateway, gateway
 from featsvc.server.settings import Settings
 from featsvc.server.shim import Shim
 
 
-async def serve(settings: Settings, keys: tuple[str, ...]) -> int:
-    """The gateway alone, until SIGTERM or SIGINT."""
-    stop = _stop_signal()
+async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
+    """The gateway alone, until SIGTERM or SIGINT, or until standard input ends."""
+    stop = _stop_signal(end_with_stdin)
     async with gateway(settings, keys) as running:
         _announce("listening", grpc_port=running.port)
         await _until_ready_or(stop, running)
@@ -21,9 +24,9 @@ async def serve(settings: Settings, keys: tuple[str, ...]) -> int:
     return 0
 
 
-async def up(settings: Settings, keys: tuple[str, ...]) -> int:
-    """The gateway and the three REST ports, until SIGTERM or SIGINT. Raises Unavailable where the shim cannot start."""
-    stop = _stop_signal()
+async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
+    """As `serve`, with the three REST ports. Raises Unavailable where the shim cannot start."""
+    stop = _stop_signal(end_with_stdin)
     async with gateway(settings, keys) as running, Shim(settings, running.port, keys) as shim:
         _announce("listening", grpc_port=running.port, **shim.ports)
         await _until_ready_or(stop, running)
@@ -34,14 +37,25 @@ async def up(settings: Settings, keys: tuple[str, ...]) -> int:
         if failing.done():
             failing.result()
         failing.cancel()
+        # What runs may finish, over REST too, before the shim that would carry its reply is ended.
+        await running.pool.drain(settings.grace)
     return 0
 
 
-def _stop_signal() -> asyncio.Event:
+def _stop_signal(end_with_stdin: bool) -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if end_with_stdin:
+
+        def wait_for_end() -> None:
+            while sys.stdin.buffer.read(4096):
+                pass
+            with suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(stop.set)
+
+        threading.Thread(target=wait_for_end, name="stdin", daemon=True).start()
     return stop
 
 

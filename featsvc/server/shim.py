@@ -54,12 +54,17 @@ class Shim:
             "workers": self._settings.rest_workers,
             "cors_origins": shown(self._settings.cors_origins),
             "max_body_bytes": self._settings.max_request_bytes,
+            "max_reply_bytes": self._settings.max_reply_bytes,
+            "grace": self._settings.grace,
             "log_level": self._settings.log_level,
             **self.ports,
         }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "rest_shim.serve"),
             *(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()),
+            # The pipe ends with this process, however that ends, and the shim ends with the pipe.
+            "--end-with-stdin",
+            stdin=PIPE,
             stdout=PIPE,
             # A command line is open to every user of the machine, an environment is not.
             env=child_environment(FEATSVC_API_KEY=shown(self._keys)),

@@ -82,6 +82,21 @@ def test_sigterm_ends_every_process_without_a_trace(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
+def test_a_killed_gateway_takes_its_shim_and_its_workers_along(tmp_path: Path) -> None:
+    with running(tmp_path / "log", "up", "--profile=demo", "--devices=cpu", "--preload=") as server:
+        family = psutil.Process(server.process.pid).children(recursive=True)
+        server.process.kill()
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert alive == []
+
+
+def test_a_server_that_shall_end_with_standard_input_does(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "featsvc", "serve", "--grpc-port=0", "--preload=", "--end-with-stdin"]
+    ended = subprocess.run(words, cwd=ROOT, input="", capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_dead_shim_is_started_again_on_its_ports(demo_server: Server) -> None:
     front_processes(demo_server)["shim"].kill()
     transport = httpx.HTTPTransport(retries=8)  # with growing pauses, while nobody listens

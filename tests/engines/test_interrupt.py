@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -35,3 +37,9 @@ def test_a_pass_that_is_wanted_is_the_same_as_ever_and_leaves_no_hook() -> None:
     with interruptible(lambda: False):
         pass
     assert network(torch.zeros(1)).item() == 3
+
+
+def test_modules_of_other_threads_are_left_alone() -> None:
+    layer = Counted()
+    with interruptible(lambda: False), ThreadPoolExecutor(1) as other:
+        assert other.submit(layer, torch.zeros(1)).result().item() == 1

@@ -103,10 +103,13 @@ def test_the_default_key_guards_loopback_only() -> None:
 
 def test_keys_come_from_flag_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text("# team\nalpha\n\nbeta\n")
+    file.write_text("# team\nalpha\n\n  # indented\nbeta\n")
     assert keys_in_force(configuration({"api_key_file": str(file), "host": "0.0.0.0"})) == ("alpha", "beta")
     monkeypatch.setenv("FEATSVC_API_KEY", "gamma,delta")
     assert keys_in_force(configuration({"api_key_file": str(file)})) == ("gamma", "delta", "alpha", "beta")
+    file.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InvalidArgument, match="UTF-8"):
+        keys_in_force(configuration({"api_key_file": str(file)}))
     file.write_text("# nothing\n")
     with pytest.raises(InvalidArgument, match="holds no key"):
         keys_in_force(configuration({"api_key_file": str(file)}))
@@ -132,10 +135,32 @@ def test_devices_are_slots() -> None:
             places.devices(wrong)
 
 
-def test_auto_takes_the_gpus_that_cuda_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert places.devices("auto") == ("cuda:0", "cuda:1")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.mark.parametrize(
+    ("present", "visible", "found"),
+    [
+        (3, None, ("cuda:0", "cuda:1", "cuda:2")),
+        (3, "2,0", ("cuda:0", "cuda:1")),
+        (1, "0,1,2,3", ("cuda:0",)),
+        (3, "", ("cpu",)),
+        (3, "-1", ("cpu",)),
+        (0, "0,1", ("cpu",)),
+    ],
+)
+def test_auto_takes_the_gpus_that_are_there_and_that_cuda_shows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, present: int, visible: str | None, found: tuple[str, ...]
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo GPU {number}: a card\n" for number in range(present)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert places.devices("auto") == found
+
+
+def test_auto_without_a_driver_is_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     assert places.devices("auto") == ("cpu",)
 
 

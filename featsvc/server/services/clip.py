@@ -20,7 +20,7 @@ class ClipService(clip_pb2_grpc.ClipServiceServicer):
         self, request: clip_pb2.ClipServiceExtractFeaturesRequest, context: Context
     ) -> clip_pb2.ClipServiceExtractFeaturesResponse:
         """Dense features."""
-        asked = self._intake.checked(request, schema.ClipServiceExtractFeaturesRequest)
+        asked = await self._intake.checked(request, schema.ClipServiceExtractFeaturesRequest)
         item = Item(image=await self._intake.picture(asked.image))
         result, model = await self._intake.answer("clip.extract_features", asked.params, item, context)
         return clip_pb2.ClipServiceExtractFeaturesResponse(
@@ -34,7 +34,7 @@ class ClipService(clip_pb2_grpc.ClipServiceServicer):
         self, request: clip_pb2.EncodeTextRequest, context: Context
     ) -> clip_pb2.EncodeTextResponse:
         """Text embeddings."""
-        asked = self._intake.checked(request, schema.EncodeTextRequest)
+        asked = await self._intake.checked(request, schema.EncodeTextRequest)
         item = Item(texts=asked.texts)
         result, model = await self._intake.answer("clip.encode_text", asked.params, item, context)
         return clip_pb2.EncodeTextResponse(text_embedding=await tensor(result.embeddings), model=model)
@@ -43,7 +43,7 @@ class ClipService(clip_pb2_grpc.ClipServiceServicer):
         self, request: clip_pb2.ComputeSimilarityRequest, context: Context
     ) -> clip_pb2.ComputeSimilarityResponse:
         """Maps of similarity to texts."""
-        asked = self._intake.checked(request, schema.ComputeSimilarityRequest)
+        asked = await self._intake.checked(request, schema.ComputeSimilarityRequest)
         item = Item(image=await self._intake.picture(asked.image), texts=asked.query)
         result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, context)
         return clip_pb2.ComputeSimilarityResponse(
@@ -56,7 +56,7 @@ class ClipService(clip_pb2_grpc.ClipServiceServicer):
         self, request: clip_pb2.EncodeImageRequest, context: Context
     ) -> clip_pb2.EncodeImageResponse:
         """The embedding of a whole picture."""
-        asked = self._intake.checked(request, schema.EncodeImageRequest)
+        asked = await self._intake.checked(request, schema.EncodeImageRequest)
         item = Item(image=await self._intake.picture(asked.image))
         result, model = await self._intake.answer("clip.encode_image", asked.params, item, context)
         return clip_pb2.EncodeImageResponse(image_embedding=await tensor(result.embeddings), model=model)

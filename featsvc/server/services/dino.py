@@ -20,7 +20,7 @@ class DinoService(dino_pb2_grpc.DinoServiceServicer):
         self, request: dino_pb2.DinoServiceExtractFeaturesRequest, context: grpc.aio.ServicerContext
     ) -> dino_pb2.DinoServiceExtractFeaturesResponse:
         """Dense features."""
-        asked = self._intake.checked(request, schema.DinoServiceExtractFeaturesRequest)
+        asked = await self._intake.checked(request, schema.DinoServiceExtractFeaturesRequest)
         item = Item(image=await self._intake.picture(asked.image))
         result, model = await self._intake.answer("dino.extract_features", asked.params, item, context)
         return dino_pb2.DinoServiceExtractFeaturesResponse(

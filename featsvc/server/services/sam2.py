@@ -23,7 +23,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
         self, request: sam2_pb2.GenerateMasksRequest, context: Context
     ) -> sam2_pb2.GenerateMasksResponse:
         """Masks of everything in a picture."""
-        asked = self._intake.checked(request, schema.GenerateMasksRequest)
+        asked = await self._intake.checked(request, schema.GenerateMasksRequest)
         item = Item(image=await self._intake.picture(asked.image))
         result, model = await self._intake.answer("sam2.generate_masks", asked.params, item, context)
         nbytes = result.height * result.width * len(result.masks)
@@ -33,7 +33,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
         self, request: sam2_pb2.PredictMasksRequest, context: Context
     ) -> sam2_pb2.PredictMasksResponse:
         """Masks of what the prompts point at."""
-        asked = self._intake.checked(request, schema.PredictMasksRequest)
+        asked = await self._intake.checked(request, schema.PredictMasksRequest)
         prompts = asked.prompts or (schema.Prompt(),)
         item = Item(image=await self._intake.picture(asked.image), prompts=prompts)
         result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, context)
