@@ -1,4 +1,4 @@
-"""The CLIP entries: every open_clip ViT that the dense path can run, with each of its pretrained tags."""
+"""The CLIP entries: every open_clip ViT that this server can run, with each of its pretrained tags."""
 
 from __future__ import annotations
 
@@ -69,5 +69,4 @@ def _entry(record: Mapping[str, Any]) -> ClipEntry:
         std=tuple(record["std"]),
         interpolation=record["interpolation"],
         resize_mode=record["resize_mode"],
-        tokenizer=record["tokenizer"],
     )

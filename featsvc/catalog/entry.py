@@ -47,6 +47,7 @@ class Entry:
     architecture: str
     weights: Weights
     licence: str
+    """Of the weights, as their publisher states it: CC-BY-NC-4.0 of MetaCLIP forbids commercial use."""
     nbytes: int
     """Size of the weights in float32, in bytes, approximately."""
     description: str
@@ -68,8 +69,6 @@ class ClipEntry(Entry):
     std: Colours = HALF
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
-    tokenizer: str = ""
-    """Hugging Face name of its tokenizer, which needs the transformers package; empty for open_clip's own."""
     config: str = ""
     """Name of a configuration in featsvc/demo/configs, for a network that open_clip does not know."""
     merges: str = ""

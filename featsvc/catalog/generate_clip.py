@@ -23,10 +23,11 @@ LICENCES = {
     "UCSC-VLAA/": "Apache-2.0",
 }
 NON_COMMERCIAL = "CC-BY-NC-4.0"
+"""Of every MetaCLIP, whoever hosts a copy of its weights."""
 
 
 def reason_against(config: Mapping[str, Any]) -> str:
-    """Why the dense path of this server cannot run a network of open_clip; empty if it can."""
+    """Why this server cannot run a network of open_clip; empty if it can."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     reasons = {
         "its image network is one of timm, not open_clip's own ViT": bool(vision.get("timm_model_name")),
@@ -35,6 +36,8 @@ def reason_against(config: Mapping[str, Any]) -> str:
             vision.get("attentional_pool")
         ),
         "its text network is one of the transformers package": bool(text.get("hf_model_name")),
+        # Not a package of this server: a catalog entry whose texts fail would be worth little.
+        "its tokenizer needs the transformers package": bool(text.get("hf_tokenizer_name")),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 
@@ -77,7 +80,6 @@ def record(name: str, tag: str, config: Mapping[str, Any]) -> dict[str, Any]:
         "std": list(source["std"]),
         "interpolation": source["interpolation"],
         "resize_mode": source["resize_mode"],
-        "tokenizer": config["text_cfg"].get("hf_tokenizer_name", ""),
         "licence": licence_of(name, tag, source.get("hf_hub", "")),
         "nbytes": parameter_bytes(name),
     }

@@ -23,7 +23,7 @@ from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.checkpoint import fill, read_state, without_prefix
 from featsvc.engines.family import nbytes
 from featsvc.engines.options import EngineOptions
-from featsvc.errors import InvalidArgument, WeightsMissing
+from featsvc.errors import InvalidArgument
 
 Tokenizer = Callable[[list[str]], Tensor]
 CONTEXT_LENGTH = 77
@@ -66,7 +66,7 @@ class ClipModel:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Texts to token numbers, N x context length, cut off at that length."""
-        return _tokenizer(self.entry)
+        return tokenizer_of(self.entry)
 
     @cached_property
     def eval_transform(self) -> Callable[[Image], Tensor]:
@@ -119,16 +119,8 @@ def _check_parts(entry: ClipEntry, visual: VisionTransformer) -> None:
         )
 
 
-def _tokenizer(entry: ClipEntry) -> Tokenizer:
-    if entry.tokenizer:
-        try:
-            tokenizer: Tokenizer = open_clip.get_tokenizer(entry.model_name)
-        except (ImportError, OSError, TypeError, AttributeError) as error:
-            raise WeightsMissing(
-                f"texts for {entry.key} need the tokenizer {entry.tokenizer}: install the transformers "
-                "package and let it fetch that tokenizer from hf.co"
-            ) from error
-        return tokenizer
+def tokenizer_of(entry: ClipEntry) -> Tokenizer:
+    """open_clip's own, whose merges are in that package; `open_clip.get_tokenizer` could ask the hub for others."""
     text = _config(entry)["text_cfg"]
     arguments = dict(text.get("tokenizer_kwargs", {}))
     if entry.merges:
