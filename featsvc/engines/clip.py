@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from featsvc.engines import clip_model
 from featsvc.engines.clip_dense import dense_features
 from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
-from featsvc.engines.family import Family, Operation, Prepared, forward_each
+from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
 from featsvc.engines.feature_reply import check_feature_reply, feature_reply
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.reply_size import check_reply, float_bytes
-from featsvc.engines.results import Embeddings, Result, Similarity
-from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_cells, check_size, network_input
+from featsvc.engines.results import Embeddings, Geometry, Result, Similarity
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -28,6 +29,8 @@ from featsvc.v1.schema import (
     TextQuery,
     Texts,
 )
+
+DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
 
 TEXTS_AT_ONCE = 64
 """Texts that the network takes in one pass."""
@@ -58,28 +61,30 @@ class PreparedEmbed(Prepared):
     picture: Tensor
 
 
-def _input(
-    item: Item,
-    params: ClipExtractFeaturesParams | ComputeSimilarityParams,
-    loaded: ClipModel,
-    options: EngineOptions,
-) -> NetworkInput:
-    fit = Fit(params.load_size, params.center_crop, params.padding_mode)
-    picture = decoded(item.image, options)
-    check_size(picture, fit, options)
-    grid = Grid(loaded.patch_size, loaded.patch_size)
-    ready = network_input(picture, fit, grid, (loaded.entry.mean, loaded.entry.std))
-    check_cells(ready.geometry, options)
-    return ready
+def _fit(params: DenseParams) -> Fit:
+    return Fit(params.load_size, params.center_crop, params.padding_mode)
+
+
+def _grid(loaded: ClipModel) -> Grid:
+    return Grid(loaded.patch_size, loaded.patch_size)
+
+
+def _geometry(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> Geometry:
+    return checked_geometry(picture, _fit(params), _grid(loaded), options)
+
+
+def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInput:
+    return network_input(picture, _fit(params), _grid(loaded), (loaded.entry.mean, loaded.entry.std))
 
 
 def prepare_features(
     item: Item, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
 ) -> PreparedPicture:
     """Decodes and fits the picture."""
-    ready = _input(item, params, loaded, options)
-    check_feature_reply(ready.geometry, loaded.channels, params, options)
-    return PreparedPicture(tuple(ready.pixels.shape), ready.pixels[0].numel(), ready)
+    picture = decoded(item.image, options)
+    check_feature_reply(_geometry(picture, params, loaded, options), loaded.channels, params, options)
+    ready = _input(picture, params, loaded)
+    return PreparedPicture(picture_key(ready.pixels.shape, options), ready.pixels[0].numel(), ready)
 
 
 def run_features(
@@ -91,8 +96,8 @@ def run_features(
 
 
 def _dense(batch: list[PreparedPicture], loaded: ClipModel) -> list[Tensor]:
-    inputs = [each.input for each in batch]
-    return forward_each(inputs, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
+    pictures = [each.input.pixels for each in batch]
+    return forward_each(pictures, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
 
 
 def prepare_text(
@@ -126,17 +131,17 @@ def prepare_similarity(
         raise invalid_field("params.ret_pca", message)
     if not isinstance(item.texts, TextQuery):
         raise invalid_field("query.text", "give at least one text")
-    ready = _input(item, params, loaded, options)
-    geometry, count = ready.geometry, len(item.texts.text)
+    picture = decoded(item.image, options)
+    geometry, count = _geometry(picture, params, loaded, options), len(item.texts.text)
     if params.ret_patches:
         nbytes = float_bytes((count, geometry.grid_height, geometry.grid_width))
     else:
         nbytes = float_bytes((count, geometry.resized_height, geometry.resized_width))
     check_reply(nbytes, options, "fewer texts, ret_patches true or a smaller load_size make it fit")
     tokens = loaded.tokenizer([*item.texts.text, *item.texts.negative_text])
-    return PreparedPicture(
-        tuple(ready.pixels.shape), ready.pixels[0].numel(), ready, tokens, positives=count, single=count == 1
-    )
+    ready = _input(picture, params, loaded)
+    key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
+    return PreparedPicture(key, cost, ready, tokens, positives=count, single=count == 1)
 
 
 def run_similarity(
@@ -166,20 +171,18 @@ def prepare_image(
 ) -> PreparedEmbed:
     """Decodes the picture and preprocesses it as the model's own evaluation does."""
     picture = loaded.eval_transform(decoded(item.image, options))
-    return PreparedEmbed(tuple(picture.shape), picture[0].numel(), picture)
+    return PreparedEmbed(picture_key(picture.shape, options), picture[0].numel(), picture)
 
 
 def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
     """Global embeddings, 1 x D each."""
-    return [
-        Embeddings(
-            loaded.network.encode_image(each.picture[None].to(loaded.device), normalize=True)
-            .float()
-            .cpu()
-            .numpy()
-        )
-        for each in batch
-    ]
+
+    def forward(pictures: Tensor) -> Tensor:
+        embeddings: Tensor = loaded.network.encode_image(pictures, normalize=True)
+        return embeddings
+
+    outputs = forward_each([each.picture for each in batch], loaded.device, forward)
+    return [Embeddings(each[None].float().cpu().numpy()) for each in outputs]
 
 
 FAMILY = Family(

@@ -9,14 +9,14 @@ from torch import Tensor
 from featsvc.engines import dino_model
 from featsvc.engines.dino_features import descriptors
 from featsvc.engines.dino_model import DinoModel
-from featsvc.engines.family import Family, Operation, Prepared, forward_each
+from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
 from featsvc.engines.feature_reply import check_feature_reply, feature_reply
 from featsvc.engines.item import Item
 from featsvc.engines.log_bin import CELLS, log_binned
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.results import Features, Result
-from featsvc.engines.sizing import Fit, Grid, NetworkInput, check_cells, check_size, network_input
+from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DinoExtractFeaturesParams
 
@@ -35,16 +35,15 @@ def prepare_features(
     """Decodes and fits the picture; checks what only this model can know."""
     stride, layer = _stride(params, loaded), _layer(params, loaded)
     picture = decoded(item.image, options)
-    fit = Fit(params.load_size, center_crop=False, padding_mode=params.padding_mode)
-    check_size(picture, fit, options)
     entry = loaded.entry
-    ready = network_input(picture, fit, Grid(entry.patch_size, stride), (entry.mean, entry.std))
-    check_cells(ready.geometry, options)
+    fit = Fit(params.load_size, center_crop=False, padding_mode=params.padding_mode)
+    grid = Grid(entry.patch_size, stride)
     channels = loaded.channels * (CELLS if params.bin else 1)
-    check_feature_reply(ready.geometry, channels, params, options)
+    check_feature_reply(checked_geometry(picture, fit, grid, options), channels, params, options)
+    ready = network_input(picture, fit, grid, (entry.mean, entry.std))
     # A finer stride makes more tokens of the same pixels.
     cost = ready.pixels[0].numel() * (entry.patch_size // stride) ** 2
-    return PreparedPicture(tuple(ready.pixels.shape), cost, ready, layer)
+    return PreparedPicture(picture_key(ready.pixels.shape, options), cost, ready, layer)
 
 
 def _stride(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
@@ -75,7 +74,7 @@ def run_features(
     def forward(pixels: Tensor) -> Tensor:
         return descriptors(loaded.network, pixels, stride, loaded.entry.position, read)
 
-    outputs = forward_each([each.input for each in batch], loaded.device, forward)
+    outputs = forward_each([each.input.pixels for each in batch], loaded.device, forward)
     return [_answer(out, each, params) for out, each in zip(outputs, batch, strict=True)]
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Result
-from featsvc.engines.sizing import NetworkInput, stacked
 
 
 class Loaded(Protocol):
@@ -32,9 +31,22 @@ class Prepared:
     """An item ready for the device."""
 
     batch_key: Hashable
-    """Items with equal keys may share a forward pass."""
+    """Items with equal keys share a run and are answered together: see `alone` and `picture_key`."""
     pixels: int
     """Cost for the batch budget: pixels that the network sees, or as many for tokens of text."""
+
+
+def alone() -> Hashable:
+    """The key of an item that gains nothing from company: it is computed and answered by itself."""
+    return object()
+
+
+def picture_key(shape: torch.Size, options: EngineOptions) -> Hashable:
+    """The key of a picture as the network sees it: those of one size share a pass where that is faster.
+
+    A CPU computes them one after the other, so that the first of a group would only wait for the last.
+    """
+    return alone() if options.device == "cpu" else tuple(shape)
 
 
 # Each operation takes its own classes of item, parameters, model and prepared item; the table that joins them
@@ -67,13 +79,13 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def forward_each(
-    inputs: list[NetworkInput], device: torch.device, forward: Callable[[Tensor], Tensor]
+    pictures: list[Tensor], device: torch.device, forward: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """Outputs of `forward` for inputs of one size, one for each.
+    """Outputs of `forward` for pictures 3 x H x W of one size, one for each.
 
     A CPU gains nothing from a batch in float32 (DESIGN section 10), and alone each answer has the same bytes
     whatever shared its batch.
     """
     if device.type == "cpu":
-        return [forward(stacked([each], device))[0] for each in inputs]
-    return list(forward(stacked(inputs, device)))
+        return [forward(each[None])[0] for each in pictures]
+    return list(forward(torch.stack(pictures).to(device)))

@@ -10,7 +10,7 @@ from PIL.Image import Image
 from torchvision.ops import batched_nms, box_area
 
 from featsvc.engines import rle
-from featsvc.engines.family import Prepared
+from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
@@ -50,7 +50,7 @@ def prepare(
     places = tuple(crops((picture.height, picture.width), effective))
     _check_points(sum(len(each.points) for each in places), effective, options)
     cost = loaded.image_size**2 * len(places)
-    return PreparedSearch(loaded.image_size, cost, picture, places, effective, options)
+    return PreparedSearch(alone(), cost, picture, places, effective, options)
 
 
 def _check_points(count: int, params: GenerateMasksParams, options: EngineOptions) -> None:

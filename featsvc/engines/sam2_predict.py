@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from featsvc.engines.family import Prepared
+from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
@@ -44,7 +44,7 @@ def prepare(
     frame = Frame(*size, params.normalize_coords, loaded.image_size, loaded.mask_size)
     placed = tuple(prompt_tensors(each, frame, f"prompts[{number}]") for number, each in enumerate(prompts))
     pixels = encoder_input(picture, loaded.image_size)
-    return PreparedPrompts(loaded.image_size, pixels[0].numel(), pixels, size, placed)
+    return PreparedPrompts(alone(), pixels[0].numel(), pixels, size, placed)
 
 
 def _check_reply(

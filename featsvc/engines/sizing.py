@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from PIL.Image import Image
@@ -48,12 +47,20 @@ class NetworkInput:
 
 def network_input(picture: Image, fit: Fit, grid: Grid, colours: tuple[Colours, Colours]) -> NetworkInput:
     """What the network sees of an RGB picture; `colours` are mean and standard deviation."""
-    original_width, original_height = picture.size
-    picture = fitted(picture, fit)
-    pixels = TF.normalize(TF.to_tensor(picture), *colours)
-    height, width = pixels.shape[1:]
+    geometry = geometry_of(picture.size, fit, grid)
+    pixels = TF.normalize(TF.to_tensor(fitted(picture, fit)), *colours)
+    right, bottom = geometry.pad_right, geometry.pad_bottom
+    return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
+
+
+def geometry_of(size: tuple[int, int], fit: Fit, grid: Grid) -> Geometry:
+    """How the grid will lie on a picture of this width and height, before any pixel is made."""
+    original_width, original_height = size
+    width, height = _scaled(size, fit.load_size)
+    if fit.center_crop:
+        width = height = min(width, height)
     right, bottom = -width % grid.patch, -height % grid.patch
-    geometry = Geometry(
+    return Geometry(
         patch_size=grid.patch,
         stride=grid.stride,
         resized_height=height,
@@ -65,10 +72,17 @@ def network_input(picture: Image, fit: Fit, grid: Grid, colours: tuple[Colours, 
         grid_height=1 + (height + bottom - grid.patch) // grid.stride,
         grid_width=1 + (width + right - grid.patch) // grid.stride,
     )
-    return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
 
 
-def check_cells(geometry: Geometry, options: EngineOptions) -> None:
+def checked_geometry(picture: Image, fit: Fit, grid: Grid, options: EngineOptions) -> Geometry:
+    """The geometry of a picture that is not too large for its pixels to be made, nor its grid for the device."""
+    check_size(picture, fit, options)
+    geometry = geometry_of(picture.size, fit, grid)
+    _check_cells(geometry, options)
+    return geometry
+
+
+def _check_cells(geometry: Geometry, options: EngineOptions) -> None:
     """Refuses a grid that would keep the device busy for very long."""
     cells = geometry.grid_height * geometry.grid_width
     if cells > options.max_cells:
@@ -123,8 +137,3 @@ def padded(pixels: Tensor, right: int, bottom: int, mode: PaddingMode) -> Tensor
         )
         raise invalid_field("params.padding_mode", message)
     return F.pad(pixels[None], (0, right, 0, bottom), mode=mode.value)[0]
-
-
-def stacked(inputs: list[NetworkInput], device: torch.device) -> Tensor:
-    """Inputs of one size as a batch on the device, N x 3 x H x W."""
-    return torch.stack([each.pixels for each in inputs]).to(device)

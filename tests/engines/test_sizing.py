@@ -10,7 +10,7 @@ from PIL import Image
 
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Geometry
-from featsvc.engines.sizing import Fit, Grid, check_size, network_input
+from featsvc.engines.sizing import Fit, Grid, check_size, geometry_of, network_input
 from featsvc.errors import InvalidFields
 from featsvc.v1.schema import PaddingMode
 from tests.engines import models
@@ -98,6 +98,21 @@ def test_a_mode_that_cannot_pad_so_far_says_so(mode: str, width: int, works: boo
     with pytest.raises(InvalidFields, match=f"{mode} cannot pad {width} x 16") as caught:
         network_input(picture, fit(mode=mode), GRID, PLAIN)
     assert caught.value.violations[0].field == "params.padding_mode"
+
+
+@pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize("load_size", [1, 16, 33, 50, 64, -1, -3])
+def test_the_geometry_before_any_pixel_is_that_of_the_pixels(load_size: int, center_crop: bool) -> None:
+    for size in ((75, 50), (50, 75), (31, 97), (7, 1), (33, 33)):
+        how, grid = fit(load_size, center_crop), Grid(14, 7)
+        got = network_input(models.picture(*size), how, grid, PLAIN)
+        geometry = geometry_of(size, how, grid)
+        assert got.geometry == geometry
+        height, width = got.pixels.shape[1:]
+        assert height == geometry.resized_height + geometry.pad_bottom
+        assert width == geometry.resized_width + geometry.pad_right
+        assert (height - 14) // 7 + 1 == geometry.grid_height
+        assert (width - 14) // 7 + 1 == geometry.grid_width
 
 
 def test_a_load_size_of_zero_is_an_error() -> None:
