@@ -25,4 +25,9 @@ class EngineOptions:
     """Cells of a feature grid: attention takes time with their square."""
     max_points: int = 1 << 16
     """Points of automatic masks, over all crops."""
-    precision: str = "fp32"
+    max_mask_bytes: int = 2 << 30
+    """Full-size masks of one answer in memory, a byte a pixel: eight times what their bits take in a message."""
+    max_feature_bytes: int = 512 << 20
+    """Features of which principal components are taken; the answer holds only those, so no other limit sees them."""
+    max_pca_side: int = 4096
+    """The smaller of cells and channels where principal components are taken: their time goes with its cube."""

@@ -17,6 +17,15 @@ def check_reply(nbytes: int, options: EngineOptions, remedy: str) -> None:
         raise ReplyTooLarge(f"the reply would be {nbytes} bytes, at most {options.max_reply_bytes}: {remedy}")
 
 
+def check_masks(count: int, size: tuple[int, int], options: EngineOptions, remedy: str) -> None:
+    """Raises when masks of this height and width, a byte a pixel as they are made, would take too much memory."""
+    height, width = size
+    nbytes = count * height * width
+    if nbytes > options.max_mask_bytes:
+        message = f"{count} masks of {width} x {height} pixels take {nbytes} bytes of memory"
+        raise ReplyTooLarge(f"{message}, at most {options.max_mask_bytes}: {remedy}")
+
+
 def float_bytes(shape: Iterable[int]) -> int:
     """Bytes of a float32 tensor."""
     return math.prod(shape) * FLOAT_BYTES

@@ -14,7 +14,7 @@ from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
-from featsvc.engines.reply_size import bitmap_bytes, check_reply
+from featsvc.engines.reply_size import bitmap_bytes, check_masks, check_reply
 from featsvc.engines.results import Mask, MaskList, Rectangle, Result, Rle
 from featsvc.engines.sam2_candidates import Candidates, CropSearch, joined
 from featsvc.engines.sam2_embedding import embedding_of
@@ -72,7 +72,9 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
         # Smaller crops first: their masks are finer.
         found = _distinct(found, 1 / box_area(found.crops), item.params.crop_nms_thresh)
     if item.params.output_mode is OutputMode.BINARY_MASK:
-        check_reply(bitmap_bytes(len(found), *size), item.options, "output_mode coco_rle makes it fit")
+        remedy = "output_mode coco_rle makes it fit"
+        check_reply(bitmap_bytes(len(found), *size), item.options, remedy)
+        check_masks(len(found), size, item.options, remedy)
     return MaskList(tuple(_mask(found, index, size, item.params) for index in range(len(found))), *size)
 
 

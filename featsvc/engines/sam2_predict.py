@@ -10,7 +10,7 @@ from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
-from featsvc.engines.reply_size import bitmap_bytes, check_reply, float_bytes
+from featsvc.engines.reply_size import bitmap_bytes, check_masks, check_reply, float_bytes
 from featsvc.engines.results import PromptMasks, Result
 from featsvc.engines.sam2_decoder import LowRes, decode, full_size
 from featsvc.engines.sam2_embedding import encoded, encoder_input
@@ -53,10 +53,10 @@ def _check_reply(
     masks = count * (MULTIMASKS if params.multimask_output else 1)
     full = float_bytes((masks, *size)) if params.return_logits else bitmap_bytes(masks, *size)
     low = float_bytes((masks, loaded.mask_size, loaded.mask_size)) + float_bytes((masks,))
-    remedy = "fewer prompts at once, multimask_output false"
-    check_reply(
-        full + low, options, f"{remedy}{', return_logits false' if params.return_logits else ''} make it fit"
-    )
+    ways = ("fewer prompts at once", "multimask_output false", "return_logits false")
+    remedy = f"{', '.join(ways[: 3 if params.return_logits else 2])} make it fit"
+    check_reply(full + low, options, remedy)
+    check_masks(masks, size, options, remedy)
 
 
 def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[Result]:

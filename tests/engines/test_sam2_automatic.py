@@ -313,6 +313,17 @@ def test_bitmaps_over_the_limit_are_refused_and_run_lengths_are_not(small_sam2: 
     assert found(small, small_sam2, GenerateMasksParams(**LOOSE, **OPEN, output_mode="coco_rle"))
 
 
+def test_bitmaps_that_memory_cannot_hold_are_refused_and_run_lengths_are_not(small_sam2: Sam2Model) -> None:
+    options = {**LOOSE, **OPEN}
+    needed = len(found(models.engines(), small_sam2, GenerateMasksParams(**options))) * SIZE[0] * SIZE[1]
+    assert needed > SIZE[0] * SIZE[1]
+    found(models.engines(max_mask_bytes=needed), small_sam2, GenerateMasksParams(**options))
+    few = models.engines(max_mask_bytes=needed - 1)
+    with pytest.raises(ReplyTooLarge, match=f"{needed} bytes of memory, at most {needed - 1}: .*coco_rle"):
+        found(few, small_sam2, GenerateMasksParams(**options))
+    assert found(few, small_sam2, GenerateMasksParams(**options, output_mode="coco_rle"))
+
+
 def test_a_picture_of_one_pixel_is_no_defect(engines: Engines, small_sam2: Sam2Model) -> None:
     with torch.inference_mode():
         for params in (

@@ -187,3 +187,15 @@ def test_a_reply_over_the_limit_is_refused_with_its_exact_size(small_sam2: Sam2M
     ask(models.engines(max_reply_bytes=needed), small_sam2, prompts, PredictMasksParams())
     with pytest.raises(ReplyTooLarge, match=f"{needed} bytes, at most {needed - 1}"):
         ask(models.engines(max_reply_bytes=needed - 1), small_sam2, prompts, PredictMasksParams())
+
+
+def test_masks_that_memory_cannot_hold_are_refused_before_the_device_works(small_sam2: Sam2Model) -> None:
+    prompts = (Prompt(), Prompt())
+    needed = 2 * 3 * HEIGHT * WIDTH
+    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=prompts)
+    params = PredictMasksParams()
+    models.engines(max_mask_bytes=needed).prepare(OPERATION, item, params, small_sam2)
+    few = models.engines(max_mask_bytes=needed - 1)
+    with pytest.raises(ReplyTooLarge, match=f"{needed} bytes of memory.*: fewer prompts"):
+        few.prepare(OPERATION, item, params, small_sam2)
+    few.prepare(OPERATION, item, PredictMasksParams(multimask_output=False), small_sam2)
