@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from rest_shim.logs import setup
-from rest_shim.serving import bound, serve, stop_signal
+from rest_shim.serving import bound, serve, stop_at_end_of_stdin, stop_signal
 from rest_shim.settings import Settings, parsed
 from rest_shim.worker import Orders
 
 log = logging.getLogger("rest_shim.processes")
-LONGEST_END_S = 30.0
+# What ending takes beside the grace of what still runs.
+ENDING_S = 20.0
 RESTART_PAUSE_S = 1.0
 
 
@@ -38,8 +39,10 @@ def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
 
 
 async def run(settings: Settings) -> int:
-    """Serves until a signal, or until the gateway that was started has ended."""
+    """Serves until a signal, the end of standard input, or that of the gateway that was started."""
     stop = stop_signal()
+    if settings.end_with_stdin:
+        stop_at_end_of_stdin(stop)
     async with AsyncExitStack() as stack:
         sockets = {}
         for family, port in settings.ports.items():
@@ -48,7 +51,9 @@ async def run(settings: Settings) -> int:
         if settings.grpc_target:
             target = settings.grpc_target
         else:
-            gateway, target = await stack.enter_async_context(own_gateway(settings.gateway_flags))
+            gateway, target = await stack.enter_async_context(
+                own_gateway(settings.gateway_flags, settings.grace)
+            )
             ended = asyncio.create_task(_stop_after(gateway, stop))
             stack.push_async_callback(_cancelled, ended)
         _announce(sockets)
@@ -61,10 +66,21 @@ async def run(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def own_gateway(flags: Sequence[str]) -> AsyncIterator[tuple[Process, str]]:
+async def own_gateway(flags: Sequence[str], grace_s: float) -> AsyncIterator[tuple[Process, str]]:
     """A gateway of this machine's own, and where it listens; it ends with this context."""
-    command = (sys.executable, "-m", "featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *flags)
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, start_new_session=True)
+    command = (
+        sys.executable,
+        "-m",
+        "featsvc",
+        "serve",
+        "--host=127.0.0.1",
+        "--grpc-port=0",
+        "--end-with-stdin",
+    )
+    # Its models must not outlive this process, however that ends: the pipe closes with it.
+    process = await asyncio.create_subprocess_exec(
+        *command, *flags, stdin=PIPE, stdout=PIPE, start_new_session=True
+    )
     try:
         assert process.stdout is not None  # it was made with a pipe
         line = await process.stdout.readline()
@@ -76,10 +92,10 @@ async def own_gateway(flags: Sequence[str]) -> AsyncIterator[tuple[Process, str]
         try:
             yield process, f"127.0.0.1:{json.loads(line)['grpc_port']}"
         finally:
-            await _ended(process)
+            await _ended(process, grace_s)
             await draining
     finally:
-        await _ended(process)
+        await _ended(process, grace_s)
 
 
 async def supervise(count: int, orders: Orders, stop: asyncio.Event) -> None:
@@ -98,7 +114,7 @@ async def _keep(orders: Orders, stop: asyncio.Event) -> None:
         if not stop.is_set():
             log.error("a shim process died and is started again", extra={"code": process.returncode})
             await asyncio.wait((stopping,), timeout=RESTART_PAUSE_S)
-        await _ended(process)
+        await _ended(process, orders.settings.grace)
         await ending
 
 
@@ -126,11 +142,11 @@ async def _drain(stream: asyncio.StreamReader) -> None:
         pass
 
 
-async def _ended(process: Process) -> None:
+async def _ended(process: Process, grace_s: float) -> None:
     if process.returncode is None:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), LONGEST_END_S)
+            await asyncio.wait_for(process.wait(), grace_s + ENDING_S)
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 
 import uvicorn
@@ -80,3 +82,19 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def stop_at_end_of_stdin(stop: asyncio.Event) -> None:
+    """Sets the event when the other end of standard input is closed, be it because its process was killed."""
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            stop.set()
+
+    try:
+        loop.add_reader(stdin, read)
+    except PermissionError:
+        # A file, or nothing at all: nobody holds its other end.
+        stop.set()

@@ -35,6 +35,8 @@ class Settings:
     max_reply_bytes: int = 512 * MIB
     grace: float = 10.0
     log_level: str = "info"
+    end_with_stdin: bool = False
+    """Whether the end of standard input asks to end, as a signal does: a killed parent can send none."""
     gateway_flags: tuple[str, ...] = ()
     """What the gateway is told, where a runner starts one."""
 
@@ -126,8 +128,16 @@ FLAGS = (
     Flag("grace", _seconds, "FEATSVC_REST_GRACE", "seconds that running requests have at shutdown"),
     Flag("log_level", _level, "FEATSVC_LOG_LEVEL", f"one of {', '.join(LOG_LEVELS)}"),
 )
-# The gateway reads the same variables; what was typed must be typed again for it.
-SHARED = ("api_key", "api_key_file", "log_level")
+# What holds for the gateway too, by its flag there. It reads the same variables; what was typed must be typed again.
+SHARED = {
+    "api_key": "--api-key",
+    "api_key_file": "--api-key-file",
+    "log_level": "--log-level",
+    "timeout": "--request-timeout",
+    "max_body_bytes": "--max-request-bytes",
+    "max_reply_bytes": "--max-reply-bytes",
+    "grace": "--grace",
+}
 
 
 def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings:
@@ -142,6 +152,13 @@ def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings
         parser.add_argument(
             flag.word, type=flag.kind, default=argparse.SUPPRESS, help=f"{flag.meaning} ({flag.variable})"
         )
+    # A flag alone: a variable would reach processes that it is not meant for.
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="end when standard input does: for parents that hold the other end",
+    )
     known, others = parser.parse_known_args(arguments)
     missing = [flag for flag in flags if not hasattr(known, flag.name)]
     values = _from_environment(missing, parser) | vars(known)
@@ -159,7 +176,7 @@ def parsed(arguments: Sequence[str] | None, families: Sequence[str]) -> Settings
             f"host {settings.host} is open to others and the API key is the documented default: "
             "set one of your own by --api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
         )
-    typed = [f"--{name.replace('_', '-')}={getattr(known, name)}" for name in SHARED if hasattr(known, name)]
+    typed = [f"{word}={getattr(known, name)}" for name, word in SHARED.items() if hasattr(known, name)]
     return replace(settings, gateway_flags=(*typed, *others))
 
 

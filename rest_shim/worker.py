@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import socket
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rest_shim.logs import setup
-from rest_shim.serving import serve, stop_signal
+from rest_shim.serving import serve, stop_at_end_of_stdin, stop_signal
 from rest_shim.settings import Settings
 
 
@@ -29,14 +28,7 @@ async def work(orders: Orders) -> None:
     """Serves until a signal, or until the parent is gone."""
     stop = stop_signal()
     sockets = {family: socket.socket(fileno=number) for family, number in orders.descriptors.items()}
-    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
-
-    def parent_is_gone() -> None:
-        if not os.read(stdin, 1):
-            loop.remove_reader(stdin)
-            stop.set()
-
-    loop.add_reader(stdin, parent_is_gone)
+    stop_at_end_of_stdin(stop)
     await serve(orders.settings, orders.target, sockets, stop)
 
 

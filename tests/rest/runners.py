@@ -52,11 +52,11 @@ class Runner:
 
 
 async def started(log: IO[str], module: str, *flags: str, **variables: str) -> Process:
-    """`python -m rest_shim.MODULE`, without the caller's own settings in the environment."""
+    """`python -m rest_shim.MODULE`, without the caller's own settings in the environment; its stdin is held open."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"rest_shim.{module}", *flags,
-        cwd=ROOT, env=environment | variables, stdout=PIPE, stderr=log, start_new_session=True,
+        cwd=ROOT, env=environment | variables, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True,
     )  # fmt: skip
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+from google.protobuf.message import Message
 
 from rest_shim.processes import CannotStart, own_gateway
 from tests.rest.fake_gateway import KEY, fake_gateway
@@ -116,6 +119,70 @@ async def test_workers_end_when_their_parent_is_killed(log: Log) -> None:
     assert "Traceback" not in log.content
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_end_of_stdin_ends_a_shim_that_was_told_so(log: Log, workers: int) -> None:
+    async with fake_gateway() as fake:
+        flags = (*THREE_PORTS, f"--grpc-target={fake.target}", f"--workers={workers}", "--end-with-stdin")
+        async with runner(log, "serve", *flags) as running:
+            assert await status_of(running.url("clip")) == 200
+            family, stdin = running.children, running.process.stdin
+            assert stdin is not None
+            stdin.close()
+            assert await asyncio.wait_for(running.process.wait(), LONG_S) == 0
+            assert gone(family)
+    assert "Traceback" not in log.content
+
+
+async def test_the_end_of_stdin_lets_a_request_finish(log: Log) -> None:
+    async with fake_gateway() as fake:
+        asked, finish = asyncio.Event(), asyncio.Event()
+
+        async def slow(request: Message, context: grpc.aio.ServicerContext) -> Message:
+            asked.set()
+            await finish.wait()
+            return fake.replies["ClipService/EncodeText"]
+
+        fake.answers["ClipService/EncodeText"] = slow
+        flags = (*THREE_PORTS, f"--grpc-target={fake.target}", "--end-with-stdin", f"--grace={LONG_S}")
+        async with runner(log, "serve", *flags) as running:
+            calling = asyncio.create_task(status_of(running.url("clip", "/encode_text"), KEY))
+            await asyncio.wait_for(asked.wait(), LONG_S)
+            assert running.process.stdin is not None
+            running.process.stdin.close()
+            await refused(running.ports["clip_port"])
+            finish.set()
+            assert await calling == 200
+            assert await asyncio.wait_for(running.process.wait(), LONG_S) == 0
+
+
+async def refused(port: int) -> None:
+    """Returns once nobody listens."""
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_without_being_told_so_a_shim_lives_on_when_stdin_ends(log: Log) -> None:
+    async with (
+        fake_gateway() as fake,
+        runner(log, "serve", *THREE_PORTS, f"--grpc-target={fake.target}") as running,
+    ):
+        assert running.process.stdin is not None
+        running.process.stdin.close()
+        assert await status_of(running.url("clip")) == 200
+
+
+async def test_a_gateway_ends_when_the_runner_that_started_it_is_killed(log: Log) -> None:
+    async with runner(log, "run_clip_server", "--port=0", "--profile=demo", "--devices=cpu") as running:
+        family = running.children
+        assert any("featsvc" in each.cmdline() for each in family)
+        assert await running.ended_by(signal.SIGKILL) == -signal.SIGKILL
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, LONG_S)
+        assert alive == []
+
+
 async def test_a_port_in_use_is_said_in_one_line(log: Log) -> None:
     async with fake_gateway() as fake:
         with log.opened() as errors:
@@ -130,7 +197,8 @@ async def test_a_port_in_use_is_said_in_one_line(log: Log) -> None:
 
 async def test_a_runner_starts_the_gateway_that_it_needs_and_ends_it(log: Log) -> None:
     key = "secret-of-the-runner"
-    flags = ("--port=0", f"--api-key={key}", "--profile=demo", "--devices=cpu")
+    limits = ("--timeout=60", "--max-reply-bytes=64MiB", "--max-body-bytes=8MiB", "--grace=5")
+    flags = ("--port=0", f"--api-key={key}", "--profile=demo", "--devices=cpu", *limits)
     async with runner(log, "run_clip_server", *flags) as running:
         # An empty body needs no model: it is judged after the key.
         url = running.url("clip", "/encode_text")
@@ -144,5 +212,5 @@ async def test_a_runner_starts_the_gateway_that_it_needs_and_ends_it(log: Log) -
 
 async def test_a_gateway_that_cannot_start_is_told() -> None:
     with pytest.raises(CannotStart, match="the gateway ended with 2"):
-        async with own_gateway(["--devices=nonsense"]):
+        async with own_gateway(["--devices=nonsense"], grace_s=1):
             pass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from rest_shim.settings import MIB, Settings, parsed
+from featsvc.server.sources import add_flags
+from rest_shim.settings import MIB, SHARED, Settings, parsed
 
 FAMILIES = ("clip", "dino", "sam2")
 TARGET = "--grpc-target=127.0.0.1:1"
@@ -53,6 +55,30 @@ def test_a_flag_wins_over_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_flags_are_for_the_gateway_that_is_started() -> None:
     settings = parsed(["--profile=demo", "--port", "1", "--weights-dir", "w"], ["clip"])
     assert settings.gateway_flags == ("--profile=demo", "--weights-dir", "w")
+
+
+def test_limits_hold_for_the_gateway_that_is_started_too() -> None:
+    words = "--timeout 7 --max-reply-bytes 1MiB --max-body-bytes=2M --grace=3.5 --end-with-stdin"
+    settings = parsed(words.split(), ["clip"])
+    assert (settings.timeout, settings.grace, settings.end_with_stdin) == (7.0, 3.5, True)
+    assert (settings.max_reply_bytes, settings.max_body_bytes) == (MIB, 2 * MIB)
+    told = {
+        "--request-timeout=7.0",
+        f"--max-reply-bytes={MIB}",
+        f"--max-request-bytes={2 * MIB}",
+        "--grace=3.5",
+    }
+    assert set(settings.gateway_flags) == told
+    # What was not typed is left to the gateway's own defaults and variables, and what was typed for it counts.
+    assert parsed([], ["clip"]).gateway_flags == ()
+    assert parsed(["--request-timeout=9", "--timeout=7"], ["clip"]).gateway_flags[-1] == "--request-timeout=9"
+
+
+def test_the_gateway_knows_every_flag_that_is_passed_on() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    known = {word for action in parser._actions for word in action.option_strings}
+    assert set(SHARED.values()) <= known
 
 
 def test_a_key_is_not_shown_with_the_settings() -> None:
