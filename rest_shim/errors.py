@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -27,7 +28,8 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-TOO_LARGE = frozenset({"reply-too-large", "request-too-large"})
+# What gRPC itself says about a message over a limit; its other RESOURCE_EXHAUSTED is too many calls at once.
+OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
 MOST_FIELDS = 20
 LONGEST_NAME = 64
 UNREACHABLE = "the feature server cannot be reached at the moment; try again"
@@ -102,7 +104,8 @@ def http_error(error: grpc.aio.AioRpcError) -> HttpError:
         return HttpError(500, message)
     if status == 401:
         return unauthenticated(message)
-    if status == 429 and (facts.get("featsvc-reason") in TOO_LARGE or _from_transport(error)):
+    # The gateway gives a reason where another try will not mend it: too large a message, or no memory for it.
+    if status == 429 and ("featsvc-reason" in facts or OVER_LIMIT.search(message)):
         return HttpError(413, message)
     if status == 503 and _from_transport(error):
         return HttpError(503, UNREACHABLE, {"Retry-After": "1"})

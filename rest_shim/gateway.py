@@ -44,6 +44,11 @@ class Call(Protocol):
         """The reply, or grpc.aio.AioRpcError."""
 
 
+def takes_no_more_calls(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the gateway has all the calls that it takes at once."""
+    return bool(error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
 class Gateway:
     """A connection to the gateway, which is made anew by itself when it breaks."""
 
@@ -51,15 +56,22 @@ class Gateway:
         self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._timeout_s = timeout_s
         self._accepted: OrderedDict[bytes, float] = OrderedDict()
+        self._last_status: model_pb2.GetStatusResponse | None = None
 
     def call(self, method: MethodDescriptor, request: bytes, metadata: Metadata) -> Call:
         """The running call; cancelling it stops the work behind it."""
         return self._start(method, request, metadata, self._timeout_s)
 
     async def status(self) -> model_pb2.GetStatusResponse:
-        """The state of the gateway; raises grpc.aio.AioRpcError where it cannot be reached."""
-        raw = await self._start(MODELS["GetStatus"], b"", (), STATUS_TIMEOUT_S)
-        return model_pb2.GetStatusResponse.FromString(raw)
+        """The state of the gateway, or its last known one while it takes no more calls; raises AioRpcError."""
+        try:
+            raw = await self._start(MODELS["GetStatus"], b"", (), STATUS_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if self._last_status is None or not takes_no_more_calls(error):
+                raise
+            return self._last_status
+        self._last_status = model_pb2.GetStatusResponse.FromString(raw)
+        return self._last_status
 
     async def check_key(self, authorization: str, metadata: Metadata) -> None:
         """Raises HttpError unless the gateway accepts the key: bodies are read only for those it knows."""

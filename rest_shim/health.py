@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 from featsvc.v1 import model_pb2
-from rest_shim.gateway import Gateway
+from rest_shim.gateway import Gateway, takes_no_more_calls
 from rest_shim.replies import Health
 
 LIVE = frozenset({"ready", "busy"})
@@ -23,15 +23,17 @@ class Counter:
 
 async def health(family: str, gateway: Gateway, counter: Counter) -> Health:
     """What is known; unhealthy where the gateway cannot be reached or has no live worker."""
+    # Busy is not broken: who restarts what is unhealthy would lose all the work in it.
+    busy = False
     try:
         status = await gateway.status()
-    except grpc.aio.AioRpcError:
-        status = model_pb2.GetStatusResponse()
+    except grpc.aio.AioRpcError as error:
+        status, busy = model_pb2.GetStatusResponse(), takes_no_more_calls(error)
     live = [worker for worker in status.workers if worker.state in LIVE]
     first = live[0] if live else None
     names = [name for worker in live for name in _names(worker, family)]
     return Health(
-        status="healthy" if first else "unhealthy",
+        status="healthy" if first or busy else "unhealthy",
         device=first.device if first else None,
         worker_id=first.pid if first else None,
         gpu_id=_gpu(first.device) if first else None,

@@ -135,11 +135,16 @@ class FakeGateway:
 
 
 @asynccontextmanager
-async def fake_gateway(port: int = 0) -> AsyncIterator[FakeGateway]:
+async def fake_gateway(
+    port: int = 0, max_receive_bytes: int = -1, max_calls: int | None = None
+) -> AsyncIterator[FakeGateway]:
     """A fake gateway on a free port of loopback, or on this one."""
     fake = FakeGateway()
-    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    server = grpc.aio.server(options=unlimited)
+    options = [
+        ("grpc.max_receive_message_length", max_receive_bytes),
+        ("grpc.max_send_message_length", -1),
+    ]
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
     for service in SERVICES:
         handlers = {
             method.name: grpc.unary_unary_rpc_method_handler(

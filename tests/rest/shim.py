@@ -43,6 +43,17 @@ class Shim:
         return await self.client.post(self.url(family, path), content=content, headers=sent)
 
 
+async def until_asked(ports: Shim, asked: asyncio.Event) -> asyncio.Task[httpx.Response]:
+    """A call that waits at the gateway for features of CLIP; it is made until there is place for it."""
+    arriving = asyncio.create_task(asked.wait())
+    while True:
+        # A gateway counts a call that it has answered a moment longer.
+        calling = asyncio.create_task(ports.post("clip", "/extract", {"image": PICTURE}))
+        await asyncio.wait((calling, arriving), return_when=asyncio.FIRST_COMPLETED)
+        if arriving.done():
+            return calling
+
+
 @asynccontextmanager
 async def shim(target: str, **changed: object) -> AsyncIterator[Shim]:
     """The ports on free sockets of loopback, in front of a gateway."""

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from featsvc.twin import from_message, violations
 from featsvc.v1 import clip_pb2, schema
+from rest_shim.errors import http_error
 from rest_shim.locations import location
-from tests.rest.fake_gateway import FakeGateway, fake_gateway
-from tests.rest.shim import PICTURE, Shim, shim
+from tests.rest.fake_gateway import KEY, FakeGateway, fake_gateway
+from tests.rest.shim import PICTURE, Shim, shim, until_asked
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 EXTRACT = "ClipService/ExtractFeatures"
@@ -69,13 +70,53 @@ async def test_the_time_to_wait_is_rounded_up_to_seconds(ports: Shim, gateway: F
     assert (response.status_code, response.headers["retry-after"]) == (429, "2")
 
 
-async def test_a_reply_over_the_limit_is_413_and_not_worth_a_retry(ports: Shim, gateway: FakeGateway) -> None:
-    reason = ("featsvc-reason", "reply-too-large")
-    gateway.fail(EXTRACT, grpc.StatusCode.RESOURCE_EXHAUSTED, "features: 9 GB; ask for less", reason)
+@pytest.mark.parametrize("reason", ["reply-too-large", "request-too-large", "out-of-memory"])
+async def test_what_is_too_large_is_413_and_not_worth_a_retry(
+    ports: Shim, gateway: FakeGateway, reason: str
+) -> None:
+    gateway.fail(
+        EXTRACT,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "features: 9 GB; ask for less",
+        ("featsvc-reason", reason),
+    )
     response = await ports.post("clip", "/extract", {"image": PICTURE})
     assert response.status_code == 413
     assert response.json() == {"detail": "features: 9 GB; ask for less"}
     assert "retry-after" not in response.headers
+
+
+async def test_a_request_over_grpcs_own_limit_is_413() -> None:
+    async with fake_gateway(max_receive_bytes=1000) as fake, shim(fake.target) as ports:
+        response = await ports.post("clip", "/extract", {"image": "aGVs" * 1000})
+        assert response.status_code == 413
+        assert "message larger than max" in response.json()["detail"]
+        assert "retry-after" not in response.headers
+
+
+@pytest.mark.parametrize("words", ["Received", "Sent", "CLIENT: Sent", "SERVER: Received", "trying: sent"])
+async def test_a_message_over_any_limit_of_grpc_is_413(words: str) -> None:
+    message = f"{words} message larger than max (70000000 vs. 67108864)"
+    assert http_error(from_grpc_itself(message)).status == 413
+
+
+async def test_more_calls_than_the_gateway_takes_are_429_to_come_back_later() -> None:
+    async with fake_gateway(max_calls=1) as fake, shim(fake.target) as ports:
+        asked, _ = fake.wait(EXTRACT)
+        waiting = await until_asked(ports, asked)
+        # Whether its key is known or must be judged first.
+        for key in (KEY, "another"):
+            sent = {"Authorization": f"Bearer {key}"}
+            response = await ports.post("clip", "/encode_text", {"text": "a"}, **sent)
+            assert (response.status_code, response.headers.get("retry-after")) == (429, "1")
+        assert not waiting.done()
+        waiting.cancel()
+
+
+def from_grpc_itself(message: str) -> grpc.aio.AioRpcError:
+    """Without the request id that the gateway puts on each of its own."""
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, message)
 
 
 def details(*fields: tuple[str, str]) -> tuple[str, bytes]:

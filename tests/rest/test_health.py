@@ -8,7 +8,7 @@ import pytest
 
 from featsvc.v1 import model_pb2
 from tests.rest.fake_gateway import FakeGateway, fake_gateway
-from tests.rest.shim import Shim, shim
+from tests.rest.shim import Shim, shim, until_asked
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -64,6 +64,20 @@ async def test_an_unreachable_gateway_is_unhealthy_in_the_same_fields() -> None:
     assert response.status_code == 503
     assert response.json()["status"] == "unhealthy"
     assert response.json().keys() >= {"device", "worker_id", "gpu_id", "gpu_count", "models_loaded"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_gateway_that_takes_no_more_calls_is_busy_and_not_broken(known: bool) -> None:
+    async with fake_gateway(max_calls=1) as fake, shim(fake.target) as ports:
+        if known:
+            await ports.client.get(ports.url("clip", "/health"))
+        asked, _ = fake.wait("ClipService/ExtractFeatures")
+        waiting = await until_asked(ports, asked)
+        response = await ports.client.get(ports.url("clip", "/health"))
+        assert (response.status_code, response.json()["status"]) == (200, "healthy")
+        assert response.json()["device"] == ("cuda:1" if known else None)
+        assert not waiting.done()
+        waiting.cancel()
 
 
 async def test_health_checks_are_no_news(ports: Shim, caplog: pytest.LogCaptureFixture) -> None:
