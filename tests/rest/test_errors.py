@@ -10,8 +10,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 from pydantic import ValidationError
 
+from featsvc.errors import InvalidFields
+from featsvc.server.interceptors import MOST_VIOLATIONS, status_details
 from featsvc.twin import from_message, violations
-from featsvc.v1 import clip_pb2, schema
+from featsvc.v1 import clip_pb2, sam2_pb2, schema
 from rest_shim.errors import http_error
 from rest_shim.locations import location
 from tests.rest.fake_gateway import KEY, FakeGateway, fake_gateway
@@ -232,7 +234,37 @@ async def test_a_422_repeats_nothing_of_the_input(ports: Shim, gateway: FakeGate
 
 async def test_a_thousand_mistakes_are_not_all_told(ports: Shim, gateway: FakeGateway) -> None:
     response = await ports.post("sam2", "/prompt_mask", {"image": PICTURE, "point_labels": [5] * 1000})
-    assert len(response.json()["detail"]) == 20
+    assert len(response.json()["detail"]) == MOST_VIOLATIONS
+
+
+async def test_of_many_mistakes_rest_tells_those_that_grpc_tells(ports: Shim, gateway: FakeGateway) -> None:
+    wrong = {
+        "points_per_side": 0,
+        "points_per_batch": 0,
+        "pred_iou_thresh": 2,
+        "stability_score_thresh": 2,
+        "box_nms_thresh": 2,
+        "crop_nms_thresh": 2,
+        "crop_n_layers": -1,
+        "crop_overlap_ratio": 2,
+        "crop_n_points_downscale_factor": 0,
+        "min_mask_region_area": -1,
+    }
+    request = sam2_pb2.GenerateMasksRequest(
+        image={"content": b"x"}, params=sam2_pb2.GenerateMasksParams(**wrong)
+    )
+    with pytest.raises(ValidationError) as caught:
+        from_message(request, schema.GenerateMasksRequest)
+    found = violations(caught.value)
+    assert len(found) == len(wrong)
+    status = status_details(grpc.StatusCode.INVALID_ARGUMENT, InvalidFields(found))
+    bad = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(bad)
+    over_grpc = [
+        (location(each.field, request.DESCRIPTOR), each.description) for each in bad.field_violations
+    ]
+    response = await ports.post("sam2", "/auto_mask", {"image": PICTURE, **wrong})
+    assert [(tuple(each["loc"][1:]), each["msg"]) for each in response.json()["detail"]] == over_grpc
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/extract", 405)])
