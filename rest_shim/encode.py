@@ -41,6 +41,8 @@ def prompt_masks(reply: Message, max_bytes: int) -> Json:
     """The masks of the one prompt that a REST body can hold."""
     assert isinstance(reply, sam2_pb2.PredictMasksResponse)
     result = reply.results[0]
+    elements = sum(math.prod(getattr(result, name).shape) for name in SHAPES)
+    _check_size(elements * FLOAT32_BYTES, max_bytes)
     body: Json = {}
     for name, shape_name in SHAPES.items():
         tensor = getattr(result, name)

@@ -175,6 +175,17 @@ async def test_masks_that_would_take_too_much_are_refused_with_a_way_out(
     assert "coco_rle" in response.json()["detail"]
 
 
+async def test_the_tensors_of_one_reply_count_together(ports: Shim, gateway: FakeGateway) -> None:
+    result = gateway.replies["Sam2Service/PredictMasks"].results[0]
+    result.masks.CopyFrom(arrays.to_bits(np.zeros((1, 400, 400), bool)))
+    assert (await ports.post("sam2", "/prompt_mask", {"image": PICTURE})).status_code == 200
+    result.low_res_masks.CopyFrom(arrays.to_tensor(np.zeros((1, 400, 400), np.float32)))
+    response = await ports.post("sam2", "/prompt_mask", {"image": PICTURE})
+    # Each is below the million that these ports send; both, and the two numbers beside them, are not.
+    assert response.status_code == 413
+    assert f"{2 * 400 * 400 * 4 + 2 * 4} bytes" in response.json()["detail"]
+
+
 async def test_a_large_reply_is_whole(ports: Shim, gateway: FakeGateway) -> None:
     large = np.random.default_rng(0).random((100, 100, 20), np.float32)
     gateway.replies["ClipService/ExtractFeatures"] = clip_pb2.ClipServiceExtractFeaturesResponse(
