@@ -55,6 +55,8 @@ class AutomaticFigures:
     """Part of the objects that have a mask; the background is no object here."""
     precision: float
     """Part of the masks that are an object's or the whole background's; a second one of the same is wrong."""
+    precision_with_repeats: float
+    """The same, where a second mask of an object counts as right."""
     masks: float
     """Masks per scene."""
 
@@ -140,15 +142,20 @@ def automatic_figures(
 ) -> AutomaticFigures:
     """Automatic masks of the scenes with the options of one preset."""
     made = generator(model, options)
-    objects = found = masks = right = 0
+    objects = found = masks = right = like = 0
     for scene in scenes:
         proposed = [each["segmentation"] for each in made.generate(scene.image)]
         nothing = np.logical_not(scene.masks.any(axis=0, keepdims=True))
         targets = np.concatenate([scene.masks, nothing])
-        pairs = matched(ious(np.stack(proposed), targets)) if proposed else []
+        quality = ious(np.stack(proposed), targets) if proposed else np.zeros((0, len(targets)))
+        pairs = matched(quality)
         objects, masks = objects + len(scene.masks), masks + len(proposed)
         right, found = right + len(pairs), found + sum(each < len(scene.masks) for each in pairs)
-    return AutomaticFigures(found / max(objects, 1), right / max(masks, 1), masks / max(len(scenes), 1))
+        like += int((quality.max(axis=1) >= MATCH).sum())
+    made_at_least = max(masks, 1)
+    return AutomaticFigures(
+        found / max(objects, 1), right / made_at_least, like / made_at_least, masks / max(len(scenes), 1)
+    )
 
 
 def report() -> tuple[Line, ...]:
@@ -162,7 +169,9 @@ def report() -> tuple[Line, ...]:
         Line("  the same click, the mask with the best predicted IoU", prompted.click_chosen, None),
         Line("box, mean IoU", prompted.box, 0.88),
         Line("automatic masks, default: recall at IoU 0.75", default.recall, 0.80),
-        Line("automatic masks, default: precision", default.precision, 0.70),
+        Line("automatic masks, default: precision, each object once", default.precision, 0.70),
+        Line("  a second mask of an object counts as right", default.precision_with_repeats, None),
         Line("automatic masks, coarse: recall at IoU 0.75", coarse.recall, 0.80),
-        Line("automatic masks, coarse: precision", coarse.precision, 0.70),
+        Line("automatic masks, coarse: precision, each object once", coarse.precision, 0.70),
+        Line("  a second mask of an object counts as right", coarse.precision_with_repeats, None),
     )

@@ -71,28 +71,30 @@ def batch(scenes: list[SceneCache]) -> Batch:
 
 
 def test_one_click_finds_the_object(prompted: PromptFigures) -> None:
-    assert prompted.click >= 0.85
+    assert prompted.click >= 0.9
     assert prompted.click_anywhere >= 0.85
 
 
 def test_the_predicted_iou_picks_a_good_mask(prompted: PromptFigures) -> None:
-    assert prompted.click_chosen >= prompted.click_anywhere - 0.05
+    assert prompted.click_chosen >= prompted.click_anywhere - 0.07
 
 
 def test_a_box_finds_the_object(prompted: PromptFigures) -> None:
-    assert prompted.box >= 0.85
+    assert prompted.box >= 0.91
 
 
 def test_automatic_masks_find_the_objects_by_default(model: SAM2Base) -> None:
+    # Few scenes, for time: over 20 of them the recall is 0.90 and the precision 0.61.
     figures = automatic_figures(model, held_out(3), DEFAULT)
-    assert figures.recall >= 0.75
-    assert figures.precision >= 0.65
+    assert figures.recall >= 0.85
+    assert figures.precision >= 0.6
 
 
 def test_automatic_masks_find_the_objects_coarsely(model: SAM2Base) -> None:
-    figures = automatic_figures(model, held_out(10), COARSE)
-    assert figures.recall >= 0.75
-    assert figures.precision >= 0.65
+    # Few scenes, for time: over 40 of them the recall is 0.90 and the precision 0.71.
+    figures = automatic_figures(model, held_out(8), COARSE)
+    assert figures.recall >= 0.85
+    assert figures.precision >= 0.7
 
 
 def test_a_click_on_another_object_gives_that_object(model: SAM2Base) -> None:
