@@ -39,11 +39,10 @@ def to_array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
     shape, storage = tuple(tensor.shape), STORAGE[tensor.dtype]
     stored = _bits_shape(shape) if tensor.dtype == tensor_pb2.D_TYPE_BITS else shape
     expected = math.prod(stored) * storage.itemsize
-    if len(tensor.data) != expected:
-        raise InvalidArgument(
-            f"tensor.data: {len(tensor.data)} bytes, but dtype and shape {shape} say {expected}"
-        )
-    array = np.frombuffer(tensor.data, storage).reshape(stored)
+    data = tensor.data  # each access copies
+    if len(data) != expected:
+        raise InvalidArgument(f"tensor.data: {len(data)} bytes, but dtype and shape {shape} say {expected}")
+    array = np.frombuffer(data, storage).reshape(stored)
     if tensor.dtype == tensor_pb2.D_TYPE_BITS:
         return np.unpackbits(array, axis=-1, count=shape[-1]).view(bool) if shape else array.astype(bool)
     if tensor.dtype == tensor_pb2.D_TYPE_BFLOAT16:
