@@ -293,8 +293,8 @@ def test_the_deadline_bounds_the_attempts_too(asked: Ask) -> None:
     assert caught.value.retry_after == 60
 
 
-@pytest.mark.parametrize("reason", ["reply-too-large", "request-too-large"])
-def test_a_message_over_the_limit_is_not_tried_again(asked: Ask, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["reply-too-large", "request-too-large", "out-of-memory", "a-later-one"])
+def test_what_is_refused_for_a_reason_is_not_tried_again(asked: Ask, reason: str) -> None:
     trailing = (("featsvc-reason", reason),)
     with (
         answering(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "4 GB", trailing)) as script,
@@ -312,6 +312,13 @@ def test_the_limit_of_grpc_itself_is_not_tried_again(asked: Ask) -> None:
     ):
         asked(script.target, "encode_text", "a")
     assert len(script.requests) == 1
+
+
+def test_more_calls_than_the_server_takes_are_tried_again(asked: Ask) -> None:
+    busy = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+    with answering(busy, TEXTS) as script:
+        asked(script.target, "encode_text", "a")
+    assert len(script.requests) == 2
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
-TOO_LARGE = frozenset({"reply-too-large", "request-too-large"})
 # What gRPC itself says about a message over its limit; trying again cannot help.
 OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
 
@@ -38,14 +37,14 @@ def failure(error: grpc.RpcError) -> Failure:
     """What an error of either of grpc's APIs says."""
     trailing: dict[str, str | bytes] = dict(error.trailing_metadata() or ())
     message = error.details() or ""
-    reason = _word(trailing, "featsvc-reason")
     return Failure(
         error.code().name,
         message,
         _word(trailing, "x-request-id"),
         _violations(trailing.get("grpc-status-details-bin", b"")),
         _seconds(_word(trailing, "retry-after-ms")),
-        reason in TOO_LARGE or OVER_LIMIT.search(message) is not None,
+        # The server gives a reason where another try will not mend it: too large a message, or no memory for it.
+        "featsvc-reason" in trailing or OVER_LIMIT.search(message) is not None,
     )
 
 

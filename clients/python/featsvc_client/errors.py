@@ -35,7 +35,7 @@ class Failure:
     violations: tuple[FieldViolation, ...] = ()
     retry_after_s: float | None = None
     too_large: bool = False
-    """Whether a message is over a size limit, which another try will not mend."""
+    """Whether a message is over a size limit or its work over the device's memory, which another try will not mend."""
 
     def error(self) -> CallError:
         """The exception for it."""
@@ -97,7 +97,7 @@ class Overloaded(CallError):
 
 
 class ReplyTooLarge(CallError):
-    """The answer (or the request) is over the server's limit; the message says what would make it fit."""
+    """The answer, the request or the memory they need is over the server's limit; the message says what would fit."""
 
     code: ClassVar[str] = "RESOURCE_EXHAUSTED"
 
