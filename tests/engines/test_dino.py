@@ -223,37 +223,6 @@ def test_layers_count_from_the_end_too(engines: Engines, demo_dino: DinoModel) -
     )
 
 
-OPTIONS = {
-    "stride": 7,
-    "ret_pca": True,
-    "ret_patches": False,
-    "load_size": 70,
-    "facet": "key",
-    "layer": 2,
-    "bin": True,
-    "tensor_format": "CHW",
-    "padding_mode": "replicate",
-}
-
-
-@pytest.mark.parametrize("name", list(OPTIONS))
-def test_an_option_changes_the_features(engines: Engines, demo_dino: DinoModel, name: str) -> None:
-    before = extract(engines, demo_dino, (80, 50)).features
-    after = extract(engines, demo_dino, (80, 50), **{name: OPTIONS[name]}).features
-    assert before.shape != after.shape or np.abs(before - after).max() > 1e-4
-
-
-@pytest.mark.parametrize(("name", "value"), [("pca_q_min", 0.3), ("pca_q_max", 0.6)])
-def test_quantiles_change_the_colours_and_iterations_do_not(
-    engines: Engines, demo_dino: DinoModel, name: str, value: float
-) -> None:
-    before = extract(engines, demo_dino, ret_pca=True).features
-    after = extract(engines, demo_dino, ret_pca=True, **{name: value}).features
-    assert np.abs(before - after).max() > 1e-3
-    same = extract(engines, demo_dino, ret_pca=True, pca_niter=50).features
-    assert same.tobytes() == before.tobytes()
-
-
 def test_interpolation_modes_differ(engines: Engines, demo_dino: DinoModel) -> None:
     results = [
         extract(engines, demo_dino, ret_patches=False, interpolation_mode=mode).features.tobytes()

@@ -1,144 +1,242 @@
-"""Every documented option of CLIP features changes what it should; the others have such tests beside them."""
+"""Every field of every message that an engine takes changes the answer, or is documented to change nothing.
+
+The fields come from the schema: one that has no line in CHANGES fails.
+"""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import numpy as np
 import pytest
-import torch
+from pydantic import BaseModel, ValidationError
 
-from featsvc.engines.clip_model import ClipModel
+from featsvc.catalog.choice import chosen
 from featsvc.engines.item import Item
 from featsvc.engines.registry import Engines
-from featsvc.engines.results import Features, PromptMasks
-from featsvc.engines.sam2_model import Sam2Model
-from featsvc.errors import OutOfMemory
+from featsvc.engines.results import Embeddings, Features, Mask, MaskList, Result, Rle, Similarity
 from featsvc.v1 import schema
-from featsvc.v1.schema import ClipExtractFeaturesParams, PredictMasksParams, Prompt
-from tests.engines import models, test_dino, test_sam2_automatic, test_similarity
+from tests.engines import models
+from tests.engines.test_sam2_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
 
-BASE = {"load_size": 48}
-OPTIONS = {
-    "ret_pca": True,
-    "ret_patches": False,
-    "load_size": 80,
-    "center_crop": True,
-    "tensor_format": "CHW",
-    "padding_mode": "reflect",
+PARAMS = [value for name, value in vars(schema).items() if name.endswith("Params")]
+MESSAGES: list[type[BaseModel]] = [*PARAMS, schema.Prompt, schema.TextQuery, schema.Texts]
+
+
+class Effect(Enum):
+    """What a field is documented to do."""
+
+    ANSWER = auto()
+    """Another answer."""
+    MODEL = auto()
+    """Another model, which is chosen before an engine is asked."""
+    NONE = auto()
+    """Nothing that the answer shows."""
+    REFUSED = auto()
+    """There is one sensible value; others are refused."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another value of a field, the options without which it has no effect, and one that it stands instead of."""
+
+    value: object
+    within: Mapping[str, object] = field(default_factory=dict)
+    effect: Effect = Effect.ANSWER
+    instead_of: str = ""
+
+
+COLOURS, PIXELS = {"ret_pca": True}, {"ret_patches": False}
+CLIP_MODEL = {
+    "model_name": Change("ViT-B-32", effect=Effect.MODEL),
+    "model_pretrained": Change("laion2b_e16", {"model_name": "ViT-B-32"}, Effect.MODEL),
 }
-WITHIN = {
-    "pca_q_min": ({"ret_pca": True}, 0.3),
-    "pca_q_max": ({"ret_pca": True}, 0.6),
-    "interpolation_mode": ({"ret_patches": False}, "nearest"),
+SAM2_MODEL = {
+    "model_cfg": Change("configs/sam2.1/sam2.1_hiera_t.yaml", effect=Effect.MODEL),
+    "checkpoint_path": Change("checkpoints/sam2.1_hiera_small.pt", effect=Effect.MODEL),
 }
-# These name the model, which is chosen before an engine is asked.
-MODEL = {"model_name", "model_pretrained", "model_type", "model_cfg", "checkpoint_path"}
+FEATURES = {
+    "ret_pca": Change(True),
+    "ret_patches": Change(False),
+    "load_size": Change(80),
+    # The components are exact.
+    "pca_niter": Change(100, COLOURS, Effect.NONE),
+    "pca_q_min": Change(0.3, COLOURS),
+    "pca_q_max": Change(0.6, COLOURS),
+    "interpolation_mode": Change("nearest", PIXELS),
+    "tensor_format": Change("CHW"),
+    "padding_mode": Change("replicate"),
+}
+CROPS = {**COMPACT, "points_per_side": 4, "crop_n_layers": 1, "box_nms_thresh": 0.7, "crop_nms_thresh": 0.7}
+POINT = {"point_coords": ((40.0, 45.0),), "point_labels": (1,)}
+LOGITS = np.random.default_rng(3).normal(0, 4, (1, 64, 64)).astype(np.float32)
 
-
-def extract(engines: Engines, model: ClipModel, **options: object) -> np.ndarray:
-    params = ClipExtractFeaturesParams(**{**BASE, **options})
-    result = models.answer(engines, "clip.extract_features", models.picture_item(75, 50), params, model)
-    assert isinstance(result, Features)
-    return result.features
-
-
-def differ(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.shape != other.shape or bool(np.abs(one - other).max() > 1e-4)
-
-
-@pytest.mark.parametrize("name", list(OPTIONS))
-def test_an_option_changes_clip_features(engines: Engines, demo_clip: ClipModel, name: str) -> None:
-    assert differ(extract(engines, demo_clip), extract(engines, demo_clip, **{name: OPTIONS[name]}))
-
-
-@pytest.mark.parametrize("name", list(WITHIN))
-def test_an_option_changes_clip_features_where_it_applies(
-    engines: Engines, demo_clip: ClipModel, name: str
-) -> None:
-    context, value = WITHIN[name]
-    before = extract(engines, demo_clip, **context)
-    assert differ(before, extract(engines, demo_clip, **context, **{name: value}))
-
-
-def test_iterations_of_an_exact_solution_change_nothing(engines: Engines, demo_clip: ClipModel) -> None:
-    once, often = (extract(engines, demo_clip, ret_pca=True, pca_niter=count) for count in (0, 100))
-    assert once.tobytes() == often.tobytes()
-
-
-def test_no_option_is_without_a_test() -> None:
-    clip = {*OPTIONS, *WITHIN, "pca_niter"}
-    assert clip | MODEL >= set(ClipExtractFeaturesParams.model_fields)
-    similarity = {*test_similarity.OPTIONS, "center_crop", "interpolation_mode", "ret_pca"}
-    assert similarity | MODEL >= set(schema.ComputeSimilarityParams.model_fields)
-    dino = {*test_dino.OPTIONS, "pca_niter", "pca_q_min", "pca_q_max", "interpolation_mode"}
-    assert dino | MODEL >= set(schema.DinoExtractFeaturesParams.model_fields)
-    automatic = {*test_sam2_automatic.FILTERS, *test_sam2_automatic.CROP_OPTIONS}
-    automatic |= {"preset", "point_grids", "output_mode", "points_per_batch"}
-    assert automatic | MODEL >= set(schema.GenerateMasksParams.model_fields)
-
-
-def test_threads_that_share_a_model_do_not_share_pictures(engines: Engines, small_sam2: Sam2Model) -> None:
-    params = PredictMasksParams()
-    prompt = Prompt(point_coords=((20.0, 30.0),), point_labels=(1,))
-    items = [
-        Item(models.encoded(models.picture(60 + 10 * each, 50, each)), prompts=(prompt,)) for each in range(4)
-    ]
-
-    def masks(item: Item) -> PromptMasks:
-        (one,) = models.answer(engines, "sam2.predict_masks", item, params, small_sam2)
-        return one
-
-    alone = [masks(item) for item in items]
-    together: list[PromptMasks | None] = [None] * len(items)
-
-    def work(index: int) -> None:
-        for _ in range(3):
-            together[index] = masks(items[index])
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(items))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for one, other in zip(alone, together, strict=True):
-        assert other is not None
-        np.testing.assert_array_equal(one.low_res_masks, other.low_res_masks)
-        assert one.masks.shape == other.masks.shape
+CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
+    schema.ClipExtractFeaturesParams: {**CLIP_MODEL, **FEATURES, "center_crop": Change(True)},
+    schema.EncodeTextParams: CLIP_MODEL,
+    schema.EncodeImageParams: CLIP_MODEL,
+    schema.ComputeSimilarityParams: {
+        **CLIP_MODEL,
+        "softmax": Change(3.0),
+        "ret_pca": Change(True, effect=Effect.REFUSED),
+        "ret_patches": Change(False),
+        "load_size": Change(80),
+        "center_crop": Change(True),
+        "interpolation_mode": Change("nearest", PIXELS),
+        "padding_mode": Change("replicate"),
+    },
+    schema.DinoExtractFeaturesParams: {
+        **FEATURES,
+        "model_type": Change("dinov2_vits14", effect=Effect.MODEL),
+        "stride": Change(7),
+        "facet": Change("key"),
+        "layer": Change(2),
+        "bin": Change(True),
+    },
+    schema.GenerateMasksParams: {
+        **SAM2_MODEL,
+        "preset": Change("coarse"),
+        "points_per_side": Change(3),
+        # How many points share a pass; test_sam2_automatic counts them.
+        "points_per_batch": Change(7, effect=Effect.NONE),
+        "pred_iou_thresh": Change(0.52),
+        "stability_score_thresh": Change(0.6),
+        "stability_score_offset": Change(0.05),
+        "mask_threshold": Change(0.1),
+        "box_nms_thresh": Change(0.5),
+        "crop_n_layers": Change(0, CROPS),
+        "crop_nms_thresh": Change(0.2, CROPS),
+        "crop_overlap_ratio": Change(0.6, CROPS),
+        "crop_n_points_downscale_factor": Change(2, CROPS),
+        "point_grids": Change((((0.3, 0.4), (0.6, 0.7)),), instead_of="points_per_side"),
+        "min_mask_region_area": Change(8.0),
+        "use_m2m": Change(True),
+        "multimask_output": Change(False),
+        "output_mode": Change("coco_rle"),
+    },
+    schema.PredictMasksParams: {
+        **SAM2_MODEL,
+        "multimask_output": Change(False),
+        "return_logits": Change(True),
+        "normalize_coords": Change(False),
+        "mask_threshold": Change(0.2),
+        "max_hole_area": Change(12.0),
+        "max_sprinkle_area": Change(9.0),
+    },
+    schema.Prompt: {
+        "point_coords": Change(((90.0, 20.5),), POINT),
+        "point_labels": Change((0,), POINT),
+        "box": Change((10.0, 12.0, 80.5, 70.0)),
+        "mask_input": Change(schema.Tensor(dtype="float32", shape=LOGITS.shape, data=LOGITS.tobytes())),
+    },
+    schema.TextQuery: {"text": Change(("a blue star",)), "negative_text": Change(("a blue star",))},
+    schema.Texts: {"text": Change(("a blue star",))},
+}
+BASES: Mapping[type[BaseModel], Mapping[str, object]] = {
+    schema.ClipExtractFeaturesParams: {"load_size": 48},
+    schema.ComputeSimilarityParams: {"load_size": 48},
+    schema.GenerateMasksParams: {**LOOSE, **OPEN},
+    schema.TextQuery: {"text": ("a red circle",)},
+    schema.Texts: {"text": ("a red circle",)},
+}
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("message", "name"),
     [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        pytest.param(each, name, id=f"{each.__name__}.{name}")
+        for each in MESSAGES
+        for name in each.model_fields
     ],
 )
-def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
-    engines: Engines, demo_clip: ClipModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_a_field_does_what_it_is_documented_to_do(
+    engines: Engines, request: pytest.FixtureRequest, message: type[BaseModel], name: str
 ) -> None:
-    def fail(*_: object) -> torch.Tensor:
-        raise error
+    assert name in CHANGES[message], f"CHANGES has no line for {message.__name__}.{name}"
+    change = CHANGES[message][name]
+    before = {**BASES.get(message, {}), **change.within}
+    after = {key: value for key, value in before.items() if key != change.instead_of} | {name: change.value}
+    if change.effect is Effect.REFUSED:
+        with pytest.raises(ValidationError):
+            message(**after)
+        return
+    old, new = message(**before), message(**after)
+    assert getattr(old, name) != getattr(new, name), "the value of this line is no other one"
+    if change.effect is Effect.MODEL:
+        assert chosen(old, "default").key != chosen(new, "default").key
+        return
+    same = equal(*(content(answered(engines, request, each)) for each in (old, new)))
+    assert same is (change.effect is Effect.NONE)
 
-    monkeypatch.setattr("featsvc.engines.clip.dense_features", fail)
-    with pytest.raises(OutOfMemory, match="no memory for 1 items"):
-        extract(engines, demo_clip)
+
+def answered(engines: Engines, request: pytest.FixtureRequest, given: BaseModel) -> Result:
+    """What an engine makes of the message, with everything else as it is by default."""
+    operation, params, item, model = asked(given)
+    result: Result = models.answer(engines, operation, item, params, request.getfixturevalue(model))
+    return result
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("operation", ["clip", "dino", "sam2"])
-def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, operation: str) -> None:
-    on_gpu = models.engines(device="cuda:0")
-    item = models.picture_item(90, 60)
-    name, params = {
-        "clip": ("clip.extract_features", ClipExtractFeaturesParams(load_size=60)),
-        "dino": ("dino.extract_features", schema.DinoExtractFeaturesParams(stride=7)),
-        "sam2": ("sam2.predict_masks", PredictMasksParams(return_logits=True)),
-    }[operation]
-    here, there = (
-        models.answer(each, name, item, params, each.load(f"demo-{operation}")) for each in (engines, on_gpu)
+def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
+    """Operation, parameters, item, and the fixture with the model."""
+    picture = models.encoded(models.picture(75, 50))
+    query = schema.TextQuery(text=("a red circle",))
+    match given:
+        case schema.ClipExtractFeaturesParams():
+            return "clip.extract_features", given, Item(picture), "demo_clip"
+        case schema.ComputeSimilarityParams():
+            return "clip.compute_similarity", given, Item(picture, texts=query), "demo_clip"
+        case schema.TextQuery():
+            params = schema.ComputeSimilarityParams(load_size=48)
+            return "clip.compute_similarity", params, Item(picture, texts=given), "demo_clip"
+        case schema.Texts():
+            return "clip.encode_text", schema.EncodeTextParams(), Item(texts=given), "demo_clip"
+        case schema.DinoExtractFeaturesParams():
+            return "dino.extract_features", given, Item(picture), "demo_dino"
+        case schema.GenerateMasksParams():
+            # Masks of random weights are as large as the picture, which says little about crops.
+            in_crops = given.points_per_side == CROPS["points_per_side"]
+            size, model = (LARGE, "spotted_sam2") if in_crops else (SIZE, "small_sam2")
+            return "sam2.generate_masks", given, models.picture_item(*size), model
+        case schema.PredictMasksParams() | schema.Prompt():
+            point = schema.Prompt(point_coords=((40.0, 45.0), (90.0, 20.5)), point_labels=(1, 1))
+            params, prompt = (
+                (given, point)
+                if isinstance(given, schema.PredictMasksParams)
+                else (schema.PredictMasksParams(), given)
+            )
+            item = Item(models.encoded(models.picture(130, 90)), prompts=(prompt,))
+            return "sam2.predict_masks", params, item, "small_sam2"
+    raise AssertionError(f"no engine takes {type(given).__name__}")
+
+
+def content(result: Result) -> list[np.ndarray]:
+    """The arrays and numbers of a result, without what only describes them."""
+    match result:
+        case Features():
+            return [result.features]
+        case Similarity():
+            return [result.similarity_map]
+        case Embeddings():
+            return [result.embeddings]
+        case MaskList():
+            return [each for mask in result.masks for each in (shape(mask), numbers(mask))]
+    return [each for one in result for each in (one.masks, one.iou_predictions, one.low_res_masks)]
+
+
+def shape(mask: Mask) -> np.ndarray:
+    drawn = mask.segmentation
+    return np.array(list(drawn.counts)) if isinstance(drawn, Rle) else drawn
+
+
+def numbers(mask: Mask) -> np.ndarray:
+    return np.array([mask.stability_score, mask.predicted_iou, *mask.point_coords[0], *mask.crop_box])
+
+
+def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    assert one, "an empty answer proves nothing"
+    return len(one) == len(other) and all(
+        mine.dtype == theirs.dtype and mine.shape == theirs.shape and np.allclose(mine, theirs, atol=1e-6)
+        for mine, theirs in zip(one, other, strict=True)
     )
-    if isinstance(here, Features):
-        np.testing.assert_allclose(there.features, here.features, atol=1e-2)
-    else:
-        np.testing.assert_allclose(there[0].masks, here[0].masks, atol=1e-1)

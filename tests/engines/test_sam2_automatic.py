@@ -224,46 +224,6 @@ def test_output_modes_are_one_mask_in_three_forms(engines: Engines, small_sam2: 
         assert bitmap.area == run.area == text.area == coco.area(as_text)
 
 
-FILTERS = {
-    "points_per_side": 3,
-    "pred_iou_thresh": 0.52,
-    "stability_score_thresh": 0.6,
-    "stability_score_offset": 0.05,
-    "mask_threshold": 0.1,
-    "box_nms_thresh": 0.5,
-    "use_m2m": True,
-    "multimask_output": False,
-    "min_mask_region_area": 8.0,
-}
-
-
-@pytest.mark.parametrize("name", list(FILTERS))
-def test_an_option_changes_the_masks(engines: Engines, small_sam2: Sam2Model, name: str) -> None:
-    before = found(engines, small_sam2, GenerateMasksParams(**{**LOOSE, **OPEN}))
-    after = found(engines, small_sam2, GenerateMasksParams(**{**LOOSE, **OPEN, name: FILTERS[name]}))
-    assert summary(before) != summary(after)
-
-
-CROP_OPTIONS = {
-    "crop_n_layers": 0,
-    "crop_nms_thresh": 0.2,
-    "crop_overlap_ratio": 0.6,
-    "crop_n_points_downscale_factor": 2,
-}
-
-
-@pytest.mark.parametrize("name", list(CROP_OPTIONS))
-def test_an_option_of_crops_changes_the_masks(engines: Engines, spotted_sam2: Sam2Model, name: str) -> None:
-    crops = {**COMPACT, "points_per_side": 4, "crop_n_layers": 1}
-    before = found(engines, spotted_sam2, GenerateMasksParams(**crops), LARGE)
-    after = found(engines, spotted_sam2, GenerateMasksParams(**{**crops, name: CROP_OPTIONS[name]}), LARGE)
-    assert summary(before) != summary(after)
-
-
-def summary(masks: tuple[Mask, ...]) -> list[tuple[object, ...]]:
-    return [(each.area, each.point_coords, each.crop_box, each.stability_score) for each in masks]
-
-
 def test_a_preset_gives_way_to_what_the_request_gives() -> None:
     params = in_force(GenerateMasksParams(preset="coarse", points_per_side=7, use_m2m=True))
     assert (params.points_per_side, params.use_m2m) == (7, True)

@@ -1,0 +1,86 @@
+"""Threads that share a model, memory that runs out, and GPUs."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from featsvc.engines.clip_model import ClipModel
+from featsvc.engines.item import Item
+from featsvc.engines.registry import Engines
+from featsvc.engines.results import Features, PromptMasks
+from featsvc.engines.sam2_model import Sam2Model
+from featsvc.errors import OutOfMemory
+from featsvc.v1 import schema
+from featsvc.v1.schema import ClipExtractFeaturesParams, PredictMasksParams, Prompt
+from tests.engines import models
+
+
+def test_threads_that_share_a_model_do_not_share_pictures(engines: Engines, small_sam2: Sam2Model) -> None:
+    params = PredictMasksParams()
+    prompt = Prompt(point_coords=((20.0, 30.0),), point_labels=(1,))
+    items = [
+        Item(models.encoded(models.picture(60 + 10 * each, 50, each)), prompts=(prompt,)) for each in range(4)
+    ]
+
+    def masks(item: Item) -> PromptMasks:
+        (one,) = models.answer(engines, "sam2.predict_masks", item, params, small_sam2)
+        return one
+
+    alone = [masks(item) for item in items]
+    together: list[PromptMasks | None] = [None] * len(items)
+
+    def work(index: int) -> None:
+        for _ in range(3):
+            together[index] = masks(items[index])
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(items))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together, strict=True):
+        assert other is not None
+        np.testing.assert_array_equal(one.low_res_masks, other.low_res_masks)
+        assert one.masks.shape == other.masks.shape
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
+    engines: Engines, demo_clip: ClipModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr("featsvc.engines.clip.dense_features", fail)
+    params = ClipExtractFeaturesParams(load_size=48)
+    with pytest.raises(OutOfMemory, match="no memory for 1 items"):
+        models.answer(engines, "clip.extract_features", models.picture_item(75, 50), params, demo_clip)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("operation", ["clip", "dino", "sam2"])
+def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, operation: str) -> None:
+    on_gpu = models.engines(device="cuda:0")
+    item = models.picture_item(90, 60)
+    name, params = {
+        "clip": ("clip.extract_features", ClipExtractFeaturesParams(load_size=60)),
+        "dino": ("dino.extract_features", schema.DinoExtractFeaturesParams(stride=7)),
+        "sam2": ("sam2.predict_masks", PredictMasksParams(return_logits=True)),
+    }[operation]
+    here, there = (
+        models.answer(each, name, item, params, each.load(f"demo-{operation}")) for each in (engines, on_gpu)
+    )
+    if isinstance(here, Features):
+        np.testing.assert_allclose(there.features, here.features, atol=1e-2)
+    else:
+        np.testing.assert_allclose(there[0].masks, here[0].masks, atol=1e-1)
