@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from featsvc_client import FeatsvcClient, calls, errors
 from featsvc_client.retry import RetryPolicy
@@ -154,13 +156,30 @@ def test_an_unknown_model_is_not_found(
         transport.ask(operation, picture, params)
 
 
+PAIR = {
+    "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
+    "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
+}
+
+
 def test_a_contradictory_pair_of_names_is_refused(transport: Transport, picture: bytes) -> None:
-    pair = {
-        "model_cfg": "configs/sam2.1/sam2.1_hiera_t.yaml",
-        "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
-    }
-    with pytest.raises((errors.InvalidRequest, errors.ModelNotFound)):
-        transport.ask("prompt_masks", picture, pair)
+    with pytest.raises(errors.InvalidRequest) as caught:
+        transport.ask("prompt_masks", picture, PAIR)
+    # Each name is right by itself: no field is to blame.
+    assert caught.value.violations == ()
+    assert all(name in caught.value.message for name in PAIR)
+
+
+def test_a_contradictory_pair_of_names_is_a_400(picture: bytes, demo_server: Server) -> None:
+    body = {"image": base64.b64encode(picture).decode(), **PAIR}
+    answer = httpx.post(
+        f"{demo_server.url('sam2')}/prompt_mask",
+        json=body,
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=60,
+    )
+    assert answer.status_code == 400
+    assert isinstance(answer.json()["detail"], str)
 
 
 def test_an_unknown_enum_number_is_refused(picture: bytes, demo_server: Server) -> None:
