@@ -52,7 +52,7 @@ def test_the_sam2_example_runs_as_printed(
     names = run(examples()["sam2"].replace("fine_grained", preset))
     assert re.match(r"Generated \d+ masks", capsys.readouterr().out)
     assert names["masks_np"].shape == (3, *scene.image.shape[:2])
-    assert {entry["segmentation"].dtype for entry in names["auto_masks_list"]} <= {np.dtype(bool)}
+    assert {entry["segmentation"].dtype for entry in names["auto_masks_list"]} == {np.dtype(bool)}
 
 
 def test_the_examples_of_the_clients_page_run_as_printed(demo_server: Server, tmp_path: Path) -> None:
