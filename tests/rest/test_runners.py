@@ -175,7 +175,11 @@ async def test_without_being_told_so_a_shim_lives_on_when_stdin_ends(log: Log) -
 
 
 async def test_a_gateway_ends_when_the_runner_that_started_it_is_killed(log: Log) -> None:
-    async with runner(log, "run_clip_server", "--port=0", "--profile=demo", "--devices=cpu") as running:
+    flags = ("--port=0", "--profile=demo", "--devices=cpu", "--preload=")
+    async with runner(log, "run_clip_server", *flags) as running:
+        # Until it has said all that it has to say: writing to a runner that is gone would end it too.
+        while await status_of(running.url("clip")) != 200:
+            pass
         family = running.children
         assert any("featsvc" in each.cmdline() for each in family)
         assert await running.ended_by(signal.SIGKILL) == -signal.SIGKILL
