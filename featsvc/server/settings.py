@@ -76,6 +76,16 @@ class Settings:
     """Most bytes of one request message."""
     max_reply_bytes: int = 512 * MIB
     """Most bytes of one reply tensor."""
+    max_cells: int = 65536
+    """Most cells of a feature grid."""
+    max_points: int = 65536
+    """Most points of one automatic mask request, all crops together."""
+    max_mask_bytes: int = 2 * GIB
+    """Most bytes of masks that one request holds in memory, one byte a pixel."""
+    max_feature_bytes: int = 512 * MIB
+    """Most bytes of features that principal components are taken of."""
+    max_pca_side: int = 4096
+    """Largest matrix that principal components are taken of, in rows."""
     url: bool = True
     """Fetch pictures by address (--no-url turns it off)."""
     url_allow: tuple[str, ...] = ()

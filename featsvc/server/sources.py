@@ -14,7 +14,15 @@ from featsvc.errors import InvalidArgument
 from featsvc.server.settings import Settings, descriptions, environment
 
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-SIZES = ("model_memory", "max_queue_bytes", "max_image_bytes", "max_request_bytes", "max_reply_bytes")
+SIZES = (
+    "model_memory",
+    "max_queue_bytes",
+    "max_image_bytes",
+    "max_request_bytes",
+    "max_reply_bytes",
+    "max_mask_bytes",
+    "max_feature_bytes",
+)
 TRUTHS = {
     "1": True,
     "true": True,
@@ -29,7 +37,8 @@ CHOICES = {"profile": ("default", "demo"), "log_level": ("debug", "info", "warni
 PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port")
 AT_LEAST_ONE = (
     "workers_per_device", "max_concurrency", "max_batch", "max_queue", "max_queue_bytes", "max_calls", "rest_workers",
-    "max_image_bytes", "max_image_pixels", "max_request_bytes", "max_reply_bytes",
+    "max_image_bytes", "max_image_pixels", "max_request_bytes", "max_reply_bytes", "max_cells", "max_points",
+    "max_mask_bytes", "max_feature_bytes", "max_pca_side",
 )  # fmt: skip
 
 
