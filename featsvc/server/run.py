@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import threading
@@ -50,7 +51,8 @@ def _stop_signal(end_with_stdin: bool) -> asyncio.Event:
     if end_with_stdin:
 
         def wait_for_end() -> None:
-            while sys.stdin.buffer.read(4096):
+            # Not sys.stdin.read: its lock would still be held by this thread when the interpreter ends.
+            while os.read(sys.stdin.fileno(), 4096):
                 pass
             with suppress(RuntimeError):  # the loop has ended already
                 loop.call_soon_threadsafe(stop.set)

@@ -18,6 +18,7 @@ from featsvc.server.sources import shown
 log = logging.getLogger("featsvc.server.shim")
 # A shim that ends sooner than this after its start has a reason that another start will not mend.
 YOUNG_S = 5.0
+LEAVING_S = 5.0
 PORTS = ("clip_port", "dino_port", "sam2_port")
 
 
@@ -94,7 +95,8 @@ class Shim:
             return
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self._settings.grace)
+            # Its own grace is the same; a little more lets it say goodbye.
+            await asyncio.wait_for(process.wait(), self._settings.grace + LEAVING_S)
         except TimeoutError:
             process.kill()
             await process.wait()
