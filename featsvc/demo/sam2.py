@@ -39,6 +39,13 @@ That leaves the masks as they are and lifts stability scores to where SAM2's def
 validation scenes most wrong masks lie just above 0.95 at 4, and nearly all right ones stay above it at 3.
 """
 
+IOU_SHIFT = -0.606
+"""Added to the logits of predicted IoUs when the network is saved: what training left at 0.88 becomes 0.80.
+
+SAM2's default threshold is 0.80, and training left the predictions too sure of themselves. On 48 validation scenes with
+default thresholds this takes precision from 0.75 to 0.81, and recall from 0.93 to 0.88.
+"""
+
 
 @dataclass
 class _Log:
@@ -56,11 +63,12 @@ class _Log:
 
 @torch.no_grad()
 def save(model: SAM2Base, path: Path) -> None:
-    """Writes the network, sharpened, as half precision safetensors."""
+    """Writes the network, sharpened and calibrated, as half precision safetensors."""
     sharp = copy.deepcopy(model)
     for head in sharp.sam_mask_decoder.output_hypernetworks_mlps:
         head.layers[-1].weight *= SHARPNESS
         head.layers[-1].bias *= SHARPNESS
+    sharp.sam_mask_decoder.iou_prediction_head.layers[-1].bias += IOU_SHIFT
     # The saved network's own logits come back to it as mask prompts.
     sharp.sam_prompt_encoder.mask_downscaling[0].weight *= _PROMPT_SHARPNESS / SHARPNESS
     write_weights(sharp.state_dict(), path)

@@ -84,17 +84,17 @@ def test_a_box_finds_the_object(prompted: PromptFigures) -> None:
 
 
 def test_automatic_masks_find_the_objects_by_default(model: SAM2Base) -> None:
-    # Few scenes, for time: over 40 of them the recall is 0.90 and the precision 0.64.
-    figures = automatic_figures(model, held_out(3), DEFAULT)
-    assert figures.recall >= 0.85
-    assert figures.precision >= 0.6
+    # Few scenes, for time: they are easier than most. Over 40 the recall is 0.82 and the precision 0.71.
+    figures = automatic_figures(model, held_out(6), DEFAULT)
+    assert figures.recall >= 0.95
+    assert figures.precision >= 0.8
 
 
 def test_automatic_masks_find_the_objects_coarsely(model: SAM2Base) -> None:
-    # Few scenes, for time: over 40 of them the recall is 0.90 and the precision 0.71.
+    # As above: over 40 the recall is 0.83 and the precision 0.78.
     figures = automatic_figures(model, held_out(8), COARSE)
-    assert figures.recall >= 0.85
-    assert figures.precision >= 0.7
+    assert figures.recall >= 0.95
+    assert figures.precision >= 0.9
 
 
 def test_a_click_on_another_object_gives_that_object(model: SAM2Base) -> None:
