@@ -152,7 +152,9 @@ def _attributes(path: Path) -> Iterator[str]:
             yield f"{node.value.id}.{node.attr}"
 
 
-@pytest.mark.parametrize("folder", ["featsvc", "rest_shim", "clients/python/featsvc_client", "protos", "tests"])
+@pytest.mark.parametrize(
+    "folder", ["featsvc", "rest_shim", "clients/python/featsvc_client", "protos", "tests"]
+)
 def test_no_function_has_more_than_six_arguments_and_no_file_more_than_about_300_lines(folder: str) -> None:
     too_much: list[str] = []
     for path in sources(folder):
