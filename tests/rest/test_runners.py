@@ -159,9 +159,11 @@ async def refused(port: int) -> None:
     """Returns once nobody listens."""
     with contextlib.suppress(ConnectionRefusedError):
         while True:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            await writer.wait_closed()
+            # A connection that is still in the queue when the listener closes is reset; the next one is refused.
+            with contextlib.suppress(ConnectionResetError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await writer.wait_closed()
 
 
 async def test_without_being_told_so_a_shim_lives_on_when_stdin_ends(log: Log) -> None:
