@@ -14,6 +14,10 @@ class Item:
     image: bytes = b""
     texts: Texts | TextQuery | None = None
     prompts: tuple[Prompt, ...] = ()
+    digest: str = ""
+    """Name of the picture's content, "sha256:…"; empty where nobody knows it, and then nothing is kept of it."""
+    chunked: bool = False
+    """The reply goes in parts, so only `max_chunked_bytes` limits it."""
 
     @property
     def nbytes(self) -> int:
