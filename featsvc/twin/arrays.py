@@ -19,6 +19,8 @@ STORAGE: dict[int, np.dtype[np.generic]] = {
     tensor_pb2.D_TYPE_INT64: np.dtype("<i8"),
     tensor_pb2.D_TYPE_BOOL: np.dtype("?"),
     tensor_pb2.D_TYPE_BITS: np.dtype("u1"),
+    tensor_pb2.D_TYPE_INT8: np.dtype("i1"),
+    tensor_pb2.D_TYPE_UINT16: np.dtype("<u2"),
 }
 DTYPE_OF = {
     "float32": tensor_pb2.D_TYPE_FLOAT32,
@@ -26,6 +28,8 @@ DTYPE_OF = {
     "uint8": tensor_pb2.D_TYPE_UINT8,
     "int64": tensor_pb2.D_TYPE_INT64,
     "bool": tensor_pb2.D_TYPE_BOOL,
+    "int8": tensor_pb2.D_TYPE_INT8,
+    "uint16": tensor_pb2.D_TYPE_UINT16,
 }
 
 

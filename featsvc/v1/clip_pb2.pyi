@@ -1,5 +1,6 @@
 from featsvc.v1 import image_pb2 as _image_pb2
 from featsvc.v1 import options_pb2 as _options_pb2
+from featsvc.v1 import stream_pb2 as _stream_pb2
 from featsvc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -18,7 +19,7 @@ class ClipServiceExtractFeaturesRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[ClipExtractFeaturesParams, _Mapping]] = ...) -> None: ...
 
 class ClipExtractFeaturesParams(_message.Message):
-    __slots__ = ("model_name", "model_pretrained", "ret_pca", "ret_patches", "load_size", "center_crop", "pca_niter", "pca_q_min", "pca_q_max", "interpolation_mode", "tensor_format", "padding_mode")
+    __slots__ = ("model_name", "model_pretrained", "ret_pca", "ret_patches", "load_size", "center_crop", "pca_niter", "pca_q_min", "pca_q_max", "interpolation_mode", "tensor_format", "padding_mode", "dtype", "points", "region")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
     RET_PCA_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +32,9 @@ class ClipExtractFeaturesParams(_message.Message):
     INTERPOLATION_MODE_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FORMAT_FIELD_NUMBER: _ClassVar[int]
     PADDING_MODE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_pretrained: str
     ret_pca: bool
@@ -43,19 +47,58 @@ class ClipExtractFeaturesParams(_message.Message):
     interpolation_mode: _image_pb2.InterpolationMode
     tensor_format: _image_pb2.TensorFormat
     padding_mode: _image_pb2.PaddingMode
-    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
+    dtype: _tensor_pb2.FeatureDType
+    points: _containers.RepeatedCompositeFieldContainer[_image_pb2.Position]
+    region: _image_pb2.Window
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ..., dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., points: _Optional[_Iterable[_Union[_image_pb2.Position, _Mapping]]] = ..., region: _Optional[_Union[_image_pb2.Window, _Mapping]] = ...) -> None: ...
 
 class ClipServiceExtractFeaturesResponse(_message.Message):
-    __slots__ = ("features", "is_pca", "geometry", "model")
+    __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     IS_PCA_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
     features: _tensor_pb2.Tensor
     is_pca: bool
     geometry: _image_pb2.Geometry
     model: str
-    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+    image_digest: str
+    rounding: _tensor_pb2.Rounding
+    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ...) -> None: ...
+
+class ClipServiceExtractFeaturesChunkedRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: ClipServiceExtractFeaturesRequest
+    def __init__(self, request: _Optional[_Union[ClipServiceExtractFeaturesRequest, _Mapping]] = ...) -> None: ...
+
+class ClipServiceExtractFeaturesChunkedResponse(_message.Message):
+    __slots__ = ("reply", "chunk")
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    reply: ClipServiceExtractFeaturesResponse
+    chunk: _tensor_pb2.TensorChunk
+    def __init__(self, reply: _Optional[_Union[ClipServiceExtractFeaturesResponse, _Mapping]] = ..., chunk: _Optional[_Union[_tensor_pb2.TensorChunk, _Mapping]] = ...) -> None: ...
+
+class ClipServiceExtractFeaturesStreamRequest(_message.Message):
+    __slots__ = ("request_id", "request")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    request: ClipServiceExtractFeaturesRequest
+    def __init__(self, request_id: _Optional[str] = ..., request: _Optional[_Union[ClipServiceExtractFeaturesRequest, _Mapping]] = ...) -> None: ...
+
+class ClipServiceExtractFeaturesStreamResponse(_message.Message):
+    __slots__ = ("request_id", "response", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: ClipServiceExtractFeaturesResponse
+    error: _stream_pb2.ItemError
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[ClipServiceExtractFeaturesResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class Texts(_message.Message):
     __slots__ = ("text",)
@@ -128,14 +171,16 @@ class ComputeSimilarityParams(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., softmax: _Optional[float] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
 
 class ComputeSimilarityResponse(_message.Message):
-    __slots__ = ("similarity_map", "geometry", "model")
+    __slots__ = ("similarity_map", "geometry", "model", "image_digest")
     SIMILARITY_MAP_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     similarity_map: _tensor_pb2.Tensor
     geometry: _image_pb2.Geometry
     model: str
-    def __init__(self, similarity_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+    image_digest: str
+    def __init__(self, similarity_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...
 
 class EncodeImageRequest(_message.Message):
     __slots__ = ("image", "params")
@@ -154,9 +199,11 @@ class EncodeImageParams(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
 
 class EncodeImageResponse(_message.Message):
-    __slots__ = ("image_embedding", "model")
+    __slots__ = ("image_embedding", "model", "image_digest")
     IMAGE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     image_embedding: _tensor_pb2.Tensor
     model: str
-    def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
+    image_digest: str
+    def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...

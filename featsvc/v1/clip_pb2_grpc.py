@@ -40,6 +40,16 @@ class ClipServiceStub(object):
                 request_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesResponse.FromString,
                 _registered_method=True)
+        self.ExtractFeaturesChunked = channel.unary_stream(
+                '/featsvc.v1.ClipService/ExtractFeaturesChunked',
+                request_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedResponse.FromString,
+                _registered_method=True)
+        self.ExtractFeaturesStream = channel.stream_stream(
+                '/featsvc.v1.ClipService/ExtractFeaturesStream',
+                request_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamResponse.FromString,
+                _registered_method=True)
         self.EncodeText = channel.unary_unary(
                 '/featsvc.v1.ClipService/EncodeText',
                 request_serializer=featsvc_dot_v1_dot_clip__pb2.EncodeTextRequest.SerializeToString,
@@ -63,6 +73,20 @@ class ClipServiceServicer(object):
 
     def ExtractFeatures(self, request, context):
         """Dense features of a picture, one vector for each patch, in the space of the text embeddings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtractFeaturesChunked(self, request, context):
+        """The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtractFeaturesStream(self, request_iterator, context):
+        """Many questions over one call, for data sets and video. A bad one fails alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +120,16 @@ def add_ClipServiceServicer_to_server(servicer, server):
                     servicer.ExtractFeatures,
                     request_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesResponse.SerializeToString,
+            ),
+            'ExtractFeaturesChunked': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExtractFeaturesChunked,
+                    request_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedResponse.SerializeToString,
+            ),
+            'ExtractFeaturesStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExtractFeaturesStream,
+                    request_deserializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamResponse.SerializeToString,
             ),
             'EncodeText': grpc.unary_unary_rpc_method_handler(
                     servicer.EncodeText,
@@ -141,6 +175,60 @@ class ClipService(object):
             '/featsvc.v1.ClipService/ExtractFeatures',
             featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesRequest.SerializeToString,
             featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtractFeaturesChunked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featsvc.v1.ClipService/ExtractFeaturesChunked',
+            featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedRequest.SerializeToString,
+            featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesChunkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtractFeaturesStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featsvc.v1.ClipService/ExtractFeaturesStream',
+            featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamRequest.SerializeToString,
+            featsvc_dot_v1_dot_clip__pb2.ClipServiceExtractFeaturesStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

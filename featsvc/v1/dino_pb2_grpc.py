@@ -40,6 +40,16 @@ class DinoServiceStub(object):
                 request_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesResponse.FromString,
                 _registered_method=True)
+        self.ExtractFeaturesChunked = channel.unary_stream(
+                '/featsvc.v1.DinoService/ExtractFeaturesChunked',
+                request_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedResponse.FromString,
+                _registered_method=True)
+        self.ExtractFeaturesStream = channel.stream_stream(
+                '/featsvc.v1.DinoService/ExtractFeaturesStream',
+                request_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamResponse.FromString,
+                _registered_method=True)
 
 
 class DinoServiceServicer(object):
@@ -53,6 +63,20 @@ class DinoServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExtractFeaturesChunked(self, request, context):
+        """The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtractFeaturesStream(self, request_iterator, context):
+        """Many questions over one call, for data sets and video. A bad one fails alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DinoServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_DinoServiceServicer_to_server(servicer, server):
                     servicer.ExtractFeatures,
                     request_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesResponse.SerializeToString,
+            ),
+            'ExtractFeaturesChunked': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExtractFeaturesChunked,
+                    request_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedResponse.SerializeToString,
+            ),
+            'ExtractFeaturesStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ExtractFeaturesStream,
+                    request_deserializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class DinoService(object):
             '/featsvc.v1.DinoService/ExtractFeatures',
             featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesRequest.SerializeToString,
             featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtractFeaturesChunked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featsvc.v1.DinoService/ExtractFeaturesChunked',
+            featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedRequest.SerializeToString,
+            featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesChunkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtractFeaturesStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featsvc.v1.DinoService/ExtractFeaturesStream',
+            featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamRequest.SerializeToString,
+            featsvc_dot_v1_dot_dino__pb2.DinoServiceExtractFeaturesStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

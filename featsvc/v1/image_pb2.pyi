@@ -44,15 +44,37 @@ PADDING_MODE_REPLICATE: PaddingMode
 PADDING_MODE_CIRCULAR: PaddingMode
 
 class Image(_message.Message):
-    __slots__ = ("content", "url")
+    __slots__ = ("content", "url", "digest")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     url: str
-    def __init__(self, content: _Optional[bytes] = ..., url: _Optional[str] = ...) -> None: ...
+    digest: str
+    def __init__(self, content: _Optional[bytes] = ..., url: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class Position(_message.Message):
+    __slots__ = ("x", "y")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ...) -> None: ...
+
+class Window(_message.Message):
+    __slots__ = ("x0", "y0", "x1", "y1")
+    X0_FIELD_NUMBER: _ClassVar[int]
+    Y0_FIELD_NUMBER: _ClassVar[int]
+    X1_FIELD_NUMBER: _ClassVar[int]
+    Y1_FIELD_NUMBER: _ClassVar[int]
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    def __init__(self, x0: _Optional[float] = ..., y0: _Optional[float] = ..., x1: _Optional[float] = ..., y1: _Optional[float] = ...) -> None: ...
 
 class Geometry(_message.Message):
-    __slots__ = ("patch_size", "stride", "resized_height", "resized_width", "pad_right", "pad_bottom", "original_height", "original_width", "grid_height", "grid_width")
+    __slots__ = ("patch_size", "stride", "resized_height", "resized_width", "pad_right", "pad_bottom", "original_height", "original_width", "grid_height", "grid_width", "first_row", "first_column", "crop_top", "crop_left", "uncropped_height", "uncropped_width")
     PATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     STRIDE_FIELD_NUMBER: _ClassVar[int]
     RESIZED_HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +85,12 @@ class Geometry(_message.Message):
     ORIGINAL_WIDTH_FIELD_NUMBER: _ClassVar[int]
     GRID_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     GRID_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROW_FIELD_NUMBER: _ClassVar[int]
+    FIRST_COLUMN_FIELD_NUMBER: _ClassVar[int]
+    CROP_TOP_FIELD_NUMBER: _ClassVar[int]
+    CROP_LEFT_FIELD_NUMBER: _ClassVar[int]
+    UNCROPPED_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNCROPPED_WIDTH_FIELD_NUMBER: _ClassVar[int]
     patch_size: int
     stride: int
     resized_height: int
@@ -73,4 +101,10 @@ class Geometry(_message.Message):
     original_width: int
     grid_height: int
     grid_width: int
-    def __init__(self, patch_size: _Optional[int] = ..., stride: _Optional[int] = ..., resized_height: _Optional[int] = ..., resized_width: _Optional[int] = ..., pad_right: _Optional[int] = ..., pad_bottom: _Optional[int] = ..., original_height: _Optional[int] = ..., original_width: _Optional[int] = ..., grid_height: _Optional[int] = ..., grid_width: _Optional[int] = ...) -> None: ...
+    first_row: int
+    first_column: int
+    crop_top: int
+    crop_left: int
+    uncropped_height: int
+    uncropped_width: int
+    def __init__(self, patch_size: _Optional[int] = ..., stride: _Optional[int] = ..., resized_height: _Optional[int] = ..., resized_width: _Optional[int] = ..., pad_right: _Optional[int] = ..., pad_bottom: _Optional[int] = ..., original_height: _Optional[int] = ..., original_width: _Optional[int] = ..., grid_height: _Optional[int] = ..., grid_width: _Optional[int] = ..., first_row: _Optional[int] = ..., first_column: _Optional[int] = ..., crop_top: _Optional[int] = ..., crop_left: _Optional[int] = ..., uncropped_height: _Optional[int] = ..., uncropped_width: _Optional[int] = ...) -> None: ...

@@ -90,7 +90,7 @@ class LoadedModel(_message.Message):
     def __init__(self, key: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts")
+    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches")
     ID_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,7 @@ class Worker(_message.Message):
     BATCHES_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    CACHES_FIELD_NUMBER: _ClassVar[int]
     id: int
     pid: int
     device: str
@@ -107,10 +108,29 @@ class Worker(_message.Message):
     batches: int
     items: int
     restarts: int
-    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ...) -> None: ...
+    caches: _containers.RepeatedCompositeFieldContainer[Cache]
+    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ...) -> None: ...
+
+class Cache(_message.Message):
+    __slots__ = ("name", "hits", "misses", "evictions", "entries", "size_bytes", "limit_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    hits: int
+    misses: int
+    evictions: int
+    entries: int
+    size_bytes: int
+    limit_bytes: int
+    def __init__(self, name: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., entries: _Optional[int] = ..., size_bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count")
+    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +138,7 @@ class GetStatusResponse(_message.Message):
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     GPU_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     version: str
     uptime_s: float
     workers: _containers.RepeatedCompositeFieldContainer[Worker]
@@ -125,4 +146,5 @@ class GetStatusResponse(_message.Message):
     queued_bytes: int
     requests: int
     gpu_count: int
-    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ...) -> None: ...
+    images: Cache
+    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ...) -> None: ...

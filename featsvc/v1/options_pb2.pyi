@@ -14,7 +14,7 @@ RULE_FIELD_NUMBER: _ClassVar[int]
 rule: _descriptor.FieldDescriptor
 
 class Param(_message.Message):
-    __slots__ = ("default", "example", "min", "max", "min_items", "max_items", "max_length", "null", "one_or_many")
+    __slots__ = ("default", "example", "min", "max", "min_items", "max_items", "max_length", "null", "one_or_many", "rest_default")
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     MIN_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class Param(_message.Message):
     MAX_LENGTH_FIELD_NUMBER: _ClassVar[int]
     NULL_FIELD_NUMBER: _ClassVar[int]
     ONE_OR_MANY_FIELD_NUMBER: _ClassVar[int]
+    REST_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     default: str
     example: str
     min: float
@@ -33,7 +34,8 @@ class Param(_message.Message):
     max_length: int
     null: str
     one_or_many: bool
-    def __init__(self, default: _Optional[str] = ..., example: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., max_length: _Optional[int] = ..., null: _Optional[str] = ..., one_or_many: bool = ...) -> None: ...
+    rest_default: str
+    def __init__(self, default: _Optional[str] = ..., example: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., max_length: _Optional[int] = ..., null: _Optional[str] = ..., one_or_many: bool = ..., rest_default: _Optional[str] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("field", "holds", "message")

@@ -32,6 +32,12 @@ class ClipExtractFeaturesParams(TypedDict, total=False):
     """Order of the axes of the answer."""
     padding_mode: Literal["constant", "reflect", "replicate", "circular"]
     """What fills the picture up to a multiple of the patch size."""
+    dtype: Literal["float32", "float16", "bfloat16", "int8"]
+    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed."""
+    points: Sequence[Sequence[float]] | None
+    """Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels."""
+    region: Sequence[float] | None
+    """Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are."""
 
 
 class Texts(TypedDict, total=False):
@@ -116,6 +122,12 @@ class DinoExtractFeaturesParams(TypedDict, total=False):
     """Order of the axes of the answer."""
     padding_mode: Literal["constant", "reflect", "replicate", "circular"]
     """What fills the picture up to a multiple of the patch size."""
+    dtype: Literal["float32", "float16", "bfloat16", "int8"]
+    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed."""
+    points: Sequence[Sequence[float]] | None
+    """Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels."""
+    region: Sequence[float] | None
+    """Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are."""
 
 
 class GenerateMasksParams(TypedDict, total=False):
@@ -158,6 +170,8 @@ class GenerateMasksParams(TypedDict, total=False):
     """Take three masks for each point instead of one."""
     output_mode: Literal["binary_mask", "uncompressed_rle", "coco_rle"]
     """Form of each mask in the answer."""
+    mask_encoding: Literal["bits", "coco_rle", "png", "label_map", "float32"]
+    """How the pixels of masks are written in the answer; in REST float32 where absent."""
 
 
 class Prompt(TypedDict, total=False):
@@ -191,3 +205,15 @@ class PredictMasksParams(TypedDict, total=False):
     """Holes up to this area are filled, in pixels of the low-resolution logits."""
     max_sprinkle_area: float
     """Separate regions up to this area are removed, in pixels of the low-resolution logits."""
+    mask_encoding: Literal["bits", "coco_rle", "png", "label_map", "float32"]
+    """How the pixels of masks are written in the answer; in REST float32 where absent."""
+    return_low_res: bool
+    """Answer the low-resolution logits too; false makes the answer smaller where no next question needs them."""
+
+
+class EmbedImageParams(TypedDict, total=False):
+    """Options of encoding a picture."""
+    model_cfg: str
+    """Name of a SAM2 configuration; any folder before it is ignored."""
+    checkpoint_path: str
+    """Name of a SAM2 checkpoint; any folder before it is ignored."""

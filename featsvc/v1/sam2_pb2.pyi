@@ -1,5 +1,6 @@
 from featsvc.v1 import image_pb2 as _image_pb2
 from featsvc.v1 import options_pb2 as _options_pb2
+from featsvc.v1 import stream_pb2 as _stream_pb2
 from featsvc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -22,6 +23,15 @@ class OutputMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTPUT_MODE_BINARY_MASK: _ClassVar[OutputMode]
     OUTPUT_MODE_UNCOMPRESSED_RLE: _ClassVar[OutputMode]
     OUTPUT_MODE_COCO_RLE: _ClassVar[OutputMode]
+
+class MaskEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_ENCODING_UNSPECIFIED: _ClassVar[MaskEncoding]
+    MASK_ENCODING_BITS: _ClassVar[MaskEncoding]
+    MASK_ENCODING_COCO_RLE: _ClassVar[MaskEncoding]
+    MASK_ENCODING_PNG: _ClassVar[MaskEncoding]
+    MASK_ENCODING_LABEL_MAP: _ClassVar[MaskEncoding]
+    MASK_ENCODING_FLOAT32: _ClassVar[MaskEncoding]
 PRESET_UNSPECIFIED: Preset
 PRESET_FINE_GRAINED: Preset
 PRESET_COARSE: Preset
@@ -29,6 +39,12 @@ OUTPUT_MODE_UNSPECIFIED: OutputMode
 OUTPUT_MODE_BINARY_MASK: OutputMode
 OUTPUT_MODE_UNCOMPRESSED_RLE: OutputMode
 OUTPUT_MODE_COCO_RLE: OutputMode
+MASK_ENCODING_UNSPECIFIED: MaskEncoding
+MASK_ENCODING_BITS: MaskEncoding
+MASK_ENCODING_COCO_RLE: MaskEncoding
+MASK_ENCODING_PNG: MaskEncoding
+MASK_ENCODING_LABEL_MAP: MaskEncoding
+MASK_ENCODING_FLOAT32: MaskEncoding
 
 class Point(_message.Message):
     __slots__ = ("x", "y")
@@ -65,7 +81,7 @@ class GenerateMasksRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[GenerateMasksParams, _Mapping]] = ...) -> None: ...
 
 class GenerateMasksParams(_message.Message):
-    __slots__ = ("model_cfg", "checkpoint_path", "preset", "points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "mask_threshold", "box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio", "crop_n_points_downscale_factor", "point_grids", "min_mask_region_area", "use_m2m", "multimask_output", "output_mode")
+    __slots__ = ("model_cfg", "checkpoint_path", "preset", "points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "mask_threshold", "box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio", "crop_n_points_downscale_factor", "point_grids", "min_mask_region_area", "use_m2m", "multimask_output", "output_mode", "mask_encoding")
     MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +101,7 @@ class GenerateMasksParams(_message.Message):
     USE_M2M_FIELD_NUMBER: _ClassVar[int]
     MULTIMASK_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_MODE_FIELD_NUMBER: _ClassVar[int]
+    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
     model_cfg: str
     checkpoint_path: str
     preset: Preset
@@ -104,7 +121,8 @@ class GenerateMasksParams(_message.Message):
     use_m2m: bool
     multimask_output: bool
     output_mode: OutputMode
-    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., preset: _Optional[_Union[Preset, str]] = ..., points_per_side: _Optional[int] = ..., points_per_batch: _Optional[int] = ..., pred_iou_thresh: _Optional[float] = ..., stability_score_thresh: _Optional[float] = ..., stability_score_offset: _Optional[float] = ..., mask_threshold: _Optional[float] = ..., box_nms_thresh: _Optional[float] = ..., crop_n_layers: _Optional[int] = ..., crop_nms_thresh: _Optional[float] = ..., crop_overlap_ratio: _Optional[float] = ..., crop_n_points_downscale_factor: _Optional[int] = ..., point_grids: _Optional[_Iterable[_Union[PointGrid, _Mapping]]] = ..., min_mask_region_area: _Optional[float] = ..., use_m2m: bool = ..., multimask_output: bool = ..., output_mode: _Optional[_Union[OutputMode, str]] = ...) -> None: ...
+    mask_encoding: MaskEncoding
+    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., preset: _Optional[_Union[Preset, str]] = ..., points_per_side: _Optional[int] = ..., points_per_batch: _Optional[int] = ..., pred_iou_thresh: _Optional[float] = ..., stability_score_thresh: _Optional[float] = ..., stability_score_offset: _Optional[float] = ..., mask_threshold: _Optional[float] = ..., box_nms_thresh: _Optional[float] = ..., crop_n_layers: _Optional[int] = ..., crop_nms_thresh: _Optional[float] = ..., crop_overlap_ratio: _Optional[float] = ..., crop_n_points_downscale_factor: _Optional[int] = ..., point_grids: _Optional[_Iterable[_Union[PointGrid, _Mapping]]] = ..., min_mask_region_area: _Optional[float] = ..., use_m2m: bool = ..., multimask_output: bool = ..., output_mode: _Optional[_Union[OutputMode, str]] = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ...) -> None: ...
 
 class Rle(_message.Message):
     __slots__ = ("coco", "lengths", "height", "width")
@@ -137,9 +155,10 @@ class Rectangle(_message.Message):
     def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., width: _Optional[float] = ..., height: _Optional[float] = ...) -> None: ...
 
 class Mask(_message.Message):
-    __slots__ = ("bitmap", "rle", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box")
+    __slots__ = ("bitmap", "rle", "png", "area", "bbox", "predicted_iou", "point_coords", "stability_score", "crop_box")
     BITMAP_FIELD_NUMBER: _ClassVar[int]
     RLE_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
     AREA_FIELD_NUMBER: _ClassVar[int]
     BBOX_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_IOU_FIELD_NUMBER: _ClassVar[int]
@@ -148,25 +167,60 @@ class Mask(_message.Message):
     CROP_BOX_FIELD_NUMBER: _ClassVar[int]
     bitmap: _tensor_pb2.Tensor
     rle: Rle
+    png: bytes
     area: int
     bbox: Rectangle
     predicted_iou: float
     point_coords: _containers.RepeatedCompositeFieldContainer[Point]
     stability_score: float
     crop_box: Rectangle
-    def __init__(self, bitmap: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Union[Rle, _Mapping]] = ..., area: _Optional[int] = ..., bbox: _Optional[_Union[Rectangle, _Mapping]] = ..., predicted_iou: _Optional[float] = ..., point_coords: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., stability_score: _Optional[float] = ..., crop_box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
+    def __init__(self, bitmap: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Union[Rle, _Mapping]] = ..., png: _Optional[bytes] = ..., area: _Optional[int] = ..., bbox: _Optional[_Union[Rectangle, _Mapping]] = ..., predicted_iou: _Optional[float] = ..., point_coords: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., stability_score: _Optional[float] = ..., crop_box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
 
 class GenerateMasksResponse(_message.Message):
-    __slots__ = ("masks", "height", "width", "model")
+    __slots__ = ("masks", "height", "width", "model", "image_digest", "label_map")
     MASKS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
     masks: _containers.RepeatedCompositeFieldContainer[Mask]
     height: int
     width: int
     model: str
-    def __init__(self, masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
+    image_digest: str
+    label_map: _tensor_pb2.Tensor
+    def __init__(self, masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+
+class GenerateMasksStreamRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: GenerateMasksRequest
+    def __init__(self, request: _Optional[_Union[GenerateMasksRequest, _Mapping]] = ...) -> None: ...
+
+class GenerateMasksStreamResponse(_message.Message):
+    __slots__ = ("mask", "summary")
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    mask: Mask
+    summary: MasksSummary
+    def __init__(self, mask: _Optional[_Union[Mask, _Mapping]] = ..., summary: _Optional[_Union[MasksSummary, _Mapping]] = ...) -> None: ...
+
+class MasksSummary(_message.Message):
+    __slots__ = ("count", "height", "width", "model", "image_digest", "label_map")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    height: int
+    width: int
+    model: str
+    image_digest: str
+    label_map: _tensor_pb2.Tensor
+    def __init__(self, count: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("point_coords", "point_labels", "box", "mask_input")
@@ -191,7 +245,7 @@ class PredictMasksRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., params: _Optional[_Union[PredictMasksParams, _Mapping]] = ...) -> None: ...
 
 class PredictMasksParams(_message.Message):
-    __slots__ = ("model_cfg", "checkpoint_path", "multimask_output", "return_logits", "normalize_coords", "mask_threshold", "max_hole_area", "max_sprinkle_area")
+    __slots__ = ("model_cfg", "checkpoint_path", "multimask_output", "return_logits", "normalize_coords", "mask_threshold", "max_hole_area", "max_sprinkle_area", "mask_encoding", "return_low_res")
     MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
     MULTIMASK_OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +254,8 @@ class PredictMasksParams(_message.Message):
     MASK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_HOLE_AREA_FIELD_NUMBER: _ClassVar[int]
     MAX_SPRINKLE_AREA_FIELD_NUMBER: _ClassVar[int]
+    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    RETURN_LOW_RES_FIELD_NUMBER: _ClassVar[int]
     model_cfg: str
     checkpoint_path: str
     multimask_output: bool
@@ -208,26 +264,86 @@ class PredictMasksParams(_message.Message):
     mask_threshold: float
     max_hole_area: float
     max_sprinkle_area: float
-    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., multimask_output: bool = ..., return_logits: bool = ..., normalize_coords: bool = ..., mask_threshold: _Optional[float] = ..., max_hole_area: _Optional[float] = ..., max_sprinkle_area: _Optional[float] = ...) -> None: ...
+    mask_encoding: MaskEncoding
+    return_low_res: bool
+    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., multimask_output: bool = ..., return_logits: bool = ..., normalize_coords: bool = ..., mask_threshold: _Optional[float] = ..., max_hole_area: _Optional[float] = ..., max_sprinkle_area: _Optional[float] = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ..., return_low_res: bool = ...) -> None: ...
 
 class PromptMasks(_message.Message):
-    __slots__ = ("masks", "iou_predictions", "low_res_masks")
+    __slots__ = ("masks", "iou_predictions", "low_res_masks", "rle", "png", "label_map")
     MASKS_FIELD_NUMBER: _ClassVar[int]
     IOU_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     LOW_RES_MASKS_FIELD_NUMBER: _ClassVar[int]
+    RLE_FIELD_NUMBER: _ClassVar[int]
+    PNG_FIELD_NUMBER: _ClassVar[int]
+    LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
     masks: _tensor_pb2.Tensor
     iou_predictions: _tensor_pb2.Tensor
     low_res_masks: _tensor_pb2.Tensor
-    def __init__(self, masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., iou_predictions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., low_res_masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    rle: _containers.RepeatedCompositeFieldContainer[Rle]
+    png: _containers.RepeatedScalarFieldContainer[bytes]
+    label_map: _tensor_pb2.Tensor
+    def __init__(self, masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., iou_predictions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., low_res_masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Iterable[_Union[Rle, _Mapping]]] = ..., png: _Optional[_Iterable[bytes]] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class PredictMasksResponse(_message.Message):
-    __slots__ = ("results", "height", "width", "model")
+    __slots__ = ("results", "height", "width", "model", "image_digest")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[PromptMasks]
     height: int
     width: int
     model: str
-    def __init__(self, results: _Optional[_Iterable[_Union[PromptMasks, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
+    image_digest: str
+    def __init__(self, results: _Optional[_Iterable[_Union[PromptMasks, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...
+
+class PredictMasksStreamRequest(_message.Message):
+    __slots__ = ("request_id", "request")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    request: PredictMasksRequest
+    def __init__(self, request_id: _Optional[str] = ..., request: _Optional[_Union[PredictMasksRequest, _Mapping]] = ...) -> None: ...
+
+class PredictMasksStreamResponse(_message.Message):
+    __slots__ = ("request_id", "response", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: PredictMasksResponse
+    error: _stream_pb2.ItemError
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[PredictMasksResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ...) -> None: ...
+
+class EmbedImageRequest(_message.Message):
+    __slots__ = ("image", "params")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    image: _image_pb2.Image
+    params: EmbedImageParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[EmbedImageParams, _Mapping]] = ...) -> None: ...
+
+class EmbedImageParams(_message.Message):
+    __slots__ = ("model_cfg", "checkpoint_path")
+    MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
+    model_cfg: str
+    checkpoint_path: str
+    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ...) -> None: ...
+
+class EmbedImageResponse(_message.Message):
+    __slots__ = ("image_digest", "size_bytes", "was_cached", "height", "width", "model")
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WAS_CACHED_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    image_digest: str
+    size_bytes: int
+    was_cached: bool
+    height: int
+    width: int
+    model: str
+    def __init__(self, image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., was_cached: bool = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...

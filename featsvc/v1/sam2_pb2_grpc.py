@@ -40,10 +40,25 @@ class Sam2ServiceStub(object):
                 request_serializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksResponse.FromString,
                 _registered_method=True)
+        self.GenerateMasksStream = channel.unary_stream(
+                '/featsvc.v1.Sam2Service/GenerateMasksStream',
+                request_serializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamResponse.FromString,
+                _registered_method=True)
         self.PredictMasks = channel.unary_unary(
                 '/featsvc.v1.Sam2Service/PredictMasks',
                 request_serializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksResponse.FromString,
+                _registered_method=True)
+        self.PredictMasksStream = channel.stream_stream(
+                '/featsvc.v1.Sam2Service/PredictMasksStream',
+                request_serializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamResponse.FromString,
+                _registered_method=True)
+        self.EmbedImage = channel.unary_unary(
+                '/featsvc.v1.Sam2Service/EmbedImage',
+                request_serializer=featsvc_dot_v1_dot_sam2__pb2.EmbedImageRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_sam2__pb2.EmbedImageResponse.FromString,
                 _registered_method=True)
 
 
@@ -58,8 +73,29 @@ class Sam2ServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GenerateMasksStream(self, request, context):
+        """The same with one message for each mask, then a summary: no message becomes large.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PredictMasks(self, request, context):
         """Masks of what each prompt points at.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PredictMasksStream(self, request_iterator, context):
+        """Many questions over one call, for data sets and video. A bad one fails alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedImage(self, request, context):
+        """Encodes a picture before the first question about it, which then costs only the mask decoder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,10 +109,25 @@ def add_Sam2ServiceServicer_to_server(servicer, server):
                     request_deserializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksResponse.SerializeToString,
             ),
+            'GenerateMasksStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.GenerateMasksStream,
+                    request_deserializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamResponse.SerializeToString,
+            ),
             'PredictMasks': grpc.unary_unary_rpc_method_handler(
                     servicer.PredictMasks,
                     request_deserializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksResponse.SerializeToString,
+            ),
+            'PredictMasksStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PredictMasksStream,
+                    request_deserializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamResponse.SerializeToString,
+            ),
+            'EmbedImage': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedImage,
+                    request_deserializer=featsvc_dot_v1_dot_sam2__pb2.EmbedImageRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_sam2__pb2.EmbedImageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -118,6 +169,33 @@ class Sam2Service(object):
             _registered_method=True)
 
     @staticmethod
+    def GenerateMasksStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featsvc.v1.Sam2Service/GenerateMasksStream',
+            featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamRequest.SerializeToString,
+            featsvc_dot_v1_dot_sam2__pb2.GenerateMasksStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PredictMasks(request,
             target,
             options=(),
@@ -134,6 +212,60 @@ class Sam2Service(object):
             '/featsvc.v1.Sam2Service/PredictMasks',
             featsvc_dot_v1_dot_sam2__pb2.PredictMasksRequest.SerializeToString,
             featsvc_dot_v1_dot_sam2__pb2.PredictMasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictMasksStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featsvc.v1.Sam2Service/PredictMasksStream',
+            featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamRequest.SerializeToString,
+            featsvc_dot_v1_dot_sam2__pb2.PredictMasksStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.Sam2Service/EmbedImage',
+            featsvc_dot_v1_dot_sam2__pb2.EmbedImageRequest.SerializeToString,
+            featsvc_dot_v1_dot_sam2__pb2.EmbedImageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,7 +14,8 @@ class Image(Message):
     """A picture. Exactly one source."""
     content: bytes | None = Field(default=None, description="The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default.")
     url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(default=None, description="An http or https address that the server fetches the file from; only public addresses unless the server allows others.", examples=['https://example.com/photo.jpg'])
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('content', 'url'),)
+    digest: Annotated[str, StringConstraints(max_length=71)] | None = Field(default=None, description="A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.", examples=['sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'])
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('content', 'url', 'digest'),)
 
 
 class InterpolationMode(StrEnum):
@@ -51,6 +52,32 @@ class PaddingMode(StrEnum):
     """The picture from its other side."""
 
 
+class FeatureDType(StrEnum):
+    """Element type that features are sent in. The network computes as the server runs it; this is only how its answer is written."""
+    FLOAT32 = "float32"
+    """IEEE 754 binary32."""
+    FLOAT16 = "float16"
+    """IEEE 754 binary16: half the bytes, 11 significant bits."""
+    BFLOAT16 = "bfloat16"
+    """The upper half of a binary32, rounded to nearest even: half the bytes, 8 significant bits, the whole range."""
+    INT8 = "int8"
+    """Signed 8-bit integers: a quarter of the bytes; times the scale of their channel they give the features."""
+
+
+class Position(NamedTuple):
+    """A position in pixels of the picture as sent: x to the right, y down; (0, 0) is the centre of the first pixel."""
+    x: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Column, from 0 to width - 1; need not be whole.")]
+    y: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Row, from 0 to height - 1; need not be whole.")]
+
+
+class Window(NamedTuple):
+    """A part of a picture by two corners, in pixels of the picture as sent."""
+    x0: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Left edge.")]
+    y0: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Top edge.")]
+    x1: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Right edge.")]
+    y1: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Bottom edge.")]
+
+
 class ClipExtractFeaturesParams(Message):
     """Options of dense CLIP features."""
     model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
@@ -65,13 +92,27 @@ class ClipExtractFeaturesParams(Message):
     interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How features are brought to pixels where ret_patches is false.")
     tensor_format: TensorFormat = Field(default=TensorFormat("HWC"), description="Order of the axes of the answer.")
     padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"),)
+    dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
+    points: Annotated[tuple[Position, ...], Field(max_length=65536), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
+    region: Window | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
 
 
 class ClipServiceExtractFeaturesRequest(Message):
     """A picture, and how to extract its features."""
     image: Image = Field(description="The picture.")
     params: ClipExtractFeaturesParams = Field(default_factory=lambda: ClipExtractFeaturesParams(), description="The options.")
+
+
+class ClipServiceExtractFeaturesChunkedRequest(Message):
+    """A picture, how to extract its features, and that the answer comes in pieces."""
+    request: ClipServiceExtractFeaturesRequest = Field(description="The question.")
+
+
+class ClipServiceExtractFeaturesStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: ClipServiceExtractFeaturesRequest = Field(description="The question.")
 
 
 class Texts(Message):
@@ -158,13 +199,27 @@ class DinoExtractFeaturesParams(Message):
     interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How features are brought to pixels where ret_patches is false.")
     tensor_format: TensorFormat = Field(default=TensorFormat("HWC"), description="Order of the axes of the answer.")
     padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"),)
+    dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
+    points: Annotated[tuple[Position, ...], Field(max_length=65536), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
+    region: Window | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
 
 
 class DinoServiceExtractFeaturesRequest(Message):
     """A picture, and how to extract its features."""
     image: Image = Field(description="The picture.")
     params: DinoExtractFeaturesParams = Field(default_factory=lambda: DinoExtractFeaturesParams(), description="The options.")
+
+
+class DinoServiceExtractFeaturesChunkedRequest(Message):
+    """A picture, how to extract its features, and that the answer comes in pieces."""
+    request: DinoServiceExtractFeaturesRequest = Field(description="The question.")
+
+
+class DinoServiceExtractFeaturesStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: DinoServiceExtractFeaturesRequest = Field(description="The question.")
 
 
 class Preset(StrEnum):
@@ -195,6 +250,20 @@ class OutputMode(StrEnum):
     """Run lengths as COCO's compressed text."""
 
 
+class MaskEncoding(StrEnum):
+    """How the pixels of masks are written in the answer."""
+    BITS = "bits"
+    """A bit for each pixel, as numpy.packbits packs them: the default of gRPC."""
+    COCO_RLE = "coco_rle"
+    """Run lengths as COCO's compressed text."""
+    PNG = "png"
+    """A PNG file of one bit a pixel for each mask."""
+    LABEL_MAP = "label_map"
+    """One picture of numbers for all masks: 0 where there is none, else 1 + the index of the mask; where masks overlap, the one with the best predicted quality."""
+    FLOAT32 = "float32"
+    """Four bytes for each pixel, 0 or 1: the default of REST."""
+
+
 class GenerateMasksParams(Message):
     """Options of automatic masks. An option given here wins over the preset."""
     model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
@@ -216,13 +285,19 @@ class GenerateMasksParams(Message):
     use_m2m: bool = Field(default=False, description="Refine each mask by one more step with the mask itself as prompt.")
     multimask_output: bool = Field(default=True, description="Take three masks for each point instead of one.")
     output_mode: OutputMode = Field(default=OutputMode("binary_mask"), description="Form of each mask in the answer.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("point_grids", lambda v: not v['point_grids'] or len(v['point_grids']) == v['crop_n_layers'] + 1 or v['preset'] is not None, "give one grid for each crop layer: crop_n_layers + 1 of them"),)
+    mask_encoding: MaskEncoding = Field(default=MaskEncoding("bits"), description="How the pixels of masks are written in the answer; in REST float32 where absent.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"), Rule("point_grids", lambda v: not v['point_grids'] or len(v['point_grids']) == v['crop_n_layers'] + 1 or v['preset'] is not None, "give one grid for each crop layer: crop_n_layers + 1 of them"),)
 
 
 class GenerateMasksRequest(Message):
     """A picture, and how to find its masks."""
     image: Image = Field(description="The picture.")
     params: GenerateMasksParams = Field(default_factory=lambda: GenerateMasksParams(), description="The options.")
+
+
+class GenerateMasksStreamRequest(Message):
+    """A picture, how to find its masks, and that they come one by one."""
+    request: GenerateMasksRequest = Field(description="The question.")
 
 
 class Box(NamedTuple):
@@ -249,6 +324,10 @@ class DType(StrEnum):
     """One byte for each boolean, 0 or 1."""
     BITS = "bits"
     """Bit-packed booleans, most significant bit first as numpy.packbits does; each row of the last axis starts on a byte."""
+    INT8 = "int8"
+    """Signed 8-bit integer."""
+    UINT16 = "uint16"
+    """Unsigned 16-bit integer."""
 
 
 class Tensor(Message):
@@ -277,6 +356,9 @@ class PredictMasksParams(Message):
     mask_threshold: Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)] = Field(default=0.0, description="Logit above which a pixel belongs to the mask.")
     max_hole_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False)] = Field(default=0.0, description="Holes up to this area are filled, in pixels of the low-resolution logits.")
     max_sprinkle_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False)] = Field(default=0.0, description="Separate regions up to this area are removed, in pixels of the low-resolution logits.")
+    mask_encoding: MaskEncoding = Field(default=MaskEncoding("bits"), description="How the pixels of masks are written in the answer; in REST float32 where absent.")
+    return_low_res: bool = Field(default=True, description="Answer the low-resolution logits too; false makes the answer smaller where no next question needs them.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: not v['return_logits'] or v['mask_encoding'] in ('bits', 'float32'), "logits are answered as float32: leave mask_encoding out, or return_logits false"),)
 
 
 class PredictMasksRequest(Message):
@@ -284,3 +366,21 @@ class PredictMasksRequest(Message):
     image: Image = Field(description="The picture.")
     prompts: Annotated[tuple[Prompt, ...], Field(max_length=256), AbsentIfNull()] = Field(default=(), description="One or many prompts; each gets an answer of its own. None at all is one empty prompt.")
     params: PredictMasksParams = Field(default_factory=lambda: PredictMasksParams(), description="The options.")
+
+
+class PredictMasksStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: PredictMasksRequest = Field(description="The question.")
+
+
+class EmbedImageParams(Message):
+    """Options of encoding a picture."""
+    model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
+    checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
+
+
+class EmbedImageRequest(Message):
+    """A picture to encode."""
+    image: Image = Field(description="The picture.")
+    params: EmbedImageParams = Field(default_factory=lambda: EmbedImageParams(), description="The options.")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x61tsvc/v1/tensor.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"v\n\x06Tensor\x12/\n\x05\x64type\x18\x01 \x01(\x0e\x32\x11.featsvc.v1.DTypeB\r\x8a\xb5\x18\t\n\x07\x66loat32\x12-\n\x05shape\x18\x02 \x03(\rB\x1e\x8a\xb5\x18\x1a\x12\r[1, 256, 256]!\x00\x00\x00\x00\x00\x00\x30\x41\x30\x08\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*\xf4\x01\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x0e\x44_TYPE_FLOAT32\x10\x01\x1a\x0b\x8a\xb5\x18\x07\x66loat32\x12\x1f\n\x0e\x44_TYPE_FLOAT16\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x66loat16\x12!\n\x0f\x44_TYPE_BFLOAT16\x10\x03\x1a\x0c\x8a\xb5\x18\x08\x62\x66loat16\x12\x1b\n\x0c\x44_TYPE_UINT8\x10\x04\x1a\t\x8a\xb5\x18\x05uint8\x12\x1b\n\x0c\x44_TYPE_INT64\x10\x05\x1a\t\x8a\xb5\x18\x05int64\x12\x19\n\x0b\x44_TYPE_BOOL\x10\x06\x1a\x08\x8a\xb5\x18\x04\x62ool\x12\x19\n\x0b\x44_TYPE_BITS\x10\x07\x1a\x08\x8a\xb5\x18\x04\x62itsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x61tsvc/v1/tensor.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"X\n\x08Rounding\x12\x15\n\rlargest_error\x18\x01 \x01(\x01\x12\x12\n\nmean_error\x18\x02 \x01(\x01\x12!\n\x05scale\x18\x03 \x01(\x0b\x32\x12.featsvc.v1.Tensor\"+\n\x0bTensorChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"v\n\x06Tensor\x12/\n\x05\x64type\x18\x01 \x01(\x0e\x32\x11.featsvc.v1.DTypeB\r\x8a\xb5\x18\t\n\x07\x66loat32\x12-\n\x05shape\x18\x02 \x03(\rB\x1e\x8a\xb5\x18\x1a\x12\r[1, 256, 256]!\x00\x00\x00\x00\x00\x00\x30\x41\x30\x08\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c*\xae\x02\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x1f\n\x0e\x44_TYPE_FLOAT32\x10\x01\x1a\x0b\x8a\xb5\x18\x07\x66loat32\x12\x1f\n\x0e\x44_TYPE_FLOAT16\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x66loat16\x12!\n\x0f\x44_TYPE_BFLOAT16\x10\x03\x1a\x0c\x8a\xb5\x18\x08\x62\x66loat16\x12\x1b\n\x0c\x44_TYPE_UINT8\x10\x04\x1a\t\x8a\xb5\x18\x05uint8\x12\x1b\n\x0c\x44_TYPE_INT64\x10\x05\x1a\t\x8a\xb5\x18\x05int64\x12\x19\n\x0b\x44_TYPE_BOOL\x10\x06\x1a\x08\x8a\xb5\x18\x04\x62ool\x12\x19\n\x0b\x44_TYPE_BITS\x10\x07\x1a\x08\x8a\xb5\x18\x04\x62its\x12\x19\n\x0b\x44_TYPE_INT8\x10\x08\x1a\x08\x8a\xb5\x18\x04int8\x12\x1d\n\rD_TYPE_UINT16\x10\t\x1a\n\x8a\xb5\x18\x06uint16*\xce\x01\n\x0c\x46\x65\x61tureDType\x12\x1e\n\x1a\x46\x45\x41TURE_D_TYPE_UNSPECIFIED\x10\x00\x12\'\n\x16\x46\x45\x41TURE_D_TYPE_FLOAT32\x10\x01\x1a\x0b\x8a\xb5\x18\x07\x66loat32\x12\'\n\x16\x46\x45\x41TURE_D_TYPE_FLOAT16\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x66loat16\x12)\n\x17\x46\x45\x41TURE_D_TYPE_BFLOAT16\x10\x03\x1a\x0c\x8a\xb5\x18\x08\x62\x66loat16\x12!\n\x13\x46\x45\x41TURE_D_TYPE_INT8\x10\x04\x1a\x08\x8a\xb5\x18\x04int8b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,12 +46,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DTYPE'].values_by_name["D_TYPE_BOOL"]._serialized_options = b'\212\265\030\004bool'
   _globals['_DTYPE'].values_by_name["D_TYPE_BITS"]._loaded_options = None
   _globals['_DTYPE'].values_by_name["D_TYPE_BITS"]._serialized_options = b'\212\265\030\004bits'
+  _globals['_DTYPE'].values_by_name["D_TYPE_INT8"]._loaded_options = None
+  _globals['_DTYPE'].values_by_name["D_TYPE_INT8"]._serialized_options = b'\212\265\030\004int8'
+  _globals['_DTYPE'].values_by_name["D_TYPE_UINT16"]._loaded_options = None
+  _globals['_DTYPE'].values_by_name["D_TYPE_UINT16"]._serialized_options = b'\212\265\030\006uint16'
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_FLOAT32"]._loaded_options = None
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_FLOAT32"]._serialized_options = b'\212\265\030\007float32'
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_FLOAT16"]._loaded_options = None
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_FLOAT16"]._serialized_options = b'\212\265\030\007float16'
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_BFLOAT16"]._loaded_options = None
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_BFLOAT16"]._serialized_options = b'\212\265\030\010bfloat16'
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_INT8"]._loaded_options = None
+  _globals['_FEATUREDTYPE'].values_by_name["FEATURE_D_TYPE_INT8"]._serialized_options = b'\212\265\030\004int8'
   _globals['_TENSOR'].fields_by_name['dtype']._loaded_options = None
   _globals['_TENSOR'].fields_by_name['dtype']._serialized_options = b'\212\265\030\t\n\007float32'
   _globals['_TENSOR'].fields_by_name['shape']._loaded_options = None
   _globals['_TENSOR'].fields_by_name['shape']._serialized_options = b'\212\265\030\032\022\r[1, 256, 256]!\000\000\000\000\000\0000A0\010'
-  _globals['_DTYPE']._serialized_start=186
-  _globals['_DTYPE']._serialized_end=430
-  _globals['_TENSOR']._serialized_start=65
-  _globals['_TENSOR']._serialized_end=183
+  _globals['_DTYPE']._serialized_start=321
+  _globals['_DTYPE']._serialized_end=623
+  _globals['_FEATUREDTYPE']._serialized_start=626
+  _globals['_FEATUREDTYPE']._serialized_end=832
+  _globals['_ROUNDING']._serialized_start=65
+  _globals['_ROUNDING']._serialized_end=153
+  _globals['_TENSORCHUNK']._serialized_start=155
+  _globals['_TENSORCHUNK']._serialized_end=198
+  _globals['_TENSOR']._serialized_start=200
+  _globals['_TENSOR']._serialized_end=318
 # @@protoc_insertion_point(module_scope)

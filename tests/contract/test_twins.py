@@ -109,7 +109,22 @@ def test_a_value_beyond_its_limit_names_the_field(
         with pytest.raises(ValidationError) as caught:
             from_message(made, twin)
         assert [each.field for each in violations(caught.value)] == [field.name]
-    assert bad or field.cpp_type == field.CPPTYPE_BOOL or field.is_repeated
+    assert bad or field.cpp_type in (field.CPPTYPE_BOOL, field.CPPTYPE_MESSAGE) or field.is_repeated
+
+
+@pytest.mark.parametrize(
+    ("message", "twin", "field"),
+    [each for each in EVERY_PARAMETER if each.values[2].message_type and not each.values[2].is_repeated],
+)
+def test_a_part_beyond_its_limit_names_the_field_that_holds_it(
+    message: type[ProtoMessage], twin: type[BaseModel], field: object
+) -> None:
+    for part in field.message_type.fields:
+        made = message()
+        setattr(getattr(made, field.name), part.name, param(part).max + 1)
+        with pytest.raises(ValidationError) as caught:
+            from_message(made, twin)
+        assert {each.field.partition("[")[0] for each in violations(caught.value)} == {field.name}
 
 
 @pytest.mark.parametrize(("message", "twin", "field"), EVERY_PARAMETER)
