@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import torch
@@ -12,14 +13,15 @@ from pydantic import BaseModel
 
 from featsvc.catalog import entry_of
 from featsvc.engines import clip, dino, sam2
+from featsvc.engines.cache import ByteCache, CacheStats
+from featsvc.engines.cache import CacheStats
 from featsvc.engines.family import Family, Loaded, Operation, Prepared
 from featsvc.engines.interrupt import interruptible
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Result
+from featsvc.engines.sam2_view import EmbeddingCache
 from featsvc.errors import OutOfMemory
-
-FAMILIES: Mapping[str, Family] = {"clip": clip.FAMILY, "dino": dino.FAMILY, "sam2": sam2.FAMILY}
 
 
 def _always() -> bool:
@@ -28,21 +30,23 @@ def _always() -> bool:
 
 @dataclass(frozen=True)
 class Engines:
-    """All families on one device. Holds no model: who called `load` keeps it."""
+    """All families on one device, and what they keep between requests. Holds no model: who called `load` keeps it."""
 
     options: EngineOptions
+    families: Mapping[str, Family]
+    kept: tuple[ByteCache[Any, Any], ...]
 
     def load(self, model: str) -> Loaded:
         """The model with this catalog key, on the device."""
         entry = entry_of(model)
         try:
-            return FAMILIES[entry.family].load(entry, self.options)
+            return self.families[entry.family].load(entry, self.options)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(f"{model} does not fit into the memory of {self.options.device}") from error
 
     def prepare(self, operation: str, item: Item, params: BaseModel, loaded: Loaded) -> Prepared:
         """Decodes and checks an item on the CPU; raises what is wrong with it before the device works."""
-        return _operation(operation).prepare(item, params, loaded, self.options)
+        return self._operation(operation).prepare(item, params, loaded, self.options)
 
     def batch_key(self, prepared: Prepared) -> Hashable:
         """Items with equal keys may share a forward pass."""
@@ -51,6 +55,10 @@ class Engines:
     def pixels(self, prepared: Prepared) -> int:
         """Cost of an item for the batch budget."""
         return prepared.pixels
+
+    def caches(self) -> tuple[CacheStats, ...]:
+        """What the engines keep between requests."""
+        return ()
 
     def run(
         self,
@@ -63,7 +71,7 @@ class Engines:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
         try:
             with torch.inference_mode(), interruptible(wanted):
-                return _operation(operation).run(prepared, params, loaded)
+                return self._operation(operation).run(prepared, params, loaded)
         except torch.OutOfMemoryError as error:
             raise self._out_of_memory(len(prepared)) from error
         except RuntimeError as error:
@@ -72,14 +80,17 @@ class Engines:
                 raise
             raise self._out_of_memory(len(prepared)) from error
 
+    def caches(self) -> tuple[CacheStats, ...]:
+        """What each cache holds, and how often it helped."""
+        return tuple(cache.stats() for cache in self.kept)
+
+    def _operation(self, name: str) -> Operation:
+        return self.families[name.split(".")[0]].operations[name]
+
     def _out_of_memory(self, count: int) -> OutOfMemory:
         return OutOfMemory(
             f"{self.options.device} has no memory for {count} items at once: try a smaller picture"
         )
-
-
-def _operation(name: str) -> Operation:
-    return FAMILIES[name.split(".")[0]].operations[name]
 
 
 def build(options: EngineOptions) -> Engines:
@@ -90,4 +101,8 @@ def build(options: EngineOptions) -> Engines:
     Image.MAX_IMAGE_PIXELS = None
     # A device that is not there must fail the start of its worker, not every request.
     torch.empty(1, device=options.device)
-    return Engines(options)
+    embeddings: EmbeddingCache = ByteCache(
+        "sam2_embeddings", options.embedding_cache_bytes, lambda embedding: embedding.nbytes
+    )
+    families = {"clip": clip.FAMILY, "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
+    return Engines(options, families, (embeddings,))

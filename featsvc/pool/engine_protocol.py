@@ -20,6 +20,45 @@ class Loaded(Protocol):
         ...
 
 
+class CacheStats(Protocol):
+    """A cache at one moment; `max_bytes` 0 is one that keeps nothing."""
+
+    @property
+    def name(self) -> str:
+        """What it keeps."""
+        ...
+
+    @property
+    def hits(self) -> int:
+        """Values that were here when they were wanted."""
+        ...
+
+    @property
+    def misses(self) -> int:
+        """Values that had to be made."""
+        ...
+
+    @property
+    def evictions(self) -> int:
+        """Values that had to go."""
+        ...
+
+    @property
+    def entries(self) -> int:
+        """Values that are here."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """What they take."""
+        ...
+
+    @property
+    def max_bytes(self) -> int:
+        """What they may take."""
+        ...
+
+
 class Engines(Protocol):
     """All operations on one device. `Any` is an item, prepared or not, or a result: opaque to the pool."""
 
@@ -46,6 +85,10 @@ class Engines(Protocol):
 
         May raise Abandoned once `wanted()` is false: the callers of all these items have gone.
         """
+        ...
+
+    def caches(self) -> tuple[CacheStats, ...]:
+        """What is kept between requests; asked after every batch."""
         ...
 
 

@@ -18,3 +18,4 @@ class Job:
     deadline: float | None = None  # by time.monotonic, which all processes of one machine share
     nbytes: int = 0  # what it holds in memory while it waits
     request_id: str = ""  # for the log
+    affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster

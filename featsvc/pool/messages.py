@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.status import LoadedModel
+from featsvc.pool.status import CacheStatus, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,13 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Caches:
+    """The caches of the worker's engines, when they have changed."""
+
+    caches: tuple[CacheStatus, ...]
+
+
+@dataclass(frozen=True)
 class Began:
     """The model of a batch is there, and its preparation begins."""
 
@@ -111,4 +118,4 @@ class Reply:
 
 
 ToWorker = Boot | RunBatch | Cancel | Load | Unload
-FromWorker = Ready | Models | Began | Outcome | Reply
+FromWorker = Ready | Models | Caches | Began | Outcome | Reply

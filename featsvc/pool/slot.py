@@ -14,6 +14,7 @@ from featsvc.pool.calls import Calls
 from featsvc.pool.lives import Lives
 from featsvc.pool.messages import (
     Began,
+    Caches,
     Cargo,
     FromWorker,
     Load,
@@ -27,7 +28,7 @@ from featsvc.pool.messages import (
 )
 from featsvc.pool.scheduler import Berth
 from featsvc.pool.settings import PoolSettings
-from featsvc.pool.status import LoadedModel, WorkerState, WorkerStatus
+from featsvc.pool.status import CacheStatus, LoadedModel, WorkerState, WorkerStatus
 from featsvc.pool.waiting import Batch
 from featsvc.pool.worker_process import WorkerProcess
 
@@ -61,6 +62,7 @@ class Slot:
         self._dock = dock
         self._loop = asyncio.get_running_loop()
         self._models: tuple[LoadedModel, ...] = ()
+        self._caches: tuple[CacheStatus, ...] = ()
         self._failed_preloads: tuple[str, ...] = ()
         self._starts = 0
         self._lives = Lives(settings)
@@ -88,6 +90,7 @@ class Slot:
             batches=self._batches,
             items=self._items,
             restarts=max(0, self._starts - 1),
+            caches=self._caches,
         )
 
     def send(self, message: ToWorker) -> None:
@@ -144,6 +147,8 @@ class Slot:
                 self._models = message.models
                 self.berth.models = frozenset(model.name for model in message.models)
                 self._dock.on_change(self)
+            case Caches():
+                self._caches = message.caches
             case Ready():
                 self._ready(message)
             case Reply():
@@ -158,7 +163,7 @@ class Slot:
 
     def on_exit(self, returncode: int) -> None:
         """The process is gone: settle what was on board, and start again unless that is hopeless."""
-        self._process, self._models, self.berth.models = None, (), frozenset()
+        self._process, self._models, self._caches, self.berth.models = None, (), (), frozenset()
         self._cancel_timer()
         self._calls.break_off()
         if self._closing:

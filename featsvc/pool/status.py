@@ -26,6 +26,19 @@ class LoadedModel:
 
 
 @dataclass(frozen=True)
+class CacheStatus:
+    """A cache of a worker's engines, since the worker started; `max_bytes` 0 is one that keeps nothing."""
+
+    name: str
+    hits: int
+    misses: int
+    evictions: int
+    entries: int
+    nbytes: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """One worker, since the pool started."""
 
@@ -38,6 +51,7 @@ class WorkerStatus:
     batches: int
     items: int
     restarts: int
+    caches: tuple[CacheStatus, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,25 @@ class FakeModel:
         return (f"fake_{self.name}",)
 
 
+@dataclass(frozen=True)
+class FakeCache:
+    """A cache that misses at every run."""
+
+    name: str
+    misses: int
+    hits: int = 0
+    evictions: int = 0
+    entries: int = 3
+    nbytes: int = 100
+    max_bytes: int = 1000
+
+
 class FakeEngines:
     """Satisfies featsvc.pool.engine_protocol.Engines."""
 
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
+        self.runs = 0
 
     def load(self, model: str) -> FakeModel:
         self._write("load", model)
@@ -108,6 +122,9 @@ class FakeEngines:
     def pixels(self, prepared: FakeItem) -> int:
         return prepared.pixels
 
+    def caches(self) -> tuple[FakeCache, ...]:
+        return (FakeCache("runs", self.runs),) if self.runs else ()
+
     def run(
         self,
         operation: str,
@@ -117,6 +134,7 @@ class FakeEngines:
         wanted: Callable[[], bool],
     ) -> list[FakeResult]:
         self._write("run", ",".join(map(str, prepared)))
+        self.runs += 1
         if len(prepared) > params.most:
             raise (
                 OutOfMemoryError("out of memory") if params.raw else OutOfMemory("no memory for this request")

@@ -11,7 +11,7 @@ import pytest
 
 from featsvc.errors import FeatsvcError, InvalidArgument, OutOfMemory, WeightsMissing
 from featsvc.pool.local import LocalPool
-from featsvc.pool.status import LoadedModel
+from featsvc.pool.status import CacheStatus, LoadedModel
 from featsvc.pool.worker.model_cache import ModelCache
 from tests.pool.conftest import Journal, MakeGate, StartPool, all_alive
 from tests.pool.fakes import FakeItem, FakeModel
@@ -205,3 +205,14 @@ def test_a_model_in_use_stays_until_it_is_released(act: str) -> None:
     thread.join(10)
     assert done.is_set()
     assert "a" not in cache._shelves
+
+
+async def test_who_has_an_answer_finds_what_it_did_to_the_caches(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    assert pool.status().workers[0].caches == ()
+    for runs in (1, 2):
+        await pool.run(job())
+        assert pool.status().workers[0].caches == (CacheStatus("runs", 0, runs, 0, 3, 100, 1000),)
+    os.kill(pool.status().workers[0].pid, signal.SIGKILL)
+    await pool.alive_change(1)
+    assert pool.status().workers[0].caches == ()

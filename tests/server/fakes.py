@@ -46,6 +46,9 @@ class FakeEngines:
     def pixels(self, prepared: Item) -> int:
         return 1
 
+    def caches(self) -> tuple[()]:
+        return ()
+
     def run(
         self, operation: str, prepared: list[Item], params: Any, loaded: FakeModel, wanted: Callable[[], bool]
     ) -> list[object]:

@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import ParamSpec, assert_never
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.engine_protocol import Engines, Loaded
+from featsvc.pool.engine_protocol import CacheStats, Engines, Loaded
 from featsvc.pool.messages import (
     Began,
     Boot,
+    Caches,
     Cancel,
     Cargo,
     FromWorker,
@@ -27,6 +29,7 @@ from featsvc.pool.messages import (
     RunBatch,
     Unload,
 )
+from featsvc.pool.status import CacheStatus
 from featsvc.pool.worker.compute import Compute, Prepared, Work
 from featsvc.pool.worker.failures import for_caller
 from featsvc.pool.worker.model_cache import ModelCache
@@ -45,7 +48,10 @@ class Pipeline:
         self._models = ModelCache(
             engines, boot.model_memory_bytes, boot.max_models, lambda models: send(Models(models))
         )
-        self._compute = Compute(engines, boot.max_batch_pixels, self._answer, self._is_wanted)
+        self._caches: tuple[CacheStatus, ...] = ()
+        self._compute = Compute(
+            engines, boot.max_batch_pixels, self._answer, self._is_wanted, self._tell_caches
+        )
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         self._prepared: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._wanted: set[int] = set()  # items on board that nobody has cancelled
@@ -61,13 +67,22 @@ class Pipeline:
 
     def run(self) -> None:
         """Preload, then compute for ever, in this thread."""
-        self._send(Ready(tuple(model for model in self._boot.preload if not self._preload(model))))
+        failed = tuple(model for model in self._boot.preload if not self._preload(model))
+        self._tell_caches()
+        self._send(Ready(failed))
         threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
         while True:
             work = self._prepared.get()
             self._compute.run(work)
             self._models.release(work.batch.model)
             del work  # its arrays must not wait for the next batch
+
+    def _tell_caches(self) -> None:
+        """Say how the engines' caches are, if they have changed."""
+        caches = tuple(_status(stats) for stats in self._engines.caches())
+        if caches != self._caches:
+            self._caches = caches
+            self._send(Caches(caches))
 
     def _preload(self, model: str) -> bool:
         try:
@@ -149,6 +164,10 @@ class Pipeline:
     def _answer(self, outcome: Outcome) -> None:
         self._wanted.discard(outcome.item)
         self._send(outcome)
+
+
+def _status(stats: CacheStats) -> CacheStatus:
+    return CacheStatus(**{field.name: getattr(stats, field.name) for field in fields(CacheStatus)})
 
 
 def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
