@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from featsvc.catalog import entry_of
 from featsvc.engines import clip, dino, sam2
 from featsvc.engines.cache import ByteCache, CacheStats
-from featsvc.engines.cache import CacheStats
 from featsvc.engines.family import Family, Loaded, Operation, Prepared
 from featsvc.engines.interrupt import interruptible
 from featsvc.engines.item import Item
@@ -55,10 +54,6 @@ class Engines:
     def pixels(self, prepared: Prepared) -> int:
         """Cost of an item for the batch budget."""
         return prepared.pixels
-
-    def caches(self) -> tuple[CacheStats, ...]:
-        """What the engines keep between requests."""
-        return ()
 
     def run(
         self,

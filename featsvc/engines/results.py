@@ -101,4 +101,16 @@ class MaskList:
     width: int
 
 
-Result = Features | Embeddings | Similarity | tuple[PromptMasks, ...] | MaskList
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """A picture that SAM2 has encoded."""
+
+    nbytes: int
+    """Memory that its embedding takes."""
+    cached: bool
+    """Whether it was there before this call."""
+    height: int
+    width: int
+
+
+Result = Features | Embeddings | Similarity | tuple[PromptMasks, ...] | MaskList | EmbeddedImage

@@ -11,7 +11,6 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
-from featsvc.engines.sam2_model import Sam2Model
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,11 @@ class Embedding:
     height: int
     width: int
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return sum(each.untyped_storage().nbytes() for each in (self.coarse, *self.fine))
+
 
 def encoder_input(picture: Image, image_size: int) -> Tensor:
     """3 x S x S, squashed to a square and normalised as sam2.utils.transforms.SAM2Transforms does."""
@@ -33,12 +37,6 @@ def encoder_input(picture: Image, image_size: int) -> Tensor:
     pixels = TF.resize(TF.to_tensor(picture), side, antialias=True)
     normal: Tensor = TF.normalize(pixels, IMAGENET_MEAN, IMAGENET_STD)
     return normal
-
-
-def embedding_of(model: Sam2Model, picture: Image) -> Embedding:
-    """The encoder's answer to a picture or a crop."""
-    pixels = encoder_input(picture, model.image_size)
-    return encoded(model.network, pixels.to(model.device), (picture.height, picture.width))
 
 
 def encoded(network: SAM2Base, pixels: Tensor, size: tuple[int, int]) -> Embedding:

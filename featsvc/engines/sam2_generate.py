@@ -6,21 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from PIL.Image import Image
 from torchvision.ops import batched_nms, box_area
 
 from featsvc.engines import rle
 from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
-from featsvc.engines.pictures import decoded
 from featsvc.engines.reply_size import bitmap_bytes, check_masks, check_reply
 from featsvc.engines.results import Mask, MaskList, Rectangle, Result, Rle
 from featsvc.engines.sam2_candidates import Candidates, CropSearch, joined
-from featsvc.engines.sam2_embedding import embedding_of
 from featsvc.engines.sam2_grid import Crop, crops
 from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_presets import in_force
+from featsvc.engines.sam2_view import EmbeddingCache, Subject, View
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import GenerateMasksParams, OutputMode
 
@@ -33,24 +31,33 @@ WRITERS: Mapping[OutputMode, Callable[[rle.Counts, int, int], Rle | rle.Bitmap]]
 
 @dataclass(frozen=True)
 class PreparedSearch(Prepared):
-    """A picture, and where to look in it under the options in force."""
+    """A picture by its crops, and where to look in each under the options in force."""
 
-    picture: Image
-    crops: tuple[Crop, ...]
+    size: tuple[int, int]
+    """Height and width of the picture as sent."""
+    places: tuple[tuple[Crop, View], ...]
     params: GenerateMasksParams
     options: EngineOptions
 
 
 def prepare(
-    item: Item, params: GenerateMasksParams, loaded: Sam2Model, options: EngineOptions
+    cache: EmbeddingCache,
+    item: Item,
+    params: GenerateMasksParams,
+    loaded: Sam2Model,
+    options: EngineOptions,
 ) -> PreparedSearch:
-    """Decodes the picture and applies the preset."""
+    """Decodes the picture if need be and applies the preset."""
     effective = in_force(params)
-    picture = decoded(item.image, options)
-    places = tuple(crops((picture.height, picture.width), effective))
+    subject = Subject(cache, item, loaded, options)
+    whole = subject.whole()
+    places = crops(whole.size, effective)
     _check_points(sum(len(each.points) for each in places), effective, options)
     cost = loaded.image_size**2 * len(places)
-    return PreparedSearch(alone(), cost, picture, places, effective, options)
+    # The first crop is the whole picture.
+    views = (whole, *(subject.crop(each.box) for each in places[1:]))
+    placed = tuple(zip(places, views, strict=True))
+    return PreparedSearch(alone(), cost, whole.size, placed, effective, options)
 
 
 def _check_points(count: int, params: GenerateMasksParams, options: EngineOptions) -> None:
@@ -66,9 +73,9 @@ def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Mo
 
 
 def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
-    size = (item.picture.height, item.picture.width)
-    found = joined([_of_crop(item, crop, size, loaded) for crop in item.crops])
-    if len(item.crops) > 1 and len(found):
+    size = item.size
+    found = joined([_of_crop(item, crop, view, loaded) for crop, view in item.places])
+    if len(item.places) > 1 and len(found):
         # Smaller crops first: their masks are finer.
         found = _distinct(found, 1 / box_area(found.crops), item.params.crop_nms_thresh)
     if item.params.output_mode is OutputMode.BINARY_MASK:
@@ -78,9 +85,8 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
     return MaskList(tuple(_mask(found, index, size, item.params) for index in range(len(found))), *size)
 
 
-def _of_crop(item: PreparedSearch, crop: Crop, size: tuple[int, int], loaded: Sam2Model) -> Candidates:
-    embedding = embedding_of(loaded, item.picture.crop(crop.box))
-    found = CropSearch(loaded.network, embedding, crop, size, item.params).candidates()
+def _of_crop(item: PreparedSearch, crop: Crop, view: View, loaded: Sam2Model) -> Candidates:
+    found = CropSearch(loaded.network, view.embedding(loaded), crop, item.size, item.params).candidates()
     return _distinct(found, found.ious, item.params.box_nms_thresh)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,13 @@ class Sam2Model:
     entry: Sam2Entry
     network: SAM2Base
     device: torch.device
+    file: Hashable = ()
+    """What tells its weights file from another of the same name."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for networks that give the same embeddings: a file may be replaced between two loads."""
+        return (self.entry.key, self.file)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -63,7 +71,9 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     network = built(entry)
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
-    return Sam2Model(entry, network.to(device).eval().requires_grad_(False), device)
+    status = path.stat()
+    file = (str(path), status.st_mtime_ns, status.st_size)
+    return Sam2Model(entry, network.to(device).eval().requires_grad_(False), device, file)
 
 
 def built(entry: Sam2Entry) -> SAM2Base:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
-from featsvc.engines.pictures import decoded
 from featsvc.engines.reply_size import bitmap_bytes, check_masks, check_reply, float_bytes
 from featsvc.engines.results import PromptMasks, Result
 from featsvc.engines.sam2_decoder import LowRes, decode, full_size
-from featsvc.engines.sam2_embedding import encoded, encoder_input
 from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_prompts import Frame, Prompts, prompt_tensors
 from featsvc.engines.sam2_regions import cleaned
+from featsvc.engines.sam2_view import EmbeddingCache, Subject, View
 from featsvc.v1.schema import PredictMasksParams, Prompt
 
 MULTIMASKS = 3
@@ -26,25 +23,24 @@ MULTIMASKS = 3
 class PreparedPrompts(Prepared):
     """A picture for the encoder, and prompts about it."""
 
-    picture: Tensor
-    """3 x S x S."""
-    size: tuple[int, int]
-    """Height and width of the picture as sent."""
+    view: View
     prompts: tuple[Prompts, ...]
 
 
 def prepare(
-    item: Item, params: PredictMasksParams, loaded: Sam2Model, options: EngineOptions
+    cache: EmbeddingCache,
+    item: Item,
+    params: PredictMasksParams,
+    loaded: Sam2Model,
+    options: EngineOptions,
 ) -> PreparedPrompts:
-    """Decodes the picture, checks and places the prompts; no prompts at all is one empty prompt."""
-    picture = decoded(item.image, options)
-    size = (picture.height, picture.width)
+    """Decodes the picture if need be, checks and places the prompts; no prompts at all is one empty prompt."""
+    view = Subject(cache, item, loaded, options).whole()
     prompts = item.prompts or (Prompt(),)
-    _check_reply(len(prompts), size, params, loaded, options)
-    frame = Frame(*size, params.normalize_coords, loaded.image_size, loaded.mask_size)
+    _check_reply(len(prompts), view.size, params, loaded, options)
+    frame = Frame(*view.size, params.normalize_coords, loaded.image_size, loaded.mask_size)
     placed = tuple(prompt_tensors(each, frame, f"prompts[{number}]") for number, each in enumerate(prompts))
-    pixels = encoder_input(picture, loaded.image_size)
-    return PreparedPrompts(alone(), pixels[0].numel(), pixels, size, placed)
+    return PreparedPrompts(alone(), loaded.image_size**2, view, placed)
 
 
 def _check_reply(
@@ -65,12 +61,12 @@ def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Mo
 
 
 def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> tuple[PromptMasks, ...]:
-    embedding = encoded(loaded.network, item.picture.to(loaded.device), item.size)
+    embedding = item.view.embedding(loaded)
     answers = (
         decode(loaded.network, embedding, prompts.to(loaded.device), params.multimask_output)
         for prompts in item.prompts
     )
-    return tuple(_answer(answer, item.size, params) for answer in answers)
+    return tuple(_answer(answer, item.view.size, params) for answer in answers)
 
 
 def _answer(answer: LowRes, size: tuple[int, int], params: PredictMasksParams) -> PromptMasks:
