@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import torch
@@ -17,10 +17,13 @@ from featsvc.engines.cache import ByteCache, CacheStats
 from featsvc.engines.family import Family, Loaded, Operation, Prepared
 from featsvc.engines.interrupt import interruptible
 from featsvc.engines.item import Item
+from featsvc.engines.memory import out_of_memory_as
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Result
 from featsvc.engines.sam2_view import EmbeddingCache
 from featsvc.errors import OutOfMemory
+
+T = TypeVar("T")
 
 
 def _always() -> bool:
@@ -38,10 +41,8 @@ class Engines:
     def load(self, model: str) -> Loaded:
         """The model with this catalog key, on the device."""
         entry = entry_of(model)
-        try:
-            return self.families[entry.family].load(entry, self.options)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"{model} does not fit into the memory of {self.options.device}") from error
+        message = f"{model} does not fit into the memory of {self.options.device}"
+        return self._with_room(lambda: self.families[entry.family].load(entry, self.options), message)
 
     def prepare(self, operation: str, item: Item, params: BaseModel, loaded: Loaded) -> Prepared:
         """Decodes and checks an item on the CPU; raises what is wrong with it before the device works."""
@@ -64,16 +65,13 @@ class Engines:
         wanted: Callable[[], bool] = _always,
     ) -> list[Result]:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
-        try:
+
+        def act() -> list[Result]:
             with torch.inference_mode(), interruptible(wanted):
                 return self._operation(operation).run(prepared, params, loaded)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory(len(prepared)) from error
-        except RuntimeError as error:
-            # The CPU's allocator has no error class of its own.
-            if "DefaultCPUAllocator" not in str(error):
-                raise
-            raise self._out_of_memory(len(prepared)) from error
+
+        place, count = self.options.device, len(prepared)
+        return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
 
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""
@@ -82,10 +80,16 @@ class Engines:
     def _operation(self, name: str) -> Operation:
         return self.families[name.split(".")[0]].operations[name]
 
-    def _out_of_memory(self, count: int) -> OutOfMemory:
-        return OutOfMemory(
-            f"{self.options.device} has no memory for {count} items at once: try a smaller picture"
-        )
+    def _with_room(self, act: Callable[[], T], message: str) -> T:
+        """What `act` returns; where memory runs out, what is kept between requests goes before the request does."""
+        try:
+            with out_of_memory_as(message):
+                return act()
+        except OutOfMemory:
+            if not sum(cache.clear() for cache in self.kept):
+                raise
+        with out_of_memory_as(message):
+            return act()
 
 
 def build(options: EngineOptions) -> Engines:
