@@ -69,12 +69,14 @@ class LocalPool:
         entry = Entry(next(self._ids), job, due, loop.create_future())
         self._scheduler.admit(entry, self._alive)
         self._open.add(entry)
-        timer = None if job.deadline is None else loop.call_later(due - now, _expire, entry)
+        timers = [] if job.deadline is None else [loop.call_later(due - now, _expire, entry)]
         self._dispatch()
+        if entry.ticket and job.affinity:
+            timers.append(loop.call_later(self._settings.affinity_s, self._release, entry))
         try:
             return await entry.future
         finally:
-            if timer:
+            for timer in timers:
                 timer.cancel()
             self._forget(entry)
 
@@ -118,6 +120,10 @@ class LocalPool:
             raise Unavailable("the server is shutting down")
         if all(slot.state is WorkerState.FAILED for slot in self._slots):
             raise Unavailable("no worker can start; the server's log says why")
+
+    def _release(self, entry: Entry) -> None:
+        self._scheduler.release(entry)
+        self._dispatch()
 
     def _dispatch(self) -> None:
         """Give every free slot of a live worker what it may take."""
@@ -186,6 +192,7 @@ class LocalPool:
                     _refuse(entry, Unavailable("two workers died with this request on board: it is refused"))
                 else:
                     self._scheduler.waiting.add(entry)
+        self._scheduler.forget(slot.berth)
         self.on_change(slot)
 
 

@@ -52,7 +52,8 @@ class PoolSettings:
     """Urgency of a job that has no deadline: as if it had this one."""
 
     affinity_s: float = 1.0
-    """Head start of jobs whose model a worker has over jobs for which it must load one."""
+    """Head start of jobs whose model or picture a worker has over jobs for which it must load or encode one;
+    and how long a job waits for the worker that has its picture before another may take it."""
 
     preload: tuple[str, ...] = ()
     """Models that every worker loads before it counts as alive."""

@@ -1,4 +1,4 @@
-"""Jobs that wait for a worker, by service and model and by what may share a batch. All steps are O(log n)."""
+"""Jobs that wait for a worker, by who may take them and by what may share a batch. All steps are O(log n)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import itertools
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
-from typing import Any, TypeVar
+from typing import Any
 
 from featsvc.pool.job import Job
+from featsvc.pool.line import Line
 
-Key = TypeVar("Key", bound=Hashable)
-Lane = tuple[str, str]  # service, model
+Subject = tuple[str, str, str]  # service, model, affinity
+Row = tuple[str, str, int | None]  # service, model, worker
 
 
 @dataclass(eq=False)
@@ -26,16 +26,22 @@ class Entry:
     deaths: int = 0  # workers that died with it on board
     ticket: int = 0  # its place in the queue; 0 when it does not wait
     batch: Batch | None = None  # the one that carries it
+    company: Company | None = None  # those that may share its batch, while it waits
 
     @property
-    def lane(self) -> Lane:
+    def order(self) -> tuple[float, int]:
+        """The oldest deadline first, then by arrival."""
+        return self.due, self.ticket
+
+    @property
+    def subject(self) -> Subject:
         """What decides where it may run."""
-        return self.job.service, self.job.model
+        return subject_of(self.job)
 
-    @property
-    def group(self) -> Hashable:
-        """Entries of equal groups may share a batch."""
-        return self.job.service, self.job.operation, self.job.model, self.job.params
+
+def subject_of(job: Job) -> Subject:
+    """What a job is about."""
+    return job.service, job.model, job.affinity
 
 
 @dataclass(eq=False)
@@ -51,47 +57,50 @@ class Batch:
 
     def __post_init__(self) -> None:
         self.size = len(self.entries)
-        self.job = next(iter(self.entries.values())).job  # all agree in service, operation, model and params
+        self.job = next(iter(self.entries.values())).job  # all agree in all that decides about a batch
 
 
-class Line:
-    """Entries, most urgent first. One that leaves early stays in the heap, void, until its turn."""
+class Company(Line[Entry]):
+    """Entries that may share a batch: of one subject, operation and params."""
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Entry]] = []
-        self._waiting = 0
+    def __init__(self, key: Hashable) -> None:
+        super().__init__()
+        self.key = key
 
-    def __len__(self) -> int:
-        return self._waiting
 
-    def add(self, entry: Entry) -> None:
-        """Put in an entry that has just got its ticket."""
-        heappush(self._heap, (entry.due, entry.ticket, entry))
-        self._waiting += 1
+class Topic(Line[Entry]):
+    """Entries about one subject. It stands in one row, by its own head."""
 
-    def forget_one(self) -> None:
-        """Take note that some entry has given up its ticket."""
-        self._waiting -= 1
-        if len(self._heap) > 2 * self._waiting + 64:
-            self._heap = [place for place in self._heap if place[1] == place[2].ticket]
-            heapify(self._heap)
+    def __init__(self, subject: Subject) -> None:
+        super().__init__()
+        self.subject = subject
+        self.home: int | None = None  # the only worker that may take them
+        self.overdue = False  # one of them has waited for its home as long as it should
+        self.ticket = 0
+        self.shown: Entry | None = None  # the head by which it stands in its row
 
-    def head(self) -> Entry:
-        """The most urgent entry; there must be one."""
-        while self._heap[0][1] != self._heap[0][2].ticket:
-            heappop(self._heap)
-        return self._heap[0][2]
+    @property
+    def order(self) -> tuple[float, int]:
+        """As its head."""
+        return self.head().order
+
+    @property
+    def row(self) -> Row:
+        """Topics that the same workers may take, of one service and model."""
+        service, model, _ = self.subject
+        return service, model, self.home
 
 
 class Waiting:
     """The queue. Suspects stand apart: each was on board when a worker died, and must run alone."""
 
     def __init__(self) -> None:
-        self.suspects = Line()
+        self.suspects = Line[Entry]()
         self.count = 0
         self.nbytes = 0
-        self._lanes: dict[Lane, Line] = {}
-        self._groups: dict[Hashable, Line] = {}
+        self._topics: dict[Subject, Topic] = {}
+        self._rows: dict[Row, Line[Topic]] = {}
+        self._companies: dict[Hashable, Company] = {}
         self._tickets = itertools.count(1)
 
     def add(self, entry: Entry) -> None:
@@ -102,39 +111,88 @@ class Waiting:
         self.nbytes += entry.job.nbytes
         if entry.deaths:
             self.suspects.add(entry)
-        else:
-            self._lanes.setdefault(entry.lane, Line()).add(entry)
-            self._groups.setdefault(entry.group, Line()).add(entry)
+            return
+        subject, job = entry.subject, entry.job
+        topic = self._topics.get(subject)
+        if topic is None:
+            topic = self._topics[subject] = Topic(subject)
+        topic.add(entry)
+        key = (subject, job.operation, job.params)
+        entry.company = self._companies.get(key)
+        if entry.company is None:
+            entry.company = self._companies[key] = Company(key)
+        entry.company.add(entry)
+        self._show(topic)
 
     def remove(self, entry: Entry) -> None:
         """Take a waiting entry out."""
+        self._take_out(entry)
+        if not entry.deaths:
+            self._show(self._topics[entry.subject])
+
+    def take(self, head: Entry, limit: int) -> list[Entry]:
+        """Take out an entry and its company, most urgent first, or as many as `limit`."""
+        topic, company, taken = self._topics[head.subject], head.company, []
+        while company and limit:
+            entry = company.head()
+            self._take_out(entry)
+            limit -= 1
+            # A caller that has just gone has not yet had time to take its entry out.
+            if not entry.future.done():
+                taken.append(entry)
+        self._show(topic)
+        return taken
+
+    def heads(self, worker: int) -> Iterator[Entry]:
+        """Entries that a worker may take, of each service and model the most urgent: one for all, one for it."""
+        for (_, _, home), row in self._rows.items():
+            if home is None or home == worker:
+                yield row.head().head()
+
+    def topic(self, subject: Subject) -> Topic | None:
+        """Entries about a subject, if any wait."""
+        return self._topics.get(subject)
+
+    def reserve(self, topic: Topic, worker: int | None) -> None:
+        """Let one worker alone take what is about a subject; None lets all."""
+        if topic.home != worker:
+            self._hide(topic)
+            topic.home = worker
+            self._show(topic)
+
+    def _take_out(self, entry: Entry) -> None:
         entry.ticket = 0
         self.count -= 1
         self.nbytes -= entry.job.nbytes
         if entry.deaths:
             self.suspects.forget_one()
-        else:
-            _forget(self._lanes, entry.lane)
-            _forget(self._groups, entry.group)
+            return
+        self._topics[entry.subject].forget_one()
+        company, entry.company = entry.company, None
+        if company is not None:
+            company.forget_one()
+            if not company:
+                del self._companies[company.key]
 
-    def heads(self) -> Iterator[Entry]:
-        """The most urgent entry of each lane."""
-        return (line.head() for line in self._lanes.values())
+    def _show(self, topic: Topic) -> None:
+        """Put a topic into its row by the head that it has now; away with it if it has none."""
+        head = topic.head() if topic else None
+        if head is topic.shown:
+            return
+        self._hide(topic)
+        if head is None:
+            del self._topics[topic.subject]
+            return
+        topic.ticket, topic.shown = next(self._tickets), head
+        row = self._rows.get(topic.row)
+        if row is None:
+            row = self._rows[topic.row] = Line()
+        row.add(topic)
 
-    def take(self, head: Entry, limit: int) -> list[Entry]:
-        """Take out an entry's whole group, most urgent first, or as many as `limit`."""
-        line = self._groups[head.group]
-        taken = []
-        for _ in range(min(limit, len(line))):
-            entry = line.head()
-            self.remove(entry)
-            # A caller that has just gone has not yet had time to take its entry out.
-            if not entry.future.done():
-                taken.append(entry)
-        return taken
-
-
-def _forget(lines: dict[Key, Line], key: Key) -> None:
-    lines[key].forget_one()
-    if not len(lines[key]):
-        del lines[key]
+    def _hide(self, topic: Topic) -> None:
+        if topic.shown is not None:
+            topic.ticket, topic.shown = 0, None
+            row = self._rows[topic.row]
+            row.forget_one()
+            if not row:
+                del self._rows[topic.row]

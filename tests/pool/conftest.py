@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
@@ -12,11 +14,14 @@ import pytest_asyncio
 
 from featsvc.pool.local import LocalPool
 from featsvc.pool.settings import PoolSettings
+from featsvc.pool.waiting import Entry
 from tests.pool.fakes import FakeOptions
 from tests.pool.gates import Gate
+from tests.pool.jobs import job
 
 StartPool = Callable[..., Awaitable[LocalPool]]
 MakeGate = Callable[[], Gate]
+MakeEntry = Callable[..., Entry]
 
 
 class Journal:
@@ -75,6 +80,18 @@ def make_gate(tmp_path: Path) -> Iterator[MakeGate]:
     with ExitStack() as stack:
         count = iter(range(1000))
         yield lambda: stack.enter_context(Gate(tmp_path / f"gate{next(count)}"))
+
+
+@pytest_asyncio.fixture
+async def make_entry() -> MakeEntry:
+    """Entries of jobs, numbered."""
+    ids = itertools.count(1)
+    loop = asyncio.get_running_loop()
+
+    def make(due: float = 100.0, deaths: int = 0, **fields: object) -> Entry:
+        return Entry(next(ids), job(**fields), due, loop.create_future(), deaths)
+
+    return make
 
 
 async def all_alive(pool: LocalPool) -> None:

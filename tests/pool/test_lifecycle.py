@@ -103,7 +103,8 @@ async def test_answered_jobs_leave_no_trace_in_the_pool(start_pool: StartPool) -
     waiting = pool._scheduler.waiting
     assert not pool._open
     assert not pool._aboard
-    assert (waiting.count, waiting.nbytes, waiting._lanes, waiting._groups) == (0, 0, {}, {})
+    assert (waiting.count, waiting.nbytes) == (0, 0)
+    assert (waiting._topics, waiting._rows, waiting._companies) == ({}, {}, {})
     assert not pool._slots[0].berth.batches
     assert set(pool._scheduler._batches.values()) == {0}
 

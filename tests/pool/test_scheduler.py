@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
 
 from featsvc.errors import Overloaded
-from featsvc.pool.scheduler import Berth, Scheduler
-from featsvc.pool.settings import PoolSettings
-from featsvc.pool.waiting import Batch, Entry, Line, Waiting
+from featsvc.pool.scheduler import Berth
+from featsvc.pool.waiting import Batch, Waiting
+from tests.pool.conftest import MakeEntry
+from tests.pool.entries import scheduler_with, taken
 from tests.pool.fakes import FakeParams
-from tests.pool.jobs import job
-
-SETTINGS = PoolSettings(max_batch_items=3, affinity_s=1.0)
-MakeEntry = Callable[..., Entry]
-
-
-@pytest.fixture
-async def make_entry() -> MakeEntry:
-    ids = itertools.count(1)
-    loop = asyncio.get_running_loop()
-
-    def make(due: float = 100.0, deaths: int = 0, **fields: object) -> Entry:
-        return Entry(next(ids), job(**fields), due, loop.create_future(), deaths)
-
-    return make
-
-
-def scheduler_with(*entries: Entry, **changes: object) -> Scheduler:
-    scheduler = Scheduler(replace(SETTINGS, **changes))  # type: ignore[arg-type]
-    for entry in entries:
-        scheduler.admit(entry, workers=1)
-    return scheduler
-
-
-def taken(scheduler: Scheduler, berth: Berth, *others: Berth) -> list[Entry]:
-    batch = scheduler.next_batch(berth, [berth, *others])
-    return list(batch.entries.values()) if batch else []
 
 
 async def test_a_batch_is_what_waits_now_with_the_same_operation_model_and_params(
@@ -207,10 +176,12 @@ async def test_entries_that_leave_early_do_not_pile_up(make_entry: MakeEntry) ->
         entry = make_entry(due=float(number))
         waiting.add(entry)
         waiting.remove(entry)
-    line: Line = waiting._lanes["fake", "m"]
-    assert len(line._heap) < 100
-    assert waiting.take(next(iter(waiting.heads())), 10) == [keeper]
-    assert (waiting.count, waiting.nbytes, len(waiting._lanes), len(waiting._groups)) == (0, 0, 0, 0)
+    lines = [*waiting._topics.values(), *waiting._rows.values(), *waiting._companies.values()]
+    assert len(lines) == 3
+    assert all(len(line._heap) < 100 for line in lines)
+    assert waiting.take(next(waiting.heads(0)), 10) == [keeper]
+    assert (waiting.count, waiting.nbytes) == (0, 0)
+    assert (waiting._topics, waiting._rows, waiting._companies) == ({}, {}, {})
 
 
 async def test_a_retried_entry_is_not_found_in_its_old_place(make_entry: MakeEntry) -> None:
