@@ -25,6 +25,8 @@ def engine_options(settings: Settings) -> EngineOptions:
         max_image_pixels=settings.max_image_pixels,
         image_formats=tuple(name.upper() for name in settings.image_formats),
         max_reply_bytes=settings.max_reply_bytes,
+        max_chunked_bytes=settings.max_chunked_bytes,
+        embedding_cache_bytes=settings.embedding_cache,
         max_cells=settings.max_cells,
         max_points=settings.max_points,
         max_mask_bytes=settings.max_mask_bytes,

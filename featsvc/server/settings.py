@@ -50,6 +50,18 @@ class Settings:
     """Bytes of models that one worker keeps; 0 sets no limit."""
     max_models: int = 8
     """Models that one worker keeps; 0 sets no limit."""
+    precision: str = "fp32"
+    """Type of the weights and of most arithmetic: fp32, bf16 or fp16; answers are float32 all the same."""
+    compile: bool = False
+    """Compile the networks before the first request: a slower start, faster answers."""
+    embedding_cache: int = 1 * GIB
+    """Bytes of encoded pictures that one worker keeps for further SAM2 prompts; 0 keeps none."""
+    text_cache: int = 64 * MIB
+    """Bytes of text embeddings that one worker keeps; 0 keeps none."""
+    image_cache: int = 256 * MIB
+    """Bytes of pictures that the server keeps for questions by digest; 0 keeps none."""
+    image_cache_per_key: int = 64 * MIB
+    """Bytes of those pictures that one API key may have; 0 keeps none."""
     max_concurrency: int = 4
     """Batches of one service at the workers at once; requests that share a batch count once."""
     max_batch: int = 8
@@ -74,8 +86,12 @@ class Settings:
     """Formats that are decoded, by Pillow's names."""
     max_request_bytes: int = 64 * MIB
     """Most bytes of one request message."""
-    max_reply_bytes: int = 512 * MIB
-    """Most bytes of one reply tensor."""
+    max_reply_bytes: int = 64 * MIB
+    """Most bytes of one reply message: gRPC holds up all other calls while it takes one over."""
+    max_chunked_bytes: int = 2 * GIB
+    """Most bytes of one reply in pieces."""
+    max_open_per_stream: int = 16
+    """Questions of one stream at work at once; further ones are not read until one of these is answered."""
     max_cells: int = 65536
     """Most cells of a feature grid."""
     max_points: int = 65536
