@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +39,38 @@ def to_array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
 
     Raises InvalidArgument where dtype, shape and length do not fit each other.
     """
-    if tensor.dtype not in STORAGE:
-        raise InvalidArgument(f"tensor.dtype: number {tensor.dtype} is no known element type")
-    shape, storage = tuple(tensor.shape), STORAGE[tensor.dtype]
-    stored = _bits_shape(shape) if tensor.dtype == tensor_pb2.D_TYPE_BITS else shape
-    expected = math.prod(stored) * storage.itemsize
-    data = tensor.data  # each access copies
-    if len(data) != expected:
-        raise InvalidArgument(f"tensor.data: {len(data)} bytes, but dtype and shape {shape} say {expected}")
-    array = np.frombuffer(data, storage).reshape(stored)
+    array = stored(tensor.dtype, tensor.shape, tensor.data)
     if tensor.dtype == tensor_pb2.D_TYPE_BITS:
+        shape = tensor.shape
         return np.unpackbits(array, axis=-1, count=shape[-1]).view(bool) if shape else array.astype(bool)
-    if tensor.dtype == tensor_pb2.D_TYPE_BFLOAT16:
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    return array
+    return widened(array) if tensor.dtype == tensor_pb2.D_TYPE_BFLOAT16 else array
+
+
+def stored(
+    dtype: int, shape: Sequence[int], data: bytes | memoryview | NDArray[np.uint8]
+) -> NDArray[np.generic]:
+    """The elements as they travel, a view of `data`: BITS as bytes, BFLOAT16 as uint16; raises as to_array does."""
+    expected = nbytes(dtype, shape)
+    view = memoryview(data)
+    if view.nbytes != expected:
+        raise InvalidArgument(
+            f"tensor.data: {view.nbytes} bytes, but dtype and shape {tuple(shape)} say {expected}"
+        )
+    return np.frombuffer(view, STORAGE[dtype]).reshape(_stored_shape(dtype, shape))
+
+
+def nbytes(dtype: int, shape: Sequence[int]) -> int:
+    """The length of the data of a tensor; raises InvalidArgument for an unknown element type."""
+    if dtype not in STORAGE:
+        raise InvalidArgument(f"tensor.dtype: number {dtype} is no known element type")
+    return math.prod(_stored_shape(dtype, shape)) * STORAGE[dtype].itemsize
+
+
+def widened(bfloat16: NDArray[np.generic]) -> NDArray[np.float32]:
+    """The float32 of which these uint16 are the upper halves."""
+    bits = bfloat16.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def to_tensor(array: NDArray[np.generic]) -> tensor_pb2.Tensor:
@@ -72,5 +91,8 @@ def to_bits(array: NDArray[np.bool_]) -> tensor_pb2.Tensor:
     )
 
 
-def _bits_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _stored_shape(dtype: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of the storage: rows of BITS each take whole bytes."""
+    if dtype != tensor_pb2.D_TYPE_BITS:
+        return tuple(shape)
     return (*shape[:-1], (shape[-1] + 7) // 8) if shape else (1,)
