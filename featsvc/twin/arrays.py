@@ -42,13 +42,15 @@ def to_array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
     array = stored(tensor.dtype, tensor.shape, tensor.data)
     if tensor.dtype == tensor_pb2.D_TYPE_BITS:
         shape = tensor.shape
-        return np.unpackbits(array, axis=-1, count=shape[-1]).view(bool) if shape else array.astype(bool)
+        return (
+            np.unpackbits(array.view(np.uint8), axis=-1, count=shape[-1]).view(bool)
+            if shape
+            else array.astype(bool)
+        )
     return widened(array) if tensor.dtype == tensor_pb2.D_TYPE_BFLOAT16 else array
 
 
-def stored(
-    dtype: int, shape: Sequence[int], data: bytes | memoryview | NDArray[np.uint8]
-) -> NDArray[np.generic]:
+def stored(dtype: int, shape: Sequence[int], data: bytes | memoryview) -> NDArray[np.generic]:
     """The elements as they travel, a view of `data`: BITS as bytes, BFLOAT16 as uint16; raises as to_array does."""
     expected = nbytes(dtype, shape)
     view = memoryview(data)
