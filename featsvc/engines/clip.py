@@ -17,6 +17,7 @@ from featsvc.engines.feature_reply import check_feature_reply, feature_reply
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
+from featsvc.engines.precision import dtype_of
 from featsvc.engines.reply_size import check_reply, float_bytes
 from featsvc.engines.results import Embeddings, Geometry, Result, Similarity
 from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
@@ -176,13 +177,14 @@ def prepare_image(
 
 def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
     """Global embeddings, 1 x D each."""
+    dtype = dtype_of(loaded.visual)
 
     def forward(pictures: Tensor) -> Tensor:
-        embeddings: Tensor = loaded.network.encode_image(pictures, normalize=True)
+        embeddings: Tensor = loaded.network.encode_image(pictures.to(dtype), normalize=True)
         return embeddings
 
     outputs = forward_each([each.picture for each in batch], loaded.device, forward)
-    return [Embeddings(each[None].float().cpu().numpy()) for each in outputs]
+    return [Embeddings(each[None].cpu().numpy()) for each in outputs]
 
 
 FAMILY = Family(

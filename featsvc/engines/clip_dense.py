@@ -7,13 +7,15 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
+from featsvc.engines.attention import OpenClipAttention
+
 OFFSET = 0.1
 """DINO's guard against a grid one too small by rounding, which shifts the interpolation a little."""
 
 
 def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     """Patch features N x h x w x D, not normalised, of pictures N x 3 x H x W."""
-    patches = visual.conv1(pixels)
+    patches = visual.conv1(pixels.to(visual.conv1.weight.dtype))
     height, width = patches.shape[2:]
     tokens = patches.flatten(2).transpose(1, 2)
     first = visual.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
@@ -29,10 +31,10 @@ def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
 
 def _values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
-    attention = block.attn
-    channels = attention.embed_dim
-    weight, bias = attention.in_proj_weight[-channels:], attention.in_proj_bias[-channels:]
-    values: Tensor = attention.out_proj(F.linear(block.ln_1(tokens), weight, bias))
+    attention: OpenClipAttention = block.attn
+    channels = attention.qkv.in_features
+    weight, bias = attention.qkv.weight[-channels:], attention.qkv.bias[-channels:]
+    values: Tensor = attention.proj(F.linear(block.ln_1(tokens), weight, bias))
     return values
 
 

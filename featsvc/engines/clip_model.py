@@ -20,9 +20,11 @@ from torch import Tensor
 
 from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
+from featsvc.engines.attention import OpenClipAttention
 from featsvc.engines.checkpoint import fill, read_state, without_prefix
 from featsvc.engines.family import nbytes
 from featsvc.engines.options import EngineOptions
+from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -88,8 +90,15 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     path = find_weights(entry, options)
     network = built(entry)
     fill(network, without_prefix(read_state(path), "module."), path.name)
-    device = torch.device(options.device)
-    return ClipModel(entry, network.to(device).eval().requires_grad_(False), device)
+    return ready(entry, network, options)
+
+
+def ready(entry: ClipEntry, network: CLIP, options: EngineOptions) -> ClipModel:
+    """The model of a network that has its weights."""
+    for block in network.modules():
+        if isinstance(block, ResidualAttentionBlock):
+            block.attn = OpenClipAttention.of(block.attn)
+    return ClipModel(entry, placed(network, options), torch.device(options.device))
 
 
 def built(entry: ClipEntry) -> CLIP:

@@ -23,7 +23,9 @@ def descriptors(
     """Features N x h x w x D of pictures N x 3 x H x W; `read` is a facet and a block, from 0."""
     facet, layer = read
     convolution = network.patch_embed.proj
-    patches = F.conv2d(pixels, convolution.weight, convolution.bias, stride=stride)
+    patches = F.conv2d(
+        pixels.to(convolution.weight.dtype), convolution.weight, convolution.bias, stride=stride
+    )
     tokens = network.norm_pre(positioned(network, patches, rule))
     for block in network.blocks[:layer]:
         tokens = block(tokens)

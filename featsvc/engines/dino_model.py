@@ -8,13 +8,17 @@ from functools import cached_property
 
 import timm
 import torch
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import nn
 
 from featsvc.catalog import DinoEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
+from featsvc.engines.attention import SelfAttention
 from featsvc.engines.checkpoint import State, fill, read_state
 from featsvc.engines.family import nbytes
 from featsvc.engines.options import EngineOptions
+from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
 
 HEAD = "head."
@@ -57,8 +61,14 @@ def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
     path = find_weights(entry, options)
     network = built(entry)
     fill(network, converted(read_state(path), network), path.name)
-    device = torch.device(options.device)
-    return DinoModel(entry, network.to(device).eval().requires_grad_(False), device)
+    return ready(entry, network, options)
+
+
+def ready(entry: DinoEntry, network: VisionTransformer, options: EngineOptions) -> DinoModel:
+    """The model of a network that has its weights."""
+    for block in network.blocks:
+        block.attn = SelfAttention.of(block.attn)
+    return DinoModel(entry, placed(network, options), torch.device(options.device))
 
 
 def built(entry: DinoEntry) -> VisionTransformer:
@@ -69,9 +79,21 @@ def built(entry: DinoEntry) -> VisionTransformer:
     else:
         arguments, name = {}, entry.architecture
     network = timm.create_model(name, **{**arguments, "pretrained": False, "num_classes": 0})
-    if not isinstance(network, VisionTransformer):
-        raise InvalidArgument(f"{entry.key} is no ViT")
+    if not isinstance(network, VisionTransformer) or not all(map(_is_standard, network.blocks)):
+        raise InvalidArgument(f"{entry.key} is no standard ViT")
     return network
+
+
+def _is_standard(block: nn.Module) -> bool:
+    """Whether its attention is the plain one, without norms, gates or a width of its own."""
+    attention = block.attn
+    return (
+        isinstance(attention, Attention)
+        and attention.gate is None
+        and all(
+            isinstance(each, nn.Identity) for each in (attention.q_norm, attention.k_norm, attention.norm)
+        )
+    )
 
 
 def converted(state: State, network: VisionTransformer) -> State:

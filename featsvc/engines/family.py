@@ -81,11 +81,11 @@ def device_of(network: nn.Module) -> torch.device:
 def forward_each(
     pictures: list[Tensor], device: torch.device, forward: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
-    """Outputs of `forward` for pictures 3 x H x W of one size, one for each.
+    """Outputs of `forward` for pictures 3 x H x W of one size, one for each, in float32.
 
     A CPU gains nothing from a batch in float32 (DESIGN section 10), and alone each answer has the same bytes
     whatever shared its batch.
     """
     if device.type == "cpu":
-        return [forward(each[None])[0] for each in pictures]
-    return list(forward(torch.stack(pictures).to(device)))
+        return [forward(each[None])[0].float() for each in pictures]
+    return list(forward(torch.stack(pictures).to(device)).float())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+Precision = Literal["fp32", "bf16", "fp16"]
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "ICO")
 
 
@@ -14,6 +16,10 @@ class EngineOptions:
     device: str = "cpu"
     """"cpu", or a GPU as torch names it: "cuda:0"."""
     threads: int = 1
+    precision: Precision = "fp32"
+    """Type of the weights; norms and answers are float32 whatever it is."""
+    compile: bool = False
+    """Compile networks when they are loaded, for their usual sizes."""
     weights_dir: str | None = None
     offline: bool = False
     max_image_bytes: int = 32 << 20
@@ -25,6 +31,8 @@ class EngineOptions:
     """Of a reply that goes in parts."""
     embedding_cache_bytes: int = 1 << 30
     """Embeddings of pictures that SAM2 keeps for further prompts; 0 keeps none."""
+    text_cache_bytes: int = 64 << 20
+    """Embeddings of texts that CLIP keeps; 0 keeps none."""
     max_cells: int = 1 << 16
     """Cells of a feature grid: attention takes time with their square."""
     max_points: int = 1 << 16

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import torch
+from open_clip.model import CLIP
 from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from featsvc.catalog import catalog, resolve_clip, resolve_dino
@@ -17,6 +20,7 @@ from featsvc.engines.dino_model import DinoModel
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.registry import Engines
+from featsvc.engines.results import Bits
 from featsvc.engines.sam2_model import Sam2Model
 
 CPU = torch.device("cpu")
@@ -55,18 +59,27 @@ def answer(engines: Engines, operation: str, item: Item, params: object, loaded:
     return engines.run(operation, [engines.prepare(operation, item, params, loaded)], params, loaded)[0]
 
 
-def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0) -> ClipModel:
+def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0, **options: object) -> ClipModel:
     """An open_clip network with random weights."""
-    torch.manual_seed(seed)
     entry = resolve_clip(name)
-    return ClipModel(entry, clip_model.built(entry).eval().requires_grad_(False), CPU)
+    return clip_model.ready(entry, open_clip_network(name, seed), replace(OPTIONS, **options))
 
 
-def random_dino(name: str, seed: int = 0) -> DinoModel:
-    """A timm ViT with random weights, its positions and prefix tokens large enough to matter."""
+def open_clip_network(name: str = "ViT-B-16-quickgelu", seed: int = 0) -> CLIP:
+    """The same as open_clip builds and runs it."""
     torch.manual_seed(seed)
-    entry = resolve_dino(name)
-    network = dino_model.built(entry).eval().requires_grad_(False)
+    return clip_model.built(resolve_clip(name)).eval().requires_grad_(False)
+
+
+def random_dino(name: str, seed: int = 0, **options: object) -> DinoModel:
+    """A timm ViT with random weights, its positions and prefix tokens large enough to matter."""
+    return dino_model.ready(resolve_dino(name), timm_network(name, seed), replace(OPTIONS, **options))
+
+
+def timm_network(name: str, seed: int = 0) -> VisionTransformer:
+    """The same as timm builds and runs it."""
+    torch.manual_seed(seed)
+    network = dino_model.built(resolve_dino(name)).eval().requires_grad_(False)
     for parameter in (network.pos_embed, network.cls_token, network.reg_token):
         if parameter is not None:
             parameter.copy_(torch.randn_like(parameter) * 0.2)
@@ -74,7 +87,7 @@ def random_dino(name: str, seed: int = 0) -> DinoModel:
     for name, parameter in network.named_parameters():
         if name.endswith("gamma"):
             parameter.fill_(0.5)
-    return DinoModel(entry, network, CPU)
+    return network
 
 
 def random_sam2(key: str, seed: int = 0) -> Sam2Model:
@@ -112,3 +125,9 @@ class Spots(nn.Module):
 def engines(**changes: object) -> Engines:
     """Engines on the CPU."""
     return registry.build(EngineOptions(**{"offline": True, "max_reply_bytes": 1 << 30, **changes}))
+
+
+def unpacked(pixels: object) -> np.ndarray:
+    """Masks as booleans, from the bits that an engine answers with."""
+    assert isinstance(pixels, Bits)
+    return np.unpackbits(pixels.data, axis=-1, count=pixels.shape[-1]).view(bool).reshape(pixels.shape)

@@ -82,7 +82,7 @@ def test_dense_features_equal_the_formula_written_down_plainly(
     engines: Engines, vit_b16: ClipModel, width: int, height: int
 ) -> None:
     got = extract(engines, vit_b16, models.picture_item(width, height))
-    wanted = plain_features(vit_b16.network, np.asarray(models.picture(width, height)))
+    wanted = plain_features(models.open_clip_network(), np.asarray(models.picture(width, height)))
     assert got.features.shape == wanted.shape == (-(-height // 16), -(-width // 16), 512)
     assert np.abs(got.features - wanted).max() < 1e-4
     assert wanted.std() > 0.1
@@ -95,7 +95,7 @@ def test_a_text_embedding_is_that_of_open_clip(engines: Engines, vit_b16: ClipMo
     )
     assert isinstance(got, Embeddings)
     tokens = open_clip.get_tokenizer("ViT-B-16-quickgelu")(list(texts))
-    wanted = F.normalize(vit_b16.network.encode_text(tokens), dim=-1)
+    wanted = F.normalize(models.open_clip_network().encode_text(tokens), dim=-1)
     np.testing.assert_allclose(got.embeddings, wanted.numpy(), atol=1e-6)
     assert len({row.tobytes() for row in got.embeddings}) == len(texts)
 
@@ -121,7 +121,7 @@ def test_a_picture_embedding_is_that_of_open_clip(engines: Engines, vit_b16: Cli
         engines, "clip.encode_image", models.picture_item(150, 100), EncodeImageParams(), vit_b16
     )
     transform = open_clip.image_transform(224, is_train=False, mean=OPENAI_MEAN, std=OPENAI_STD)
-    wanted = F.normalize(vit_b16.network.encode_image(transform(picture)[None]), dim=-1)
+    wanted = F.normalize(models.open_clip_network().encode_image(transform(picture)[None]), dim=-1)
     np.testing.assert_allclose(got.embeddings, wanted.numpy(), atol=1e-6)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -57,12 +59,16 @@ def meta_positions(model: DinoModel, rows: int, columns: int) -> torch.Tensor:
     return grid.permute(0, 2, 3, 1).reshape(rows * columns, -1)
 
 
+timms = functools.cache(models.timm_network)
+"""A network as timm runs it, with the weights of the fixture of that name."""
+
+
 def plain_descriptors(
     model: DinoModel, size: tuple[int, int], stride: int, read: tuple[str, int]
 ) -> np.ndarray:
     """Features with nothing but loops over patches, blocks and heads, h x w x D."""
     facet, layer = read
-    network, patch = model.network, model.entry.patch_size
+    network, patch = timms(model.entry.key), model.entry.patch_size
     image = pixels(size, patch)[0]
     rows, columns = (1 + (side - patch) // stride for side in image.shape[1:])
     kernel = network.patch_embed.proj
