@@ -11,10 +11,11 @@ from featsvc.errors import ReplyTooLarge
 FLOAT_BYTES = 4
 
 
-def check_reply(nbytes: int, options: EngineOptions, remedy: str) -> None:
+def check_reply(nbytes: int, options: EngineOptions, remedy: str, chunked: bool = False) -> None:
     """Raises when a reply of this size cannot be sent; `remedy` says what would make it fit."""
-    if nbytes > options.max_reply_bytes:
-        raise ReplyTooLarge(f"the reply would be {nbytes} bytes, at most {options.max_reply_bytes}: {remedy}")
+    limit = options.max_chunked_bytes if chunked else options.max_reply_bytes
+    if nbytes > limit:
+        raise ReplyTooLarge(f"the reply would be {nbytes} bytes, at most {limit}: {remedy}")
 
 
 def check_masks(count: int, size: tuple[int, int], options: EngineOptions, remedy: str) -> None:
@@ -34,3 +35,8 @@ def float_bytes(shape: Iterable[int]) -> int:
 def bitmap_bytes(count: int, height: int, width: int) -> int:
     """Bytes of masks as a message carries them: bits, each row from a byte of its own."""
     return count * height * math.ceil(width / 8)
+
+
+def label_bytes(height: int, width: int) -> int:
+    """Bytes of a map of labels, two a pixel."""
+    return 2 * height * width

@@ -54,16 +54,13 @@ class Similarity:
 
 
 @dataclass(frozen=True)
-class PromptMasks:
-    """Answers to one prompt: K masks of the picture's size, best-of-K by `iou_predictions`."""
+class Bits:
+    """Booleans, a bit each as numpy.packbits packs them; each row of the last axis starts on a byte."""
 
-    masks: NDArray[np.bool_] | Floats
-    """K x H x W; logits where those were asked for."""
-    iou_predictions: Floats
-    low_res_masks: Floats
-    """Logits clamped to [-32, 32], K x h x w; a next prompt's mask_input."""
-    height: int
-    width: int
+    data: NDArray[np.uint8]
+    """… x ceil(W / 8)."""
+    shape: tuple[int, ...]
+    """… x W."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,31 @@ class Rle:
     size: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Png:
+    """A PNG file of one bit a pixel."""
+
+    content: bytes
+
+
+LabelMap = NDArray[np.uint16]
+"""H x W: 0 where no mask is, else 1 + the index of the mask, the best by predicted IoU where several are."""
+
+
+@dataclass(frozen=True)
+class PromptMasks:
+    """Answers to one prompt: K masks of the picture's size, best-of-K by `iou_predictions`."""
+
+    masks: Bits | Floats | tuple[Rle, ...] | tuple[Png, ...] | None
+    """K x H x W, or one each; logits where those were asked for; None where a label map has them."""
+    iou_predictions: Floats
+    low_res_masks: Floats | None
+    """Logits clamped to [-32, 32], K x h x w; a next prompt's mask_input. None where nobody asked for them."""
+    height: int
+    width: int
+    label_map: LabelMap | None = None
+
+
 Rectangle = tuple[float, float, float, float]
 """x, y, width, height."""
 
@@ -82,8 +104,8 @@ Rectangle = tuple[float, float, float, float]
 class Mask:
     """One automatic mask."""
 
-    segmentation: NDArray[np.bool_] | Rle
-    """H x W."""
+    segmentation: Bits | Floats | Rle | Png | None
+    """H x W; None where the list has a label map."""
     area: int
     bbox: Rectangle
     predicted_iou: float
@@ -99,6 +121,7 @@ class MaskList:
     masks: tuple[Mask, ...]
     height: int
     width: int
+    label_map: LabelMap | None = None
 
 
 @dataclass(frozen=True)

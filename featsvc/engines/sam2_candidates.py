@@ -161,7 +161,7 @@ class CropSearch:
             points=(chosen.points + torch.tensor([x0, y0], device=boxes.device)).cpu(),
             stability=stability[keep][away].nan_to_num(0.0).cpu(),
             crops=torch.tensor([self.crop.box]).expand(len(chosen.ious), -1),
-            runs=tuple(run_lengths(self._uncropped(inside[away]))) if len(chosen.ious) else (),
+            runs=tuple(run_lengths(mask) for mask in self._uncropped(inside[away]).cpu().numpy()),
         )
 
     def _uncropped(self, masks: Tensor) -> Tensor:

@@ -25,6 +25,11 @@ class LowRes:
     ious: Tensor
     """Predicted quality, B x K."""
 
+    def at(self, index: int) -> LowRes:
+        """The answer to one of the prompts, 1 x K; the first where all share one."""
+        index %= len(self.ious)
+        return LowRes(self.logits[index : index + 1], self.ious[index : index + 1])
+
     @property
     def clamped(self) -> Tensor:
         """Logits fit for a next prompt."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,32 @@ class Prompts:
         return Prompts(
             *(each if each is None else each.to(device) for each in (self.coords, self.labels, self.masks))
         )
+
+
+def together(prompts: Sequence[Prompts], at_once: int) -> Iterator[tuple[list[int], Prompts]]:
+    """Prompts that share a pass of the decoder, with their places in the order given.
+
+    Only those of the same number of points share one: padding would change an answer. Empty ones all have the
+    same answer, so they are one prompt.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for place, each in enumerate(prompts):
+        parts = (each.coords, each.masks)
+        alike.setdefault(tuple(part if part is None else part.shape for part in parts), []).append(place)
+    for shapes, places in alike.items():
+        count = len(places) if shapes == (None, None) else at_once
+        for start in range(0, len(places), count):
+            some = places[start : start + count]
+            yield some, _joined([prompts[place] for place in some])
+
+
+def _joined(prompts: list[Prompts]) -> Prompts:
+    def joined(parts: list[Tensor | None]) -> Tensor | None:
+        given = [part for part in parts if part is not None]
+        return torch.cat(given) if given else None
+
+    columns = zip(*((each.coords, each.labels, each.masks) for each in prompts), strict=True)
+    return Prompts(*(joined(list(column)) for column in columns))
 
 
 @dataclass(frozen=True)

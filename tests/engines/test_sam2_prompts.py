@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from featsvc.engines import sam2_predict
 from featsvc.engines.item import Item
 from featsvc.engines.registry import Engines
 from featsvc.engines.results import PromptMasks
+from featsvc.engines.sam2_decoder import LowRes, decode
 from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2_prompts import Prompts
 from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import PredictMasksParams, Prompt, Tensor
 from tests.engines import models, upstream
@@ -44,6 +47,26 @@ def as_tensor(array: np.ndarray) -> Tensor:
     return Tensor(dtype="float32", shape=array.shape, data=array.tobytes())
 
 
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return (one & other).sum() / (one | other).sum()
+
+
+def as_wire(prompt: dict[str, object]) -> dict[str, object]:
+    return {key: as_tensor(value) if key == "mask_input" else value for key, value in prompt.items()}
+
+
+def moved(prompt: dict[str, object], by: int) -> dict[str, object]:
+    """Another prompt of the same kind."""
+    other = dict(prompt)
+    if "point_coords" in other:
+        other["point_coords"] = tuple((x + 7 * by, y + 3 * by) for x, y in other["point_coords"])
+    if "box" in other:
+        other["box"] = tuple(edge + 5 * by for edge in other["box"])
+    if "mask_input" in other:
+        other["mask_input"] = other["mask_input"] * (1 + by)
+    return other
+
+
 PROMPTS = {
     "point": {"point_coords": POINTS[:1], "point_labels": (1,)},
     "points": {"point_coords": POINTS, "point_labels": (1, 0)},
@@ -66,17 +89,16 @@ def test_masks_equal_those_of_the_package_predictor(
     engines: Engines, small_sam2: Sam2Model, name: str, multimask: bool
 ) -> None:
     given = PROMPTS[name]
-    wire = {key: as_tensor(value) if key == "mask_input" else value for key, value in given.items()}
     params = PredictMasksParams(multimask_output=multimask)
-    (got,) = ask(engines, small_sam2, (Prompt(**wire),), params)
+    (got,) = ask(engines, small_sam2, (Prompt(**as_wire(given)),), params)
     plain = {key: np.asarray(value) for key, value in given.items()}
     masks, ious, low = expect(small_sam2, {}, **plain, multimask_output=multimask)
-    np.testing.assert_array_equal(got.masks, masks.astype(bool))
+    np.testing.assert_array_equal(models.unpacked(got.masks), masks.astype(bool))
     np.testing.assert_allclose(got.iou_predictions, ious, atol=1e-6)
     np.testing.assert_allclose(got.low_res_masks, low, atol=1e-5)
     assert got.masks.shape == (3 if multimask else 1, HEIGHT, WIDTH)
-    assert got.masks.any()
-    assert not got.masks.all()
+    assert masks.any()
+    assert not masks.all()
 
 
 def test_masks_of_a_real_architecture_equal_those_of_the_package_predictor(
@@ -86,7 +108,7 @@ def test_masks_of_a_real_architecture_equal_those_of_the_package_predictor(
         engines, sam2_tiny, (Prompt(point_coords=POINTS, point_labels=(1, 1)),), PredictMasksParams()
     )
     masks, ious, low = expect(sam2_tiny, {}, point_coords=np.array(POINTS), point_labels=np.array([1, 1]))
-    np.testing.assert_array_equal(got.masks, masks.astype(bool))
+    np.testing.assert_array_equal(models.unpacked(got.masks), masks.astype(bool))
     np.testing.assert_allclose(got.iou_predictions, ious, atol=1e-6)
     np.testing.assert_allclose(got.low_res_masks, low, atol=1e-5)
     assert got.low_res_masks.shape == (3, 256, 256)
@@ -128,36 +150,67 @@ def test_holes_and_islands_go_as_the_package_would_with_its_extension(
     prompt = Prompt(point_coords=POINTS, point_labels=(1, 1))
     (got,) = ask(engines, small_sam2, (prompt,), PredictMasksParams(**areas))
     masks, _, low = expect(small_sam2, areas, point_coords=np.array(POINTS), point_labels=np.array([1, 1]))
-    np.testing.assert_array_equal(got.masks, masks.astype(bool))
+    np.testing.assert_array_equal(models.unpacked(got.masks), masks.astype(bool))
     # The logits for a next prompt stay as the decoder gave them.
     np.testing.assert_allclose(got.low_res_masks, low, atol=1e-5)
     (untouched,) = ask(engines, small_sam2, (prompt,), PredictMasksParams(mask_threshold=threshold))
-    assert (untouched.masks != got.masks).any()
+    assert (untouched.masks.data != got.masks.data).any()
 
 
-def test_several_prompts_get_the_answers_they_get_alone(engines: Engines, small_sam2: Sam2Model) -> None:
-    prompts = tuple(
-        Prompt(**given)
-        for name, given in PROMPTS.items()
-        if name in ("point", "box", "box and points", "nothing")
+def test_several_prompts_get_the_answers_of_the_package_predictor(
+    engines: Engines, small_sam2: Sam2Model
+) -> None:
+    given = [PROMPTS[name] for name in ("point", "box", "points", "mask", "nothing", "everything")]
+    # Each kind several times, in turns, so that those that share a pass are not neighbours.
+    several = [moved(each, by) for by in range(3) for each in given]
+    answers = ask(
+        engines, small_sam2, tuple(Prompt(**as_wire(each)) for each in several), PredictMasksParams()
     )
-    together = ask(engines, small_sam2, prompts, PredictMasksParams())
-    for prompt, got in zip(prompts, together, strict=True):
-        (alone,) = ask(engines, small_sam2, (prompt,), PredictMasksParams())
-        np.testing.assert_array_equal(got.low_res_masks, alone.low_res_masks)
-        np.testing.assert_array_equal(got.masks, alone.masks)
+    for each, got in zip(several, answers, strict=True):
+        masks, ious, low = expect(small_sam2, {}, **{key: np.asarray(value) for key, value in each.items()})
+        np.testing.assert_allclose(got.low_res_masks, low, atol=1e-4)
+        np.testing.assert_allclose(got.iou_predictions, ious, atol=1e-4)
+        assert iou(models.unpacked(got.masks), masks.astype(bool)) > 0.999
+
+
+def test_prompts_of_one_kind_share_a_pass_and_others_have_their_own(
+    engines: Engines, small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def recorded(network: object, embedding: object, prompts: Prompts, multimask: bool) -> LowRes:
+        answer = decode(network, embedding, prompts, multimask)
+        sizes.append(len(answer.ious))
+        return answer
+
+    monkeypatch.setattr(sam2_predict, "decode", recorded)
+    point, box, nothing = (Prompt(**PROMPTS[name]) for name in ("point", "box", "nothing"))
+    at_once = sam2_predict.PROMPTS_AT_ONCE[True]
+    ask(engines, small_sam2, (point, nothing, box, point, nothing) + (point,) * at_once, PredictMasksParams())
+    assert sorted(sizes) == sorted([at_once, 2, 1, 1])
+
+
+def test_identical_requests_give_identical_bytes(engines: Engines, small_sam2: Sam2Model) -> None:
+    prompts = tuple(Prompt(**moved(PROMPTS["points"], by)) for by in range(3))
+    one, other = (ask(engines, small_sam2, prompts, PredictMasksParams()) for _ in range(2))
+    for first, second in zip(one, other, strict=True):
+        assert first.masks.data.tobytes() == second.masks.data.tobytes()
+        assert first.low_res_masks.tobytes() == second.low_res_masks.tobytes()
+        assert first.iou_predictions.tobytes() == second.iou_predictions.tobytes()
 
 
 def test_no_prompts_at_all_are_one_empty_prompt(engines: Engines, small_sam2: Sam2Model) -> None:
     (implied,) = ask(engines, small_sam2, (), PredictMasksParams())
     (given,) = ask(engines, small_sam2, (Prompt(),), PredictMasksParams())
-    np.testing.assert_array_equal(implied.masks, given.masks)
+    np.testing.assert_array_equal(implied.masks.data, given.masks.data)
 
 
 def test_the_mask_threshold_moves_the_border(engines: Engines, small_sam2: Sam2Model) -> None:
     prompt = Prompt(point_coords=POINTS, point_labels=(1, 1))
     areas = [
-        ask(engines, small_sam2, (prompt,), PredictMasksParams(mask_threshold=threshold))[0].masks.sum()
+        models.unpacked(
+            ask(engines, small_sam2, (prompt,), PredictMasksParams(mask_threshold=threshold))[0].masks
+        ).sum()
         for threshold in (-0.2, 0.0, 0.2)
     ]
     assert areas[0] > areas[1] > areas[2]

@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.engines.results import Geometry, Mask, PromptMasks, Rle
-from featsvc.twin.arrays import to_bits, to_tensor
+from featsvc.engines.results import Bits, Geometry, Mask, Png, PromptMasks, Rle
+from featsvc.twin.arrays import to_tensor
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
 
 P = ParamSpec("P")
@@ -36,17 +36,21 @@ def geometry(result: Geometry) -> image_pb2.Geometry:
 
 
 def prompt_masks(result: PromptMasks) -> sam2_pb2.PromptMasks:
-    """Masks of one prompt: BITS, or FLOAT32 where they are logits."""
-    masks = (
-        to_tensor(result.masks)
-        if result.masks.dtype == np.float32
-        else to_bits(result.masks.astype(np.bool_, copy=False))
-    )
-    return sam2_pb2.PromptMasks(
-        masks=masks,
-        iou_predictions=to_tensor(result.iou_predictions),
-        low_res_masks=to_tensor(result.low_res_masks),
-    )
+    """Masks of one prompt, as the engine has written them."""
+    message = sam2_pb2.PromptMasks(iou_predictions=to_tensor(result.iou_predictions))
+    for tensor, array in (
+        (message.low_res_masks, result.low_res_masks),
+        (message.label_map, result.label_map),
+    ):
+        if array is not None:
+            tensor.CopyFrom(to_tensor(array))
+    match result.masks:
+        case Bits() | np.ndarray():
+            message.masks.CopyFrom(_bitmap(result.masks))
+        case tuple():
+            message.rle.extend(_rle(each) for each in result.masks if isinstance(each, Rle))
+            message.png.extend(each.content for each in result.masks if isinstance(each, Png))
+    return message
 
 
 def mask(result: Mask) -> sam2_pb2.Mask:
@@ -59,11 +63,20 @@ def mask(result: Mask) -> sam2_pb2.Mask:
         stability_score=result.stability_score,
         crop_box=_rectangle(result.crop_box),
     )
-    if isinstance(result.segmentation, Rle):
-        message.rle.CopyFrom(_rle(result.segmentation))
-    else:
-        message.bitmap.CopyFrom(to_bits(result.segmentation))
+    match result.segmentation:
+        case Rle():
+            message.rle.CopyFrom(_rle(result.segmentation))
+        case Png():
+            message.png = result.segmentation.content
+        case Bits() | np.ndarray():
+            message.bitmap.CopyFrom(_bitmap(result.segmentation))
     return message
+
+
+def _bitmap(pixels: Bits | NDArray[np.float32]) -> tensor_pb2.Tensor:
+    if isinstance(pixels, Bits):
+        return tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_BITS, shape=pixels.shape, data=pixels.data.tobytes())
+    return to_tensor(pixels)
 
 
 def _rle(result: Rle) -> sam2_pb2.Rle:

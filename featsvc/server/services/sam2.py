@@ -10,6 +10,7 @@ from featsvc.engines.item import Item
 from featsvc.engines.results import MaskList, PromptMasks
 from featsvc.server.intake import Intake
 from featsvc.server.services import replies
+from featsvc.twin.arrays import to_tensor
 from featsvc.v1 import sam2_pb2, sam2_pb2_grpc, schema
 
 
@@ -37,7 +38,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
         prompts = asked.prompts or (schema.Prompt(),)
         item = Item(image=await self._intake.picture(asked.image), prompts=prompts)
         result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, context)
-        nbytes = sum(each.masks.nbytes for each in result)
+        nbytes = result[0].height * result[0].width * len(result)
         return await replies.encoded(nbytes, _predicted, result, model)
 
 
@@ -47,6 +48,7 @@ def _generated(result: MaskList, model: str) -> sam2_pb2.GenerateMasksResponse:
         height=result.height,
         width=result.width,
         model=model,
+        label_map=None if result.label_map is None else to_tensor(result.label_map),
     )
 
 
