@@ -11,7 +11,7 @@ from featsvc_client import FeatsvcClient, clip_client, dino_client, rest, sam2_c
 from featsvc_client.arguments import Connection
 from featsvc_client.masks import from_entries
 from featsvc_client.pictures import ImageLike, picture
-from featsvc_client.results import Mask
+from featsvc_client.mask_results import Mask
 from featsvc_client.tensors import decoded
 from numpy.typing import NDArray
 

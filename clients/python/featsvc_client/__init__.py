@@ -15,13 +15,15 @@ from featsvc_client.errors import (
     InvalidRequest,
     ModelNotFound,
     Overloaded,
+    PictureNotFound,
     ReplyTooLarge,
     ServerError,
     Unavailable,
     WeightsMissing,
 )
+from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.pictures import ImageLike
-from featsvc_client.results import Embeddings, Features, Mask, PromptMasks, Similarity
+from featsvc_client.results import EmbeddedImage, Embeddings, Features, Rounding, Similarity
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.rle import Rle
 from featsvc_client.servers import load_servers
@@ -31,6 +33,7 @@ __all__ = [
     "AuthenticationError",
     "CallError",
     "DeadlineExceeded",
+    "EmbeddedImage",
     "Embeddings",
     "FeatsvcClient",
     "FeatsvcError",
@@ -39,12 +42,16 @@ __all__ = [
     "ImageLike",
     "InvalidRequest",
     "Mask",
+    "Masks",
+    "MasksSummary",
     "ModelNotFound",
     "Overloaded",
+    "PictureNotFound",
     "PromptMasks",
     "ReplyTooLarge",
     "RetryPolicy",
     "Rle",
+    "Rounding",
     "ServerError",
     "Similarity",
     "Unavailable",

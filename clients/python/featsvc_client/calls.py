@@ -11,113 +11,45 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.twin import to_message, violations
 from featsvc.twin.messages import numbers
-from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, sam2_pb2, schema
-from featsvc_client import results
+from featsvc.v1 import model_pb2, schema
+from featsvc_client import operations, results
 from featsvc_client.arguments import message_fields, parted, with_first
 from featsvc_client.errors import FieldViolation, invalid
-from featsvc_client.pictures import ImageLike, picture
+from featsvc_client.mask_results import PromptMasks
+from featsvc_client.operations import Operation, Variant
+from featsvc_client.pictures import ImageLike, Picture, picture
 
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Operation(Generic[Result]):
-    """One rpc: its path, the messages of both directions, and how an answer is read."""
-
-    path: str
-    request: type[ProtoMessage]
-    reply: type[ProtoMessage]
-    # Any: the reader takes an instance of `reply`, which a dataclass cannot say.
-    read: Callable[[Any], Result]
+Result = TypeVar("Result", covariant=True)
 
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """A request ready to be sent."""
+    """A question ready to be sent."""
 
     operation: Operation[Result]
-    request: ProtoMessage
+    request: Callable[[str], ProtoMessage]
+    """Makes the request: with the file of its picture, or with the digest that is given instead."""
+    picture: Picture | None = None
 
-
-CLIP_FEATURES = Operation(
-    "/featsvc.v1.ClipService/ExtractFeatures",
-    clip_pb2.ClipServiceExtractFeaturesRequest,
-    clip_pb2.ClipServiceExtractFeaturesResponse,
-    results.features,
-)
-ENCODE_TEXT = Operation(
-    "/featsvc.v1.ClipService/EncodeText",
-    clip_pb2.EncodeTextRequest,
-    clip_pb2.EncodeTextResponse,
-    results.embedded_texts,
-)
-SIMILARITY = Operation(
-    "/featsvc.v1.ClipService/ComputeSimilarity",
-    clip_pb2.ComputeSimilarityRequest,
-    clip_pb2.ComputeSimilarityResponse,
-    results.similarity,
-)
-ENCODE_IMAGE = Operation(
-    "/featsvc.v1.ClipService/EncodeImage",
-    clip_pb2.EncodeImageRequest,
-    clip_pb2.EncodeImageResponse,
-    results.embedded_picture,
-)
-DINO_FEATURES = Operation(
-    "/featsvc.v1.DinoService/ExtractFeatures",
-    dino_pb2.DinoServiceExtractFeaturesRequest,
-    dino_pb2.DinoServiceExtractFeaturesResponse,
-    results.features,
-)
-GENERATE_MASKS = Operation(
-    "/featsvc.v1.Sam2Service/GenerateMasks",
-    sam2_pb2.GenerateMasksRequest,
-    sam2_pb2.GenerateMasksResponse,
-    results.masks,
-)
-PREDICT_MASKS = Operation(
-    "/featsvc.v1.Sam2Service/PredictMasks",
-    sam2_pb2.PredictMasksRequest,
-    sam2_pb2.PredictMasksResponse,
-    results.prompt_masks,
-)
-LIST_MODELS = Operation(
-    "/featsvc.v1.ModelService/ListModels",
-    model_pb2.ListModelsRequest,
-    model_pb2.ListModelsResponse,
-    lambda reply: tuple(reply.models),
-)
-LOAD_MODEL = Operation(
-    "/featsvc.v1.ModelService/LoadModel",
-    model_pb2.LoadModelRequest,
-    model_pb2.LoadModelResponse,
-    lambda reply: reply.model,
-)
-UNLOAD_MODEL = Operation(
-    "/featsvc.v1.ModelService/UnloadModel",
-    model_pb2.UnloadModelRequest,
-    model_pb2.UnloadModelResponse,
-    lambda reply: reply.model,
-)
-STATUS = Operation(
-    "/featsvc.v1.ModelService/GetStatus",
-    model_pb2.GetStatusRequest,
-    model_pb2.GetStatusResponse,
-    lambda reply: reply,
-)
+    def serialised(self, digest: str = "", variant: Variant | None = None, **beside: str) -> bytes:
+        """The bytes to send, wrapped as another rpc takes them, with its other fields beside the question."""
+        request = self.request(digest)
+        # Any: protobuf's constructors take fields by name.
+        wrapper: Any = None if variant is None else variant.request
+        return (request if wrapper is None else wrapper(request=request, **beside)).SerializeToString()
 
 
 def about_picture(
     operation: Operation[Result], image: ImageLike, params: Mapping[str, object]
 ) -> Call[Result]:
     """A call that takes a picture and options."""
-    return checked(operation, {"image": picture(image).source, "params": message_fields(params)})
+    return checked(operation, {"params": message_fields(params)}, picture(image))
 
 
 def encode_text(texts: str | Sequence[str] | None, params: Mapping[str, object]) -> Call[results.Embeddings]:
     """A call that takes texts and options."""
     inside, options = parted(with_first(schema.Texts, texts, params), schema.Texts)
-    return checked(ENCODE_TEXT, {"texts": inside, "params": message_fields(options)})
+    return checked(operations.ENCODE_TEXT, {"texts": inside, "params": message_fields(options)})
 
 
 def similarity(
@@ -125,13 +57,13 @@ def similarity(
 ) -> Call[results.Similarity]:
     """A call that takes a picture, texts and options."""
     query, options = parted(with_first(schema.TextQuery, texts, params), schema.TextQuery)
-    parts = {"image": picture(image).source, "query": query, "params": message_fields(options)}
-    return checked(SIMILARITY, parts)
+    parts = {"query": query, "params": message_fields(options)}
+    return checked(operations.SIMILARITY, parts, picture(image))
 
 
 def predict_masks(
     image: ImageLike, prompts: Sequence[Mapping[str, Any]] | None, params: Mapping[str, object]
-) -> Call[list[results.PromptMasks]]:
+) -> Call[list[PromptMasks]]:
     """A call that takes a picture, prompts (or the fields of one among the options) and options."""
     single, options = parted(params, schema.Prompt)
     if prompts is not None and single:
@@ -140,11 +72,20 @@ def predict_masks(
         )
     each = [single] if prompts is None else prompts
     parts = {
-        "image": picture(image).source,
         "prompts": [message_fields(prompt) for prompt in each],
         "params": message_fields(options),
     }
-    return checked(PREDICT_MASKS, parts)
+    return checked(operations.PREDICT_MASKS, parts, picture(image))
+
+
+def prompted(
+    common: Sequence[Mapping[str, Any]] | None,
+    params: Mapping[str, object],
+    image: ImageLike,
+    own: Sequence[Mapping[str, Any]] | None = None,
+) -> Call[list[PromptMasks]]:
+    """A call about one of many pictures, with prompts of its own or those that all have in common."""
+    return predict_masks(image, common if own is None else own, params)
 
 
 def list_models(family: str | None, available_only: bool) -> Call[tuple[model_pb2.Model, ...]]:
@@ -153,28 +94,37 @@ def list_models(family: str | None, available_only: bool) -> Call[tuple[model_pb
     if family is not None and family not in known:
         raise invalid(FieldViolation("family", f"{family!r} is none of {', '.join(known)}"))
     number = 0 if family is None else known[family]
-    return Call(LIST_MODELS, LIST_MODELS.request(family=number, available_only=available_only))
+    request = operations.LIST_MODELS.request(family=number, available_only=available_only)
+    return Call(operations.LIST_MODELS, lambda _: request)
 
 
 def load_model(key: str) -> Call[model_pb2.Model]:
     """A call that loads a model."""
-    return Call(LOAD_MODEL, LOAD_MODEL.request(key=key))
+    return Call(operations.LOAD_MODEL, lambda _: model_pb2.LoadModelRequest(key=key))
 
 
 def unload_model(key: str) -> Call[model_pb2.Model]:
     """A call that frees a model."""
-    return Call(UNLOAD_MODEL, UNLOAD_MODEL.request(key=key))
+    return Call(operations.UNLOAD_MODEL, lambda _: model_pb2.UnloadModelRequest(key=key))
 
 
 def status() -> Call[model_pb2.GetStatusResponse]:
     """A call for the state of the server."""
-    return Call(STATUS, STATUS.request())
+    return Call(operations.STATUS, lambda _: model_pb2.GetStatusRequest())
 
 
-def checked(operation: Operation[Result], parts: Mapping[str, object]) -> Call[Result]:
+def checked(
+    operation: Operation[Result], parts: Mapping[str, object], image: Picture | None = None
+) -> Call[Result]:
     """The call with its request, checked by the contract's own classes, as the server will check it."""
     twin: type[BaseModel] = getattr(schema, operation.request.DESCRIPTOR.name)
     try:
-        return Call(operation, to_message(twin.model_validate(parts), operation.request))
+        question = twin.model_validate(parts if image is None else {"image": image.source, **parts})
     except ValidationError as error:
         raise invalid(*violations(error)) from None
+
+    def request(digest: str) -> ProtoMessage:
+        named = {"image": schema.Image(digest=digest)} if digest else {}
+        return to_message(question.model_copy(update=named), operation.request)
+
+    return Call(operation, request, image)

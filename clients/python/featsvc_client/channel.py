@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from featsvc.v1 import stream_pb2
 from featsvc_client.errors import Failure, FieldViolation
 
 TARGET = "localhost:50051"
@@ -25,6 +26,7 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
 # What gRPC itself says about a message over its limit; trying again cannot help.
+EXHAUSTED = "RESOURCE_EXHAUSTED"
 OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
 
 
@@ -37,14 +39,27 @@ def failure(error: grpc.RpcError) -> Failure:
     """What an error of either of grpc's APIs says."""
     trailing: dict[str, str | bytes] = dict(error.trailing_metadata() or ())
     message = error.details() or ""
+    code = error.code().name
     return Failure(
-        error.code().name,
+        code,
         message,
         _word(trailing, "x-request-id"),
         _violations(trailing.get("grpc-status-details-bin", b"")),
         _seconds(_word(trailing, "retry-after-ms")),
         # The server gives a reason where another try will not mend it: too large a message, or no memory for it.
-        "featsvc-reason" in trailing or OVER_LIMIT.search(message) is not None,
+        code == EXHAUSTED and ("featsvc-reason" in trailing or OVER_LIMIT.search(message) is not None),
+    )
+
+
+def item_failure(error: stream_pb2.ItemError) -> Failure:
+    """What the answer to one question of a stream says."""
+    return Failure(
+        error.code,
+        error.message,
+        "",
+        tuple(FieldViolation(each.field, each.description) for each in error.field_violations),
+        error.retry_after_ms / 1000 if error.retry_after_ms else None,
+        error.code == EXHAUSTED and not error.retry_after_ms,
     )
 
 

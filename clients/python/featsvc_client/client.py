@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 
 from featsvc.v1 import model_pb2, params
-from featsvc_client import calls, channel
+from featsvc_client import blocking, calls, channel, operations
 from featsvc_client.arguments import PromptParams, SimilarityParams, TextParams
 from featsvc_client.calls import Call
+from featsvc_client.errors import CallError
+from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
+from featsvc_client.mask_stream import MaskStream
 from featsvc_client.pictures import ImageLike
-from featsvc_client.results import Embeddings, Features, Mask, PromptMasks, Similarity
-from featsvc_client.retry import Attempts, RetryPolicy
+from featsvc_client.results import EmbeddedImage, Embeddings, Features, Similarity
+from featsvc_client.retry import RETRY, RetryPolicy
+from featsvc_client.sent import SentPictures
+from featsvc_client.session import Session
+from featsvc_client.window import IN_FLIGHT, Asked, AskedPrompts, Name, Window
 
 Result = TypeVar("Result")
 Parts = ParamSpec("Parts")
-RETRY = RetryPolicy()
 
 
 class FeatsvcClient:
@@ -36,11 +41,15 @@ class FeatsvcClient:
         timeout: float | None = channel.TIMEOUT_S,
         retry: RetryPolicy = RETRY,
         credentials: grpc.ChannelCredentials | None = None,
+        digests: bool = True,
     ) -> None:
-        """Prepares the connection to `host:port`; `credentials` make it TLS. The first call opens it."""
-        self._metadata = channel.metadata(api_key)
-        self._timeout = timeout
-        self._retry = retry
+        """Prepares the connection to `host:port`; `credentials` make it TLS. The first call opens it.
+
+        With `digests` a picture that the server has been sent lately goes as its name, not as its file.
+        """
+        self._session = Session(
+            channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
+        )
         self._channel = (
             grpc.insecure_channel(target, channel.OPTIONS)
             if credentials is None
@@ -55,7 +64,7 @@ class FeatsvcClient:
         **options: Unpack[params.ClipExtractFeaturesParams],
     ) -> Features:
         """Dense CLIP features of a picture."""
-        return self._answer(timeout, calls.about_picture, calls.CLIP_FEATURES, image, options)
+        return self._answer(timeout, calls.about_picture, operations.CLIP_FEATURES, image, options)
 
     def encode_text(
         self,
@@ -84,7 +93,7 @@ class FeatsvcClient:
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.EncodeImageParams]
     ) -> Embeddings:
         """The CLIP embedding of a whole picture."""
-        return self._answer(timeout, calls.about_picture, calls.ENCODE_IMAGE, image, options)
+        return self._answer(timeout, calls.about_picture, operations.ENCODE_IMAGE, image, options)
 
     def dino_features(
         self,
@@ -94,13 +103,13 @@ class FeatsvcClient:
         **options: Unpack[params.DinoExtractFeaturesParams],
     ) -> Features:
         """Dense DINO features of a picture."""
-        return self._answer(timeout, calls.about_picture, calls.DINO_FEATURES, image, options)
+        return self._answer(timeout, calls.about_picture, operations.DINO_FEATURES, image, options)
 
     def generate_masks(
         self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.GenerateMasksParams]
-    ) -> list[Mask]:
+    ) -> Masks:
         """Masks of everything in a picture."""
-        return self._answer(timeout, calls.about_picture, calls.GENERATE_MASKS, image, options)
+        return self._answer(timeout, calls.about_picture, operations.GENERATE_MASKS, image, options)
 
     def predict_masks(
         self,
@@ -112,6 +121,64 @@ class FeatsvcClient:
     ) -> list[PromptMasks]:
         """The masks of each prompt; a single prompt may be given by keywords."""
         return self._answer(timeout, calls.predict_masks, image, prompts, options)
+
+    def embed_image(
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.EmbedImageParams]
+    ) -> EmbeddedImage:
+        """Encodes a picture before the first question about it; `predict_masks` then waits for the decoder only."""
+        return self._answer(timeout, calls.about_picture, operations.EMBED_IMAGE, image, options)
+
+    def generate_masks_stream(
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.GenerateMasksParams]
+    ) -> Generator[Mask | MasksSummary, None, None]:
+        """Masks of everything in a picture one by one as they come, then a summary."""
+        call = calls.about_picture(operations.GENERATE_MASKS, image, options)
+        return blocking.masks(self._channel, MaskStream(self._session, call, timeout))
+
+    def stream_clip_features(
+        self,
+        images: Iterable[Asked],
+        *,
+        window: int = IN_FLIGHT,
+        timeout: float | None = None,
+        **options: Unpack[params.ClipExtractFeaturesParams],
+    ) -> Generator[tuple[Name, Features | CallError], None, None]:
+        """Dense CLIP features of many pictures; see `stream_predict_masks`."""
+        build = partial(calls.about_picture, operations.CLIP_FEATURES, params=options)
+        asked = Window(self._session, operations.CLIP_FEATURES, build, window, timeout)
+        return blocking.streamed(self._channel, asked, images)
+
+    def stream_dino_features(
+        self,
+        images: Iterable[Asked],
+        *,
+        window: int = IN_FLIGHT,
+        timeout: float | None = None,
+        **options: Unpack[params.DinoExtractFeaturesParams],
+    ) -> Generator[tuple[Name, Features | CallError], None, None]:
+        """Dense DINO features of many pictures; see `stream_predict_masks`."""
+        build = partial(calls.about_picture, operations.DINO_FEATURES, params=options)
+        asked = Window(self._session, operations.DINO_FEATURES, build, window, timeout)
+        return blocking.streamed(self._channel, asked, images)
+
+    def stream_predict_masks(
+        self,
+        images: Iterable[AskedPrompts],
+        prompts: Sequence[params.Prompt] | None = None,
+        *,
+        window: int = IN_FLIGHT,
+        timeout: float | None = None,
+        **options: Unpack[PromptParams],
+    ) -> Generator[tuple[Name, list[PromptMasks] | CallError], None, None]:
+        """The masks of prompts in many pictures.
+
+        Each picture may come with a name (else it has its number), and with prompts of its own. Answers come as
+        they are done, `window` pictures are under way at most, and what is wrong with one is its answer instead of
+        an exception. `timeout` is for each picture. Leaving the generator ends all that is under way.
+        """
+        build = partial(calls.prompted, prompts, options)
+        asked = Window(self._session, operations.PREDICT_MASKS, build, window, timeout)
+        return blocking.streamed(self._channel, asked, images)
 
     def models(
         self, family: str | None = None, *, available_only: bool = False, timeout: float | None = None
@@ -150,16 +217,5 @@ class FeatsvcClient:
         *parts: Parts.args,
         **named: Parts.kwargs,
     ) -> Result:
-        call = build(*parts, **named)
-        operation = call.operation
-        send = self._channel.unary_unary(
-            operation.path, operation.request.SerializeToString, operation.reply.FromString
-        )
-        attempts = Attempts(self._retry, self._timeout if timeout is None else timeout)
-        while True:
-            try:
-                reply = send(call.request, timeout=attempts.time_left_s(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                time.sleep(attempts.pause_s(channel.failure(error)))
-            else:
-                return operation.read(reply)
+        steps = self._session.answered(partial(build, *parts, **named), timeout)
+        return blocking.answered(self._channel, self._session, steps)

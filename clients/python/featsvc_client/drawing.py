@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featsvc_client.mask_results import Mask
 from featsvc_client.masks import instance_map
-from featsvc_client.results import Mask
 
 # The golden ratio's fractional part: successive hues stay far apart, however many there are.
 HUE_STEP = 0.6180339887498949

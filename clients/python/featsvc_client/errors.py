@@ -17,6 +17,7 @@ __all__ = [
     "InvalidRequest",
     "ModelNotFound",
     "Overloaded",
+    "PictureNotFound",
     "ReplyTooLarge",
     "ServerError",
     "Unavailable",
@@ -37,10 +38,19 @@ class Failure:
     too_large: bool = False
     """Whether a message is over a size limit or its work over the device's memory, which another try will not mend."""
 
+    @property
+    def picture_unknown(self) -> bool:
+        """Whether the server does not have (any more) the picture that was named by its digest."""
+        return self.code == "NOT_FOUND" and any(
+            each.field.endswith("image.digest") for each in self.violations
+        )
+
     def error(self) -> CallError:
         """The exception for it."""
         if self.too_large:
             return ReplyTooLarge(self)
+        if self.picture_unknown:
+            return PictureNotFound(self)
         return BY_CODE.get(self.code, ServerError)(self)
 
 
@@ -75,6 +85,12 @@ class AuthenticationError(CallError):
 
 class ModelNotFound(CallError):
     """The server knows no such model."""
+
+    code: ClassVar[str] = "NOT_FOUND"
+
+
+class PictureNotFound(CallError):
+    """The server has no (more) picture of this digest: send the file."""
 
     code: ClassVar[str] = "NOT_FOUND"
 

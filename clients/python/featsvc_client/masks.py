@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc_client.results import Mask, Rectangle
+from featsvc_client.mask_results import Mask, Rectangle
 from featsvc_client.rle import from_coco
 
 

@@ -3,7 +3,8 @@
 - `Path`: a file.
 - `bytes`: an encoded file.
 - PIL image, or uint8 array H x W, H x W x 1, H x W x 3 or H x W x 4: sent as PNG, so no pixel changes.
-- `str`, in this order: `data:` is a data URI, `http://` and `https://` an address that the server fetches,
+- `str`, in this order: `sha256:` and 64 digits is the name that an answer gave to a picture,
+  `data:` is a data URI, `http://` and `https://` an address that the server fetches,
   the name of an existing file that file, and all else base64.
 """
 
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import io
 import os
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -29,24 +33,35 @@ ImageLike = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Imag
 LONGEST_PATH = 4096
 # Names such as `photos/cat1` are base64 too, but no picture file is this short.
 SHORTEST_FILE = 26
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to send: an encoded file, or an address that the server fetches."""
+    """A picture to send: an encoded file, an address that the server fetches, or the name of one that it has."""
 
     content: bytes = b""
     url: str = ""
+    name: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """The name that the server gives to the file."""
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
 
     @property
     def source(self) -> dict[str, bytes | str]:
         """The fields of the contract's Image."""
+        if self.name:
+            return {"digest": self.name}
         return {"url": self.url} if self.url else {"content": self.content}
 
     @property
     def body(self) -> dict[str, str]:
         """The fields of a REST body."""
+        if self.name:
+            return {"image_digest": self.name}
         return {"image_url": self.url} if self.url else {"image": base64.b64encode(self.content).decode()}
 
 
@@ -70,12 +85,16 @@ def picture(image: ImageLike) -> Picture:
 def encode_image(image: ImageLike) -> str:
     """The picture as base64 text; files keep their bytes."""
     sent = picture(image)
-    if sent.url:
-        raise _bad("an address is fetched by the server: give it as it is instead of encoding it")
+    if sent.url or sent.name:
+        raise _bad(
+            "an address is fetched by the server, a digest means a file that it has: give them as they are"
+        )
     return base64.b64encode(sent.content).decode()
 
 
 def _named(image: str) -> Picture:
+    if DIGEST.fullmatch(image):
+        return Picture(name=image)
     scheme = image[:8].lower()
     if scheme.startswith("data:"):
         return Picture(_from_data_uri(image))

@@ -1,4 +1,4 @@
-"""What the gRPC clients answer: frozen values with numpy arrays, read from the contract's messages.
+"""What the gRPC clients answer about features and texts: frozen values with numpy arrays.
 
 Arrays are read-only views of the answer where they can be: copy one before writing into it.
 Answers without arrays (geometry, models, status) stay the contract's own messages.
@@ -7,31 +7,48 @@ Answers without arrays (geometry, models, status) stay the contract's own messag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.errors import InvalidArgument
-from featsvc.twin.arrays import to_array
+from featsvc.twin.arrays import stored, to_array, widened
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, tensor_pb2
 from featsvc_client.errors import damaged
-from featsvc_client.rle import Rle
 
-Rectangle = tuple[float, float, float, float]
-"""x, y, width, height in pixels of the picture as sent."""
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """What writing features in fewer bits has cost, against float32."""
+
+    largest_error: float
+    mean_error: float
+    scale: NDArray[np.float32] | None = None
+    """For int8: one factor for each channel, of a shape that multiplies the raw array."""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """Dense features of a picture."""
 
-    array: NDArray[np.float32]
-    """H x W x D (D x H x W if asked); D is 3 for principal components."""
+    raw: NDArray[np.generic]
+    """The features as they were sent: float32, float16, int8 to be scaled, or the bits of bfloat16 as uint16."""
     is_pca: bool
     geometry: image_pb2.Geometry
     """How the grid lies on the picture."""
     model: str
     """Key of the model that answered."""
+    image_digest: str = ""
+    """Name of the picture: give it instead of the picture in further questions."""
+    rounding: Rounding | None = None
+    """What was rounded; None for float32."""
+
+    @cached_property
+    def array(self) -> NDArray[np.float32]:
+        """The features as float32, H x W x D (D x H x W if asked, N x D at points); D is 3 for principal components."""
+        scale = None if self.rounding is None else self.rounding.scale
+        return as_float32(self.raw, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +58,8 @@ class Embeddings:
     array: NDArray[np.float32]
     """N x D, each row of length 1."""
     model: str
+    image_digest: str = ""
+    """Name of the picture, if it is about one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,120 +70,95 @@ class Similarity:
     """H x W for one text, N x H x W for several."""
     geometry: image_pb2.Geometry
     model: str
+    image_digest: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """One automatic mask, its pixels packed as they came: hundreds of them unpacked fill a memory."""
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """A picture that is encoded and waits for questions."""
 
-    pixels: tensor_pb2.Tensor | Rle | NDArray[np.bool_]
-    area: int
-    bbox: Rectangle
-    predicted_iou: float
-    point_coords: NDArray[np.float64]
-    """N x 2, the points that gave this mask."""
-    stability_score: float
-    crop_box: Rectangle
-
-    @property
-    def segmentation(self) -> NDArray[np.bool_]:
-        """The mask, H x W; unpacked anew by every access."""
-        if isinstance(self.pixels, Rle):
-            return self.pixels.decoded()
-        if isinstance(self.pixels, tensor_pb2.Tensor):
-            return _booleans(self.pixels)
-        return self.pixels
-
-
-@dataclass(frozen=True, eq=False)
-class PromptMasks:
-    """The masks of one prompt."""
-
-    masks: NDArray[np.bool_] | NDArray[np.float32]
-    """K x H x W, bool; float32 logits if asked."""
-    iou_predictions: NDArray[np.float32]
-    """K, the quality that the model predicts."""
-    low_res_masks: NDArray[np.float32]
-    """K x 256 x 256 (smaller for demo-sam2), logits: one of them, `[[best]]`, can prompt the next call."""
+    image_digest: str
+    size_bytes: int
+    """Memory that it takes in the cache of the worker."""
+    was_cached: bool
+    """Whether it was there before."""
+    height: int
+    """Of the picture as sent, in pixels."""
+    width: int
     model: str
 
 
 def features(
     reply: clip_pb2.ClipServiceExtractFeaturesResponse | dino_pb2.DinoServiceExtractFeaturesResponse,
+    data: memoryview | None = None,
 ) -> Features:
-    """The features of an answer."""
-    return Features(_floats(reply.features), reply.is_pca, reply.geometry, reply.model)
+    """The features of an answer; `data` is that of their tensor where it came in pieces."""
+    tensor = reply.features
+    try:
+        raw = stored(tensor.dtype, tensor.shape, tensor.data if data is None else data)
+    except InvalidArgument as error:
+        raise damaged(error.message) from error
+    rounding = _rounding(reply.rounding, raw.shape) if reply.HasField("rounding") else None
+    if raw.dtype == np.int8 and (rounding is None or rounding.scale is None):
+        raise damaged("int8 features without their scale")
+    return Features(raw, reply.is_pca, reply.geometry, reply.model, reply.image_digest, rounding)
 
 
 def embedded_texts(reply: clip_pb2.EncodeTextResponse) -> Embeddings:
     """The text embeddings of an answer."""
-    return Embeddings(_floats(reply.text_embedding), reply.model)
+    return Embeddings(floats(reply.text_embedding), reply.model)
 
 
 def embedded_picture(reply: clip_pb2.EncodeImageResponse) -> Embeddings:
     """The picture embedding of an answer, 1 x D."""
-    return Embeddings(_floats(reply.image_embedding), reply.model)
+    return Embeddings(floats(reply.image_embedding), reply.model, reply.image_digest)
 
 
 def similarity(reply: clip_pb2.ComputeSimilarityResponse) -> Similarity:
     """The map of an answer."""
-    return Similarity(_floats(reply.similarity_map), reply.geometry, reply.model)
+    return Similarity(floats(reply.similarity_map), reply.geometry, reply.model, reply.image_digest)
 
 
-def masks(reply: sam2_pb2.GenerateMasksResponse) -> list[Mask]:
-    """The masks of an answer, in its order."""
-    return [_mask(each) for each in reply.masks]
-
-
-def prompt_masks(reply: sam2_pb2.PredictMasksResponse) -> list[PromptMasks]:
-    """The masks of each prompt, in the order of the prompts."""
-    return [
-        PromptMasks(
-            _masks(each.masks), _floats(each.iou_predictions), _floats(each.low_res_masks), reply.model
-        )
-        for each in reply.results
-    ]
-
-
-def _mask(mask: sam2_pb2.Mask) -> Mask:
-    return Mask(
-        mask.bitmap if mask.WhichOneof("segmentation") == "bitmap" else _rle(mask.rle),
-        mask.area,
-        _rectangle(mask.bbox),
-        mask.predicted_iou,
-        np.array([(point.x, point.y) for point in mask.point_coords], np.float64).reshape(-1, 2),
-        mask.stability_score,
-        _rectangle(mask.crop_box),
+def embedded(reply: sam2_pb2.EmbedImageResponse) -> EmbeddedImage:
+    """What is known of an encoded picture."""
+    return EmbeddedImage(
+        reply.image_digest, reply.size_bytes, reply.was_cached, reply.height, reply.width, reply.model
     )
 
 
-def _rle(rle: sam2_pb2.Rle) -> Rle:
-    counts = rle.coco if rle.WhichOneof("runs") == "coco" else tuple(rle.lengths.counts)
-    return Rle(counts, (rle.height, rle.width))
+def floats(tensor: tensor_pb2.Tensor) -> NDArray[np.float32]:
+    """The elements of any number type as float32."""
+    return array(tensor).astype(np.float32, copy=False)
 
 
-def _rectangle(rectangle: sam2_pb2.Rectangle) -> Rectangle:
-    return (rectangle.x, rectangle.y, rectangle.width, rectangle.height)
-
-
-def _masks(tensor: tensor_pb2.Tensor) -> NDArray[np.bool_] | NDArray[np.float32]:
-    return (
-        _booleans(tensor)
-        if tensor.dtype in (tensor_pb2.D_TYPE_BITS, tensor_pb2.D_TYPE_BOOL)
-        else _floats(tensor)
-    )
-
-
-def _booleans(tensor: tensor_pb2.Tensor) -> NDArray[np.bool_]:
-    return _array(tensor).astype(np.bool_, copy=False)
-
-
-def _floats(tensor: tensor_pb2.Tensor) -> NDArray[np.float32]:
-    return _array(tensor).astype(np.float32, copy=False)
-
-
-def _array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
+def array(tensor: tensor_pb2.Tensor) -> NDArray[np.generic]:
+    """The elements; raises ServerError where they do not fit their shape."""
     try:
         return to_array(tensor)
     except InvalidArgument as error:
         raise damaged(error.message) from error
+
+
+def as_float32(raw: NDArray[np.generic], scale: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Features as sent (bfloat16 as uint16) as float32; `scale` multiplies int8."""
+    if raw.dtype == np.uint16:
+        return widened(raw)
+    if scale is None:
+        return raw.astype(np.float32, copy=False)
+    return np.multiply(raw.view(np.int8), scale, dtype=np.float32)
+
+
+def beside_channels(scale: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The factors of the channels in a shape that multiplies features: theirs are the last axis, or else the first."""
+    flat = scale.ndim == 1 and len(shape) == 3 and shape[-1] != scale.size
+    factors = scale.reshape(-1, 1, 1) if flat else scale
+    try:
+        np.broadcast_to(factors, shape)
+    except ValueError as error:
+        raise damaged(f"{scale.size} factors for features of shape {shape}") from error
+    return factors
+
+
+def _rounding(rounding: tensor_pb2.Rounding, shape: tuple[int, ...]) -> Rounding:
+    scale = beside_channels(floats(rounding.scale), shape) if rounding.HasField("scale") else None
+    return Rounding(rounding.largest_error, rounding.mean_error, scale)

@@ -33,14 +33,26 @@ class RetryPolicy:
         return max(shortened, failure.retry_after_s + backoff * self.jitter * chance)
 
 
+RETRY = RetryPolicy()
+
+
 class Attempts:
-    """The attempts of one call, within its policy and its time."""
+    """The attempts of one call, within its policy and its time.
+
+    Patient ones do not count refusals that say when to come back: only time limits those.
+    """
 
     def __init__(
-        self, policy: RetryPolicy, timeout_s: float | None, clock: Callable[[], float] = time.monotonic
+        self,
+        policy: RetryPolicy,
+        timeout_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        patient: bool = False,
     ) -> None:
         self._policy = policy
         self._clock = clock
+        self._patient = patient
         self._end = None if timeout_s is None else clock() + timeout_s
         self._failed = 0
 
@@ -50,10 +62,10 @@ class Attempts:
 
     def pause_s(self, failure: Failure) -> float:
         """Seconds to wait before the next attempt; raises the error of the failure where there is none."""
-        self._failed += 1
+        self._failed += not (self._patient and failure.retry_after_s is not None)
         if failure.code not in RETRIED or failure.too_large or self._failed >= self._policy.attempts:
             raise failure.error()
-        delay = self._policy.delay_s(self._failed, failure, random.random())
+        delay = self._policy.delay_s(max(self._failed, 1), failure, random.random())
         left = self.time_left_s()
         if left is not None and delay >= left:
             raise failure.error()

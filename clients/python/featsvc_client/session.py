@@ -1,0 +1,148 @@
+"""How a question is asked until it is answered, as steps that either client takes in its own way.
+
+Which rpc, whether a picture's file or its name, when to try again: all that is decided here, once. The clients only
+send and wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from google.protobuf.message import Message as ProtoMessage
+
+from featsvc_client import channel
+from featsvc_client.calls import Call
+from featsvc_client.chunks import Pieces
+from featsvc_client.errors import Failure
+from featsvc_client.operations import Operation, Variant
+from featsvc_client.retry import RETRY, Attempts, RetryPolicy
+from featsvc_client.sent import SentPictures
+
+Result = TypeVar("Result")
+# Any: the replies of the rpcs share no type that has their fields.
+Reply: TypeAlias = Any
+
+UNIMPLEMENTED = "UNIMPLEMENTED"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Sends a request, and gives each message of the answer to `take`."""
+
+    path: str
+    request: bytes
+    decode: Callable[[bytes], object]
+    take: Callable[[Reply], object]
+    streams: bool
+    """Whether the answer has many messages."""
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Waits."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """There is nothing left to do."""
+
+    value: Result
+
+
+Steps: TypeAlias = Generator[Ask | Pause, Failure | None, Result]
+
+
+class Whole:
+    """The answer to one question, in one message."""
+
+    def __init__(self, message: type[ProtoMessage]) -> None:
+        self.decode: Callable[[bytes], Reply] = message.FromString
+        self._reply: Reply = None
+
+    def take(self, reply: Reply) -> None:
+        """Keeps it."""
+        self._reply = reply
+
+    def whole(self) -> tuple[Reply, None]:
+        """The reply, which holds all there is."""
+        return self._reply, None
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a client knows of its server and keeps from call to call; threads may share it."""
+
+    metadata: tuple[tuple[str, str], ...]
+    timeout_s: float | None = channel.TIMEOUT_S
+    retry: RetryPolicy = RETRY
+    pictures: SentPictures | None = field(default_factory=SentPictures)
+    """None: every file is sent every time."""
+    missing: set[str] = field(default_factory=set)
+    """Paths that this server turned out not to have."""
+
+    def attempts(self, timeout_s: float | None, *, patient: bool = False) -> Attempts:
+        """The attempts of one call with its own time, or with that of the client."""
+        return Attempts(self.retry, self.timeout_s if timeout_s is None else timeout_s, patient=patient)
+
+    def known(self, call: Call[object]) -> str:
+        """The digest to send instead of the file of a call; empty where the file must go."""
+        return "" if self.pictures is None else self.pictures.name(call.picture)
+
+    def confirm(self, call: Call[object], reply: Reply) -> None:
+        """Takes note of the name that an answer gives to the picture."""
+        if self.pictures is not None and call.picture is not None:
+            self.pictures.confirm(call.picture, reply.image_digest)
+
+    def lost(self, failure: Failure, digest: str) -> bool:
+        """Whether a question failed because the server has given up the picture that it named, which is noted."""
+        if not digest or not failure.picture_unknown:
+            return False
+        if self.pictures is not None:
+            self.pictures.forget(digest)
+        return True
+
+    def answered(self, build: Callable[[], Call[Result]], timeout_s: float | None) -> Steps[Result]:
+        """The steps to the answer of a call."""
+        call = build()
+        attempts = self.attempts(timeout_s)
+        digest = self.known(call)
+        while True:
+            variant = self._variant(call.operation)
+            answer = Whole(call.operation.reply) if variant is None else Pieces(variant.reply)
+            failure = yield Ask(
+                call.operation.path if variant is None else variant.path,
+                call.serialised(digest, variant),
+                answer.decode,
+                answer.take,
+                variant is not None,
+                attempts.time_left_s(),
+            )
+            if failure is None:
+                reply, data = answer.whole()
+                self.confirm(call, reply)
+                return call.operation.read(reply) if data is None else call.operation.read(reply, data)
+            if self.lost(failure, digest):
+                digest = ""
+            elif variant is not None and failure.code == UNIMPLEMENTED:
+                self.missing.add(variant.path)
+            else:
+                yield Pause(attempts.pause_s(failure))
+
+    def _variant(self, operation: Operation[object]) -> Variant | None:
+        """The rpc that answers in pieces, if there is one."""
+        found = operation.chunked
+        return None if found is None or found.path in self.missing else found
+
+
+def advance(steps: Steps[Result], outcome: Failure | None = None) -> Ask | Pause | Done[Result]:
+    """The next step, given how the last one went."""
+    try:
+        return steps.send(outcome)
+    except StopIteration as end:
+        value: Result = end.value
+        return Done(value)

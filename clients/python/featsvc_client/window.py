@@ -1,0 +1,170 @@
+"""Many questions over one stream: which wait for their answers, which are sent again, which have failed.
+
+Nothing here sends or waits: the two clients do, and tell it what came.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from featsvc.v1 import params
+from featsvc_client import channel
+from featsvc_client.calls import Call
+from featsvc_client.errors import CallError, DeadlineExceeded, Failure, FieldViolation, Unavailable, invalid
+from featsvc_client.operations import Operation, Variant
+from featsvc_client.pictures import ImageLike
+from featsvc_client.retry import Attempts
+from featsvc_client.session import Session
+
+Result = TypeVar("Result")
+Name: TypeAlias = str | int
+Asked: TypeAlias = ImageLike | tuple[Name, ImageLike]
+"""A picture, or a name for its answer and the picture; without a name it is its number, from 0."""
+AskedPrompts: TypeAlias = Asked | tuple[Name, ImageLike, Sequence[params.Prompt]]
+"""The same, or a name, a picture and prompts of its own."""
+# Any: the replies of the streams share no type that has their fields.
+Reply: TypeAlias = Any
+
+IN_FLIGHT = 8
+# Stands for a picture where only the options are looked at.
+NO_PICTURE = b"no picture"
+ENDED = Failure(Unavailable.code, "the server ended the stream before it had answered all")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The stream is over; `failure` is None where the server ended it in peace."""
+
+    failure: Failure | None
+
+
+@dataclass
+class _Question(Generic[Result]):
+    """A question without an answer so far."""
+
+    name: Name
+    call: Call[Result]
+    digest: str
+    attempts: Attempts
+    due: float | None
+    """When to send it (again); None while the server has it."""
+
+
+class Window(Generic[Result]):
+    """The questions of one stream that wait, at most `size` of them."""
+
+    def __init__(
+        self,
+        session: Session,
+        operation: Operation[Result],
+        build: Callable[..., Call[Result]],
+        size: int,
+        timeout_s: float | None,
+    ) -> None:
+        """Checks the options that all questions share; raises InvalidRequest."""
+        if size < 1:
+            raise invalid(FieldViolation("window", "at least one question must be under way"))
+        if operation.stream is None:
+            raise TypeError(f"{operation.path} takes one question at a time")
+        build(NO_PICTURE)
+        self.variant: Variant = operation.stream
+        self.session = session
+        self._operation = operation
+        self._build = build
+        self._size = size
+        self._timeout_s = timeout_s
+        self._waiting: dict[str, _Question[Result]] = {}
+        self._answers: list[tuple[Name, Result | CallError]] = []
+        self._begun = 0
+        self._breaks = Attempts(session.retry, None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another question may be asked now."""
+        return len(self._waiting) < self._size
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all questions are answered."""
+        return not self._waiting
+
+    def begin(self, asked: AskedPrompts) -> None:
+        """Takes the next question; one that cannot be asked has its answer at once."""
+        number, self._begun = self._begun, self._begun + 1
+        name, *parts = asked if isinstance(asked, tuple) else (number, asked)
+        try:
+            call = self._build(*parts)
+        except OSError as error:
+            what = os.strerror(error.errno) if error.errno else str(error)
+            self._answers.append((name, invalid(FieldViolation("image", f"cannot be read: {what}"))))
+        except CallError as error:
+            self._answers.append((name, error))
+        else:
+            attempts = self.session.attempts(self._timeout_s, patient=True)
+            self._waiting[str(number)] = _Question(name, call, self.session.known(call), attempts, 0.0)
+
+    def due(self) -> list[bytes]:
+        """The messages to send now."""
+        now, messages = time.monotonic(), []
+        for request_id, question in self._waiting.items():
+            if question.due is not None and question.due <= now:
+                question.due = None
+                messages.append(
+                    question.call.serialised(question.digest, self.variant, request_id=request_id)
+                )
+        return messages
+
+    def wait_s(self) -> float | None:
+        """Seconds until there is something to do even if nothing comes; None: never."""
+        now, waiting = time.monotonic(), self._waiting.values()
+        times = [question.due - now for question in waiting if question.due is not None]
+        left = (question.attempts.time_left_s() for question in waiting)
+        times += [each for each in left if each is not None]
+        return max(0.0, min(times)) if times else None
+
+    def take(self, reply: Reply) -> None:
+        """Takes what came; an answer to a question whose time was over is dropped."""
+        question = self._waiting.get(reply.request_id)
+        if question is None:
+            return
+        self._breaks = Attempts(self.session.retry, None)
+        try:
+            if reply.WhichOneof("outcome") == "response":
+                result = self._operation.read(reply.response)
+                self.session.confirm(question.call, reply.response)
+                self._answer(reply.request_id, result)
+            else:
+                self._failed(question, channel.item_failure(reply.error))
+        except CallError as error:
+            self._answer(reply.request_id, error)
+
+    def broken(self, failure: Failure | None) -> float:
+        """Seconds to wait before a new stream, over which all that wait go again; raises where it is of no use."""
+        now = time.monotonic()
+        for question in self._waiting.values():
+            question.due = now if question.due is None else question.due
+        return self._breaks.pause_s(failure or ENDED)
+
+    def answers(self) -> Iterator[tuple[Name, Result | CallError]]:
+        """What has been answered since it was last asked, each once."""
+        for request_id, question in list(self._waiting.items()):
+            if question.attempts.time_left_s() == 0.0:
+                late = Failure(DeadlineExceeded.code, "no answer within the time for one question")
+                self._answer(request_id, late.error())
+        done, self._answers = self._answers, []
+        yield from done
+
+    def _answer(self, request_id: str, answer: Result | CallError) -> None:
+        self._answers.append((self._waiting.pop(request_id).name, answer))
+
+    def _failed(self, question: _Question[Result], failure: Failure) -> None:
+        """Plans to send it again; raises where another try will not help."""
+        now = time.monotonic()
+        if self.session.lost(failure, question.digest):
+            question.digest, question.due = "", now
+        else:
+            question.due = now + question.attempts.pause_s(failure)
