@@ -59,6 +59,14 @@ class NotFound(FeatsvcError):
     code = "NOT_FOUND"
 
 
+class UnknownPicture(NotFound):
+    """The digest names no picture that the caller has sent lately."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.violations = (FieldViolation(field, message),)
+
+
 class WeightsMissing(FeatsvcError):
     """The model is known, but its weights are not on this machine and cannot be fetched."""
 

@@ -15,7 +15,7 @@ ClipParams = (
     | schema.ComputeSimilarityParams
     | schema.EncodeImageParams
 )
-Sam2Params = schema.GenerateMasksParams | schema.PredictMasksParams
+Sam2Params = schema.GenerateMasksParams | schema.PredictMasksParams | schema.EmbedImageParams
 DEMO = {"clip": "demo-clip", "dino": "demo-dino", "sam2": "demo-sam2"}
 
 

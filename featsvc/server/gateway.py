@@ -28,6 +28,7 @@ from featsvc.server.services.dino import DinoService
 from featsvc.server.services.model import ModelService
 from featsvc.server.services.sam2 import Sam2Service
 from featsvc.server.settings import Settings
+from featsvc.server.store import PictureStore
 from featsvc.v1 import (
     clip_pb2,
     clip_pb2_grpc,
@@ -87,11 +88,12 @@ async def gateway(
             ),
             maximum_concurrent_rpcs=settings.max_calls,
         )
-        intake = Intake(pool, fetcher, settings)
+        images = PictureStore(settings.image_cache, settings.image_cache_per_key)
+        intake = Intake(pool, fetcher, images, settings)
         clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), server)
         dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), server)
         sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(pool, options), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(pool, options, images), server)
         checks = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import grpc
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
 from featsvc.catalog.choice import chosen
 from featsvc.engines.item import Item
-from featsvc.errors import InvalidFields, invalid_field
+from featsvc.errors import FieldViolation, InvalidFields, UnknownPicture, invalid_field
 from featsvc.pool.job import Job
 from featsvc.pool.protocol import Pool
+from featsvc.server.call import Call
 from featsvc.server.fetch import PictureFetcher
-from featsvc.server.logs import request_id
 from featsvc.server.settings import Settings
+from featsvc.server.store import Picture, PictureStore, named
 from featsvc.twin import from_message, violations
 from featsvc.v1.schema import Image
 
 Twin = TypeVar("Twin", bound=BaseModel)
 # Checking thousands of points takes long enough to be felt by other callers.
 LARGE = 32 * 1024
+# Services whose workers keep what they know of a picture.
+KEEPING_PICTURES = frozenset(("sam2",))
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# Where a question is one field of a message, as in streams, its own fields are named as if it came alone.
+WRAPPER = "request."
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Intake:
 
     pool: Pool
     fetcher: PictureFetcher
+    images: PictureStore
     settings: Settings
 
     async def checked(self, request: ProtoMessage, twin: type[Twin]) -> Twin:
@@ -42,29 +49,43 @@ class Intake:
                 return await asyncio.to_thread(from_message, request, twin)
             return from_message(request, twin)
         except ValidationError as error:
-            raise InvalidFields(violations(error)) from None
+            bad = violations(error)
+            raise InvalidFields(
+                [FieldViolation(each.field.removeprefix(WRAPPER), each.message) for each in bad]
+            ) from None
 
     async def answer(
-        self, operation: str, params: BaseModel, item: Item, context: grpc.aio.ServicerContext
+        self, operation: str, params: BaseModel, item: Item, call: Call
     ) -> tuple[Any, str]:  # Any: which result class it is follows from the operation
         """The result of an operation, and the key of the model that gave it."""
         entry = chosen(params, self.settings.profile)
+        limit = time.monotonic() + self.settings.request_timeout
         job = Job(
             service=entry.family,
             operation=operation,
             model=entry.key,
             params=params,
             item=item,
-            deadline=time.monotonic() + self._seconds_left(context),
+            deadline=limit if call.deadline is None else min(call.deadline, limit),
             nbytes=item.nbytes,
-            request_id=request_id.get(),
+            request_id=call.request_id,
+            affinity=item.digest if entry.family in KEEPING_PICTURES else "",
         )
-        return await self.pool.run(job), entry.key
+        result = await self.pool.run(job)
+        if item.digest:
+            # Only now: what cannot be decoded is not worth the room.
+            self.images.keep(call.caller, Picture(item.image, item.digest))
+        return result, entry.key
 
-    async def picture(self, image: Image) -> bytes:
-        """The encoded picture. Raises InvalidFields where it is empty, too large or cannot be fetched."""
+    async def picture(self, image: Image, call: Call) -> Picture:
+        """The encoded picture and its name. Raises InvalidFields where it is empty, too large or out of reach.
+
+        Raises UnknownPicture where a digest names none that this caller has sent lately.
+        """
+        if image.digest is not None:
+            return self._kept(image.digest, call)
         if image.url is not None:
-            return await self.fetcher.picture(image.url)
+            return await named(await self.fetcher.picture(image.url))
         content = image.content or b""
         if not content:
             raise invalid_field(
@@ -75,9 +96,14 @@ class Intake:
                 "image.content",
                 f"{len(content)} bytes, at most {self.settings.max_image_bytes} (--max-image-bytes)",
             )
-        return content
+        return await named(content)
 
-    def _seconds_left(self, context: grpc.aio.ServicerContext) -> float:
-        remaining = context.time_remaining()
-        limit = self.settings.request_timeout
-        return limit if remaining is None else min(float(remaining), limit)
+    def _kept(self, digest: str, call: Call) -> Picture:
+        if not DIGEST.fullmatch(digest):
+            raise invalid_field("image.digest", "must be sha256: and 64 hexadecimal digits in lower case")
+        picture = self.images.find(call.caller, digest)
+        if picture is None:
+            raise UnknownPicture(
+                "image.digest", "names no picture that was sent lately with this key: send the file itself"
+            )
+        return picture

@@ -1,144 +1,130 @@
-"""Around every call: request id, key, size, deadline, errors and one line of log."""
+"""Around every call of our services: request id, key, errors and one line of log."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
-from google.rpc import error_details_pb2, status_pb2
 
-from featsvc.errors import (
-    FeatsvcError,
-    InvalidArgument,
-    InvalidFields,
-    OutOfMemory,
-    Overloaded,
-    ReplyTooLarge,
-)
+from featsvc.errors import InvalidArgument
+from featsvc.server.call import Call
+from featsvc.server.joined import encoded
 from featsvc.server.keys import Keys
 from featsvc.server.logs import request_id
+from featsvc.server.refusals import abort, told
 
 log = logging.getLogger("featsvc.server.calls")
-# Health and reflection describe the server; its status is what REST /health shows without a key.
-OPEN = re.compile(r"/grpc\.(health|reflection)\..*|/featsvc\.v1\.ModelService/GetStatus")
-REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
+OURS = "/featsvc.v1."
+# The server's status is what REST /health shows without a key.
+OPEN = frozenset(("/featsvc.v1.ModelService/GetStatus",))
 # Below this, handing work to a thread costs more than doing it.
 LARGE = 256 * 1024
-MOST_VIOLATIONS = 8
-# Marks what another try will not mend, unlike a full queue, which has the same status.
-REASONS = {ReplyTooLarge: "reply-too-large", OutOfMemory: "out-of-memory"}
+T = TypeVar("T")
 
 # grpc's handlers and continuations are untyped, hence Any in this module.
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+Act = Callable[[Call], Awaitable[T]]
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Gives each unary call its id, checks its key, and turns errors into statuses."""
+    """Gives each call its id, checks its key, and turns errors into statuses."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
-        """The handler, wrapped; other kinds of calls (health watching, reflection) stay as they are."""
-        handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        guarded = not OPEN.fullmatch(details.method)
+        """The handler, wrapped; those of health and reflection, which are open to all, stay as they are."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is None:
+            handler = await continuation(details)
+            if handler is None or not details.method.startswith(OURS):
+                return handler
+            wrapped = self._wrapped[details.method] = self._around(handler, details.method)
+        return wrapped
 
-        async def call(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            metadata = dict(context.invocation_metadata() or ())
-            asked = str(metadata.get("x-request-id", ""))
-            identity = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
-            request_id.set(identity)
-            began = time.monotonic()
-            code = "OK"
-            try:
-                if guarded:
-                    self._keys.check(str(metadata.get("authorization", "")))
-                context.set_trailing_metadata((("x-request-id", identity),))
-                request = await _decoded(handler.request_deserializer, raw)
-                reply = await handler.unary_unary(request, context)
-                return await _encoded(reply)
-            except asyncio.CancelledError:
-                code = "CANCELLED"
-                raise
-            except grpc.aio.AbortError:
-                code = "ABORTED"
-                raise
-            except FeatsvcError as error:
-                code = error.code
-                if code == "INTERNAL":
-                    log.error("defect", extra={"method": details.method}, exc_info=error)
-                await abort(context, error, identity)
-            except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
-                code = "INTERNAL"
-                log.error("defect", extra={"method": details.method}, exc_info=error)
-                await abort(
-                    context,
-                    FeatsvcError(f"a defect of the server; its log has it under {identity}"),
-                    identity,
-                )
-            finally:
-                took = round((time.monotonic() - began) * 1000, 1)
-                log.info(
-                    "call", extra={"method": details.method, "code": code, "ms": took, "bytes_in": len(raw)}
-                )
-            raise AssertionError("abort does not return")
+    def _around(self, handler: Any, method: str) -> Any:
+        """The handler with bytes on both sides. A service method answers a reply, or writes them where it streams."""
+        decode = handler.request_deserializer
 
-        return grpc.unary_unary_rpc_method_handler(call)
+        async def unary(raw: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            async def act(call: Call) -> bytes:
+                request = await _decoded(decode, raw, call)
+                reply = await encoded(await handler.unary_unary(request, call))
+                call.sent(reply)
+                return reply
+
+            return await self._guarded(method, context, act)
+
+        async def one_to_many(raw: bytes, context: grpc.aio.ServicerContext) -> None:
+            async def act(call: Call) -> None:
+                await handler.unary_stream(await _decoded(decode, raw, call), call)
+
+            await self._guarded(method, context, act)
+
+        async def many_to_many(raw: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+            async def act(call: Call) -> None:
+                await handler.stream_stream(_each_decoded(decode, raw, call), call)
+
+            await self._guarded(method, context, act)
+
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(unary)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(one_to_many)
+        return grpc.stream_stream_rpc_method_handler(many_to_many)
+
+    async def _guarded(self, method: str, context: grpc.aio.ServicerContext, act: Act[T]) -> T:
+        call = Call(method, context)
+        request_id.set(call.request_id)
+        code = "OK"
+        try:
+            if method not in OPEN:
+                call.caller = self._keys.check(call.authorization)
+            context.set_trailing_metadata((("x-request-id", call.request_id),))
+            return await act(call)
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
+            refusal = told(error, method)
+            code = refusal.code
+            await abort(context, refusal)
+        finally:
+            log.info("call", extra=_line(code, call))
+        # An abort does not return but where the caller has left.
+        raise asyncio.CancelledError
 
 
-async def _decoded(deserialize: Callable[[bytes], ProtoMessage], raw: bytes) -> ProtoMessage:
+def _line(code: str, call: Call) -> dict[str, object]:
+    line: dict[str, object] = {
+        "method": call.method,
+        "code": code,
+        "ms": round((time.monotonic() - call.began) * 1000, 1),
+        "bytes_in": call.bytes_in,
+        "bytes_out": call.bytes_out,
+    }
+    if call.messages_in > 1 or call.messages_out > 1:
+        line |= {"messages_in": call.messages_in, "messages_out": call.messages_out}
+    return line
+
+
+async def _decoded(deserialize: Callable[[bytes], ProtoMessage], raw: bytes, call: Call) -> ProtoMessage:
+    call.received(raw)
     try:
         return await asyncio.to_thread(deserialize, raw) if len(raw) > LARGE else deserialize(raw)
     except DecodeError:
         raise InvalidArgument("the request is no valid protobuf message of this method") from None
 
 
-async def _encoded(reply: ProtoMessage) -> bytes:
-    large = reply.ByteSize() > LARGE
-    return await asyncio.to_thread(reply.SerializeToString) if large else reply.SerializeToString()
-
-
-async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError, identity: str) -> None:
-    """Ends the call with the status of the error, its field violations and its retry time."""
-    # Peers refuse more than about 8 KB of metadata, and a call refused for that has lost its reason.
-    code, message = grpc.StatusCode[error.code], shortened(error.message)
-    metadata: list[tuple[str, str | bytes]] = [("x-request-id", identity)]
-    if isinstance(error, Overloaded):
-        metadata.append(("retry-after-ms", str(error.retry_after_ms)))
-    if type(error) in REASONS:
-        metadata.append(("featsvc-reason", REASONS[type(error)]))
-    if isinstance(error, InvalidFields):
-        metadata.append(("grpc-status-details-bin", status_details(code, error).SerializeToString()))
-    await context.abort(code, message, tuple(metadata))
-
-
-def shortened(text: str, most_bytes: int = 1000) -> str:
-    """The text, cut to what fits into metadata."""
-    encoded = text.encode()
-    return text if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore") + "…"
-
-
-def status_details(code: grpc.StatusCode, error: InvalidFields) -> status_pb2.Status:
-    """The status with its google.rpc.BadRequest."""
-    bad = error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=shortened(each.field, 100), description=shortened(each.message, 200)
-            )
-            for each in error.violations[:MOST_VIOLATIONS]
-        ]
-    )
-    packed = AnyMessage()
-    packed.Pack(bad)
-    return status_pb2.Status(code=code.value[0], message=shortened(error.message), details=[packed])
+async def _each_decoded(
+    deserialize: Callable[[bytes], ProtoMessage], messages: AsyncIterator[bytes], call: Call
+) -> AsyncIterator[ProtoMessage]:
+    async for raw in messages:
+        yield await _decoded(deserialize, raw, call)

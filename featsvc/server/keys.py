@@ -18,14 +18,18 @@ class Keys:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._digests = tuple(_digest(key) for key in keys)
 
-    def check(self, authorization: str) -> None:
-        """Raises Unauthenticated unless the header is `Bearer` and one of the keys."""
+    def check(self, authorization: str) -> str:
+        """What tells this caller's key from the others', without being it.
+
+        Raises Unauthenticated unless the header is `Bearer` and one of the keys.
+        """
         scheme, _, key = authorization.partition(" ")
         given = _digest(key.strip())
         # Every key is compared, so that time does not tell which one was nearly right.
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         if scheme.lower() != "bearer" or not any(matches):
             raise Unauthenticated("API key missing or wrong: send 'authorization: Bearer KEY'")
+        return f"key {matches.index(True)}"
 
 
 def keys_in_force(configuration: Configuration) -> tuple[str, ...]:

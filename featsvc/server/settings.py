@@ -7,6 +7,8 @@ import inspect
 import os
 from dataclasses import dataclass, fields
 
+from featsvc.engines.options import Precision
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 DEFAULT_KEY = "smfeats"
@@ -50,7 +52,7 @@ class Settings:
     """Bytes of models that one worker keeps; 0 sets no limit."""
     max_models: int = 8
     """Models that one worker keeps; 0 sets no limit."""
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     """Type of the weights and of most arithmetic: fp32, bf16 or fp16; answers are float32 all the same."""
     compile: bool = False
     """Compile the networks before the first request: a slower start, faster answers."""

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 from pydantic import ValidationError
 
 from featsvc.errors import InvalidFields
-from featsvc.server.interceptors import MOST_VIOLATIONS, status_details
+from featsvc.server.refusals import MOST_VIOLATIONS, status_details
 from featsvc.twin import from_message, violations
 from featsvc.v1 import clip_pb2, sam2_pb2, schema
 from rest_shim.errors import http_error

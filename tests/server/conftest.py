@@ -11,7 +11,7 @@ import pytest
 
 from featsvc.server.gateway import Gateway, gateway
 from featsvc.server.settings import Settings
-from featsvc.v1 import clip_pb2_grpc, model_pb2_grpc
+from featsvc.v1 import clip_pb2_grpc, dino_pb2_grpc, model_pb2_grpc, sam2_pb2_grpc
 
 KEY = "right-key"
 AUTHORISED = (("authorization", f"Bearer {KEY}"),)
@@ -27,6 +27,14 @@ class Running:
     @property
     def clip(self) -> clip_pb2_grpc.ClipServiceStub:
         return clip_pb2_grpc.ClipServiceStub(self.channel)
+
+    @property
+    def dino(self) -> dino_pb2_grpc.DinoServiceStub:
+        return dino_pb2_grpc.DinoServiceStub(self.channel)
+
+    @property
+    def sam2(self) -> sam2_pb2_grpc.Sam2ServiceStub:
+        return sam2_pb2_grpc.Sam2ServiceStub(self.channel)
 
     @property
     def model(self) -> model_pb2_grpc.ModelServiceStub:

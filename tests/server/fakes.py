@@ -12,11 +12,44 @@ import numpy as np
 
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
-from featsvc.engines.results import Embeddings, Features, Geometry
-from featsvc.errors import ReplyTooLarge, WeightsMissing
+from featsvc.engines.results import (
+    Bits,
+    EmbeddedImage,
+    Embeddings,
+    Features,
+    Geometry,
+    Mask,
+    MaskList,
+    PromptMasks,
+)
+from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
 from tests.pool.fakes import wait_at
 
 GEOMETRY = Geometry(16, 16, 32, 48, 0, 0, 32, 48, 2, 3)
+
+
+BITS = Bits(np.array([[0b10100000], [0b01000000]], np.uint8), (2, 3))
+RECTANGLE = (0.0, 0.0, 3.0, 2.0)
+
+
+def _prompted(argument: bytes) -> tuple[PromptMasks, ...]:
+    ious = np.array([float(argument or 0)], np.float32)
+    return (PromptMasks(Bits(BITS.data[None], (1, 2, 3)), ious, np.zeros((1, 2, 2), np.float32), 2, 3),)
+
+
+def _found(argument: bytes) -> MaskList:
+    """As many masks as the picture says, told apart by their areas."""
+    masks = tuple(
+        Mask(BITS, area, RECTANGLE, 0.9, ((1.0, 1.0),), 0.8, RECTANGLE) for area in range(int(argument or 1))
+    )
+    return MaskList(masks, 2, 3)
+
+
+MASKS: dict[str, Callable[[bytes], object]] = {
+    "sam2.predict_masks": _prompted,
+    "sam2.generate_masks": _found,
+    "sam2.embed_image": lambda argument: EmbeddedImage(1000, False, 2, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +99,14 @@ class FakeEngines:
             os.kill(os.getpid(), signal.SIGKILL)
         if word == b"block":
             wait_at(argument.decode())
+        if word == b"broken":
+            raise invalid_field("image", "is no picture")
+        if operation in MASKS:
+            return MASKS[operation](argument)
+        if word == b"wide":
+            return Features(
+                np.arange(int(argument) << 18, dtype=np.float32).reshape(-1, 8, 8), False, GEOMETRY
+            )
         value = float(argument) if word == b"say" else 0.0
         return Features(np.full((2, 3, 4), value, np.float32), False, GEOMETRY)
 

@@ -10,59 +10,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from featsvc.twin.arrays import to_array
 from featsvc.v1 import clip_pb2, image_pb2, model_pb2
+from tests.server.asking import Request, arrived, asking, gate_at, opened, refusal, violations
 from tests.server.conftest import AUTHORISED, Running, start
-
-Request = clip_pb2.ClipServiceExtractFeaturesRequest
-
-
-def asking(program: bytes, **params: object) -> clip_pb2.ClipServiceExtractFeaturesRequest:
-    return Request(
-        image=image_pb2.Image(content=program), params=clip_pb2.ClipExtractFeaturesParams(**params)
-    )
-
-
-def violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
-    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
-    bad = error_details_pb2.BadRequest()
-    status_pb2.Status.FromString(details).details[0].Unpack(bad)
-    return {each.field: each.description for each in bad.field_violations}
-
-
-async def refusal(call: object) -> grpc.aio.AioRpcError:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call
-    return caught.value
-
-
-def gate_at(path: Path) -> str:
-    """A gate of tests.pool.fakes.wait_at."""
-    os.mkfifo(f"{path}.arrived")
-    os.mkfifo(f"{path}.passes")
-    return str(path)
-
-
-async def arrived(gate: str, count: int = 1) -> None:
-    def read() -> None:
-        with open(f"{gate}.arrived", "rb", buffering=0) as pipe:
-            seen = 0
-            while seen < count:
-                seen += len(pipe.read(1))
-
-    await asyncio.to_thread(read)
-
-
-async def opened(gate: str) -> None:
-    def write() -> None:
-        with open(f"{gate}.passes", "wb", buffering=0) as pipe:
-            pipe.write(b"..")
-
-    await asyncio.to_thread(write)
 
 
 async def test_an_answer_holds_the_tensor_its_geometry_and_the_model(served: Running) -> None:

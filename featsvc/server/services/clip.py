@@ -2,61 +2,50 @@
 
 from __future__ import annotations
 
-from grpc.aio import ServicerContext as Context
-
 from featsvc.engines.item import Item
-from featsvc.server.intake import Intake
+from featsvc.server.call import Call
+from featsvc.server.joined import Reply
+from featsvc.server.services.features import FeatureMessages, FeatureService
 from featsvc.server.services.replies import geometry, tensor
 from featsvc.v1 import clip_pb2, clip_pb2_grpc, schema
 
 
-class ClipService(clip_pb2_grpc.ClipServiceServicer):
+class ClipService(FeatureService, clip_pb2_grpc.ClipServiceServicer):
     """Features of pictures and texts in one space."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    messages = FeatureMessages(
+        operation="clip.extract_features",
+        request=schema.ClipServiceExtractFeaturesRequest,
+        chunked_request=schema.ClipServiceExtractFeaturesChunkedRequest,
+        stream_request=schema.ClipServiceExtractFeaturesStreamRequest,
+        response=clip_pb2.ClipServiceExtractFeaturesResponse,
+        chunked_response=clip_pb2.ClipServiceExtractFeaturesChunkedResponse,
+        stream_response=clip_pb2.ClipServiceExtractFeaturesStreamResponse,
+    )
 
-    async def ExtractFeatures(
-        self, request: clip_pb2.ClipServiceExtractFeaturesRequest, context: Context
-    ) -> clip_pb2.ClipServiceExtractFeaturesResponse:
-        """Dense features."""
-        asked = await self._intake.checked(request, schema.ClipServiceExtractFeaturesRequest)
-        item = Item(image=await self._intake.picture(asked.image))
-        result, model = await self._intake.answer("clip.extract_features", asked.params, item, context)
-        return clip_pb2.ClipServiceExtractFeaturesResponse(
-            features=await tensor(result.features),
-            is_pca=result.is_pca,
-            geometry=geometry(result.geometry),
-            model=model,
-        )
-
-    async def EncodeText(
-        self, request: clip_pb2.EncodeTextRequest, context: Context
-    ) -> clip_pb2.EncodeTextResponse:
+    async def EncodeText(self, request: clip_pb2.EncodeTextRequest, call: Call) -> Reply:
         """Text embeddings."""
         asked = await self._intake.checked(request, schema.EncodeTextRequest)
         item = Item(texts=asked.texts)
-        result, model = await self._intake.answer("clip.encode_text", asked.params, item, context)
-        return clip_pb2.EncodeTextResponse(text_embedding=await tensor(result.embeddings), model=model)
+        result, model = await self._intake.answer("clip.encode_text", asked.params, item, call)
+        return Reply(clip_pb2.EncodeTextResponse(model=model), text_embedding=tensor(result.embeddings))
 
-    async def ComputeSimilarity(
-        self, request: clip_pb2.ComputeSimilarityRequest, context: Context
-    ) -> clip_pb2.ComputeSimilarityResponse:
+    async def ComputeSimilarity(self, request: clip_pb2.ComputeSimilarityRequest, call: Call) -> Reply:
         """Maps of similarity to texts."""
         asked = await self._intake.checked(request, schema.ComputeSimilarityRequest)
-        item = Item(image=await self._intake.picture(asked.image), texts=asked.query)
-        result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, context)
-        return clip_pb2.ComputeSimilarityResponse(
-            similarity_map=await tensor(result.similarity_map),
-            geometry=geometry(result.geometry),
-            model=model,
+        picture = await self._intake.picture(asked.image, call)
+        item = Item(image=picture.content, digest=picture.digest, texts=asked.query)
+        result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, call)
+        message = clip_pb2.ComputeSimilarityResponse(
+            geometry=geometry(result.geometry), model=model, image_digest=picture.digest
         )
+        return Reply(message, similarity_map=tensor(result.similarity_map))
 
-    async def EncodeImage(
-        self, request: clip_pb2.EncodeImageRequest, context: Context
-    ) -> clip_pb2.EncodeImageResponse:
+    async def EncodeImage(self, request: clip_pb2.EncodeImageRequest, call: Call) -> Reply:
         """The embedding of a whole picture."""
         asked = await self._intake.checked(request, schema.EncodeImageRequest)
-        item = Item(image=await self._intake.picture(asked.image))
-        result, model = await self._intake.answer("clip.encode_image", asked.params, item, context)
-        return clip_pb2.EncodeImageResponse(image_embedding=await tensor(result.embeddings), model=model)
+        picture = await self._intake.picture(asked.image, call)
+        item = Item(image=picture.content, digest=picture.digest)
+        result, model = await self._intake.answer("clip.encode_image", asked.params, item, call)
+        message = clip_pb2.EncodeImageResponse(model=model, image_digest=picture.digest)
+        return Reply(message, image_embedding=tensor(result.embeddings))

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections import Counter
 
-from grpc.aio import ServicerContext as Context
-
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
 from featsvc.errors import NotFound, invalid_field
 from featsvc.pool.protocol import Pool
 from featsvc.pool.status import WorkerStatus
+from featsvc.server.call import Call
+from featsvc.server.store import PictureStore
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
 
@@ -22,13 +22,14 @@ FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 class ModelService(model_pb2_grpc.ModelServiceServicer):
     """The models of the server and its state."""
 
-    def __init__(self, pool: Pool, place: WeightsPlace) -> None:
+    def __init__(self, pool: Pool, place: WeightsPlace, images: PictureStore) -> None:
         self._pool = pool
         self._place = place
+        self._images = images
         self._began = time.monotonic()
 
     async def ListModels(
-        self, request: model_pb2.ListModelsRequest, context: Context
+        self, request: model_pb2.ListModelsRequest, call: Call
     ) -> model_pb2.ListModelsResponse:
         """All models, or those of one service."""
         if request.family and request.family not in FAMILIES:
@@ -41,25 +42,21 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         kept.sort(key=_by_family_and_key)
         return model_pb2.ListModelsResponse(models=kept)
 
-    async def LoadModel(
-        self, request: model_pb2.LoadModelRequest, context: Context
-    ) -> model_pb2.LoadModelResponse:
+    async def LoadModel(self, request: model_pb2.LoadModelRequest, call: Call) -> model_pb2.LoadModelResponse:
         """Loads a model on every worker."""
         entry = self._named(request.key)
         await self._pool.load(entry.key)
         return model_pb2.LoadModelResponse(model=await asyncio.to_thread(self._model, entry))
 
     async def UnloadModel(
-        self, request: model_pb2.UnloadModelRequest, context: Context
+        self, request: model_pb2.UnloadModelRequest, call: Call
     ) -> model_pb2.UnloadModelResponse:
         """Frees the memory of a model on every worker."""
         entry = self._named(request.key)
         await self._pool.unload(entry.key)
         return model_pb2.UnloadModelResponse(model=await asyncio.to_thread(self._model, entry))
 
-    async def GetStatus(
-        self, request: model_pb2.GetStatusRequest, context: Context
-    ) -> model_pb2.GetStatusResponse:
+    async def GetStatus(self, request: model_pb2.GetStatusRequest, call: Call) -> model_pb2.GetStatusResponse:
         """The state of the server."""
         status = self._pool.status()
         return model_pb2.GetStatusResponse(
@@ -70,6 +67,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             queued_bytes=status.queued_bytes,
             requests=status.total_requests,
             gpu_count=len({worker.device for worker in status.workers if worker.device.startswith("cuda")}),
+            images=_images(self._images),
         )
 
     def _named(self, key: str) -> Entry:
@@ -105,6 +103,30 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
         batches=status.batches,
         items=status.items,
         restarts=status.restarts,
+        caches=[
+            model_pb2.Cache(
+                name=cache.name,
+                hits=cache.hits,
+                misses=cache.misses,
+                evictions=cache.evictions,
+                entries=cache.entries,
+                size_bytes=cache.nbytes,
+                limit_bytes=cache.max_bytes,
+            )
+            for cache in status.caches
+        ],
+    )
+
+
+def _images(store: PictureStore) -> model_pb2.Cache:
+    return model_pb2.Cache(
+        name="images",
+        hits=store.counts.hits,
+        misses=store.counts.misses,
+        evictions=store.counts.evictions,
+        entries=len(store),
+        size_bytes=store.nbytes,
+        limit_bytes=store.max_bytes,
     )
 
 

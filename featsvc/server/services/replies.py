@@ -1,59 +1,53 @@
-"""Results of the engines as parts of reply messages. Large ones are encoded in a thread."""
+"""Results of the engines as parts of reply messages; the arrays stand beside, not yet copied."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import ParamSpec, TypeVar
+from typing import TypeAlias
 
 import numpy as np
+from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-from featsvc.engines.results import Bits, Geometry, Mask, Png, PromptMasks, Rle
-from featsvc.twin.arrays import to_tensor
+from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle
+from featsvc.server.joined import Part, Reply
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
 
-P = ParamSpec("P")
-T = TypeVar("T")
-# Copying less than this holds the event loop for well under a millisecond.
-SMALL = 1024 * 1024
+Beside: TypeAlias = dict[str, Part | list[Part]]
 
 
-async def encoded(nbytes: int, encode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`encode(…)`, off the event loop where it copies many bytes."""
-    return await asyncio.to_thread(encode, *args, **kwargs) if nbytes > SMALL else encode(*args, **kwargs)
+def tensor(array: NDArray[np.generic], dtype: str = "") -> Reply:
+    """The array; `dtype` is the element type where numpy has none of that name."""
+    return Reply(tensor_head(array, dtype), data=array)
 
 
-async def tensor(array: NDArray[np.generic]) -> tensor_pb2.Tensor:
-    """The array as a message."""
-    return await encoded(array.nbytes, to_tensor, array)
+def tensor_head(array: NDArray[np.generic], dtype: str = "") -> tensor_pb2.Tensor:
+    """All of the array but its elements."""
+    return tensor_pb2.Tensor(dtype=f"D_TYPE_{(dtype or array.dtype.name).upper()}", shape=array.shape)
 
 
 def geometry(result: Geometry) -> image_pb2.Geometry:
     """How the grid lies on the picture."""
-    return image_pb2.Geometry(**asdict(result))
+    return image_pb2.Geometry(**vars(result))
 
 
-def prompt_masks(result: PromptMasks) -> sam2_pb2.PromptMasks:
+def prompt_masks(result: PromptMasks) -> Reply:
     """Masks of one prompt, as the engine has written them."""
-    message = sam2_pb2.PromptMasks(iou_predictions=to_tensor(result.iou_predictions))
-    for tensor, array in (
-        (message.low_res_masks, result.low_res_masks),
-        (message.label_map, result.label_map),
-    ):
-        if array is not None:
-            tensor.CopyFrom(to_tensor(array))
+    beside: Beside = {"iou_predictions": tensor(result.iou_predictions)}
+    if result.low_res_masks is not None:
+        beside["low_res_masks"] = tensor(result.low_res_masks)
+    if result.label_map is not None:
+        beside["label_map"] = tensor(result.label_map)
+    message = sam2_pb2.PromptMasks()
     match result.masks:
         case Bits() | np.ndarray():
-            message.masks.CopyFrom(_bitmap(result.masks))
+            beside["masks"] = _bitmap(result.masks)
         case tuple():
             message.rle.extend(_rle(each) for each in result.masks if isinstance(each, Rle))
-            message.png.extend(each.content for each in result.masks if isinstance(each, Png))
-    return message
+            beside["png"] = [each.content for each in result.masks if isinstance(each, Png)]
+    return Reply(message, **beside)
 
 
-def mask(result: Mask) -> sam2_pb2.Mask:
+def mask(result: Mask) -> Reply:
     """One automatic mask."""
     message = sam2_pb2.Mask(
         area=result.area,
@@ -67,16 +61,23 @@ def mask(result: Mask) -> sam2_pb2.Mask:
         case Rle():
             message.rle.CopyFrom(_rle(result.segmentation))
         case Png():
-            message.png = result.segmentation.content
+            return Reply(message, png=result.segmentation.content)
         case Bits() | np.ndarray():
-            message.bitmap.CopyFrom(_bitmap(result.segmentation))
-    return message
+            return Reply(message, bitmap=_bitmap(result.segmentation))
+    return Reply(message)
 
 
-def _bitmap(pixels: Bits | NDArray[np.float32]) -> tensor_pb2.Tensor:
+def about_all(result: MaskList, message: ProtoMessage, **beside: Part | list[Part]) -> Reply:
+    """What a list of masks has beside the masks."""
+    if result.label_map is not None:
+        beside["label_map"] = tensor(result.label_map)
+    return Reply(message, **beside)
+
+
+def _bitmap(pixels: Bits | NDArray[np.float32]) -> Reply:
     if isinstance(pixels, Bits):
-        return tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_BITS, shape=pixels.shape, data=pixels.data.tobytes())
-    return to_tensor(pixels)
+        return Reply(tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_BITS, shape=pixels.shape), data=pixels.data)
+    return tensor(pixels)
 
 
 def _rle(result: Rle) -> sam2_pb2.Rle:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-
-from grpc.aio import ServicerContext as Context
 
 from featsvc.engines.item import Item
 from featsvc.engines.results import MaskList, PromptMasks
+from featsvc.server.call import Call
 from featsvc.server.intake import Intake
+from featsvc.server.joined import Reply
 from featsvc.server.services import replies
-from featsvc.twin.arrays import to_tensor
+from featsvc.server.services.streams import Messages, Questions, answer_each
+from featsvc.server.store import Picture
 from featsvc.v1 import sam2_pb2, sam2_pb2_grpc, schema
 
 
@@ -20,42 +22,77 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def GenerateMasks(
-        self, request: sam2_pb2.GenerateMasksRequest, context: Context
-    ) -> sam2_pb2.GenerateMasksResponse:
+    async def GenerateMasks(self, request: sam2_pb2.GenerateMasksRequest, call: Call) -> Reply:
         """Masks of everything in a picture."""
         asked = await self._intake.checked(request, schema.GenerateMasksRequest)
-        item = Item(image=await self._intake.picture(asked.image))
-        result, model = await self._intake.answer("sam2.generate_masks", asked.params, item, context)
-        nbytes = result.height * result.width * len(result.masks)
-        return await replies.encoded(nbytes, _generated, result, model)
+        result, model, picture = await self._generated(asked, call)
+        message = sam2_pb2.GenerateMasksResponse(
+            height=result.height, width=result.width, model=model, image_digest=picture.digest
+        )
+        # Thousands of small masks take long to write down, however few bytes they have.
+        masks = await asyncio.to_thread(lambda: [replies.mask(each) for each in result.masks])
+        return replies.about_all(result, message, masks=[*masks])
 
-    async def PredictMasks(
-        self, request: sam2_pb2.PredictMasksRequest, context: Context
-    ) -> sam2_pb2.PredictMasksResponse:
+    async def GenerateMasksStream(self, request: sam2_pb2.GenerateMasksStreamRequest, call: Call) -> None:
+        """The same, mask by mask."""
+        asked = await self._intake.checked(request, schema.GenerateMasksStreamRequest)
+        result, model, picture = await self._generated(asked.request, call, chunked=True)
+        for each in result.masks:
+            await call.write(Reply(sam2_pb2.GenerateMasksStreamResponse(), mask=replies.mask(each)))
+        summary = sam2_pb2.MasksSummary(
+            count=len(result.masks),
+            height=result.height,
+            width=result.width,
+            model=model,
+            image_digest=picture.digest,
+        )
+        last = replies.about_all(result, summary)
+        await call.write(Reply(sam2_pb2.GenerateMasksStreamResponse(), summary=last))
+
+    async def PredictMasks(self, request: sam2_pb2.PredictMasksRequest, call: Call) -> Reply:
         """Masks of what the prompts point at."""
         asked = await self._intake.checked(request, schema.PredictMasksRequest)
+        return await self._predicted(asked, call)
+
+    async def PredictMasksStream(self, requests: Messages, call: Call) -> None:
+        """The same for many pictures or prompts."""
+        questions = Questions(
+            schema.PredictMasksStreamRequest, sam2_pb2.PredictMasksStreamResponse, self._predicted
+        )
+        await answer_each(requests, questions, self._intake, call)
+
+    async def EmbedImage(
+        self, request: sam2_pb2.EmbedImageRequest, call: Call
+    ) -> sam2_pb2.EmbedImageResponse:
+        """Encodes a picture ahead of the first question about it."""
+        asked = await self._intake.checked(request, schema.EmbedImageRequest)
+        picture = await self._intake.picture(asked.image, call)
+        item = Item(image=picture.content, digest=picture.digest)
+        result, model = await self._intake.answer("sam2.embed_image", asked.params, item, call)
+        return sam2_pb2.EmbedImageResponse(
+            image_digest=picture.digest,
+            size_bytes=result.nbytes,
+            was_cached=result.cached,
+            height=result.height,
+            width=result.width,
+            model=model,
+        )
+
+    async def _generated(
+        self, asked: schema.GenerateMasksRequest, call: Call, chunked: bool = False
+    ) -> tuple[MaskList, str, Picture]:
+        picture = await self._intake.picture(asked.image, call)
+        item = Item(image=picture.content, digest=picture.digest, chunked=chunked)
+        result, model = await self._intake.answer("sam2.generate_masks", asked.params, item, call)
+        return result, model, picture
+
+    async def _predicted(self, asked: schema.PredictMasksRequest, call: Call) -> Reply:
+        picture = await self._intake.picture(asked.image, call)
         prompts = asked.prompts or (schema.Prompt(),)
-        item = Item(image=await self._intake.picture(asked.image), prompts=prompts)
-        result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, context)
-        nbytes = result[0].height * result[0].width * len(result)
-        return await replies.encoded(nbytes, _predicted, result, model)
-
-
-def _generated(result: MaskList, model: str) -> sam2_pb2.GenerateMasksResponse:
-    return sam2_pb2.GenerateMasksResponse(
-        masks=[replies.mask(each) for each in result.masks],
-        height=result.height,
-        width=result.width,
-        model=model,
-        label_map=None if result.label_map is None else to_tensor(result.label_map),
-    )
-
-
-def _predicted(result: Sequence[PromptMasks], model: str) -> sam2_pb2.PredictMasksResponse:
-    return sam2_pb2.PredictMasksResponse(
-        results=[replies.prompt_masks(each) for each in result],
-        height=result[0].height,
-        width=result[0].width,
-        model=model,
-    )
+        item = Item(image=picture.content, digest=picture.digest, prompts=prompts)
+        result: Sequence[PromptMasks]
+        result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, call)
+        message = sam2_pb2.PredictMasksResponse(
+            height=result[0].height, width=result[0].width, model=model, image_digest=picture.digest
+        )
+        return Reply(message, results=[replies.prompt_masks(each) for each in result])

@@ -1,0 +1,64 @@
+"""Many questions over one call, each answered as soon as it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message as ProtoMessage
+from pydantic import BaseModel
+
+from featsvc.server.call import Call
+from featsvc.server.intake import Intake
+from featsvc.server.joined import Reply
+from featsvc.server.refusals import item_error, told
+
+# Any: the generated messages of all streams have the same fields, but no class in common that says so.
+Messages = AsyncIterator[Any]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The messages of one streaming method, and what answers a question."""
+
+    asked: type[BaseModel]
+    response: type[ProtoMessage]
+    answer: Callable[[Any, Call], Awaitable[Reply]]
+
+
+async def answer_each(messages: Messages, questions: Questions, intake: Intake, call: Call) -> None:
+    """Answers in order of completion, and ends when the caller has ended and all is answered.
+
+    While `max_open_per_stream` questions are open no further one is read, so that gRPC's flow control holds the
+    caller back. When the caller leaves, this is cancelled, and every open question with it.
+    """
+    places = asyncio.Semaphore(intake.settings.max_open_per_stream)
+
+    async def answer(message: Any) -> None:
+        await call.write(await _outcome(message, questions, intake, call))
+        places.release()
+
+    try:
+        async with asyncio.TaskGroup() as open_questions:
+            await places.acquire()
+            async for message in messages:
+                open_questions.create_task(answer(message))
+                await places.acquire()
+    except BaseExceptionGroup as errors:
+        # One is enough to end the call: a message that cannot be read, or a caller that has left.
+        raise errors.exceptions[0] from None
+
+
+async def _outcome(message: Any, questions: Questions, intake: Intake, call: Call) -> Reply | ProtoMessage:
+    """The answer to one question; an error concerns it alone."""
+    try:
+        asked = await intake.checked(message, questions.asked)
+        response = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
+        return Reply(questions.response(request_id=message.request_id), response=response)
+    except (
+        Exception
+    ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
+        refusal = item_error(told(error, call.method))
+        return questions.response(request_id=message.request_id, error=refusal)

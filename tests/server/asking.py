@@ -1,0 +1,70 @@
+"""Requests to the fake engines, and what tests look at in refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from featsvc.v1 import clip_pb2, image_pb2
+
+Request = clip_pb2.ClipServiceExtractFeaturesRequest
+OTHER_KEY = (("authorization", "Bearer other-key"),)
+
+
+def asking(program: bytes, **params: object) -> clip_pb2.ClipServiceExtractFeaturesRequest:
+    return Request(
+        image=image_pb2.Image(content=program), params=clip_pb2.ClipExtractFeaturesParams(**params)
+    )
+
+
+def digest_of(program: bytes) -> str:
+    return f"sha256:{hashlib.sha256(program).hexdigest()}"
+
+
+def again(program: bytes) -> image_pb2.Image:
+    """The picture by its digest."""
+    return image_pb2.Image(digest=digest_of(program))
+
+
+def violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    bad = error_details_pb2.BadRequest()
+    status_pb2.Status.FromString(details).details[0].Unpack(bad)
+    return {each.field: each.description for each in bad.field_violations}
+
+
+async def refusal(call: object) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def gate_at(path: Path) -> str:
+    """A gate of tests.pool.fakes.wait_at."""
+    os.mkfifo(f"{path}.arrived")
+    os.mkfifo(f"{path}.passes")
+    return str(path)
+
+
+async def arrived(gate: str, count: int = 1) -> None:
+    def read() -> None:
+        with open(f"{gate}.arrived", "rb", buffering=0) as pipe:
+            seen = 0
+            while seen < count:
+                seen += len(pipe.read(1))
+
+    await asyncio.to_thread(read)
+
+
+async def opened(gate: str) -> None:
+    def write() -> None:
+        with open(f"{gate}.passes", "wb", buffering=0) as pipe:
+            pipe.write(b"..")
+
+    await asyncio.to_thread(write)
