@@ -11,7 +11,9 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
+from rest_shim import raw
 from rest_shim.documentation import Port
+from rest_shim.encode import HEADERS
 from rest_shim.endpoints import Endpoint, Family
 from rest_shim.envelope import Envelope
 from rest_shim.health import Counter, health
@@ -22,7 +24,8 @@ from rest_shim.transcoder import Terms, Transcoder
 ERRORS = {
     400: "The request contradicts itself or its picture cannot be read.",
     401: "The key is missing or wrong.",
-    404: "No such model.",
+    404: "No such model, or no such picture any more.",
+    406: "The reply cannot be had in the form that Accept names.",
     409: "The weights of the model are not on the server.",
     413: "The body or the reply is too large.",
     415: "The body is not JSON.",
@@ -32,7 +35,7 @@ ERRORS = {
     503: "The server is not ready; see Retry-After.",
     504: "It took too long.",
 }
-EXPOSED = ("X-Request-Id", "X-Featsvc-Model", "X-Featsvc-Geometry", "Retry-After")
+EXPOSED = ("X-Request-Id", *HEADERS.values(), *raw.HEADERS, "Retry-After")
 
 
 def application(family: Family, terms: Terms, cors_origins: tuple[str, ...]) -> FastAPI:

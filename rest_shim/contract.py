@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from typing import Any
 
-from featsvc.v1 import image_pb2, tensor_pb2
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
+
+from featsvc.v1 import image_pb2, options_pb2, tensor_pb2
 
 IMAGE = image_pb2.Image.DESCRIPTOR.full_name
 TENSOR = tensor_pb2.Tensor.DESCRIPTOR.full_name
+# protobuf's typed extensions are not what protoc writes.
+PARAM: Any = options_pb2.param
+# A picture is one field of a gRPC request; REST has one beside the others for each way to name it.
+SOURCES = {"image": "content", "image_url": "url", "image_digest": "digest"}
 
 
 def message_of(field: FieldDescriptor) -> Descriptor:
@@ -30,3 +36,23 @@ def is_tensor(field: FieldDescriptor) -> bool:
 def shape_name(tensor: str) -> str:
     """The JSON field that holds the shape of a tensor field."""
     return f"{tensor}_shape"
+
+
+def rest_default(field: FieldDescriptor) -> str:
+    """The word that stands in REST where the caller gives none, where that is another than over gRPC."""
+    word: str = field.GetOptions().Extensions[PARAM].rest_default
+    return word
+
+
+def field_of(request: Descriptor, enum: EnumDescriptor) -> str | None:
+    """The option of a request that is a word of this enum."""
+    for part in request.fields:
+        for field in message_of(part).fields:
+            if field.enum_type is not None and field.enum_type.full_name == enum.full_name:
+                return field.name
+    return None
+
+
+def in_chunks(method: MethodDescriptor) -> MethodDescriptor | None:
+    """The method that answers the same in pieces, where there is one."""
+    return method.containing_service.methods_by_name.get(f"{method.name}Chunked")

@@ -1,65 +1,73 @@
-"""gRPC replies as the documented JSON."""
+"""gRPC replies as the documented JSON; arrays in it are blobs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import orjson
-import pybase64
 from google.protobuf.message import Message
 
-from featsvc.twin import arrays
-from featsvc.twin.messages import is_array
+from featsvc.twin.messages import is_array, words
 from featsvc.v1 import sam2_pb2, tensor_pb2
-from rest_shim.errors import HttpError
+from rest_shim import blobs
+from rest_shim.blobs import Blob
 
 # What the document's bodies do not hold goes into headers.
-HEADERS = {"model": "X-Featsvc-Model", "geometry": "X-Featsvc-Geometry"}
+HEADERS = {"model": "X-Featsvc-Model", "geometry": "X-Featsvc-Geometry", "image_digest": "X-Featsvc-Digest"}
 SHAPES = {"masks": "masks_shape", "iou_predictions": "iou_shape", "low_res_masks": "low_res_shape"}
-FLOAT32_BYTES = 4
+DTYPES = words(tensor_pb2.DType.DESCRIPTOR)
 
 Json = dict[str, object]
-Encoder = Callable[[Message, int], Json]
+# How the elements of a tensor are written.
+Written = Callable[[tensor_pb2.Tensor], Blob]
+Encoder = Callable[[Message, Written], Json]
 
 
-def one_tensor(reply: Message, max_bytes: int) -> Json:
-    """A reply with one tensor, whose shape is called `shape`."""
+def one_tensor(reply: Message, written: Written) -> Json:
+    """A reply with one tensor, whose shape is called `shape`; its type is said where it is not float32."""
     body: Json = {}
     for field in reply.DESCRIPTOR.fields:
         value = getattr(reply, field.name)
-        if isinstance(value, tensor_pb2.Tensor):
-            body |= {field.name: encoded(value, max_bytes), "shape": list(value.shape)}
-        elif field.name not in HEADERS:
-            body[field.name] = value
+        if not isinstance(value, Message):
+            body |= {} if field.name in HEADERS else {field.name: value}
+        elif isinstance(value, tensor_pb2.Tensor):
+            body |= {field.name: written(value), "shape": list(value.shape)}
+            body |= {"dtype": dtype(reply)} if value.dtype != tensor_pb2.D_TYPE_FLOAT32 else {}
+        elif isinstance(value, tensor_pb2.Rounding) and reply.HasField(field.name):
+            body[field.name] = rounding(value)
     return body
 
 
-def prompt_masks(reply: Message, max_bytes: int) -> Json:
+def prompt_masks(reply: Message, written: Written) -> Json:
     """The masks of the one prompt that a REST body can hold."""
     assert isinstance(reply, sam2_pb2.PredictMasksResponse)
-    result = reply.results[0]
-    elements = sum(math.prod(getattr(result, name).shape) for name in SHAPES)
-    _check_size(elements * FLOAT32_BYTES, max_bytes)
-    body: Json = {}
+    result, body = reply.results[0], Json()
+    one_by_one: list[object] = [_run_lengths(each) for each in result.rle] or list(
+        map(blobs.whole, result.png)
+    )
+    if one_by_one:
+        body |= {"masks": one_by_one, "masks_shape": [len(one_by_one), reply.height, reply.width]}
+    if result.HasField("label_map"):
+        body |= _label_map(result.label_map)
     for name, shape_name in SHAPES.items():
-        tensor = getattr(result, name)
-        body |= {name: encoded(tensor, max_bytes), shape_name: list(tensor.shape)}
+        if result.HasField(name):
+            tensor = getattr(result, name)
+            body |= {name: written(tensor), shape_name: list(tensor.shape)}
     return body
 
 
-def auto_masks(reply: Message, max_bytes: int) -> Json:
+def auto_masks(reply: Message, written: Written) -> Json:
     """All masks, each with what is known of it."""
     assert isinstance(reply, sam2_pb2.GenerateMasksResponse)
-    bitmaps = sum(math.prod(mask.bitmap.shape) for mask in reply.masks if mask.HasField("bitmap"))
-    _check_size(bitmaps * FLOAT32_BYTES, max_bytes)
-    return {"masks": [_mask(mask, max_bytes) for mask in reply.masks], "num_masks": len(reply.masks)}
+    size = [reply.height, reply.width]
+    masks = [_segmentation(mask, size, written) | _known(mask) for mask in reply.masks]
+    shared = _label_map(reply.label_map) if reply.HasField("label_map") else {}
+    return {"masks": masks, "num_masks": len(masks), **shared}
 
 
 def headers(reply: Message) -> dict[str, str]:
-    """Which model answered, and how the grid lies on the picture."""
+    """Which model answered, how the grid lies on the picture, and the name of the picture for further questions."""
     found: dict[str, str] = {}
     for field in reply.DESCRIPTOR.fields:
         value = getattr(reply, field.name) if field.name in HEADERS else None
@@ -70,34 +78,51 @@ def headers(reply: Message) -> dict[str, str]:
     return found
 
 
-def encoded(tensor: tensor_pb2.Tensor, max_bytes: int) -> str:
-    """The elements as base64 of float32."""
-    _check_size(math.prod(tensor.shape) * FLOAT32_BYTES, max_bytes)
-    if tensor.dtype == tensor_pb2.D_TYPE_FLOAT32:
-        return pybase64.b64encode_as_string(tensor.data)
-    values = np.ascontiguousarray(arrays.to_array(tensor).astype("<f4", copy=False))
-    return pybase64.b64encode_as_string(values.data)
+def tensor_of(reply: Message) -> tensor_pb2.Tensor:
+    """The one tensor of a reply."""
+    values = (getattr(reply, field.name) for field in reply.DESCRIPTOR.fields)
+    return next(value for value in values if isinstance(value, tensor_pb2.Tensor))
 
 
-def _mask(mask: sam2_pb2.Mask, max_bytes: int) -> Json:
-    known = {
+def dtype(reply: Message) -> str:
+    """The word for the element type of the one tensor of a reply."""
+    return DTYPES[tensor_of(reply).dtype]
+
+
+def rounding(value: tensor_pb2.Rounding) -> Json:
+    """What writing features in fewer bits has cost; the scale is base64 of float32, one for each channel."""
+    scale: Json = {"scale": blobs.raw(value.scale)} if value.HasField("scale") else {}
+    return {"largest_error": value.largest_error, "mean_error": value.mean_error, **scale}
+
+
+def _segmentation(mask: sam2_pb2.Mask, size: list[int], written: Written) -> Json:
+    match mask.WhichOneof("segmentation"):
+        case "bitmap":
+            return {"segmentation": written(mask.bitmap), "segmentation_shape": list(mask.bitmap.shape)}
+        case "rle":
+            lengths = _run_lengths(mask.rle)
+            return {"segmentation": lengths, "segmentation_shape": lengths["size"]}
+        case "png":
+            return {"segmentation": blobs.whole(mask.png), "segmentation_shape": size}
+    # The label map has it.
+    return {}
+
+
+def _known(mask: sam2_pb2.Mask) -> Json:
+    return {
         field.name: _value(getattr(mask, field.name))
         for field in mask.DESCRIPTOR.fields
         if field.containing_oneof is None
     }
-    return _segmentation(mask, max_bytes) | known
 
 
-def _segmentation(mask: sam2_pb2.Mask, max_bytes: int) -> Json:
-    if mask.WhichOneof("segmentation") != "rle":
-        return {
-            "segmentation": encoded(mask.bitmap, max_bytes),
-            "segmentation_shape": list(mask.bitmap.shape),
-        }
-    size = [mask.rle.height, mask.rle.width]
-    coded = mask.rle.WhichOneof("runs") == "coco"
-    counts = mask.rle.coco if coded else list(mask.rle.lengths.counts)
-    return {"segmentation": {"size": size, "counts": counts}, "segmentation_shape": size}
+def _run_lengths(rle: sam2_pb2.Rle) -> Json:
+    coded = rle.WhichOneof("runs") == "coco"
+    return {"size": [rle.height, rle.width], "counts": rle.coco if coded else list(rle.lengths.counts)}
+
+
+def _label_map(tensor: tensor_pb2.Tensor) -> Json:
+    return {"label_map": blobs.raw(tensor), "label_map_shape": list(tensor.shape)}
 
 
 def _plain(message: Message) -> object:
@@ -112,12 +137,3 @@ def _value(value: Any) -> object:  # Any: the value of some field
     if isinstance(value, Message):
         return _plain(value)
     return value if isinstance(value, int | float | str) else [_value(each) for each in value]
-
-
-def _check_size(nbytes: int, max_bytes: int) -> None:
-    if nbytes > max_bytes:
-        raise HttpError(
-            413,
-            f"the reply holds {nbytes} bytes of float32, at most {max_bytes} are sent: "
-            "ask for less, for masks as run lengths (coco_rle), or over gRPC",
-        )

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
 from rest_shim import encode, replies
 from rest_shim.bodies import Body, body_class
+from rest_shim.contract import in_chunks
 
 CLIP = clip_pb2.DESCRIPTOR.services_by_name["ClipService"]
 DINO = dino_pb2.DESCRIPTOR.services_by_name["DinoService"]
@@ -32,6 +33,16 @@ class Endpoint:
     def method(self) -> MethodDescriptor:
         """The gRPC method."""
         return self.service.methods_by_name[self.method_name]
+
+    @cached_property
+    def called(self) -> MethodDescriptor:
+        """The method that is called: the one in chunks where there is one, so that no step holds a large reply."""
+        return in_chunks(self.method) or self.method
+
+    @property
+    def has_one_tensor(self) -> bool:
+        """Whether the reply can be a tensor and nothing else."""
+        return self.encoder is encode.one_tensor
 
     @cached_property
     def body(self) -> type[Body]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from featsvc.twin.base import OneOrMany
 from rest_shim.bodies import Body
+from rest_shim.contract import SOURCES
 
 
 def whole_example(body: type[Body]) -> dict[str, object]:
@@ -11,7 +12,7 @@ def whole_example(body: type[Body]) -> dict[str, object]:
     options = {name for part in body.parts if part.__name__.endswith("Params") for name in part.model_fields}
     example: dict[str, object] = {}
     for name, field in body.model_fields.items():
-        if name == "image_url":
+        if name in SOURCES and name != "image":
             continue
         if name not in options and field.examples:
             example[name] = _single(field.examples[0], OneOrMany in map(type, field.metadata))

@@ -44,6 +44,16 @@ class Call(Protocol):
         """The reply, or grpc.aio.AioRpcError."""
 
 
+class StreamCall(Protocol):
+    """A call under way whose reply comes in several messages."""
+
+    def cancel(self) -> bool:
+        """Stops the work behind it."""
+
+    async def read(self) -> Any:  # Any: bytes, or grpc.aio.EOF, which has no type of its own
+        """The next message, grpc.aio.EOF after the last one, or grpc.aio.AioRpcError."""
+
+
 def takes_no_more_calls(error: grpc.aio.AioRpcError) -> bool:
     """Whether the gateway has all the calls that it takes at once."""
     return bool(error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -61,6 +71,12 @@ class Gateway:
     def call(self, method: MethodDescriptor, request: bytes, metadata: Metadata) -> Call:
         """The running call; cancelling it stops the work behind it."""
         return self._start(method, request, metadata, self._timeout_s)
+
+    def stream(self, method: MethodDescriptor, request: bytes, metadata: Metadata) -> StreamCall:
+        """The same of a method that answers in several messages."""
+        calling = self._channel.unary_stream(path(method))
+        call: StreamCall = calling(request, metadata=tuple(metadata), timeout=self._timeout_s)
+        return call
 
     async def status(self) -> model_pb2.GetStatusResponse:
         """The state of the gateway, or its last known one while it takes no more calls; raises AioRpcError."""
@@ -94,6 +110,11 @@ class Gateway:
         await self._channel.close()
 
     def _start(self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float) -> Call:
-        path = f"/{method.containing_service.full_name}/{method.name}"
-        call: Call = self._channel.unary_unary(path)(request, metadata=tuple(metadata), timeout=timeout_s)
+        calling = self._channel.unary_unary(path(method))
+        call: Call = calling(request, metadata=tuple(metadata), timeout=timeout_s)
         return call
+
+
+def path(method: MethodDescriptor) -> str:
+    """What gRPC calls a method."""
+    return f"/{method.containing_service.full_name}/{method.name}"

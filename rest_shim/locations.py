@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from google.protobuf.descriptor import Descriptor
 
 from featsvc.errors import FieldViolation
-from rest_shim.contract import is_image, is_tensor, shape_name
+from rest_shim.contract import SOURCES, is_image, is_tensor, shape_name
 from rest_shim.errors import HttpError, invalid_fields
 
 PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
-IMAGE_FIELDS = {"content": "image", "url": "image_url"}
+IMAGE_FIELDS = {source: name for name, source in SOURCES.items()}
 
 Location = tuple[str | int, ...]
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 import grpc
-import orjson
-from google.protobuf.message_factory import GetMessageClass
-from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from rest_shim.bodies import request_bytes
-from rest_shim.encode import headers
+from rest_shim.accept import accepted
+from rest_shim.blobs import BLOCK_BYTES
+from rest_shim.calls import Answer, ask
+from rest_shim.content import content
 from rest_shim.endpoints import Endpoint
-from rest_shim.errors import HttpError, field_violations, http_error, invalid_body, invalid_fields
-from rest_shim.gateway import Call, Gateway
+from rest_shim.errors import HttpError, field_violations, http_error
+from rest_shim.gateway import Gateway
 from rest_shim.locations import invalid_request
+from rest_shim.off_loop import off_loop
+from rest_shim.question import Wish, question
 from rest_shim.reading import BodyLimits, authorization
-
-# Below this, handing work to a thread costs more than doing it, though packed masks grow 43 times in JSON.
-LARGE_BYTES = 32 * 1024
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from rest_shim.streamed import Streamed
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,8 @@ class Transcoder:
             return await self._answer(request)
         except HttpError as error:
             return error.response(request.state.request_id)
+        except grpc.aio.AioRpcError as error:
+            return self._refusal(error).response(request.state.request_id)
         except ClientDisconnect:
             return HttpError(499, "the caller has left").response()
 
@@ -59,66 +55,33 @@ class Transcoder:
         key = authorization(request, self.terms.refused_key)
         metadata = (("authorization", key), ("x-request-id", request.state.request_id))
         await self.terms.gateway.check_key(key, metadata)
+        form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
-            message = await off_loop(len(body), self.message, body)
-        call = self.terms.gateway.call(self.endpoint.method, message, metadata)
+            message, wish = await off_loop(len(body), question, self.endpoint, body, form)
+        called = ask(self.terms.gateway, self.endpoint.called, message, metadata, request)
         # The request is on its way: from here on only its reply is kept.
         del body, message
-        try:
-            reply = await unless_gone(request, call)
-        except grpc.aio.AioRpcError as error:
-            violations = field_violations(error)
-            if violations:
-                raise invalid_request(violations, self.endpoint.method.input_type) from error
-            raise http_error(error) from error
-        content, facts = await off_loop(len(reply), self.content, reply)
-        return Response(content, headers=facts, media_type="application/json")
+        with ExitStack() as stack:
+            stack.callback(called.departure.end)
+            response = await self._response(called, wish)
+            if isinstance(response, Streamed):
+                # It watches on until it is sent.
+                stack.pop_all()
+            return response
 
-    def message(self, body: bytearray) -> bytes:
-        """The gRPC request of a JSON body."""
-        try:
-            checked = self.endpoint.body.model_validate(orjson.loads(body))
-        except orjson.JSONDecodeError as error:
-            raise invalid_fields([((), f"is not JSON: {error}", "json_invalid")]) from None
-        except ValidationError as error:
-            raise invalid_body(error) from None
-        return request_bytes(checked, self.endpoint.method.input_type)
+    async def _response(self, called: Answer, wish: Wish) -> Response:
+        reply = await called.reply()
+        made = await off_loop(
+            reply.ByteSize(), content, self.endpoint, wish, reply, self.terms.max_reply_bytes
+        )
+        if made.body.comes_over_call or made.body.length > BLOCK_BYTES:
+            return Streamed(made.body.pieces(called.data()), made.body.length, called.departure, made.headers)
+        async for _ in called.data():
+            raise ValueError("the gateway sent more than its reply announced")
+        return Response(made.body.whole(), headers=made.headers)
 
-    def content(self, raw: bytes) -> tuple[bytes, dict[str, str]]:
-        """The JSON of a gRPC reply, and its headers."""
-        reply = GetMessageClass(self.endpoint.method.output_type).FromString(raw)
-        return orjson.dumps(self.endpoint.encoder(reply, self.terms.max_reply_bytes)), headers(reply)
-
-
-async def off_loop(nbytes: int, work: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
-    """The result of the work, which is done in a thread where its input is large."""
-    if nbytes < LARGE_BYTES:
-        return work(*arguments, **keywords)
-    return await asyncio.to_thread(work, *arguments, **keywords)
-
-
-async def unless_gone(request: Request, call: Call) -> bytes:
-    """The reply of the call, which is cancelled when the caller leaves before it is there."""
-    replying = asyncio.ensure_future(_reply(call))
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait((replying, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not replying.done():
-            raise ClientDisconnect
-        return replying.result()
-    finally:
-        leaving.cancel()
-        if not replying.done():
-            replying.cancel()
-            call.cancel()
-        await asyncio.gather(replying, leaving, return_exceptions=True)
-
-
-async def _reply(call: Call) -> bytes:
-    reply: bytes = await call
-    return reply
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    def _refusal(self, error: grpc.aio.AioRpcError) -> HttpError:
+        violations = field_violations(error)
+        return (
+            invalid_request(violations, self.endpoint.method.input_type) if violations else http_error(error)
+        )

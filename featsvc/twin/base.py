@@ -42,11 +42,15 @@ class Message(BaseModel):
         for names in self.one_of:
             if sum(name in given and getattr(self, name) is not None for name in names) != 1:
                 raise PydanticCustomError("rule", "give exactly one of {names}", {"names": ", ".join(names)})
-        values = dict(self)
+        values = self._ruled()
         for rule in self._all_rules():
             if not rule.holds(values):
                 raise PydanticCustomError("rule", "{text}", {"text": rule.message, "field": rule.field})
         return self
+
+    def _ruled(self) -> Mapping[str, object]:
+        """What the rules judge."""
+        return dict(self)
 
     @classmethod
     def _all_rules(cls) -> tuple[Rule, ...]:

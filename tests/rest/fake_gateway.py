@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from featsvc.twin import arrays
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2, tensor_pb2
 
+CHUNK = 1024 * 1024
 KEY = "a-key-of-the-tests"
 SERVICES = [
     service
@@ -85,6 +88,10 @@ class FakeGateway:
     """What was asked of the engines, oldest first."""
     metadata: list[dict[str, str]] = field(default_factory=list)
     port: int = 0
+    before_chunk: Callable[[int], Awaitable[None]] | None = None
+    """Is awaited before each chunk, with its number from 1: for waiting, and for errors."""
+    chunk_ends: list[bool] = field(default_factory=list)
+    """Of each call in chunks, whether it was sent to its end."""
 
     @property
     def target(self) -> str:
@@ -92,7 +99,8 @@ class FakeGateway:
 
     def reset(self) -> None:
         """Forgets what a test did."""
-        self.replies, self.answers = default_replies(), {}
+        self.replies, self.answers, self.before_chunk = default_replies(), {}, None
+        self.chunk_ends.clear()
         self.requests.clear()
         self.metadata.clear()
 
@@ -147,12 +155,9 @@ async def fake_gateway(
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
     for service in SERVICES:
         handlers = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                _handler(fake, f"{service.name}/{method.name}"),
-                GetMessageClass(method.input_type).FromString,
-                GetMessageClass(method.output_type).SerializeToString,
-            )
+            method.name: _method_handler(fake, method)
             for method in service.methods
+            if not method.client_streaming
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
     fake.port = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -163,8 +168,50 @@ async def fake_gateway(
         await server.stop(None)
 
 
+def _method_handler(fake: FakeGateway, method: MethodDescriptor) -> grpc.RpcMethodHandler:
+    name = f"{method.containing_service.name}/{method.name}"
+    kind, handler = (
+        (grpc.unary_stream_rpc_method_handler, _in_chunks(fake, name.removesuffix("Chunked")))
+        if method.server_streaming
+        else (grpc.unary_unary_rpc_method_handler, _handler(fake, name))
+    )
+    return kind(
+        handler,
+        GetMessageClass(method.input_type).FromString,
+        GetMessageClass(method.output_type).SerializeToString,
+    )
+
+
 def _handler(fake: FakeGateway, name: str) -> Answer:
     async def handle(request: Message, context: grpc.aio.ServicerContext) -> Message:
         return await fake.answer(name, request, context)
 
     return handle
+
+
+def _in_chunks(fake: FakeGateway, name: str) -> Callable[..., AsyncIterator[Message]]:
+    """The same answer, its features in chunks where they have more than 1 MiB."""
+
+    async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
+        reply: Any = type(fake.replies[name])()
+        reply.CopyFrom(await fake.answer(name, request.request, context))
+        content = reply.features.data
+        if len(content) > CHUNK:
+            reply.features.ClearField("data")
+        fake.chunk_ends.append(False)
+        number = len(fake.chunk_ends) - 1
+        yield _part(reply, reply=reply)
+        for count, start in enumerate(range(0, len(content), CHUNK) if len(content) > CHUNK else ()):
+            if fake.before_chunk:
+                await fake.before_chunk(count + 1)
+            chunk = tensor_pb2.TensorChunk(offset=start, data=content[start : start + CHUNK])
+            yield _part(reply, chunk=chunk)
+        fake.chunk_ends[number] = True
+
+    return handle
+
+
+def _part(of: Message, /, **which: Message) -> Message:
+    file = clip_pb2 if isinstance(of, clip_pb2.ClipServiceExtractFeaturesResponse) else dino_pb2
+    name = type(of).__name__.replace("Response", "ChunkedResponse")
+    return getattr(file, name)(**which)  # type: ignore[no-any-return]

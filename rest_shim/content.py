@@ -1,0 +1,53 @@
+"""The body of a reply and its headers, in the form that the caller wants."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from rest_shim import encode, raw
+from rest_shim.accept import Form
+from rest_shim.endpoints import Endpoint
+from rest_shim.errors import HttpError
+from rest_shim.json_text import JsonText
+from rest_shim.question import Wish
+
+
+class Body(Protocol):
+    """A body whose length is known before it is made."""
+
+    length: int
+    comes_over_call: bool
+    """Whether its largest part is still to come."""
+
+    def whole(self) -> bytes:
+        """All of it, where nothing is still to come."""
+
+    def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+        """All of it, made as it is taken."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is sent."""
+
+    body: Body
+    headers: Mapping[str, str]
+
+
+def content(endpoint: Endpoint, wish: Wish, reply: Message, max_json_bytes: int) -> Content:
+    """The reply as its caller wants it; raises HttpError where that cannot be had."""
+    facts = encode.headers(reply) | {"Content-Type": str(wish.form)}
+    if wish.form is not Form.JSON:
+        return Content(raw.RawBody(reply, wish.form), facts | raw.headers(reply))
+    text = JsonText(endpoint.encoder(reply, wish.written))
+    if text.nbytes > max_json_bytes:
+        raise HttpError(
+            413,
+            f"the arrays of the reply are {text.nbytes} bytes, at most {max_json_bytes} are sent as JSON: "
+            f"ask for less, for masks as run lengths (coco_rle), for features as {Form.OCTETS}, or over gRPC",
+        )
+    return Content(text, facts)

@@ -1,0 +1,52 @@
+"""A caller that leaves stops the work that was begun for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+T = TypeVar("T")
+
+
+class Stoppable(Protocol):
+    """A call, of whatever kind."""
+
+    def cancel(self) -> bool:
+        """Stops the work behind it."""
+
+
+class Departure:
+    """Watches one caller, and cancels its call when it leaves or when the watch ends."""
+
+    def __init__(self, request: Request, call: Stoppable) -> None:
+        self._leaving = asyncio.ensure_future(_left(request))
+        # A call that is done does not mind.
+        self._leaving.add_done_callback(lambda _: call.cancel())
+        self._ended = False
+
+    async def unless_gone(self, reply: Awaitable[T]) -> T:
+        """What the call answers; raises ClientDisconnect when the caller leaves before it is there."""
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            if not self._leaving.done() or self._ended:
+                raise
+            raise ClientDisconnect from None
+
+    def check(self) -> None:
+        """Raises ClientDisconnect where the caller has left."""
+        if self._leaving.done():
+            raise ClientDisconnect
+
+    def end(self) -> None:
+        """Ends the watch, and the call if it still runs."""
+        self._ended = True
+        self._leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
