@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ import grpc
 import pytest
 
 from featsvc.server.gateway import Gateway, gateway
+from featsvc.server.logs import JsonLines
 from featsvc.server.settings import Settings
 from featsvc.v1 import clip_pb2_grpc, dino_pb2_grpc, model_pb2_grpc, sam2_pb2_grpc
 
@@ -59,3 +63,29 @@ async def served() -> AsyncIterator[Running]:
     """A gateway with default settings."""
     async with start() as running:
         yield running
+
+
+class Lines(logging.Handler):
+    """The server's lines of log about calls, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._lines: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.put_nowait(json.loads(JsonLines().format(record)))
+
+    async def get(self) -> dict[str, object]:
+        return await self._lines.get()
+
+
+@pytest.fixture
+async def lines() -> AsyncIterator[Lines]:
+    """What the server logs about calls during the test."""
+    logger, found = logging.getLogger("featsvc.server.calls"), Lines()
+    before = logger.level
+    logger.addHandler(found)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(found)
+    logger.setLevel(before)

@@ -107,6 +107,8 @@ class FakeEngines:
             return Features(
                 np.arange(int(argument) << 18, dtype=np.float32).reshape(-1, 8, 8), False, GEOMETRY
             )
+        if word == b"bytes":
+            return Features(np.zeros(int(argument) // 4, np.float32), False, GEOMETRY)
         value = float(argument) if word == b"say" else 0.0
         return Features(np.full((2, 3, 4), value, np.float32), False, GEOMETRY)
 
