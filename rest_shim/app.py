@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
 
 from rest_shim import raw
-from rest_shim.documentation import Port
+from rest_shim.documentation import Port, success
 from rest_shim.encode import HEADERS
 from rest_shim.endpoints import Endpoint, Family
 from rest_shim.envelope import Envelope
@@ -89,6 +89,7 @@ def _add(app: FastAPI, endpoint: Endpoint, terms: Terms) -> None:
         summary=endpoint.summary,
         response_model=endpoint.reply,
         responses={
+            200: success(endpoint),
             **{status: {"model": Problem, "description": reason} for status, reason in ERRORS.items()},
             422: {"model": FieldProblems, "description": "Fields that are wrong."},
         },

@@ -6,9 +6,30 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from rest_shim import encode, raw
+from rest_shim.accept import RAW
 from rest_shim.bodies import Body
-from rest_shim.endpoints import Family
+from rest_shim.endpoints import Endpoint, Family
 from rest_shim.examples import whole_example
+
+FACTS = {
+    encode.HEADERS["model"]: "Key of the model that answered.",
+    encode.HEADERS["geometry"]: "Where there is a grid: how it lies on the picture, as JSON.",
+    encode.HEADERS[
+        "image_digest"
+    ]: "Where there is a picture: its name for further questions, to be sent as image_digest.",
+}
+RAW_FACTS = dict(
+    zip(
+        raw.HEADERS,
+        (
+            "Of raw replies: the shape of the tensor, as JSON.",
+            "Of raw replies: its element type.",
+            "Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`.",
+        ),
+        strict=True,
+    )
+)
 
 
 class Port(FastAPI):
@@ -26,6 +47,19 @@ class Port(FastAPI):
                 _complete(document["components"]["schemas"][body.__name__], body)
             self.openapi_schema = document
         return self.openapi_schema
+
+
+def success(endpoint: Endpoint) -> dict[str, Any]:  # Any: OpenAPI is JSON
+    """What OpenAPI says of 200 beyond the JSON reply: its headers, and the raw forms that Accept may name."""
+    facts = FACTS | RAW_FACTS if endpoint.has_one_tensor else FACTS
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {
+        "description": "The answer.",
+        "headers": {
+            name: {"description": said, "schema": {"type": "string"}} for name, said in facts.items()
+        },
+        "content": {str(form): binary for form in RAW} if endpoint.has_one_tensor else {},
+    }
 
 
 def _complete(described: dict[str, Any], body: type[Body]) -> None:

@@ -14,6 +14,9 @@ from rest_shim.errors import HttpError, invalid_fields
 PART = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 IMAGE_FIELDS = {source: name for name, source in SOURCES.items()}
 
+# A call in chunks holds the request in a field of its own.
+WRAPPED = ("request",)
+
 Location = tuple[str | int, ...]
 
 
@@ -25,6 +28,8 @@ def invalid_request(violations: Sequence[FieldViolation], request: Descriptor) -
 def location(path: str, request: Descriptor) -> Location:
     """The place in the body of a dotted path from the request."""
     parts = tuple(_parts(path))
+    if parts[:1] == WRAPPED and "request" not in request.fields_by_name:
+        parts = parts[1:]
     field = request.fields_by_name.get(str(parts[0])) if parts else None
     if field is None or field.message_type is None:
         return parts

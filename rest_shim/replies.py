@@ -5,6 +5,12 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 ENCODED = "as base64 of float32, row-major, little-endian"
+FORMS = (
+    "As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape "
+    "counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out."
+)
+LABELS = "base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 +"
+SIZE = "Height and width."
 
 
 class Reply(BaseModel):
@@ -13,12 +19,27 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
+class Rounding(Reply):
+    """What writing features in fewer bits has cost."""
+
+    largest_error: float = Field(description="Largest absolute difference from the float32 features.")
+    mean_error: float = Field(description="Mean absolute difference from the float32 features.")
+    scale: str | None = Field(
+        default=None,
+        description=f"For int8: one factor for each channel, {ENCODED}; features = integers * scale.",
+    )
+
+
 class Features(Reply):
     """Dense features of a picture."""
 
-    features: str = Field(description=f"The features {ENCODED}.")
+    features: str = Field(description=f"The features {ENCODED}; of another type where `dtype` asked for it.")
     shape: list[int] = Field(description="Their shape.", examples=[[73, 73, 768]])
     is_pca: bool = Field(description="Whether the channels are three principal components.")
+    dtype: str | None = Field(
+        default=None, description="Their type, where it is not float32.", examples=["float16"]
+    )
+    rounding: Rounding | None = Field(default=None, description="What that type has cost.")
 
 
 class TextEmbedding(Reply):
@@ -44,17 +65,6 @@ class SimilarityMap(Reply):
     )
 
 
-class PromptMasks(Reply):
-    """Masks of one prompt."""
-
-    masks: str = Field(description=f"0 and 1, or logits where those were asked for, {ENCODED}.")
-    masks_shape: list[int] = Field(description="Masks, height, width.", examples=[[3, 1200, 1800]])
-    iou_predictions: str = Field(description=f"The quality that the model predicts for each mask, {ENCODED}.")
-    iou_shape: list[int] = Field(description="Masks.", examples=[[3]])
-    low_res_masks: str = Field(description=f"Logits to send along with a next question, {ENCODED}.")
-    low_res_shape: list[int] = Field(description="Masks, height, width.", examples=[[3, 256, 256]])
-
-
 class Rle(Reply):
     """Run lengths in column-major order, beginning with background."""
 
@@ -62,13 +72,36 @@ class Rle(Reply):
     counts: str | list[int] = Field(description="COCO's compressed text, or the lengths themselves.")
 
 
+class PromptMasks(Reply):
+    """Masks of one prompt."""
+
+    masks: str | list[Rle] | list[str] | None = Field(
+        default=None,
+        description=f"0 and 1, or logits where those were asked for, {ENCODED}. {FORMS} With coco_rle and png a list.",
+    )
+    masks_shape: list[int] | None = Field(
+        default=None, description="Masks, height, width.", examples=[[3, 1200, 1800]]
+    )
+    label_map: str | None = Field(default=None, description=f"For label_map: {LABELS} the index of the mask.")
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+    iou_predictions: str = Field(description=f"The quality that the model predicts for each mask, {ENCODED}.")
+    iou_shape: list[int] = Field(description="Masks.", examples=[[3]])
+    low_res_masks: str | None = Field(
+        default=None, description=f"Logits to send along with a next question, {ENCODED}, unless left out."
+    )
+    low_res_shape: list[int] | None = Field(
+        default=None, description="Masks, height, width.", examples=[[3, 256, 256]]
+    )
+
+
 class Mask(Reply):
     """One mask of a picture."""
 
-    segmentation: str | Rle = Field(
-        description=f"0 and 1 {ENCODED}; with the RLE output modes the run lengths."
+    segmentation: str | Rle | None = Field(
+        default=None,
+        description=f"0 and 1 {ENCODED}; with the RLE output modes the run lengths. {FORMS}",
     )
-    segmentation_shape: list[int] = Field(description="Height and width.", examples=[[1200, 1800]])
+    segmentation_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
     area: int = Field(description="Pixels in the mask.")
     bbox: tuple[float, float, float, float] = Field(description="The box around it: x, y, width, height.")
     predicted_iou: float = Field(description="Quality that the model predicts.")
@@ -84,6 +117,10 @@ class AutoMasks(Reply):
 
     masks: list[Mask] = Field(description="The masks.")
     num_masks: int = Field(description="How many there are.")
+    label_map: str | None = Field(
+        default=None, description=f"For label_map: {LABELS} the index in `masks`, best mask on top."
+    )
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
 
 
 class Health(Reply):
