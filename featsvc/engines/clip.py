@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL.Image import Image
@@ -12,6 +14,7 @@ from featsvc.engines import clip_model
 from featsvc.engines.clip_dense import dense_features
 from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
+from featsvc.engines.clip_text import TextCache, Words, embedded, words
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
 from featsvc.engines.feature_reply import check_feature_reply, feature_reply
 from featsvc.engines.item import Item
@@ -19,7 +22,7 @@ from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
 from featsvc.engines.precision import dtype_of
 from featsvc.engines.reply_size import check_reply, float_bytes
-from featsvc.engines.results import Embeddings, Geometry, Result, Similarity
+from featsvc.engines.results import Embeddings, Floats, Geometry, Result, Similarity
 from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
@@ -33,26 +36,27 @@ from featsvc.v1.schema import (
 
 DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
 
-TEXTS_AT_ONCE = 64
-"""Texts that the network takes in one pass."""
-
 
 @dataclass(frozen=True)
 class PreparedPicture(Prepared):
     """A picture for the dense path."""
 
     input: NetworkInput
-    tokens: Tensor | None = None
-    """Of a similarity's texts, positive ones first, N x context length."""
-    positives: int = 0
-    single: bool = False
 
 
 @dataclass(frozen=True)
-class PreparedTokens(Prepared):
-    """Texts as token numbers, N x context length."""
+class PreparedQuery(PreparedPicture):
+    """A picture and the texts of a similarity, positive ones first."""
 
-    tokens: Tensor
+    words: Words
+    positives: int
+
+
+@dataclass(frozen=True)
+class PreparedTexts(Prepared):
+    """Texts to embed."""
+
+    words: Words
 
 
 @dataclass(frozen=True)
@@ -96,37 +100,34 @@ def run_features(
     return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
 
 
-def _dense(batch: list[PreparedPicture], loaded: ClipModel) -> list[Tensor]:
+def _dense(batch: Sequence[PreparedPicture], loaded: ClipModel) -> list[Tensor]:
     pictures = [each.input.pixels for each in batch]
     return forward_each(pictures, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
 
 
 def prepare_text(
-    item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
-) -> PreparedTokens:
-    """Tokenizes the texts."""
+    cache: TextCache, item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedTexts:
+    """Tokenizes the texts that are new."""
     if not isinstance(item.texts, Texts):
         raise invalid_field("texts.text", "give at least one text")
     check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
-    tokens = loaded.tokenizer(list(item.texts.text))
-    return PreparedTokens(tokens.shape[1], tokens.numel(), tokens)
+    sought = words(item.texts.text, loaded, cache)
+    # A token of text is work like a patch of a picture.
+    return PreparedTexts("texts", sought.cost * loaded.patch_size**2, sought)
 
 
-def run_text(batch: list[PreparedTokens], params: EncodeTextParams, loaded: ClipModel) -> list[Result]:
-    """Embeddings of each item's texts; items do not mix, so an answer never depends on neighbours."""
-    return [Embeddings(embedded(loaded, each.tokens).cpu().numpy()) for each in batch]
-
-
-def embedded(loaded: ClipModel, tokens: Tensor) -> Tensor:
-    """Text embeddings N x D of length 1."""
-    parts = torch.split(tokens.to(loaded.device), TEXTS_AT_ONCE)
-    return torch.cat([loaded.network.encode_text(part, normalize=True) for part in parts]).float()
+def run_text(
+    cache: TextCache, batch: list[PreparedTexts], params: EncodeTextParams, loaded: ClipModel
+) -> list[Result]:
+    """Embeddings of the texts of all items, computed together."""
+    return [Embeddings(each) for each in embedded([item.words for item in batch], loaded, cache)]
 
 
 def prepare_similarity(
-    item: Item, params: ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
-) -> PreparedPicture:
-    """Decodes and fits the picture, tokenizes the texts."""
+    cache: TextCache, item: Item, params: ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedQuery:
+    """Decodes and fits the picture, tokenizes the texts that are new."""
     if params.ret_pca:
         message = "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"
         raise invalid_field("params.ret_pca", message)
@@ -139,32 +140,33 @@ def prepare_similarity(
     else:
         nbytes = float_bytes((count, geometry.resized_height, geometry.resized_width))
     check_reply(nbytes, options, "fewer texts, ret_patches true or a smaller load_size make it fit")
-    tokens = loaded.tokenizer([*item.texts.text, *item.texts.negative_text])
+    sought = words((*item.texts.text, *item.texts.negative_text), loaded, cache)
     ready = _input(picture, params, loaded)
     key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
-    return PreparedPicture(key, cost, ready, tokens, positives=count, single=count == 1)
+    return PreparedQuery(key, cost, ready, sought, count)
 
 
 def run_similarity(
-    batch: list[PreparedPicture], params: ComputeSimilarityParams, loaded: ClipModel
+    cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: ClipModel
 ) -> list[Result]:
     """Heat maps of each picture's texts."""
+    texts = embedded([item.words for item in batch], loaded, cache)
     outputs = _dense(batch, loaded)
-    return [_similarity(out, each, params, loaded) for out, each in zip(outputs, batch, strict=True)]
+    return [_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)]
 
 
 def _similarity(
-    features: Tensor, item: PreparedPicture, params: ComputeSimilarityParams, loaded: ClipModel
+    features: Tensor, texts: Floats, item: PreparedQuery, params: ComputeSimilarityParams
 ) -> Similarity:
-    tokens = item.tokens if item.tokens is not None else torch.empty(0, 1, dtype=torch.long)
-    texts = embedded(loaded, tokens)
-    positive, negative = texts[: item.positives], texts[item.positives :]
+    vectors = torch.from_numpy(texts).to(features.device)
+    positive, negative = vectors[: item.positives], vectors[item.positives :]
     geometry = item.input.geometry
     if len(negative):
         maps = probability_maps(features, (positive, negative), geometry, params)
     else:
         maps = similarity_maps(features, positive, geometry, params)
-    return Similarity((maps[0] if item.single else maps).contiguous().cpu().numpy(), geometry)
+    single = item.positives == 1
+    return Similarity((maps[0] if single else maps).contiguous().cpu().numpy(), geometry)
 
 
 def prepare_image(
@@ -187,12 +189,16 @@ def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: Cli
     return [Embeddings(each[None].cpu().numpy()) for each in outputs]
 
 
-FAMILY = Family(
-    clip_model.load,
-    {
-        "clip.extract_features": Operation(prepare_features, run_features),
-        "clip.encode_text": Operation(prepare_text, run_text),
-        "clip.compute_similarity": Operation(prepare_similarity, run_similarity),
-        "clip.encode_image": Operation(prepare_image, run_image),
-    },
-)
+def family(texts: TextCache) -> Family:
+    """The operations, all over one cache of text embeddings."""
+    return Family(
+        clip_model.load,
+        {
+            "clip.extract_features": Operation(prepare_features, run_features),
+            "clip.encode_text": Operation(partial(prepare_text, texts), partial(run_text, texts)),
+            "clip.compute_similarity": Operation(
+                partial(prepare_similarity, texts), partial(run_similarity, texts)
+            ),
+            "clip.encode_image": Operation(prepare_image, run_image),
+        },
+    )

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from featsvc.catalog import entry_of
 from featsvc.engines import clip, dino, sam2
 from featsvc.engines.cache import ByteCache, CacheStats
+from featsvc.engines.clip_text import text_cache
 from featsvc.engines.family import Family, Loaded, Operation, Prepared
 from featsvc.engines.interrupt import interruptible
 from featsvc.engines.item import Item
@@ -103,5 +104,6 @@ def build(options: EngineOptions) -> Engines:
     embeddings: EmbeddingCache = ByteCache(
         "sam2_embeddings", options.embedding_cache_bytes, lambda embedding: embedding.nbytes
     )
-    families = {"clip": clip.FAMILY, "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
-    return Engines(options, families, (embeddings,))
+    texts = text_cache(options.text_cache_bytes)
+    families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
+    return Engines(options, families, (embeddings, texts))

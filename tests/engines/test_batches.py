@@ -52,7 +52,9 @@ def work(engines: Engines, operation: str, count: int) -> Work:
 def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, operation: str) -> None:
     answers: list[Outcome] = []
     # The second caller leaves when the first has its answer: no work may go into the second any more.
-    compute = Compute(engines, 1 << 40, answers.append, lambda cargo: not (answers and cargo.id == 1))
+    compute = Compute(
+        engines, 1 << 40, answers.append, lambda cargo: not (answers and cargo.id == 1), lambda: None
+    )
     compute.run(work(engines, operation, 3))
     assert [(each.item, each.skipped, each.error) for each in answers] == [
         (0, False, None),
@@ -79,7 +81,7 @@ def on(device: str) -> Engines:
         def load(self, model: str) -> object:
             return plain.load(model)
 
-    return Elsewhere(EngineOptions(device=device, offline=True))
+    return Elsewhere(EngineOptions(device=device, offline=True), plain.families, plain.kept)
 
 
 @pytest.mark.parametrize("operation", list(DENSE))

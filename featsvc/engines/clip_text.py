@@ -1,0 +1,132 @@
+"""Text embeddings: short passes for short texts, and what was computed lately is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from open_clip.model import CLIP
+from open_clip.transformer import text_global_pool
+from torch import Tensor
+
+from featsvc.engines.cache import ByteCache
+from featsvc.engines.clip_model import ClipModel
+from featsvc.engines.results import Floats
+
+Vector = NDArray[np.float32]
+Key = tuple[str, str]
+"""Model and text."""
+TextCache = ByteCache[Key, Vector]
+
+TEXTS_AT_ONCE = 64
+"""Texts that the network takes in one pass."""
+LENGTH_STEP = 8
+"""Texts are computed at their own length in tokens, rounded up to a multiple of this."""
+ENTRY_BYTES = 1 << 10
+"""What an entry of the cache takes beside its embedding: its text, mostly."""
+
+
+def text_cache(max_bytes: int) -> TextCache:
+    """Embeddings by model and text."""
+    return ByteCache("clip_texts", max_bytes, lambda vector: vector.nbytes + ENTRY_BYTES)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Texts on the way to their embeddings."""
+
+    texts: tuple[str, ...]
+    known: Mapping[str, Vector]
+    """Embeddings that were kept. An entry that is given up meanwhile is still here."""
+    tokens: Mapping[str, Tensor]
+    """Of the other texts, `length` tokens each: no longer than they need to be."""
+
+    @property
+    def cost(self) -> int:
+        """Tokens that the network must see."""
+        return sum(map(len, self.tokens.values()))
+
+
+def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache) -> Words:
+    """Looks texts up, and makes tokens of those that are not there."""
+    every = tuple(texts)
+    known = {
+        text: vector
+        for text in dict.fromkeys(every)
+        if (vector := cache.find(_key(loaded, text))) is not None
+    }
+    missing = [text for text in dict.fromkeys(every) if text not in known]
+    tokens = loaded.tokenizer(missing) if missing else torch.empty(0, 0)
+    lengths = _lengths(loaded.network, tokens) if missing else []
+    return Words(every, known, {text: row[:n] for text, row, n in zip(missing, tokens, lengths, strict=True)})
+
+
+def _key(loaded: ClipModel, text: str) -> Key:
+    return loaded.entry.key, text
+
+
+def _lengths(network: CLIP, tokens: Tensor) -> list[int]:
+    """Tokens that each text needs, of tokens N x context length.
+
+    The answer is read at the end-of-text token, which has the largest number, and no place sees a later one. So
+    what comes after it changes nothing, and with it goes most of the work: texts seldom have 77 tokens.
+    """
+    context = tokens.shape[1]
+    if network.attn_mask is None or network.text_pool_type != "argmax":
+        return [context] * len(tokens)
+    return [min(context, -(-(end + 1) // LENGTH_STEP) * LENGTH_STEP) for end in tokens.argmax(dim=1).tolist()]
+
+
+def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Floats]:
+    """Embeddings of each item's texts, N x D of length 1, computed together.
+
+    A text's embedding does not depend on its company: texts of one length share a pass, and a row of a matrix
+    product has the same bits whatever the other rows, as long as their number is a multiple of 8 (so it is with MKL
+    and oneDNN on the CPUs where this was tried; `test_clip_text` checks it where it runs). Elsewhere, as on a GPU,
+    other company may change the last bits, within 1e-4; while a text is kept its answers are the same bytes anyway.
+    """
+    found: dict[str, Vector] = {}
+    tokens: dict[str, Tensor] = {}
+    for item in batch:
+        found.update(item.known)
+        tokens.update(item.tokens)
+    for text in list(tokens):
+        # A batch that was computed meanwhile may have had the same text.
+        kept = found.get(text) if text in found else cache.find(_key(loaded, text))
+        if kept is not None:
+            found[text] = kept
+            del tokens[text]
+    for some in _passes(tokens):
+        rows = _forward(loaded.network, torch.stack([tokens[text] for text in some]).to(loaded.device))
+        for text, row in zip(some, rows.cpu().numpy(), strict=True):
+            found[text] = row.copy()
+            cache.put(_key(loaded, text), found[text])
+    return [np.stack([found[text] for text in item.texts]) for item in batch]
+
+
+def _passes(tokens: Mapping[str, Tensor]) -> Iterable[list[str]]:
+    """Texts of one length, so many at once as the network takes."""
+    by_length: dict[int, list[str]] = {}
+    for text, row in tokens.items():
+        by_length.setdefault(len(row), []).append(text)
+    for same in by_length.values():
+        for start in range(0, len(same), TEXTS_AT_ONCE):
+            yield same[start : start + TEXTS_AT_ONCE]
+
+
+def _forward(network: CLIP, tokens: Tensor) -> Tensor:
+    """Embeddings N x D of length 1, float32, of tokens N x length: `CLIP.encode_text` at any length."""
+    length = tokens.shape[1]
+    places = network.token_embedding(tokens) + network.positional_embedding[:length]
+    mask = None if network.attn_mask is None else network.attn_mask[:length, :length]
+    places = network.ln_final(network.transformer(places, attn_mask=mask))
+    projection = network.text_projection
+    if projection is not None:
+        # Before all places but one are dropped, which would leave too few rows for the same bits: see `embedded`.
+        places = projection(places) if isinstance(projection, torch.nn.Linear) else places @ projection
+    pooled = text_global_pool(places, tokens, network.text_pool_type, network.text_eos_id)
+    return F.normalize(pooled.float(), dim=-1)
