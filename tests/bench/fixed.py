@@ -1,0 +1,71 @@
+"""Engines that answer at once: for rows that are about the wire and the gateway, not about a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.engines.item import Item
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.results import Embeddings, Features, Geometry
+
+ROWS, COLUMNS, CHANNELS = 128, 128, 1024
+
+
+@cache
+def features() -> NDArray[np.float32]:
+    """64 MiB of random features, ROWS x COLUMNS x CHANNELS: the same on every side."""
+    return np.random.default_rng(0).standard_normal((ROWS, COLUMNS, CHANNELS), np.float32)
+
+
+@dataclass(frozen=True)
+class FixedModel:
+    """Stands for a model."""
+
+    nbytes: int = 1
+    keys: tuple[str, ...] = ("fixed",)
+
+
+class FixedEngines:
+    """Satisfies featsvc.pool.engine_protocol.Engines."""
+
+    def load(self, model: str) -> FixedModel:
+        """Any name will do."""
+        return FixedModel()
+
+    def prepare(self, operation: str, item: Item, params: object, loaded: FixedModel) -> Item:
+        """Nothing to decode."""
+        return item
+
+    def batch_key(self, prepared: Item) -> Hashable:
+        """All are alike."""
+        return ()
+
+    def pixels(self, prepared: Item) -> int:
+        """They cost nothing."""
+        return 1
+
+    def caches(self) -> tuple[()]:
+        """There is nothing to cache."""
+        return ()
+
+    # Any: the results are those of the engines proper.
+    def run(
+        self, operation: str, prepared: list[Item], params: object, loaded: object, wanted: Callable[[], bool]
+    ) -> list[Any]:
+        """The fixed features, or a fixed embedding."""
+        if operation == "clip.encode_text":
+            return [Embeddings(features()[0, :1, :512]) for _ in prepared]
+        geometry = Geometry(14, 14, 1792, 1792, 0, 0, 1792, 1792, ROWS, COLUMNS)
+        return [Features(features(), False, geometry) for _ in prepared]
+
+
+def build(options: EngineOptions) -> FixedEngines:
+    """The engines of a worker."""
+    features()
+    return FixedEngines()

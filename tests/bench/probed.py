@@ -1,0 +1,118 @@
+"""A gateway with a stopwatch in its event loop: `python -m tests.bench.probed THREADS [--instant]`.
+
+Its engines answer at once (fixed.py). With --instant there is not even a worker: what is left is what
+the gateway itself adds to gRPC, authentication, checks and one line of log included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+from featsvc.engines.results import Embeddings
+from featsvc.pool.job import Job
+from featsvc.pool.status import PoolStatus
+from featsvc.server import gateway as gateway_module
+from featsvc.server.logs import setup
+from featsvc.server.settings import Settings
+from tests.bench.children import answer_commands
+from tests.bench.fixed import features
+from tests.servers import KEY
+
+
+class Stopwatch:
+    """Times every step of the event loop while it is on."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, float, str]] = []
+        self._plain = asyncio.Handle._run
+
+    def start(self) -> dict[str, object]:
+        """Begin to time."""
+        self.steps = []
+        watch, plain = self, self._plain
+
+        def timed(handle: asyncio.Handle) -> None:
+            cpu, began = time.thread_time(), time.perf_counter()
+            plain(handle)
+            took = time.perf_counter() - began
+            if took > 0.0005:
+                watch.steps.append((took, time.thread_time() - cpu, repr(handle)[:300]))
+
+        asyncio.Handle._run = timed  # type: ignore[method-assign]  # the one place all steps go through
+        return {}
+
+    def stop(self) -> dict[str, object]:
+        """The longest steps in milliseconds: by the clock, and of this thread's own processor time."""
+        asyncio.Handle._run = self._plain  # type: ignore[method-assign]  # as it was
+        longest = sorted(self.steps, reverse=True)[:5]
+        return {
+            "longest_ms": 1000 * longest[0][0] if longest else 0.5,
+            "longest_cpu_ms": 1000 * max((cpu for _, cpu, _ in self.steps), default=0.0005),
+            "over_5_ms": sum(took > 0.005 for took, _, _ in self.steps),
+            "steps": [(round(1000 * took, 2), round(1000 * cpu, 2), text) for took, cpu, text in longest],
+        }
+
+
+class InstantPool:
+    """Answers every job at once, in the gateway itself."""
+
+    def __init__(self, settings: object) -> None:
+        self._reply = Embeddings(features()[0, :1, :512])
+
+    async def __aenter__(self) -> InstantPool:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def run(self, job: Job) -> Any:  # Any: as the protocol has it
+        """The fixed embedding."""
+        return self._reply
+
+    async def load(self, model: str, worker: int | None = None) -> None:
+        """Nothing to load."""
+
+    async def unload(self, model: str) -> int:
+        """Nothing to drop."""
+        return 0
+
+    def status(self) -> PoolStatus:
+        """Nobody works."""
+        return PoolStatus((), 0, 0, 0)
+
+    async def alive_change(self, known: int = -1) -> int:
+        """One worker, for ever."""
+        if known == 1:
+            await asyncio.Event().wait()
+        return 1
+
+    async def drain(self, grace_s: float) -> None:
+        """Nothing runs."""
+
+
+async def main(threads: int, instant: bool) -> None:
+    """Serve until the caller is gone."""
+    if instant:
+        gateway_module.LocalPool = InstantPool  # type: ignore[misc,assignment]  # what the gateway constructs
+    settings = Settings(profile="demo", grpc_port=0, devices="cpu", threads=threads, offline=True)
+    watch, loop, gone = Stopwatch(), asyncio.get_running_loop(), asyncio.Event()
+
+    def talk() -> None:
+        answer_commands({"start": watch.start, "stop": watch.stop})
+        loop.call_soon_threadsafe(gone.set)
+
+    async with gateway_module.gateway(settings, (KEY,), engines="tests.bench.fixed:build") as running:
+        await running.pool.alive_change(0)
+        print(json.dumps({"event": "listening", "port": running.port}), flush=True)
+        threading.Thread(target=talk, daemon=True).start()
+        await gone.wait()
+
+
+if __name__ == "__main__":
+    setup("info")
+    asyncio.run(main(int(sys.argv[1]), "--instant" in sys.argv))

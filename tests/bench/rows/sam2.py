@@ -1,0 +1,169 @@
+"""SAM2 tiny: the second click, automatic masks, and the size of what they send."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from typing import Any
+
+import grpc
+import numpy as np
+
+from featsvc.v1 import sam2_pb2
+from tests.bench.figures import Claim, Row, Side
+from tests.bench.questions import QUESTIONS, grpc_bytes, image_of
+from tests.bench.stand import FOLDER, NotYet, Peak, Stand, processor_seconds, worker_of
+from tests.bench.weights import SAM2
+from tests.servers import KEY, Server
+
+CLICKED = {"model": SAM2, "width": 2250, "height": 1500, "seed": 0}
+PICTURE = {"model": SAM2, "width": 1800, "height": 1200, "seed": 0}
+# The coarse preset but for min_mask_region_area: sam2 ignores that without its compiled extension.
+COARSE: dict[str, Any] = {
+    "points_per_side": 16,
+    "points_per_batch": 64,
+    "pred_iou_thresh": 0.8,
+    "stability_score_thresh": 0.95,
+    "stability_score_offset": 1.0,
+    "box_nms_thresh": 0.7,
+}
+MOST_MIB = 1024.0
+
+
+def second_click(stand: Stand) -> list[Row]:
+    """A click on a picture that was clicked on before."""
+    server = stand.real
+    named = {**CLICKED, "digest": "sha256:" + hashlib.sha256(image_of(0, CLICKED)).hexdigest()}
+    stand.grpc(server, "click", CLICKED, clients=1, count=1)
+    try:
+        stand.grpc(server, "click", named, clients=1, count=1)
+        again, how = named, "the picture named by its digest"
+    except RuntimeError:
+        again, how = CLICKED, "the picture uploaded again, for digests are not known yet"
+
+    def served() -> float:
+        answer = stand.grpc(server, "click", again, clients=1, count=8, distinct=8)
+        return statistics.median(answer["latencies"])
+
+    def bare() -> float:
+        return statistics.median(stand.bare.ask(do="click", args=CLICKED, count=8)["latencies"])
+
+    def plain() -> float:
+        url = f"http://127.0.0.1:{stand.plain.about['port']}"
+        answer = stand.http(url, "click", CLICKED, clients=1, count=1, distinct=1)
+        return statistics.median(answer["latencies"])
+
+    what = "SAM2 tiny, second click on a 2250x1500 photo, three masks"
+    ours, limit_side, plain_side = stand.alternated(
+        ("featsvc gRPC", served), ("bare decoder and upsampling", bare), ("plain FastAPI", plain)
+    )
+    return [
+        Claim("click_vs_bare", what, 1 / 1.25).times(ours, limit_side, "ms", how),
+        Claim("click_vs_plain", what, 15).times(
+            ours, plain_side, "ms", "the plain server encodes at every click"
+        ),
+    ]
+
+
+def auto_masks(stand: Stand) -> list[Row]:
+    """SAM2's own generator beside featsvc: processor time, memory, and whether the masks are the same bits."""
+    what = "automatic masks, 16x16 points, 1800x1200, SAM2 tiny"
+    exact, reference, peaks, facts = [], [], [], _calibration(stand)
+    with stand.featsvc("serve", f"--weights-dir={stand.weights}", f"--preload={SAM2}") as server:
+        for number in range(max(1, stand.pace.repetitions // 2)):
+            args = {**PICTURE, "seed": number}
+            saved = FOLDER / f"reference-{number}.npz"
+            theirs = stand.bare.ask(do="masks", args=args, options=COARSE, save=str(saved))
+            reference.append(theirs["cpu_s"])
+            facts["reference_peak_mib"] = round(theirs["peak_mib"])
+            seconds, growth, reply = _generated(server, args)
+            exact.append(seconds)
+            peaks.append(growth)
+            facts |= _compared(reply, np.load(saved))
+    ours, upstream = Side.of("featsvc, exact", exact), Side.of("SAM2AutomaticMaskGenerator", reference)
+    same = "bit-identical" if facts["identical"] else "NOT bit-identical"
+    note = f"processor time; {facts['final']} masks, {same}; random weights with calibrated heads"
+    row = Claim("auto_masks_exact", what, 1.9).times(ours, upstream, "s", note)
+    rows = [Row(**{**row.__dict__, "facts": facts})]
+    peak = Side("peak of the first request", peaks[0], min(peaks), max(peaks), len(peaks))
+    own = f"sam2's generator: {facts['reference_peak_mib']} MiB"
+    claim = Claim("auto_masks_memory", f"{what}: memory above the loaded model", MOST_MIB)
+    rows.append(claim.limit(peak, "MiB", own))
+    return [*rows, _bounded(stand, what, upstream)]
+
+
+def _bounded(stand: Stand, what: str, theirs: Side) -> Row:
+    """With the options whose error is bounded, not nought."""
+    try:
+        server = stand.bf16
+    except NotYet as reason:
+        return Claim("auto_masks_bounded", what, 3).missing(str(reason))
+    _generated(server, {**PICTURE, "options": {"points_per_side": 1}})
+    seconds, _, reply = _generated(server, PICTURE)
+    facts = _compared(reply, np.load(FOLDER / "reference-0.npz"))
+    note = f"--precision=bf16; {facts['final']} masks, mean IoU with the nearest exact mask {facts['mean_iou']:.4f}"
+    row = Claim("auto_masks_bounded", what, 3).times(
+        Side.of("featsvc, bfloat16", [seconds]), theirs, "s", note
+    )
+    return Row(**{**row.__dict__, "facts": facts})
+
+
+def _generated(server: Server, args: dict[str, Any]) -> tuple[float, float, sam2_pb2.GenerateMasksResponse]:
+    """Processor seconds of the worker, its growth in MiB, and the masks."""
+    worker = worker_of(server)
+    asked = {**args, "options": {**COARSE, **args.get("options", {})}}
+    with grpc.insecure_channel(server.target, (("grpc.max_receive_message_length", -1),)) as channel:
+        call = channel.unary_unary(QUESTIONS["masks"].method)
+        before = processor_seconds(worker)
+        with Peak(worker.pid) as peak:
+            raw = call(grpc_bytes("masks", 0, asked), metadata=(("authorization", f"Bearer {KEY}"),))
+        seconds = processor_seconds(worker) - before
+    return seconds, peak.growth_mib, sam2_pb2.GenerateMasksResponse.FromString(raw)
+
+
+def _compared(reply: sam2_pb2.GenerateMasksResponse, reference: Any) -> dict[str, Any]:
+    """How the masks of a reply compare with those of sam2's generator."""
+    theirs = reference["masks"]
+    ours = [np.frombuffer(mask.bitmap.data, np.uint8) for mask in reply.masks]
+    identical = len(ours) == len(theirs) and all(
+        np.array_equal(a, b.ravel()) for a, b in zip(ours, theirs, strict=True)
+    )
+    best = [max((_iou(a, b.ravel()) for b in theirs), default=0.0) for a in ours]
+    return {
+        "final": len(ours),
+        "reference_final": len(theirs),
+        "identical": bool(identical),
+        "mean_iou": float(np.mean(best)) if best else 0.0,
+    }
+
+
+def _iou(a: Any, b: Any) -> float:
+    """Of packed bits."""
+    union = int(np.bitwise_count(a | b).sum())
+    return float(np.bitwise_count(a & b).sum()) / union if union else 1.0
+
+
+def _calibration(stand: Stand) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((stand.weights / "calibration.json").read_text())
+    return found
+
+
+def mask_bytes(stand: Stand) -> list[Row]:
+    """Bytes of an /auto_mask reply in each encoding; demo-sam2, whose masks are of things."""
+    args = {"model": "demo-sam2", "width": 1800, "height": 1200, "shapes": 0}
+    url, what = stand.demo.url("sam2"), "bytes of an /auto_mask reply, 1800x1200, demo-sam2"
+
+    def size(**options: str) -> Side:
+        asked = {**args, "rest_options": {"points_per_side": 16, **options}}
+        answer = stand.http(url, "masks", asked, key=KEY, clients=1, count=1, distinct=1)
+        return Side.of(options.get("mask_encoding", "float32"), [answer["bytes_in"] / 1024])
+
+    dense, rows = size(), []
+    for encoding, target in (("bits", 30.0), ("coco_rle", 400.0)):
+        claim = Claim(f"mask_bytes_{encoding}", what, target)
+        try:
+            rows.append(claim.times(size(mask_encoding=encoding), dense, "KiB", "whole HTTP bodies"))
+        except RuntimeError as error:  # the client tells what the server refused
+            rows.append(claim.missing(str(error)[:200]))
+    return rows

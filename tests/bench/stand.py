@@ -1,0 +1,184 @@
+"""The test stand: its servers, started when a row first asks for them, and its clients."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.bench.bare_sam2 import Peak as Peak
+from tests.bench.children import Child, environment
+from tests.bench.figures import Side
+from tests.servers import KEY, ROOT, START_S, Server, running
+
+FOLDER = ROOT / "build" / "bench"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long to measure, and how often."""
+
+    repetitions: int
+    seconds: float
+    requests: int
+    """Of a run that is counted, not timed."""
+
+
+QUICK = Pace(repetitions=2, seconds=2.0, requests=200)
+FULL = Pace(repetitions=5, seconds=6.0, requests=1000)
+
+
+class Stand:
+    """Everything that rows measure with. Leaving it ends every program it started."""
+
+    def __init__(self, pace: Pace, threads: int = 1) -> None:
+        self.pace, self.threads = pace, threads
+        self._stack = contextlib.ExitStack()
+        self._asked = 0
+        FOLDER.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Stand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def weights(self) -> Path:
+        """The folder of random weights, written if they are not there."""
+        folder = FOLDER / "weights"
+        with (FOLDER / "weights.log").open("w") as log:
+            subprocess.run(
+                [sys.executable, "-m", "tests.bench.weights", str(folder)],
+                cwd=ROOT, env=environment(2), stdout=log, stderr=log, check=True,
+            )  # fmt: skip
+        return folder
+
+    @contextlib.contextmanager
+    def featsvc(self, command: str, *flags: str) -> Iterator[Server]:
+        """A server of this project with the threads of all sides."""
+        self._asked += 1
+        common = ("--devices=cpu", f"--threads={self.threads}", "--offline")
+        with running(FOLDER / f"featsvc-{self._asked}.log", command, *common, *flags) as server:
+            yield server
+
+    def child(self, module: str, *arguments: object, **more: str) -> Child:
+        """A program of the benchmark, ended with the stand."""
+        self._asked += 1
+        log = FOLDER / f"{module.rpartition('.')[2]}-{self._asked}.log"
+        words = [str(each) for each in arguments]
+        made = Child(f"tests.bench.{module}", *words, log=log, env=environment(self.threads, **more))
+        self._stack.enter_context(made)
+        if "port" in made.about:
+            _await_port(made.about["port"])
+        return made
+
+    @cached_property
+    def demo(self) -> Server:
+        """`featsvc up` with the demo models."""
+        return self._stack.enter_context(self.featsvc("up", "--profile=demo", "--max-reply-bytes=1GiB"))
+
+    @cached_property
+    def real(self) -> Server:
+        """`featsvc up` with the random weights."""
+        return self._stack.enter_context(self.featsvc("up", f"--weights-dir={self.weights}"))
+
+    @cached_property
+    def bf16(self) -> Server:
+        """The same in bfloat16."""
+        if not self.knows("--precision"):
+            raise NotYet("the server has no --precision")
+        return self._stack.enter_context(
+            self.featsvc("serve", f"--weights-dir={self.weights}", "--precision=bf16")
+        )
+
+    @cached_property
+    def bare(self) -> Child:
+        """The bare networks."""
+        return self.child("bare", self.threads, self.weights)
+
+    @cached_property
+    def plain(self) -> Child:
+        """The plain FastAPI server."""
+        return self.child("peers.plain", self.threads, self.weights)
+
+    @cached_property
+    def load(self) -> Child:
+        """Clients."""
+        return self.child("load")
+
+    @cached_property
+    def more_load(self) -> Child:
+        """Other clients, for rows with two kinds at once."""
+        return self.child("load")
+
+    def knows(self, flag: str) -> bool:
+        """Whether the server has this flag."""
+        return flag in self._help
+
+    @cached_property
+    def _help(self) -> str:
+        words = [sys.executable, "-m", "featsvc", "serve", "--help"]
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    def fresh(self, count: int = 4096) -> int:
+        """The first of so many question numbers that nobody has asked yet."""
+        self._asked += count
+        return self._asked
+
+    # Any: a specification of load.run, and its answer.
+    def grpc(self, server: Server, ask: str, args: dict[str, Any], **spec: Any) -> dict[str, Any]:
+        """Clients of a featsvc server over gRPC."""
+        return self.load.ask(do="run", target=server.target, key=KEY, ask=ask, args=args, **spec)
+
+    def http(self, url: str, ask: str, args: dict[str, Any], **spec: Any) -> dict[str, Any]:
+        """Clients of any server over HTTP."""
+        return self.load.ask(do="run", url=url, ask=ask, args=args, **spec)
+
+    def alternated(self, *sides: tuple[str, Callable[[], float]], repetitions: int = 0) -> list[Side]:
+        """Each side measured in turn, so that what disturbs the machine disturbs all of them."""
+        values: dict[str, list[float]] = {name: [] for name, _ in sides}
+        for number in range(repetitions or self.pace.repetitions):
+            for name, measure in sides if number % 2 == 0 else reversed(sides):
+                values[name].append(measure())
+        return [Side.of(name, values[name]) for name, _ in sides]
+
+
+def _await_port(port: int) -> None:
+    """Returns when something accepts connections there; what announces a port may not listen yet."""
+    until = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+class NotYet(Exception):
+    """What a row needs is not there; the message says what."""
+
+
+def worker_of(server: Server) -> psutil.Process:
+    """The worker process of a server."""
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        if "featsvc.pool.worker" in child.cmdline():
+            return child
+    raise RuntimeError("the server has no worker")
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Processor time that a process has used, all threads."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
