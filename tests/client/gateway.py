@@ -46,6 +46,7 @@ class Script:
     paths: list[str] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     time_left_s: list[float] = field(default_factory=list)
+    lacked: list[str] = field(default_factory=list)
     cancelled: list[bool] = field(default_factory=list)
     target: str = ""
 
@@ -67,6 +68,7 @@ class _Generic(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         path = details.method
         if path.endswith(self._lacking):
+            self._script.lacked.append(path.rpartition("/")[2])
             return None
         if path in OPERATIONS:
             operation = OPERATIONS[path]

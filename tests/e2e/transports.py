@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast
 import numpy as np
 from featsvc_client import FeatsvcClient, clip_client, dino_client, rest, sam2_client
 from featsvc_client.arguments import Connection
+from featsvc_client.mask_results import Mask
 from featsvc_client.masks import from_entries
 from featsvc_client.pictures import ImageLike, picture
-from featsvc_client.mask_results import Mask
 from featsvc_client.tensors import decoded
 from numpy.typing import NDArray
 

@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 # Any: the replies of the rpcs share no type that has their fields.
 Reply: TypeAlias = Any
 
+# What grpc.aio says instead of the status where a stream ends while a request is on its way (grpc/grpc #36066).
+STATUS_LOST = "Internal error from Core"
 # A server that has answered all ends its side at once.
 PARTING_S = 1.0
 
@@ -143,6 +145,8 @@ class Line:
                 self._inbox.put_nowait(reply)
         except grpc.RpcError as error:
             failure = channel.failure(error)
+            if failure.message == STATUS_LOST:
+                failure = None
         self._inbox.put_nowait(Ended(failure))
 
 

@@ -64,8 +64,9 @@ def streamed(
                 more = _begin(window, source)
             for message in window.due():
                 line.send(message)
-            # While there is room for more, only look whether something has come.
-            event = line.event(0.0 if more and window.has_room else window.wait_s())
+            # While there is something else to do, only look whether something has come.
+            busy = window.is_empty or (more and window.has_room)
+            event = line.event(0.0 if busy else window.wait_s())
             if isinstance(event, Ended):
                 line.close()
                 time.sleep(window.broken(event.failure))

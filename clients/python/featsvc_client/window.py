@@ -120,6 +120,8 @@ class Window(Generic[Result]):
 
     def wait_s(self) -> float | None:
         """Seconds until there is something to do even if nothing comes; None: never."""
+        if self._answers:
+            return 0.0
         now, waiting = time.monotonic(), self._waiting.values()
         times = [question.due - now for question in waiting if question.due is not None]
         left = (question.attempts.time_left_s() for question in waiting)
