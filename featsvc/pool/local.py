@@ -165,7 +165,6 @@ class LocalPool:
             if not batch.entries:
                 self._scheduler.close(slot.berth, batch)
             slot.delivered(batch)
-            self._dispatch()
 
     def on_change(self, slot: Slot) -> None:
         """Count the living, and use what a change makes possible."""

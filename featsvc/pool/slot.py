@@ -42,7 +42,7 @@ class Dock(Protocol):
         """An item on board is answered."""
 
     def on_change(self, slot: Slot) -> None:
-        """The worker became ready, or has other models, or is given up."""
+        """The worker said something, or is given up: other batches may be possible now."""
 
     def on_death(self, slot: Slot, batches: list[Batch]) -> None:
         """The worker died with these batches on board."""
@@ -134,10 +134,15 @@ class Slot:
         else:
             self.closed.set()
 
-    def on_message(self, message: FromWorker) -> None:
-        """Take one message of the worker."""
+    def on_messages(self, messages: list[FromWorker]) -> None:
+        """Take what the worker says, and use what that makes possible."""
         if self._closing:
             return
+        for message in messages:
+            self._take(message)
+        self._dock.on_change(self)
+
+    def _take(self, message: FromWorker) -> None:
         match message:
             case Outcome():
                 self._dock.on_outcome(self, message)
@@ -146,7 +151,6 @@ class Slot:
             case Models():
                 self._models = message.models
                 self.berth.models = frozenset(model.name for model in message.models)
-                self._dock.on_change(self)
             case Caches():
                 self._caches = message.caches
             case Ready():
@@ -160,6 +164,7 @@ class Slot:
             for cargo in message.items:
                 error = FeatsvcError("this request cannot be sent to a worker; the server's log says why")
                 self._dock.on_outcome(self, Outcome(cargo.id, error=error))
+            self._dock.on_change(self)
 
     def on_exit(self, returncode: int) -> None:
         """The process is gone: settle what was on board, and start again unless that is hopeless."""
@@ -192,7 +197,6 @@ class Slot:
         self.state = WorkerState.READY
         self._cancel_timer()
         log.info("worker is ready", extra={"worker": self.id, "failed_preloads": message.failed_preloads})
-        self._dock.on_change(self)
 
     def _plan_restart(self) -> None:
         delay_s = self._lives.restart_delay_s()
@@ -214,7 +218,6 @@ class Slot:
 
     def _watch(self) -> None:
         """Time the oldest batch on board; the others wait for it."""
-        self._cancel_timer()
         batch = next(iter(self.berth.batches.values()), None)
         if batch is None:
             return
@@ -222,7 +225,16 @@ class Slot:
         batch.watched_since = batch.watched_since or now
         # Loading comes before Began, and may be a download.
         limit_s = s.load_timeout_s if batch.began_at is None else s.batch_timeout_s * len(batch.entries)
-        self._set_timer(batch.watched_since + limit_s - now, self._hung)
+        left_s = batch.watched_since + limit_s - now
+        if left_s <= 0:
+            self._hung()
+        # A timer that fires too early looks again: cheaper than a new one for every answer.
+        elif self._timer is None or self._timer.when() > self._loop.time() + left_s:
+            self._set_timer(left_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._watch()
 
     def _hung(self) -> None:
         log.error("worker hangs and is killed", extra={"worker": self.id, "state": self.state})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import queue
 import socket
 import subprocess
 import sys
@@ -15,11 +14,12 @@ from typing import Any, Protocol
 
 from featsvc.pool.messages import Boot, FromWorker, ToWorker
 from featsvc.pool.settings import PoolSettings
-from featsvc.pool.wire import Unsendable, receive, send
+from featsvc.pool.wire import Link
 
 log = logging.getLogger("featsvc.pool.worker_process")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+KEPT_BYTES = 256 << 20  # of shared memory in which large results come
 # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU.
 CPU_ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -31,7 +31,7 @@ CPU_ALLOCATOR = {
 class Events(Protocol):
     """Who hears from the worker, on the event loop's thread."""
 
-    def on_message(self, message: FromWorker) -> None:
+    def on_messages(self, messages: list[FromWorker]) -> None:
         """The worker says something."""
 
     def on_unsendable(self, message: ToWorker) -> None:
@@ -47,15 +47,15 @@ class WorkerProcess:
     def __init__(self, boot: Boot, settings: PoolSettings, events: Events) -> None:
         self._events = events
         self._loop = asyncio.get_running_loop()
-        self._outbox: queue.SimpleQueue[ToWorker | None] = queue.SimpleQueue()
-        self._socket, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = _started(child_end, boot.device, settings.threads_per_worker)
         except OSError:
-            self._socket.close()
+            ours.close()
             raise
         finally:
             child_end.close()
+        self._link = Link(ours, KEPT_BYTES)
         self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{boot.worker}", daemon=True)
         self._reader = threading.Thread(
             target=self._receive_all, name=f"from-worker-{boot.worker}", daemon=True
@@ -71,37 +71,36 @@ class WorkerProcess:
 
     def send(self, message: ToWorker) -> None:
         """Send in the background; lost if the worker is dying, which on_exit then tells."""
-        self._outbox.put(message)
+        self._link.post(message)
 
     def kill(self) -> None:
         """End the process at once; on_exit follows."""
         self._process.kill()
 
     def _send_all(self) -> None:
-        while (message := self._outbox.get()) is not None:
-            try:
-                send(self._socket, message)
-            except Unsendable:
-                log.exception("a job cannot be sent to a worker")
-                self._post(self._events.on_unsendable, message)
-            except OSError as error:
-                log.debug("worker %s takes no messages: %s", self.pid, error)
-                self.kill()
-                return
+        try:
+            self._link.send_all(self._on_unsendable)
+        except OSError as error:
+            log.debug("worker %s takes no messages: %s", self.pid, error)
+            self.kill()
+
+    def _on_unsendable(self, message: ToWorker) -> None:
+        log.exception("a job cannot be sent to a worker")
+        self._post(self._events.on_unsendable, message)
 
     def _receive_all(self) -> None:
         try:
             while True:
-                self._post(self._events.on_message, receive(self._socket))
+                self._post(self._events.on_messages, self._link.receive())
         except (EOFError, ConnectionError):
             pass
         except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
             log.exception("a message from worker %s cannot be read: it is killed", self.pid)
         self.kill()
         returncode = self._process.wait()
-        self._outbox.put(None)
+        self._link.end()
         self._sender.join()
-        self._socket.close()
+        self._link.close()
         self._post(self._events.on_exit, returncode)
 
     def _post(self, callback: Callable[[Any], None], argument: object) -> None:

@@ -1,4 +1,4 @@
-"""Messages cross a socket whole, large ones beside it."""
+"""Messages cross a socket whole, large ones beside it in memory that is used again."""
 
 from __future__ import annotations
 
@@ -6,28 +6,69 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from featsvc.pool.wire import LARGE_BYTES, Unsendable, receive, send
+from featsvc.pool.segments import SMALLEST_BYTES
+from featsvc.pool.wire import LARGE_BYTES, Link
 
-Pair = tuple[socket.socket, socket.socket]
+KEPT_BYTES = 4 * SMALLEST_BYTES
+
+
+class Ends:
+    """Both ends of a socket, in one process."""
+
+    def __init__(self) -> None:
+        sockets = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.ours, self.theirs = (Link(each, KEPT_BYTES) for each in sockets)
+        self.unsent: list[object] = []
+        self.threads = [
+            threading.Thread(target=link.send_all, args=(self.unsent.append,))
+            for link in (self.ours, self.theirs)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def crossed(self, message: object) -> Any:
+        """The message as it comes out at the other end."""
+        self.ours.post(message)
+        return self.theirs.receive()[0]
+
+    def settle(self) -> None:
+        """Wait until all is sent, and ours knows what theirs has given back."""
+        assert self.crossed("sent") == "sent"
+        self.theirs.post("settled")
+        assert self.ours.receive() == ["settled"]
+
+    def segments(self) -> tuple[int, int]:
+        """How many segments ours has lent, and how many it may use again."""
+        self.settle()
+        return len(self.ours._shelf._lent), len(self.ours._shelf._free)
+
+    def close(self) -> None:
+        """End both."""
+        for link in (self.ours, self.theirs):
+            link.end()
+        for thread in self.threads:
+            thread.join()
+        for link in (self.ours, self.theirs):
+            link.close()
 
 
 @pytest.fixture
-def pair() -> Iterator[Pair]:
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    ends.close()
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         yield ours, theirs
-
-
-def crossed(message: object, pair: Pair) -> object:
-    sender = threading.Thread(target=send, args=(pair[0], message))
-    sender.start()
-    received = receive(pair[1])
-    sender.join()
-    return received
 
 
 def open_files() -> int:
@@ -35,68 +76,107 @@ def open_files() -> int:
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1, 5_000_003])
-def test_bytes_of_any_size_arrive_as_they_were(nbytes: int, pair: Pair) -> None:
+def test_bytes_of_any_size_arrive_as_they_were(nbytes: int, ends: Ends) -> None:
     content = np.random.default_rng(nbytes).bytes(nbytes)
-    assert crossed(("name", content), pair) == ("name", content)
+    assert ends.crossed(("name", content)) == ("name", content)
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 5), (129, 257, 3), (64 * 1024 // 8,)])
-def test_arrays_of_any_shape_arrive_as_they_were(shape: tuple[int, ...], pair: Pair) -> None:
+def test_arrays_of_any_shape_arrive_as_they_were(shape: tuple[int, ...], ends: Ends) -> None:
     array = np.random.default_rng(0).random(shape)
-    received = crossed({"array": array, "transposed": array.T, "strided": array[::2]}, pair)
-    assert isinstance(received, dict)
+    received = ends.crossed({"array": array, "transposed": array.T, "strided": array[::2]})
     np.testing.assert_array_equal(received["array"], array)
     np.testing.assert_array_equal(received["transposed"], array.T)
     np.testing.assert_array_equal(received["strided"], array[::2])
 
 
-def test_a_large_array_is_mapped_and_not_copied(pair: Pair) -> None:
-    received = crossed(np.zeros(LARGE_BYTES, np.uint8), pair)
-    assert isinstance(received, np.ndarray)
+def test_a_large_array_is_mapped_and_not_copied(ends: Ends) -> None:
+    received = ends.crossed(np.zeros(LARGE_BYTES, np.uint8))
     assert not received.flags.owndata
     assert not received.flags.writeable
 
 
-def test_a_mapped_array_outlives_its_message_and_frees_its_descriptor(pair: Pair) -> None:
+def test_what_a_message_refers_to_stays_as_it_is_while_others_come(ends: Ends) -> None:
+    first = ends.crossed((np.full(LARGE_BYTES, 1), np.full(LARGE_BYTES, 2)))[1]
+    second = ends.crossed(np.full(LARGE_BYTES, 3))
+    assert ends.segments() == (2, 0)
+    assert set(first) == {2}
+    assert set(second) == {3}
+
+
+def test_memory_of_a_message_is_used_again_when_nothing_refers_to_it(ends: Ends) -> None:
+    for value in range(5):
+        received = ends.crossed(np.full(LARGE_BYTES, value))
+        assert set(received) == {value}
+        assert ends.segments() == (1, 0)
+        before = open_files()
+        del received
+        assert ends.segments() == (0, 1)
+        assert open_files() == before
+
+
+def test_a_message_takes_the_smallest_free_memory_that_holds_it(ends: Ends) -> None:
+    sizes = (SMALLEST_BYTES // 2, SMALLEST_BYTES * 3 // 2)
+    held = [ends.crossed(np.zeros(size, np.uint8)) for size in sizes]
+    held.clear()
+    assert ends.segments() == (0, 2)
+    small = ends.crossed(np.zeros(sizes[0], np.uint8))
+    ends.settle()
+    assert [len(segment.mapping) for segment in ends.ours._shelf._free] == [2 * SMALLEST_BYTES]
+    del small
+
+
+def test_no_more_memory_is_kept_than_the_limit_says(ends: Ends) -> None:
     before = open_files()
-    received = crossed((np.arange(LARGE_BYTES), np.ones(LARGE_BYTES)), pair)
-    assert isinstance(received, tuple)
-    last = received[1]
-    del received
-    assert last.sum() == LARGE_BYTES
-    del last
-    assert open_files() == before
+    held = [ends.crossed(np.zeros(SMALLEST_BYTES // 2, np.uint8)) for _ in range(6)]
+    assert ends.segments() == (6, 0)
+    held.clear()
+    assert ends.segments() == (0, 4)
+    assert len(ends.theirs._borrowed._mappings) == 4
+    assert open_files() - before == 2 * 4
+    large = ends.crossed(np.zeros(5 * SMALLEST_BYTES, np.uint8))
+    del large
+    assert ends.segments() == (0, 4)
 
 
-def test_many_messages_keep_their_order(pair: Pair) -> None:
+def test_many_messages_keep_their_order(ends: Ends) -> None:
     messages = [(number, bytes(number * 999)) for number in range(150)]
-
-    def send_all() -> None:
-        for message in messages:
-            send(pair[0], message)
-
-    sender = threading.Thread(target=send_all)
-    sender.start()
-    assert [receive(pair[1]) for _ in messages] == messages
-    sender.join()
+    for message in messages:
+        ends.ours.post(message)
+    received: list[object] = []
+    while len(received) < len(messages):
+        received += ends.theirs.receive()
+    assert received == messages
 
 
-def test_a_closed_peer_is_an_end_of_file(pair: Pair) -> None:
-    pair[0].close()
+def test_small_messages_that_wait_come_together(sockets: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = (Link(each, KEPT_BYTES) for each in sockets)
+    for number in range(50):
+        ours.post(number)
+    ours.end()
+    ours.send_all(lambda message: None)
+    assert theirs.receive() == list(range(50))
+
+
+def test_a_closed_peer_is_an_end_of_file(sockets: tuple[socket.socket, socket.socket]) -> None:
+    sockets[0].close()
     with pytest.raises(EOFError):
-        receive(pair[1])
+        Link(sockets[1], KEPT_BYTES).receive()
 
 
-def test_a_peer_that_dies_within_a_message_is_an_end_of_file(pair: Pair) -> None:
-    pair[0].sendall(b"\x10\x00\x00\x00\x00half")
-    pair[0].close()
+def test_a_peer_that_dies_within_a_message_is_an_end_of_file(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    sockets[0].sendall(b"\x10\x00\x00\x00\x00half")
+    sockets[0].close()
     with pytest.raises(EOFError):
-        receive(pair[1])
+        Link(sockets[1], KEPT_BYTES).receive()
 
 
-def test_a_message_that_cannot_be_packed_leaves_the_line_usable(pair: Pair) -> None:
+def test_a_message_that_cannot_be_packed_leaves_the_line_usable(ends: Ends) -> None:
     before = open_files()
-    with pytest.raises(Unsendable):
-        send(pair[0], (np.zeros(LARGE_BYTES), lambda: None))
+    bad = (np.zeros(LARGE_BYTES), lambda: None)
+    ends.ours.post(bad)
+    assert ends.crossed("next") == "next"
+    assert ends.unsent == [bad]
     assert open_files() == before
-    assert crossed("next", pair) == "next"

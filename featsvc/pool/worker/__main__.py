@@ -6,7 +6,6 @@ import ctypes
 import importlib
 import logging
 import os
-import queue
 import signal
 import socket
 import sys
@@ -15,58 +14,46 @@ from typing import Any
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.messages import Boot, FromWorker, Outcome
-from featsvc.pool.wire import Unsendable, receive, send
+from featsvc.pool.wire import Link
 from featsvc.pool.worker.pipeline import Pipeline
 
 log = logging.getLogger("featsvc.pool.worker")
 
+KEPT_BYTES = 64 << 20  # of shared memory in which pictures come
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-class Link:
-    """The worker's end of the socket. A thread writes, for a large result must not hold up the device."""
+def _send_all(link: Link) -> None:
+    """A thread's work: a large result must not hold up the device."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._outbox: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
-        threading.Thread(target=self._send_all, name="send", daemon=True).start()
+    def on_unsendable(message: FromWorker) -> None:
+        if not isinstance(message, Outcome):
+            raise TypeError(f"a message of {type(message).__name__} cannot be packed")
+        log.exception("a result cannot be sent")
+        error = FeatsvcError("the result cannot be sent; the server's log says why")
+        link.post(Outcome(message.item, error=error))
 
-    def send(self, message: FromWorker) -> None:
-        """Send in the background."""
-        self._outbox.put(message)
+    try:
+        link.send_all(on_unsendable)
+    except ConnectionError:
+        os._exit(0)
+    except BaseException:  # the pool waits for this message, so it must learn that none will come
+        log.exception("a message cannot be sent")
+        os._exit(1)
 
-    def receive_all(self, pipeline: Pipeline) -> None:
-        """Feed the pipeline; ends the process with the parent."""
-        try:
-            while True:
-                pipeline.put(receive(self._socket))
-        except (EOFError, ConnectionError):
-            os._exit(0)
-        except BaseException:  # a message that cannot be read: what follows it cannot be trusted
-            log.exception("unreadable message")
-            os._exit(1)
 
-    def _send_all(self) -> None:
+def _receive_all(link: Link, pipeline: Pipeline) -> None:
+    """A thread's work: feeds the pipeline, and ends the process with the parent."""
+    try:
         while True:
-            message = self._outbox.get()
-            try:
-                self._send(message)
-            except ConnectionError:
-                os._exit(0)
-            except BaseException:  # the pool waits for this message, so it must learn that none will come
-                log.exception("a message cannot be sent")
-                os._exit(1)
-            del message  # its arrays must not wait for the next message
-
-    def _send(self, message: FromWorker) -> None:
-        try:
-            send(self._socket, message)
-        except Unsendable:
-            if not isinstance(message, Outcome):
-                raise
-            log.exception("a result cannot be sent")
-            error = FeatsvcError("the result cannot be sent; the server's log says why")
-            send(self._socket, Outcome(message.item, error=error))
+            for message in link.receive():
+                pipeline.put(message)
+            del message  # its items must not wait for the next message
+    except (EOFError, ConnectionError):
+        os._exit(0)
+    except BaseException:  # a message that cannot be read: what follows it cannot be trusted
+        log.exception("unreadable message")
+        os._exit(1)
 
 
 def _named(path: str) -> Any:  # Any: whatever the import path names
@@ -88,16 +75,17 @@ def main() -> None:
     _die_with_parent()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
-    boot: Boot = receive(sock)
+    link = Link(sock, KEPT_BYTES)
+    boot: Boot = link.receive()[0]  # the only one before Ready
     _named(boot.log_setup)(boot.log_level)
     try:
         engines = _named(boot.engines)(boot.engine_options)
     except Exception:  # whatever the engines' libraries raise when they cannot start here
         log.exception("the engines cannot be built", extra={"worker": boot.worker, "device": boot.device})
         sys.exit(1)
-    link = Link(sock)
-    pipeline = Pipeline(engines, boot, link.send)
-    threading.Thread(target=link.receive_all, args=(pipeline,), name="receive", daemon=True).start()
+    pipeline = Pipeline(engines, boot, link.post)
+    threading.Thread(target=_send_all, args=(link,), name="send", daemon=True).start()
+    threading.Thread(target=_receive_all, args=(link, pipeline), name="receive", daemon=True).start()
     pipeline.run()
 
 
