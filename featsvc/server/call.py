@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import time
 
 import grpc
@@ -19,12 +18,15 @@ REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 class Call:
     """Who asks, until when, and where the messages of a streamed answer go."""
 
-    def __init__(self, method: str, context: grpc.aio.ServicerContext) -> None:
+    def __init__(self, method: str, context: grpc.aio.ServicerContext, own_id: str) -> None:
         self.method = method
-        metadata = dict(context.invocation_metadata() or ())
-        asked = str(metadata.get("x-request-id", ""))
-        self.request_id = asked if REQUEST_ID.fullmatch(asked) else secrets.token_hex(16)
-        self.authorization = str(metadata.get("authorization", ""))
+        asked = self.authorization = ""
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                self.authorization = str(value)
+            elif name == "x-request-id":
+                asked = str(value)
+        self.request_id = asked if asked and REQUEST_ID.fullmatch(asked) else own_id
         self.caller = ""
         """Tells the keys apart; empty where no key was asked for."""
         remaining = context.time_remaining()
@@ -32,11 +34,12 @@ class Call:
         self.deadline = None if remaining is None else self.began + float(remaining)
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self._context = context
-        self._writing = asyncio.Lock()
+        self._writing: asyncio.Lock | None = None
 
     async def write(self, reply: Reply | ProtoMessage) -> None:
         """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left."""
         message = await encoded(reply)
+        self._writing = self._writing or asyncio.Lock()
         async with self._writing:
             try:
                 await self._context.write(message)

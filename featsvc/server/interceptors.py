@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import count
 from typing import Any, TypeVar
 
 import grpc
@@ -38,6 +40,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._wrapped: dict[str, Any] = {}
+        self._own_ids = _own_ids()
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """The handler, wrapped; those of health and reflection, which are open to all, stay as they are."""
@@ -81,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
         return grpc.stream_stream_rpc_method_handler(many_to_many)
 
     async def _guarded(self, method: str, context: grpc.aio.ServicerContext, act: Act[T]) -> T:
-        call = Call(method, context)
+        call = Call(method, context, next(self._own_ids))
         request_id.set(call.request_id)
         code = "OK"
         try:
@@ -128,3 +131,9 @@ async def _each_decoded(
 ) -> AsyncIterator[ProtoMessage]:
     async for raw in messages:
         yield await _decoded(deserialize, raw, call)
+
+
+def _own_ids() -> Iterator[str]:
+    """Names of calls that no other process gives."""
+    process = secrets.token_hex(8)
+    return (f"{process}{number:016x}" for number in count())

@@ -14,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Sequence
-from typing import TypeAlias, Union
+from functools import cache
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
+# protobuf's compiled and pure descriptors share no type.
+Descriptor: TypeAlias = Any
 Array: TypeAlias = NDArray[np.generic]
 Piece: TypeAlias = bytes | memoryview
 Part: TypeAlias = Union["Reply", Array, Piece]
@@ -63,11 +66,10 @@ class Reply:
 
     def _pieces(self) -> list[Piece]:
         pieces: list[Piece] = [self._message.SerializeToString()]
-        fields = self._message.DESCRIPTOR.fields_by_name
         for name, part in self._beside:
-            inner = part._pieces() if isinstance(part, Reply) else [flat(part)]
-            length = sum(map(len, inner))
-            pieces += [_varint(fields[name].number << 3 | LENGTH_DELIMITED) + _varint(length), *inner]
+            inner = part._pieces() if isinstance(part, Reply) else (flat(part),)
+            pieces.append(_tag(self._message.DESCRIPTOR, name) + _varint(sum(map(len, inner))))
+            pieces += inner
         return pieces
 
 
@@ -86,7 +88,14 @@ def flat(part: Array | Piece) -> Piece:
     return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
 
 
+@cache
+def _tag(message: Descriptor, field: str) -> bytes:
+    return _varint(message.fields_by_name[field].number << 3 | LENGTH_DELIMITED)
+
+
 def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return bytes((number,))
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

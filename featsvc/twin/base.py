@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -42,20 +42,22 @@ class Message(BaseModel):
         for names in self.one_of:
             if sum(name in given and getattr(self, name) is not None for name in names) != 1:
                 raise PydanticCustomError("rule", "give exactly one of {names}", {"names": ", ".join(names)})
-        values = self._ruled()
-        for rule in self._all_rules():
-            if not rule.holds(values):
-                raise PydanticCustomError("rule", "{text}", {"text": rule.message, "field": rule.field})
+        if rules := _all_rules(type(self)):
+            values = self._ruled()
+            for rule in rules:
+                if not rule.holds(values):
+                    raise PydanticCustomError("rule", "{text}", {"text": rule.message, "field": rule.field})
         return self
 
     def _ruled(self) -> Mapping[str, object]:
         """What the rules judge."""
         return dict(self)
 
-    @classmethod
-    def _all_rules(cls) -> tuple[Rule, ...]:
-        """The rules of this class and of every class it inherits from, so that a REST body keeps those of its parts."""
-        return tuple(rule for base in cls.__mro__ for rule in base.__dict__.get("rules", ()))
+
+@cache
+def _all_rules(message: type[Message]) -> tuple[Rule, ...]:
+    """The rules of this class and of every class it inherits from, so that a REST body keeps those of its parts."""
+    return tuple(rule for base in message.__mro__ for rule in base.__dict__.get("rules", ()))
 
 
 @dataclass(frozen=True)

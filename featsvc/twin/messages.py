@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
@@ -37,6 +38,7 @@ def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
     return message
 
 
+@cache
 def is_array(descriptor: Descriptor) -> bool:
     """Whether JSON writes this message as an array."""
     return bool(descriptor.GetOptions().Extensions[ARRAY])
@@ -58,36 +60,62 @@ def numbers(enum: EnumDescriptor) -> Mapping[str, int]:
     return {word: number for number, word in words(enum).items()}
 
 
+@dataclass(frozen=True)
+class _Field:
+    """What reading a field asks of its descriptor, asked once."""
+
+    name: str
+    is_repeated: bool
+    has_presence: bool
+    is_message: bool
+    words: Mapping[int, str] | None
+
+
+@cache
+def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
+    return tuple(
+        _Field(
+            name=field.name,
+            is_repeated=field.is_repeated,
+            has_presence=field.has_presence,
+            is_message=field.message_type is not None,
+            words=words(field.enum_type) if field.enum_type is not None else None,
+        )
+        for field in descriptor.fields
+    )
+
+
 def _plain(message: ProtoMessage) -> object:
     """The message as plain values: a mapping of its present fields, or a tuple where JSON writes an array."""
     descriptor = message.DESCRIPTOR
+    fields = _fields(descriptor)
     if is_array(descriptor):
-        parts = tuple(_value(message, field) for field in descriptor.fields)
-        return parts[0] if descriptor.fields[0].is_repeated else parts
-    return {field.name: _value(message, field) for field in descriptor.fields if _present(message, field)}
+        parts = tuple(_value(getattr(message, field.name), field) for field in fields)
+        return parts[0] if fields[0].is_repeated else parts
+    values: dict[str, object] = {}
+    for field in fields:
+        # Presence first: reading an absent message would make one.
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value = getattr(message, field.name)
+        if (field.is_repeated and not value) or (field.words is not None and value == 0):
+            continue
+        values[field.name] = _value(value, field)
+    return values
 
 
-def _present(message: ProtoMessage, field: FieldDescriptor) -> bool:
+def _value(value: Any, field: _Field) -> object:  # Any: whatever the field holds
     if field.is_repeated:
-        return len(getattr(message, field.name)) > 0
-    if field.has_presence and not message.HasField(field.name):
-        return False
-    return field.enum_type is None or getattr(message, field.name) != 0
-
-
-def _value(message: ProtoMessage, field: FieldDescriptor) -> object:
-    value = getattr(message, field.name)
-    if field.is_repeated:
-        return tuple(_single(each, field) for each in value)
+        return (
+            tuple(_single(each, field) for each in value) if field.is_message or field.words else tuple(value)
+        )
     return _single(value, field)
 
 
-def _single(value: object, field: FieldDescriptor) -> object:
-    if isinstance(value, ProtoMessage):
+def _single(value: Any, field: _Field) -> object:  # Any: see above
+    if field.is_message:
         return _plain(value)
-    if field.enum_type is not None and isinstance(value, int):
-        return words(field.enum_type).get(value, f"number {value}")
-    return value
+    return value if field.words is None else field.words.get(value, f"number {value}")
 
 
 def _fill(message: ProtoMessage, values: Mapping[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +23,13 @@ def tensor(array: NDArray[np.generic], dtype: str = "") -> Reply:
 
 def tensor_head(array: NDArray[np.generic], dtype: str = "") -> tensor_pb2.Tensor:
     """All of the array but its elements."""
-    return tensor_pb2.Tensor(dtype=f"D_TYPE_{(dtype or array.dtype.name).upper()}", shape=array.shape)
+    return tensor_pb2.Tensor(dtype=_enum_name(dtype or array.dtype), shape=array.shape)
+
+
+@cache
+def _enum_name(dtype: str | np.dtype[np.generic]) -> str:
+    # numpy makes the name anew each time.
+    return f"D_TYPE_{dtype.name if isinstance(dtype, np.dtype) else dtype}".upper()
 
 
 def geometry(result: Geometry) -> image_pb2.Geometry:
