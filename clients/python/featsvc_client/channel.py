@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+from grpc.experimental import ChannelOptions
 
 from featsvc.v1 import stream_pb2
 from featsvc_client.errors import Failure, FieldViolation
@@ -25,6 +26,8 @@ OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
+# The caller's own thread receives, instead of one made for each call: 64 MB in pieces then take half the CPU time.
+BLOCKING_OPTIONS = (*OPTIONS, (ChannelOptions.SingleThreadedUnaryStream, 1))
 # What gRPC itself says about a message over its limit; trying again cannot help.
 EXHAUSTED = "RESOURCE_EXHAUSTED"
 OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)

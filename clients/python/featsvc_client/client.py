@@ -51,9 +51,9 @@ class FeatsvcClient:
             channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
         )
         self._channel = (
-            grpc.insecure_channel(target, channel.OPTIONS)
+            grpc.insecure_channel(target, channel.BLOCKING_OPTIONS)
             if credentials is None
-            else grpc.secure_channel(target, credentials, channel.OPTIONS)
+            else grpc.secure_channel(target, credentials, channel.BLOCKING_OPTIONS)
         )
 
     def clip_features(
