@@ -155,7 +155,9 @@ class Scheduler:
             for head in waiting.heads(berth.worker)
             if self._has_room(head) and self._suits(berth, berths, head)
         ]:
-            if entries := waiting.take(min(heads, key=urgency), self._settings.max_batch_items):
+            head = min(heads, key=urgency)
+            most = self._settings.batch_items.get(head.job.operation, self._settings.max_batch_items)
+            if entries := waiting.take(head, most):
                 return entries
         return []
 

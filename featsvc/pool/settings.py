@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
 
@@ -35,6 +36,9 @@ class PoolSettings:
 
     max_batch_items: int = 8
     """Most items in one batch."""
+
+    batch_items: Mapping[str, int] = field(default_factory=dict)
+    """The same by operation, for those whose items are small, such as texts."""
 
     max_batch_pixels: int = 16 * MIB
     """Budget of one forward pass, in the unit of `Engines.pixels`; halved when memory runs out."""
@@ -97,6 +101,9 @@ class PoolSettings:
         for name in least_one:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, at least 1")
+        for operation, items in self.batch_items.items():
+            if items < 1:
+                raise ValueError(f"batch_items: {items} for {operation}, at least 1")
         if not self.devices:
             raise ValueError("devices: empty, at least one such as 'cpu'")
 

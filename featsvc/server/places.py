@@ -14,6 +14,7 @@ from featsvc.server.settings import Settings, visible_gpus
 
 DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
 LONGEST_QUERY_S = 10
+TEXTS_FOR_PICTURE = 8  # requests of texts that share a batch, for each of pictures: they cost that much less
 
 
 def engine_options(settings: Settings) -> EngineOptions:
@@ -48,6 +49,7 @@ def pool_settings(settings: Settings, options: EngineOptions) -> PoolSettings:
         engine_options=options,
         threads=settings.threads,
         max_batch_items=settings.max_batch,
+        batch_items={"clip.encode_text": TEXTS_FOR_PICTURE * settings.max_batch},
         max_concurrency=settings.max_concurrency,
         max_queued=settings.max_queue,
         max_queued_bytes=settings.max_queue_bytes,

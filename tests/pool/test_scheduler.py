@@ -45,6 +45,12 @@ async def test_a_batch_has_at_most_so_many_items(make_entry: MakeEntry) -> None:
     assert len(taken(scheduler, Berth(0))) == 3
 
 
+async def test_an_operation_may_have_its_own_limit(make_entry: MakeEntry) -> None:
+    entries = [make_entry(operation="fake.small") for _ in range(9)]
+    scheduler = scheduler_with(*entries, make_entry(), batch_items={"fake.small": 7})
+    assert taken(scheduler, Berth(0)) == entries[:7]
+
+
 async def test_a_worker_carries_one_batch_in_compute_and_one_in_preparation(make_entry: MakeEntry) -> None:
     scheduler, berth = scheduler_with(*(make_entry() for _ in range(9))), Berth(0)
     batches = [scheduler.next_batch(berth, [berth]) for _ in range(3)]
