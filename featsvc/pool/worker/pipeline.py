@@ -36,6 +36,7 @@ from featsvc.pool.worker.model_cache import ModelCache
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 P = ParamSpec("P")
+QUICK_S = 0.001
 
 
 class Pipeline:
@@ -135,7 +136,18 @@ class Pipeline:
                 self._answer(Outcome(cargo.id, error=error))
             return
         self._send(Began(batch.id))
-        items = threads.map(lambda cargo: self._prepared_item(batch, cargo, loaded), wanted)
+
+        def prepared(cargo: Cargo) -> Prepared | None:
+            return self._prepared_item(batch, cargo, loaded)
+
+        items, rest = [], iter(wanted)
+        # Handing a small item to another thread takes longer than to prepare it.
+        for cargo in rest:
+            began = time.monotonic()
+            items.append(prepared(cargo))
+            if time.monotonic() - began > QUICK_S:
+                break
+        items += threads.map(prepared, rest)
         self._prepared.put(Work(batch, loaded, [item for item in items if item]))
 
     def _prepared_item(self, batch: RunBatch, cargo: Cargo, loaded: Loaded) -> Prepared | None:
