@@ -36,7 +36,8 @@ def bound(host: str, port: int) -> socket.socket:
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     # localhost may be both: IPv4 is what old clients expect.
     family, _, _, _, address = sorted(found, key=lambda each: each[0] != socket.AF_INET)[0]
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP, or asyncio leaves Nagle's algorithm on: each reply would wait 40 ms for an acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(address)
     listening.listen(BACKLOG)
