@@ -23,6 +23,7 @@ class Service:
     paths: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    accepts: list[str] = field(default_factory=list)
     callers: list[tuple[str, int]] = field(default_factory=list)
     answer: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -42,14 +43,14 @@ def serving(reply: object, status: int = 200, **headers: str) -> Iterator[Servic
             service.paths.append(self.path)
             service.bodies.append(json.loads(body))
             service.keys.append(self.headers["Authorization"])
+            service.accepts.append(self.headers["Accept"])
             service.callers.append(self.client_address)
             service.answer.wait()
             content = (
                 service.reply if isinstance(service.reply, bytes) else json.dumps(service.reply).encode()
             )
             self.send_response(service.status)
-            self.send_header("Content-Length", str(len(content)))
-            for name, value in service.headers.items():
+            for name, value in {"Content-Length": str(len(content)), **service.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)

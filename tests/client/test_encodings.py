@@ -143,6 +143,7 @@ def test_automatic_masks_are_the_same_in_every_encoding(asked: Ask, fields: dict
         found = asked(script.target, "generate_masks", PICTURE)
     np.testing.assert_array_equal(found[0].segmentation, MASKS[0])
     assert found[0].segmentation.dtype == bool
+    assert found[0].segmentation.view(np.uint8).max() == 1, "true is 1, as it is for numpy"
     assert isinstance(found[0].pixels, Rle) == ("rle" in fields)
     summary = found.summary
     assert (summary.count, summary.height, summary.width, summary.model) == (1, 9, 13, "m")

@@ -98,6 +98,11 @@ def message_fields(arguments: Mapping[str, object]) -> dict[str, object]:
     return fields
 
 
+def channels_first(arguments: Mapping[str, object]) -> bool:
+    """Whether the features that these ask for have their channels before height and width."""
+    return any(isinstance(value, str) and value == schema.TensorFormat.CHW for value in arguments.values())
+
+
 def parted(
     arguments: Mapping[str, object], part: type[BaseModel]
 ) -> tuple[dict[str, object], dict[str, object]]:

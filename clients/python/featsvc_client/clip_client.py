@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict, Unpack, cast
+from typing import NotRequired, TypedDict, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from featsvc.v1 import schema
 from featsvc_client import rest
 from featsvc_client.arguments import ClipFeatureArguments, SimilarityArguments, TextArguments, with_first
 from featsvc_client.pictures import ImageLike, encode_image, picture
+from featsvc_client.rest_features import rest_features
 from featsvc_client.tensors import decoded
 
 __all__ = [
@@ -30,12 +31,23 @@ __all__ = [
 BASE_URL = "http://localhost:8096"
 
 
+class RoundingReply(TypedDict):
+    """What writing features in fewer bits has cost; `scale` is base64 float32, one for each channel of int8."""
+
+    largest_error: float
+    mean_error: float
+    scale: NotRequired[str]
+
+
 class FeaturesReply(TypedDict):
-    """Features as the service sends them; `decode_features` makes an array of them."""
+    """Features as the service sends them; `decode_features` makes an array of those in float32."""
 
     features: str
     shape: list[int]
     is_pca: bool
+    dtype: NotRequired[str]
+    """Where it is not float32."""
+    rounding: NotRequired[RoundingReply]
 
 
 class TextReply(TypedDict):
@@ -78,9 +90,10 @@ decode_features = decode_text_embedding = decode_similarity_map = decoded
 def extract_clip_features_decoded(
     image: ImageLike, **arguments: Unpack[ClipFeatureArguments]
 ) -> NDArray[np.float32]:
-    """Dense features of a picture, H x W x D (D x H x W if asked)."""
-    reply = extract_clip_features(image, **arguments)
-    return decode_features(reply["features"], reply["shape"])
+    """Dense features of a picture, float32, H x W x D (D x H x W if asked, N x D at points)."""
+    return rest_features(
+        rest.post_for_tensor(BASE_URL, "/extract", picture(image).body, arguments), arguments
+    )
 
 
 def encode_clip_text_decoded(

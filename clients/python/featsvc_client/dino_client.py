@@ -11,6 +11,7 @@ from featsvc_client import rest
 from featsvc_client.arguments import DinoFeatureArguments
 from featsvc_client.clip_client import FeaturesReply, decode_features
 from featsvc_client.pictures import ImageLike, encode_image, picture
+from featsvc_client.rest_features import rest_features
 
 __all__ = ["decode_features", "encode_image", "extract_dino_features", "extract_dino_features_decoded"]
 
@@ -25,6 +26,7 @@ def extract_dino_features(image: ImageLike, **arguments: Unpack[DinoFeatureArgum
 def extract_dino_features_decoded(
     image: ImageLike, **arguments: Unpack[DinoFeatureArguments]
 ) -> NDArray[np.float32]:
-    """Dense features of a picture, H x W x D (D x H x W if asked)."""
-    reply = extract_dino_features(image, **arguments)
-    return decode_features(reply["features"], reply["shape"])
+    """Dense features of a picture, float32, H x W x D (D x H x W if asked, N x D at points)."""
+    return rest_features(
+        rest.post_for_tensor(BASE_URL, "/extract", picture(image).body, arguments), arguments
+    )

@@ -44,7 +44,9 @@ class Png:
         """The mask, H x W."""
         try:
             with Image.open(io.BytesIO(self.content), formats=("PNG",)) as picture:
-                return np.asarray(picture.convert("1"))
+                # Pillow gives booleans of mode "1" as bytes of 255, which numpy's own never are.
+                mask: NDArray[np.bool_] = np.asarray(picture.convert("L")) != 0
+                return mask
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise damaged(f"no PNG of a mask: {error}") from error
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
+import numpy as np
 
 from featsvc.errors import FieldViolation
 from featsvc.twin.violations import violation
@@ -17,6 +19,7 @@ from featsvc_client.errors import Failure, ServerError, damaged
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
+JSON, OCTETS = "application/json", "application/octet-stream"
 
 CODES: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
@@ -58,26 +61,82 @@ class Pools:
 POOLS = Pools()
 
 
+@dataclass(frozen=True)
+class Raw:
+    """The elements of one tensor, and what the headers say about it."""
+
+    headers: httpx.Headers
+    data: memoryview
+
+
 def post(
     default_url: str, path: str, picture: Mapping[str, str], arguments: Mapping[str, object]
 ) -> dict[str, object]:
     """The JSON that the service answers to a picture (or none) and the arguments of a documented function."""
-    where = connection(arguments)
-    base_url, timeout_s = where.get("base_url", default_url), where.get("timeout", TIMEOUT_S)
-    key = where.get("api_key", DEFAULT_KEY)
-    timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
-    body = {**picture, **rest_fields(arguments)}
+    found = _posted(Request(default_url, path, {**picture, **rest_fields(arguments)}), arguments, JSON)
+    return _object(found if isinstance(found, bytes) else found.data.tobytes())
+
+
+def post_for_tensor(
+    default_url: str, path: str, picture: Mapping[str, str], arguments: Mapping[str, object]
+) -> Raw | dict[str, object]:
+    """The same as bytes, or as JSON where the service has or can have no other form of it."""
+    request = Request(default_url, path, {**picture, **rest_fields(arguments)})
     try:
-        answer = POOLS.of(base_url).post(
-            path, json=body, headers={"Authorization": f"Bearer {key}".strip()}, timeout=timeout
-        )
+        found = _posted(request, arguments, f"{OCTETS}, {JSON};q=0.5")
+    except NotAcceptable:
+        found = _posted(request, arguments, JSON)
+    return _object(found) if isinstance(found, bytes) else found
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked, and where unless the arguments say otherwise."""
+
+    default_url: str
+    path: str
+    body: Mapping[str, object]
+
+
+class NotAcceptable(Exception):
+    """The answer has no such form."""
+
+
+def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> Raw | bytes:
+    """The answer, as bytes of a tensor or of JSON."""
+    where = connection(arguments)
+    base_url, timeout_s = where.get("base_url", request.default_url), where.get("timeout", TIMEOUT_S)
+    key = where.get("api_key", DEFAULT_KEY)
+    sending = {"Authorization": f"Bearer {key}".strip(), "Accept": accept}
+    timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+    try:
+        with POOLS.of(base_url).stream(
+            "POST", request.path, json=request.body, headers=sending, timeout=timeout
+        ) as answer:
+            if answer.is_success and answer.headers.get("content-type", "").startswith(OCTETS):
+                return Raw(answer.headers, _filled(answer))
+            found = answer.read()
     except httpx.TimeoutException as error:
         raise Failure("DEADLINE_EXCEEDED", f"{base_url}: no answer within {timeout_s:g} s").error() from error
     except httpx.TransportError as error:
         raise Failure("UNAVAILABLE", f"{base_url}: {error}").error() from error
+    if answer.status_code == HTTPStatus.NOT_ACCEPTABLE and accept != JSON:
+        raise NotAcceptable
     if not answer.is_success:
         raise failure(answer).error()
-    return _object(answer.content)
+    return found
+
+
+def _filled(answer: httpx.Response) -> memoryview:
+    """The body in one block of memory, into which it is copied as it comes; writable."""
+    length = answer.headers.get("content-length", "")
+    if not length.isdecimal() or "content-encoding" in answer.headers:
+        return memoryview(bytearray(answer.read()))
+    block, filled = np.empty(int(length), np.uint8).data, 0
+    for piece in answer.iter_raw():
+        block[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return block
 
 
 def failure(answer: httpx.Response) -> Failure:
