@@ -18,7 +18,7 @@ from featsvc.errors import InvalidArgument
 from featsvc.server.call import Call
 from featsvc.server.joined import encoded
 from featsvc.server.keys import Keys
-from featsvc.server.logs import request_id
+from featsvc.server.logs import line, request_id
 from featsvc.server.refusals import abort, told
 
 log = logging.getLogger("featsvc.server.calls")
@@ -100,13 +100,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc
             code = refusal.code
             await abort(context, refusal)
         finally:
-            log.info("call", extra=_line(code, call))
+            if log.isEnabledFor(logging.INFO):
+                log.handle(line(log.name, "call", _told_of(code, call)))
         # An abort does not return but where the caller has left.
         raise asyncio.CancelledError
 
 
-def _line(code: str, call: Call) -> dict[str, object]:
-    line: dict[str, object] = {
+def _told_of(code: str, call: Call) -> dict[str, object]:
+    extra: dict[str, object] = {
         "method": call.method,
         "code": code,
         "ms": round((time.monotonic() - call.began) * 1000, 1),
@@ -114,8 +115,8 @@ def _line(code: str, call: Call) -> dict[str, object]:
         "bytes_out": call.bytes_out,
     }
     if call.messages_in > 1 or call.messages_out > 1:
-        line |= {"messages_in": call.messages_in, "messages_out": call.messages_out}
-    return line
+        extra |= {"messages_in": call.messages_in, "messages_out": call.messages_out}
+    return extra
 
 
 async def _decoded(deserialize: Callable[[bytes], ProtoMessage], raw: bytes, call: Call) -> ProtoMessage:

@@ -2,7 +2,7 @@
 
 What becomes of a large result, from the engine to the socket:
 
-1. The worker writes the array into an anonymous file (featsvc.pool.wire): the first copy. The gateway maps that file.
+1. The worker writes the array into shared memory (featsvc.pool.wire): the first copy. The gateway has that mapped.
 2. `Reply.joined` copies the mapped view into the bytes of the message: the second copy.
 
 gRPC's own copy of those bytes into its send buffer follows, on the event loop and out of our reach; that is why unary
