@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 import orjson
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from rest_shim import raw
 from rest_shim.documentation import Port, success
@@ -74,8 +72,12 @@ def _add(app: FastAPI, endpoint: Endpoint, terms: Terms) -> None:
     class Route(APIRoute):
         """Documented as any route, but answered by the transcoder: FastAPI would parse bodies on the event loop."""
 
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-            return transcoder.answer
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] not in (self.methods or ()):
+                await super().handle(scope, receive, send)
+                return
+            request = Request(scope, receive)
+            await (await transcoder.answer(request))(scope, receive, send)
 
     async def documented(body: object) -> None:
         """Stands for the signature only."""

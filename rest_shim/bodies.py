@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Self, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
-from google.protobuf.message_factory import GetMessageClass
 from pydantic import Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
@@ -15,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from featsvc.errors import InvalidArgument
 from featsvc.twin import arrays, to_message
 from featsvc.twin.base import Message
+from featsvc.twin.messages import fill
 from featsvc.v1 import schema, tensor_pb2
 from rest_shim.base64_bytes import Base64
 from rest_shim.contract import SOURCES, is_image, is_tensor, message_of, rest_default, shape_name
@@ -44,15 +44,14 @@ class Body(Message):
             _check_tensor(name, getattr(self, name), getattr(self, shape_name(name)))
         return self
 
-    def part(self, part: type[Message]) -> Message:
-        """One part of the gRPC request, holding what the caller gave of it and nothing else."""
+    def given(self) -> Mapping[str, object]:
+        """What the caller gave for the gRPC request, and nothing else."""
         names = self.model_fields_set - self._absent_over_grpc()
-        given = {name: getattr(self, name) for name in part.model_fields if name in names}
+        given = {name: getattr(self, name) for name in names}
         for name in self.tensors:
             if given.get(name) is not None:
                 given[name] = _tensor(given[name], getattr(self, shape_name(name)))
-        # Checked already, as fields of this body.
-        return part.model_construct(**given)
+        return given
 
 
 class ImageBody(Body):
@@ -138,19 +137,18 @@ def _known(option: FieldDescriptor) -> FieldInfo:
     return found
 
 
-def fill(message: ProtoMessage, request: Descriptor, body: Body) -> None:
-    """Puts a body into the gRPC request; only what the caller gave is set."""
+def put(body: Body, message: ProtoMessage, request: Descriptor) -> None:
+    """Puts a body into the gRPC request."""
+    given = body.given()
     for field in request.fields:
-        target, kind = getattr(message, field.name), message_of(field)
+        target = getattr(message, field.name)
         if isinstance(body, ImageBody) and is_image(field):
             body.put(target)
-            continue
-        held = to_message(body.part(getattr(schema, kind.name)), GetMessageClass(kind))
-        if field.is_repeated:
-            # gRPC takes several prompts, REST has one.
-            target.append(held)
         else:
-            target.CopyFrom(held)
+            # gRPC takes several prompts, REST has one.
+            part = target.add() if field.is_repeated else target
+            part.SetInParent()
+            fill(part, given)
 
 
 def _tensor(content: bytes, shape: tuple[int, ...]) -> schema.Tensor:

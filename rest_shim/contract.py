@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
@@ -44,6 +45,7 @@ def rest_default(field: FieldDescriptor) -> str:
     return word
 
 
+@cache
 def field_of(request: Descriptor, enum: EnumDescriptor) -> str | None:
     """The option of a request that is a word of this enum."""
     for part in request.fields:

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 T = TypeVar("T")
+UNWATCHED_S = 0.01
 
 
 class Stoppable(Protocol):
@@ -22,29 +23,35 @@ class Departure:
     """Watches one caller, and cancels its call when it leaves or when the watch ends."""
 
     def __init__(self, request: Request, call: Stoppable) -> None:
-        self._leaving = asyncio.ensure_future(_left(request))
-        # A call that is done does not mind.
-        self._leaving.add_done_callback(lambda _: call.cancel())
-        self._ended = False
+        self._request, self._call = request, call
+        self._leaving: asyncio.Future[None] | None = None
+        # Most calls are over before that: a task for each would cost more than their watch is worth.
+        self._later = asyncio.get_running_loop().call_later(UNWATCHED_S, self._watch)
 
     async def unless_gone(self, reply: Awaitable[T]) -> T:
         """What the call answers; raises ClientDisconnect when the caller leaves before it is there."""
         try:
             return await reply
         except asyncio.CancelledError:
-            if not self._leaving.done() or self._ended:
-                raise
-            raise ClientDisconnect from None
+            self.check()
+            raise
 
     def check(self) -> None:
         """Raises ClientDisconnect where the caller has left."""
-        if self._leaving.done():
+        if self._leaving is not None and self._leaving.done():
             raise ClientDisconnect
 
     def end(self) -> None:
         """Ends the watch, and the call if it still runs."""
-        self._ended = True
-        self._leaving.cancel()
+        self._later.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._call.cancel()
+
+    def _watch(self) -> None:
+        self._leaving = asyncio.ensure_future(_left(self._request))
+        # A call that is done does not mind.
+        self._leaving.add_done_callback(lambda _: self._call.cancel())
 
 
 async def _left(request: Request) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from featsvc.v1 import sam2_pb2, schema, tensor_pb2
 from rest_shim import blobs, raw
 from rest_shim.accept import Form
-from rest_shim.bodies import Body, fill
+from rest_shim.bodies import Body, put
 from rest_shim.contract import field_of
 from rest_shim.encode import Written
 from rest_shim.endpoints import Endpoint
@@ -40,7 +40,7 @@ def question(endpoint: Endpoint, content: bytearray, form: Form) -> tuple[bytes,
     message: Any = GetMessageClass(endpoint.called.input_type)()  # Any: a class made at run time
     # A call in chunks holds the same request in a field of its own.
     request = message if endpoint.called is endpoint.method else message.request
-    fill(request, endpoint.method.input_type, body)
+    put(body, request, endpoint.method.input_type)
     return message.SerializeToString(), wish
 
 

@@ -34,7 +34,7 @@ def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
     """The message of a twin; only fields that the twin was given, or that the message shares with it, are set."""
     message = message_class()
     given = {name: getattr(twin, name) for name in twin.model_fields_set}
-    _fill(message, given)
+    fill(message, given)
     return message
 
 
@@ -118,7 +118,8 @@ def _single(value: Any, field: _Field) -> object:  # Any: see above
     return value if field.words is None else field.words.get(value, f"number {value}")
 
 
-def _fill(message: ProtoMessage, values: Mapping[str, object]) -> None:
+def fill(message: ProtoMessage, values: Mapping[str, object]) -> None:
+    """Sets the fields of a message that the mapping holds, None is left out."""
     for field in message.DESCRIPTOR.fields:
         value = values.get(field.name)
         if value is None:
@@ -144,13 +145,13 @@ def _fill_messages(message: ProtoMessage, field: FieldDescriptor, value: object)
 def _fill_one(target: ProtoMessage, value: object) -> None:
     fields = target.DESCRIPTOR.fields
     if isinstance(value, BaseModel):
-        _fill(target, {name: getattr(value, name) for name in value.model_fields_set})
+        fill(target, {name: getattr(value, name) for name in value.model_fields_set})
     elif isinstance(value, Mapping):
-        _fill(target, value)
+        fill(target, value)
     elif fields[0].is_repeated:
-        _fill(target, {fields[0].name: value})
+        fill(target, {fields[0].name: value})
     elif isinstance(value, Iterable):
-        _fill(target, dict(zip((field.name for field in fields), value, strict=True)))
+        fill(target, dict(zip((field.name for field in fields), value, strict=True)))
 
 
 def _scalar(value: object, field: FieldDescriptor) -> object:
