@@ -1,4 +1,4 @@
-"""The command line: `featsvc up | serve | models | config`."""
+"""The command line: `featsvc up | serve | models | config | verify`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from featsvc import __version__
 from featsvc.errors import FeatsvcError
-from featsvc.server import model_commands
+from featsvc.server import model_commands, verify_command
 from featsvc.server.keys import keys_in_force
 from featsvc.server.logs import setup
 from featsvc.server.run import serve, up
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--end-with-stdin", action="store_true", help=text)
         sub.set_defaults(command=command)
     model_commands.add(commands)
+    verify_command.add(commands)
     return parser
 
 

@@ -17,7 +17,7 @@ from featsvc_client.pixels import Bitmap, Png
 from featsvc_client.results import EmbeddedImage, Embeddings, Features, Similarity
 from featsvc_client.rle import Rle
 
-SAMPLES = 32
+SAMPLES = 16
 DTYPES = words(tensor_pb2.DType.DESCRIPTOR)
 
 
@@ -29,7 +29,7 @@ class Sent:
     array: NDArray[np.generic]
 
     def described(self) -> dict[str, object]:
-        """What a runner prints of it: booleans by their count, numbers by a sample."""
+        """What a runner prints of it, with a sample where elements are floating-point numbers, else their count."""
         array = np.ascontiguousarray(self.array)
         little = array.astype(array.dtype.newbyteorder("<"), copy=False)
         about: dict[str, object] = {
@@ -38,7 +38,7 @@ class Sent:
             "shape": list(array.shape),
             "sha256": hashlib.sha256(little.tobytes()).hexdigest(),
         }
-        if array.dtype == np.bool_:
+        if not np.issubdtype(array.dtype, np.floating):
             return {**about, "area": int(np.count_nonzero(array))}
         flat = array.reshape(-1)
         count = min(SAMPLES, flat.size)

@@ -1,0 +1,53 @@
+"""`featsvc verify HOST:PORT`: whether a server answers the cases as it should."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import grpc
+
+from featsvc_client import FeatsvcClient, channel
+from featsvc_client.conformance.asking import Asker
+from featsvc_client.conformance.cases import Case, golden, shipped
+from featsvc_client.conformance.judging import differences
+from featsvc_client.errors import CallError
+
+
+def verify(target: str, api_key: str, tls_ca: str | None = None, verbose: bool = False) -> int:
+    """Asks all that the server has the models for, prints what is wrong, and gives the exit status."""
+    try:
+        trusted = None if tls_ca is None else grpc.ssl_channel_credentials(Path(tls_ca).read_bytes())
+        with FeatsvcClient(target, api_key=api_key, credentials=trusted) as client:
+            models = {each.key for each in client.models(available_only=True, timeout=30)}
+    except (CallError, OSError) as error:
+        print(f"featsvc: {target}: {error}", file=sys.stderr)
+        return 2
+    connected = (
+        grpc.insecure_channel(target, channel.OPTIONS)
+        if trusted is None
+        else grpc.secure_channel(target, trusted, channel.OPTIONS)
+    )
+    with connected:
+        asked = (case for case in shipped() if case.needs in ("", *models))
+        return _reported(Asker(connected, api_key), asked, verbose)
+
+
+def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
+    """Asks the cases and prints how it went: 1 if an answer was wrong."""
+    known = golden()
+    right = wrong = 0
+    for case in cases:
+        for line in asker.lines(case):
+            name = str(line["name"])
+            found = differences(line, known[name])
+            right, wrong = right + (not found), wrong + bool(found)
+            if found:
+                print(f"wrong  {name}: {'; '.join(found)}", flush=True)
+            elif verbose:
+                print(f"right  {name}", flush=True)
+    left = len(known) - right - wrong
+    rest = f", {left} not asked for want of their models" if left else ""
+    print(f"{right} answers right, {wrong} wrong{rest}")
+    return int(wrong > 0)

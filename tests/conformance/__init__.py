@@ -1,0 +1,1 @@
+"""One conformance kit, asked by the clients of all languages."""

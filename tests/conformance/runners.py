@@ -1,0 +1,62 @@
+"""The runners of all languages: how each is built and run. A new language is one more entry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from featsvc_client.conformance.cases import Json, by_name
+
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / "build" / "clients"
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A program that is given ADDRESS, CASES.json and API_KEY and prints one line of JSON about each question."""
+
+    language: str
+    run: tuple[str, ...]
+    """The command, from the client's folder."""
+    tools: tuple[str, ...] = ()
+    """Programs that must be there; without one of them the language is skipped."""
+    build: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.language
+
+    def built(self) -> None:
+        """Builds it; skips the test where the language is not on this machine."""
+        missing = [tool for tool in self.tools if shutil.which(tool) is None]
+        if missing:
+            pytest.skip(f"{self.language}: no {', '.join(missing)} on this machine")
+        if self.build:
+            BUILT.mkdir(parents=True, exist_ok=True)
+            subprocess.run(self.build, cwd=self._folder, check=True)
+
+    def lines(self, address: str, cases: Path, api_key: str) -> dict[str, Json]:
+        """What it prints about the cases, by the names of the lines."""
+        command = (*self.run, address, str(cases), api_key)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
+        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{self.language}: {done.stderr[-3000:]}"
+        return by_name(done.stdout.splitlines())
+
+    @property
+    def _folder(self) -> Path:
+        return ROOT / "clients" / self.language
+
+
+PYTHON = Runner("python", (sys.executable, "-m", "featsvc_client.conformance"))
+GO = Runner(
+    "go",
+    (str(BUILT / "go-conformance"),),
+    tools=("go",),
+    build=("go", "build", "-o", str(BUILT / "go-conformance"), "./internal/conformance"),
+)
+RUNNERS = (PYTHON, GO)
