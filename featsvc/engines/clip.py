@@ -16,7 +16,8 @@ from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
 from featsvc.engines.clip_text import TextCache, Words, embedded, words
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
-from featsvc.engines.feature_reply import check_feature_reply, feature_reply
+from featsvc.engines.feature_reply import feature_reply
+from featsvc.engines.feature_size import check_features
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
@@ -87,7 +88,8 @@ def prepare_features(
 ) -> PreparedPicture:
     """Decodes and fits the picture."""
     picture = decoded(item.image, options)
-    check_feature_reply(_geometry(picture, params, loaded, options), loaded.channels, params, options)
+    geometry = _geometry(picture, params, loaded, options)
+    check_features(geometry, loaded.channels, params, options, item.chunked)
     ready = _input(picture, params, loaded)
     return PreparedPicture(picture_key(ready.pixels.shape, options), ready.pixels[0].numel(), ready)
 

@@ -10,7 +10,8 @@ from featsvc.engines import dino_model
 from featsvc.engines.dino_features import descriptors
 from featsvc.engines.dino_model import DinoModel
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
-from featsvc.engines.feature_reply import check_feature_reply, feature_reply
+from featsvc.engines.feature_reply import feature_reply
+from featsvc.engines.feature_size import check_features
 from featsvc.engines.item import Item
 from featsvc.engines.log_bin import CELLS, log_binned
 from featsvc.engines.options import EngineOptions
@@ -39,7 +40,8 @@ def prepare_features(
     fit = Fit(params.load_size, center_crop=False, padding_mode=params.padding_mode)
     grid = Grid(entry.patch_size, stride)
     channels = loaded.channels * (CELLS if params.bin else 1)
-    check_feature_reply(checked_geometry(picture, fit, grid, options), channels, params, options)
+    geometry = checked_geometry(picture, fit, grid, options)
+    check_features(geometry, channels, params, options, item.chunked)
     ready = network_input(picture, fit, grid, (entry.mean, entry.std))
     # A finer stride makes more tokens of the same pixels.
     cost = ready.pixels[0].numel() * (entry.patch_size // stride) ** 2

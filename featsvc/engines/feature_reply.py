@@ -1,65 +1,59 @@
-"""From the features of patches to the answer that was asked for: components, pixels, order of axes."""
+"""From the features of patches to the answer that was asked for: components, pixels, places, order of axes, type."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from featsvc.engines.options import EngineOptions
-from featsvc.engines.pca import COMPONENTS, grid_colours, pixel_colours
-from featsvc.engines.reply_size import check_reply, float_bytes
-from featsvc.engines.results import Features, Floats, Geometry
+from featsvc.engines.pca import grid_colours, pixel_colours
+from featsvc.engines.places import sampled, window, windowed
+from featsvc.engines.results import Features, Geometry, Rounding
+from featsvc.engines.rounding import rounded
 from featsvc.engines.upsample import to_pixels
-from featsvc.errors import ReplyTooLarge
-from featsvc.v1.schema import ClipExtractFeaturesParams, DinoExtractFeaturesParams, TensorFormat
+from featsvc.v1.schema import (
+    ClipExtractFeaturesParams,
+    DinoExtractFeaturesParams,
+    FeatureDType,
+    TensorFormat,
+)
 
 FeatureParams = ClipExtractFeaturesParams | DinoExtractFeaturesParams
 
 
-def check_feature_reply(
-    geometry: Geometry, channels: int, params: FeatureParams, options: EngineOptions
-) -> None:
-    """Refuses features of too many bytes, in the answer or before they are reduced to their components."""
-    if params.ret_pca:
-        _check_components(geometry.grid_height * geometry.grid_width, channels, params, options)
-        channels = COMPONENTS
-    grid = float_bytes((geometry.grid_height, geometry.grid_width, channels))
-    if params.ret_patches:
-        check_reply(grid, options, "a smaller load_size makes it fit")
-        return
-    full = float_bytes((geometry.resized_height, geometry.resized_width, channels))
-    check_reply(full, options, f"ret_patches true ({grid} bytes) or a smaller load_size makes it fit")
-
-
-def _check_components(cells: int, channels: int, params: FeatureParams, options: EngineOptions) -> None:
-    """Refuses principal components of more than memory should hold, or that would take minutes."""
-    binned = isinstance(params, DinoExtractFeaturesParams) and params.bin
-    remedy = f"a smaller load_size{' or bin false' if binned else ''} makes it fit"
-    nbytes = float_bytes((cells, channels))
-    if nbytes > options.max_feature_bytes:
-        message = f"components of {cells} x {channels} features, which are {nbytes} bytes"
-        raise ReplyTooLarge(f"{message}, at most {options.max_feature_bytes}: {remedy}")
-    side = min(cells, channels)
-    if side > options.max_pca_side:
-        message = f"components of {cells} x {channels} features need a matrix of {side} x {side}"
-        raise ReplyTooLarge(f"{message}, at most {options.max_pca_side}: {remedy}")
-
-
 def feature_reply(features: Tensor, geometry: Geometry, params: FeatureParams) -> Features:
     """The answer from features h x w x D on the grid."""
-    values = _hwc(features, geometry, params)
-    if params.tensor_format is TensorFormat.CHW:
-        values = values.transpose(2, 0, 1)
-    return Features(np.ascontiguousarray(values), params.ret_pca, geometry)
+    if params.points:
+        return _answer(sampled(features, params.points, geometry), geometry, params)
+    if params.region is not None:
+        rows, columns = window(params.region, geometry)
+        return _answer(features[rows, columns], windowed(geometry, rows, columns), params)
+    return _answer(_hwc(features, geometry, params), geometry, params)
 
 
-def _hwc(features: Tensor, geometry: Geometry, params: FeatureParams) -> Floats:
+def _hwc(features: Tensor, geometry: Geometry, params: FeatureParams) -> Tensor:
+    """What is asked for of the whole picture, height x width x channels."""
     quantiles = params.pca_q_min, params.pca_q_max
     if params.ret_pca and params.ret_patches:
-        return grid_colours(features, *quantiles)
+        return torch.from_numpy(grid_colours(features, *quantiles))
     if params.ret_pca:
-        return pixel_colours(features, geometry, params.interpolation_mode, quantiles)
-    if not params.ret_patches:
-        features = to_pixels(features.permute(2, 0, 1), geometry, params.interpolation_mode).permute(1, 2, 0)
-    values: Floats = features.float().cpu().numpy()
-    return values
+        return torch.from_numpy(pixel_colours(features, geometry, params.interpolation_mode, quantiles))
+    if params.ret_patches:
+        return features
+    return to_pixels(features.permute(2, 0, 1), geometry, params.interpolation_mode).permute(1, 2, 0)
+
+
+def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Features:
+    """The answer of values … x D: rounded while they are on the device, in the order of axes asked for."""
+    small, rounding = rounded(values, params.dtype)
+    if params.tensor_format is TensorFormat.CHW and small.ndim == 3:
+        small = small.permute(2, 0, 1)
+        if rounding is not None and rounding.scale is not None:
+            scale = rounding.scale[:, None, None]
+            rounding = Rounding(rounding.largest_error, rounding.mean_error, scale)
+    if params.dtype is FeatureDType.BFLOAT16:
+        small = small.view(torch.int16)
+    array = np.ascontiguousarray(small.cpu().numpy())
+    if params.dtype is FeatureDType.BFLOAT16:
+        array = array.view(np.uint16)
+    return Features(array, params.ret_pca, geometry, params.dtype, rounding)

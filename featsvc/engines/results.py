@@ -7,14 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.v1.schema import FeatureDType
+
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the grid of features lies on the picture, in pixels (grid_* in cells).
+    """How the grid of features lies on the picture, in pixels (grid_* and first_* in cells).
 
-    `resized_*` is the size after resizing and cropping, without the padding at right and bottom.
+    `uncropped_*` is the size after resizing; `resized_*` that after cropping too, without the padding at right and
+    bottom; `first_*` where in the grid the answer begins.
     """
 
     patch_size: int
@@ -27,15 +30,35 @@ class Geometry:
     original_width: int
     grid_height: int
     grid_width: int
+    uncropped_height: int = 0
+    uncropped_width: int = 0
+    crop_top: int = 0
+    crop_left: int = 0
+    first_row: int = 0
+    first_column: int = 0
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What a smaller element type has changed: absolute differences from the features in float32."""
+
+    largest_error: float
+    mean_error: float
+    scale: Floats | None
+    """Of int8, for each channel: D, or D x 1 x 1 where channels come first; integers * scale are the features."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Dense features: h x w x D, or D x h x w where CHW was asked for; of patches or of pixels."""
+    """Dense features: h x w x D, or D x h x w where CHW was asked for; of patches or of pixels; N x D at points."""
 
-    features: Floats
+    features: Floats | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
+    """bfloat16 as its bits."""
     is_pca: bool
     geometry: Geometry
+    dtype: FeatureDType = FeatureDType.FLOAT32
+    rounding: Rounding | None = None
+    """None for float32."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def network_input(picture: Image, fit: Fit, grid: Grid, colours: tuple[Colours, 
 def geometry_of(size: tuple[int, int], fit: Fit, grid: Grid) -> Geometry:
     """How the grid will lie on a picture of this width and height, before any pixel is made."""
     original_width, original_height = size
-    width, height = _scaled(size, fit.load_size)
+    uncropped = width, height = _scaled(size, fit.load_size)
     if fit.center_crop:
         width = height = min(width, height)
     right, bottom = -width % grid.patch, -height % grid.patch
@@ -71,7 +71,16 @@ def geometry_of(size: tuple[int, int], fit: Fit, grid: Grid) -> Geometry:
         original_width=original_width,
         grid_height=1 + (height + bottom - grid.patch) // grid.stride,
         grid_width=1 + (width + right - grid.patch) // grid.stride,
+        uncropped_height=uncropped[1],
+        uncropped_width=uncropped[0],
+        crop_top=_cropped_off(uncropped[1] - height),
+        crop_left=_cropped_off(uncropped[0] - width),
     )
+
+
+def _cropped_off(difference: int) -> int:
+    """Of pixels that a crop to the centre takes away, those before it, as torchvision's center_crop rounds them."""
+    return round(difference / 2.0)
 
 
 def checked_geometry(picture: Image, fit: Fit, grid: Grid, options: EngineOptions) -> Geometry:

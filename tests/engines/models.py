@@ -54,6 +54,11 @@ def picture_item(width: int, height: int, seed: int = 0) -> Item:
     return Item(encoded(picture(width, height, seed)))
 
 
+def item_of(image: Image.Image, **fields: object) -> Item:
+    """An item with this picture."""
+    return Item(encoded(image), **fields)
+
+
 def answer(engines: Engines, operation: str, item: Item, params: object, loaded: object) -> object:
     """One item's result, alone in its batch."""
     return engines.run(operation, [engines.prepare(operation, item, params, loaded)], params, loaded)[0]
@@ -98,28 +103,49 @@ def random_sam2(key: str, seed: int = 0) -> Sam2Model:
     return Sam2Model(entry, sam2_model.built(entry).eval().requires_grad_(False), CPU)
 
 
-class Spots(nn.Module):
-    """A mask decoder whose masks are discs, at a place that depends on the prompt, over its own noise.
+class Coordinates(nn.Module):
+    """The last layer of a mask decoder's pixels, whose first four channels it makes 1, x, y and x² + y²."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels n x C x H x W."""
+        made = self.layer(pixels)
+        side = torch.linspace(0, 1, made.shape[-1])
+        y, x = torch.meshgrid(side, side, indexing="ij")
+        made[:, :4] = torch.stack([torch.ones_like(x), x, y, x.square() + y.square()])
+        return made
+
+
+class Spot(nn.Module):
+    """A mask's weights of those channels: a disc at a place that depends on the prompt, over the mask's own noise."""
+
+    def __init__(self, layers: nn.Module, size: float) -> None:
+        super().__init__()
+        self.layers = layers
+        self.size = size
+
+    def forward(self, token: torch.Tensor) -> torch.Tensor:
+        """Weights n x C."""
+        weights = self.layers(token)
+        x, y, size = (0.5 + 0.5 * torch.sin(9 * token[:, part::3].sum(dim=1)) for part in range(3))
+        x, y, radius = 0.3 + 0.4 * x, 0.3 + 0.4 * y, self.size * (0.06 + 0.08 * size)
+        constant = radius.square() - x.square() - y.square()
+        weights[:, :4] = 100 * torch.stack([constant, 2 * x, 2 * y, -torch.ones_like(x)], dim=1)
+        return weights
+
+
+def make_spots(decoder: nn.Module) -> None:
+    """Makes the masks of a decoder discs.
 
     Random weights make masks as large as the picture, which say little about boxes, crops and suppression.
     """
-
-    def __init__(self, decoder: nn.Module) -> None:
-        super().__init__()
-        self.decoder = decoder
-        # The image encoder borrows these two from the decoder.
-        self.conv_s0, self.conv_s1 = decoder.conv_s0, decoder.conv_s1
-
-    def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Low-resolution masks with a disc added, and the decoder's other answers."""
-        masks, *others = self.decoder(**inputs)
-        prompt = inputs["sparse_prompt_embeddings"][:, 0]
-        x, y, size = (0.5 + 0.5 * torch.sin(9 * prompt[:, part::3].sum(dim=1)) for part in range(3))
-        side = torch.linspace(0, 1, masks.shape[-1])
-        radius = (0.06 + 0.08 * size)[:, None] * torch.linspace(0.8, 1.4, masks.shape[1])
-        across, down = (0.3 + 0.4 * centre[:, None] - side for centre in (x, y))
-        distance = (down[:, :, None].square() + across[:, None, :].square()).sqrt()[:, None]
-        return (masks + 40 * (radius[..., None, None] - distance), *others)
+    decoder.output_upscaling[4] = Coordinates(decoder.output_upscaling[4])
+    heads = decoder.output_hypernetworks_mlps
+    for place, size in enumerate(torch.linspace(0.8, 1.4, len(heads)).tolist()):
+        heads[place] = Spot(heads[place], size)
 
 
 def engines(**changes: object) -> Engines:

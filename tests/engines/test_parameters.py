@@ -68,6 +68,9 @@ FEATURES = {
     "interpolation_mode": Change("nearest", PIXELS),
     "tensor_format": Change("CHW"),
     "padding_mode": Change("replicate"),
+    "dtype": Change("float16"),
+    "points": Change(((20, 30.5),)),
+    "region": Change((20, 10, 40, 30.5)),
 }
 CROPS = {**COMPACT, "points_per_side": 4, "crop_n_layers": 1, "box_nms_thresh": 0.7, "crop_nms_thresh": 0.7}
 POINT = {"point_coords": ((40.0, 45.0),), "point_labels": (1,)}

@@ -56,6 +56,19 @@ def test_the_crop_is_the_square_in_the_middle() -> None:
     torch.testing.assert_close(got, wanted, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", [(75, 50), (50, 75), (61, 32), (63, 33)])
+def test_the_geometry_says_where_the_crop_lies(size: tuple[int, int]) -> None:
+    picture, params = models.picture(*size), fit(32, center_crop=True)
+    geometry = geometry_of(picture.size, params, GRID)
+    whole = network_input(picture, fit(32), Grid(1, 1), PLAIN).pixels
+    assert whole.shape[1:] == (geometry.uncropped_height, geometry.uncropped_width)
+    rows = slice(geometry.crop_top, geometry.crop_top + 32)
+    columns = slice(geometry.crop_left, geometry.crop_left + 32)
+    torch.testing.assert_close(
+        network_input(picture, params, GRID, PLAIN).pixels, whole[:, rows, columns], rtol=0, atol=0
+    )
+
+
 def test_the_geometry_says_how_the_grid_lies_on_the_picture() -> None:
     got = network_input(models.picture(75, 50), fit(40), Grid(14, 7), PLAIN)
     assert got.geometry == Geometry(
@@ -69,6 +82,8 @@ def test_the_geometry_says_how_the_grid_lies_on_the_picture() -> None:
         original_width=75,
         grid_height=5,
         grid_width=9,
+        uncropped_height=40,
+        uncropped_width=60,
     )
     assert got.pixels.shape == (3, 42, 70)
 
