@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow check proto train-demo evaluate-demo lock
+.PHONY: setup serve test test-slow check proto bench bench-quick train-demo evaluate-demo lock
 
 setup: $(READY)
 
@@ -34,6 +34,13 @@ check: setup
 
 proto: setup
 	$(PY) protos/generate.py
+
+# Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
+bench: setup
+	$(PY) -m tests.bench $(ARGS)
+
+bench-quick: setup
+	$(PY) -m tests.bench --quick $(ARGS)
 
 train-demo: setup
 	$(PY) -m featsvc.demo.train all

@@ -46,11 +46,10 @@ def scene(width: int, height: int, seed: int = 0, objects: int = 60) -> Pixels:
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def file(pixels: Pixels, file_format: str = "JPEG") -> bytes:
-    """The picture as a file; JPEG as a camera writes it."""
+def file(pixels: Pixels) -> bytes:
+    """The picture as a JPEG file as a camera writes it."""
     buffer = io.BytesIO()
-    options = {"quality": 92} if file_format == "JPEG" else {}
-    Image.fromarray(pixels).save(buffer, file_format, **options)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
@@ -69,5 +68,5 @@ def shapes(width: int, height: int, seed: int) -> bytes:
 
 @cache
 def small_pictures(count: int, side: int = 192) -> tuple[bytes, ...]:
-    """PNG files of a side that demo-clip takes without resizing."""
-    return tuple(file(scene(side, side, seed, objects=5), "PNG") for seed in range(count))
+    """JPEG files of a side that demo-clip takes without resizing."""
+    return tuple(file(scene(side, side, seed, objects=5)) for seed in range(count))

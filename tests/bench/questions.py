@@ -40,7 +40,7 @@ def sentence(index: int) -> str:
 
 
 def image_of(index: int, args: Mapping[str, Any]) -> bytes:
-    """A picture of `width` x `height` as JPEG, or a small PNG."""
+    """A picture of `width` x `height`, or a small one."""
     if "width" not in args:
         return small_pictures(VARIANTS)[index % VARIANTS]
     if "shapes" in args:
