@@ -89,7 +89,7 @@ async def gateway(
             maximum_concurrent_rpcs=settings.max_calls,
         )
         images = PictureStore(settings.image_cache, settings.image_cache_per_key)
-        intake = Intake(pool, fetcher, images, settings)
+        intake = Intake(pool, fetcher, images, settings, asyncio.Event())
         clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), server)
         dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), server)
         sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), server)
@@ -106,6 +106,7 @@ async def gateway(
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+            intake.closing.set()
             await _stopped(server, checks, pool, settings.grace)
 
 

@@ -41,6 +41,8 @@ class Intake:
     fetcher: PictureFetcher
     images: PictureStore
     settings: Settings
+    closing: asyncio.Event
+    """Set when the server shuts down: streams that wait for further questions end."""
 
     async def checked(self, request: ProtoMessage, twin: type[Twin]) -> Twin:
         """The request as its twin. Raises InvalidFields that name every bad field."""

@@ -21,8 +21,10 @@ from featsvc.engines.results import (
     Mask,
     MaskList,
     PromptMasks,
+    Rounding,
 )
 from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
+from featsvc.v1.schema import FeatureDType
 from tests.pool.fakes import wait_at
 
 GEOMETRY = Geometry(16, 16, 32, 48, 0, 0, 32, 48, 2, 3)
@@ -106,6 +108,11 @@ class FakeEngines:
         if word == b"wide":
             return Features(
                 np.arange(int(argument) << 18, dtype=np.float32).reshape(-1, 8, 8), False, GEOMETRY
+            )
+        if word == b"rounded":
+            rounding = Rounding(0.5, 0.25, np.array([2.0], np.float32))
+            return Features(
+                np.full((2, 3, 1), 0x3F80, np.uint16), False, GEOMETRY, FeatureDType.BFLOAT16, rounding
             )
         if word == b"bytes":
             return Features(np.zeros(int(argument) // 4, np.float32), False, GEOMETRY)

@@ -6,10 +6,11 @@ import asyncio
 from pathlib import Path
 
 import grpc
+import numpy as np
 
 from featsvc.server.services.features import CHUNK
 from featsvc.twin.arrays import to_array
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, tensor_pb2
 from tests.server.asking import Request, arrived, asking, gate_at, opened, refusal, violations
 from tests.server.conftest import AUTHORISED, Lines, Running
 
@@ -48,6 +49,18 @@ async def test_a_small_reply_comes_whole_in_one_message(served: Running) -> None
     for program in (b"say 7", b"bytes 1048576"):
         (only,) = await pieces_of(served.clip.ExtractFeaturesChunked(in_pieces(program), metadata=AUTHORISED))
         assert only.reply == await served.clip.ExtractFeatures(asking(program), metadata=AUTHORISED)
+
+
+async def test_what_was_rounded_is_told_in_both_forms(served: Running) -> None:
+    unary = await served.clip.ExtractFeatures(asking(b"rounded x"), metadata=AUTHORISED)
+    assert np.array_equal(to_array(unary.features), np.ones((2, 3, 1)))
+    assert unary.features.dtype == tensor_pb2.D_TYPE_BFLOAT16
+    assert (unary.rounding.largest_error, unary.rounding.mean_error) == (0.5, 0.25)
+    assert to_array(unary.rounding.scale).tolist() == [2.0]
+    (only,) = await pieces_of(
+        served.clip.ExtractFeaturesChunked(in_pieces(b"rounded x"), metadata=AUTHORISED)
+    )
+    assert only.reply == unary
 
 
 async def test_refusals_are_those_of_the_unary_call(served: Running) -> None:

@@ -11,10 +11,12 @@ import grpc
 import numpy as np
 import pytest
 
+from featsvc.server.gateway import gateway
+from featsvc.server.settings import Settings
 from featsvc.twin.arrays import to_array
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, clip_pb2_grpc, dino_pb2, image_pb2, model_pb2, sam2_pb2
 from tests.server.asking import Request, again, arrived, asking, digest_of, gate_at, opened, refusal
-from tests.server.conftest import AUTHORISED, Lines, Running, start
+from tests.server.conftest import AUTHORISED, KEY, Lines, Running, start
 
 StreamRequest = clip_pb2.ClipServiceExtractFeaturesStreamRequest
 StreamResponse = clip_pb2.ClipServiceExtractFeaturesStreamResponse
@@ -150,10 +152,10 @@ async def test_a_caller_that_leaves_takes_its_open_questions_along(tmp_path: Pat
 
 async def test_the_deadline_of_the_call_holds_for_all_its_questions(served: Running, tmp_path: Path) -> None:
     gate = gate_at(tmp_path / "gate")
-    call = asked(served, [question("blocks", f"block {gate}".encode())], timeout=0.5)
-    error = await refusal(answers(call))
-    assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    call = asked(served, [question("blocks", f"block {gate}".encode())], timeout=3)
+    waiting = asyncio.create_task(answers(call))
     await arrived(gate)
+    assert (await refusal(waiting)).code() == grpc.StatusCode.DEADLINE_EXCEEDED
     await opened(gate)
 
 
@@ -161,6 +163,26 @@ async def test_bytes_that_are_no_message_end_the_stream(served: Running) -> None
     call = served.channel.stream_stream("/featsvc.v1.ClipService/ExtractFeaturesStream")
     error = await refusal(answers(call(iter([b"\xff\xff\xff"]), metadata=AUTHORISED)))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_shutdown_answers_what_is_open_and_ends_a_stream_that_waits_for_its_caller(
+    tmp_path: Path,
+) -> None:
+    gate = gate_at(tmp_path / "gate")
+    settings = Settings(profile="demo", grpc_port=0, devices="cpu", grace=1000.0)
+    running = gateway(settings, (KEY,), engines="tests.server.fakes:build")
+    async with asyncio.timeout(60):
+        served = await running.__aenter__()
+        await served.pool.alive_change(0)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            call = clip_pb2_grpc.ClipServiceStub(channel).ExtractFeaturesStream(metadata=AUTHORISED)
+            await call.write(question("open", f"block {gate}".encode()))
+            await arrived(gate)
+            leaving = asyncio.create_task(running.__aexit__(None, None, None))
+            await opened(gate)
+            assert (await call.read()).HasField("response")
+            assert (await refusal(call.read())).code() == grpc.StatusCode.UNAVAILABLE
+            await leaving
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer wrong"),)])

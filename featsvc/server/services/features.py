@@ -14,7 +14,8 @@ from featsvc.engines.results import Features
 from featsvc.server.call import Call
 from featsvc.server.intake import Intake
 from featsvc.server.joined import Reply, flat
-from featsvc.server.services.replies import geometry, tensor, tensor_head
+from featsvc.server.services import replies
+from featsvc.server.services.replies import Beside, geometry, tensor, tensor_head
 from featsvc.server.services.streams import Messages, Questions, answer_each
 from featsvc.v1 import tensor_pb2
 
@@ -45,7 +46,18 @@ class Answer:
 
     def whole(self) -> Reply:
         """The reply in one message."""
-        return Reply(self.message, features=tensor(self.result.features))
+        return Reply(
+            self.message, features=tensor(self.result.features, self.result.dtype), **self._rounding()
+        )
+
+    def head(self) -> Reply:
+        """The reply without the elements of its features."""
+        head = tensor_head(self.result.features, self.result.dtype)
+        return Reply(self.message, features=Reply(head), **self._rounding())
+
+    def _rounding(self) -> Beside:
+        rounding = self.result.rounding
+        return {} if rounding is None else {"rounding": replies.rounding(rounding)}
 
 
 class FeatureService:
@@ -98,8 +110,7 @@ class FeatureService:
         if array.nbytes <= CHUNK:
             await call.write(Reply(response(), reply=answer.whole()))
             return
-        head = Reply(answer.message, features=Reply(tensor_head(array)))
-        await call.write(Reply(response(), reply=head))
+        await call.write(Reply(response(), reply=answer.head()))
         view = flat(array)
         for offset in range(0, len(view), CHUNK):
             chunk = Reply(tensor_pb2.TensorChunk(offset=offset), data=view[offset : offset + CHUNK])

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle
+from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle, Rounding
 from featsvc.server.joined import Part, Reply
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
 
@@ -35,6 +35,12 @@ def _enum_name(dtype: str | np.dtype[np.generic]) -> str:
 def geometry(result: Geometry) -> image_pb2.Geometry:
     """How the grid lies on the picture."""
     return image_pb2.Geometry(**vars(result))
+
+
+def rounding(result: Rounding) -> Reply:
+    """What a smaller element type has changed."""
+    message = tensor_pb2.Rounding(largest_error=result.largest_error, mean_error=result.mean_error)
+    return Reply(message) if result.scale is None else Reply(message, scale=tensor(result.scale))
 
 
 def prompt_masks(result: PromptMasks) -> Reply:

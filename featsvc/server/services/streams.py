@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
+from featsvc.errors import Unavailable
 from featsvc.server.call import Call
 from featsvc.server.intake import Intake
 from featsvc.server.joined import Reply
@@ -32,7 +33,8 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     """Answers in order of completion, and ends when the caller has ended and all is answered.
 
     While `max_open_per_stream` questions are open no further one is read, so that gRPC's flow control holds the
-    caller back. When the caller leaves, this is cancelled, and every open question with it.
+    caller back. When the caller leaves, this is cancelled, and every open question with it. When the server shuts
+    down, what is open is answered, and then this raises Unavailable.
     """
     places = asyncio.Semaphore(intake.settings.max_open_per_stream)
 
@@ -43,12 +45,31 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     try:
         async with asyncio.TaskGroup() as open_questions:
             await places.acquire()
-            async for message in messages:
+            async for message in _until(intake.closing, messages):
                 open_questions.create_task(answer(message))
                 await places.acquire()
     except BaseExceptionGroup as errors:
         # One is enough to end the call: a message that cannot be read, or a caller that has left.
         raise errors.exceptions[0] from None
+    if intake.closing.is_set():
+        raise Unavailable("the server is shutting down; ask what has no answer once more")
+
+
+async def _until(closing: asyncio.Event, messages: Messages) -> Messages:
+    """The messages, until there are no more or the event is set."""
+    ending = asyncio.create_task(closing.wait())
+    try:
+        while True:
+            reading = asyncio.ensure_future(anext(messages, None))
+            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
+            message = reading.result() if reading.done() else None
+            if message is None:
+                return
+            yield message
+    finally:
+        for task in (reading, ending):
+            task.cancel()
+        await asyncio.gather(reading, ending, return_exceptions=True)
 
 
 async def _outcome(message: Any, questions: Questions, intake: Intake, call: Call) -> Reply | ProtoMessage:
