@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Hashable
 from pathlib import Path
 
 import torch
@@ -54,6 +55,12 @@ def without_prefix(state: State, prefix: str) -> State:
     if state and all(name.startswith(prefix) for name in state):
         return {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def file_identity(path: Path) -> Hashable:
+    """What tells a file from another one that took its place."""
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 def fill(network: nn.Module, state: State, file_name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,8 +21,8 @@ from torch import Tensor
 from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.attention import OpenClipAttention
-from featsvc.engines.checkpoint import fill, read_state, without_prefix
-from featsvc.engines.family import nbytes
+from featsvc.engines.checkpoint import file_identity, fill, read_state, without_prefix
+from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
@@ -32,22 +32,8 @@ CONTEXT_LENGTH = 77
 
 
 @dataclass(frozen=True)
-class ClipModel:
-    """A CLIP network on its device."""
-
-    entry: ClipEntry
-    network: CLIP
-    device: torch.device
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Its name for /health."""
-        return (self.entry.health_key,)
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Memory of the weights."""
-        return nbytes(self.network)
+class ClipModel(Model[ClipEntry, CLIP]):
+    """A CLIP network."""
 
     @property
     def visual(self) -> VisionTransformer:
@@ -90,15 +76,15 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     path = find_weights(entry, options)
     network = built(entry)
     fill(network, without_prefix(read_state(path), "module."), path.name)
-    return ready(entry, network, options)
+    return ready(entry, network, options, file_identity(path))
 
 
-def ready(entry: ClipEntry, network: CLIP, options: EngineOptions) -> ClipModel:
+def ready(entry: ClipEntry, network: CLIP, options: EngineOptions, file: Hashable = ()) -> ClipModel:
     """The model of a network that has its weights."""
     for block in network.modules():
         if isinstance(block, ResidualAttentionBlock):
             block.attn = OpenClipAttention.of(block.attn)
-    return ClipModel(entry, placed(network, options), torch.device(options.device))
+    return ClipModel(entry, placed(network, options), torch.device(options.device), file)
 
 
 def built(entry: ClipEntry) -> CLIP:

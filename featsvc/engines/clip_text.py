@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.results import Floats
 
 Vector = NDArray[np.float32]
-Key = tuple[str, str]
+Key = tuple[Hashable, str]
 """Model and text."""
 TextCache = ByteCache[Key, Vector]
 
@@ -66,7 +66,7 @@ def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache) -> Words:
 
 
 def _key(loaded: ClipModel, text: str) -> Key:
-    return loaded.entry.key, text
+    return loaded.identity, text
 
 
 def _lengths(network: CLIP, tokens: Tensor) -> list[int]:

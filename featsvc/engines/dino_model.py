@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
 
 import timm
 import torch
@@ -15,8 +15,8 @@ from torch import nn
 from featsvc.catalog import DinoEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.attention import SelfAttention
-from featsvc.engines.checkpoint import State, fill, read_state
-from featsvc.engines.family import nbytes
+from featsvc.engines.checkpoint import State, file_identity, fill, read_state
+from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
@@ -28,22 +28,8 @@ POSITIONS = "pos_embed"
 
 
 @dataclass(frozen=True)
-class DinoModel:
-    """A ViT on its device."""
-
-    entry: DinoEntry
-    network: VisionTransformer
-    device: torch.device
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Its name for /health."""
-        return (self.entry.health_key,)
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Memory of the weights."""
-        return nbytes(self.network)
+class DinoModel(Model[DinoEntry, VisionTransformer]):
+    """A ViT of timm."""
 
     @property
     def channels(self) -> int:
@@ -61,14 +47,16 @@ def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
     path = find_weights(entry, options)
     network = built(entry)
     fill(network, converted(read_state(path), network), path.name)
-    return ready(entry, network, options)
+    return ready(entry, network, options, file_identity(path))
 
 
-def ready(entry: DinoEntry, network: VisionTransformer, options: EngineOptions) -> DinoModel:
+def ready(
+    entry: DinoEntry, network: VisionTransformer, options: EngineOptions, file: Hashable = ()
+) -> DinoModel:
     """The model of a network that has its weights."""
     for block in network.blocks:
         block.attn = SelfAttention.of(block.attn)
-    return DinoModel(entry, placed(network, options), torch.device(options.device))
+    return DinoModel(entry, placed(network, options), torch.device(options.device), file)
 
 
 def built(entry: DinoEntry) -> VisionTransformer:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from featsvc.catalog.entry import Entry
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import Result
@@ -24,6 +26,37 @@ class Loaded(Protocol):
     @property
     def keys(self) -> tuple[str, ...]:
         """Names under which /health lists it."""
+
+
+E = TypeVar("E", bound=Entry)
+N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Model(Generic[E, N]):
+    """A network on its device. Holds nothing about any request."""
+
+    entry: E
+    network: N
+    device: torch.device
+    file: Hashable = ()
+    """What tells its weights file from another of the same name."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for networks that give the same answers: a file may be replaced between two loads."""
+        return (self.entry.key, self.file)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its name for /health."""
+        return (self.entry.health_key,)
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Memory of the weights and buffers."""
+        tensors = (*self.network.parameters(), *self.network.buffers())
+        return sum(each.numel() * each.element_size() for each in tensors)
 
 
 @dataclass(frozen=True)
@@ -65,17 +98,6 @@ class Family:
 
     load: Callable[[Any, EngineOptions], Loaded]
     operations: Mapping[str, Operation]
-
-
-def nbytes(network: nn.Module) -> int:
-    """Memory of a network's weights and buffers."""
-    tensors = (*network.parameters(), *network.buffers())
-    return sum(each.numel() * each.element_size() for each in tensors)
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """The device of a network's weights."""
-    return next(network.parameters()).device
 
 
 def forward_each(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import sam2
@@ -15,8 +13,8 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from featsvc.catalog import Sam2Entry, find_weights
 from featsvc.catalog.demo import CONFIGS
-from featsvc.engines.checkpoint import fill, read_state
-from featsvc.engines.family import nbytes
+from featsvc.engines.checkpoint import file_identity, fill, read_state
+from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 
 PACKAGE = Path(sam2.__file__).parent
@@ -30,29 +28,8 @@ DECODER_EXTRAS = {
 
 
 @dataclass(frozen=True)
-class Sam2Model:
-    """A SAM2 network on its device. Holds nothing about any picture."""
-
-    entry: Sam2Entry
-    network: SAM2Base
-    device: torch.device
-    file: Hashable = ()
-    """What tells its weights file from another of the same name."""
-
-    @property
-    def identity(self) -> Hashable:
-        """Equal for networks that give the same embeddings: a file may be replaced between two loads."""
-        return (self.entry.key, self.file)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Its name for /health."""
-        return (self.entry.health_key,)
-
-    @cached_property
-    def nbytes(self) -> int:
-        """Memory of the weights."""
-        return nbytes(self.network)
+class Sam2Model(Model[Sam2Entry, SAM2Base]):
+    """A SAM2 network."""
 
     @property
     def image_size(self) -> int:
@@ -71,9 +48,7 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     network = built(entry)
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
-    status = path.stat()
-    file = (str(path), status.st_mtime_ns, status.st_size)
-    return Sam2Model(entry, network.to(device).eval().requires_grad_(False), device, file)
+    return Sam2Model(entry, network.to(device).eval().requires_grad_(False), device, file_identity(path))
 
 
 def built(entry: Sam2Entry) -> SAM2Base:

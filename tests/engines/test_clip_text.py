@@ -117,6 +117,15 @@ def test_what_is_kept_of_one_model_is_not_answered_for_another() -> None:
     assert np.abs(ours - theirs).max() > 0.01
 
 
+def test_weights_that_were_replaced_do_not_answer_from_the_past(demo_clip: ClipModel) -> None:
+    engines = models.engines()
+    run(engines, demo_clip, ("a red circle",))
+    again = replace(demo_clip, file=("demo.safetensors", 2))
+    run(engines, again, ("a red circle",))
+    texts = next(each for each in engines.caches() if each.name == "clip_texts")
+    assert (texts.hits, texts.misses) == (0, 2)
+
+
 def test_the_oldest_texts_go_when_there_is_no_more_room(demo_clip: ClipModel) -> None:
     engines = models.engines(text_cache_bytes=3 * (128 * 4 + clip_text.ENTRY_BYTES))
     run(engines, demo_clip, tuple(f"{number} stars" for number in range(5)))
