@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from featsvc.engines.results import Rle
 
 Counts = NDArray[np.int64]
+Places = NDArray[np.intp]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom; the last two just outside."""
 Bitmap = NDArray[np.bool_]
 
 FIVE_BITS = 0x1F
@@ -19,14 +22,48 @@ FIRST_LETTER = 48
 
 def run_lengths(mask: Bitmap) -> Counts:
     """Run lengths of H x W booleans."""
-    if not mask.size:
-        return np.zeros(1, np.int64)
-    # OpenCV transposes in blocks, many times faster than a strided copy.
-    flat = cv2.transpose(mask.view(np.uint8)).ravel()
+    height, width = mask.shape
+    return run_lengths_within(mask, (0, 0, width, height), (height, width))
+
+
+def run_lengths_within(part: Bitmap, box: Box, size: tuple[int, int]) -> Counts:
+    """Run lengths of a mask of height and width `size` that is empty but for the part in the box."""
+    height, width = size
+    if not part.size:
+        return np.array([height * width])
+    x0, y0, _, y1 = box
+    edges = _whole_columns(part) + x0 * height if y1 - y0 == height else _edges(part, box, height)
+    # A mask that ends inside ends there; no run of nothing follows.
+    ends = [] if edges.size and edges[-1] == height * width else [height * width]
+    places: Counts = np.concatenate([[0], edges, ends]).astype(np.int64)
+    return places[1:] - places[:-1]
+
+
+def _whole_columns(mask: Bitmap) -> Places:
+    """Where runs of the mask begin and end, one column after the other."""
+    return _changes(_columns(mask).ravel())
+
+
+def _edges(part: Bitmap, box: Box, height: int) -> Places:
+    """The same for a part that leaves rows out, so that no run goes on into the next column."""
+    x0, y0, _, y1 = box
+    rows = y1 - y0 + 1
+    # A row of background below ends the run of each column.
+    columns = np.pad(_columns(part), ((0, 0), (0, 1)))
+    column, row = np.divmod(_changes(columns.ravel()), rows)
+    return (column + x0) * height + row + y0
+
+
+def _columns(mask: Bitmap) -> NDArray[np.uint8]:
+    """W x H. OpenCV transposes in blocks, many times faster than a strided copy."""
+    return np.asarray(cv2.transpose(mask.view(np.uint8)), np.uint8)
+
+
+def _changes(flat: NDArray[np.uint8]) -> Places:
+    """Where values differ from the one before, beginning with background, and the end if that is inside."""
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    edges = np.concatenate([[0], changes, [flat.size]])
-    lengths = np.diff(edges)
-    return np.concatenate([[0], lengths]) if flat[0] else lengths
+    first, last = [0] if flat.size and flat[0] else [], [flat.size] if flat.size and flat[-1] else []
+    return np.concatenate([first, changes, last]).astype(np.intp)
 
 
 def area(counts: Counts) -> int:

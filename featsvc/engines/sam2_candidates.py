@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from sam2.modeling.sam2_base import SAM2Base
-from sam2.utils.amg import batched_mask_to_box, is_box_near_crop_edge
+from sam2.utils.amg import is_box_near_crop_edge
 from torch import Tensor
 
-from featsvc.engines.rle import Counts, run_lengths
-from featsvc.engines.sam2_decoder import decode, full_size_of_any
-from featsvc.engines.sam2_embedding import Embedding, to_network
+from featsvc.engines.rle import Box, Counts
+from featsvc.engines.sam2_decoder import LOGIT_LIMIT
+from featsvc.engines.sam2_embedding import to_network
 from featsvc.engines.sam2_grid import Crop
+from featsvc.engines.sam2_measure import FullSize
+from featsvc.engines.sam2_points import PointDecoder
 from featsvc.engines.sam2_prompts import Prompts
 from featsvc.engines.sam2_regions import cleaned
 from featsvc.v1.schema import GenerateMasksParams
 
-POINTS_AT_ONCE_ON_CPU = 32
-"""A CPU is fastest with 8 to 32 (DESIGN section 10), and larger batches could take all of a machine's memory."""
-PIXELS_AT_ONCE = 1 << 24
-"""Full-size logits that exist at a time."""
+LEAST_ON_CPU = 8
+"""Points in a pass of the decoder; up to twice as many share one. More need more memory, which costs a CPU more time
+than they save. Of fewer than 8 some products have other last bits than of the batches that were asked for."""
 REGION_THRESHOLD = 0.0
 """Upstream's generator tells its mask_threshold to nobody, so regions are always those of logits above 0."""
+Corners = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -80,99 +81,109 @@ class _Masks:
         return _Masks(self.logits[keep], self.ious[keep], self.points[keep])
 
 
-@dataclass(frozen=True)
 class CropSearch:
     """One crop of a picture under one set of options."""
 
-    network: SAM2Base
-    embedding: Embedding
-    crop: Crop
-    picture_size: tuple[int, int]
-    params: GenerateMasksParams
+    def __init__(
+        self, decoder: PointDecoder, crop: Crop, picture_size: tuple[int, int], params: GenerateMasksParams
+    ) -> None:
+        self._decoder = decoder
+        self._crop = crop
+        self._picture_size = picture_size
+        self._params = params
+        self._full_size = FullSize(crop, picture_size, params)
 
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
-        points = torch.as_tensor(self.crop.points, dtype=torch.float32, device=self.embedding.coarse.device)
-        return joined([self._of(batch) for batch in torch.split(points, self._at_once)])
+        points = torch.as_tensor(self._crop.points, dtype=torch.float32, device=self._decoder.device)
+        return joined([self._of(batch) for batch in self._passes(points)])
 
-    @property
-    def _at_once(self) -> int:
-        """Points that the decoder takes in one pass."""
-        on_cpu = self.embedding.coarse.device.type == "cpu"
-        return (
-            min(self.params.points_per_batch, POINTS_AT_ONCE_ON_CPU)
-            if on_cpu
-            else self.params.points_per_batch
-        )
+    def _passes(self, prompts: Tensor) -> list[Tensor]:
+        """Prompts that share a pass of the decoder."""
+        batches = torch.split(prompts, self._params.points_per_batch)
+        if self._decoder.device.type != "cpu":
+            return list(batches)
+        return [part for batch in batches for part in batch.tensor_split(max(1, len(batch) // LEAST_ON_CPU))]
 
     def _of(self, points: Tensor) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
-        answers = self._asked(points, None, self.params.multimask_output)
-        masks = self._refined(answers) if self.params.use_m2m else answers[0]
-        if self.params.pred_iou_thresh > 0:
-            masks = masks.where(masks.ious > self.params.pred_iou_thresh)
-        area = self.params.min_mask_region_area
-        masks = _Masks(cleaned(masks.logits, area, area, REGION_THRESHOLD), masks.ious, masks.points)
-        height, width = self.crop.size
-        # One point's alternatives are interpolated together, as upstream does.
-        together = 3 if self.params.multimask_output and not self.params.use_m2m else 1
-        at_once = max(1, PIXELS_AT_ONCE // (height * width * together)) * together
-        count = len(masks.ious)
-        parts = [slice(start, min(start + at_once, count)) for start in range(0, max(count, 1), at_once)]
-        return joined([self._full(masks.where(torch.arange(count)[part]), together) for part in parts])
-
-    def _asked(self, points: Tensor, prompts: Tensor | None, multimask: bool) -> tuple[_Masks, Tensor]:
-        """Masks of foreground points n x 2 with mask prompts n x 1 x h x w, and their next prompts."""
-        coords = to_network(points, self.crop.size, self.network.image_size)[:, None]
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
-        answer = decode(self.network, self.embedding, Prompts(coords, labels, prompts), multimask)
-        each = points.repeat_interleave(answer.ious.shape[1], dim=0)
-        return _Masks(answer.logits.flatten(0, 1), answer.ious.flatten(0, 1), each), answer.clamped.flatten(
-            0, 1
+        params = self._params
+        if params.use_m2m:
+            masks = self._refined(self._asked(points, None, params.multimask_output, 0.0))
+        else:
+            masks = self._asked(points, None, params.multimask_output, params.pred_iou_thresh)
+        if params.pred_iou_thresh > 0:
+            masks = masks.where(masks.ious > params.pred_iou_thresh)
+        area = params.min_mask_region_area
+        return self._measured(
+            _Masks(cleaned(masks.logits, area, area, REGION_THRESHOLD), masks.ious, masks.points)
         )
 
-    def _refined(self, answers: tuple[_Masks, Tensor]) -> _Masks:
+    def _asked(self, points: Tensor, prompts: Tensor | None, multimask: bool, least_iou: float) -> _Masks:
+        """Masks of foreground points n x 2 with mask prompts n x 1 x h x w, but of points that have no good one."""
+        coords = to_network(points, self._crop.size, self._decoder.image_size)[:, None]
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        answers = self._decoder.answers(Prompts(coords, labels, prompts), multimask, least_iou)
+        ious = answers.masks.ious
+        each = points[answers.places].repeat_interleave(ious.shape[1], dim=0)
+        return _Masks(answers.masks.logits.flatten(0, 1), ious.flatten(0, 1), each)
+
+    def _refined(self, masks: _Masks) -> _Masks:
         """One more step for each mask, with itself as prompt (`refine_with_m2m`)."""
-        masks, prompts = answers
-        points, shown = torch.split(masks.points, self._at_once), torch.split(prompts[:, None], self._at_once)
-        refined = [self._asked(*each, multimask=False)[0] for each in zip(points, shown, strict=True)]
+        shown = masks.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
+        least = self._params.pred_iou_thresh
+        refined = [
+            self._asked(*each, False, least)
+            for each in zip(self._passes(masks.points), self._passes(shown), strict=True)
+        ]
         return _Masks(
             torch.cat([each.logits for each in refined]),
             torch.cat([each.ious for each in refined]),
-            masks.points,
+            torch.cat([each.points for each in refined]),
         )
 
-    def _full(self, masks: _Masks, together: int) -> Candidates:
-        """Stability, boxes and run lengths of a few masks at full size."""
-        logits = full_size_of_any(masks.logits, self.crop.size, together) if len(masks.ious) else masks.logits
-        stability = _stability(logits, self.params)
-        keep = torch.ones_like(stability, dtype=torch.bool)
-        if self.params.stability_score_thresh > 0:
-            keep = stability >= self.params.stability_score_thresh
-        inside = logits[keep] > self.params.mask_threshold
-        boxes = batched_mask_to_box(inside).long()
-        height, width = self.picture_size
-        away = ~is_box_near_crop_edge(boxes, list(self.crop.box), [0, 0, width, height])
-        chosen = masks.where(keep).where(away)
-        x0, y0, _, _ = self.crop.box
+    def _measured(self, masks: _Masks) -> Candidates:
+        """Those that are stable and away from the crop's edges, with what is known of them at full size."""
+        least = self._params.stability_score_thresh
+        kept: list[int] = []
+        stability: list[np.float32] = []
+        corners: list[Corners] = []
+        runs: list[Counts] = []
+        for index, logits in enumerate(self._full_size.of(masks.logits)):
+            score = _ratio(*self._full_size.areas(logits))
+            if least > 0 and not score >= least:
+                continue
+            inside, box = self._full_size.pixels(logits)
+            if self._is_cut(_inclusive(box)):
+                continue
+            kept.append(index)
+            stability.append(score)
+            corners.append(_inclusive(box))
+            runs.append(self._full_size.runs(inside, box))
+        x0, y0, _, _ = self._crop.box
+        chosen = masks.where(torch.tensor(kept, dtype=torch.long, device=masks.ious.device))
         return Candidates(
-            boxes=(boxes[away] + torch.tensor([x0, y0, x0, y0], device=boxes.device)).cpu(),
+            boxes=torch.tensor(corners, dtype=torch.long).view(-1, 4) + torch.tensor([x0, y0, x0, y0]),
             ious=chosen.ious.float().cpu(),
-            points=(chosen.points + torch.tensor([x0, y0], device=boxes.device)).cpu(),
-            stability=stability[keep][away].nan_to_num(0.0).cpu(),
-            crops=torch.tensor([self.crop.box]).expand(len(chosen.ious), -1),
-            runs=tuple(run_lengths(mask) for mask in self._uncropped(inside[away]).cpu().numpy()),
+            points=chosen.points.cpu() + torch.tensor([x0, y0]),
+            stability=torch.tensor(np.array(stability, np.float32)).nan_to_num(0.0),
+            crops=torch.tensor([self._crop.box]).expand(len(kept), -1),
+            runs=tuple(runs),
         )
 
-    def _uncropped(self, masks: Tensor) -> Tensor:
-        """Masks of the crop in the frame of the whole picture."""
-        (height, width), (x0, y0, x1, y1) = self.picture_size, self.crop.box
-        return F.pad(masks, (x0, width - x1, y0, height - y1))
+    def _is_cut(self, corners: Corners) -> bool:
+        """Whether a box lies at an edge of the crop that is none of the picture."""
+        height, width = self._picture_size
+        near = is_box_near_crop_edge(torch.tensor([corners]), list(self._crop.box), [0, 0, width, height])
+        return bool(near[0])
 
 
-def _stability(logits: Tensor, params: GenerateMasksParams) -> Tensor:
-    """IoU of the masks at a higher and a lower threshold (`calculate_stability_score`), n."""
-    threshold, offset = params.mask_threshold, params.stability_score_offset
-    inner = torch.count_nonzero(logits > threshold + offset, dim=(1, 2))
-    outer = torch.count_nonzero(logits > threshold - offset, dim=(1, 2))
-    return inner / outer
+def _ratio(inner: int, outer: int) -> np.float32:
+    """IoU of one mask within another, NaN of nothing in nothing; as float32, which upstream compares."""
+    return np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)
+
+
+def _inclusive(box: Box) -> Corners:
+    """The box by its first and last row and column; zeros around nothing (`batched_mask_to_box`)."""
+    x0, y0, x1, y1 = box
+    return (x0, y0, x1 - 1, y1 - 1) if x1 > x0 else (0, 0, 0, 0)

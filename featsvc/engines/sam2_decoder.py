@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
@@ -55,14 +54,3 @@ def decode(network: SAM2Base, embedding: Embedding, prompts: Prompts, multimask:
 def full_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits B x K x h x w at the size of the picture, B x K x H x W (`SAM2Transforms.postprocess_masks`)."""
     return F.interpolate(logits, size, mode="bilinear", align_corners=False)
-
-
-def full_size_of_any(logits: Tensor, size: tuple[int, int], channels: int) -> Tensor:
-    """Logits n x h x w at the size of the picture, n x H x W, interpolated `channels` at a time.
-
-    torch gives other last bits for one channel than for three, so what came in threes goes in threes.
-    """
-    count = len(logits)
-    filler = logits[-1:].expand(-count % channels, -1, -1)
-    grouped = torch.cat([logits, filler]).view(-1, channels, *logits.shape[1:])
-    return full_size(grouped, size).flatten(0, 1)[:count]

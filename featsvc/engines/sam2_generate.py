@@ -15,6 +15,7 @@ from featsvc.engines.sam2_candidates import Candidates, CropSearch, joined
 from featsvc.engines.sam2_grid import Crop, crops
 from featsvc.engines.sam2_mask_list import MaskWriter
 from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2_points import PointDecoder
 from featsvc.engines.sam2_presets import in_force
 from featsvc.engines.sam2_view import EmbeddingCache, Subject, View
 from featsvc.errors import invalid_field
@@ -74,7 +75,8 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
 
 
 def _of_crop(item: PreparedSearch, crop: Crop, view: View, loaded: Sam2Model) -> Candidates:
-    found = CropSearch(loaded.network, view.embedding(loaded), crop, item.size, item.params).candidates()
+    decoder = PointDecoder(loaded.network, view.embedding(loaded))
+    found = CropSearch(decoder, crop, item.size, item.params).candidates()
     return _distinct(found, found.ious, item.params.box_nms_thresh)
 
 

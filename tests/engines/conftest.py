@@ -74,7 +74,7 @@ def small_sam2() -> Sam2Model:
 def spotted_sam2() -> Sam2Model:
     """The same with masks that are discs."""
     model = models.random_sam2("demo-sam2", seed=1)
-    model.network.sam_mask_decoder = models.Spots(model.network.sam_mask_decoder)
+    models.make_spots(model.network.sam_mask_decoder)
     return model
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from featsvc.engines import sam2_candidates
 from featsvc.engines.registry import Engines
 from featsvc.engines.results import Mask, MaskList
-from featsvc.engines.sam2_decoder import LowRes, decode
 from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2_points import Answers, PointDecoder
 from featsvc.engines.sam2_presets import COARSE, FINE_GRAINED, in_force
 from featsvc.engines.sam2_prompts import Prompts
 from featsvc.errors import InvalidFields
@@ -161,32 +160,22 @@ def test_masks_of_a_real_architecture_equal_those_of_the_package_generator(
     check_equal(found(engines, sam2_tiny, params), expected(sam2_tiny, params), least=2)
 
 
-def test_masks_at_a_time_do_not_change_the_answer(
-    engines: Engines, small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("per_batch", "sizes"), [(7, {7, 1, 3}), (1000, {9}), (8, {8, 4})])
+def test_few_points_share_a_pass_but_not_too_few(
+    engines: Engines, small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch, per_batch: int, sizes: set[int]
 ) -> None:
-    params = GenerateMasksParams(**LOOSE, **OPEN)
-    many = found(engines, small_sam2, params)
-    monkeypatch.setattr(sam2_candidates, "PIXELS_AT_ONCE", 1)
-    few = found(engines, small_sam2, params)
-    for one, other in zip(many, few, strict=True):
-        np.testing.assert_array_equal(one.segmentation.data, other.segmentation.data)
+    seen: list[int] = []
+    answers = PointDecoder.answers
 
+    def recorded(self: PointDecoder, prompts: Prompts, multimask: bool, least_iou: float) -> Answers:
+        seen.append(len(prompts.coords))
+        return answers(self, prompts, multimask, least_iou)
 
-@pytest.mark.parametrize(("per_batch", "largest"), [(7, 7), (1000, sam2_candidates.POINTS_AT_ONCE_ON_CPU)])
-def test_no_more_points_than_asked_for_share_a_pass(
-    engines: Engines, small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch, per_batch: int, largest: int
-) -> None:
-    sizes: list[int] = []
-
-    def recorded(network: object, embedding: object, prompts: Prompts, multimask: bool) -> LowRes:
-        sizes.append(len(prompts.coords))
-        return decode(network, embedding, prompts, multimask)
-
-    monkeypatch.setattr(sam2_candidates, "decode", recorded)
+    monkeypatch.setattr(PointDecoder, "answers", recorded)
     options = {**LOOSE, **OPEN, "points_per_side": 6, "use_m2m": True}
     found(engines, small_sam2, GenerateMasksParams(**options, points_per_batch=per_batch))
-    assert max(sizes) == largest
-    assert sum(sizes) == 36 + 3 * 36
+    assert sum(seen) == 36 + 3 * 36
+    assert set(seen) == sizes
 
 
 def test_too_many_points_are_refused(small_sam2: Sam2Model) -> None:
