@@ -81,7 +81,10 @@ def invalid_body(error: ValidationError) -> HttpError:
 
 
 def field_violations(error: grpc.aio.AioRpcError) -> tuple[FieldViolation, ...]:
-    """The google.rpc.BadRequest among the details of a status, if there is one."""
+    """The google.rpc.BadRequest among the details of a status of bad input, if there is one."""
+    if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+        # A digest that is gone is named too, but is no mistake.
+        return ()
     raw = trailing(error).get("grpc-status-details-bin")
     if not isinstance(raw, bytes):
         return ()

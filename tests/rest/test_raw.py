@@ -6,11 +6,14 @@ import base64
 import io
 import json
 
+import grpc
 import httpx
 import numpy as np
 import orjson
 import pytest
 
+from featsvc.errors import UnknownPicture
+from featsvc.server.refusals import status_details
 from featsvc.twin import arrays
 from featsvc.v1 import clip_pb2, tensor_pb2
 from rest_shim import replies
@@ -181,6 +184,16 @@ async def test_a_picture_has_exactly_one_source(
     (problem,) = response.json()["detail"]
     assert problem["loc"] == ["body", "image"]
     assert problem["msg"] == "give exactly one of image, image_url, image_digest"
+
+
+async def test_a_picture_that_is_gone_is_404_and_not_a_bad_field(ports: Shim, gateway: FakeGateway) -> None:
+    status = status_details(
+        grpc.StatusCode.NOT_FOUND, UnknownPicture("image.digest", "gone: send the file again")
+    )
+    details = ("grpc-status-details-bin", status.SerializeToString())
+    gateway.fail(EXTRACT, grpc.StatusCode.NOT_FOUND, "gone: send the file again", details)
+    response = await ports.post("clip", "/extract", {"image_digest": DIGEST}, Accept=OCTETS)
+    assert (response.status_code, response.json()) == (404, {"detail": "gone: send the file again"})
 
 
 async def test_points_and_region_are_lists_of_numbers(ports: Shim, gateway: FakeGateway) -> None:
