@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
+from sam2 import automatic_mask_generator as amg
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -90,8 +91,11 @@ class Sam2:
             generator = SAM2AutomaticMaskGenerator(self.network, **options)
         image = self.pixels(args)
         began, cpu = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+        score = amg.calculate_stability_score
+        seen = _counted(generator)
         with Peak(psutil.Process().pid) as peak:
             found = generator.generate(image)
+        amg.calculate_stability_score = score
         used = resource.getrusage(resource.RUSAGE_SELF)
         np.savez(
             save,
@@ -102,5 +106,27 @@ class Sam2:
             "cpu_s": used.ru_utime + used.ru_stime - cpu.ru_utime - cpu.ru_stime,
             "wall_s": time.perf_counter() - began,
             "peak_mib": peak.growth_mib,
-            "count": len(found),
+            "final": len(found),
+            **seen,
         }
+
+
+def _counted(generator: SAM2AutomaticMaskGenerator) -> dict[str, int]:
+    """How many masks the generator will ask for, and how many will pass each test."""
+    seen = {"candidates": 0, "passed_iou": 0, "passed_stability": 0}
+    predict, score = generator.predictor._predict, amg.calculate_stability_score
+
+    def predicted(*arguments: Any, **named: Any) -> Any:
+        answer = predict(*arguments, **named)
+        seen["candidates"] += answer[1].numel()
+        seen["passed_iou"] += int((answer[1] > generator.pred_iou_thresh).sum())
+        return answer
+
+    def scored(*arguments: Any) -> Any:
+        scores = score(*arguments)
+        seen["passed_stability"] += int((scores >= generator.stability_score_thresh).sum())
+        return scores
+
+    generator.predictor._predict = predicted
+    amg.calculate_stability_score = scored
+    return seen

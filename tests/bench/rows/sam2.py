@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
 from typing import Any
 
@@ -69,7 +68,8 @@ def second_click(stand: Stand) -> list[Row]:
 def auto_masks(stand: Stand) -> list[Row]:
     """SAM2's own generator beside featsvc: processor time, memory, and whether the masks are the same bits."""
     what = "automatic masks, 16x16 points, 1800x1200, SAM2 tiny"
-    exact, reference, peaks, facts = [], [], [], _calibration(stand)
+    exact, reference, peaks = [], [], []
+    facts: dict[str, Any] = {}
     with stand.featsvc("serve", f"--weights-dir={stand.weights}", f"--preload={SAM2}") as server:
         for number in range(max(1, stand.pace.repetitions // 2)):
             args = {**PICTURE, "seed": number}
@@ -77,13 +77,15 @@ def auto_masks(stand: Stand) -> list[Row]:
             theirs = stand.bare.ask(do="masks", args=args, options=COARSE, save=str(saved))
             reference.append(theirs["cpu_s"])
             facts["reference_peak_mib"] = round(theirs["peak_mib"])
+            facts |= {name: theirs[name] for name in ("candidates", "passed_iou", "passed_stability")}
             seconds, growth, reply = _generated(server, args)
             exact.append(seconds)
             peaks.append(growth)
             facts |= _compared(reply, np.load(saved))
     ours, upstream = Side.of("featsvc, exact", exact), Side.of("SAM2AutomaticMaskGenerator", reference)
     same = "bit-identical" if facts["identical"] else "NOT bit-identical"
-    note = f"processor time; {facts['final']} masks, {same}; random weights with calibrated heads"
+    counts = f"{facts['candidates']} candidates, {facts['passed_iou']} pass IoU, {facts['passed_stability']} stable"
+    note = f"processor time; {counts}, {facts['final']} masks, {same}; random weights with calibrated heads"
     row = Claim("auto_masks_exact", what, 1.9).times(ours, upstream, "s", note)
     rows = [Row(**{**row.__dict__, "facts": facts})]
     peak = Side("peak of the first request", peaks[0], min(peaks), max(peaks), len(peaks))
@@ -142,11 +144,6 @@ def _iou(a: Any, b: Any) -> float:
     """Of packed bits."""
     union = int(np.bitwise_count(a | b).sum())
     return float(np.bitwise_count(a & b).sum()) / union if union else 1.0
-
-
-def _calibration(stand: Stand) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((stand.weights / "calibration.json").read_text())
-    return found
 
 
 def mask_bytes(stand: Stand) -> list[Row]:
