@@ -90,10 +90,10 @@ def base64_length(count: int) -> int:
 
 def base64(blob: Blob) -> Iterator[bytes]:
     """The base64 of a blob, in pieces."""
-    text = Base64()
+    encoder = Base64()
     for block in blob.made():
-        yield text.of(block)
-    yield text.end()
+        yield encoder.of(block)
+    yield encoder.end()
 
 
 def _cut(content: bytes) -> Iterator[bytes | memoryview]:

@@ -43,11 +43,11 @@ def content(endpoint: Endpoint, wish: Wish, reply: Message, max_json_bytes: int)
     facts = encode.headers(reply) | {"Content-Type": str(wish.form)}
     if wish.form is not Form.JSON:
         return Content(raw.RawBody(reply, wish.form), facts | raw.headers(reply))
-    text = JsonText(endpoint.encoder(reply, wish.written))
-    if text.nbytes > max_json_bytes:
+    body = JsonText(endpoint.encoder(reply, wish.written))
+    if body.nbytes > max_json_bytes:
         raise HttpError(
             413,
-            f"the arrays of the reply are {text.nbytes} bytes, at most {max_json_bytes} are sent as JSON: "
+            f"the arrays of the reply are {body.nbytes} bytes, at most {max_json_bytes} are sent as JSON: "
             f"ask for less, for masks as run lengths (coco_rle), for features as {Form.OCTETS}, or over gRPC",
         )
-    return Content(text, facts)
+    return Content(body, facts)

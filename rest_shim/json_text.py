@@ -60,13 +60,13 @@ class JsonText:
 
 def _with_holes(body: Mapping[str, object], hole: Callable[[object], orjson.Fragment]) -> list[bytes]:
     # orjson would write dataclasses, which blobs are, by itself.
-    text: bytes = orjson.dumps(body, default=hole, option=orjson.OPT_PASSTHROUGH_DATACLASS)
-    return text.split(HOLE)
+    written: bytes = orjson.dumps(body, default=hole, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    return written.split(HOLE)
 
 
 async def _encoded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    text = Base64()
+    encoder = Base64()
     async for chunk in chunks:
         # On the event loop: a chunk of 1 MiB takes a tenth of a millisecond, as long as handing it to a thread.
-        yield text.of(chunk)
-    yield text.end()
+        yield encoder.of(chunk)
+    yield encoder.end()
