@@ -212,3 +212,4 @@ async def test_a_worker_has_the_threads_and_the_allocator_of_a_cpu_worker(start_
     environment = (await pool.run(job(does="environment"))).environment
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "MALLOC_MMAP_THRESHOLD_" in environment
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
