@@ -34,9 +34,7 @@ class Unreliable(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyp
             context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "come back later")
         metadata = [pair for pair in context.invocation_metadata() if pair[0] == "authorization"]
-        call = self._upstream.stream_stream(method)(
-            requests, metadata=metadata, timeout=context.time_remaining()
-        )
+        call = self._upstream.stream_stream(method)(requests, metadata=metadata)
         context.add_callback(call.cancel)
         try:
             for message in call:

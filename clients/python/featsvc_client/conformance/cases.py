@@ -71,8 +71,8 @@ def by_name(lines: Iterable[str]) -> dict[str, Json]:
     return {line["name"]: line for line in found}
 
 
-def _cases(text: str) -> tuple[Case, ...]:
+def _cases(written: str) -> tuple[Case, ...]:
     return tuple(
         Case(**{**each, "questions": tuple(Question(**question) for question in each["questions"])})
-        for each in json.loads(text)
+        for each in json.loads(written)
     )

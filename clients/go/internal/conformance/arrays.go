@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"featsvc"
+	pb "featsvc/gen/featsvc/v1"
+
+	"google.golang.org/protobuf/proto"
+)
+
+const samples = 16
+
+// arrays are those of an answer, by name.
+type arrays map[string]sample
+
+// sample is what is printed of an array.
+type sample map[string]any
+
+// described is an array as the client gives it, and the form in which it travelled.
+func described[T featsvc.Element](form string, array featsvc.Array[T], err error) (sample, error) {
+	if err != nil {
+		return nil, err
+	}
+	var little bytes.Buffer
+	if err := binary.Write(&little, binary.LittleEndian, array.Values); err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(little.Bytes())
+	about := sample{
+		"sent": form, "dtype": fmt.Sprintf("%T", *new(T)), "shape": array.Shape, "sha256": hex.EncodeToString(digest[:]),
+	}
+	if values, ok := any(array.Values).([]float32); ok {
+		count := min(samples, len(values))
+		picked := make([]float64, count)
+		for i := range picked {
+			picked[i] = float64(values[i*len(values)/count])
+		}
+		about["sample"] = picked
+		return about, nil
+	}
+	area, zero := 0, *new(T)
+	for _, each := range array.Values {
+		if each != zero {
+			area++
+		}
+	}
+	about["area"] = area
+	return about, nil
+}
+
+// form is the name of a tensor's element type.
+func form(tensor *pb.Tensor) string {
+	return strings.ToLower(strings.TrimPrefix(tensor.GetDtype().String(), "D_TYPE_"))
+}
+
+func nothing[R proto.Message](R) (arrays, error) { return arrays{}, nil }
+
+func features[R featsvc.FeatureReply](reply R) (arrays, error) {
+	array, err := featsvc.Features(reply)
+	return one("features", form(reply.GetFeatures()), array, err)
+}
+
+func textEmbeddings(reply *pb.EncodeTextResponse) (arrays, error) {
+	array, err := featsvc.Floats(reply.GetTextEmbedding())
+	return one("embeddings", "float32", array, err)
+}
+
+func imageEmbeddings(reply *pb.EncodeImageResponse) (arrays, error) {
+	array, err := featsvc.Floats(reply.GetImageEmbedding())
+	return one("embeddings", "float32", array, err)
+}
+
+func similarity(reply *pb.ComputeSimilarityResponse) (arrays, error) {
+	array, err := featsvc.Floats(reply.GetSimilarityMap())
+	return one("similarity", "float32", array, err)
+}
+
+func masks(reply *pb.GenerateMasksResponse) (arrays, error) {
+	if reply.GetLabelMap() != nil {
+		labels, err := featsvc.Decode[uint16](reply.GetLabelMap())
+		return one("label_map", form(reply.GetLabelMap()), labels, err)
+	}
+	found := arrays{}
+	for i, each := range reply.GetMasks() {
+		pixels, err := featsvc.Mask(each)
+		about, err := described(maskForm(each.GetBitmap(), each.GetRle()), pixels, err)
+		if err != nil {
+			return nil, err
+		}
+		found[fmt.Sprintf("%d.mask", i)] = about
+	}
+	return found, nil
+}
+
+func prompts(reply *pb.PredictMasksResponse) (arrays, error) {
+	found := arrays{}
+	for i, each := range reply.GetResults() {
+		var about sample
+		var err error
+		key := fmt.Sprintf("%d.masks", i)
+		switch {
+		case each.GetLabelMap() != nil:
+			labels, wrong := featsvc.Decode[uint16](each.GetLabelMap())
+			key = fmt.Sprintf("%d.label_map", i)
+			about, err = described("uint16", labels, wrong)
+		case each.GetMasks().GetDtype() == pb.DType_D_TYPE_FLOAT32:
+			values, wrong := featsvc.Floats(each.GetMasks())
+			about, err = described("float32", values, wrong)
+		default:
+			pixels, wrong := featsvc.PromptMasks(each)
+			var rle *pb.Rle
+			if len(each.GetRle()) > 0 {
+				rle = each.GetRle()[0]
+			}
+			about, err = described(maskForm(each.GetMasks(), rle), pixels, wrong)
+		}
+		if err != nil {
+			return nil, err
+		}
+		found[key] = about
+		for name, tensor := range map[string]*pb.Tensor{
+			"iou_predictions": each.GetIouPredictions(), "low_res_masks": each.GetLowResMasks(),
+		} {
+			if tensor == nil {
+				continue
+			}
+			values, err := featsvc.Floats(tensor)
+			if found[fmt.Sprintf("%d.%s", i, name)], err = described(form(tensor), values, err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return found, nil
+}
+
+// maskForm is the form in which the pixels of a mask travelled.
+func maskForm(bitmap *pb.Tensor, rle *pb.Rle) string {
+	switch {
+	case bitmap != nil:
+		return form(bitmap)
+	case rle.GetLengths() != nil:
+		return "lengths"
+	case rle != nil:
+		return "coco"
+	}
+	return "png"
+}
+
+func one[T featsvc.Element](name, form string, array featsvc.Array[T], err error) (arrays, error) {
+	about, err := described(form, array, err)
+	return arrays{name: about}, err
+}
