@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.servers import ROOT
+from tests.servers import ROOT, START_S
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 END_S = 30
@@ -47,6 +49,18 @@ class Child:
                 start_new_session=True,  # what it starts in turn ends with it
             )
         self.about = self._line()
+
+    def await_port(self) -> int:
+        """Its port, once something accepts connections there: what announces a port may not listen yet."""
+        port, until = int(self.about["port"]), time.monotonic() + START_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return port
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
 
     # Any: JSON of the child's own making.
     def ask(self, **command: Any) -> dict[str, Any]:

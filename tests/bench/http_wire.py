@@ -52,9 +52,10 @@ class Connection:
         await self._reader.readexactly(2)
         return b"".join(parts)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends the connection."""
         self._writer.close()
+        await self._writer.wait_closed()
 
 
 def post_blocking(url: str, body: bytes, headers: dict[str, str]) -> bytes:

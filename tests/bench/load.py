@@ -113,7 +113,7 @@ async def _over_http(spec: dict[str, Any]) -> dict[str, Any]:
         return await _measured([each.post for each in connections], questions, spec)
     finally:
         for each in connections:
-            each.close()
+            await each.close()
 
 
 def _made(spec: dict[str, Any], encode: Callable[[str, int, dict[str, Any]], bytes]) -> list[bytes]:

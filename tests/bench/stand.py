@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +16,7 @@ import psutil
 from tests.bench.bare_sam2 import Peak as Peak
 from tests.bench.children import Child, environment
 from tests.bench.figures import Side
-from tests.servers import KEY, ROOT, START_S, Server, running
+from tests.servers import KEY, ROOT, Server, running
 
 FOLDER = ROOT / "build" / "bench"
 
@@ -79,7 +77,7 @@ class Stand:
         made = Child(f"tests.bench.{module}", *words, log=log, env=environment(self.threads, **more))
         self._stack.enter_context(made)
         if "port" in made.about:
-            _await_port(made.about["port"])
+            made.await_port()
         return made
 
     @cached_property
@@ -151,19 +149,6 @@ class Stand:
             for name, measure in sides if number % 2 == 0 else reversed(sides):
                 values[name].append(measure())
         return [Side.of(name, values[name]) for name, _ in sides]
-
-
-def _await_port(port: int) -> None:
-    """Returns when something accepts connections there; what announces a port may not listen yet."""
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
 
 
 class NotYet(Exception):
