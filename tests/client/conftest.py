@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, RetryPolicy
 
+from tests.client.streaming import Streamed, awaiting, blocking
+
 QUICK = RetryPolicy(first_delay_s=0.001, max_delay_s=0.002)
 
 Ask = Callable[..., Any]
@@ -32,6 +34,14 @@ def ask_async(target: str, method: str, *args: Any, client: dict[str, Any], **na
 
 @pytest.fixture(params=[ask, ask_async], ids=["blocking", "asyncio"])
 def asked(request: pytest.FixtureRequest) -> Ask:
+    def call(target: str, method: str, *args: Any, client: dict[str, Any] | None = None, **named: Any) -> Any:
+        return request.param(target, method, *args, client={"retry": QUICK, **(client or {})}, **named)
+
+    return call
+
+
+@pytest.fixture(params=[blocking, awaiting], ids=["blocking", "asyncio"])
+def streamed(request: pytest.FixtureRequest) -> Streamed:
     def call(target: str, method: str, *args: Any, client: dict[str, Any] | None = None, **named: Any) -> Any:
         return request.param(target, method, *args, client={"retry": QUICK, **(client or {})}, **named)
 

@@ -1,65 +1,22 @@
-"""Many questions over one stream, with both clients: order, errors, refusals, broken streams, leaving."""
+"""Many questions over one stream, with both clients: names, order, errors, refusals."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, RetryPolicy, errors
+from featsvc_client import errors
 from featsvc_client.pictures import Picture
 
 from featsvc.twin.arrays import to_bits, to_tensor
 from featsvc.v1 import clip_pb2, sam2_pb2, stream_pb2
 from tests.client.conftest import QUICK
-from tests.client.gateway import Refusal, answering
-
-Streamed = Callable[..., list[tuple[Any, Any]]]
-UNAVAILABLE = Refusal(grpc.StatusCode.UNAVAILABLE, "restarting")
-
-
-def blocking(target: str, method: str, *args: Any, client: dict[str, Any], **named: Any) -> list[Any]:
-    with FeatsvcClient(target, **client) as connected:
-        return list(getattr(connected, method)(*args, **named))
-
-
-def awaiting(target: str, method: str, images: Any, *args: Any, client: dict[str, Any], **named: Any) -> Any:
-    async def each() -> AsyncIterator[Any]:
-        for image in images:
-            yield image
-
-    async def call() -> list[Any]:
-        async with AsyncFeatsvcClient(target, **client) as connected:
-            return [found async for found in getattr(connected, method)(each(), *args, **named)]
-
-    return asyncio.run(call())
-
-
-@pytest.fixture(params=[blocking, awaiting], ids=["blocking", "asyncio"])
-def streamed(request: pytest.FixtureRequest) -> Streamed:
-    def call(target: str, method: str, *args: Any, client: dict[str, Any] | None = None, **named: Any) -> Any:
-        return request.param(target, method, *args, client={"retry": QUICK, **(client or {})}, **named)
-
-    return call
-
-
-def picture(number: int) -> bytes:
-    return bytes([number]) * 30
-
-
-def echo(request: clip_pb2.ClipServiceExtractFeaturesRequest) -> clip_pb2.ClipServiceExtractFeaturesResponse:
-    """Features that tell the picture."""
-    told = np.full((1, 1, 2), request.image.content[0], np.float32)
-    return clip_pb2.ClipServiceExtractFeaturesResponse(features=to_tensor(told))
-
-
-def told(found: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    return {name: type(each) if isinstance(each, Exception) else each.array[0, 0, 0] for name, each in found}
+from tests.client.gateway import answering
+from tests.client.streaming import Streamed, echo, picture, told
 
 
 def test_each_picture_has_its_answer_under_its_number(streamed: Streamed) -> None:
@@ -143,32 +100,6 @@ def test_what_no_further_try_will_mend_is_the_answer(
     assert len(script.requests) == times
 
 
-def test_a_broken_stream_is_opened_again_for_what_is_unanswered(streamed: Streamed) -> None:
-    asked: list[int] = []
-
-    def breaking(request: Any) -> Any:
-        asked.append(request.image.content[0])
-        return UNAVAILABLE if len(asked) in (4, 9, 10) else echo(request)
-
-    with answering(breaking) as script:
-        found = streamed(script.target, "stream_clip_features", map(picture, range(12)), window=3)
-    assert told(found) == {number: number for number in range(12)}
-    assert 12 + 3 <= len(asked) <= 12 + 3 * 3, "only what was under way is asked again"
-    assert asked.count(0) == 1
-
-
-def test_a_stream_that_breaks_every_time_is_raised(streamed: Streamed) -> None:
-    with answering(UNAVAILABLE) as script, pytest.raises(errors.Unavailable, match="restarting"):
-        streamed(script.target, "stream_clip_features", [picture(1)])
-    assert len(script.requests) == QUICK.attempts
-
-
-def test_a_refusal_of_the_stream_itself_is_raised(streamed: Streamed) -> None:
-    refusal = Refusal(grpc.StatusCode.UNAUTHENTICATED, "wrong key")
-    with answering(refusal) as script, pytest.raises(errors.AuthenticationError, match="wrong key"):
-        streamed(script.target, "stream_clip_features", [picture(1)])
-
-
 def test_no_more_than_the_window_is_under_way(streamed: Streamed) -> None:
     drawn: list[int] = []
     gate = threading.Event()
@@ -228,68 +159,3 @@ def test_a_picture_that_the_server_has_goes_as_its_name_and_again_as_file_when_g
     with answering(forgetful) as script:
         assert len(streamed(script.target, "stream_clip_features", [image] * 3, window=1)) == 3
     assert sources == ["content", "digest", "content", "digest"]
-
-
-def test_a_silent_server_costs_each_picture_its_time_and_no_more(streamed: Streamed) -> None:
-    gate = threading.Event()
-
-    def silent(request: Any) -> Any:
-        gate.wait(30)
-        return echo(request)
-
-    with answering(silent) as script:
-        try:
-            found = streamed(script.target, "stream_clip_features", [picture(1), picture(2)], timeout=0.05)
-        finally:
-            gate.set()
-    assert told(found) == {0: errors.DeadlineExceeded, 1: errors.DeadlineExceeded}
-
-
-def endless() -> Iterator[bytes]:
-    while True:
-        yield picture(1)
-
-
-def test_leaving_the_generator_ends_the_stream() -> None:
-    with answering(echo) as script, FeatsvcClient(script.target, retry=QUICK) as client:
-        answers = client.stream_clip_features(endless())
-        next(answers)
-        answers.close()
-        assert "featsvc-stream" not in {thread.name for thread in threading.enumerate()}
-    assert script.cancelled == [True]
-
-
-async def test_leaving_the_asyncio_generator_ends_the_stream() -> None:
-    with answering(echo) as script:
-        async with AsyncFeatsvcClient(script.target, retry=QUICK) as client:
-            answers = client.stream_clip_features(endless())
-            await anext(answers)
-            await answers.aclose()
-            assert "awaiting.py" not in repr(asyncio.all_tasks())
-    assert script.cancelled == [True]
-
-
-async def test_a_slow_source_does_not_hold_back_answers() -> None:
-    more = asyncio.Event()
-
-    async def images() -> AsyncIterator[bytes]:
-        yield picture(7)
-        await more.wait()
-        yield picture(8)
-
-    with answering(echo) as script:
-        async with AsyncFeatsvcClient(script.target) as client:
-            found = []
-            async for name, each in client.stream_clip_features(images()):
-                found.append((name, each))
-                more.set()
-    assert told(found) == {0: 7, 1: 8}
-
-
-def test_an_error_of_the_source_comes_out(streamed: Streamed) -> None:
-    def images() -> Iterator[bytes]:
-        yield picture(1)
-        raise KeyError("the list is damaged")
-
-    with answering(echo) as script, pytest.raises(KeyError, match="damaged"):
-        streamed(script.target, "stream_clip_features", images(), client={"retry": RetryPolicy()})

@@ -26,7 +26,8 @@ class RetryPolicy:
 
     def delay_s(self, failed: int, failure: Failure, chance: float) -> float:
         """Seconds to wait after so many failures, never less than the server asks; `chance` is in [0, 1)."""
-        backoff = min(self.first_delay_s * self.factor ** (failed - 1), self.max_delay_s)
+        # The exponent is bounded because a float is.
+        backoff = min(self.first_delay_s * self.factor ** min(failed - 1, 60), self.max_delay_s)
         shortened = backoff * (1 - self.jitter * chance)
         if failure.retry_after_s is None:
             return shortened

@@ -6,8 +6,9 @@ send and wait.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -85,9 +86,14 @@ class Session:
     missing: set[str] = field(default_factory=set)
     """Paths that this server turned out not to have."""
 
-    def attempts(self, timeout_s: float | None, *, patient: bool = False) -> Attempts:
-        """The attempts of one call with its own time, or with that of the client."""
-        return Attempts(self.retry, self.timeout_s if timeout_s is None else timeout_s, patient=patient)
+    def attempts(
+        self, timeout_s: float | None, *, patient: bool = False, steadfast: bool = False
+    ) -> Attempts:
+        """The attempts of one call with its own time, or with that of the client; steadfast ones only time limits."""
+        retry = (
+            replace(self.retry, attempts=sys.maxsize) if steadfast and self.retry.attempts > 1 else self.retry
+        )
+        return Attempts(retry, self.timeout_s if timeout_s is None else timeout_s, patient=patient)
 
     def known(self, call: Call[object]) -> str:
         """The digest to send instead of the file of a call; empty where the file must go."""

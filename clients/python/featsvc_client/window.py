@@ -133,7 +133,7 @@ class Window(Generic[Result]):
         question = self._waiting.get(reply.request_id)
         if question is None:
             return
-        self._breaks = Attempts(self.session.retry, None)
+        self._breaks = self.session.attempts(self._timeout_s, steadfast=True)
         try:
             if reply.WhichOneof("outcome") == "response":
                 result = self._operation.read(reply.response)
@@ -145,7 +145,10 @@ class Window(Generic[Result]):
             self._answer(reply.request_id, error)
 
     def broken(self, failure: Failure | None) -> float:
-        """Seconds to wait before a new stream, over which all that wait go again; raises where it is of no use."""
+        """Seconds to wait before a new stream, over which all that wait go again; raises where it is of no use.
+
+        A server that has answered before may be restarting: it gets as much time to come back as a question has.
+        """
         now = time.monotonic()
         for question in self._waiting.values():
             question.due = now if question.due is None else question.due
