@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeAlias, Union
@@ -29,6 +30,7 @@ Part: TypeAlias = Union["Reply", Array, Piece]
 # Up to here copying holds the event loop for well under a millisecond, and handing it to a thread costs more.
 SMALL = 256 * 1024
 LENGTH_DELIMITED = 2
+LITTLE_ENDIAN = sys.byteorder == "little"
 
 # The two calls by which the C API makes a bytes object that is filled afterwards.
 _new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
@@ -84,8 +86,12 @@ def flat(part: Array | Piece) -> Piece:
     """Row-major bytes, little-endian; a view where the array is so already."""
     if isinstance(part, bytes | memoryview):
         return part
-    little = part.astype(part.dtype.newbyteorder("<"), copy=False)
-    return np.ascontiguousarray(little).reshape(-1).view(np.uint8).data
+    if not (part.dtype.isnative and LITTLE_ENDIAN):
+        part = part.astype(part.dtype.newbyteorder("<"))
+    if not part.flags.c_contiguous:
+        part = np.ascontiguousarray(part)
+    # A view of no elements cannot be cast.
+    return part.data.cast("B") if part.size else b""
 
 
 @cache

@@ -34,7 +34,7 @@ def line(logger: str, message: str, extra: Mapping[str, object]) -> logging.LogR
         "levelname": "INFO",
         "created": created,
         "msecs": created % 1 * 1000,
-        **extra,
+        "extra": extra,
     }
     return record
 
@@ -52,7 +52,8 @@ class JsonLines(logging.Formatter):
         }
         if current := request_id.get():
             line["request_id"] = current
-        line |= {key: value for key, value in vars(record).items() if key not in PLAIN}
+        given = vars(record)
+        line |= given.get("extra") or {key: value for key, value in given.items() if key not in PLAIN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()

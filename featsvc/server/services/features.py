@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +36,7 @@ class FeatureMessages:
     stream_response: Any
 
 
-@dataclass
+@dataclass(frozen=True)
 class Answer:
     """Features, and the reply but for them."""
 
@@ -77,12 +76,7 @@ class FeatureService:
         """Dense features in pieces."""
         # Any: see FeatureMessages.
         asked: Any = await self._intake.checked(request, self.messages.chunked_request)
-        answer = [await self._answered(asked.request, call, chunked=True)]
-        try:
-            await self._write_pieces(answer[0], call)
-        finally:
-            # Unmapping a large result takes milliseconds that belong to other callers.
-            await asyncio.to_thread(answer.clear)
+        await self._write_pieces(await self._answered(asked.request, call, chunked=True), call)
 
     async def ExtractFeaturesStream(self, requests: Messages, call: Call) -> None:
         """Dense features of many pictures."""
