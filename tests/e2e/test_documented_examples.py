@@ -57,7 +57,7 @@ def test_the_sam2_example_runs_as_printed(
 
 def test_the_examples_of_the_clients_page_run_as_printed(demo_server: Server, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     for block in blocks:
         here = block.replace("localhost:50051", demo_server.target).replace('"smfeats"', repr(KEY))
         here = here.replace(
@@ -65,6 +65,7 @@ def test_the_examples_of_the_clients_page_run_as_printed(demo_server: Server, tm
         )
         run(here.replace("http://localhost:8096", demo_server.url("clip")))
     assert {path.name for path in tmp_path.glob("*.png")} == {"pca.png", "similarity.png", "masks.png"}
+    assert (tmp_path / "image.npy").exists()
 
 
 def run(example: str) -> dict[str, np.ndarray]:
