@@ -25,6 +25,8 @@ CPU_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 26),
+    # Otherwise each thread keeps freed memory of its own, and a worker grows by that.
+    "MALLOC_ARENA_MAX": "2",
     # Threads that spin while they wait take the cores from the gateway: three times the processor time, and seconds
     # instead of milliseconds where there are no more cores than threads.
     "OMP_WAIT_POLICY": "PASSIVE",
