@@ -75,9 +75,13 @@ def test_a_second_click_sends_no_file(client: FeatsvcClient) -> None:
     assert images.hits >= 2
 
 
-def test_a_picture_that_the_server_never_had_is_not_found(client: FeatsvcClient) -> None:
+def test_a_picture_that_the_server_never_had_is_not_found(
+    client: FeatsvcClient, address: dict[str, Any]
+) -> None:
     with pytest.raises(PictureNotFound):
         client.clip_features("sha256:" + "0" * 64)
+    with pytest.raises(PictureNotFound):
+        clip_client.extract_clip_features_decoded("sha256:" + "0" * 64, **address)
 
 
 def test_a_picture_that_the_server_has_given_up_is_sent_again(client: FeatsvcClient) -> None:

@@ -197,6 +197,15 @@ def test_automatic_masks_are_the_same_in_every_encoding(encoding: Any) -> None:
     assert all(each["segmentation"].dtype == bool and "segmentation_shape" not in each for each in found)
 
 
+def test_a_picture_that_is_gone_is_another_error_than_a_model_that_is_not_there() -> None:
+    for detail, kind in (
+        ("image.digest: is not kept any more", errors.PictureNotFound),
+        ("model_name: no such model", errors.ModelNotFound),
+    ):
+        with serving({"detail": detail}, 404) as service, pytest.raises(kind, match=detail):
+            sam2_client.sam2_point_mask("sha256:" + "0a" * 32, base_url=service.url)
+
+
 def test_a_picture_that_the_server_has_goes_by_its_name() -> None:
     digest = "sha256:" + "0a" * 32
     with serving(prompt_reply("bits")) as service:

@@ -19,6 +19,7 @@ from featsvc_client.errors import Failure, ServerError, damaged
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
+PICTURE_FIELD = "image.digest"
 JSON, OCTETS = "application/json", "application/octet-stream"
 
 CODES: dict[int, str] = {
@@ -153,6 +154,9 @@ def failure(answer: httpx.Response) -> Failure:
         message = "; ".join(f"{each.field}: {each.message}" for each in violations) or message
     else:
         message = str(detail)
+        field, colon, what = message.partition(": ")
+        # A sentence has no room for a field, so the server begins it with the one that is not found.
+        violations = (FieldViolation(field, what),) if colon and field == PICTURE_FIELD else ()
     return Failure(
         CODES.get(status, "INTERNAL"),
         message,
