@@ -4,7 +4,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow check proto bench bench-quick train-demo evaluate-demo lock
+.PHONY: setup serve test test-slow test-clients test-client-go check proto bench bench-quick train-demo evaluate-demo lock
 
 setup: $(READY)
 
@@ -25,6 +25,15 @@ test: setup
 test-slow: setup
 	$(PY) -m pytest -m "slow and not gpu"
 
+# Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
+test-clients: setup test-client-go
+	$(PY) -m pytest -rs tests/conformance
+
+test-client-go: setup
+	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \
+	cd clients/go && go vet ./... && go test ./... \
+	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-go && diff -r gen ../../build/fresh-go/gen; fi
+
 check: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -34,6 +43,8 @@ check: setup
 
 proto: setup
 	$(PY) protos/generate.py
+	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \
+	cd clients/go && ../../$(VENV)/bin/buf generate; fi
 
 # Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
 bench: setup

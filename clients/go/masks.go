@@ -3,6 +3,7 @@ package featsvc
 import (
 	"bytes"
 	"image/png"
+	"math"
 
 	pb "featsvc/gen/featsvc/v1"
 )
@@ -71,20 +72,25 @@ func RunLengths(rle *pb.Rle) (Array[bool], error) {
 			return Array[bool]{}, damaged("compressed run lengths are cut off")
 		}
 	}
+	// Looked at before memory is taken: sizes come from outside.
+	var pixels uint64
+	for _, run := range runs {
+		if run < 0 || run > math.MaxUint32 {
+			return Array[bool]{}, damaged("a run of %d pixels", run)
+		}
+		pixels += uint64(run)
+	}
+	if pixels != uint64(rle.GetHeight())*uint64(rle.GetWidth()) {
+		return Array[bool]{}, damaged("runs of %d pixels for a mask of %d x %d", pixels, rle.GetHeight(), rle.GetWidth())
+	}
 	height, width := int(rle.GetHeight()), int(rle.GetWidth())
-	mask := Array[bool]{[]int{height, width}, make([]bool, height*width)}
+	mask := Array[bool]{[]int{height, width}, make([]bool, pixels)}
 	at := 0
 	for i, run := range runs {
-		if run < 0 || run > int64(len(mask.Values)-at) {
-			return Array[bool]{}, damaged("run lengths do not fill a mask of %d x %d", height, width)
-		}
 		for end := at + int(run); at < end; at++ {
 			// Runs go down the columns.
 			mask.Values[at%height*width+at/height] = i%2 == 1
 		}
-	}
-	if at != len(mask.Values) {
-		return Array[bool]{}, damaged("run lengths do not fill a mask of %d x %d", height, width)
 	}
 	return mask, nil
 }

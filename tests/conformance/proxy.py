@@ -1,4 +1,4 @@
-"""A gateway in front of the real one that refuses every other call and breaks every other stream off."""
+"""Gateways in front of the real one, which hand calls on, and what may go wrong on the way."""
 
 from __future__ import annotations
 
@@ -15,42 +15,54 @@ RETRY_AFTER_MS = 20
 Context = Any
 
 
-class Unreliable(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped
-    """Hands calls on as they are. Of three calls of a method one is told to come back, one breaks off, one succeeds."""
+class Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped
+    """Hands every call on as it is. On the wire all are streams both ways."""
 
     def __init__(self, upstream: grpc.Channel) -> None:
         self._upstream = upstream
-        self._counts: dict[str, Iterator[int]] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """The same for every method: on the wire all are streams both ways."""
+        """The same for every method."""
         return grpc.stream_stream_rpc_method_handler(
-            lambda requests, context: self._answers(details.method, requests, context)
+            lambda requests, context: self.answers(details.method, requests, context)
         )
 
-    def _answers(self, method: str, requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
-        turn = next(self._counts.setdefault(method, itertools.count())) % 3
-        if turn == 0:
-            context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "come back later")
+    def answers(self, method: str, requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
+        """The messages of an answer; a failure is handed on with all that stands beside it."""
         metadata = [pair for pair in context.invocation_metadata() if pair[0] == "authorization"]
         call = self._upstream.stream_stream(method)(requests, metadata=metadata)
         context.add_callback(call.cancel)
         try:
-            for message in call:
-                yield message
-                if turn == 1:
-                    context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
+            yield from call
         except grpc.RpcError as error:
             context.set_trailing_metadata(error.trailing_metadata())
             context.abort(error.code(), error.details())
 
 
+class Unreliable(Forwarding):
+    """Of three calls of a method one is told to come back, one breaks off after its first message, one succeeds."""
+
+    def __init__(self, upstream: grpc.Channel) -> None:
+        super().__init__(upstream)
+        self._counts: dict[str, Iterator[int]] = {}
+
+    def answers(self, method: str, requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
+        """Refuses, breaks off or hands on."""
+        turn = next(self._counts.setdefault(method, itertools.count())) % 3
+        if turn == 0:
+            context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "come back later")
+        for message in super().answers(method, requests, context):
+            yield message
+            if turn == 1:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
+
+
 @contextmanager
-def unreliable(target: str) -> Iterator[str]:
-    """Address of an unreliable gateway in front of the one at `target`."""
+def in_front_of(target: str, kind: type[Forwarding]) -> Iterator[str]:
+    """Address of such a gateway in front of the one at `target`."""
     with grpc.insecure_channel(target, (("grpc.max_receive_message_length", -1),)) as upstream:
-        server = grpc.server(ThreadPoolExecutor(8), (Unreliable(upstream),))
+        server = grpc.server(ThreadPoolExecutor(8), (kind(upstream),))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:

@@ -11,7 +11,7 @@ from featsvc_client.conformance.cases import Json, golden, shipped
 from featsvc_client.conformance.judging import differences, exact_differences
 
 from tests.conformance.make import CASES
-from tests.conformance.proxy import unreliable
+from tests.conformance.proxy import Unreliable, in_front_of
 from tests.conformance.runners import PYTHON, RUNNERS, Runner
 from tests.servers import KEY, Server
 
@@ -59,7 +59,7 @@ def test_a_client_gets_every_answer_of_a_server_that_refuses_and_breaks_off_most
     patient = [case for case in shipped() if case.name not in IMPATIENT]
     cases = tmp_path / "cases.json"
     cases.write_text(json.dumps([case.json() for case in patient]))
-    with unreliable(demo_server.target) as target:
+    with in_front_of(demo_server.target, Unreliable) as target:
         lines = runner.lines(target, cases, KEY)
     wrong = {
         name: exact_differences(lines.get(name), reference[name]) for case in patient for name in case.lines

@@ -1,0 +1,65 @@
+"""The programs in the READMEs, run as they are printed, against the demo server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.pictures import scene
+from tests.conformance.runners import ROOT
+from tests.servers import KEY, Server
+
+# A first build of a client compiles gRPC.
+pytestmark = pytest.mark.timeout(1500)
+CLIENTS = ROOT / "clients"
+
+
+def programs(page: Path, language: str) -> list[str]:
+    """The programs of a language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def at(program: str, server: Server, replacements: Sequence[tuple[str, str]]) -> str:
+    """The program as printed, but for the address, the key and the place of the picture."""
+    for printed, meant in (("localhost:50051", server.target), *replacements):
+        assert printed in program
+        program = program.replace(printed, meant)
+    return program
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "image.jpg"
+    scene().resize((192, 128)).save(path)
+    return path
+
+
+def test_the_python_program_of_the_overview_runs(demo_server: Server, picture: Path) -> None:
+    (program,) = programs(CLIENTS / "README.md", "python")
+    key = f'{demo_server.target}", api_key="{KEY}"'
+    program = at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(10, 14, 128) ")
+
+
+def test_the_go_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
+    if shutil.which("go") is None:
+        pytest.skip("go: no go on this machine")
+    (program,) = programs(CLIENTS / "go" / "README.md", "go")
+    key = f'featsvc.Options{{APIKey: "{KEY}"}}'
+    source = tmp_path / "main.go"
+    source.write_text(at(program, demo_server, [("featsvc.Options{}", key), ("image.jpg", str(picture))]))
+    done = subprocess.run(
+        ["go", "run", source], cwd=CLIENTS / "go", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    features, masks, refused = done.stdout.splitlines()
+    assert features.startswith("features [10 14 128] ")
+    assert masks.startswith("masks [3 128 192] ")
+    assert refused.startswith("InvalidArgument [{texts")
