@@ -73,6 +73,12 @@ class WeightsMissing(FeatsvcError):
     code = "FAILED_PRECONDITION"
 
 
+class CannotCompile(FeatsvcError):
+    """The server is to compile its models, and this machine lacks what that takes."""
+
+    code = "FAILED_PRECONDITION"
+
+
 class Overloaded(FeatsvcError):
     """Every queue place is taken; try again after `retry_after_ms`."""
 

@@ -15,7 +15,9 @@ BLOCK_ELEMENTS = 1 << 21
 def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Values that each query attends to, all N x heads x n x dim; `mask` n x n is added to the scores."""
     if queries.device.type == "cpu" and queries.dtype is torch.bfloat16:
-        return _blocked(queries, keys, values, mask)
+        # Compiled code takes the blocks as one step, whatever their number.
+        compiling = torch.compiler.is_compiling()
+        return (_blocked_step if compiling else _blocked)(queries, keys, values, mask)
     return F.scaled_dot_product_attention(queries, keys, values, mask)
 
 
@@ -39,6 +41,20 @@ def _blocked(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None)
                 scores += mask[some]
             answer[own, some] = torch.bmm(scores.softmax(dim=-1), content[own])
     return answer.view_as(queries)
+
+
+@torch.library.custom_op(
+    "featsvc::attention_in_blocks",
+    mutates_args=(),
+    schema="(Tensor queries, Tensor keys, Tensor values, Tensor? mask) -> Tensor",
+)
+def _blocked_step(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    return _blocked(queries, keys, values, mask).contiguous()
+
+
+@_blocked_step.register_fake
+def _shape_of_blocked_step(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    return queries.new_empty(queries.shape)
 
 
 class SelfAttention(nn.Module):

@@ -10,11 +10,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from featsvc.catalog import ClipEntry
 from featsvc.engines import clip_model
 from featsvc.engines.clip_dense import dense_features
 from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
-from featsvc.engines.clip_text import TextCache, Words, embedded, words
+from featsvc.engines.clip_text import TextCache, Words, embedded, text_features, words
+from featsvc.engines.compiled import warmed
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
 from featsvc.engines.feature_reply import feature_reply
 from featsvc.engines.feature_size import check_features
@@ -191,10 +193,29 @@ def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: Cli
     return [Embeddings(each[None].cpu().numpy()) for each in outputs]
 
 
+def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
+    """The model, compiled for pictures and texts if that is asked for."""
+    loaded = clip_model.load(entry, options)
+    if options.compile:
+        height, width = loaded.visual.image_size
+        pictures, texts = torch.zeros(2, 3, height, width), ["a photo", "two", "three"]
+        tokens = loaded.tokenizer(texts).to(loaded.device)
+        warmed(
+            entry.key,
+            (
+                lambda: dense_features(loaded.visual, pictures[:1].to(loaded.device)),
+                lambda: dense_features(loaded.visual, pictures.to(loaded.device)),
+                lambda: text_features(loaded.network, tokens[:1]),
+                lambda: text_features(loaded.network, tokens),
+            ),
+        )
+    return loaded
+
+
 def family(texts: TextCache) -> Family:
     """The operations, all over one cache of text embeddings."""
     return Family(
-        clip_model.load,
+        load,
         {
             "clip.extract_features": Operation(prepare_features, run_features),
             "clip.encode_text": Operation(partial(prepare_text, texts), partial(run_text, texts)),

@@ -22,6 +22,7 @@ from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.attention import OpenClipAttention
 from featsvc.engines.checkpoint import file_identity, fill, read_state, without_prefix
+from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import placed
@@ -34,6 +35,11 @@ CONTEXT_LENGTH = 77
 @dataclass(frozen=True)
 class ClipModel(Model[ClipEntry, CLIP]):
     """A CLIP network."""
+
+    @property
+    def stops(self) -> list[ResidualAttentionBlock]:
+        """The blocks."""
+        return blocks(self.network)
 
     @property
     def visual(self) -> VisionTransformer:
@@ -81,10 +87,16 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
 
 def ready(entry: ClipEntry, network: CLIP, options: EngineOptions, file: Hashable = ()) -> ClipModel:
     """The model of a network that has its weights."""
-    for block in network.modules():
-        if isinstance(block, ResidualAttentionBlock):
-            block.attn = OpenClipAttention.of(block.attn)
+    for block in blocks(network):
+        block.attn = OpenClipAttention.of(block.attn)
+    if options.compile:
+        compile_blocks(blocks(network))
     return ClipModel(entry, placed(network, options), torch.device(options.device), file)
+
+
+def blocks(network: CLIP) -> list[ResidualAttentionBlock]:
+    """All blocks, of the image network and of the text network."""
+    return [each for each in network.modules() if isinstance(each, ResidualAttentionBlock)]
 
 
 def built(entry: ClipEntry) -> CLIP:

@@ -101,7 +101,7 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
             found[text] = kept
             del tokens[text]
     for some in _passes(tokens):
-        rows = _forward(loaded.network, torch.stack([tokens[text] for text in some]).to(loaded.device))
+        rows = text_features(loaded.network, torch.stack([tokens[text] for text in some]).to(loaded.device))
         for text, row in zip(some, rows.cpu().numpy(), strict=True):
             found[text] = row.copy()
             cache.put(_key(loaded, text), found[text])
@@ -118,11 +118,12 @@ def _passes(tokens: Mapping[str, Tensor]) -> Iterable[list[str]]:
             yield same[start : start + TEXTS_AT_ONCE]
 
 
-def _forward(network: CLIP, tokens: Tensor) -> Tensor:
+def text_features(network: CLIP, tokens: Tensor) -> Tensor:
     """Embeddings N x D of length 1, float32, of tokens N x length: `CLIP.encode_text` at any length."""
     length = tokens.shape[1]
     places = network.token_embedding(tokens) + network.positional_embedding[:length]
-    mask = None if network.attn_mask is None else network.attn_mask[:length, :length]
+    # A copy at any length: compiled blocks take a view, laid out differently, for something else.
+    mask = None if network.attn_mask is None else network.attn_mask[:length, :length].clone()
     places = network.ln_final(network.transformer(places, attn_mask=mask))
     projection = network.text_projection
     if projection is not None:

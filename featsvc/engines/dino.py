@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from featsvc.catalog import DinoEntry
 from featsvc.engines import dino_model
+from featsvc.engines.compiled import warmed
 from featsvc.engines.dino_features import descriptors
 from featsvc.engines.dino_model import DinoModel
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
@@ -19,7 +22,7 @@ from featsvc.engines.pictures import decoded
 from featsvc.engines.results import Features, Result
 from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import DinoExtractFeaturesParams
+from featsvc.v1.schema import DinoExtractFeaturesParams, Facet
 
 
 @dataclass(frozen=True)
@@ -85,4 +88,19 @@ def _answer(features: Tensor, item: PreparedPicture, params: DinoExtractFeatures
     return feature_reply(binned, item.input.geometry, params)
 
 
-FAMILY = Family(dino_model.load, {"dino.extract_features": Operation(prepare_features, run_features)})
+def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
+    """The model, compiled if that is asked for."""
+    loaded = dino_model.load(entry, options)
+    if options.compile:
+        height, width = loaded.network.patch_embed.img_size
+        pictures, read = torch.zeros(2, 3, height, width), (Facet.TOKEN, loaded.layers - 1)
+
+        def forward(count: int) -> Tensor:
+            some = pictures[:count].to(loaded.device)
+            return descriptors(loaded.network, some, entry.patch_size, entry.position, read)
+
+        warmed(entry.key, (lambda: forward(1), lambda: forward(2)))
+    return loaded
+
+
+FAMILY = Family(load, {"dino.extract_features": Operation(prepare_features, run_features)})

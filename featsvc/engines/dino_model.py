@@ -16,6 +16,7 @@ from featsvc.catalog import DinoEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.attention import SelfAttention
 from featsvc.engines.checkpoint import State, file_identity, fill, read_state
+from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import placed
@@ -30,6 +31,11 @@ POSITIONS = "pos_embed"
 @dataclass(frozen=True)
 class DinoModel(Model[DinoEntry, VisionTransformer]):
     """A ViT of timm."""
+
+    @property
+    def stops(self) -> list[nn.Module]:
+        """The blocks."""
+        return list(self.network.blocks)
 
     @property
     def channels(self) -> int:
@@ -56,6 +62,8 @@ def ready(
     """The model of a network that has its weights."""
     for block in network.blocks:
         block.attn = SelfAttention.of(block.attn)
+    if options.compile:
+        compile_blocks(network.blocks)
     return DinoModel(entry, placed(network, options), torch.device(options.device), file)
 
 

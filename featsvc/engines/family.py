@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
@@ -26,6 +26,10 @@ class Loaded(Protocol):
     @property
     def keys(self) -> tuple[str, ...]:
         """Names under which /health lists it."""
+
+    @property
+    def stops(self) -> Iterable[nn.Module]:
+        """Modules before which a pass may be stopped, where networks are compiled."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -51,6 +55,11 @@ class Model(Generic[E, N]):
     def keys(self) -> tuple[str, ...]:
         """Its name for /health."""
         return (self.entry.health_key,)
+
+    @property
+    def stops(self) -> Iterable[nn.Module]:
+        """Modules before which a pass may be stopped, where networks are compiled: none within a compiled one."""
+        return self.network.modules()
 
     @cached_property
     def nbytes(self) -> int:

@@ -68,7 +68,8 @@ class Engines:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
 
         def act() -> list[Result]:
-            with torch.inference_mode(), interruptible(wanted):
+            modules = loaded.stops if self.options.compile else None
+            with torch.inference_mode(), interruptible(wanted, modules):
                 return self._operation(operation).run(prepared, params, loaded)
 
         place, count = self.options.device, len(prepared)

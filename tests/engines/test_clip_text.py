@@ -49,13 +49,13 @@ def test_a_network_sees_no_more_tokens_than_a_text_needs(
     demo_clip: ClipModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, ...]] = []
-    forward = clip_text._forward
+    forward = clip_text.text_features
 
     def counted(network: object, tokens: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(tokens.shape))
         return forward(network, tokens)
 
-    monkeypatch.setattr(clip_text, "_forward", counted)
+    monkeypatch.setattr(clip_text, "text_features", counted)
     run(forgetful(), demo_clip, ("a red circle", "a blue star"), (LONG,), ("a ring", "a red circle"))
     # Equal texts of a batch are one; the longest has the whole context.
     assert sorted(seen) == [(1, 32), (3, 8)]
@@ -90,7 +90,7 @@ def test_a_kept_text_is_neither_tokenized_nor_computed_again(
     def never(*_: object) -> None:
         raise AssertionError("it was there")
 
-    monkeypatch.setattr(clip_text, "_forward", never)
+    monkeypatch.setattr(clip_text, "text_features", never)
     monkeypatch.setitem(demo_clip.__dict__, "tokenizer", never)
     (second,) = run(engines, demo_clip, ("a blue star", "a red circle"))
     assert second.tobytes() == first[::-1].tobytes()

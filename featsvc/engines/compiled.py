@@ -1,0 +1,47 @@
+"""Blocks of a network compiled by torch, when it is loaded: no request waits for a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from featsvc.errors import CannotCompile
+
+GRAPHS = 64
+"""Graphs of one block's code: two for each model, of one picture and of several, and as many for texts."""
+
+
+def compile_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Compiles each block for any number of tokens, at its first call.
+
+    Blocks of one network share their graph, and it takes all sizes of pictures. What is outside of them, such as the
+    hooks that stop a pass nobody waits for, stays as it is: `Model.stops` says where to hook in.
+    """
+    # torch goes back to uncompiled code beyond its own limit of 8, which three models would reach.
+    torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
+    for block in blocks:
+        block.forward = torch.compile(block.forward, dynamic=True)
+
+
+def warmed(key: str, passes: Iterable[Callable[[], object]]) -> None:
+    """Runs passes of the usual sizes, at which the blocks are compiled; says so if this machine cannot."""
+    with torch.inference_mode(), _without_compiler(key):
+        for each in passes:
+            each()
+
+
+@contextmanager
+def _without_compiler(key: str) -> Iterator[None]:
+    """Within the block a compiler that is missing or fails is an error that says what to do."""
+    # Imported here: it takes a second, and only who compiles needs it.
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        message = f"{key} cannot be compiled here: {reason}; install a C++ compiler (g++), or start without --compile"
+        raise CannotCompile(message) from error
