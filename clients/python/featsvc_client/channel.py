@@ -23,7 +23,8 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # gRPC's own second before it connects again would make quick retries fail without trying.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Despite its name this is how long one attempt may take, TLS and a busy server's answer included.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
     ("grpc.max_reconnect_backoff_ms", 5000),
 )
 # The caller's own thread receives, instead of one made for each call: 64 MB in pieces then take half the CPU time.
