@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"math"
 	"strconv"
 	"time"
 
@@ -92,6 +93,8 @@ type window[Q, R, M, A any] struct {
 	order []string
 	// breaks counts streams that broke off without an answer in between.
 	breaks int
+	// answered is set when the server has answered anything.
+	answered bool
 }
 
 // event is a message, or the end of the stream.
@@ -212,7 +215,7 @@ func (w *window[Q, R, M, A]) take(message reply[R]) (Answer[R], bool) {
 	if !known {
 		return Answer[R]{}, false
 	}
-	w.breaks = 0
+	w.breaks, w.answered = 0, true
 	answer := Answer[R]{ID: asked.id}
 	if refusal := message.GetError(); refusal != nil {
 		answer.Err = itemError(refusal)
@@ -241,14 +244,19 @@ func (w *window[Q, R, M, A]) forget(name string) {
 	}
 }
 
-// broken waits before a new stream, over which all that wait go again; an error where that is of no use.
+// broken waits before a new stream, over which all that wait go again; an error where that is of no use. A server that has
+// answered before may be restarting: where the context has a deadline, that alone limits the wait for it.
 func (w *window[Q, R, M, A]) broken(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = &Error{Code: codes.Unavailable, Message: "the server ended the stream before it had answered all"}
 	}
 	said := asError(err, nil)
 	w.breaks++
-	delay, again := w.retry.pause(w.ctx, w.breaks, said)
+	retry := w.retry
+	if _, limited := w.ctx.Deadline(); limited && w.answered && retry.Attempts > 1 {
+		retry.Attempts = math.MaxInt
+	}
+	delay, again := retry.pause(w.ctx, w.breaks, said)
 	if !again || sleep(w.ctx, delay) != nil {
 		return said
 	}

@@ -1,11 +1,13 @@
 package featsvc_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"testing"
+	"time"
 
 	"featsvc"
 	pb "featsvc/gen/featsvc/v1"
@@ -197,6 +199,32 @@ func TestAStreamThatBreaksGoesOnWithWhatWaits(t *testing.T) {
 		t.Fatalf("%d streams: %v", streams, err)
 	}
 	wholeAndRight(t, found, 20)
+}
+
+func TestAServerThatHasAnsweredIsWaitedForUntilTheDeadline(t *testing.T) {
+	streams := 0
+	client := connected(t, &scripted{stream: func(to both) error {
+		if streams++; streams > 1 && streams < 3*quick.Attempts {
+			return status.Error(codes.Unavailable, "restarting")
+		}
+		asked, err := to.Recv()
+		if err == nil {
+			err = answer(to, asked)
+		}
+		return err
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	seen := 0
+	for answer, err := range client.StreamDinoFeatures(ctx, numbered(2), 1) {
+		if err != nil || answer.Err != nil {
+			t.Fatal(err, answer.Err)
+		}
+		seen++
+	}
+	if seen != 2 || streams != 3*quick.Attempts {
+		t.Errorf("%d answers over %d streams", seen, streams)
+	}
 }
 
 func TestAStreamThatNeverAnswersEndsWithItsError(t *testing.T) {
