@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -30,6 +31,9 @@ def main() -> int:
     asked = parser.parse_args()
     pace = QUICK if asked.quick else FULL
     pace = replace(pace, repetitions=asked.repetitions or pace.repetitions)
+    # As Ctrl-C: the stand must end the servers it started.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(130))
     rows: list[Row] = []
     failed = False
     began = time.monotonic()

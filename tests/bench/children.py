@@ -48,7 +48,7 @@ class Child:
                 stderr=errors,
                 start_new_session=True,  # what it starts in turn ends with it
             )
-        self.about = self._line()
+        self.about = self.line()
 
     def await_port(self) -> int:
         """Its port, once something accepts connections there: what announces a port may not listen yet."""
@@ -68,9 +68,10 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
-        return self._line()
+        return self.line()
 
-    def _line(self) -> dict[str, Any]:
+    def line(self) -> dict[str, Any]:
+        """The next thing it says."""
         assert self.process.stdout is not None
         # Libraries print to standard output too; what is meant for us begins as JSON does.
         for line in self.process.stdout:

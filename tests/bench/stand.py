@@ -16,9 +16,10 @@ import psutil
 from tests.bench.bare_sam2 import Peak as Peak
 from tests.bench.children import Child, environment
 from tests.bench.figures import Side
-from tests.servers import KEY, ROOT, Server, running
+from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server
 
 FOLDER = ROOT / "build" / "bench"
+PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port")
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class Pace:
     seconds: float
     requests: int
     """Of a run that is counted, not timed."""
+    quick: bool = False
 
 
-QUICK = Pace(repetitions=2, seconds=2.0, requests=200)
+QUICK = Pace(repetitions=2, seconds=2.0, requests=200, quick=True)
 FULL = Pace(repetitions=5, seconds=6.0, requests=1000)
 
 
@@ -65,9 +67,15 @@ class Stand:
     def featsvc(self, command: str, *flags: str) -> Iterator[Server]:
         """A server of this project with the threads of all sides."""
         self._asked += 1
-        common = ("--devices=cpu", f"--threads={self.threads}", "--offline")
-        with running(FOLDER / f"featsvc-{self._asked}.log", command, *common, *flags) as server:
-            yield server
+        rest = FREE_REST_PORTS if command == "up" else ()
+        fixed = (f"--api-key={KEY}", "--devices=cpu", f"--threads={self.threads}", "--offline")
+        log = FOLDER / f"featsvc-{self._asked}.log"
+        # As every other side: in a session of its own, for Linux shares processor time out between sessions.
+        words = (command, *FREE_PORTS, *rest, *fixed, *flags)
+        with Child("featsvc", *words, log=log, env=environment(self.threads)) as child:
+            child.line()  # ready
+            ports = {name: child.about.get(name, 0) for name in PORTS}
+            yield Server(child.process, **ports, log=log)
 
     def child(self, module: str, *arguments: object, **more: str) -> Child:
         """A program of the benchmark, ended with the stand."""

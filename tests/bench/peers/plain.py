@@ -122,7 +122,8 @@ if __name__ == "__main__":
     # Before anybody asks: two threads that load at once would load twice.
     networks.clip(CLIP, str(WEIGHTS))
     networks.sam2(WEIGHTS)
-    listening = socket.socket()
+    # With its protocol named, or asyncio leaves Nagle's algorithm on and every reply waits for it.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(128)
     print(f'{{"event": "listening", "port": {listening.getsockname()[1]}}}', flush=True)
