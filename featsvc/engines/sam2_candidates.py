@@ -19,9 +19,12 @@ from featsvc.engines.sam2_prompts import Prompts
 from featsvc.engines.sam2_regions import cleaned
 from featsvc.v1.schema import GenerateMasksParams
 
-LEAST_ON_CPU = 8
-"""Points in a pass of the decoder; up to twice as many share one. More need more memory, which costs a CPU more time
-than they save. Of fewer than 8 some products have other last bits than of the batches that were asked for."""
+TOGETHER = 8
+TOGETHER_WITH_MASKS = 16
+"""Prompts in a pass of the decoder on a CPU; more need more memory, which costs more time than it saves. Products of
+these many rows, and of these and the rest, have the same last bits as those of the whole batch that was asked for."""
+MOST_REFINED = 256
+"""Points whose masks wait for their refinement: 200 MB of 256 x 256 logits."""
 REGION_THRESHOLD = 0.0
 """Upstream's generator tells its mask_threshold to nobody, so regions are always those of logits above 0."""
 Corners = tuple[int, int, int, int]
@@ -81,6 +84,14 @@ class _Masks:
         return _Masks(self.logits[keep], self.ious[keep], self.points[keep])
 
 
+def _all(parts: list[_Masks]) -> _Masks:
+    return _Masks(
+        torch.cat([part.logits for part in parts]),
+        torch.cat([part.ious for part in parts]),
+        torch.cat([part.points for part in parts]),
+    )
+
+
 class CropSearch:
     """One crop of a picture under one set of options."""
 
@@ -96,20 +107,27 @@ class CropSearch:
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
         points = torch.as_tensor(self._crop.points, dtype=torch.float32, device=self._decoder.device)
-        return joined([self._of(batch) for batch in self._passes(points)])
+        if self._params.use_m2m:
+            # Upstream refines the masks of a whole batch together, so a batch stays whole until then.
+            batches = torch.split(points, min(self._params.points_per_batch, MOST_REFINED))
+        else:
+            batches = self._passes(points, TOGETHER)
+        return joined([self._of(batch) for batch in batches])
 
-    def _passes(self, prompts: Tensor) -> list[Tensor]:
-        """Prompts that share a pass of the decoder."""
+    def _passes(self, prompts: Tensor, together: int) -> tuple[Tensor, ...]:
+        """Prompts that share a pass of the decoder: `together`, and what is left over with the last of them."""
         batches = torch.split(prompts, self._params.points_per_batch)
         if self._decoder.device.type != "cpu":
-            return list(batches)
-        return [part for batch in batches for part in batch.tensor_split(max(1, len(batch) // LEAST_ON_CPU))]
+            return batches
+        return tuple(part for batch in batches for part in batch.tensor_split(_cuts(len(batch), together)))
 
     def _of(self, points: Tensor) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
         params = self._params
         if params.use_m2m:
-            masks = self._refined(self._asked(points, None, params.multimask_output, 0.0))
+            passes = self._passes(points, TOGETHER)
+            first = [self._asked(each, None, params.multimask_output, 0.0) for each in passes]
+            masks = self._refined(_all(first))
         else:
             masks = self._asked(points, None, params.multimask_output, params.pred_iou_thresh)
         if params.pred_iou_thresh > 0:
@@ -132,15 +150,11 @@ class CropSearch:
         """One more step for each mask, with itself as prompt (`refine_with_m2m`)."""
         shown = masks.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
         least = self._params.pred_iou_thresh
+        points, prompts = (self._passes(part, TOGETHER_WITH_MASKS) for part in (masks.points, shown))
         refined = [
-            self._asked(*each, False, least)
-            for each in zip(self._passes(masks.points), self._passes(shown), strict=True)
+            self._asked(*each, multimask=False, least_iou=least) for each in zip(points, prompts, strict=True)
         ]
-        return _Masks(
-            torch.cat([each.logits for each in refined]),
-            torch.cat([each.ious for each in refined]),
-            torch.cat([each.points for each in refined]),
-        )
+        return _all(refined)
 
     def _measured(self, masks: _Masks) -> Candidates:
         """Those that are stable and away from the crop's edges, with what is known of them at full size."""
@@ -176,6 +190,11 @@ class CropSearch:
         height, width = self._picture_size
         near = is_box_near_crop_edge(torch.tensor([corners]), list(self._crop.box), [0, 0, width, height])
         return bool(near[0])
+
+
+def _cuts(count: int, together: int) -> list[int]:
+    """Where to cut so many prompts; fewer than `together` are never by themselves."""
+    return list(range(together, count - together + 1, together))
 
 
 def _ratio(inner: int, outer: int) -> np.float32:
