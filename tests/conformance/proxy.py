@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,12 +59,20 @@ class Unreliable(Forwarding):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "broken off")
 
 
+def nobody_there(address: str) -> None:
+    """Returns when clients have come to an address in vain, twice."""
+    host, port = address.split(":")
+    with socket.create_server((host, int(port))) as listener:
+        for _ in range(2):
+            listener.accept()[0].close()
+
+
 @contextmanager
-def in_front_of(target: str, kind: type[Forwarding]) -> Iterator[str]:
+def in_front_of(target: str, kind: type[Forwarding], at: str = "127.0.0.1:0") -> Iterator[str]:
     """Address of such a gateway in front of the one at `target`."""
     with grpc.insecure_channel(target, (("grpc.max_receive_message_length", -1),)) as upstream:
         server = grpc.server(ThreadPoolExecutor(8), (kind(upstream),))
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(at)
         server.start()
         try:
             yield f"127.0.0.1:{port}"

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from featsvc_client.conformance.cases import Json, by_name
@@ -41,11 +43,23 @@ class Runner:
 
     def lines(self, address: str, cases: Path, api_key: str) -> dict[str, Json]:
         """What it prints about the cases, by the names of the lines."""
+        return by_name(self.printed(address, cases, api_key))
+
+    def printed(self, address: str, cases: Path, api_key: str) -> Iterator[str]:
+        """The lines, each as it comes."""
         command = (*self.run, address, str(cases), api_key)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
-        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{self.language}: {done.stderr[-3000:]}"
-        return by_name(done.stdout.splitlines())
+        with (
+            TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                command, cwd=self._folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors
+            ) as process,
+        ):
+            assert process.stdout is not None
+            yield from process.stdout
+            status = process.wait()
+            errors.seek(0)
+            assert status == 0, f"{self.language}: {errors.read()[-3000:]}"
 
     @property
     def _folder(self) -> Path:

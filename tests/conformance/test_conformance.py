@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import pytest
-from featsvc_client.conformance.cases import Json, golden, shipped
+from featsvc_client.conformance.cases import Json, by_name, golden, shipped
 from featsvc_client.conformance.judging import differences, exact_differences
 
 from tests.conformance.make import CASES
-from tests.conformance.proxy import Unreliable, in_front_of
+from tests.conformance.proxy import Forwarding, Unreliable, in_front_of, nobody_there
 from tests.conformance.runners import PYTHON, RUNNERS, Runner
 from tests.servers import KEY, Server
 
@@ -50,18 +52,46 @@ def test_a_client_reads_the_same_bytes_as_the_python_client(runner: Runner, prin
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cases but for those whose time is meant to be too short."""
+    path: Path = tmp_path_factory.mktemp("cases") / "cases.json"
+    path.write_text(json.dumps([case.json() for case in shipped() if case.name not in IMPATIENT]))
+    return path
+
+
 @pytest.mark.parametrize("runner", RUNNERS, ids=str)
 def test_a_client_gets_every_answer_of_a_server_that_refuses_and_breaks_off_most_calls(
-    runner: Runner, demo_server: Server, printed: Printed, tmp_path: Path
+    runner: Runner, demo_server: Server, printed: Printed, patient: Path
 ) -> None:
     reference = printed(PYTHON)
     runner.built()
-    patient = [case for case in shipped() if case.name not in IMPATIENT]
-    cases = tmp_path / "cases.json"
-    cases.write_text(json.dumps([case.json() for case in patient]))
     with in_front_of(demo_server.target, Unreliable) as target:
-        lines = runner.lines(target, cases, KEY)
-    wrong = {
-        name: exact_differences(lines.get(name), reference[name]) for case in patient for name in case.lines
+        assert wrong(runner.lines(target, patient, KEY), reference) == {}
+
+
+@pytest.mark.parametrize("runner", RUNNERS, ids=str)
+def test_a_client_gets_every_answer_of_a_server_that_is_restarted_in_the_middle(
+    runner: Runner, demo_server: Server, printed: Printed, patient: Path
+) -> None:
+    reference = printed(PYTHON)
+    runner.built()
+    with ExitStack() as first:
+        address = first.enter_context(in_front_of(demo_server.target, Forwarding))
+        coming = runner.printed(address, patient, KEY)
+        lines = list(islice(coming, len(reference) // 3))
+        first.close()
+        nobody_there(address)
+        with in_front_of(demo_server.target, Forwarding, address):
+            lines += coming
+    assert wrong(by_name(lines), reference) == {}
+
+
+def wrong(lines: dict[str, Json], reference: dict[str, Json]) -> dict[str, list[str]]:
+    """What is wrong with the lines about the patient cases, by their names."""
+    found = {
+        name: exact_differences(lines.get(name), known)
+        for name, known in reference.items()
+        if name not in IMPATIENT
     }
-    assert {name: found for name, found in wrong.items() if found} == {}
+    return {name: each for name, each in found.items() if each}

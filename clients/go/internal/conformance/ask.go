@@ -50,12 +50,17 @@ func methods(c *featsvc.Client) map[string]method {
 	}
 }
 
+// patient waits for a server that is restarted meanwhile.
+var patient = featsvc.RetryPolicy{
+	Attempts: 60, FirstDelay: 100 * time.Millisecond, MaxDelay: time.Second, Factor: 2, Jitter: 0.5,
+}
+
 // asked gives the lines about a case.
 func asked(address, key string, each testCase) ([]map[string]any, error) {
 	if each.APIKey != "" {
 		key = each.APIKey
 	}
-	client, err := featsvc.Connect(address, featsvc.Options{APIKey: key})
+	client, err := featsvc.Connect(address, featsvc.Options{APIKey: key, Retry: &patient})
 	if err != nil {
 		return nil, err
 	}

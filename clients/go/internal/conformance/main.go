@@ -4,7 +4,6 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,15 +51,13 @@ func run(address, path, key string) error {
 	if err := json.Unmarshal(content, &cases); err != nil {
 		return err
 	}
-	out := bufio.NewWriter(os.Stdout)
-	defer out.Flush()
 	for _, each := range cases {
 		lines, err := asked(address, key, each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", each.Name, err)
 		}
 		for _, line := range lines {
-			if err := json.NewEncoder(out).Encode(line); err != nil {
+			if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
 				return err
 			}
 		}

@@ -18,6 +18,7 @@ from featsvc_client.errors import CallError, FeatsvcError
 from featsvc_client.mask_results import Masks, MasksSummary
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.operations import Operation
+from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
 from featsvc_client.window import NO_PICTURE, Window
 
@@ -25,6 +26,8 @@ OPERATIONS: tuple[Operation[Any], ...] = tuple(
     each for each in vars(operations).values() if isinstance(each, Operation)
 )
 WINDOW = 2
+# The server may be restarted meanwhile.
+PATIENT = RetryPolicy(attempts=60, max_delay_s=1.0)
 
 # Any in this module: a case may be about every operation, whose results have no class in common.
 Outcome = Any
@@ -45,7 +48,7 @@ class Asker:
             yield described(name, outcome)
 
     def _outcomes(self, case: Case, operation: Operation[Any], path: str) -> list[Outcome]:
-        session = Session(channel.metadata(case.api_key or self.api_key), case.timeout_s)
+        session = Session(channel.metadata(case.api_key or self.api_key), case.timeout_s, PATIENT)
         if path != getattr(operation.chunked, "path", None) and operation.chunked:
             session.missing.add(operation.chunked.path)
         made = [Call(operation, _Request(operation, each.request)) for each in case.questions]
