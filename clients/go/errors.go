@@ -21,7 +21,7 @@ import (
 
 // Violation is one bad field of a request.
 type Violation struct {
-	// Field is its path, such as params.load_size.
+	// Field is its path in the request, with dots between and indices in brackets.
 	Field string
 	// Description says what is wrong with it.
 	Description string

@@ -1,0 +1,34 @@
+"""Clients in other languages name no parameter: those come with the stubs that are generated again."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contract.test_layers import parameter_names
+
+ROOT = Path(__file__).parents[2]
+LANGUAGES = sorted(
+    path.name for path in (ROOT / "clients").iterdir() if path.is_dir() and path.name != "python"
+)
+# Generated code, tests and prose may name them.
+EXEMPT = re.compile(r"(^|/)(gen|tests?)/|_test\.|\.md$|\.(json|lock|sum)$")
+# Replies have it too.
+REPLIES = {"point_coords"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_names_no_parameter(language: str) -> None:
+    # Single words, such as "text", mean other things too.
+    names = sorted(name.replace("_", "_?") for name in parameter_names() - REPLIES if "_" in name)
+    named = re.compile(rf"(?<![a-z])(?:[gs]et_?)?({'|'.join(names)})(?![a-z])", re.IGNORECASE)
+    files = subprocess.run(
+        ["git", "ls-files", f"clients/{language}"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    sources = [path for path in files if not EXEMPT.search(path)]
+    assert sources
+    found = [f"{path}: {match[1]}" for path in sources for match in named.finditer((ROOT / path).read_text())]
+    assert found == []
