@@ -11,6 +11,7 @@ from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
+from featsvc.engines.precision import dtype_of
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,12 @@ def encoder_input(picture: Image, image_size: int) -> Tensor:
 
 def encoded(network: SAM2Base, pixels: Tensor, size: tuple[int, int]) -> Embedding:
     """The encoder's answer to 3 x S x S, as SAM2ImagePredictor.set_image computes it."""
-    levels = network.forward_image(pixels[None])["backbone_fpn"][-network.num_feature_levels :]
+    dtype = dtype_of(network.image_encoder)
+    levels = network.forward_image(pixels[None].to(dtype))["backbone_fpn"][-network.num_feature_levels :]
     *fine, coarse = levels
     if network.directly_add_no_mem_embed:
         coarse = coarse + network.no_mem_embed.view(1, -1, 1, 1)
-    return Embedding(coarse, tuple(fine), *size)
+    return Embedding(coarse.to(dtype), tuple(each.to(dtype) for each in fine), *size)
 
 
 def to_network(coords: Tensor, size: tuple[int, int], image_size: int) -> Tensor:

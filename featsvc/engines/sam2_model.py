@@ -10,12 +10,14 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam2_utils import LayerNorm2d
 
 from featsvc.catalog import Sam2Entry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.checkpoint import file_identity, fill, read_state
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
+from featsvc.engines.precision import DTYPES, lowered
 
 PACKAGE = Path(sam2.__file__).parent
 
@@ -48,7 +50,17 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     network = built(entry)
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
-    return Sam2Model(entry, network.to(device).eval().requires_grad_(False), device, file_identity(path))
+    ready = _lowered(network.eval().requires_grad_(False), DTYPES[options.precision]).to(device)
+    return Sam2Model(entry, ready, device, file_identity(path))
+
+
+def _lowered(network: SAM2Base, dtype: torch.dtype) -> SAM2Base:
+    """The network with what takes its time in `dtype`; prompts, predicted IoU and the weights of masks stay float32."""
+    decoder = network.sam_mask_decoder
+    fine = (decoder.conv_s0, decoder.conv_s1)
+    for part in (network.image_encoder, *fine, decoder.transformer, decoder.output_upscaling):
+        lowered(part, dtype, (LayerNorm2d,))
+    return network
 
 
 def built(entry: Sam2Entry) -> SAM2Base:

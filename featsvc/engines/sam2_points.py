@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.transformer import Attention, TwoWayAttentionBlock
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor
 
+from featsvc.engines.attention import attended
 from featsvc.engines.sam2_decoder import LowRes
 from featsvc.engines.sam2_embedding import Embedding
 from featsvc.engines.sam2_prompts import Prompts
@@ -53,12 +53,12 @@ class PointDecoder:
         self._decoder: MaskDecoder = network.sam_mask_decoder
         self._first, *self._layers = self._decoder.transformer.layers
         self._coarse = embedding.coarse
-        positions = self._prompts.get_dense_pe()
+        positions = self._prompts.get_dense_pe().to(self._coarse.dtype)
         self._strided_positions = positions.flatten(2).transpose(1, 2)
         self._positions = self._strided_positions.contiguous()
         # The decoder's own features come with channels last; a sum of two layouts takes many times as long.
         self._fine = [each.contiguous(memory_format=torch.channels_last) for each in embedding.fine]
-        no_mask = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        no_mask = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).to(self._coarse.dtype)
         self._unprompted = self._seen(no_mask.expand_as(self._coarse))
 
     @property
@@ -76,8 +76,10 @@ class PointDecoder:
         """Masks of B prompts, but not of those whose predicted IoUs are all at most `least_iou`, if that is over 0."""
         points = None if prompts.coords is None else (prompts.coords, prompts.labels)
         sparse, dense = self._prompts(points=points, boxes=None, masks=prompts.masks)
-        seen = self._unprompted if prompts.masks is None else self._seen(dense)
-        tokens, keys = self._transformed(self._tokens(sparse), seen)
+        dtype = self._coarse.dtype
+        seen = self._unprompted if prompts.masks is None else self._seen(dense.to(dtype))
+        tokens, keys = self._transformed(self._tokens(sparse).to(dtype), seen)
+        tokens = tokens.float()
         first = 1 if self._decoder.pred_obj_scores else 0
         ious = self._decoder.iou_prediction_head(tokens[:, first])
         asked = ious[:, 1:] if multimask else ious
@@ -129,12 +131,12 @@ class PointDecoder:
             placed = queries + prompts
             queries = layer.norm1(queries + layer.self_attn(q=placed, k=placed, v=queries))
             where = keys + self._positions
-            found = layer.cross_attn_token_to_image(q=queries + prompts, k=where, v=keys)
+            found = _read(layer.cross_attn_token_to_image, queries + prompts, where, keys)
             queries = _digested(layer, queries + found)
-            spread = layer.cross_attn_image_to_token(q=where, k=queries + prompts, v=queries)
+            spread = _read(layer.cross_attn_image_to_token, where, queries + prompts, queries)
             keys = layer.norm4(spread.add_(keys))
         last = transformer.final_attn_token_to_image
-        found = last(q=queries + prompts, k=keys + self._positions, v=keys)
+        found = _read(last, queries + prompts, keys + self._positions, keys)
         return transformer.norm_final_attn(queries + found), keys
 
     def _masks(self, tokens: Tensor, keys: Tensor) -> Tensor:
@@ -143,12 +145,12 @@ class PointDecoder:
         height, width = self._coarse.shape[-2:]
         grow, norm, act, grow_again, act_again = decoder.output_upscaling
         pixels = grow(keys.transpose(1, 2).view(len(keys), -1, height, width)).add_(self._fine[1])
-        pixels = act(_normed(norm, pixels))
+        pixels = act(_normed(norm, pixels) if isinstance(norm, LayerNorm2d) else norm(pixels))
         pixels = act_again(grow_again(pixels).add_(self._fine[0]))
         heads = decoder.output_hypernetworks_mlps
         weights = torch.stack([head(tokens[:, place]) for place, head in enumerate(heads)], dim=1)
         count, channels, height, width = pixels.shape
-        logits: Tensor = weights @ pixels.view(count, channels, height * width)
+        logits: Tensor = weights.to(pixels.dtype) @ pixels.view(count, channels, height * width)
         return logits.view(count, -1, height, width)
 
     def _chosen(self, logits: Tensor, ious: Tensor, multimask: bool) -> LowRes:
@@ -167,6 +169,11 @@ def _digested(layer: TwoWayAttentionBlock, queries: Tensor) -> Tensor:
     return digested
 
 
+def _read(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`Attention.forward`."""
+    return _attended(attention, attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values))
+
+
 def _attended(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """`Attention.forward` of what is projected already; any of them may be one for all."""
     count = max(len(queries), len(keys))
@@ -174,7 +181,7 @@ def _attended(attention: Attention, queries: Tensor, keys: Tensor, values: Tenso
         attention._separate_heads(each.expand(count, -1, -1), attention.num_heads)
         for each in (queries, keys, values)
     )
-    found = F.scaled_dot_product_attention(*parts)
+    found = attended(*parts)
     answer: Tensor = attention.out_proj(attention._recombine_heads(found))
     return answer
 

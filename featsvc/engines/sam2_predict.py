@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from featsvc.engines.family import Prepared, alone
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.results import PromptMasks, Result
 from featsvc.engines.sam2_decoder import decode
 from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2_points import PointDecoder
 from featsvc.engines.sam2_prompt_reply import PromptWriter
 from featsvc.engines.sam2_prompts import Frame, Prompts, prompt_tensors, together
 from featsvc.engines.sam2_view import EmbeddingCache, Subject, View
@@ -52,9 +55,16 @@ def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Mo
 
 def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> tuple[PromptMasks, ...]:
     embedding = item.view.embedding(loaded)
+    # sam2's own decoder takes float32 alone.
+    lowered = PointDecoder(loaded.network, embedding) if embedding.coarse.dtype is not torch.float32 else None
     answers: dict[int, PromptMasks] = {}
     for places, prompts in together(item.prompts, PROMPTS_AT_ONCE[loaded.device.type == "cpu"]):
-        found = decode(loaded.network, embedding, prompts.to(loaded.device), params.multimask_output)
+        placed = prompts.to(loaded.device)
+        found = (
+            lowered.answers(placed, params.multimask_output).masks
+            if lowered
+            else decode(loaded.network, embedding, placed, params.multimask_output)
+        )
         for index, place in enumerate(places):
             answers[place] = item.writer.answer(found.at(index))
     return item.writer.checked(tuple(answers[place] for place in range(len(answers))))
