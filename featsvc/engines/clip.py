@@ -16,6 +16,7 @@ from featsvc.engines.clip_dense import dense_features
 from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
 from featsvc.engines.clip_text import TextCache, Words, embedded, text_features, words
+from featsvc.engines.clip_tokens import check_words
 from featsvc.engines.compiled import warmed
 from featsvc.engines.family import Family, Operation, Prepared, forward_each, picture_key
 from featsvc.engines.feature_reply import feature_reply
@@ -116,6 +117,7 @@ def prepare_text(
     if not isinstance(item.texts, Texts):
         raise invalid_field("texts.text", "give at least one text")
     check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
+    check_words(item.texts.text, options.max_word_letters, "texts.text")
     sought = words(item.texts.text, loaded, cache)
     # A token of text is work like a patch of a picture.
     return PreparedTexts("texts", sought.cost * loaded.patch_size**2, sought)
@@ -144,6 +146,8 @@ def prepare_similarity(
     else:
         nbytes = float_bytes((count, geometry.resized_height, geometry.resized_width))
     check_reply(nbytes, options, "fewer texts, ret_patches true or a smaller load_size make it fit")
+    check_words(item.texts.text, options.max_word_letters, "query.text")
+    check_words(item.texts.negative_text, options.max_word_letters, "query.negative_text")
     sought = words((*item.texts.text, *item.texts.negative_text), loaded, cache)
     ready = _input(picture, params, loaded)
     key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()

@@ -12,7 +12,6 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.model import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL.Image import Image
@@ -22,13 +21,13 @@ from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.attention import OpenClipAttention
 from featsvc.engines.checkpoint import file_identity, fill, read_state, without_prefix
+from featsvc.engines.clip_tokens import Tokenizer
 from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
 
-Tokenizer = Callable[[list[str]], Tensor]
 CONTEXT_LENGTH = 77
 
 
@@ -56,7 +55,6 @@ class ClipModel(Model[ClipEntry, CLIP]):
         """Size of an embedding."""
         return int(self.visual.output_dim)
 
-    # Both are built once for a model: the tokenizer alone was a third of a text request.
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Texts to token numbers, N x context length, cut off at that length."""
@@ -132,7 +130,4 @@ def tokenizer_of(entry: ClipEntry) -> Tokenizer:
     arguments = dict(text.get("tokenizer_kwargs", {}))
     if entry.merges:
         arguments["bpe_path"] = str(CONFIGS / entry.merges)
-    simple: Tokenizer = SimpleTokenizer(
-        context_length=text.get("context_length", CONTEXT_LENGTH), **arguments
-    )
-    return simple
+    return Tokenizer(text.get("context_length", CONTEXT_LENGTH), **arguments)

@@ -41,5 +41,7 @@ class EngineOptions:
     """Full-size masks of one answer in memory, a byte a pixel: eight times what their bits take in a message."""
     max_feature_bytes: int = 512 << 20
     """Features of which principal components are taken; the answer holds only those, so no other limit sees them."""
+    max_word_letters: int = 128
+    """Letters of one word of a text: making tokens of it takes time with their square."""
     max_pca_side: int = 4096
     """The smaller of cells and channels where principal components are taken: their time goes with its cube."""

@@ -36,6 +36,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         max_mask_bytes=settings.max_mask_bytes,
         max_feature_bytes=settings.max_feature_bytes,
         max_pca_side=settings.max_pca_side,
+        max_word_letters=settings.max_word_letters,
     )
 
 

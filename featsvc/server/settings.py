@@ -102,6 +102,8 @@ class Settings:
     """Most bytes of masks that one request holds in memory, one byte a pixel."""
     max_feature_bytes: int = 512 * MIB
     """Most bytes of features that principal components are taken of."""
+    max_word_letters: int = 128
+    """Most letters of one word of a text: longer ones take very long to make tokens of."""
     max_pca_side: int = 4096
     """Largest matrix that principal components are taken of, in rows."""
     url: bool = True

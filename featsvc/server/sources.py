@@ -47,7 +47,8 @@ PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port")
 AT_LEAST_ONE = (
     "workers_per_device", "max_concurrency", "max_batch", "max_queue", "max_queue_bytes", "max_calls", "rest_workers",
     "max_image_bytes", "max_image_pixels", "max_request_bytes", "max_reply_bytes", "max_cells", "max_points",
-    "max_mask_bytes", "max_feature_bytes", "max_pca_side", "max_chunked_bytes", "max_open_per_stream",
+    "max_mask_bytes", "max_feature_bytes", "max_pca_side", "max_word_letters", "max_chunked_bytes",
+    "max_open_per_stream",
 )  # fmt: skip
 
 
