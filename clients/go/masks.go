@@ -2,6 +2,7 @@ package featsvc
 
 import (
 	"bytes"
+	"image"
 	"image/png"
 	"math"
 
@@ -87,10 +88,17 @@ func RunLengths(rle *pb.Rle) (Array[bool], error) {
 	mask := Array[bool]{[]int{height, width}, make([]bool, pixels)}
 	at := 0
 	for i, run := range runs {
-		for end := at + int(run); at < end; at++ {
+		end := at + int(run)
+		if i%2 == 1 && run > 0 {
 			// Runs go down the columns.
-			mask.Values[at%height*width+at/height] = i%2 == 1
+			for row, column := at%height, at/height; at < end; at++ {
+				mask.Values[row*width+column] = true
+				if row++; row == height {
+					row, column = 0, column+1
+				}
+			}
 		}
+		at = end
 	}
 	return mask, nil
 }
@@ -140,9 +148,18 @@ func pngMask(content []byte) (Array[bool], error) {
 	}
 	size := picture.Bounds()
 	mask := Array[bool]{[]int{size.Dy(), size.Dx()}, make([]bool, size.Dy()*size.Dx())}
-	for i := range mask.Values {
-		level, _, _, _ := picture.At(size.Min.X+i%size.Dx(), size.Min.Y+i/size.Dx()).RGBA()
-		mask.Values[i] = level > 0
+	for y := range size.Dy() {
+		row := mask.Values[y*size.Dx() : (y+1)*size.Dx()]
+		if grey, ok := picture.(*image.Gray); ok {
+			for x, level := range grey.Pix[y*grey.Stride:][:size.Dx()] {
+				row[x] = level > 0
+			}
+			continue
+		}
+		for x := range row {
+			level, _, _, _ := picture.At(size.Min.X+x, size.Min.Y+y).RGBA()
+			row[x] = level > 0
+		}
 	}
 	return mask, nil
 }

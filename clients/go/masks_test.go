@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/png"
 	"slices"
 	"testing"
@@ -28,11 +29,14 @@ func coco(height, width uint32, text string) *pb.Rle {
 }
 
 func file(t *testing.T) []byte {
+	return encoded(t, image.NewGray(image.Rect(0, 0, shape[1], shape[0])))
+}
+
+func encoded(t *testing.T, picture draw.Image) []byte {
 	t.Helper()
-	picture := image.NewPaletted(image.Rect(0, 0, shape[1], shape[0]), color.Palette{color.Gray{}, color.Gray{255}})
 	for i, set := range pixels {
 		if set {
-			picture.Pix[i] = 1
+			picture.Set(i%shape[1], i/shape[1], color.White)
 		}
 	}
 	var written bytes.Buffer
@@ -49,6 +53,8 @@ func TestEveryFormOfAMaskGivesItsPixels(t *testing.T) {
 		"lengths": {Segmentation: &pb.Mask_Rle{Rle: lengths(2, 3, runs...)}},
 		"coco":    {Segmentation: &pb.Mask_Rle{Rle: coco(2, 3, "132")}},
 		"png":     {Segmentation: &pb.Mask_Png{Png: file(t)}},
+		"a png with a palette": {Segmentation: &pb.Mask_Png{Png: encoded(t, image.NewPaletted(
+			image.Rect(0, 0, shape[1], shape[0]), color.Palette{color.Black, color.White}))}},
 	} {
 		found, err := featsvc.Mask(mask)
 		if err != nil || !slices.Equal(found.Shape, shape) || !slices.Equal(found.Values, pixels) {
@@ -86,6 +92,9 @@ func TestLongAndShrinkingRunsAreReadFromCocosText(t *testing.T) {
 }
 
 func TestAMaskThatDoesNotFitItsSizeIsAnError(t *testing.T) {
+	if empty, err := featsvc.RunLengths(lengths(0, 3, 0, 0)); err != nil || len(empty.Values) != 0 {
+		t.Error(empty, err)
+	}
 	for name, bad := range map[string]*pb.Rle{
 		"too few": lengths(2, 3, 1, 2), "too many": lengths(2, 3, 1, 9), "cut off": coco(2, 3, "13R"), "nothing": {Height: 2, Width: 3},
 		"negative": coco(2, 3, "1O"),

@@ -167,9 +167,11 @@ func unpack(values []bool, data []byte, shape []int) {
 		columns = shape[len(shape)-1]
 	}
 	stride := (columns + 7) / 8
-	for i := range values {
-		row, column := i/columns, i%columns
-		values[i] = data[row*stride+column/8]>>(7-column%8)&1 == 1
+	for row := 0; row*columns < len(values); row++ {
+		packed := data[row*stride:]
+		for column := range columns {
+			values[row*columns+column] = packed[column/8]>>(7-column%8)&1 == 1
+		}
 	}
 }
 
@@ -193,8 +195,12 @@ func scaled(tensor, factors *pb.Tensor) (Array[float32], error) {
 		return Array[float32]{}, damaged("%d factors for features of shape %v", len(scale.Values), shape)
 	}
 	values := make([]float32, len(integers.Values))
-	for i, integer := range integers.Values {
-		values[i] = float32(integer) * scale.Values[i/each%len(scale.Values)]
+	for at := 0; at < len(values); {
+		for _, factor := range scale.Values {
+			for end := at + each; at < end; at++ {
+				values[at] = float32(integers.Values[at]) * factor
+			}
+		}
 	}
 	return Array[float32]{shape, values}, nil
 }
