@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +45,7 @@ class Stand:
     def __init__(self, pace: Pace, threads: int = 1) -> None:
         self.pace, self.threads = pace, threads
         self._stack = contextlib.ExitStack()
-        self._asked = 0
+        self._logs, self._asked = itertools.count(1), 0
         FOLDER.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stand:
@@ -51,6 +53,16 @@ class Stand:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def start_all(self) -> None:
+        """Start what several rows use, side by side: it mostly waits for imports and files."""
+        with ThreadPoolExecutor(3) as threads:
+            demo = threads.submit(lambda: (self.demo, self.load, self.more_load))
+            others = [
+                threads.submit(getattr, self, name) for name in ("real", "plain", "bare") if self.weights
+            ]
+            for each in (demo, *others):
+                each.result()
 
     @cached_property
     def weights(self) -> Path:
@@ -66,10 +78,9 @@ class Stand:
     @contextlib.contextmanager
     def featsvc(self, command: str, *flags: str) -> Iterator[Server]:
         """A server of this project with the threads of all sides."""
-        self._asked += 1
         rest = FREE_REST_PORTS if command == "up" else ()
         fixed = (f"--api-key={KEY}", "--devices=cpu", f"--threads={self.threads}", "--offline")
-        log = FOLDER / f"featsvc-{self._asked}.log"
+        log = FOLDER / f"featsvc-{next(self._logs)}.log"
         # As every other side: in a session of its own, for Linux shares processor time out between sessions.
         words = (command, *FREE_PORTS, *rest, *fixed, *flags)
         with Child("featsvc", *words, log=log, env=environment(self.threads)) as child:
@@ -79,8 +90,7 @@ class Stand:
 
     def child(self, module: str, *arguments: object, **more: str) -> Child:
         """A program of the benchmark, ended with the stand."""
-        self._asked += 1
-        log = FOLDER / f"{module.rpartition('.')[2]}-{self._asked}.log"
+        log = FOLDER / f"{module.rpartition('.')[2]}-{next(self._logs)}.log"
         words = [str(each) for each in arguments]
         made = Child(f"tests.bench.{module}", *words, log=log, env=environment(self.threads, **more))
         self._stack.enter_context(made)
