@@ -19,6 +19,7 @@ class Tokenizer(SimpleTokenizer):  # type: ignore[misc]  # open_clip is untyped
 
     def __init__(self, context_length: int, **arguments: object) -> None:
         super().__init__(context_length=context_length, **arguments)
+        self.cache: dict[str, str] = self.cache  # upstream's own, of which open_clip does not tell the type
         self._special = dict(self.cache)
         self._one_at_a_time = threading.Lock()
 

@@ -58,10 +58,15 @@ class _Stream:
 
 
 class Link:
-    """One end of the socket: one thread sends what any thread posts, and one receives."""
+    """One end of the socket: one thread sends what any thread posts, and one receives.
 
-    def __init__(self, sock: socket.socket, kept_bytes: int) -> None:
+    With `large_last` small messages overtake large ones, each of which takes milliseconds to copy.
+    """
+
+    def __init__(self, sock: socket.socket, kept_bytes: int, large_last: bool = False) -> None:
         self._socket = sock
+        self._large_last = large_last
+        self._large: deque[tuple[_Stream, list[memoryview]]] = deque()
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._shelf = Shelf()
         # Whatever thread lets go of a segment only posts that, for it may be anywhere in any code.
@@ -88,6 +93,8 @@ class Link:
             batch, ended = self._posted()
             self._send(batch, on_unsendable)
             del batch  # its arrays must not wait for the next message
+            while self._large and (ended or self._outbox.empty()):
+                self._send_large(*self._large.popleft())
 
     def receive(self) -> list[Any]:
         """The next messages, at least one; blocks, and raises EOFError when the peer is gone.
@@ -138,10 +145,12 @@ class Link:
             if not buffers and stream.nbytes < LARGE_BYTES:
                 frames += _frame(Kind.MESSAGE, b"".join(stream.parts))
                 continue
-            # What is small must not wait for the copy.
-            self._socket.sendall(frames)
-            frames.clear()
-            self._send_large(stream, buffers)
+            self._large.append((stream, buffers))
+            if not self._large_last:
+                # What is small and came before must not wait for the copy.
+                self._socket.sendall(frames)
+                frames.clear()
+                self._send_large(*self._large.popleft())
         self._socket.sendall(frames)
 
     def _send_large(self, stream: _Stream, buffers: list[memoryview]) -> None:

@@ -149,6 +149,26 @@ def test_many_messages_keep_their_order(ends: Ends) -> None:
     assert received == messages
 
 
+def test_small_answers_overtake_large_ones_whose_copies_take_time(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = Link(sockets[0], KEPT_BYTES, large_last=True), Link(sockets[1], KEPT_BYTES)
+    large = [np.full(LARGE_BYTES, number, np.uint8) for number in range(3)]
+    for message in ("first", large[0], "second", large[1], large[2], "third"):
+        ours.post(message)
+    ours.end()
+    ours.send_all(lambda message: None)
+    came: list[Any] = []
+    while len(came) < 6:
+        came += theirs.receive()
+    assert came[:3] == ["first", "second", "third"]
+    for got, sent in zip(came[3:], large, strict=True):
+        np.testing.assert_array_equal(got, sent)
+    del got, came[:]
+    ours.close()
+    theirs.close()
+
+
 def test_small_messages_that_wait_come_together(sockets: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = (Link(each, KEPT_BYTES) for each in sockets)
     for number in range(50):

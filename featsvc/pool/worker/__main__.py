@@ -75,7 +75,8 @@ def main() -> None:
     _die_with_parent()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
-    link = Link(sock, KEPT_BYTES)
+    # Answers need no order among themselves.
+    link = Link(sock, KEPT_BYTES, large_last=True)
     boot: Boot = link.receive()[0]  # the only one before Ready
     _named(boot.log_setup)(boot.log_level)
     try:
