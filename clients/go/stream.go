@@ -83,11 +83,13 @@ type question[Q any] struct {
 
 // window is the state of a stream: the questions that wait for an answer, by the names that the server knows them by.
 type window[Q, R, M, A any] struct {
-	ctx     context.Context
-	retry   RetryPolicy
-	open    func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[M, A], error)
-	wrap    func(string, Q) *M
-	read    func(*A) reply[R]
+	ctx   context.Context
+	retry RetryPolicy
+	open  func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[M, A], error)
+	wrap  func(string, Q) *M
+	read  func(*A) reply[R]
+	// size is how many questions wait at most.
+	size    int
 	waiting map[string]*question[Q]
 	// order holds the names of waiting in the order in which they were asked.
 	order []string
@@ -111,10 +113,12 @@ func streamed[Q, R, M, A any](
 	return func(yield func(Answer[R], error) bool) {
 		next, stop := iter.Pull2(questions)
 		defer stop()
-		state := window[Q, R, M, A]{ctx: ctx, retry: retry, open: open, wrap: wrap, read: read, waiting: map[string]*question[Q]{}}
+		state := window[Q, R, M, A]{
+			ctx: ctx, retry: retry, open: open, wrap: wrap, read: read, size: max(size, 1), waiting: map[string]*question[Q]{},
+		}
 		asked, more := 0, true
 		refill := func() bool {
-			for more && len(state.waiting) < max(size, 1) {
+			for more && len(state.waiting) < state.size {
 				id, request, ok := next()
 				if more = ok; ok {
 					name := strconv.Itoa(asked)
@@ -148,7 +152,8 @@ func (w *window[Q, R, M, A]) line(refill func() bool, yield func(Answer[R], erro
 	if err != nil {
 		return true, err
 	}
-	events := make(chan event[A])
+	// Room for all answers and the end: where both sides wait to send, neither receives.
+	events := make(chan event[A], w.size+1)
 	go func() {
 		for {
 			message, err := stream.Recv()

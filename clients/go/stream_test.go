@@ -141,6 +141,44 @@ func TestNoMoreQuestionsAreUnderWayThanTheWindowHolds(t *testing.T) {
 	}
 }
 
+func TestLargeQuestionsAndAnswersDoNotWaitForEachOther(t *testing.T) {
+	// More than flow control lets either side send ahead.
+	large := make([]byte, 1<<20)
+	client := connected(t, &scripted{stream: func(to both) error {
+		for {
+			// Reads no further question before two answers are out.
+			var pair [2]*streamRequest
+			for i := range pair {
+				asked, err := to.Recv()
+				if err != nil {
+					return nil
+				}
+				pair[i] = asked
+			}
+			for _, asked := range pair {
+				if err := answer(to, asked); err != nil {
+					return err
+				}
+			}
+		}
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	questions := func(yield func(string, *request) bool) {
+		for yield("", &request{Image: featsvc.Picture(large)}) {
+		}
+	}
+	seen := 0
+	for answer, err := range client.StreamDinoFeatures(ctx, questions, 8) {
+		if err != nil || answer.Err != nil {
+			t.Fatal(err, answer.Err)
+		}
+		if seen++; seen == 20 {
+			break
+		}
+	}
+}
+
 func TestABadQuestionFailsAlone(t *testing.T) {
 	client := connected(t, &scripted{stream: each(func(to both, asked *streamRequest) error {
 		if asked.GetRequest().GetImage().GetContent()[0] == 1 {
