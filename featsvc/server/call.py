@@ -26,7 +26,9 @@ class Call:
                 self.authorization = str(value)
             elif name == "x-request-id":
                 asked = str(value)
-        self.request_id = asked if asked and REQUEST_ID.fullmatch(asked) else own_id
+        self.is_named = bool(asked and REQUEST_ID.fullmatch(asked))
+        """Whether the caller has given the request id."""
+        self.request_id = asked if self.is_named else own_id
         self.caller = ""
         """Tells the keys apart; empty where no key was asked for."""
         remaining = context.time_remaining()

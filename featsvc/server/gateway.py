@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ SERVICES = tuple(
         (model_pb2, "ModelService"),
     )
 )
+SWITCH_S = 0.0005
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -74,6 +76,8 @@ async def gateway(
         settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects
     )
     options = engine_options(settings)
+    # A thread that computes would hold the loop up for Python's 5 ms before it lets go of the interpreter.
+    sys.setswitchinterval(SWITCH_S)
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
         LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,
