@@ -45,7 +45,7 @@ def _beside(stand: Stand, package: str, label: str, peer: Child) -> list[Row]:
     server, rows = stand.demo, []
     url = f"http://127.0.0.1:{peer.about['port']}"
     for ask, target, what in KINDS:
-        spec = {"clients": CLIENTS, "seconds": stand.pace.seconds, "warm": 64}
+        spec = {"clients": CLIENTS, "seconds": stand.pace.seconds, "warm": CLIENTS}
 
         def ours(ask: str = ask, spec: dict[str, float] = spec) -> float:
             return float(stand.grpc(server, ask, ARGS, first=stand.fresh(), **spec)["rate"])

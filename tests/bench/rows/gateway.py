@@ -49,7 +49,6 @@ def small_call(stand: Stand) -> list[Row]:
         ("gateway without a worker", lambda: served(workerless.about["port"])),
         ("gateway and worker", lambda: served(through.about["port"])),
         ("bare grpc.aio echo", echoed),
-        repetitions=stand.pace.repetitions + 1,
     )
     for each in (workerless, through, echo):
         each.close()

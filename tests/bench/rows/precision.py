@@ -49,7 +49,7 @@ def precision(stand: Stand) -> list[Row]:
         cosines = np.concatenate(
             [
                 _cosines(_features(half, ask, index, args, reply), _features(full, ask, index, args, reply))
-                for index in range(PICTURES)
+                for index in range(2 if stand.pace.quick else PICTURES)
             ]
         )
         side = Side(
