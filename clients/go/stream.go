@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Answer is the answer to one question of a stream.
@@ -173,6 +174,9 @@ func (w *window[Q, R, M, A]) line(refill func() bool, yield func(Answer[R], erro
 		select {
 		case <-timer.C:
 			continue
+		case <-ctx.Done():
+			timer.Stop()
+			return true, status.FromContextError(ctx.Err()).Err()
 		case got := <-events:
 			timer.Stop()
 			if got.err != nil {

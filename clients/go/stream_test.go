@@ -277,6 +277,21 @@ func TestAStreamThatNeverAnswersEndsWithItsError(t *testing.T) {
 	}
 }
 
+func TestTheDeadlineOfTheContextEndsTheStream(t *testing.T) {
+	client := connected(t, &scripted{stream: each(func(both, *streamRequest) error { return nil })})
+	// Often, because two things happen at the deadline, in any order.
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+		var last error
+		for _, last = range client.StreamDinoFeatures(ctx, numbered(3), 2) {
+		}
+		cancel()
+		if status.Code(last) != codes.DeadlineExceeded {
+			t.Fatal(last)
+		}
+	}
+}
+
 func TestLeavingTheLoopEndsTheStream(t *testing.T) {
 	left := make(chan struct{})
 	client := connected(t, &scripted{stream: func(to both) error {
