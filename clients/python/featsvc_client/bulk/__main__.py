@@ -1,0 +1,21 @@
+"""`featsvc-client`, and `python -m featsvc_client.bulk`."""
+
+from __future__ import annotations
+
+import sys
+
+from featsvc_client.bulk.extra import Refused
+
+
+def main() -> int:
+    """Runs the command, or says which library it lacks."""
+    try:
+        from featsvc_client.bulk import cli
+    except Refused as error:
+        print(f"featsvc-client: {error}", file=sys.stderr)
+        return 2
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from featsvc_client import channel
+from featsvc_client.bulk import options
+from featsvc_client.bulk.commands import COMMANDS, Command
+from featsvc_client.bulk.store import FORMATS
+
+AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 3 the server was away too long, 130 stopped.
+A run that was stopped in any way goes on with the same command."""
+PATIENCE_S = 600.0
+SHARDED = tuple(name for name, each in FORMATS.items() if each.read)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says."""
+
+    command: Command
+    given: dict[str, object]
+    """The service's parameters."""
+    inputs: tuple[str, ...]
+    out: Path
+    form: str
+    per_file: int
+    every: int
+    preview: bool
+    again: bool
+    retry_failed: bool
+    dry_run: bool
+    quiet: bool
+    target: str
+    api_key: str
+    tls_ca: Path | None
+    timeout: float
+    concurrency: int
+    patience: float
+
+
+def parsed(words: list[str] | None = None) -> Wanted:
+    """What is wanted; ends the process, as argparse does, where it makes no sense."""
+    parser = _parser()
+    named = vars(parser.parse_args(words))
+    command: Command = named.pop("command")
+    given = options.given(named)
+    ours = {name: value for name, value in named.items() if not name.startswith(options.PREFIX)}
+    key_file: Path | None = ours.pop("api_key_file")
+    try:
+        key = ours["api_key"] if key_file is None else key_file.read_text().strip()
+    except OSError as error:
+        parser.error(f"--api-key-file: {error}")
+    wanted = Wanted(**{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, given=given)
+    if wanted.per_file > 1 and wanted.form not in SHARDED:
+        parser.error(
+            f"--per-file: {' and '.join(SHARDED)} hold many pictures in a file, {wanted.form} does not"
+        )
+    return wanted
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "featsvc-client", description="Asks a featsvc server about many pictures."
+    )
+    groups: dict[tuple[str, ...], argparse._SubParsersAction[argparse.ArgumentParser]] = {}
+    groups[()] = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        *outer, last = command.words
+        if tuple(outer) not in groups:
+            # One word before another, such as extract before clip.
+            group = groups[()].add_parser(outer[0], help=f"{outer[0]} of pictures")
+            groups[tuple(outer)] = group.add_subparsers(required=True, metavar="KIND")
+        own = groups[tuple(outer)].add_parser(
+            last, help=command.help, description=command.help, epilog=AFTER, allow_abbrev=False
+        )
+        own.set_defaults(command=command)
+        _add_files(own, command)
+        _add_run(own)
+        _add_server(own)
+        options.add(own, command)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser, command: Command) -> None:
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="folders, globs, .txt files that list inputs, tar archives, videos and pictures, in any mixture",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=command.formats,
+        default=command.formats[0],
+        help="of results [%(default)s]",
+    )
+    parser.add_argument(
+        "--per-file", type=_positive, default=1, metavar="N", help="pictures in one file [%(default)s]"
+    )
+    parser.add_argument(
+        "--every",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="take every n-th frame of videos [%(default)s]",
+    )
+    parser.add_argument("--preview", action="store_true", help="write pictures for people too")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="tell what would be done, and how long it may take"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
+    parser.add_argument(
+        "--again", action="store_true", help="do all anew where the folder has results of other parameters"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors of the command itself")
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("server")
+    group.add_argument("--target", default=channel.TARGET, metavar="HOST:PORT", help="[%(default)s]")
+    group.add_argument("--api-key", default=channel.DEFAULT_KEY, metavar="KEY", help="[%(default)s]")
+    group.add_argument(
+        "--api-key-file", type=Path, metavar="FILE", help="a file with the key, which nobody else sees"
+    )
+    group.add_argument("--tls-ca", type=Path, metavar="FILE", help="use TLS, and trust these certificates")
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=channel.TIMEOUT_S,
+        metavar="SECONDS",
+        help="for one answer [%(default)s]",
+    )
+    group.add_argument(
+        "--concurrency",
+        type=_positive,
+        default=32,
+        metavar="N",
+        help="most questions under way [%(default)s]",
+    )
+    group.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_S,
+        metavar="SECONDS",
+        help="how long the server may be away or full [%(default)s]",
+    )
+
+
+def _positive(written: str) -> int:
+    number = int(written)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

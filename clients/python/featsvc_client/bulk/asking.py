@@ -1,0 +1,89 @@
+"""Asks about one picture until there is an answer, whatever the server is going through."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from featsvc_client import awaiting
+from featsvc_client.bulk.commands import Question
+from featsvc_client.bulk.extra import Refused
+from featsvc_client.bulk.limiter import Limiter
+from featsvc_client.errors import (
+    AuthenticationError,
+    CallError,
+    ModelNotFound,
+    Overloaded,
+    Unavailable,
+    WeightsMissing,
+)
+from featsvc_client.retry import RetryPolicy
+from featsvc_client.session import Session
+
+# What is wrong with every picture alike.
+HOPELESS = (AuthenticationError, ModelNotFound, WeightsMissing)
+# How a call may end whose server was stopped under it.
+INTERRUPTED = frozenset({"CANCELLED", "ABORTED", "UNKNOWN"})
+# A picture that ends its worker each time would keep everything waiting.
+MOST_INTERRUPTIONS = 5
+
+
+class GaveUp(Exception):
+    """The server has not answered for too long."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """The question, and whom to ask."""
+
+    connected: grpc.aio.Channel
+    session: Session
+    question: Question
+    limiter: Limiter
+    backoff: RetryPolicy
+    patience_s: float
+    """How long the server may be away or full, for all pictures alike, before the run ends."""
+
+    async def answer(self, content: bytes) -> Any:  # Any: see Command
+        """The answer; raises CallError where this picture has none, GaveUp or Refused where no picture will."""
+        call = await asyncio.to_thread(self.question.call, content)
+        began, refusals, interruptions = time.monotonic(), 0, 0
+        failed: CallError
+        while True:
+            async with self.limiter.place() as attempted:
+                try:
+                    answer = await awaiting.answered(
+                        self.connected, self.session, self.session.answered(lambda: call, None)
+                    )
+                except HOPELESS as error:
+                    raise Refused(str(error)) from error
+                except Overloaded as error:
+                    self.limiter.refused(attempted)
+                    refusals, failed = refusals + 1, error
+                except CallError as error:
+                    if not is_interruption(error):
+                        self.limiter.answered()
+                        raise
+                    interruptions, failed = interruptions + 1, error
+                else:
+                    self.limiter.answered()
+                    return answer
+            # Others have been answered since: then it is the picture that the server cannot take.
+            if interruptions >= MOST_INTERRUPTIONS and self.limiter.last_answer > began:
+                raise failed
+            if time.monotonic() - max(began, self.limiter.last_answer) > self.patience_s:
+                raise GaveUp(str(failed)) from failed
+            await asyncio.sleep(self._pause_s(failed, refusals + interruptions))
+
+    def _pause_s(self, failed: CallError, times: int) -> float:
+        # Jitter comes from the time, which is another for each: a pause need not be secure.
+        return self.backoff.delay_s(times, failed.failure, time.monotonic() % 1)
+
+
+def is_interruption(error: CallError) -> bool:
+    """Whether the server was away rather than against it."""
+    return isinstance(error, Unavailable) or error.failure.code in INTERRUPTED

@@ -1,0 +1,147 @@
+"""The commands: which rpc each asks, what it keeps of the answers, and how that is shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from featsvc.v1 import schema
+from featsvc_client import calls, operations, pictures
+from featsvc_client.arguments import channels_first, message_fields
+from featsvc_client.bulk import outcomes, preview
+from featsvc_client.bulk.outcomes import Outcome
+from featsvc_client.calls import Call
+from featsvc_client.operations import Operation
+from featsvc_client.window import NO_PICTURE
+
+PICTURE = "image"
+COCO = "coco"
+ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What can be asked about each picture."""
+
+    words: tuple[str, ...]
+    help: str
+    # Any: the answers of the operations have no class in common.
+    operation: Operation[Any]
+    outcome: Callable[[Any], Outcome]
+    preview: preview.Drawing | None = None
+    formats: tuple[str, ...] = ARRAY_FORMATS
+
+    @property
+    def name(self) -> str:
+        """The words as they are typed."""
+        return " ".join(self.words)
+
+    @property
+    def parts(self) -> Mapping[str, type[BaseModel]]:
+        """The messages of the request beside the picture: their fields are the options."""
+        fields = request_class(self.operation).model_fields
+        # Any: an annotation.
+        found: dict[str, Any] = {name: each.annotation for name, each in fields.items() if name != PICTURE}
+        return found
+
+
+@dataclass(frozen=True)
+class Question:
+    """A command with its options, to be asked about every picture."""
+
+    command: Command
+    parts: Mapping[str, Mapping[str, object]]
+    coco_only: bool = False
+
+    def call(self, content: bytes) -> Call[Any]:  # Any: see Command
+        """The question about one picture; raises InvalidRequest where the options are wrong."""
+        return calls.checked(self.command.operation, self.parts, pictures.picture(content))
+
+    def outcome(self, answer: Any) -> Outcome:  # Any: see Command
+        """What is kept of an answer."""
+        return outcomes.coco_masks(answer) if self.coco_only else self.command.outcome(answer)
+
+    @property
+    def is_channels_first(self) -> bool:
+        """Whether features are asked for with their channels before height and width."""
+        return channels_first(self._flat())
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the answers are integers that need the factors which come with them."""
+        return schema.FeatureDType.INT8 in self._flat().values()
+
+    def description(self) -> dict[str, Any]:  # Any: JSON
+        """All parameters, those that were left to their defaults too."""
+        self.call(NO_PICTURE)
+        return {
+            name: TypeAdapter(each).dump_python(each.model_validate(self.parts.get(name, {})), mode="json")
+            for name, each in self.command.parts.items()
+        }
+
+    def _flat(self) -> dict[str, object]:
+        return {name: value for part in self.parts.values() for name, value in part.items()}
+
+
+def question(command: Command, options: Mapping[str, object], form: str) -> Question:
+    """The question with options by their names."""
+    given = dict(options)
+    if command.operation is operations.GENERATE_MASKS and not RUN_LENGTHS & given.keys():
+        # Run lengths are by far the smallest way to send masks, and what COCO's format holds.
+        given |= dict.fromkeys(ENCODINGS, schema.MaskEncoding.COCO_RLE.value)
+    parts = {
+        name: message_fields({key: value for key, value in given.items() if key in part.model_fields})
+        for name, part in command.parts.items()
+    }
+    return Question(command, parts, form == COCO)
+
+
+def request_class(operation: Operation[Any]) -> type[BaseModel]:
+    """The generated class of an operation's request."""
+    found: type[BaseModel] = getattr(schema, operation.request.DESCRIPTOR.name)
+    return found
+
+
+def _fields_of(part: type[BaseModel], *kinds: type) -> frozenset[str]:
+    return frozenset(name for name, field in part.model_fields.items() if field.annotation in kinds)
+
+
+ENCODINGS = _fields_of(schema.GenerateMasksParams, schema.MaskEncoding)
+RUN_LENGTHS = ENCODINGS | _fields_of(schema.GenerateMasksParams, schema.OutputMode)
+COMMANDS = (
+    Command(
+        ("extract", "clip"),
+        "dense CLIP features of each picture",
+        operations.CLIP_FEATURES,
+        outcomes.features,
+        preview.features,
+    ),
+    Command(
+        ("extract", "dino"),
+        "dense DINO features of each picture",
+        operations.DINO_FEATURES,
+        outcomes.features,
+        preview.features,
+    ),
+    Command(
+        ("masks", "auto"),
+        "SAM2 masks of everything in each picture",
+        operations.GENERATE_MASKS,
+        outcomes.masks,
+        preview.masks,
+        (COCO, *ARRAY_FORMATS),
+    ),
+    Command(
+        ("similarity",),
+        "how well each place of each picture fits texts",
+        operations.SIMILARITY,
+        outcomes.similarity,
+        preview.similarity,
+    ),
+    Command(
+        ("embed",), "the CLIP embedding of each whole picture", operations.ENCODE_IMAGE, outcomes.embedding
+    ),
+)

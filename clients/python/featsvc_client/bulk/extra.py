@@ -1,0 +1,12 @@
+"""What is said where a library of `featsvc-client[bulk]` is missing."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """The command cannot begin or go on; the message says what to do."""
+
+
+def missing(library: str, purpose: str) -> Refused:
+    """The error for a library that is not installed."""
+    return Refused(f"{purpose} need {library}: pip install 'featsvc-client[bulk]'")

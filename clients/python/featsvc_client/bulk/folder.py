@@ -1,0 +1,72 @@
+"""The folder of the results. A file in it is whole or not there: it is written elsewhere, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+UNFINISHED = ".unfinished"
+
+
+class Folder:
+    """Places whole files under their names."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the folder, and clears what an interrupted run had begun; only one run at a time may do so."""
+        self.path = path
+        self._unfinished = path / UNFINISHED
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._unfinished.mkdir(parents=True)
+        self._numbers = count()
+
+    def stage(self, suffix: str, write: Callable[[Path], object]) -> Path:
+        """Writes a file or folder, as yet without its name, and waits until it is on disk."""
+        # The suffix is kept because some writers go by it.
+        staged = self._unfinished / f"{next(self._numbers)}{suffix}"
+        write(staged)
+        for each in (staged, *staged.rglob("*")) if staged.is_dir() else (staged,):
+            _sync(each)
+        return staged
+
+    def place(self, staged: Path, name: str) -> None:
+        """Gives it its name."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staged, target)
+        _sync(target.parent)
+
+    def remove(self, name: str) -> None:
+        """Removes a result if it is there."""
+        target = self.path / name
+        if target.is_dir():
+            # Out of the way by one step, so that no half of it is ever seen.
+            aside = self._unfinished / f"{next(self._numbers)}"
+            os.replace(target, aside)
+            shutil.rmtree(aside)
+        else:
+            target.unlink(missing_ok=True)
+
+    def has(self, name: str) -> bool:
+        """Whether a result is there."""
+        return (self.path / name).exists()
+
+    def close(self) -> None:
+        """Removes what nobody needs any more."""
+        shutil.rmtree(self._unfinished, ignore_errors=True)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(each.stat().st_size for each in files if each.is_file())
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""The formats of files. Each writes the outcomes of one or many pictures; a name in a file is `picture/array`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc_client.bulk.extra import missing
+from featsvc_client.bulk.outcomes import BFLOAT16, Outcome
+
+Outcomes = Mapping[str, Outcome]
+"""By the keys of the pictures; one alone has an empty key, and its names nothing before them."""
+FACTS = "facts"
+
+
+@dataclass(frozen=True)
+class Format:
+    """How outcomes become a file."""
+
+    suffix: str
+    write: Callable[[Path, Outcomes], None]
+    read: Callable[[Path], dict[str, Outcome]] | None = None
+    """Reads a file of many; None where a file is about one."""
+
+
+def write_npy(path: Path, outcomes: Outcomes) -> None:
+    """The most important array of one picture."""
+    (outcome,) = outcomes.values()
+    np.save(path, next(iter(outcome.arrays.values())), allow_pickle=False)
+
+
+def write_npz(path: Path, outcomes: Outcomes) -> None:
+    """All arrays, and the facts as JSON."""
+    facts = {_name(key, FACTS): np.array(json.dumps(each.facts)) for key, each in outcomes.items()}
+    np.savez(path, allow_pickle=False, **_arrays(outcomes), **facts)
+
+
+def read_npz(path: Path) -> dict[str, Outcome]:
+    """What write_npz wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        content = {name: file[name] for name in file.files}
+    facts = {name: content.pop(name) for name in list(content) if name.rpartition("/")[2] == FACTS}
+    return _sorted(content, {name.rpartition("/")[0]: json.loads(str(each)) for name, each in facts.items()})
+
+
+def write_safetensors(path: Path, outcomes: Outcomes) -> None:
+    """All arrays, bfloat16 as itself, and the facts of each picture as JSON in the metadata."""
+    from safetensors import TensorSpec, serialize_file
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(outcomes).items()}
+    # Addresses rather than numpy's own writer, which knows no bfloat16; `arrays` lives until all is written.
+    tensors = {
+        name.removesuffix(BFLOAT16): TensorSpec(
+            dtype="bfloat16" if name.endswith(BFLOAT16) else array.dtype.name,
+            shape=array.shape,
+            data_ptr=array.ctypes.data,
+            data_len=array.nbytes,
+        )
+        for name, array in arrays.items()
+    }
+    facts = {key or FACTS: json.dumps(each.facts) for key, each in outcomes.items()}
+    serialize_file(tensors, str(path), facts)
+
+
+def read_safetensors(path: Path) -> dict[str, Outcome]:
+    """What write_safetensors wrote about many pictures."""
+    from safetensors import deserialize, safe_open
+
+    content = {}
+    for name, tensor in deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+        dtype = NUMPY_DTYPES[tensor["dtype"]]
+        array = np.frombuffer(bytes(tensor["data"]), dtype).reshape(tensor["shape"])
+        content[f"{name}{BFLOAT16}" if tensor["dtype"] == "BF16" else name] = array
+    with safe_open(path, "numpy") as file:
+        facts = {key: json.loads(each) for key, each in (file.metadata() or {}).items()}
+    return _sorted(content, facts)
+
+
+def write_zarr(path: Path, outcomes: Outcomes) -> None:
+    """A group with the arrays of one picture; the facts are its attributes."""
+    (outcome,) = outcomes.values()
+    group = _zarr().open_group(path, mode="w", attributes=dict(outcome.facts))
+    for name, array in outcome.arrays.items():
+        group.create_array(name, data=np.ascontiguousarray(array))
+
+
+def begin_zarr(path: Path) -> None:
+    """Makes a folder a group, so that a reader finds what is below it."""
+    if not (path / "zarr.json").exists():
+        _zarr().open_group(path, mode="a")
+
+
+def _zarr() -> Any:  # Any: a library that need not be there
+    try:
+        import zarr
+    except ImportError as error:
+        raise missing("zarr", "zarr folders") from error
+    return zarr
+
+
+def _name(key: str, array: str) -> str:
+    return f"{key}/{array}" if key else array
+
+
+def _arrays(outcomes: Outcomes) -> dict[str, NDArray[np.generic]]:
+    each = (
+        ((_name(key, name), array) for name, array in one.arrays.items()) for key, one in outcomes.items()
+    )
+    return dict(chain.from_iterable(each))
+
+
+def _sorted(content: Mapping[str, NDArray[np.generic]], facts: Mapping[str, Any]) -> dict[str, Outcome]:
+    """The arrays of each picture together."""
+    arrays: dict[str, dict[str, NDArray[np.generic]]] = {key: {} for key in facts}
+    for name, array in content.items():
+        key, _, short = name.rpartition("/")
+        arrays[key][short] = array
+    return {key: Outcome(arrays[key], facts[key]) for key in facts}
+
+
+NUMPY_DTYPES: Mapping[str, str] = {
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "F64": "<f8",
+    "I64": "<i8",
+    "I8": "i1",
+    "U8": "u1",
+    "U16": "<u2",
+    "I32": "<i4",
+}
+NPY = Format(".npy", write_npy)
+NPZ = Format(".npz", write_npz, read_npz)
+SAFETENSORS = Format(".safetensors", write_safetensors, read_safetensors)
+ZARR = Format("", write_zarr)

@@ -1,0 +1,213 @@
+"""What has been done: one SQLite file that survives the end of its process at any moment.
+
+A result is announced before its file gets its name and confirmed after it. So a process that ends in between leaves
+an announcement whose file is there or not, which is all that the next one must look at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featsvc_client.bulk.extra import Refused
+
+NAME = "manifest.sqlite"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    job INTEGER PRIMARY KEY, description TEXT NOT NULL, model TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS runs (
+    run INTEGER PRIMARY KEY, job INTEGER NOT NULL, server TEXT NOT NULL,
+    began TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
+CREATE TABLE IF NOT EXISTS items (
+    position INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, stamp TEXT NOT NULL DEFAULT '',
+    digest TEXT NOT NULL DEFAULT '', state TEXT NOT NULL DEFAULT 'seen', output TEXT NOT NULL DEFAULT '',
+    nbytes INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+    job INTEGER NOT NULL DEFAULT 0, done_by INTEGER NOT NULL DEFAULT 0, seen_by INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS states ON items (state);
+"""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the manifest says about a picture."""
+
+    position: int
+    stamp: str = ""
+    digest: str = ""
+    state: str = "seen"
+    """seen, announced, done or failed."""
+    output: str = ""
+    seen_by: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is noted of a finished picture."""
+
+    position: int
+    stamp: str
+    digest: str
+    output: str
+    nbytes: int
+    model: str
+
+
+class Manifest:
+    """The manifest of one folder, open in one process at a time; threads may share it."""
+
+    def __init__(self, path: Path, has: Callable[[str], bool] = lambda _: False) -> None:
+        """Opens or begins it; `has` tells whether an output is there, for what an earlier process announced."""
+        self._lock = threading.RLock()
+        self._file = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
+        self.job = self.run = 0
+        try:
+            self._begin(has)
+        except sqlite3.OperationalError as error:
+            self._file.close()
+            if "locked" not in str(error):
+                raise
+            raise Refused(f"{path.parent}: another featsvc-client is at work in this folder") from error
+        except sqlite3.DatabaseError as error:
+            self._file.close()
+            raise Refused(f"{path}: {error}; remove it to begin anew") from error
+
+    def _begin(self, has: Callable[[str], bool]) -> None:
+        # Exclusive until the process ends. Written through at checkpoints only: after a loss of power the last
+        # pictures may be done again, after the end of the process none.
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+            self._file.execute(f"PRAGMA {pragma}").fetchall()
+        self._file.executescript(SCHEMA)
+        announced = self._all("SELECT position, output FROM items WHERE state = 'announced'")
+        for position, output in announced.fetchall():
+            state = "done" if has(output) else "seen"
+            self._all("UPDATE items SET state = ? WHERE position = ?", state, position)
+
+    def last_job(self) -> tuple[int, str, str]:
+        """Number, description and model of the job of the last run; 0 where there was none."""
+        found = self._all("SELECT job, description, model FROM jobs ORDER BY job DESC LIMIT 1").fetchone()
+        return found or (0, "", "")
+
+    def begin_run(self, description: str, server: str) -> None:
+        """Notes a run of a job, which is a new one where its description is."""
+        job, known, _ = self.last_job()
+        if known != description:
+            job = self._inserted("INSERT INTO jobs (description) VALUES (?)", description)
+        self.job = job
+        self.run = self._inserted("INSERT INTO runs (job, server) VALUES (?, ?)", job, server)
+
+    def note_model(self, model: str) -> str:
+        """The model of the job: this one, if none has answered before."""
+        with self._lock:
+            self._all("UPDATE jobs SET model = ? WHERE job = ? AND model = ''", model, self.job)
+            found: str = self._all("SELECT model FROM jobs WHERE job = ?", self.job).fetchone()[0]
+            return found
+
+    def see(self, key: str) -> Known:
+        """What is known of a picture that the run has come to; its place among all is given here and stays."""
+        with self._lock:
+            self._all("INSERT OR IGNORE INTO items (key, job) VALUES (?, ?)", key, self.job)
+            *row, job = self._all(
+                "SELECT position, stamp, digest, state, output, seen_by, job FROM items WHERE key = ?", key
+            ).fetchone()
+            known = Known(*row)
+            self._all("UPDATE items SET seen_by = ? WHERE position = ?", self.run, known.position)
+            # Of another job only the place is of use.
+            return (
+                known
+                if job == self.job
+                else Known(known.position, seen_by=known.seen_by, output=known.output)
+            )
+
+    def restamp(self, position: int, stamp: str) -> None:
+        """Notes that a file was written again with the same content."""
+        self._all("UPDATE items SET stamp = ? WHERE position = ?", stamp, position)
+
+    def announce(self, done: Result) -> None:
+        """Notes a result whose file is about to get its name."""
+        self._all(
+            "UPDATE items SET state = 'announced', stamp = ?, digest = ?, output = ?, nbytes = ?, model = ?, "
+            "error = '', job = ?, done_by = ? WHERE position = ?",
+            *(
+                done.stamp,
+                done.digest,
+                done.output,
+                done.nbytes,
+                done.model,
+                self.job,
+                self.run,
+                done.position,
+            ),
+        )
+
+    def confirm(self, position: int) -> None:
+        """Notes that the file has its name."""
+        self._all("UPDATE items SET state = 'done' WHERE position = ?", position)
+
+    def fail(self, position: int, stamp: str, digest: str, error: str) -> None:
+        """Notes why a picture has no result."""
+        self._all(
+            "UPDATE items SET state = 'failed', stamp = ?, digest = ?, error = ?, output = '', job = ?, done_by = ? "
+            "WHERE position = ?",
+            *(stamp, digest, error, self.job, self.run, position),
+        )
+
+    def move(self, positions: Iterator[int], output: str) -> None:
+        """Notes that the results of all of these are now in another file."""
+        with self._lock, self._file:
+            self._file.execute("BEGIN")
+            moved = ((output, each) for each in positions)
+            self._file.executemany("UPDATE items SET output = ? WHERE position = ?", moved)
+
+    def done(self, first: int = 1, after: int | None = None) -> Iterator[tuple[int, str, str]]:
+        """Position, key and output of what is done from one position to before another, in order."""
+        position, last = first - 1, 2**62 if after is None else after
+        while True:
+            rows = self._all(
+                "SELECT position, key, output FROM items WHERE state = 'done' AND job = ? "
+                "AND position > ? AND position < ? ORDER BY position LIMIT 1000",
+                *(self.job, position, last),
+            ).fetchall()
+            if not rows:
+                return
+            yield from rows
+            position = rows[-1][0]
+
+    def open_in(self, first: int, after: int) -> int:
+        """How many places from one to before another are neither done nor failed, or not yet given."""
+        (settled,) = self._all(
+            "SELECT count(*) FROM items WHERE state IN ('done', 'failed') AND job = ? "
+            "AND position >= ? AND position < ?",
+            *(self.job, first, after),
+        ).fetchone()
+        return after - first - int(settled)
+
+    def tally(self, state: str) -> int:
+        """How many pictures of the job are in a state."""
+        found = self._all("SELECT count(*) FROM items WHERE state = ? AND job = ?", state, self.job)
+        return int(found.fetchone()[0])
+
+    def errors(self) -> list[tuple[str, str]]:
+        """The first failures: key and reason."""
+        found: list[tuple[str, str]] = self._all(
+            "SELECT key, error FROM items WHERE state = 'failed' AND job = ? ORDER BY position LIMIT 10",
+            self.job,
+        ).fetchall()
+        return found
+
+    def close(self) -> None:
+        """Writes everything into the one file, and lets others have it."""
+        with self._lock:
+            self._file.close()
+
+    # Any: rows of SQLite.
+    def _all(self, statement: str, *values: object) -> Any:
+        with self._lock:
+            return self._file.execute(statement, values)
+
+    def _inserted(self, statement: str, *values: object) -> int:
+        number = self._all(statement, *values).lastrowid
+        return int(number)
