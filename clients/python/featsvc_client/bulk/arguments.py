@@ -9,7 +9,7 @@ from pathlib import Path
 from featsvc_client import channel
 from featsvc_client.bulk import options
 from featsvc_client.bulk.commands import COMMANDS, Command
-from featsvc_client.bulk.store import FORMATS
+from featsvc_client.bulk.formats import FORMATS
 
 AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 3 the server was away too long, 130 stopped.
 A run that was stopped in any way goes on with the same command."""

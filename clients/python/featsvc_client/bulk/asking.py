@@ -18,7 +18,6 @@ from featsvc_client.errors import (
     CallError,
     ModelNotFound,
     Overloaded,
-    Unavailable,
     WeightsMissing,
 )
 from featsvc_client.retry import RetryPolicy
@@ -26,8 +25,8 @@ from featsvc_client.session import Session
 
 # What is wrong with every picture alike.
 HOPELESS = (AuthenticationError, ModelNotFound, WeightsMissing)
-# How a call may end whose server was stopped under it.
-INTERRUPTED = frozenset({"CANCELLED", "ABORTED", "UNKNOWN"})
+# How a call may end whose server was stopped under it, or has too much to do.
+INTERRUPTED = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED", "UNKNOWN", "DEADLINE_EXCEEDED"})
 # A picture that ends its worker each time would keep everything waiting.
 MOST_INTERRUPTIONS = 5
 
@@ -68,6 +67,7 @@ class Asker:
                     if not is_interruption(error):
                         self.limiter.answered()
                         raise
+                    self.limiter.refused(attempted)
                     interruptions, failed = interruptions + 1, error
                 else:
                     self.limiter.answered()
@@ -86,4 +86,4 @@ class Asker:
 
 def is_interruption(error: CallError) -> bool:
     """Whether the server was away rather than against it."""
-    return isinstance(error, Unavailable) or error.failure.code in INTERRUPTED
+    return error.failure.code in INTERRUPTED

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 
 from featsvc_client import awaiting, calls, channel
-from featsvc_client.bulk import arguments, estimate, packing
+from featsvc_client.bulk import arguments, estimate, formats, packing
 from featsvc_client.bulk.arguments import Wanted
 from featsvc_client.bulk.asking import Asker, GaveUp
 from featsvc_client.bulk.commands import COCO, question
@@ -64,8 +64,8 @@ async def _run(wanted: Wanted) -> int:
     if asked.is_scaled and wanted.form == "npy":
         raise Refused("int8 needs the factors of its channels, for which .npy has no place: --format npz")
     inputs = Inputs(wanted.inputs, wanted.every, wanted.out.resolve())
-    # Before anything is made: a name that is wrong should leave nothing behind.
-    next(inputs.sources(), None)
+    formats.check(wanted.form)
+    inputs.check()
     async with _connected(wanted) as connected:
         session = Session(channel.metadata(wanted.api_key), wanted.timeout, ONCE, None)
         asker = Asker(connected, session, asked, Limiter(wanted.concurrency), RetryPolicy(), wanted.patience)
@@ -82,7 +82,7 @@ async def _dry_run(wanted: Wanted, asker: Asker, inputs: Inputs, job: str) -> in
         with closing(Manifest(wanted.out / NAME, _has(wanted.out))) as manifest:
             _check_job(manifest, job, wanted)
             manifest.job = manifest.last_job()[0]
-            finished = 0 if wanted.again else manifest.tally("done")
+            finished = manifest.tally("done") if job == manifest.last_job()[1] else 0
     found = await estimate.estimated(inputs, asker, wanted.preview, wanted.form, finished)
     print(*found.lines(), sep="\n")
     return 0
@@ -98,7 +98,7 @@ async def _kept(wanted: Wanted, asker: Asker, inputs: Inputs, noted: tuple[str, 
     ):
         _check_job(manifest, job, wanted)
         with closing(Folder(wanted.out)) as folder:
-            manifest.begin_run(job, server)
+            manifest.begin_run(job, server, wanted.again)
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, wanted.retry_failed, stop)
             store = Store(folder, manifest, wanted.form, wanted.per_file)
@@ -109,6 +109,8 @@ async def _kept(wanted: Wanted, asker: Asker, inputs: Inputs, noted: tuple[str, 
                 # Threads that still write come to their end, so that nothing is closed under them.
                 stop.set()
                 await asyncio.get_running_loop().shutdown_default_executor()
+            manifest.finish_job()
+            packing.clean(folder, manifest)
         progress.say(progress.line())
         if not progress.tally.failed:
             return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from featsvc.v1 import schema
 from featsvc_client import calls, operations, pictures
@@ -78,7 +78,7 @@ class Question:
         """All parameters, those that were left to their defaults too."""
         self.call(NO_PICTURE)
         return {
-            name: TypeAdapter(each).dump_python(each.model_validate(self.parts.get(name, {})), mode="json")
+            name: each.model_validate(self.parts.get(name, {})).model_dump(mode="json")
             for name, each in self.command.parts.items()
         }
 
@@ -89,7 +89,7 @@ class Question:
 def question(command: Command, options: Mapping[str, object], form: str) -> Question:
     """The question with options by their names."""
     given = dict(options)
-    if command.operation is operations.GENERATE_MASKS and not RUN_LENGTHS & given.keys():
+    if command.operation is operations.GENERATE_MASKS and not HOW_WRITTEN & given.keys():
         # Run lengths are by far the smallest way to send masks, and what COCO's format holds.
         given |= dict.fromkeys(ENCODINGS, schema.MaskEncoding.COCO_RLE.value)
     parts = {
@@ -110,7 +110,7 @@ def _fields_of(part: type[BaseModel], *kinds: type) -> frozenset[str]:
 
 
 ENCODINGS = _fields_of(schema.GenerateMasksParams, schema.MaskEncoding)
-RUN_LENGTHS = ENCODINGS | _fields_of(schema.GenerateMasksParams, schema.OutputMode)
+HOW_WRITTEN = ENCODINGS | _fields_of(schema.GenerateMasksParams, schema.OutputMode)
 COMMANDS = (
     Command(
         ("extract", "clip"),

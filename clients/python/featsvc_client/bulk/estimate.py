@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from featsvc_client.bulk import preview
 from featsvc_client.bulk.asking import Asker
+from featsvc_client.bulk.commands import COCO
 from featsvc_client.bulk.folder import Folder
 from featsvc_client.bulk.inputs import Inputs
 from featsvc_client.bulk.items import Item, Source
@@ -76,7 +77,9 @@ async def estimated(inputs: Inputs, asker: Asker, draws: bool, form: str, finish
             picture = None if drawn is None else preview.png(drawn)
             nbytes.append(store.keep(todo, asker.question.outcome(answer), picture))
         manifest.close()
-    return Estimate(total, finished, len(nbytes), _mean(nbytes), _mean(times[1:] or times))
+    # Masks are kept twice: one by one, to go on from, and in the one file of all.
+    each = _mean(nbytes) * (2 if form == COCO else 1)
+    return Estimate(total, finished, len(nbytes), each, _mean(times[1:] or times))
 
 
 def sampled(inputs: Inputs) -> tuple[int, list[tuple[Item, bytes]]]:

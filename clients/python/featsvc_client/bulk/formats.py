@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Format:
     write: Callable[[Path, Outcomes], None]
     read: Callable[[Path], dict[str, Outcome]] | None = None
     """Reads a file of many; None where a file is about one."""
+    library: str = ""
+    """What it needs beside numpy."""
 
 
 def write_npy(path: Path, outcomes: Outcomes) -> None:
@@ -51,7 +54,7 @@ def read_npz(path: Path) -> dict[str, Outcome]:
 
 
 def write_safetensors(path: Path, outcomes: Outcomes) -> None:
-    """All arrays, bfloat16 as itself, and the facts of each picture as JSON in the metadata."""
+    """All arrays, bfloat16 as itself, and the facts (by pictures) as JSON in the metadata."""
     from safetensors import TensorSpec, serialize_file
 
     arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(outcomes).items()}
@@ -65,8 +68,9 @@ def write_safetensors(path: Path, outcomes: Outcomes) -> None:
         )
         for name, array in arrays.items()
     }
-    facts = {key or FACTS: json.dumps(each.facts) for key, each in outcomes.items()}
-    serialize_file(tensors, str(path), facts)
+    facts = {key: each.facts for key, each in outcomes.items()}
+    # One entry, because the library writes several in no certain order, and the same results shall be the same file.
+    serialize_file(tensors, str(path), {FACTS: json.dumps(facts.get("", facts))})
 
 
 def read_safetensors(path: Path) -> dict[str, Outcome]:
@@ -79,30 +83,38 @@ def read_safetensors(path: Path) -> dict[str, Outcome]:
         array = np.frombuffer(bytes(tensor["data"]), dtype).reshape(tensor["shape"])
         content[f"{name}{BFLOAT16}" if tensor["dtype"] == "BF16" else name] = array
     with safe_open(path, "numpy") as file:
-        facts = {key: json.loads(each) for key, each in (file.metadata() or {}).items()}
+        facts = json.loads(file.metadata()[FACTS])
     return _sorted(content, facts)
 
 
 def write_zarr(path: Path, outcomes: Outcomes) -> None:
     """A group with the arrays of one picture; the facts are its attributes."""
     (outcome,) = outcomes.values()
-    group = _zarr().open_group(path, mode="w", attributes=dict(outcome.facts))
+    group = zarr_group(path, dict(outcome.facts))
     for name, array in outcome.arrays.items():
-        group.create_array(name, data=np.ascontiguousarray(array))
+        # One chunk: a picture's result is read as a whole.
+        group.create_array(
+            name, data=np.ascontiguousarray(array), chunks=tuple(map(_at_least_one, array.shape))
+        )
 
 
-def begin_zarr(path: Path) -> None:
-    """Makes a folder a group, so that a reader finds what is below it."""
-    if not (path / "zarr.json").exists():
-        _zarr().open_group(path, mode="a")
+# Any: a library that need not be there; JSON.
+def zarr_group(path: Path, facts: Mapping[str, Any]) -> Any:
+    """A new group."""
+    import zarr
+
+    return zarr.open_group(path, mode="w", attributes=dict(facts))
 
 
-def _zarr() -> Any:  # Any: a library that need not be there
-    try:
-        import zarr
-    except ImportError as error:
-        raise missing("zarr", "zarr folders") from error
-    return zarr
+def check(name: str) -> None:
+    """Raises Refused where the library of a format is missing."""
+    library = FORMATS[name].library if name in FORMATS else ""
+    if library and find_spec(library) is None:
+        raise missing(library, f"files of the format {name}")
+
+
+def _at_least_one(size: int) -> int:
+    return max(1, size)
 
 
 def _name(key: str, array: str) -> str:
@@ -136,7 +148,10 @@ NUMPY_DTYPES: Mapping[str, str] = {
     "U16": "<u2",
     "I32": "<i4",
 }
-NPY = Format(".npy", write_npy)
 NPZ = Format(".npz", write_npz, read_npz)
-SAFETENSORS = Format(".safetensors", write_safetensors, read_safetensors)
-ZARR = Format("", write_zarr)
+FORMATS: Mapping[str, Format] = {
+    "npy": Format(".npy", write_npy),
+    "npz": NPZ,
+    "safetensors": Format(".safetensors", write_safetensors, read_safetensors, "safetensors"),
+    "zarr": Format("", write_zarr, library="zarr"),
+}

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from featsvc_client.bulk import kinds
@@ -27,6 +28,17 @@ class Inputs:
     left_out: Path
     """The folder of the results, which may lie inside one that is read."""
 
+    def check(self) -> None:
+        """Raises Refused where a name means nothing, before anything is begun."""
+        for name in self.names:
+            path = Path(name)
+            if path.is_dir() and path.resolve() == self.left_out:
+                raise Refused(
+                    f"{name}: results cannot go into the very folder that is read: choose another --out"
+                )
+            if not path.exists() and not (glob.has_magic(name) and any(glob.iglob(name, recursive=True))):
+                raise Refused(f"{name}: no such file or folder")
+
     def sources(self) -> Iterator[Source]:
         """Every file with pictures, in the same order every time."""
         for name in self.names:
@@ -41,11 +53,12 @@ class Inputs:
         if path.is_dir():
             yield from self._inside(path, folder_key(name))
         elif glob.has_magic(name) and not path.exists():
+            # The part that is written out is to the files what a folder is to those in it.
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
             for each in in_order(glob.iglob(name, recursive=True)):
                 if not Path(each).is_dir():
-                    yield self._file(Path(each), file_key(each))
-        elif not path.exists() and depth == 0:
-            raise Refused(f"{name}: no such file or folder")
+                    below = Path(each).relative_to(root).as_posix()
+                    yield self._file(Path(each), f"{folder_key(str(root))}/{below}".lstrip("/"))
         elif kinds.is_list(name) and depth < DEEPEST_LIST:
             yield from self._listed(path, depth)
         else:
@@ -55,7 +68,7 @@ class Inputs:
         """All that is below a folder; hidden files and links to other folders are left out."""
         if folder.resolve() == self.left_out:
             return
-        for name in in_order(each for each in os.listdir(folder) if not each.startswith(".")):
+        for name in in_order(_names(folder)):
             path, below = folder / name, f"{key}/{name}" if key else name
             if path.is_dir():
                 if not path.is_symlink():
@@ -80,6 +93,11 @@ class Inputs:
         from featsvc_client.bulk.videos import Video
 
         return Video(path, key, self.every)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries if not entry.name.startswith("."))
 
 
 def folder_key(name: str) -> str:

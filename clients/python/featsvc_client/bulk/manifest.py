@@ -18,7 +18,8 @@ from featsvc_client.bulk.extra import Refused
 NAME = "manifest.sqlite"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
-    job INTEGER PRIMARY KEY, description TEXT NOT NULL, model TEXT NOT NULL DEFAULT '');
+    job INTEGER PRIMARY KEY, description TEXT NOT NULL, model TEXT NOT NULL DEFAULT '',
+    is_finished INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS runs (
     run INTEGER PRIMARY KEY, job INTEGER NOT NULL, server TEXT NOT NULL,
     began TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
@@ -28,6 +29,9 @@ CREATE TABLE IF NOT EXISTS items (
     nbytes INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
     job INTEGER NOT NULL DEFAULT 0, done_by INTEGER NOT NULL DEFAULT 0, seen_by INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS states ON items (state);
+CREATE VIEW IF NOT EXISTS results AS
+    SELECT key, state, output, nbytes, digest, items.model, server, description AS parameters, error
+    FROM items JOIN jobs USING (job) LEFT JOIN runs ON run = done_by ORDER BY position;
 """
 
 
@@ -86,16 +90,23 @@ class Manifest:
             state = "done" if has(output) else "seen"
             self._all("UPDATE items SET state = ? WHERE position = ?", state, position)
 
-    def last_job(self) -> tuple[int, str, str]:
-        """Number, description and model of the job of the last run; 0 where there was none."""
-        found = self._all("SELECT job, description, model FROM jobs ORDER BY job DESC LIMIT 1").fetchone()
-        return found or (0, "", "")
+    def last_job(self) -> tuple[int, str, bool]:
+        """Number and description of the job of the last run, and whether it came to its end; 0 where there is none."""
+        found = self._all(
+            "SELECT job, description, is_finished FROM jobs ORDER BY job DESC LIMIT 1"
+        ).fetchone()
+        return found or (0, "", False)
 
-    def begin_run(self, description: str, server: str) -> None:
-        """Notes a run of a job, which is a new one where its description is."""
-        job, known, _ = self.last_job()
-        if known != description:
+    def finish_job(self) -> None:
+        """Notes that the job came to its end, so that to want it again means to begin anew."""
+        self._all("UPDATE jobs SET is_finished = 1 WHERE job = ?", self.job)
+
+    def begin_run(self, description: str, server: str, again: bool = False) -> None:
+        """Notes a run of a job: a new one where its description is, or where a finished one is wanted again."""
+        job, known, is_finished = self.last_job()
+        if known != description or (again and is_finished):
             job = self._inserted("INSERT INTO jobs (description) VALUES (?)", description)
+        self._all("UPDATE jobs SET is_finished = 0 WHERE job = ?", job)
         self.job = job
         self.run = self._inserted("INSERT INTO runs (job, server) VALUES (?, ?)", job, server)
 
@@ -154,6 +165,10 @@ class Manifest:
             "WHERE position = ?",
             *(stamp, digest, error, self.job, self.run, position),
         )
+
+    def forget(self, output: str) -> None:
+        """Notes that a file with results is gone, which are to be asked for again."""
+        self._all("UPDATE items SET state = 'seen' WHERE state = 'done' AND output = ?", output)
 
     def move(self, positions: Iterator[int], output: str) -> None:
         """Notes that the results of all of these are now in another file."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from featsvc_client.bulk.folder import Folder
@@ -19,22 +21,67 @@ ANNOTATIONS = "annotations.json"
 CATEGORIES = [{"id": 1, "name": "object"}]
 
 
-def shard(folder: Folder, manifest: Manifest, form: Format, place: tuple[int, int]) -> None:
-    """Writes the shard of that number and of so many places from the parts, and from an older shard of it."""
-    number, per_file = place
-    first = number * per_file + 1
-    rows = list(manifest.done(first, first + per_file))
-    name = f"{SHARD}{number:06d}{form.suffix}"
-    outputs = {output for _, _, output in rows}
-    if outputs <= {name}:
-        return
-    older = _many(form, folder.path / name) if name in outputs else {}
-    outcomes = {key: older[key] if output == name else _one(folder.path / output) for _, key, output in rows}
-    folder.place(folder.stage(form.suffix, lambda path: form.write(path, outcomes)), name)
-    # Until here the parts count, and the next run would write the same file from them.
-    manifest.move((position for position, _, _ in rows), name)
-    for output in outputs - {name}:
-        folder.remove(output)
+@dataclass(frozen=True)
+class Shards:
+    """Files of so many pictures each: which is in which is fixed by the order in which they were first seen."""
+
+    folder: Folder
+    manifest: Manifest
+    form: Format
+    per_file: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """The last two pictures of a shard may be done at the same time."""
+
+    def write_if_complete(self, position: int) -> None:
+        """Writes the shard of this place if all its pictures have been asked about."""
+        with self.lock:
+            first, after = self._places(self._number(position))
+            if not self.manifest.open_in(first, after):
+                self._write(self._number(position))
+
+    def write_anew(self, position: int) -> None:
+        """Writes the shard of this place again, because a picture in it has no result any more."""
+        with self.lock:
+            self._write(self._number(position), anew=True)
+
+    def write_all(self) -> None:
+        """Writes all shards of which there are parts."""
+        with self.lock:
+            parts = (position for position, _, output in self.manifest.done() if output.startswith(PARTS))
+            for number in sorted({self._number(position) for position in parts}):
+                self._write(number)
+
+    def _write(self, number: int, anew: bool = False) -> None:
+        rows = list(self.manifest.done(*self._places(number)))
+        name = f"{SHARD}{number:06d}{self.form.suffix}"
+        outputs = {output for _, _, output in rows}
+        gone = [output for output in outputs if not self.folder.has(output)]
+        for output in gone:
+            self.manifest.forget(output)
+        if gone or (outputs <= {name} and not anew):
+            return
+        if not rows:
+            self.folder.remove(name)
+            return
+        older = _many(self.form, self.folder.path / name) if name in outputs else {}
+        outcomes = {
+            key: older[key] if output == name else _many(NPZ, self.folder.path / output)[""]
+            for _, key, output in rows
+        }
+        staged = self.folder.stage(self.form.suffix, lambda path: self.form.write(path, outcomes))
+        self.folder.place(staged, name)
+        # Until here the parts count, and the next run would write the same file from them.
+        self.manifest.move((position for position, _, _ in rows), name)
+        for output in outputs - {name}:
+            self.folder.remove(output)
+
+    def _number(self, position: int) -> int:
+        return (position - 1) // self.per_file
+
+    def _places(self, number: int) -> tuple[int, int]:
+        """The first place of a shard, and the first after it."""
+        first = number * self.per_file + 1
+        return first, first + self.per_file
 
 
 def merge(folder: Folder, manifest: Manifest) -> None:
@@ -46,12 +93,13 @@ def merge(folder: Folder, manifest: Manifest) -> None:
 def clean(folder: Folder, manifest: Manifest) -> None:
     """Removes parts that are in a shard already, or of a job that is not wanted any more."""
     with suppress(FileNotFoundError):
-        parts = {int(path.stem): path for path in (folder.path / PARTS).iterdir()}
-        for position, _, output in manifest.done():
-            if output.startswith(PARTS):
-                parts.pop(position, None)
-        for path in parts.values():
-            path.unlink()
+        for path in (folder.path / PARTS).iterdir():
+            output = f"{PARTS}/{path.name}"
+            if not any(each == output for _, _, each in manifest.done(int(path.stem), int(path.stem) + 1)):
+                path.unlink()
+        # Empty: nothing is under way that needs it.
+        with suppress(OSError):
+            (folder.path / PARTS).rmdir()
 
 
 def _write_coco(path: Path, folder: Path, manifest: Manifest) -> None:
@@ -82,10 +130,6 @@ def _lines(objects: Iterator[dict[str, object]]) -> Iterator[str]:
     """One object a line, with commas between."""
     for number, each in enumerate(objects):
         yield (",\n" if number else "") + json.dumps(each)
-
-
-def _one(path: Path) -> Outcome:
-    return _many(NPZ, path)[""]
 
 
 def _many(form: Format, path: Path) -> dict[str, Outcome]:

@@ -73,6 +73,8 @@ class Run:
         outcome = question.outcome(answer)
         known = self.manifest.note_model(outcome.model)
         if known != outcome.model:
+            # Else --again would go on with a job that cannot come to its end.
+            self.manifest.finish_job()
             raise Refused(
                 f"the server answers with {outcome.model}, but the results here are of {known}: "
                 "use another folder, or --again to do all anew"

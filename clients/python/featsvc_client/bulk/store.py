@@ -7,15 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from featsvc_client.bulk import packing
 from featsvc_client.bulk.commands import COCO
 from featsvc_client.bulk.folder import Folder, size
-from featsvc_client.bulk.formats import NPY, NPZ, SAFETENSORS, ZARR, begin_zarr
+from featsvc_client.bulk.formats import FORMATS, NPZ, zarr_group
 from featsvc_client.bulk.manifest import Manifest, Result
 from featsvc_client.bulk.outcomes import Outcome
-from featsvc_client.bulk.packing import PARTS
+from featsvc_client.bulk.packing import PARTS, SHARD, Shards, merge
 
-FORMATS = {"npy": NPY, "npz": NPZ, "safetensors": SAFETENSORS, "zarr": ZARR}
+ZARR = "zarr"
 ZARR_FOLDER = "results.zarr"
 PREVIEWS = "preview"
 
@@ -39,20 +38,20 @@ class Store:
         self._folder = folder
         self._manifest = manifest
         self._form = form
-        self._per_file = per_file
+        self._shards = Shards(folder, manifest, FORMATS[form], per_file) if per_file > 1 else None
 
     def keep(self, todo: Todo, outcome: Outcome, picture: bytes | None) -> int:
         """Keeps the result of a picture, and the picture of it for people; gives the bytes written."""
         output = self._output(todo)
-        staged = self._folder.stage(Path(output).suffix, self._writer(output, outcome))
+        staged = self._folder.stage(Path(output).suffix, self._writer(outcome))
         nbytes = size(staged)
         # An older result must be away before the new one is announced, or it would be taken for it.
-        for name in {todo.old_output, output} - self._shared(todo.old_output):
-            self._folder.remove(name)
+        self._remove_own(todo.old_output)
+        self._remove_own(output)
         if picture is not None:
             shown = self._folder.stage(".png", lambda path: path.write_bytes(picture))
             self._folder.place(shown, f"{PREVIEWS}/{todo.key}.png")
-        if self._form == "zarr":
+        if self._form == ZARR:
             self._begin_groups(output)
         self._manifest.announce(Result(todo.position, todo.stamp, todo.digest, output, nbytes, outcome.model))
         self._folder.place(staged, output)
@@ -61,58 +60,49 @@ class Store:
 
     def drop(self, todo: Todo, why: str) -> None:
         """Notes that a picture has no result, and removes that of its earlier content."""
-        for name in {todo.old_output} - self._shared(todo.old_output):
-            self._folder.remove(name)
+        self._remove_own(todo.old_output)
         self._manifest.fail(todo.position, todo.stamp, todo.digest, why)
+        if self._shards is not None and todo.old_output.startswith(SHARD):
+            self._shards.write_anew(todo.position)
 
     def pack(self, position: int) -> None:
         """Packs the file that this place belongs to, if all its pictures have been asked about."""
-        if self._per_file > 1:
-            number = (position - 1) // self._per_file
-            first = number * self._per_file + 1
-            if not self._manifest.open_in(first, first + self._per_file):
-                self._shard(number)
+        if self._shards is not None:
+            self._shards.write_if_complete(position)
 
     def finish(self) -> None:
         """Packs all that is not packed yet."""
         if self._form == COCO:
-            packing.merge(self._folder, self._manifest)
-        elif self._per_file > 1:
-            shards = {
-                (position - 1) // self._per_file
-                for position, _, output in self._manifest.done()
-                if output.startswith(PARTS)
-            }
-            for number in sorted(shards):
-                self._shard(number)
-
-    def _shard(self, number: int) -> None:
-        packing.shard(self._folder, self._manifest, FORMATS[self._form], (number, self._per_file))
+            merge(self._folder, self._manifest)
+        elif self._shards is not None:
+            self._shards.write_all()
 
     def _output(self, todo: Todo) -> str:
         if self._form == COCO:
             return f"{PARTS}/{todo.position:012d}.json"
-        if self._per_file > 1:
+        if self._shards is not None:
             return f"{PARTS}/{todo.position:012d}.npz"
-        if self._form == "zarr":
+        if self._form == ZARR:
             return f"{ZARR_FOLDER}/{todo.key}"
         return f"{todo.key}{FORMATS[self._form].suffix}"
 
-    def _writer(self, output: str, outcome: Outcome) -> Callable[[Path], object]:
+    def _writer(self, outcome: Outcome) -> Callable[[Path], object]:
         if self._form == COCO:
             part = {"facts": dict(outcome.facts), "annotations": list(outcome.annotations)}
             return lambda path: path.write_text(json.dumps(part))
-        form = NPZ if self._per_file > 1 else FORMATS[self._form]
+        form = FORMATS[self._form] if self._shards is None else NPZ
         return lambda path: form.write(path, {"": outcome})
 
-    def _shared(self, output: str) -> set[str]:
-        """The names that are not one picture's own, and so must stay."""
-        return {""} | ({output} if output.startswith(packing.SHARD) else set())
+    def _remove_own(self, output: str) -> None:
+        """Removes a result, unless its file has those of other pictures too."""
+        if output and not output.startswith(SHARD):
+            self._folder.remove(output)
 
     def _begin_groups(self, output: str) -> None:
-        """Makes every folder above a result a zarr group."""
-        folder = self._folder.path
-        for part in Path(output).parent.parts:
-            folder /= part
-            folder.mkdir(exist_ok=True)
-            begin_zarr(folder)
+        """Makes every folder above a result a zarr group, so that readers find what is below."""
+        above = Path(output).parent
+        for folder in (above, *above.parents):
+            name = f"{folder}/zarr.json"
+            if folder.parts and not self._folder.has(name):
+                group = self._folder.stage("", lambda path: zarr_group(path, {}))
+                self._folder.place(group / "zarr.json", name)
