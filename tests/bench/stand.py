@@ -59,8 +59,12 @@ class Stand:
         with ThreadPoolExecutor(3) as threads:
             demo = threads.submit(lambda: (self.demo, self.load, self.more_load))
             others = [
-                threads.submit(getattr, self, name) for name in ("real", "plain", "bare") if self.weights
+                threads.submit(getattr, self, name)
+                for name in ("real", "plain", "bare", "bf16")
+                if self.weights
             ]
+            if self.knows("--precision"):
+                others.append(threads.submit(getattr, self, "bf16"))
             for each in (demo, *others):
                 each.result()
 

@@ -67,7 +67,7 @@ def added_latency(stand: Stand) -> list[Row]:
 
 def texts(stand: Stand) -> list[Row]:
     """Texts that nobody has asked before, 32 clients."""
-    seconds = max(3.0, stand.pace.seconds)
+    seconds = stand.pace.seconds
     args = {"model": CLIP}
 
     def served(server: Server) -> float:
