@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
 from featsvc.errors import CannotCompile
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 GRAPHS = 64
 """Graphs of one block's code: two for each model, of one picture and of several, and as many for texts."""
 
 
-def compile_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Compiles each block for any number of tokens, at its first call.
+def compile_blocks(blocks: Iterable[nn.Module], any_size: bool = True) -> None:
+    """Compiles each block at its first call, for any number of tokens unless all pictures have one size.
 
     Blocks of one network share their graph, and it takes all sizes of pictures. What is outside of them, such as the
     hooks that stop a pass nobody waits for, stays as it is: `Model.stops` says where to hook in.
     """
+    for block in blocks:
+        block.forward = compiled(block.forward, any_size)
+
+
+def compiled(step: Callable[P, R], any_size: bool = True) -> Callable[P, R]:
+    """The step, compiled at its first call."""
     # torch goes back to uncompiled code beyond its own limit of 8, which three models would reach.
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
-    for block in blocks:
-        block.forward = torch.compile(block.forward, dynamic=True)
+    return torch.compile(step, dynamic=any_size)
 
 
 def warmed(key: str, passes: Iterable[Callable[[], object]]) -> None:

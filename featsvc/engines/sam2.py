@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
+import torch
+
+from featsvc.catalog import Sam2Entry
 from featsvc.engines import sam2_embed, sam2_generate, sam2_model, sam2_predict
+from featsvc.engines.compiled import warmed
 from featsvc.engines.family import Family, Operation
+from featsvc.engines.options import EngineOptions
+from featsvc.engines.sam2_embedding import encoded
+from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2_points import Answers, PointDecoder
+from featsvc.engines.sam2_prompts import Prompts
 from featsvc.engines.sam2_view import EmbeddingCache
+
+ASKED_TOGETHER = 5
+"""Unlike every other size there is, which a compiler would take for the same."""
+
+
+def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
+    """The model, compiled if that is asked for."""
+    loaded = sam2_model.load(entry, options)
+    if options.compile:
+        warmed(entry.key, _passes(loaded))
+    return loaded
+
+
+def _passes(loaded: Sam2Model) -> Iterator[Callable[[], Answers]]:
+    """Encodes a grey picture, and asks about one and about several points of it, without and with masks."""
+    side = loaded.image_size
+    embedding = encoded(loaded.network, torch.zeros(3, side, side, device=loaded.device), (side, side))
+    decoder = PointDecoder(loaded.network, embedding, loaded.steps)
+    for points, shown in product((ASKED_TOGETHER, 1), (False, True)):
+        coords, labels = torch.zeros(points, 1, 2), torch.ones(points, 1, dtype=torch.int32)
+        masks = torch.zeros(points, 1, loaded.mask_size, loaded.mask_size) if shown else None
+        yield partial(decoder.answers, Prompts(coords, labels, masks).to(loaded.device), multimask=True)
 
 
 def family(embeddings: EmbeddingCache) -> Family:
     """The operations, all over one cache of embeddings."""
     return Family(
-        sam2_model.load,
+        load,
         {
             "sam2.generate_masks": Operation(partial(sam2_generate.prepare, embeddings), sam2_generate.run),
             "sam2.predict_masks": Operation(partial(sam2_predict.prepare, embeddings), sam2_predict.run),

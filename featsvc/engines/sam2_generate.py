@@ -75,7 +75,7 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
 
 
 def _of_crop(item: PreparedSearch, crop: Crop, view: View, loaded: Sam2Model) -> Candidates:
-    decoder = PointDecoder(loaded.network, view.embedding(loaded))
+    decoder = PointDecoder(loaded.network, view.embedding(loaded), loaded.steps)
     found = CropSearch(decoder, crop, item.size, item.params).candidates()
     return _distinct(found, found.ious, item.params.box_nms_thresh)
 

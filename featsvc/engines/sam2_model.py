@@ -11,13 +11,16 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import LayerNorm2d
+from torch import nn
 
 from featsvc.catalog import Sam2Entry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.checkpoint import file_identity, fill, read_state
+from featsvc.engines.compiled import compile_blocks, compiled
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.precision import DTYPES, lowered
+from featsvc.engines.sam2_steps import PLAIN, Steps, masks, transformed
 
 PACKAGE = Path(sam2.__file__).parent
 
@@ -32,6 +35,16 @@ DECODER_EXTRAS = {
 @dataclass(frozen=True)
 class Sam2Model(Model[Sam2Entry, SAM2Base]):
     """A SAM2 network."""
+
+    steps: Steps = PLAIN
+    """The parts of a pass of its mask decoder, compiled if that is asked for."""
+
+    @property
+    def stops(self) -> tuple[nn.Module, ...]:
+        """The encoder's blocks and neck, and what the decoder does before and after its compiled steps."""
+        encoder = self.network.image_encoder
+        asking = (self.network.sam_prompt_encoder, self.network.sam_mask_decoder.iou_prediction_head)
+        return (*encoder.trunk.blocks, encoder.neck, *asking)
 
     @property
     def image_size(self) -> int:
@@ -51,7 +64,11 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
     ready = _lowered(network.eval().requires_grad_(False), DTYPES[options.precision]).to(device)
-    return Sam2Model(entry, ready, device, file_identity(path))
+    if options.compile:
+        # Every picture is squashed to one square.
+        compile_blocks(ready.image_encoder.trunk.blocks, any_size=False)
+    steps = Steps(compiled(transformed), compiled(masks)) if options.compile else PLAIN
+    return Sam2Model(entry, ready, device, file_identity(path), steps)
 
 
 def _lowered(network: SAM2Base, dtype: torch.dtype) -> SAM2Base:

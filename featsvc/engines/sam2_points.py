@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder
-from sam2.modeling.sam.transformer import Attention, TwoWayAttentionBlock
 from sam2.modeling.sam2_base import SAM2Base
-from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import Tensor
 
-from featsvc.engines.attention import attended
 from featsvc.engines.sam2_decoder import LowRes
 from featsvc.engines.sam2_embedding import Embedding
 from featsvc.engines.sam2_prompts import Prompts
+from featsvc.engines.sam2_steps import PLAIN, Seen, Steps
 
 
 @dataclass(frozen=True)
@@ -33,31 +31,20 @@ class Answers:
     """Theirs, n x K."""
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A picture before the first layer, of one or of B prompts."""
-
-    keys: Tensor
-    """1 or B x hw x C, along memory."""
-    to_tokens: tuple[Tensor, Tensor]
-    """Keys and values for tokens that look at the picture, 1 or B x hw x C / 2."""
-    to_image: Tensor
-    """Queries of the picture that looks at tokens, 1 or B x hw x C / 2."""
-
-
 class PointDecoder:
     """The mask decoder of a network over one embedding."""
 
-    def __init__(self, network: SAM2Base, embedding: Embedding) -> None:
+    def __init__(self, network: SAM2Base, embedding: Embedding, steps: Steps = PLAIN) -> None:
         self._prompts = network.sam_prompt_encoder
         self._decoder: MaskDecoder = network.sam_mask_decoder
-        self._first, *self._layers = self._decoder.transformer.layers
+        self._first = self._decoder.transformer.layers[0]
+        self._steps = steps
         self._coarse = embedding.coarse
         positions = self._prompts.get_dense_pe().to(self._coarse.dtype)
         self._strided_positions = positions.flatten(2).transpose(1, 2)
         self._positions = self._strided_positions.contiguous()
         # The decoder's own features come with channels last; a sum of two layouts takes many times as long.
-        self._fine = [each.contiguous(memory_format=torch.channels_last) for each in embedding.fine]
+        self._fine = tuple(each.contiguous(memory_format=torch.channels_last) for each in embedding.fine)
         no_mask = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1).to(self._coarse.dtype)
         self._unprompted = self._seen(no_mask.expand_as(self._coarse))
 
@@ -78,7 +65,9 @@ class PointDecoder:
         sparse, dense = self._prompts(points=points, boxes=None, masks=prompts.masks)
         dtype = self._coarse.dtype
         seen = self._unprompted if prompts.masks is None else self._seen(dense.to(dtype))
-        tokens, keys = self._transformed(self._tokens(sparse).to(dtype), seen)
+        tokens, keys = self._steps.transformed(
+            self._decoder, self._tokens(sparse).to(dtype), seen, self._positions
+        )
         tokens = tokens.float()
         first = 1 if self._decoder.pred_obj_scores else 0
         ious = self._decoder.iou_prediction_head(tokens[:, first])
@@ -93,16 +82,17 @@ class PointDecoder:
             return Answers(places, LowRes(none, none[:, :, 0, 0]))
         if len(places) < len(tokens):
             tokens, keys, ious = tokens[places], keys[places], ious[places]
-        logits = self._masks(tokens[:, first + 1 : first + 1 + self._decoder.num_mask_tokens], keys)
+        asking = tokens[:, first + 1 : first + 1 + self._decoder.num_mask_tokens]
+        logits = self._steps.masks(self._decoder, asking, keys, self._fine)
         return Answers(places, self._chosen(logits, ious, multimask))
 
-    def _seen(self, dense: Tensor) -> _Seen:
+    def _seen(self, dense: Tensor) -> Seen:
         """The picture with mask prompts B x C x h x w. Strides decide how torch multiplies, so they are upstream's."""
         source = (self._coarse.contiguous() + dense).contiguous()
         strided = source.flatten(2).transpose(1, 2)
         placed = strided + self._strided_positions
         to_tokens = self._first.cross_attn_token_to_image
-        return _Seen(
+        return Seen(
             strided.contiguous(),
             (to_tokens.k_proj(placed), to_tokens.v_proj(strided)),
             self._first.cross_attn_image_to_token.q_proj(placed),
@@ -116,43 +106,6 @@ class PointDecoder:
             own.insert(0, decoder.obj_score_token.weight)
         return torch.cat([torch.cat(own)[None].expand(len(sparse), -1, -1), sparse], dim=1)
 
-    def _transformed(self, prompts: Tensor, seen: _Seen) -> tuple[Tensor, Tensor]:
-        """Tokens B x n x C and keys B x hw x C after `TwoWayTransformer.forward`."""
-        transformer = self._decoder.transformer
-        layer = self._first
-        queries = layer.norm1(layer.self_attn(q=prompts, k=prompts, v=prompts))
-        read = layer.cross_attn_token_to_image
-        found = _attended(read, read.q_proj(queries + prompts), *seen.to_tokens)
-        queries = _digested(layer, queries + found)
-        write = layer.cross_attn_image_to_token
-        spread = _attended(write, seen.to_image, write.k_proj(queries + prompts), write.v_proj(queries))
-        keys = layer.norm4(spread.add_(seen.keys))
-        for layer in self._layers:
-            placed = queries + prompts
-            queries = layer.norm1(queries + layer.self_attn(q=placed, k=placed, v=queries))
-            where = keys + self._positions
-            found = _read(layer.cross_attn_token_to_image, queries + prompts, where, keys)
-            queries = _digested(layer, queries + found)
-            spread = _read(layer.cross_attn_image_to_token, where, queries + prompts, queries)
-            keys = layer.norm4(spread.add_(keys))
-        last = transformer.final_attn_token_to_image
-        found = _read(last, queries + prompts, keys + self._positions, keys)
-        return transformer.norm_final_attn(queries + found), keys
-
-    def _masks(self, tokens: Tensor, keys: Tensor) -> Tensor:
-        """Logits of all mask tokens, n x K x H x W."""
-        decoder = self._decoder
-        height, width = self._coarse.shape[-2:]
-        grow, norm, act, grow_again, act_again = decoder.output_upscaling
-        pixels = grow(keys.transpose(1, 2).view(len(keys), -1, height, width)).add_(self._fine[1])
-        pixels = act(_normed(norm, pixels) if isinstance(norm, LayerNorm2d) else norm(pixels))
-        pixels = act_again(grow_again(pixels).add_(self._fine[0]))
-        heads = decoder.output_hypernetworks_mlps
-        weights = torch.stack([head(tokens[:, place]) for place, head in enumerate(heads)], dim=1)
-        count, channels, height, width = pixels.shape
-        logits: Tensor = weights.to(pixels.dtype) @ pixels.view(count, channels, height * width)
-        return logits.view(count, -1, height, width)
-
     def _chosen(self, logits: Tensor, ious: Tensor, multimask: bool) -> LowRes:
         """What `MaskDecoder.forward` gives of the masks of all tokens."""
         if multimask:
@@ -160,35 +113,3 @@ class PointDecoder:
         if self._decoder.dynamic_multimask_via_stability:
             logits, ious = self._decoder._dynamic_multimask_via_stability(logits, ious)
         return LowRes(logits[:, :1].float(), ious[:, :1])
-
-
-def _digested(layer: TwoWayAttentionBlock, queries: Tensor) -> Tensor:
-    """Tokens after what they have read: two norms and the layers between."""
-    queries = layer.norm2(queries)
-    digested: Tensor = layer.norm3(queries + layer.mlp(queries))
-    return digested
-
-
-def _read(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """`Attention.forward`."""
-    return _attended(attention, attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values))
-
-
-def _attended(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """`Attention.forward` of what is projected already; any of them may be one for all."""
-    count = max(len(queries), len(keys))
-    parts = (
-        attention._separate_heads(each.expand(count, -1, -1), attention.num_heads)
-        for each in (queries, keys, values)
-    )
-    found = attended(*parts)
-    answer: Tensor = attention.out_proj(attention._recombine_heads(found))
-    return answer
-
-
-def _normed(norm: LayerNorm2d, pixels: Tensor) -> Tensor:
-    """`LayerNorm2d.forward`, in place and without computing the distance from the mean twice."""
-    pixels.sub_(pixels.mean(1, keepdim=True))
-    spread = pixels.pow(2).mean(1, keepdim=True)
-    pixels.div_(torch.sqrt(spread + norm.eps))
-    return pixels.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])

@@ -15,6 +15,7 @@ from featsvc.engines.sam2_model import Sam2Model
 from featsvc.engines.sam2_points import PointDecoder
 from featsvc.engines.sam2_prompt_reply import PromptWriter
 from featsvc.engines.sam2_prompts import Frame, Prompts, prompt_tensors, together
+from featsvc.engines.sam2_steps import PLAIN
 from featsvc.engines.sam2_view import EmbeddingCache, Subject, View
 from featsvc.v1.schema import PredictMasksParams, Prompt
 
@@ -55,14 +56,15 @@ def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Mo
 
 def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> tuple[PromptMasks, ...]:
     embedding = item.view.embedding(loaded)
-    # sam2's own decoder takes float32 alone.
-    lowered = PointDecoder(loaded.network, embedding) if embedding.coarse.dtype is not torch.float32 else None
+    # sam2's own decoder takes float32 alone, and is not compiled.
+    own = embedding.coarse.dtype is torch.float32 and loaded.steps is PLAIN
+    decoder = None if own else PointDecoder(loaded.network, embedding, loaded.steps)
     answers: dict[int, PromptMasks] = {}
     for places, prompts in together(item.prompts, PROMPTS_AT_ONCE[loaded.device.type == "cpu"]):
         placed = prompts.to(loaded.device)
         found = (
-            lowered.answers(placed, params.multimask_output).masks
-            if lowered
+            decoder.answers(placed, params.multimask_output).masks
+            if decoder
             else decode(loaded.network, embedding, placed, params.multimask_output)
         )
         for index, place in enumerate(places):

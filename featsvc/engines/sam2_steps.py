@@ -1,0 +1,113 @@
+"""The two parts of a pass of SAM2's mask decoder that take its time, as they are or compiled.
+
+`TwoWayTransformer` and the upscaling of `MaskDecoder.predict_masks` of the sam2 package, their modules called in
+their order, with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.transformer import Attention, TwoWayAttentionBlock
+from sam2.modeling.sam2_utils import LayerNorm2d
+from torch import Tensor
+
+from featsvc.engines.attention import attended
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture before the first layer, of one or of B prompts."""
+
+    keys: Tensor
+    """1 or B x hw x C, along memory."""
+    to_tokens: tuple[Tensor, Tensor]
+    """Keys and values for tokens that look at the picture, 1 or B x hw x C / 2."""
+    to_image: Tensor
+    """Queries of the picture that looks at tokens, 1 or B x hw x C / 2."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The two parts of a pass that take its time, as they are or compiled."""
+
+    transformed: Callable[[MaskDecoder, Tensor, Seen, Tensor], tuple[Tensor, Tensor]]
+    masks: Callable[[MaskDecoder, Tensor, Tensor, tuple[Tensor, ...]], Tensor]
+
+
+def transformed(
+    decoder: MaskDecoder, prompts: Tensor, seen: Seen, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Tokens B x n x C and keys B x hw x C after `TwoWayTransformer.forward`."""
+    transformer = decoder.transformer
+    layer, *layers = transformer.layers
+    queries = layer.norm1(layer.self_attn(q=prompts, k=prompts, v=prompts))
+    read = layer.cross_attn_token_to_image
+    found = _attended(read, read.q_proj(queries + prompts), *seen.to_tokens)
+    queries = _digested(layer, queries + found)
+    write = layer.cross_attn_image_to_token
+    spread = _attended(write, seen.to_image, write.k_proj(queries + prompts), write.v_proj(queries))
+    keys = layer.norm4(spread.add_(seen.keys))
+    for layer in layers:
+        placed = queries + prompts
+        queries = layer.norm1(queries + layer.self_attn(q=placed, k=placed, v=queries))
+        where = keys + positions
+        found = _read(layer.cross_attn_token_to_image, queries + prompts, where, keys)
+        queries = _digested(layer, queries + found)
+        spread = _read(layer.cross_attn_image_to_token, where, queries + prompts, queries)
+        keys = layer.norm4(spread.add_(keys))
+    last = transformer.final_attn_token_to_image
+    found = _read(last, queries + prompts, keys + positions, keys)
+    return transformer.norm_final_attn(queries + found), keys
+
+
+def masks(decoder: MaskDecoder, tokens: Tensor, keys: Tensor, fine: tuple[Tensor, ...]) -> Tensor:
+    """Logits of all mask tokens, n x K x H x W."""
+    height, width = (side // 2 for side in fine[1].shape[-2:])
+    grow, norm, act, grow_again, act_again = decoder.output_upscaling
+    pixels = grow(keys.transpose(1, 2).view(len(keys), -1, height, width)).add_(fine[1])
+    pixels = act(_normed(norm, pixels) if isinstance(norm, LayerNorm2d) else norm(pixels))
+    pixels = act_again(grow_again(pixels).add_(fine[0]))
+    heads = decoder.output_hypernetworks_mlps
+    weights = torch.stack([head(tokens[:, place]) for place, head in enumerate(heads)], dim=1)
+    count, channels, height, width = pixels.shape
+    logits: Tensor = weights.to(pixels.dtype) @ pixels.view(count, channels, height * width)
+    return logits.view(count, -1, height, width)
+
+
+def _digested(layer: TwoWayAttentionBlock, queries: Tensor) -> Tensor:
+    """Tokens after what they have read: two norms and the layers between."""
+    queries = layer.norm2(queries)
+    digested: Tensor = layer.norm3(queries + layer.mlp(queries))
+    return digested
+
+
+def _read(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`Attention.forward`."""
+    return _attended(attention, attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(values))
+
+
+def _attended(attention: Attention, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`Attention.forward` of what is projected already; any of them may be one for all."""
+    count = max(len(queries), len(keys))
+    parts = (
+        attention._separate_heads(each.expand(count, -1, -1), attention.num_heads)
+        for each in (queries, keys, values)
+    )
+    found = attended(*parts)
+    answer: Tensor = attention.out_proj(attention._recombine_heads(found))
+    return answer
+
+
+def _normed(norm: LayerNorm2d, pixels: Tensor) -> Tensor:
+    """`LayerNorm2d.forward`, in place and without computing the distance from the mean twice."""
+    pixels.sub_(pixels.mean(1, keepdim=True))
+    spread = pixels.pow(2).mean(1, keepdim=True)
+    pixels.div_(torch.sqrt(spread + norm.eps))
+    return pixels.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])
+
+
+PLAIN = Steps(transformed, masks)
