@@ -2,9 +2,10 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow test-clients test-client-go check proto bench bench-quick train-demo evaluate-demo lock
+.PHONY: setup serve test test-slow test-clients test-client-go check proto bench bench-quick train-demo evaluate-demo lock lock-bench
 
 setup: $(READY)
 
@@ -16,13 +17,18 @@ $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . -e clients/python
 	touch $@
 
+# The servers that the benchmark compares with.
+$(BENCH_READY): $(READY) tests/bench/requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/bench/requirements.lock
+	touch $@
+
 serve: setup
 	$(PY) -m featsvc up --profile demo
 
 test: setup
 	$(PY) -m pytest -m "not gpu and not slow"
 
-test-slow: setup
+test-slow: setup $(BENCH_READY)
 	$(PY) -m pytest -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
@@ -47,10 +53,10 @@ proto: setup
 	cd clients/go && ../../$(VENV)/bin/buf generate; fi
 
 # Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
-bench: setup
+bench: setup $(BENCH_READY)
 	$(PY) -m tests.bench $(ARGS)
 
-bench-quick: setup
+bench-quick: setup $(BENCH_READY)
 	$(PY) -m tests.bench --quick $(ARGS)
 
 train-demo: setup
@@ -59,6 +65,11 @@ train-demo: setup
 evaluate-demo: setup
 	$(PY) -m featsvc.demo.evaluate
 
-# Versions as they are installed here; torch pins its own CUDA libraries, and sam2 is installed by itself.
+# Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries, and sam2 is
+# installed by itself.
+FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)'
 lock:
-	$(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)' > requirements.lock
+	$(FREEZE) | grep -vxFf tests/bench/requirements.lock > requirements.lock
+
+lock-bench: $(BENCH_READY)
+	$(FREEZE) | grep -vxFf requirements.lock > tests/bench/requirements.lock

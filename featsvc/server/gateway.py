@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from featsvc.server.intake import Intake
 from featsvc.server.interceptors import CallInterceptor
 from featsvc.server.keys import Keys, is_loopback
 from featsvc.server.places import engine_options, pool_settings
+from featsvc.server.process import tune
 from featsvc.server.services.clip import ClipService
 from featsvc.server.services.dino import DinoService
 from featsvc.server.services.model import ModelService
@@ -51,7 +51,6 @@ SERVICES = tuple(
         (model_pb2, "ModelService"),
     )
 )
-SWITCH_S = 0.0005
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -76,8 +75,7 @@ async def gateway(
         settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects
     )
     options = engine_options(settings)
-    # A thread that computes would hold the loop up for Python's 5 ms before it lets go of the interpreter.
-    sys.setswitchinterval(SWITCH_S)
+    tune()
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
         LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,

@@ -25,7 +25,7 @@ def rates_beside(stand: Stand) -> list[Row]:
         if importlib.util.find_spec(package) is None:
             rows += [
                 Claim(f"{ask}_vs_{package}", what, target).missing(
-                    f"pip install featsvc[bench] brings {label}"
+                    f"pip install featsvc[bench] brings {label}, as make bench does"
                 )
                 for ask, target, what in KINDS
             ]
