@@ -48,8 +48,11 @@ def _is_picture(member: tarfile.TarInfo) -> bool:
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    content = b"" if file is None else file.read()
+    try:
+        file = archive.extractfile(member)
+        content = b"" if file is None else file.read()
+    except (tarfile.TarError, EOFError) as error:
+        raise OSError(f"{member.name}: {error}") from error
     if len(content) != member.size:
         raise OSError(f"{member.name}: the archive ends after {len(content)} of {member.size} bytes")
     return content

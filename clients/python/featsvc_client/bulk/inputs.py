@@ -12,7 +12,7 @@ from pathlib import Path
 from featsvc_client.bulk import kinds
 from featsvc_client.bulk.archives import Archive
 from featsvc_client.bulk.extra import Refused
-from featsvc_client.bulk.items import PictureFile, Source, in_order, safe
+from featsvc_client.bulk.items import PictureFile, Source, in_order, printable, safe
 
 # A list may name lists; one that names itself would never end.
 DEEPEST_LIST = 8
@@ -83,7 +83,8 @@ class Inputs:
                 if name := line.strip():
                     yield from self._named(name, depth + 1)
 
-    def _file(self, path: Path, key: str) -> Source:
+    def _file(self, path: Path, name: str) -> Source:
+        key = printable(name)
         if kinds.is_video(path.name):
             return self._video(path, key)
         return (Archive if kinds.is_archive(path.name) else PictureFile)(path, key)

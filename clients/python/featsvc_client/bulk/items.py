@@ -74,7 +74,13 @@ def failing(key: str, path: Path, error: Exception) -> Item:
 
 def safe(name: str) -> str:
     """A name that stays below its folder, whoever wrote it."""
-    return "/".join(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", ".."))
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    return printable("/".join(part for part in parts if part not in ("/", "..")))
+
+
+def printable(name: str) -> str:
+    """A name of which every byte is a character, as the manifest needs it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def in_order(names: Iterable[str]) -> Iterator[str]:
