@@ -125,14 +125,14 @@ def _message(answer: Answer, request: Message, context: grpc.ServicerContext) ->
 
 
 @contextmanager
-def answering(*answers: Answer, lacking: tuple[str, ...] = ()) -> Iterator[Script]:
-    """A server on a free port of loopback that answers these in turn; it lacks methods of these names."""
+def answering(*answers: Answer, lacking: tuple[str, ...] = (), port: int = 0) -> Iterator[Script]:
+    """A server on a (free) port of loopback that answers these in turn; it lacks methods of these names."""
     script = Script(deque(answers))
     with ThreadPoolExecutor(4) as threads:
         server = grpc.server(
             threads, (_Generic(script, lacking),), options=(("grpc.max_receive_message_length", -1),)
         )
-        script.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        script.target = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
         server.start()
         try:
             yield script
