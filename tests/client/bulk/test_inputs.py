@@ -125,7 +125,7 @@ def test_an_archive_is_read_as_its_pictures(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("kept", [0, 300, 516, 600])
+@pytest.mark.parametrize("kept", [0, 300, 516, 600, 1100])
 def test_an_archive_that_is_cut_off_gives_what_it_has_and_an_item_that_fails(kept: int) -> None:
     archive("whole.tar", "1.jpg", "2.jpg")
     Path("cut.tar").write_bytes(Path("whole.tar").read_bytes()[:kept])

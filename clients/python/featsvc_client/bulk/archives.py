@@ -7,12 +7,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from featsvc_client.bulk import kinds
 from featsvc_client.bulk.items import Item, failing, safe, stamp
 
 # A damaged header, or a compressed stream that is damaged or ends too soon.
 DAMAGED = (tarfile.TarError, OSError, EOFError)
+# In the module since it was written, but not in its stubs.
+DAMAGED_HEADER = (tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError)  # type: ignore[attr-defined]
+
+
+class Member(tarfile.TarInfo):
+    """A file of an archive. tarfile itself takes a header that is cut off or damaged for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """The next one; raises ReadError where there should be one."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except DAMAGED_HEADER as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class Archive:
         """The pictures among its files; a damage in the middle is an item that cannot be read."""
         seen = stamp(self.path)
         try:
-            with tarfile.open(self.path, "r|*") as archive:
+            with tarfile.open(self.path, "r|*", tarinfo=Member) as archive:
                 for member in archive:
                     if _is_picture(member):
                         key = f"{self.key}/{safe(member.name)}"

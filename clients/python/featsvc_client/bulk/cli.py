@@ -59,7 +59,7 @@ async def _run(wanted: Wanted) -> int:
     if running is not None:
         # As Ctrl-C, which asyncio sees to.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    asked = question(wanted.command, wanted.given, wanted.form)
+    asked = question(wanted.command, wanted.given, wanted.form, wanted.preview)
     description = asked.description()
     if asked.is_scaled and wanted.form == "npy":
         raise Refused("int8 needs the factors of its channels, for which .npy has no place: --format npz")
@@ -83,7 +83,7 @@ async def _dry_run(wanted: Wanted, asker: Asker, inputs: Inputs, job: str) -> in
             _check_job(manifest, job, wanted)
             manifest.job = manifest.last_job()[0]
             finished = manifest.tally("done") if job == manifest.last_job()[1] else 0
-    found = await estimate.estimated(inputs, asker, wanted.preview, wanted.form, finished)
+    found = await estimate.estimated(inputs, asker, wanted.form, finished)
     print(*found.lines(), sep="\n")
     return 0
 
@@ -102,7 +102,7 @@ async def _kept(wanted: Wanted, asker: Asker, inputs: Inputs, noted: tuple[str, 
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, wanted.retry_failed, stop)
             store = Store(folder, manifest, wanted.form, wanted.per_file)
-            run = Run(asker, store, manifest, progress, wanted.preview)
+            run = Run(asker, store, manifest, progress)
             try:
                 await run.all(selection.todos(), inputs)
             finally:

@@ -55,19 +55,19 @@ class Question:
     command: Command
     parts: Mapping[str, Mapping[str, object]]
     coco_only: bool = False
+    draws: bool = False
+    """Whether there shall be pictures for people too."""
 
     def call(self, content: bytes) -> Call[Any]:  # Any: see Command
         """The question about one picture; raises InvalidRequest where the options are wrong."""
         return calls.checked(self.command.operation, self.parts, pictures.picture(content))
 
-    def outcome(self, answer: Any) -> Outcome:  # Any: see Command
-        """What is kept of an answer."""
-        return outcomes.coco_masks(answer) if self.coco_only else self.command.outcome(answer)
-
-    @property
-    def is_channels_first(self) -> bool:
-        """Whether features are asked for with their channels before height and width."""
-        return channels_first(self._flat())
+    def kept(self, content: bytes, answer: Any) -> tuple[Outcome, bytes | None]:  # Any: see Command
+        """What is kept of an answer, and the picture of it for people."""
+        outcome = outcomes.coco_masks(answer) if self.coco_only else self.command.outcome(answer)
+        draw = self.command.preview if self.draws else None
+        drawn = None if draw is None else draw(answer, content, channels_first(self._flat()))
+        return outcome, None if drawn is None else preview.png(drawn)
 
     @property
     def is_scaled(self) -> bool:
@@ -86,7 +86,7 @@ class Question:
         return {name: value for part in self.parts.values() for name, value in part.items()}
 
 
-def question(command: Command, options: Mapping[str, object], form: str) -> Question:
+def question(command: Command, options: Mapping[str, object], form: str, draws: bool = False) -> Question:
     """The question with options by their names."""
     given = dict(options)
     if command.operation is operations.GENERATE_MASKS and not HOW_WRITTEN & given.keys():
@@ -96,7 +96,7 @@ def question(command: Command, options: Mapping[str, object], form: str) -> Ques
         name: message_fields({key: value for key, value in given.items() if key in part.model_fields})
         for name, part in command.parts.items()
     }
-    return Question(command, parts, form == COCO)
+    return Question(command, parts, form == COCO, draws)
 
 
 def request_class(operation: Operation[Any]) -> type[BaseModel]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from featsvc_client.bulk import preview
 from featsvc_client.bulk.asking import Asker
 from featsvc_client.bulk.commands import COCO
 from featsvc_client.bulk.folder import Folder
@@ -50,7 +49,7 @@ class Estimate:
         yield f"estimated from {self.samples} of the pictures, which were asked about but not kept"
 
 
-async def estimated(inputs: Inputs, asker: Asker, draws: bool, form: str, finished: int) -> Estimate:
+async def estimated(inputs: Inputs, asker: Asker, form: str, finished: int) -> Estimate:
     """Asks about a few pictures from anywhere among all."""
     total, chosen = sampled(inputs)
     nbytes, times = [], []
@@ -62,20 +61,12 @@ async def estimated(inputs: Inputs, asker: Asker, draws: bool, form: str, finish
         for item, content in chosen:
             began = time.monotonic()
             try:
-                answer = await asker.answer(content)
-            except FeatsvcError:
+                outcome, picture = asker.question.kept(content, await asker.answer(content))
+            except (FeatsvcError, ValueError):
                 continue
             times.append(time.monotonic() - began)
-            position = manifest.see(item.key).position
-            todo = Todo(position, item.key, item.stamp, "", content)
-            command = asker.question.command
-            drawn = (
-                command.preview(answer, content, asker.question.is_channels_first)
-                if (draws and command.preview)
-                else None
-            )
-            picture = None if drawn is None else preview.png(drawn)
-            nbytes.append(store.keep(todo, asker.question.outcome(answer), picture))
+            todo = Todo(manifest.see(item.key).position, item.key, item.stamp, "", content)
+            nbytes.append(store.keep(todo, outcome, picture))
         manifest.close()
     # Masks are kept twice: one by one, to go on from, and in the one file of all.
     each = _mean(nbytes) * (2 if form == COCO else 1)

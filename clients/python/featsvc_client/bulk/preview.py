@@ -33,10 +33,13 @@ def similarity(found: Similarity, _: bytes, __: bool) -> Image.Image:
     return heat_picture(found.array if found.array.ndim == 2 else found.array[0])
 
 
-def masks(found: Masks, content: bytes, _: bool) -> Image.Image:
-    """The picture with a colour for each mask."""
-    with Image.open(io.BytesIO(content)) as opened:
-        return overlay(opened, found)
+def masks(found: Masks, content: bytes, _: bool) -> Image.Image | None:
+    """The picture with a colour for each mask; None where only the server can read it."""
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return overlay(opened, found)
+    except (OSError, Image.DecompressionBombError):
+        return None
 
 
 def components(grid: NDArray[np.float32]) -> NDArray[np.float32]:

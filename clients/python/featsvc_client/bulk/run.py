@@ -6,13 +6,12 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from featsvc_client.bulk import preview
 from featsvc_client.bulk.asking import Asker
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
 from featsvc_client.bulk.manifest import Manifest
+from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.store import Store, Todo
 from featsvc_client.errors import FeatsvcError
@@ -26,8 +25,6 @@ class Run:
     store: Store
     manifest: Manifest
     progress: Progress
-    draws: bool
-    """Whether there shall be pictures for people too."""
 
     async def all(self, todos: Iterator[Todo], inputs: Inputs) -> None:
         """Everything that is to do; raises Refused or GaveUp where it makes no sense to go on."""
@@ -58,19 +55,19 @@ class Run:
     async def _one(self, todo: Todo) -> None:
         try:
             answer = await self.asker.answer(todo.content)
-        except FeatsvcError as error:
+            outcome, picture = await asyncio.to_thread(self.asker.question.kept, todo.content, answer)
+        # What is wrong with an answer may come to light only when it is unpacked or drawn.
+        except (FeatsvcError, ValueError) as error:
             await asyncio.to_thread(self._failed, todo, str(error))
         else:
-            await asyncio.to_thread(self._answered, todo, answer)
+            await asyncio.to_thread(self._keep, todo, outcome, picture)
         await asyncio.to_thread(self.store.pack, todo.position)
 
     def _failed(self, todo: Todo, why: str) -> None:
         self.store.drop(todo, why)
         self.progress.fail(todo.key, why)
 
-    def _answered(self, todo: Todo, answer: Any) -> None:  # Any: see Command
-        question = self.asker.question
-        outcome = question.outcome(answer)
+    def _keep(self, todo: Todo, outcome: Outcome, picture: bytes | None) -> None:
         known = self.manifest.note_model(outcome.model)
         if known != outcome.model:
             # Else --again would go on with a job that cannot come to its end.
@@ -79,10 +76,6 @@ class Run:
                 f"the server answers with {outcome.model}, but the results here are of {known}: "
                 "use another folder, or --again to do all anew"
             )
-        picture = None
-        if self.draws and question.command.preview is not None:
-            drawn = question.command.preview(answer, todo.content, question.is_channels_first)
-            picture = None if drawn is None else preview.png(drawn)
         self.progress.done(self.store.keep(todo, outcome, picture))
 
     def _count(self, inputs: Inputs) -> None:
