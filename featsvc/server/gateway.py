@@ -23,7 +23,6 @@ from featsvc.server.intake import Intake
 from featsvc.server.interceptors import CallInterceptor
 from featsvc.server.keys import Keys, is_loopback
 from featsvc.server.places import engine_options, pool_settings
-from featsvc.server.process import tune
 from featsvc.server.services.clip import ClipService
 from featsvc.server.services.dino import DinoService
 from featsvc.server.services.model import ModelService
@@ -75,7 +74,6 @@ async def gateway(
         settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects
     )
     options = engine_options(settings)
-    tune()
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
         LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,

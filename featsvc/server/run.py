@@ -11,6 +11,7 @@ import threading
 from contextlib import suppress
 
 from featsvc.server.gateway import Gateway, gateway
+from featsvc.server.process import tune
 from featsvc.server.settings import Settings
 from featsvc.server.shim import Shim
 
@@ -19,6 +20,7 @@ async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool 
     """The gateway alone, until SIGTERM or SIGINT, or until standard input ends."""
     stop = _stop_signal(end_with_stdin)
     async with gateway(settings, keys) as running:
+        tune()
         _announce("listening", grpc_port=running.port)
         await _until_ready_or(stop, running)
         await stop.wait()
@@ -29,6 +31,7 @@ async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = F
     """As `serve`, with the three REST ports. Raises Unavailable where the shim cannot start."""
     stop = _stop_signal(end_with_stdin)
     async with gateway(settings, keys) as running, Shim(settings, running.port, keys) as shim:
+        tune()
         _announce("listening", grpc_port=running.port, **shim.ports)
         await _until_ready_or(stop, running)
         stopping = asyncio.create_task(stop.wait())

@@ -18,6 +18,7 @@ from featsvc.pool.job import Job
 from featsvc.pool.status import PoolStatus
 from featsvc.server import gateway as gateway_module
 from featsvc.server.logs import setup
+from featsvc.server.process import tune
 from featsvc.server.settings import Settings
 from tests.bench.children import answer_commands
 from tests.bench.fixed import features
@@ -107,6 +108,7 @@ async def main(threads: int, instant: bool) -> None:
         loop.call_soon_threadsafe(gone.set)
 
     async with gateway_module.gateway(settings, (KEY,), engines="tests.bench.fixed:build") as running:
+        tune()
         await running.pool.alive_change(0)
         print(json.dumps({"event": "listening", "port": running.port}), flush=True)
         threading.Thread(target=talk, daemon=True).start()
