@@ -9,55 +9,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featsvc_client.bulk.extra import Refused
+from featsvc_client.bulk.records import SCHEMA, Known, Result
 
 NAME = "manifest.sqlite"
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    job INTEGER PRIMARY KEY, description TEXT NOT NULL, model TEXT NOT NULL DEFAULT '',
-    is_finished INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS runs (
-    run INTEGER PRIMARY KEY, job INTEGER NOT NULL, server TEXT NOT NULL,
-    began TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP);
-CREATE TABLE IF NOT EXISTS items (
-    position INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, stamp TEXT NOT NULL DEFAULT '',
-    digest TEXT NOT NULL DEFAULT '', state TEXT NOT NULL DEFAULT 'seen', output TEXT NOT NULL DEFAULT '',
-    nbytes INTEGER NOT NULL DEFAULT 0, model TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
-    job INTEGER NOT NULL DEFAULT 0, done_by INTEGER NOT NULL DEFAULT 0, seen_by INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS states ON items (state);
-CREATE VIEW IF NOT EXISTS results AS
-    SELECT key, state, output, nbytes, digest, items.model, server, description AS parameters, error
-    FROM items JOIN jobs USING (job) LEFT JOIN runs ON run = done_by ORDER BY position;
-"""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the manifest says about a picture."""
-
-    position: int
-    stamp: str = ""
-    digest: str = ""
-    state: str = "seen"
-    """seen, announced, done or failed."""
-    output: str = ""
-    seen_by: int = 0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What is noted of a finished picture."""
-
-    position: int
-    stamp: str
-    digest: str
-    output: str
-    nbytes: int
-    model: str
 
 
 class Manifest:
@@ -85,47 +43,47 @@ class Manifest:
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
             self._file.execute(f"PRAGMA {pragma}").fetchall()
         self._file.executescript(SCHEMA)
-        announced = self._all("SELECT position, output FROM items WHERE state = 'announced'")
+        announced = self._execute("SELECT position, output FROM items WHERE state = 'announced'")
         for position, output in announced.fetchall():
             state = "done" if has(output) else "seen"
-            self._all("UPDATE items SET state = ? WHERE position = ?", state, position)
+            self._execute("UPDATE items SET state = ? WHERE position = ?", state, position)
 
     def last_job(self) -> tuple[int, str, bool]:
         """Number and description of the job of the last run, and whether it came to its end; 0 where there is none."""
-        found = self._all(
+        found = self._execute(
             "SELECT job, description, is_finished FROM jobs ORDER BY job DESC LIMIT 1"
         ).fetchone()
         return found or (0, "", False)
 
     def finish_job(self) -> None:
         """Notes that the job came to its end, so that to want it again means to begin anew."""
-        self._all("UPDATE jobs SET is_finished = 1 WHERE job = ?", self.job)
+        self._execute("UPDATE jobs SET is_finished = 1 WHERE job = ?", self.job)
 
     def begin_run(self, description: str, server: str, again: bool = False) -> None:
         """Notes a run of a job: a new one where its description is, or where a finished one is wanted again."""
         job, known, is_finished = self.last_job()
         if known != description or (again and is_finished):
             job = self._inserted("INSERT INTO jobs (description) VALUES (?)", description)
-        self._all("UPDATE jobs SET is_finished = 0 WHERE job = ?", job)
+        self._execute("UPDATE jobs SET is_finished = 0 WHERE job = ?", job)
         self.job = job
         self.run = self._inserted("INSERT INTO runs (job, server) VALUES (?, ?)", job, server)
 
     def note_model(self, model: str) -> str:
         """The model of the job: this one, if none has answered before."""
         with self._lock:
-            self._all("UPDATE jobs SET model = ? WHERE job = ? AND model = ''", model, self.job)
-            found: str = self._all("SELECT model FROM jobs WHERE job = ?", self.job).fetchone()[0]
+            self._execute("UPDATE jobs SET model = ? WHERE job = ? AND model = ''", model, self.job)
+            found: str = self._execute("SELECT model FROM jobs WHERE job = ?", self.job).fetchone()[0]
             return found
 
     def see(self, key: str) -> Known:
         """What is known of a picture that the run has come to; its place among all is given here and stays."""
         with self._lock:
-            self._all("INSERT OR IGNORE INTO items (key, job) VALUES (?, ?)", key, self.job)
-            *row, job = self._all(
+            self._execute("INSERT OR IGNORE INTO items (key, job) VALUES (?, ?)", key, self.job)
+            *row, job = self._execute(
                 "SELECT position, stamp, digest, state, output, seen_by, job FROM items WHERE key = ?", key
             ).fetchone()
             known = Known(*row)
-            self._all("UPDATE items SET seen_by = ? WHERE position = ?", self.run, known.position)
+            self._execute("UPDATE items SET seen_by = ? WHERE position = ?", self.run, known.position)
             # Of another job only the place is of use.
             return (
                 known
@@ -135,11 +93,11 @@ class Manifest:
 
     def restamp(self, position: int, stamp: str) -> None:
         """Notes that a file was written again with the same content."""
-        self._all("UPDATE items SET stamp = ? WHERE position = ?", stamp, position)
+        self._execute("UPDATE items SET stamp = ? WHERE position = ?", stamp, position)
 
     def announce(self, done: Result) -> None:
         """Notes a result whose file is about to get its name."""
-        self._all(
+        self._execute(
             "UPDATE items SET state = 'announced', stamp = ?, digest = ?, output = ?, nbytes = ?, model = ?, "
             "error = '', job = ?, done_by = ? WHERE position = ?",
             *(
@@ -156,11 +114,11 @@ class Manifest:
 
     def confirm(self, position: int) -> None:
         """Notes that the file has its name."""
-        self._all("UPDATE items SET state = 'done' WHERE position = ?", position)
+        self._execute("UPDATE items SET state = 'done' WHERE position = ?", position)
 
     def fail(self, position: int, stamp: str, digest: str, error: str) -> None:
         """Notes why a picture has no result."""
-        self._all(
+        self._execute(
             "UPDATE items SET state = 'failed', stamp = ?, digest = ?, error = ?, output = '', job = ?, done_by = ? "
             "WHERE position = ?",
             *(stamp, digest, error, self.job, self.run, position),
@@ -168,7 +126,7 @@ class Manifest:
 
     def forget(self, output: str) -> None:
         """Notes that a file with results is gone, which are to be asked for again."""
-        self._all("UPDATE items SET state = 'seen' WHERE state = 'done' AND output = ?", output)
+        self._execute("UPDATE items SET state = 'seen' WHERE state = 'done' AND output = ?", output)
 
     def move(self, positions: Iterator[int], output: str) -> None:
         """Notes that the results of all of these are now in another file."""
@@ -181,7 +139,7 @@ class Manifest:
         """Position, key and output of what is done from one position to before another, in order."""
         position, last = first - 1, 2**62 if after is None else after
         while True:
-            rows = self._all(
+            rows = self._execute(
                 "SELECT position, key, output FROM items WHERE state = 'done' AND job = ? "
                 "AND position > ? AND position < ? ORDER BY position LIMIT 1000",
                 *(self.job, position, last),
@@ -191,9 +149,17 @@ class Manifest:
             yield from rows
             position = rows[-1][0]
 
+    def outputs_of_other_jobs(self) -> list[str]:
+        """Files that hold nothing but results of parameters that are not wanted any more."""
+        rows = self._execute(
+            "SELECT output FROM items WHERE job != ? EXCEPT SELECT output FROM items WHERE job = ?",
+            *(self.job, self.job),
+        ).fetchall()
+        return [output for (output,) in rows]
+
     def open_in(self, first: int, after: int) -> int:
         """How many places from one to before another are neither done nor failed, or not yet given."""
-        (settled,) = self._all(
+        (settled,) = self._execute(
             "SELECT count(*) FROM items WHERE state IN ('done', 'failed') AND job = ? "
             "AND position >= ? AND position < ?",
             *(self.job, first, after),
@@ -202,12 +168,12 @@ class Manifest:
 
     def tally(self, state: str) -> int:
         """How many pictures of the job are in a state."""
-        found = self._all("SELECT count(*) FROM items WHERE state = ? AND job = ?", state, self.job)
+        found = self._execute("SELECT count(*) FROM items WHERE state = ? AND job = ?", state, self.job)
         return int(found.fetchone()[0])
 
     def errors(self) -> list[tuple[str, str]]:
         """The first failures: key and reason."""
-        found: list[tuple[str, str]] = self._all(
+        found: list[tuple[str, str]] = self._execute(
             "SELECT key, error FROM items WHERE state = 'failed' AND job = ? ORDER BY position LIMIT 10",
             self.job,
         ).fetchall()
@@ -219,10 +185,10 @@ class Manifest:
             self._file.close()
 
     # Any: rows of SQLite.
-    def _all(self, statement: str, *values: object) -> Any:
+    def _execute(self, statement: str, *values: object) -> Any:
         with self._lock:
             return self._file.execute(statement, values)
 
     def _inserted(self, statement: str, *values: object) -> int:
-        number = self._all(statement, *values).lastrowid
+        number = self._execute(statement, *values).lastrowid
         return int(number)

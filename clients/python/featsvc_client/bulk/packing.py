@@ -91,7 +91,10 @@ def merge(folder: Folder, manifest: Manifest) -> None:
 
 
 def clean(folder: Folder, manifest: Manifest) -> None:
-    """Removes parts that are in a shard already, or of a job that is not wanted any more."""
+    """Removes parts that are in a shard already, and shards and parts of a job that is not wanted any more."""
+    for output in manifest.outputs_of_other_jobs():
+        if output.startswith(SHARD):
+            folder.remove(output)
     with suppress(FileNotFoundError):
         for path in (folder.path / PARTS).iterdir():
             output = f"{PARTS}/{path.name}"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from featsvc_client.bulk.folder import Folder
 from featsvc_client.bulk.inputs import Inputs
 from featsvc_client.bulk.items import Item
-from featsvc_client.bulk.manifest import Known, Manifest
+from featsvc_client.bulk.manifest import Manifest
 from featsvc_client.bulk.progress import Progress
+from featsvc_client.bulk.records import Known
 from featsvc_client.bulk.store import Todo
 from featsvc_client.pictures import Picture
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from featsvc_client.bulk.commands import COCO
 from featsvc_client.bulk.folder import Folder, size
 from featsvc_client.bulk.formats import FORMATS, NPZ, zarr_group
-from featsvc_client.bulk.manifest import Manifest, Result
+from featsvc_client.bulk.manifest import Manifest
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.bulk.packing import PARTS, SHARD, Shards, merge
+from featsvc_client.bulk.records import Result
 
 ZARR = "zarr"
 ZARR_FOLDER = "results.zarr"
