@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from featsvc_client.bulk.folder import Folder
 from featsvc_client.bulk.formats import NPZ, Format
@@ -115,16 +116,23 @@ def _write_coco(path: Path, folder: Path, manifest: Manifest) -> None:
         file.write("]}\n")
 
 
-def _images(folder: Path, manifest: Manifest) -> Iterator[dict[str, object]]:
+# Any: JSON.
+def _parts(folder: Path, manifest: Manifest) -> Iterator[tuple[int, str, dict[str, Any]]]:
     for position, key, output in manifest.done():
-        facts = json.loads((folder / output).read_text())["facts"]
-        yield {"id": position, "file_name": key, **facts}
+        # Of a picture that is not among the inputs any more, somebody may have removed it.
+        with suppress(FileNotFoundError):
+            yield position, key, json.loads((folder / output).read_text())
+
+
+def _images(folder: Path, manifest: Manifest) -> Iterator[dict[str, object]]:
+    for position, key, part in _parts(folder, manifest):
+        yield {"id": position, "file_name": key, **part["facts"]}
 
 
 def _numbered(folder: Path, manifest: Manifest) -> Iterator[dict[str, object]]:
     number = 0
-    for position, _, output in manifest.done():
-        for each in json.loads((folder / output).read_text())["annotations"]:
+    for position, _, part in _parts(folder, manifest):
+        for each in part["annotations"]:
             number += 1
             yield {"id": number, "image_id": position, **each}
 
