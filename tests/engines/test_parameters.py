@@ -16,7 +16,16 @@ from pydantic import BaseModel, ValidationError
 from featsvc.catalog.choice import chosen
 from featsvc.engines.item import Item
 from featsvc.engines.registry import Engines
-from featsvc.engines.results import Embeddings, Features, Mask, MaskList, Result, Rle, Similarity
+from featsvc.engines.results import (
+    Embeddings,
+    Features,
+    Mask,
+    MaskList,
+    PromptMasks,
+    Result,
+    Rle,
+    Similarity,
+)
 from featsvc.v1 import schema
 from tests.engines import models
 from tests.engines.test_sam2_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
@@ -118,7 +127,9 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
         "use_m2m": Change(True),
         "multimask_output": Change(False),
         "output_mode": Change("coco_rle"),
+        "mask_encoding": Change("coco_rle"),
     },
+    schema.EmbedImageParams: SAM2_MODEL,
     schema.PredictMasksParams: {
         **SAM2_MODEL,
         "multimask_output": Change(False),
@@ -127,6 +138,8 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
         "mask_threshold": Change(0.2),
         "max_hole_area": Change(12.0),
         "max_sprinkle_area": Change(9.0),
+        "mask_encoding": Change("coco_rle"),
+        "return_low_res": Change(False),
     },
     schema.Prompt: {
         "point_coords": Change(((90.0, 20.5),), POINT),
@@ -224,13 +237,22 @@ def content(result: Result) -> list[np.ndarray]:
         case Embeddings():
             return [result.embeddings]
         case MaskList():
-            return [each for mask in result.masks for each in (shape(mask), numbers(mask))]
-    return [each for one in result for each in (one.masks, one.iou_predictions, one.low_res_masks)]
+            return [each for mask in result.masks for each in (*drawn(mask.segmentation), numbers(mask))]
+    assert isinstance(result, tuple)
+    return [each for one in result for each in (*drawn(one.masks), one.iou_predictions, *low_res(one))]
 
 
-def shape(mask: Mask) -> np.ndarray:
-    drawn = mask.segmentation
-    return np.array(list(drawn.counts)) if isinstance(drawn, Rle) else drawn
+def drawn(pixels: object) -> list[np.ndarray]:
+    """The pixels of one or several masks, in whatever form."""
+    if isinstance(pixels, tuple):
+        return [each for one in pixels for each in drawn(one)]
+    if isinstance(pixels, Rle):
+        return [np.array(list(pixels.counts))]
+    return [pixels if isinstance(pixels, np.ndarray) else models.unpacked(pixels)]
+
+
+def low_res(masks: PromptMasks) -> list[np.ndarray]:
+    return [] if masks.low_res_masks is None else [masks.low_res_masks]
 
 
 def numbers(mask: Mask) -> np.ndarray:

@@ -160,8 +160,9 @@ async def test_the_deadline_of_the_call_holds_for_all_its_questions(served: Runn
 
 
 async def test_bytes_that_are_no_message_end_the_stream(served: Running) -> None:
-    call = served.channel.stream_stream("/featsvc.v1.ClipService/ExtractFeaturesStream")
-    error = await refusal(answers(call(iter([b"\xff\xff\xff"]), metadata=AUTHORISED)))
+    call = served.channel.stream_stream("/featsvc.v1.ClipService/ExtractFeaturesStream")(metadata=AUTHORISED)
+    await call.write(b"\xff\xff\xff")
+    error = await refusal(call.read())
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -187,8 +188,8 @@ async def test_shutdown_answers_what_is_open_and_ends_a_stream_that_waits_for_it
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer wrong"),)])
 async def test_a_stream_needs_a_key(served: Running, metadata: tuple[tuple[str, str], ...]) -> None:
-    call = served.clip.ExtractFeaturesStream(iter([question("q", b"say 1")]), metadata=metadata)
-    error = await refusal(answers(call))
+    # Nothing is written: grpc.aio loses the status of a stream that ends during a write (grpc/grpc#36066).
+    error = await refusal(served.clip.ExtractFeaturesStream(metadata=metadata).read())
     assert error.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
