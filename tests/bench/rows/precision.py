@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.twin.arrays import to_array
-from featsvc.v1 import clip_pb2, dino_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2, tensor_pb2
 from tests.bench.figures import Claim, Row, Side
 from tests.bench.questions import QUESTIONS, grpc_bytes
 from tests.bench.stand import NotYet, Stand
-from tests.bench.weights import CLIP, DINO
+from tests.bench.weights import CLIP, DINO, SAM2
 from tests.servers import KEY, Server
 
 PHOTO = {"width": 640, "height": 480}
-CASES = (
-    ("clip", "dense", CLIP, 2.5, clip_pb2.ClipServiceExtractFeaturesResponse),
-    ("dino", "dino", DINO, 2.0, dino_pb2.DinoServiceExtractFeaturesResponse),
-)
 LEAST_COSINE = 0.999
 PICTURES = 4
 
 
+@dataclass(frozen=True)
+class Case:
+    """A model, what it is asked, and the numbers of its answer."""
+
+    name: str
+    what: str
+    ask: str
+    model: str
+    target: float
+    clients: int
+    reply: type
+    # Any: an instance of `reply`.
+    numbers: Callable[[Any], tensor_pb2.Tensor]
+
+
+CASES = (
+    Case("clip", "patch features at 224", "dense", CLIP, 2.5, 8, clip_pb2.ClipServiceExtractFeaturesResponse,
+         lambda reply: reply.features),
+    Case("dino", "patch features at 224", "dino", DINO, 2.0, 8, dino_pb2.DinoServiceExtractFeaturesResponse,
+         lambda reply: reply.features),
+    # No figure was asked for here: faster at all is what the option promises.
+    Case("sam2", "logits of a first click", "click", SAM2, 1.0, 1, sam2_pb2.PredictMasksResponse,
+         lambda reply: reply.results[0].low_res_masks),
+)  # fmt: skip
+
+
 def precision(stand: Stand) -> list[Row]:
-    """ViT-B-16 and DINOv2 ViT-S/14 at 224."""
+    """One model of each family."""
     rows: list[Row] = []
     try:
         half, full = stand.bf16, stand.real
     except NotYet as reason:
-        for name, _, model, target, _ in CASES:
+        for case in CASES:
             rows += [
-                Claim(f"bf16_{name}_speed", model, target).missing(str(reason)),
-                Claim(f"bf16_{name}_cosine", model, LEAST_COSINE).missing(str(reason)),
+                Claim(f"bf16_{case.name}_speed", case.model, case.target).missing(str(reason)),
+                Claim(f"bf16_{case.name}_cosine", case.model, LEAST_COSINE).missing(str(reason)),
             ]
         return rows
-    for name, ask, model, target, reply in CASES:
-        args = {**PHOTO, "model": model}
+    for case in CASES:
+        args = {**PHOTO, "model": case.model}
 
-        def rate(server: Server, ask: str = ask, args: dict[str, object] = args) -> float:
-            answer = stand.grpc(server, ask, args, clients=8, seconds=max(3.0, stand.pace.seconds), warm=2)
+        def rate(server: Server, case: Case = case, args: dict[str, object] = args) -> float:
+            pace = {"seconds": max(3.0, stand.pace.seconds), "warm": min(2, case.clients - 1), "distinct": 16}
+            # Pictures of their own each time: SAM2 would know them again.
+            first = stand.fresh() if case.clients == 1 else 0
+            spec = {**args, "variants": 1 << 30} if case.clients == 1 else args
+            answer = stand.grpc(server, case.ask, spec, clients=case.clients, first=first, **pace)
             return float(answer["rate"])
 
         ours, theirs = stand.alternated(
             ("featsvc bf16", lambda rate=rate: rate(half)), ("featsvc fp32", lambda rate=rate: rate(full))
         )
-        rows.append(Claim(f"bf16_{name}_speed", f"{model} at 224, 8 clients", target).rates(ours, theirs))
+        what = f"{case.model}, {case.what}, {case.clients} clients"
+        rows.append(Claim(f"bf16_{case.name}_speed", what, case.target).rates(ours, theirs))
         cosines = np.concatenate(
             [
-                _cosines(_features(half, ask, index, args, reply), _features(full, ask, index, args, reply))
+                _cosines(_numbers(half, case, index, args), _numbers(full, case, index, args))
                 for index in range(2 if stand.pace.quick else PICTURES)
             ]
         )
@@ -57,24 +88,23 @@ def precision(stand: Stand) -> list[Row]:
         )
         rows.append(
             Row(
-                f"bf16_{name}_cosine", f"{model}: mean cosine of patch features", "", side.median, LEAST_COSINE,
+                f"bf16_{case.name}_cosine", f"{case.model}: mean cosine of {case.what}", "", side.median, LEAST_COSINE,
                 (side,), notes=f"mean {side.median:.6f}, worst {side.low:.6f}; random weights",
             )
         )  # fmt: skip
     return rows
 
 
-def _features(
-    server: Server, ask: str, index: int, args: dict[str, object], reply: type
-) -> NDArray[np.float32]:
+def _numbers(server: Server, case: Case, index: int, args: dict[str, object]) -> NDArray[np.float32]:
     with grpc.insecure_channel(server.target) as channel:
-        call = channel.unary_unary(QUESTIONS[ask].method)
-        answer = call(grpc_bytes(ask, index, args), metadata=(("authorization", f"Bearer {KEY}"),))
-    return to_array(reply.FromString(answer).features).astype(np.float32)  # type: ignore[attr-defined]
+        call = channel.unary_unary(QUESTIONS[case.ask].method)
+        answer = call(grpc_bytes(case.ask, index, args), metadata=(("authorization", f"Bearer {KEY}"),))
+    reply = case.reply.FromString(answer)  # type: ignore[attr-defined]  # `type` is all that stubs have in common
+    return to_array(case.numbers(reply)).astype(np.float32)
 
 
 def _cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of each patch, n."""
+    """Of each patch, or each row of a mask, n."""
     a, b = (each.reshape(-1, each.shape[-1]).astype(np.float64) for each in (ours, theirs))
     found: NDArray[np.float64] = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     return found
