@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow test-clients test-client-go check proto bench bench-quick train-demo evaluate-demo lock lock-bench
+.PHONY: setup serve test test-slow test-clients test-client-go test-client-rust check proto bench bench-quick train-demo evaluate-demo lock lock-bench
 
 setup: $(READY)
 
@@ -32,13 +32,18 @@ test-slow: setup $(BENCH_READY)
 	$(PY) -m pytest -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
-test-clients: setup test-client-go
+test-clients: setup test-client-go test-client-rust
 	$(PY) -m pytest -rs tests/conformance
 
 test-client-go: setup
 	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \
 	cd clients/go && go vet ./... && go test ./... \
 	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-go && diff -r gen ../../build/fresh-go/gen; fi
+
+test-client-rust: setup
+	@if ! command -v cargo; then echo "clients/rust: left out, no cargo on this machine"; else \
+	cd clients/rust && cargo fmt --check && cargo test --target-dir ../../build/clients/rust \
+	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-rust && diff -r gen ../../build/fresh-rust/gen; fi
 
 check: setup
 	$(VENV)/bin/ruff check .
@@ -51,6 +56,8 @@ proto: setup
 	$(PY) protos/generate.py
 	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \
 	cd clients/go && ../../$(VENV)/bin/buf generate; fi
+	@if ! command -v cargo; then echo "clients/rust: left out, no cargo on this machine"; else \
+	cd clients/rust && ../../$(VENV)/bin/buf generate; fi
 
 # Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
 bench: setup $(BENCH_READY)

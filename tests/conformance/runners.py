@@ -73,4 +73,10 @@ GO = Runner(
     tools=("go",),
     build=("go", "build", "-o", str(BUILT / "go-conformance"), "./internal/conformance"),
 )
-RUNNERS = (PYTHON, GO)
+RUST = Runner(
+    "rust",
+    (str(BUILT / "rust" / "debug" / "examples" / "conformance"),),
+    tools=("cargo",),
+    build=("cargo", "build", "--quiet", "--target-dir", str(BUILT / "rust"), "--example", "conformance"),
+)
+RUNNERS = (PYTHON, GO, RUST)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.pictures import scene
-from tests.conformance.runners import ROOT
+from tests.conformance.runners import BUILT, ROOT
 from tests.servers import KEY, Server
 
 # A first build of a client compiles gRPC.
@@ -63,3 +63,28 @@ def test_the_go_program_runs(demo_server: Server, picture: Path, tmp_path: Path)
     assert features.startswith("features [10 14 128] ")
     assert masks.startswith("masks [3 128 192] ")
     assert refused.startswith("InvalidArgument [{texts")
+
+
+def test_the_rust_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
+    if shutil.which("cargo") is None:
+        pytest.skip("rust: no cargo on this machine")
+    page = CLIENTS / "rust" / "README.md"
+    (program,), (needs,) = programs(page, "rust"), programs(page, "toml")
+    key = f'Options {{ api_key: "{KEY}".into(), ..Options::default() }}'
+    source = tmp_path / "src" / "main.rs"
+    source.parent.mkdir()
+    source.write_text(at(program, demo_server, [("Options::default()", key), ("image.jpg", str(picture))]))
+    about = '[package]\nname = "program"\nedition = "2024"\n'
+    (tmp_path / "Cargo.toml").write_text(about + needs.replace("FOLDER", str(ROOT)))
+    done = subprocess.run(
+        ["cargo", "run", "--quiet", "--target-dir", BUILT / "rust"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    features, masks, refused = done.stdout.splitlines()
+    assert features.startswith("features [10, 14, 128] ")
+    assert masks.startswith("masks [3, 128, 192] ")
+    assert refused.startswith('INVALID_ARGUMENT [FieldViolation { field: "texts')
