@@ -59,7 +59,9 @@ def test_null_means_what_the_contract_says() -> None:
 
 
 def test_texts_are_given_one_after_the_other() -> None:
-    wanted = arguments.parsed(["similarity", *OURS, "--text", "a car", "a road", "--negative-text", "sky"])
+    wanted = arguments.parsed(
+        ["similarity", *OURS, "--text", "a car", "--text", "a road", "--negative-text", "sky"]
+    )
     query = question(wanted.command, wanted.given, "npy").call(b"x").request("").query
     assert list(query.text) == ["a car", "a road"]
     assert list(query.negative_text) == ["sky"]

@@ -46,7 +46,8 @@ def described(field: FieldInfo) -> str:
     """What the contract says about it."""
     shown = "" if field.is_required() or field.default in (None, ()) else f" [{_text(field.default)}]"
     # argparse formats help with %.
-    return f"{field.description}{shown}".replace("%", "%%")
+    more = " May be given several times." if _items(_kind(field.annotation)) is str else ""
+    return f"{field.description}{more}{shown}".replace("%", "%%")
 
 
 def _taken(field: FieldInfo) -> dict[str, Any]:  # Any: whatever argparse takes
@@ -59,7 +60,8 @@ def _taken(field: FieldInfo) -> dict[str, Any]:  # Any: whatever argparse takes
     if kind is str:
         return {"metavar": "WORD"}
     if _items(kind) is str:
-        return {"nargs": "+", "metavar": "TEXT"}
+        # Once for each text: an option that takes many would take the inputs after it too.
+        return {"action": "append", "metavar": "TEXT"}
     return {"type": _json, "metavar": "NUMBER" if kind in (int, float) else "JSON"}
 
 

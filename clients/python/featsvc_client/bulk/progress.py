@@ -8,12 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from featsvc_client.bulk.extra import missing
-
-try:
-    from tqdm import tqdm
-except ImportError as error:
-    raise missing("tqdm", "commands") from error
+from tqdm import tqdm
 
 LINE_EVERY_S = 10.0
 
