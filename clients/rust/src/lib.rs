@@ -18,6 +18,7 @@ mod retry;
 mod services;
 mod stream;
 mod tensor;
+mod window;
 
 /// The messages of the contract.
 #[allow(missing_docs, clippy::all, rustdoc::all)]
