@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow test-clients test-client-go test-client-rust check proto bench bench-quick train-demo evaluate-demo lock lock-bench
+.PHONY: setup serve test test-slow test-clients test-client-go test-client-java test-client-rust test-client-typescript check proto bench bench-quick train-demo evaluate-demo lock lock-bench
 
 setup: $(READY)
 
@@ -32,7 +32,7 @@ test-slow: setup $(BENCH_READY)
 	$(PY) -m pytest -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
-test-clients: setup test-client-go test-client-rust
+test-clients: setup test-client-go test-client-java test-client-rust test-client-typescript
 	$(PY) -m pytest -rs tests/conformance
 
 test-client-go: setup
@@ -40,10 +40,19 @@ test-client-go: setup
 	cd clients/go && go vet ./... && go test ./... \
 	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-go && diff -r gen ../../build/fresh-go/gen; fi
 
+test-client-java:
+	@if ! command -v mvn; then echo "clients/java: left out, no mvn on this machine"; else \
+	cd clients/java && mvn --batch-mode --quiet package; fi
+
 test-client-rust: setup
 	@if ! command -v cargo; then echo "clients/rust: left out, no cargo on this machine"; else \
 	cd clients/rust && cargo fmt --check && cargo test --target-dir ../../build/clients/rust \
 	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-rust && diff -r gen ../../build/fresh-rust/gen; fi
+
+test-client-typescript: setup
+	@if ! command -v npm; then echo "clients/typescript: left out, no npm on this machine"; else \
+	cd clients/typescript && npm test \
+	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-typescript && diff -r src/gen ../../build/fresh-typescript/src/gen; fi
 
 check: setup
 	$(VENV)/bin/ruff check .
@@ -58,6 +67,8 @@ proto: setup
 	cd clients/go && ../../$(VENV)/bin/buf generate; fi
 	@if ! command -v cargo; then echo "clients/rust: left out, no cargo on this machine"; else \
 	cd clients/rust && ../../$(VENV)/bin/buf generate; fi
+	@if ! command -v npm; then echo "clients/typescript: left out, no npm on this machine"; else \
+	cd clients/typescript && npm run --silent generate; fi
 
 # Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
 bench: setup $(BENCH_READY)

@@ -73,10 +73,22 @@ GO = Runner(
     tools=("go",),
     build=("go", "build", "-o", str(BUILT / "go-conformance"), "./internal/conformance"),
 )
+JAVA = Runner(
+    "java",
+    ("java", "-cp", "target/classes:target/test-classes:target/conformance/*", "featsvc.conformance.Main"),
+    tools=("java", "mvn"),
+    build=("mvn", "--batch-mode", "--quiet", "-DskipTests", "package"),
+)
 RUST = Runner(
     "rust",
     (str(BUILT / "rust" / "debug" / "examples" / "conformance"),),
     tools=("cargo",),
     build=("cargo", "build", "--quiet", "--target-dir", str(BUILT / "rust"), "--example", "conformance"),
 )
-RUNNERS = (PYTHON, GO, RUST)
+TYPESCRIPT = Runner(
+    "typescript",
+    ("node", "dist/conformance/main.js"),
+    tools=("node", "npm"),
+    build=("npm", "run", "--silent", "build"),
+)
+RUNNERS = (PYTHON, GO, JAVA, RUST, TYPESCRIPT)

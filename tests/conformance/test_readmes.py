@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.pictures import scene
-from tests.conformance.runners import BUILT, ROOT
+from tests.conformance.runners import BUILT, JAVA, ROOT, TYPESCRIPT
 from tests.servers import KEY, Server
 
 # A first build of a client compiles gRPC.
@@ -65,6 +65,28 @@ def test_the_go_program_runs(demo_server: Server, picture: Path, tmp_path: Path)
     assert refused.startswith("InvalidArgument [{texts")
 
 
+def test_the_java_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
+    JAVA.built()
+    (program,) = programs(CLIENTS / "java" / "README.md", "java")
+    key = f'{demo_server.target}", featsvc.ConnectOptions.DEFAULT.withApiKey("{KEY}")'
+    source = tmp_path / "Example.java"
+    source.write_text(
+        at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
+    )
+    done = subprocess.run(
+        ["java", "-cp", "target/featsvc-0.0.0.jar:target/lib/*", source],
+        cwd=CLIENTS / "java",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    features, masks, refused = done.stdout.splitlines()
+    assert features.startswith("features [10, 14, 128] ")
+    assert masks.startswith("masks [3, 128, 192] ")
+    assert refused.startswith("INVALID_ARGUMENT [texts: ")
+
+
 def test_the_rust_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
     if shutil.which("cargo") is None:
         pytest.skip("rust: no cargo on this machine")
@@ -88,3 +110,25 @@ def test_the_rust_program_runs(demo_server: Server, picture: Path, tmp_path: Pat
     assert features.startswith("features [10, 14, 128] ")
     assert masks.startswith("masks [3, 128, 192] ")
     assert refused.startswith('INVALID_ARGUMENT [FieldViolation { field: "texts')
+
+
+def test_the_typescript_programs_run(demo_server: Server, picture: Path, tmp_path: Path) -> None:
+    TYPESCRIPT.built()
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "featsvc").symlink_to(CLIENTS / "typescript")
+    printed = []
+    for page in (CLIENTS / "README.md", CLIENTS / "typescript" / "README.md"):
+        (program,) = programs(page, "typescript")
+        key = f'{demo_server.target}", {{ apiKey: "{KEY}" }}'
+        source = tmp_path / "image.mjs"
+        source.write_text(
+            at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
+        )
+        done = subprocess.run(["node", source], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        printed += done.stdout.splitlines()
+    overview, features, masks, refused = printed
+    assert overview.startswith("[ 10, 14, 128 ] ")
+    assert features.startswith("features [ 10, 14, 128 ] ")
+    assert masks.startswith("masks [ 3, 128, 192 ] ")
+    assert refused.startswith("INVALID_ARGUMENT [ { field: 'texts'")
