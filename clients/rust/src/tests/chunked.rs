@@ -37,6 +37,7 @@ async fn an_answer_with_missing_pieces_is_an_error() {
     assert!(asked(|| sent(5, &[])).await.is_err());
     assert!(asked(|| sent(5, &[(0, &[1, 2])])).await.is_err());
     assert!(asked(|| sent(5, &[(0, &[1]), (3, &[4, 5])])).await.is_err());
+    assert!(asked(|| sent(5, &[(0, &[1, 2, 3]), (4, &[4, 5])])).await.is_err());
     assert!(asked(|| sent(5, &[(0, &[1, 2, 3, 4, 5, 6])])).await.is_err());
     assert!(asked(|| sent(1, &[(0, &[1])]).split_off(1)).await.is_err());
     assert!(asked(Vec::new).await.is_err());
