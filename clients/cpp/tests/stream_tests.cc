@@ -1,0 +1,238 @@
+/// Streams to a server that answers as the test says.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "server.h"
+
+namespace {
+
+using namespace featsvc;
+using grpc::StatusCode;
+
+/// Questions with the names q0, q1 and so on.
+Questions<Request> numbered(int count) {
+  return [i = 0, count]() mutable -> std::optional<Question<Request>> {
+    if (i == count) return std::nullopt;
+    Question<Request> question{"q" + std::to_string(i), {}};
+    *question.request.mutable_image() = picture(std::string(1, static_cast<char>(i++)));
+    return question;
+  };
+}
+
+void answer(Both& both, const StreamRequest& asked) {
+  StreamResponse response;
+  response.set_request_id(asked.request_id());
+  *response.mutable_response() = floats_of(asked.request().image().content());
+  both.Write(response);
+}
+
+void refuse(Both& both, const StreamRequest& asked, const std::string& code, std::uint32_t retry_after_ms) {
+  StreamResponse response;
+  response.set_request_id(asked.request_id());
+  response.mutable_error()->set_code(code);
+  response.mutable_error()->set_retry_after_ms(retry_after_ms);
+  both.Write(response);
+}
+
+/// Calls for every question until the client has ended or it gives a failure.
+Script each(std::function<grpc::Status(Both&, const StreamRequest&)> act) {
+  return {{}, {}, [act = std::move(act)](Both& both) {
+    for (StreamRequest asked; both.Read(&asked);) {
+      if (const grpc::Status status = act(both, asked); !status.ok()) return status;
+    }
+    return grpc::Status::OK;
+  }, {}};
+}
+
+/// The answers by name: the first byte of each, or the code of its error.
+std::map<std::string, std::string> collected(const Server& server, int count, std::size_t window) {
+  std::map<std::string, std::string> found;
+  const Client client(server.address(), quick());
+  for (const auto& each : client.stream_dino_features(numbered(count), window)) {
+    EXPECT_EQ(found.count(each.id), 0u) << each.id << " came twice";
+    found[each.id] = each.error ? name_of(each.error->code) : std::to_string(each.reply.features().data()[0]);
+  }
+  return found;
+}
+
+void expect_all(const std::map<std::string, std::string>& found, int count) {
+  EXPECT_EQ(found.size(), static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) EXPECT_EQ(found.at("q" + std::to_string(i)), std::to_string(i));
+}
+
+TEST(Streams, give_every_question_its_own_answer_in_any_order) {
+  std::optional<StreamRequest> held;
+  Server server(each([&](Both& both, const StreamRequest& asked) {
+    if (!held) {
+      held = asked;
+    } else {
+      // The later one first.
+      answer(both, asked);
+      answer(both, *held);
+      held.reset();
+    }
+    return grpc::Status::OK;
+  }));
+  expect_all(collected(server, 10, 4), 10);
+}
+
+TEST(Streams, have_no_more_questions_under_way_than_the_window_holds) {
+  constexpr std::size_t WINDOW = 3;
+  std::vector<StreamRequest> waiting;
+  Server server(each([&](Both& both, const StreamRequest& asked) {
+    waiting.push_back(asked);
+    if (waiting.size() > WINDOW) return grpc::Status(StatusCode::INTERNAL, "more than the window");
+    if (waiting.size() == WINDOW) {
+      answer(both, waiting.front());
+      waiting.erase(waiting.begin());
+    }
+    return grpc::Status::OK;
+  }));
+  const Client client(server.address(), quick());
+  auto answers = client.stream_dino_features(numbered(20), WINDOW);
+  // The server keeps the last two for ever; leaving ends them.
+  for (std::size_t seen = 0; seen < 20 - WINDOW + 1; ++seen) EXPECT_TRUE(answers.next());
+}
+
+TEST(Streams, let_large_questions_and_answers_not_wait_for_each_other) {
+  // More than flow control lets either side send ahead.
+  const std::string large(1 << 20, 'x');
+  Server server({{}, {}, [](Both& both) {
+    // Reads no further question before two answers are out.
+    for (StreamRequest one, other; both.Read(&one) && both.Read(&other);) {
+      answer(both, one);
+      answer(both, other);
+    }
+    return grpc::Status::OK;
+  }, {}});
+  const Client client(server.address(), quick());
+  auto answers = client.stream_dino_features([&] {
+    Question<Request> question;
+    *question.request.mutable_image() = picture(large);
+    return question;
+  }, 8);
+  for (int seen = 0; seen < 20; ++seen) {
+    const auto found = answers.next();
+    ASSERT_TRUE(found && !found->error);
+    EXPECT_EQ(found->reply.features().data().size(), large.size());
+  }
+}
+
+TEST(Streams, let_a_bad_question_fail_alone) {
+  Server server(each([](Both& both, const StreamRequest& asked) {
+    asked.request().image().content()[0] == 1 ? refuse(both, asked, "INVALID_ARGUMENT", 0) : answer(both, asked);
+    return grpc::Status::OK;
+  }));
+  const std::map<std::string, std::string> expected = {{"q0", "0"}, {"q1", "INVALID_ARGUMENT"}, {"q2", "2"}};
+  EXPECT_EQ(collected(server, 3, 2), expected);
+}
+
+TEST(Streams, ask_again_what_the_server_has_no_place_for) {
+  std::map<std::string, int> refused;
+  Server server(each([&](Both& both, const StreamRequest& asked) {
+    refused[asked.request_id()]++ < 7 ? refuse(both, asked, "RESOURCE_EXHAUSTED", 2) : answer(both, asked);
+    return grpc::Status::OK;
+  }));
+  expect_all(collected(server, 5, 2), 5);
+}
+
+TEST(Streams, do_not_ask_again_for_an_answer_over_the_limit) {
+  int attempts = 0;
+  Server server(each([&](Both& both, const StreamRequest& asked) {
+    ++attempts;
+    refuse(both, asked, "RESOURCE_EXHAUSTED", 0);
+    return grpc::Status::OK;
+  }));
+  EXPECT_EQ(collected(server, 1, 1).at("q0"), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(attempts, 1);
+}
+
+TEST(Streams, that_break_go_on_with_what_waits) {
+  int streams = 0;
+  Server server({{}, {}, [&](Both& both) {
+    ++streams;
+    StreamRequest asked;
+    for (int count = 0; both.Read(&asked); ++count) {
+      if (count == 3) return REFUSED;
+      answer(both, asked);
+    }
+    return grpc::Status::OK;
+  }, {}});
+  expect_all(collected(server, 20, 4), 20);
+  EXPECT_GE(streams, 2);
+}
+
+TEST(Streams, wait_until_their_deadline_for_a_server_that_has_answered) {
+  int streams = 0;
+  Server server({{}, {}, [&](Both& both) {
+    if (++streams > 1 && streams < 3 * quick().retry.attempts) return REFUSED;
+    StreamRequest asked;
+    for (int count = 0; both.Read(&asked); ++count) {
+      if (streams == 1 && count == 1) return REFUSED;
+      answer(both, asked);
+    }
+    return grpc::Status::OK;
+  }, {}});
+  expect_all(collected(server, 5, 2), 5);
+}
+
+TEST(Streams, that_never_open_fail_after_all_attempts) {
+  int streams = 0;
+  Server server({{}, {}, [&](Both&) {
+    ++streams;
+    return REFUSED;
+  }, {}});
+  const Client client(server.address(), quick());
+  auto answers = client.stream_dino_features(numbered(5), 2);
+  EXPECT_THROW(answers.next(), Error);
+  EXPECT_EQ(streams, quick().retry.attempts);
+  EXPECT_FALSE(answers.next());
+}
+
+TEST(Streams, end_at_their_deadline_while_a_question_waits_for_an_answer_or_to_be_sent) {
+  for (const std::size_t size : {1u, 1u << 22}) {
+    Server server({{}, {}, [](Both& both) {
+      // Reads one question and no more.
+      StreamRequest asked;
+      both.Read(&asked);
+      while (both.Write(StreamResponse())) std::this_thread::yield();
+      return grpc::Status::OK;
+    }, {}});
+    const Client client(server.address(), quick());
+    const auto begin = std::chrono::steady_clock::now();
+    auto answers = client.stream_dino_features([&] {
+      Question<Request> question;
+      *question.request.mutable_image() = picture(std::string(size, 'x'));
+      return question;
+    }, 4, milliseconds(300));
+    try {
+      answers.next();
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, StatusCode::DEADLINE_EXCEEDED);
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  }
+}
+
+TEST(Streams, ask_what_is_in_a_container) {
+  Server server(each([](Both& both, const StreamRequest& asked) {
+    answer(both, asked);
+    return grpc::Status::OK;
+  }));
+  std::vector<Question<Request>> asked(2);
+  asked[0].id = "a";
+  asked[1].id = "b";
+  for (auto& each : asked) *each.request.mutable_image() = picture("x");
+  std::set<std::string> found;
+  const Client client(server.address(), quick());
+  for (const auto& each : client.stream_dino_features(questions(asked))) found.insert(each.id);
+  EXPECT_EQ(found, (std::set<std::string>{"a", "b"}));
+}
+
+}  // namespace
