@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
 
-.PHONY: setup serve test test-slow test-clients test-client-go test-client-java test-client-rust test-client-typescript check proto bench bench-quick train-demo evaluate-demo lock lock-bench
+.PHONY: setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto bench bench-quick train-demo evaluate-demo lock lock-bench
 
 setup: $(READY)
 
@@ -32,8 +32,14 @@ test-slow: setup $(BENCH_READY)
 	$(PY) -m pytest -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
-test-clients: setup test-client-go test-client-java test-client-rust test-client-typescript
-	$(PY) -m pytest -rs tests/conformance
+test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript
+	BUILD_CLIENTS=1 $(PY) -m pytest -rs tests/conformance
+
+# -O1 because gRPC's headers compile slowly.
+test-client-cpp:
+	@if ! command -v cmake || ! command -v grpc_cpp_plugin; then echo "clients/cpp: left out, no cmake or gRPC for C++ on this machine"; else \
+	cmake -S clients/cpp -B build/clients/cpp -DCMAKE_CXX_FLAGS_RELEASE=-O1 && cmake --build build/clients/cpp \
+	&& ctest --test-dir build/clients/cpp --output-on-failure; fi
 
 test-client-go: setup
 	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \

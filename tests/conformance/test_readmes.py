@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.pictures import scene
-from tests.conformance.runners import BUILT, JAVA, ROOT, TYPESCRIPT
+from tests.conformance.runners import BUILT, CPP, GO, JAVA, ROOT, RUST, TYPESCRIPT
 from tests.servers import KEY, Server
 
 # A first build of a client compiles gRPC.
@@ -49,8 +48,7 @@ def test_the_python_program_of_the_overview_runs(demo_server: Server, picture: P
 
 
 def test_the_go_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    if shutil.which("go") is None:
-        pytest.skip("go: no go on this machine")
+    GO.built()
     (program,) = programs(CLIENTS / "go" / "README.md", "go")
     key = f'featsvc.Options{{APIKey: "{KEY}"}}'
     source = tmp_path / "main.go"
@@ -88,8 +86,7 @@ def test_the_java_program_runs(demo_server: Server, picture: Path, tmp_path: Pat
 
 
 def test_the_rust_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    if shutil.which("cargo") is None:
-        pytest.skip("rust: no cargo on this machine")
+    RUST.built()
     page = CLIENTS / "rust" / "README.md"
     (program,), (needs,) = programs(page, "rust"), programs(page, "toml")
     key = f'Options {{ api_key: "{KEY}".into(), ..Options::default() }}'
@@ -132,3 +129,26 @@ def test_the_typescript_programs_run(demo_server: Server, picture: Path, tmp_pat
     assert features.startswith("features [ 10, 14, 128 ] ")
     assert masks.startswith("masks [ 3, 128, 192 ] ")
     assert refused.startswith("INVALID_ARGUMENT [ { field: 'texts'")
+
+
+def test_the_cpp_program_runs(demo_server: Server, picture: Path) -> None:
+    CPP.built()
+    page = CLIENTS / "cpp" / "README.md"
+    (build,), (program,) = programs(page, "cmake"), programs(page, "cpp")
+    # In a folder that stays, because the program's project compiles the client too.
+    folder = BUILT / "cpp-readme"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "CMakeLists.txt").write_text(build.replace("FOLDER", str(ROOT)))
+    key = f'options;\n  options.api_key = "{KEY}";'
+    (folder / "main.cc").write_text(
+        at(program, demo_server, [("options;", key), ("image.jpg", str(picture))])
+    )
+    for words in (["cmake", "-S", ".", "-B", "build"], ["cmake", "--build", "build"]):
+        subprocess.run(words, cwd=folder, capture_output=True, check=True)
+    done = subprocess.run([folder / "build" / "example"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    features, masks, refused, field = done.stdout.splitlines()
+    assert features.startswith("features 10 x 14 x 128: ")
+    assert masks.startswith("masks 3 x 128 x 192: ")
+    assert refused.startswith("featsvc: INVALID_ARGUMENT: ")
+    assert field.startswith("texts: ")
