@@ -41,7 +41,7 @@ class Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyp
 
 
 class Unreliable(Forwarding):
-    """Of three calls of a method one is told to come back, one breaks off after its first message, one succeeds."""
+    """Half the calls of a method are told to come back; the others break off after a message, or succeed, by turns."""
 
     def __init__(self, upstream: grpc.Channel) -> None:
         super().__init__(upstream)
@@ -49,8 +49,8 @@ class Unreliable(Forwarding):
 
     def answers(self, method: str, requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
         """Refuses, breaks off or hands on."""
-        turn = next(self._counts.setdefault(method, itertools.count())) % 3
-        if turn == 0:
+        turn = next(self._counts.setdefault(method, itertools.count())) % 4
+        if turn in (0, 2):
             context.set_trailing_metadata((("retry-after-ms", str(RETRY_AFTER_MS)),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "come back later")
         for message in super().answers(method, requests, context):
