@@ -112,7 +112,8 @@ def test_small_types_in_one_safetensors_file(
     assert stored_as(path, f"{key}/features") == {"int8": "I8", "bfloat16": "BF16"}[dtype]
     found = read_safetensors(path)[key]
     expected = client.clip_features(pictures / NAMES[0], load_size=64, dtype=dtype)
-    features = found.arrays["features"]
+    # bfloat16 has a mark behind its name; the order of a file is its own.
+    (features,) = (array for name, array in found.arrays.items() if name.startswith("features"))
     close(as_float32(features, found.arrays.get("scale")), expected.array)  # type: ignore[arg-type]
     assert found.model == expected.model
 
