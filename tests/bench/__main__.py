@@ -23,7 +23,7 @@ Measure = Callable[[Stand], list[Row]]
 def main() -> int:
     """Runs the rows and writes what they found; 1 where a row failed, whatever the ratios are."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few repetitions, under five minutes")
+    parser.add_argument("--quick", action="store_true", help="few repetitions of fewer rows")
     parser.add_argument("--only", nargs="+", choices=tuple(ROWS), default=tuple(ROWS), metavar="NAME")
     parser.add_argument("--repetitions", type=int, default=0, help="of each side of each row")
     parser.add_argument("--threads", type=int, default=1, help="compute threads of every side")
