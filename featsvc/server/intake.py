@@ -79,6 +79,11 @@ class Intake:
             self.images.keep(call.caller, Picture(item.image, item.digest))
         return result, entry.key
 
+    async def item(self, image: Image, call: Call, **beside: Any) -> Item:  # Any: what else an Item holds
+        """What the engines get of a question about a picture; raises what `picture` raises."""
+        picture = await self.picture(image, call)
+        return Item(image=picture.content, digest=picture.digest, **beside)
+
     async def picture(self, image: Image, call: Call) -> Picture:
         """The encoded picture and its name. Raises InvalidFields where it is empty, too large or out of reach.
 

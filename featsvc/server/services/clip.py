@@ -33,19 +33,17 @@ class ClipService(FeatureService, clip_pb2_grpc.ClipServiceServicer):
     async def ComputeSimilarity(self, request: clip_pb2.ComputeSimilarityRequest, call: Call) -> Reply:
         """Maps of similarity to texts."""
         asked = await self._intake.checked(request, schema.ComputeSimilarityRequest)
-        picture = await self._intake.picture(asked.image, call)
-        item = Item(image=picture.content, digest=picture.digest, texts=asked.query)
+        item = await self._intake.item(asked.image, call, texts=asked.query)
         result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, call)
         message = clip_pb2.ComputeSimilarityResponse(
-            geometry=geometry(result.geometry), model=model, image_digest=picture.digest
+            geometry=geometry(result.geometry), model=model, image_digest=item.digest
         )
         return Reply(message, similarity_map=tensor(result.similarity_map))
 
     async def EncodeImage(self, request: clip_pb2.EncodeImageRequest, call: Call) -> Reply:
         """The embedding of a whole picture."""
         asked = await self._intake.checked(request, schema.EncodeImageRequest)
-        picture = await self._intake.picture(asked.image, call)
-        item = Item(image=picture.content, digest=picture.digest)
+        item = await self._intake.item(asked.image, call)
         result, model = await self._intake.answer("clip.encode_image", asked.params, item, call)
-        message = clip_pb2.EncodeImageResponse(model=model, image_digest=picture.digest)
+        message = clip_pb2.EncodeImageResponse(model=model, image_digest=item.digest)
         return Reply(message, image_embedding=tensor(result.embeddings))

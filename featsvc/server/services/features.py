@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
-from featsvc.engines.item import Item
 from featsvc.engines.results import Features
 from featsvc.server.call import Call
 from featsvc.server.intake import Intake
@@ -88,14 +87,13 @@ class FeatureService:
         await answer_each(requests, questions, self._intake, call)
 
     async def _answered(self, asked: Any, call: Call, chunked: bool = False) -> Answer:
-        picture = await self._intake.picture(asked.image, call)
-        item = Item(image=picture.content, digest=picture.digest, chunked=chunked)
+        item = await self._intake.item(asked.image, call, chunked=chunked)
         result, model = await self._intake.answer(self.messages.operation, asked.params, item, call)
         message = self.messages.response(
             is_pca=result.is_pca,
             geometry=geometry(result.geometry),
             model=model,
-            image_digest=picture.digest,
+            image_digest=item.digest,
         )
         return Answer(result, message)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from featsvc.engines.item import Item
 from featsvc.engines.results import MaskList, PromptMasks
 from featsvc.server.call import Call
 from featsvc.server.intake import Intake
 from featsvc.server.joined import Reply
 from featsvc.server.services import replies
 from featsvc.server.services.streams import Messages, Questions, answer_each
-from featsvc.server.store import Picture
 from featsvc.v1 import sam2_pb2, sam2_pb2_grpc, schema
 
 
@@ -25,9 +23,9 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
     async def GenerateMasks(self, request: sam2_pb2.GenerateMasksRequest, call: Call) -> Reply:
         """Masks of everything in a picture."""
         asked = await self._intake.checked(request, schema.GenerateMasksRequest)
-        result, model, picture = await self._generated(asked, call)
+        result, model, digest = await self._generated(asked, call)
         message = sam2_pb2.GenerateMasksResponse(
-            height=result.height, width=result.width, model=model, image_digest=picture.digest
+            height=result.height, width=result.width, model=model, image_digest=digest
         )
         # Thousands of small masks take long to write down, however few bytes they have.
         masks = await asyncio.to_thread(lambda: [replies.mask(each) for each in result.masks])
@@ -36,7 +34,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
     async def GenerateMasksStream(self, request: sam2_pb2.GenerateMasksStreamRequest, call: Call) -> None:
         """The same, mask by mask."""
         asked = await self._intake.checked(request, schema.GenerateMasksStreamRequest)
-        result, model, picture = await self._generated(asked.request, call, chunked=True)
+        result, model, digest = await self._generated(asked.request, call, chunked=True)
         for each in result.masks:
             await call.write(Reply(sam2_pb2.GenerateMasksStreamResponse(), mask=replies.mask(each)))
         summary = sam2_pb2.MasksSummary(
@@ -44,7 +42,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
             height=result.height,
             width=result.width,
             model=model,
-            image_digest=picture.digest,
+            image_digest=digest,
         )
         last = replies.about_all(result, summary)
         await call.write(Reply(sam2_pb2.GenerateMasksStreamResponse(), summary=last))
@@ -66,11 +64,10 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
     ) -> sam2_pb2.EmbedImageResponse:
         """Encodes a picture ahead of the first question about it."""
         asked = await self._intake.checked(request, schema.EmbedImageRequest)
-        picture = await self._intake.picture(asked.image, call)
-        item = Item(image=picture.content, digest=picture.digest)
+        item = await self._intake.item(asked.image, call)
         result, model = await self._intake.answer("sam2.embed_image", asked.params, item, call)
         return sam2_pb2.EmbedImageResponse(
-            image_digest=picture.digest,
+            image_digest=item.digest,
             size_bytes=result.nbytes,
             was_cached=result.cached,
             height=result.height,
@@ -80,19 +77,17 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
 
     async def _generated(
         self, asked: schema.GenerateMasksRequest, call: Call, chunked: bool = False
-    ) -> tuple[MaskList, str, Picture]:
-        picture = await self._intake.picture(asked.image, call)
-        item = Item(image=picture.content, digest=picture.digest, chunked=chunked)
+    ) -> tuple[MaskList, str, str]:
+        item = await self._intake.item(asked.image, call, chunked=chunked)
         result, model = await self._intake.answer("sam2.generate_masks", asked.params, item, call)
-        return result, model, picture
+        return result, model, item.digest
 
     async def _predicted(self, asked: schema.PredictMasksRequest, call: Call) -> Reply:
-        picture = await self._intake.picture(asked.image, call)
         prompts = asked.prompts or (schema.Prompt(),)
-        item = Item(image=picture.content, digest=picture.digest, prompts=prompts)
+        item = await self._intake.item(asked.image, call, prompts=prompts)
         result: Sequence[PromptMasks]
         result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, call)
         message = sam2_pb2.PredictMasksResponse(
-            height=result[0].height, width=result[0].width, model=model, image_digest=picture.digest
+            height=result[0].height, width=result[0].width, model=model, image_digest=item.digest
         )
         return Reply(message, results=[replies.prompt_masks(each) for each in result])
