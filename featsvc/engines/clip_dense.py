@@ -32,10 +32,8 @@ def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
 def _values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
     attention: OpenClipAttention = block.attn
-    channels = attention.qkv.in_features
-    weight, bias = attention.qkv.weight[-channels:], attention.qkv.bias[-channels:]
-    values: Tensor = attention.proj(F.linear(block.ln_1(tokens), weight, bias))
-    return values
+    carried: Tensor = attention.proj(attention.values(block.ln_1(tokens)))
+    return carried
 
 
 def position(visual: VisionTransformer, height: int, width: int) -> Tensor:

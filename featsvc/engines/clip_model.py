@@ -25,6 +25,7 @@ from featsvc.engines.clip_tokens import Tokenizer
 from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
+from featsvc.engines.packed import packed
 from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
 
@@ -87,9 +88,11 @@ def ready(entry: ClipEntry, network: CLIP, options: EngineOptions, file: Hashabl
     """The model of a network that has its weights."""
     for block in blocks(network):
         block.attn = OpenClipAttention.of(block.attn)
+    last = network.visual.transformer.resblocks[-1].attn
+    last.values = last.values_alone()
     if options.compile:
         compile_blocks(blocks(network))
-    return ClipModel(entry, placed(network, options), torch.device(options.device), file)
+    return ClipModel(entry, packed(placed(network, options), options), torch.device(options.device), file)
 
 
 def blocks(network: CLIP) -> list[ResidualAttentionBlock]:

@@ -128,6 +128,6 @@ def text_features(network: CLIP, tokens: Tensor) -> Tensor:
     projection = network.text_projection
     if projection is not None:
         # Before all places but one are dropped, which would leave too few rows for the same bits: see `embedded`.
-        places = projection(places) if isinstance(projection, torch.nn.Linear) else places @ projection
+        places = projection(places) if isinstance(projection, torch.nn.Module) else places @ projection
     pooled = text_global_pool(places, tokens, network.text_pool_type, network.text_eos_id)
     return F.normalize(pooled.float(), dim=-1)

@@ -19,6 +19,7 @@ from featsvc.engines.checkpoint import State, file_identity, fill, read_state
 from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
 from featsvc.engines.options import EngineOptions
+from featsvc.engines.packed import packed
 from featsvc.engines.precision import placed
 from featsvc.errors import InvalidArgument
 
@@ -64,7 +65,7 @@ def ready(
         block.attn = SelfAttention.of(block.attn)
     if options.compile:
         compile_blocks(network.blocks)
-    return DinoModel(entry, placed(network, options), torch.device(options.device), file)
+    return DinoModel(entry, packed(placed(network, options), options), torch.device(options.device), file)
 
 
 def built(entry: DinoEntry) -> VisionTransformer:

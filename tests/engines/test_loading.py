@@ -104,10 +104,11 @@ def test_an_open_clip_state_dict_is_loaded_in_float32(tmp_path: Path, suffix: st
     else:
         torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, file)
     loaded = clip_model.load(entry, options(tmp_path))
-    for name, value in loaded.network.state_dict().items():
-        theirs = name.replace("attn.qkv.", "attn.in_proj_").replace("attn.proj.", "attn.out_proj.")
-        assert value.dtype == torch.float32
-        assert torch.equal(value, state[theirs].float())
+    found = loaded.network.state_dict()
+    for name, value in state.items():
+        ours = found[name.replace("attn.in_proj_", "attn.qkv.").replace("attn.out_proj.", "attn.proj.")]
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, value.float())
 
 
 def test_a_sam2_checkpoint_of_meta_is_loaded(sam2_tiny: Sam2Model, tmp_path: Path) -> None:
