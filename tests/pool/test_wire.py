@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from featsvc.pool.frames import LARGE_BYTES
 from featsvc.pool.segments import SMALLEST_BYTES
-from featsvc.pool.wire import LARGE_BYTES, Link
+from featsvc.pool.wire import Link
 
 KEPT_BYTES = 4 * SMALLEST_BYTES
+
+
+def in_the_way(link: Link) -> threading.Lock:
+    """What is posted while this is held goes out by the link's thread, after all that waits for that."""
+    return link._sender._writer._lock
 
 
 class Ends:
@@ -39,7 +45,8 @@ class Ends:
     def settle(self) -> None:
         """Wait until all is sent, and ours knows what theirs has given back."""
         assert self.crossed("sent") == "sent"
-        self.theirs.post("settled")
+        with in_the_way(self.theirs):
+            self.theirs.post("settled")
         assert self.ours.receive() == ["settled"]
 
     def segments(self) -> tuple[int, int]:
@@ -200,3 +207,45 @@ def test_a_message_that_cannot_be_packed_leaves_the_line_usable(ends: Ends) -> N
     assert ends.crossed("next") == "next"
     assert ends.unsent == [bad]
     assert open_files() == before
+
+
+def test_a_small_message_is_sent_by_who_posts_it(sockets: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = (Link(each, KEPT_BYTES) for each in sockets)
+    ours.post("nobody but this thread is there")
+    assert theirs.receive() == ["nobody but this thread is there"]
+
+
+def test_what_a_full_socket_does_not_take_comes_whole_and_in_order(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = (Link(each, KEPT_BYTES) for each in sockets)
+    messages = [bytes([number]) * (LARGE_BYTES - 100) for number in range(64)]
+    for message in messages:
+        ours.post(message)
+    assert ours._sender._writer.has_rest
+    ours.end()
+    sending = threading.Thread(target=ours.send_all, args=(lambda message: None,))
+    sending.start()
+    received: list[object] = []
+    while len(received) < len(messages):
+        received += theirs.receive()
+    sending.join()
+    assert received == messages
+
+
+def test_messages_of_many_threads_come_whole(ends: Ends) -> None:
+    def post(name: int) -> None:
+        for number in range(100):
+            ends.ours.post((name, number, np.full(LARGE_BYTES * (number % 10 == 0), number, np.uint8)))
+
+    threads = [threading.Thread(target=post, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    came: dict[int, list[int]] = {name: [] for name in range(4)}
+    while sum(map(len, came.values())) < 400:
+        for name, number, content in ends.theirs.receive():
+            assert set(content) <= {number}
+            came[name].append(number)
+    for thread in threads:
+        thread.join()
+    assert all(numbers == list(range(100)) for numbers in came.values())

@@ -1,0 +1,192 @@
+"""The sending side of a link: at once where nothing is in the way, otherwise by a thread."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from featsvc.pool.frames import ALIGNMENT, RETURN, Kind, Packed, frame, packed
+from featsvc.pool.segments import Shelf
+
+AT_ONCE = 64  # messages in one write
+DONT_WAIT = getattr(socket, "MSG_DONTWAIT", None)  # without it all goes by the thread
+
+
+@dataclass(frozen=True)
+class _Unused:
+    """A segment of the peer that nothing here refers to any more; `give_back` tells whether it stays mapped."""
+
+    segment: int
+    give_back: Callable[[int], bool]
+
+
+class Writer:
+    """Writes to the socket from any thread, one after the other."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._lock = threading.Lock()
+        self._rest = b""
+
+    def writes_now(self, frames: bytes) -> bool:
+        """Writes unless that would mean to wait; whether it did."""
+        if DONT_WAIT is None or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._rest:
+                return False
+            # Of what the socket does not take whole, the rest goes out before all else.
+            self._rest = frames[self._socket.send(frames, DONT_WAIT) :]
+            return True
+        except OSError:  # full, or closed by the peer, which the thread will find too
+            return False
+        finally:
+            self._lock.release()
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether a part of what was written is still here."""
+        return bool(self._rest)
+
+    def write(self, frames: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Writes, with open files beside the first byte. Raises OSError when the peer is gone."""
+        with self._lock:
+            if self._rest:
+                self._socket.sendall(self._rest)
+                self._rest = b""
+            if fds:
+                frames = frames[socket.send_fds(self._socket, [frames], fds) :]
+            if frames:
+                self._socket.sendall(frames)
+
+
+class Sender:
+    """Sends what any thread posts, in order.
+
+    With `large_last` small messages overtake large ones, each of which takes milliseconds to copy.
+    """
+
+    def __init__(self, sock: socket.socket, shelf: Shelf, large_last: bool) -> None:
+        self._writer = Writer(sock)
+        self._shelf = shelf
+        self._large_last = large_last
+        self._large: deque[Packed] = deque()
+        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._posting = threading.Lock()
+        self._behind = 0  # messages that those to come must not overtake
+
+    def post(self, message: object) -> None:
+        """Have a message sent; lost if the peer is dying.
+
+        What is small goes out before this returns, where it can: to wake a thread for it takes longer.
+        """
+        posted = self._packed_or_as_it_is(message)
+        with self._posting:
+            if isinstance(posted, Packed) and not posted.is_large and not self._behind:
+                sent = self._writer.writes_now(_small(posted))
+            else:
+                sent = False
+            if not sent:
+                self._behind += 1
+                self._outbox.put(posted)
+            elif self._writer.has_rest:
+                self._outbox.put(b"")
+
+    def post_unused(self, segment: int, give_back: Callable[[int], bool]) -> None:
+        """Have a segment given back. Takes no lock: whoever lets go of a segment may be anywhere in any code."""
+        self._outbox.put(_Unused(segment, give_back))
+
+    def end(self) -> None:
+        """Have `send_all` return when it has sent what was posted before."""
+        self._outbox.put(None)
+
+    def send_all(self, on_unsendable: Callable[[Any], None]) -> None:
+        """Send what is posted, until `end`. Raises OSError when the peer is gone.
+
+        A message that cannot be pickled goes to `on_unsendable`, within the handling of its error.
+        """
+        ended = False
+        while not ended:
+            batch, ended = self._posted()
+            self._send(batch, on_unsendable)
+            del batch  # its arrays must not wait for the next message
+            while self._large and (ended or self._outbox.empty()):
+                self._send_large(self._large.popleft())
+
+    def _packed_or_as_it_is(self, message: object) -> object:
+        try:
+            return packed(message)
+        except Exception:  # pickling runs code of the message's classes; the thread tells of it
+            return message
+
+    def _posted(self) -> tuple[list[Any], bool]:
+        """What to send next, at least one, and whether it is the last; blocks."""
+        batch: list[Any] = []
+        while True:
+            posted = self._outbox.get()
+            if posted is None:
+                return batch, True
+            batch.append(posted)
+            if len(batch) >= AT_ONCE or self._outbox.empty():
+                return batch, False
+
+    def _send(self, batch: list[Any], on_unsendable: Callable[[Any], None]) -> None:
+        frames, done = b"", 0
+        for posted in batch:
+            match posted:
+                case bytes():  # only wakes this thread
+                    continue
+                case _Unused():
+                    kept = posted.give_back(posted.segment)
+                    frames += frame(Kind.RETURNED, RETURN.pack(posted.segment, kept))
+                    continue
+                case Packed() if posted.is_large and self._large_last:
+                    self._large.append(posted)
+                case Packed() if posted.is_large:
+                    # What is small and came before must not wait for the copy.
+                    self._writer.write(frames)
+                    frames = b""
+                    self._send_large(posted)
+                case Packed():
+                    frames += _small(posted)
+                case message:
+                    try:
+                        packed(message)
+                    except Exception:  # as above
+                        on_unsendable(message)
+            done += 1
+        self._writer.write(frames)
+        with self._posting:
+            self._behind -= done
+
+    def _send_large(self, large: Packed) -> None:
+        spans, end = [], large.stream_bytes
+        for view in large.buffers:
+            begin = -(-end // ALIGNMENT) * ALIGNMENT
+            end = begin + len(view)
+            spans.append((begin, end))
+        segment = self._shelf.take(end)
+        offset = 0
+        for part in large.parts:
+            segment.write(offset, part)
+            offset += len(part)
+        for (begin, _), view in zip(spans, large.buffers, strict=True):
+            segment.write(begin, view)
+        place = pickle.dumps((segment.id, offset, spans))
+        if segment.fd is None:
+            self._writer.write(frame(Kind.IN_SEGMENT, place))
+            return
+        try:
+            self._writer.write(frame(Kind.IN_NEW_SEGMENT, place), (segment.fd,))
+        finally:
+            segment.close_file()
+
+
+def _small(message: Packed) -> bytes:
+    return frame(Kind.MESSAGE, b"".join(message.parts))
