@@ -63,16 +63,17 @@ def nobody_there(address: str) -> None:
     """Returns when clients have come to an address in vain, twice."""
     host, port = address.split(":")
     with socket.create_server((host, int(port))) as listener:
+        listener.settimeout(60)
         for _ in range(2):
             listener.accept()[0].close()
 
 
 @contextmanager
-def in_front_of(target: str, kind: type[Forwarding], at: str = "127.0.0.1:0") -> Iterator[str]:
+def in_front_of(target: str, kind: type[Forwarding]) -> Iterator[str]:
     """Address of such a gateway in front of the one at `target`."""
     with grpc.insecure_channel(target, (("grpc.max_receive_message_length", -1),)) as upstream:
         server = grpc.server(ThreadPoolExecutor(8), (kind(upstream),))
-        port = server.add_insecure_port(at)
+        port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
             yield f"127.0.0.1:{port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from featsvc_client.conformance.cases import Json, by_name, golden, shipped
 from featsvc_client.conformance.judging import differences, exact_differences
 
 from tests.conformance.make import CASES
-from tests.conformance.proxy import Forwarding, Unreliable, in_front_of, nobody_there
+from tests.conformance.proxy import Unreliable, in_front_of, nobody_there
 from tests.conformance.runners import PYTHON, RUNNERS, Runner
-from tests.servers import KEY, Server
+from tests.servers import KEY, Server, running
 
 # A first build of a client compiles gRPC.
 pytestmark = pytest.mark.timeout(1500)
@@ -71,18 +70,19 @@ def test_a_client_gets_every_answer_of_a_server_that_refuses_and_breaks_off_most
 
 
 @pytest.mark.parametrize("runner", RUNNERS, ids=str)
-def test_a_client_gets_every_answer_of_a_server_that_is_restarted_in_the_middle(
-    runner: Runner, demo_server: Server, printed: Printed, patient: Path
+def test_a_client_gets_every_answer_of_a_server_that_is_killed_in_the_middle_and_started_again(
+    runner: Runner, printed: Printed, patient: Path, tmp_path: Path
 ) -> None:
     reference = printed(PYTHON)
     runner.built()
-    with ExitStack() as first:
-        address = first.enter_context(in_front_of(demo_server.target, Forwarding))
-        coming = runner.printed(address, patient, KEY)
+    flags = ("serve", "--profile=demo", "--devices=cpu", "--offline")
+    with running(tmp_path / "first", *flags) as server:
+        coming = runner.printed(server.target, patient, KEY)
         lines = list(islice(coming, len(reference) // 3))
-        first.close()
-        nobody_there(address)
-        with in_front_of(demo_server.target, Forwarding, address):
+        server.process.kill()
+        server.process.wait()
+        nobody_there(server.target)
+        with running(tmp_path / "second", *flags, f"--grpc-port={server.grpc_port}"):
             lines += coming
     assert wrong(by_name(lines), reference) == {}
 
