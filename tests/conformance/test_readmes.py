@@ -1,154 +1,95 @@
-"""The programs in the READMEs, run as they are printed, against the demo server."""
+"""The programs and commands in the READMEs of the clients run as they are printed, against `make serve`."""
 
 from __future__ import annotations
 
+import math
 import re
-import subprocess
-import sys
-from collections.abc import Sequence
+import tarfile
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.conformance.pictures import scene
-from tests.conformance.runners import BUILT, CPP, GO, JAVA, ROOT, RUST, TYPESCRIPT
-from tests.servers import KEY, Server
+from tests.conformance.programs import CLIENTS, LANGUAGES, OVERVIEW, Language, blocks, python, ran
 
 # A first build of a client compiles gRPC.
-pytestmark = pytest.mark.timeout(1500)
-CLIENTS = ROOT / "clients"
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.usefixtures("make_serve")]
+PYTHON_PAGE = CLIENTS / "python" / "README.md"
+PRINTED = {
+    "cpp": ("features 10 x 14 x 128: ", "masks 3 x 128 x 192: ", "featsvc: INVALID_ARGUMENT: ", "texts: "),
+    "go": ("features [10 14 128] ", "masks [3 128 192] ", "InvalidArgument [{texts"),
+    "java": ("features [10, 14, 128] ", "masks [3, 128, 192] ", "INVALID_ARGUMENT [texts: "),
+    "rust": (
+        "features [10, 14, 128] ",
+        "masks [3, 128, 192] ",
+        'INVALID_ARGUMENT [FieldViolation { field: "texts',
+    ),
+    "typescript": (
+        "features [ 10, 14, 128 ] ",
+        "masks [ 3, 128, 192 ] ",
+        "INVALID_ARGUMENT [ { field: 'texts'",
+    ),
+}
+NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 
 
-def programs(page: Path, language: str) -> list[str]:
-    """The programs of a language in a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("language", LANGUAGES, ids=str)
+def test_the_program_of_a_client_runs(language: Language, here: Path) -> None:
+    expected = PRINTED[str(language)]
+    # Before them is what the tools say that build it.
+    lines = language.printed(language.program(), here)[-len(expected) :]
+    assert [line[: len(start)] for line, start in zip(lines, expected, strict=True)] == list(expected), lines
 
 
-def at(program: str, server: Server, replacements: Sequence[tuple[str, str]]) -> str:
-    """The program as printed, but for the address, the key and the place of the picture."""
-    for printed, meant in (("localhost:50051", server.target), *replacements):
-        assert printed in program
-        program = program.replace(printed, meant)
-    return program
+@pytest.mark.parametrize("language", LANGUAGES, ids=str)
+def test_the_program_of_the_overview_prints_the_same_in_every_language(
+    language: Language, here: Path
+) -> None:
+    (program,) = blocks(OVERVIEW, "python")
+    *shape, value = numbers(python(program, here)[-1])
+    assert shape == [10, 14, 128]
+    *same_shape, same_value = numbers(language.printed(language.overview(), here)[-1])
+    assert same_shape == shape
+    # C++ prints six digits.
+    assert math.isclose(same_value, value, rel_tol=5e-6)
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "image.jpg"
-    scene().resize((192, 128)).save(path)
-    return path
+def numbers(line: str) -> list[float]:
+    """The numbers in a line."""
+    return list(map(float, re.findall(NUMBER, line)))
 
 
-def test_the_python_program_of_the_overview_runs(demo_server: Server, picture: Path) -> None:
-    (program,) = programs(CLIENTS / "README.md", "python")
-    key = f'{demo_server.target}", api_key="{KEY}"'
-    program = at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("(10, 14, 128) ")
+def test_the_python_programs_run(here: Path) -> None:
+    programs = blocks(PYTHON_PAGE, "python")
+    assert len(programs) == 5
+    for program in programs:
+        python(program, here)
+    assert {path.name for path in here.glob("*.png")} == {"pca.png", "similarity.png", "masks.png"}
+    assert np.load(here / "image.npy").shape == (10, 14, 128)
 
 
-def test_the_go_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    GO.built()
-    (program,) = programs(CLIENTS / "go" / "README.md", "go")
-    key = f'featsvc.Options{{APIKey: "{KEY}"}}'
-    source = tmp_path / "main.go"
-    source.write_text(at(program, demo_server, [("featsvc.Options{}", key), ("image.jpg", str(picture))]))
-    done = subprocess.run(
-        ["go", "run", source], cwd=CLIENTS / "go", capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    features, masks, refused = done.stdout.splitlines()
-    assert features.startswith("features [10 14 128] ")
-    assert masks.startswith("masks [3 128 192] ")
-    assert refused.startswith("InvalidArgument [{texts")
+def test_the_commands_of_the_python_page_run(here: Path) -> None:
+    (commands,) = blocks(PYTHON_PAGE, "sh")
+    (here / "photos").mkdir()
+    (here / "shards").mkdir()
+    (here / "image.jpg").rename(here / "photos" / "image.jpg")
+    with tarfile.open(here / "shards" / "000.tar", "w") as archive:
+        archive.add(here / "photos" / "image.jpg", "000001.jpg")
+    film(here / "photos" / "image.jpg", here / "clip.mp4")
+    ran(here, "bash", "-c", f"set -e\n{commands}")
+    assert (here / "features" / "photos" / "image.jpg.npy").exists()
+    assert (here / "features" / "preview" / "photos" / "image.jpg.png").exists()
+    assert (here / "masks" / "annotations.json").exists()
+    assert (here / "embeddings" / "shard-000000.safetensors").exists()
 
 
-def test_the_java_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    JAVA.built()
-    (program,) = programs(CLIENTS / "java" / "README.md", "java")
-    key = f'{demo_server.target}", featsvc.ConnectOptions.DEFAULT.withApiKey("{KEY}")'
-    source = tmp_path / "Example.java"
-    source.write_text(
-        at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
-    )
-    done = subprocess.run(
-        ["java", "-cp", "target/featsvc-0.0.0.jar:target/lib/*", source],
-        cwd=CLIENTS / "java",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    features, masks, refused = done.stdout.splitlines()
-    assert features.startswith("features [10, 14, 128] ")
-    assert masks.startswith("masks [3, 128, 192] ")
-    assert refused.startswith("INVALID_ARGUMENT [texts: ")
-
-
-def test_the_rust_program_runs(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    RUST.built()
-    page = CLIENTS / "rust" / "README.md"
-    (program,), (needs,) = programs(page, "rust"), programs(page, "toml")
-    key = f'Options {{ api_key: "{KEY}".into(), ..Options::default() }}'
-    source = tmp_path / "src" / "main.rs"
-    source.parent.mkdir()
-    source.write_text(at(program, demo_server, [("Options::default()", key), ("image.jpg", str(picture))]))
-    about = '[package]\nname = "program"\nedition = "2024"\n'
-    (tmp_path / "Cargo.toml").write_text(about + needs.replace("FOLDER", str(ROOT)))
-    done = subprocess.run(
-        ["cargo", "run", "--quiet", "--target-dir", BUILT / "rust"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    features, masks, refused = done.stdout.splitlines()
-    assert features.startswith("features [10, 14, 128] ")
-    assert masks.startswith("masks [3, 128, 192] ")
-    assert refused.startswith('INVALID_ARGUMENT [FieldViolation { field: "texts')
-
-
-def test_the_typescript_programs_run(demo_server: Server, picture: Path, tmp_path: Path) -> None:
-    TYPESCRIPT.built()
-    (tmp_path / "node_modules").mkdir()
-    (tmp_path / "node_modules" / "featsvc").symlink_to(CLIENTS / "typescript")
-    printed = []
-    for page in (CLIENTS / "README.md", CLIENTS / "typescript" / "README.md"):
-        (program,) = programs(page, "typescript")
-        key = f'{demo_server.target}", {{ apiKey: "{KEY}" }}'
-        source = tmp_path / "image.mjs"
-        source.write_text(
-            at(program, demo_server, [(f'{demo_server.target}"', key), ("image.jpg", str(picture))])
-        )
-        done = subprocess.run(["node", source], capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
-        printed += done.stdout.splitlines()
-    overview, features, masks, refused = printed
-    assert overview.startswith("[ 10, 14, 128 ] ")
-    assert features.startswith("features [ 10, 14, 128 ] ")
-    assert masks.startswith("masks [ 3, 128, 192 ] ")
-    assert refused.startswith("INVALID_ARGUMENT [ { field: 'texts'")
-
-
-def test_the_cpp_program_runs(demo_server: Server, picture: Path) -> None:
-    CPP.built()
-    page = CLIENTS / "cpp" / "README.md"
-    (build,), (program,) = programs(page, "cmake"), programs(page, "cpp")
-    # In a folder that stays, because the program's project compiles the client too.
-    folder = BUILT / "cpp-readme"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "CMakeLists.txt").write_text(build.replace("FOLDER", str(ROOT)))
-    key = f'options;\n  options.api_key = "{KEY}";'
-    (folder / "main.cc").write_text(
-        at(program, demo_server, [("options;", key), ("image.jpg", str(picture))])
-    )
-    for words in (["cmake", "-S", ".", "-B", "build"], ["cmake", "--build", "build"]):
-        subprocess.run(words, cwd=folder, capture_output=True, check=True)
-    done = subprocess.run([folder / "build" / "example"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    features, masks, refused, field = done.stdout.splitlines()
-    assert features.startswith("features 10 x 14 x 128: ")
-    assert masks.startswith("masks 3 x 128 x 192: ")
-    assert refused.startswith("featsvc: INVALID_ARGUMENT: ")
-    assert field.startswith("texts: ")
+def film(picture: Path, path: Path) -> None:
+    """Three frames of a picture."""
+    with Image.open(picture) as opened, av.open(str(path), "w") as video:
+        stream = video.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = opened.size
+        for _ in range(3):
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(opened), format="rgb24")))
+        video.mux(stream.encode(None))
