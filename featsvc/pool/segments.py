@@ -136,8 +136,9 @@ class Borrowed:
 
 
 def _new_segment(number: int, nbytes: int) -> Segment:
-    # Powers of two, so that what is nearly as large fits too; only pages that are written take memory.
-    size = max(SMALLEST_BYTES, 1 << (nbytes - 1).bit_length())
+    # In steps of an eighth, so that what is nearly as large fits too; only pages that are written take memory.
+    step = max(SMALLEST_BYTES, 1 << max(0, (nbytes - 1).bit_length() - 3))
+    size = -(-nbytes // step) * step
     fd = _anonymous_file()
     try:
         os.ftruncate(fd, size)

@@ -19,7 +19,7 @@ from featsvc.pool.wire import Link
 log = logging.getLogger("featsvc.pool.worker_process")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-KEPT_BYTES = 256 << 20  # of shared memory in which large results come
+KEPT_BYTES = 320 << 20  # of shared memory in which large results come: four of the largest in one message
 CPU_ENVIRONMENT = {
     # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from featsvc.pool.frames import LARGE_BYTES
-from featsvc.pool.segments import SMALLEST_BYTES
+from featsvc.pool.segments import SMALLEST_BYTES, Shelf
 from featsvc.pool.wire import Link
 
 KEPT_BYTES = 4 * SMALLEST_BYTES
@@ -249,3 +249,10 @@ def test_messages_of_many_threads_come_whole(ends: Ends) -> None:
     for thread in threads:
         thread.join()
     assert all(numbers == list(range(100)) for numbers in came.values())
+
+
+@pytest.mark.parametrize("nbytes", [1, SMALLEST_BYTES, SMALLEST_BYTES + 1, (64 << 20) + 1000])
+def test_memory_of_a_message_is_an_eighth_larger_at_most(nbytes: int) -> None:
+    segment = Shelf().take(nbytes)
+    assert nbytes <= segment.nbytes <= nbytes + max(SMALLEST_BYTES, nbytes // 8)
+    segment.close_file()
