@@ -18,6 +18,7 @@ from featsvc.pool.local import LocalPool
 from featsvc.pool.protocol import Pool
 from featsvc.pool.settings import PoolSettings
 from featsvc.server.addresses import Allowed
+from featsvc.server.call_log import CallLog
 from featsvc.server.fetch import FetchLimits, PictureFetcher
 from featsvc.server.intake import Intake
 from featsvc.server.interceptors import CallInterceptor
@@ -78,8 +79,9 @@ async def gateway(
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
         LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,
     ):
+        calls = CallLog()
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(Keys(keys)),),
+            interceptors=(CallInterceptor(Keys(keys), calls),),
             options=(
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -108,6 +110,7 @@ async def gateway(
             await asyncio.gather(watcher, return_exceptions=True)
             intake.closing.set()
             await _stopped(server, checks, pool, settings.grace)
+            calls.write()
 
 
 def _bound(server: grpc.aio.Server, settings: Settings) -> int:

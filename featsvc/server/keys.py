@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+from functools import lru_cache
 from pathlib import Path
 
 from featsvc.errors import InvalidArgument, Unauthenticated
@@ -70,5 +71,7 @@ def _file_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
+# The same few keys come again and again.
+@lru_cache(maxsize=256)
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()

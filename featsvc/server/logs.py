@@ -22,9 +22,11 @@ PLAIN = frozenset(EMPTY) | {"message", "asctime", "taskName"}
 TOGETHER_S = 0.05
 
 
-def line(logger: str, message: str, extra: Mapping[str, object]) -> logging.LogRecord:
-    """A record for what is logged at every call: without asking for threads, files and stacks, which takes time."""
-    created = time.time()
+def line(logger: str, message: str, extra: Mapping[str, object], created: float) -> logging.LogRecord:
+    """A record for what is logged at every call: without asking for threads, files and stacks, which takes time.
+
+    `created` is the time of what it tells, in seconds since the epoch.
+    """
     record = logging.LogRecord.__new__(logging.LogRecord)
     record.__dict__ = {
         **EMPTY,
