@@ -137,7 +137,7 @@ class Borrowed:
 
 def _new_segment(number: int, nbytes: int) -> Segment:
     # In steps of an eighth, so that what is nearly as large fits too; only pages that are written take memory.
-    step = max(SMALLEST_BYTES, 1 << max(0, (nbytes - 1).bit_length() - 3))
+    step = max(SMALLEST_BYTES, 1 << max(0, (nbytes - 1).bit_length() - 4))
     size = -(-nbytes // step) * step
     fd = _anonymous_file()
     try:
