@@ -81,20 +81,19 @@ class Sender:
         self._posting = threading.Lock()
         self._behind = 0  # messages that those to come must not overtake
 
-    def post(self, message: object) -> None:
-        """Have a message sent; lost if the peer is dying.
+    def post(self, *messages: object) -> None:
+        """Have messages sent; lost if the peer is dying.
 
         What is small goes out before this returns, where it can: to wake a thread for it takes longer.
         """
-        posted = self._packed_or_as_it_is(message)
+        posted = [self._packed_or_as_it_is(each) for each in messages]
+        small = [_small(each) for each in posted if isinstance(each, Packed) and not each.is_large]
         with self._posting:
-            if isinstance(posted, Packed) and not posted.is_large and not self._behind:
-                sent = self._writer.writes_now(_small(posted))
-            else:
-                sent = False
-            if not sent:
-                self._behind += 1
-                self._outbox.put(posted)
+            at_once = len(small) == len(posted) and not self._behind
+            if not (at_once and self._writer.writes_now(b"".join(small))):
+                self._behind += len(posted)
+                for each in posted:
+                    self._outbox.put(each)
             elif self._writer.has_rest:
                 self._outbox.put(b"")
 

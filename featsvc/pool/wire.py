@@ -34,9 +34,9 @@ class Link:
         self._inbox = bytearray()
         self._files: deque[int] = deque()
 
-    def post(self, message: object) -> None:
-        """Have a message sent; lost if the peer is dying, which `receive` then tells."""
-        self._sender.post(message)
+    def post(self, *messages: object) -> None:
+        """Have messages sent; lost if the peer is dying, which `receive` then tells."""
+        self._sender.post(*messages)
 
     def end(self) -> None:
         """Have `send_all` return when it has sent what was posted before."""

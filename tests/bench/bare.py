@@ -12,13 +12,16 @@ from typing import Any
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torchvision.transforms import v2
 
 from featsvc.catalog import catalog
+from featsvc.engines.dino_features import descriptors
+from featsvc.v1.schema import Facet
 from tests.bench import bare_sam2
 from tests.bench.children import answer_commands
-from tests.bench.networks import clip, tokenizer
+from tests.bench.networks import clip, dino, tokenizer
 from tests.bench.networks import dense as dense_of
 from tests.bench.questions import image_of, sentence
 
@@ -27,13 +30,13 @@ WEIGHTS = sys.argv[2]
 
 
 @cache
-def transform(model: str, side: int) -> Callable[[Image.Image], torch.Tensor]:
+def transform(model: str, side: int, cropped: bool = True) -> Callable[[Image.Image], torch.Tensor]:
     """Resize, crop and normalise, as torchvision does it."""
     entry: Any = catalog()[model]
     return v2.Compose(
         [
             v2.Resize(side, v2.InterpolationMode.BICUBIC, antialias=True),
-            v2.CenterCrop(side),
+            *([v2.CenterCrop(side)] if cropped else []),
             v2.PILToTensor(),
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(entry.mean, entry.std),
@@ -60,6 +63,25 @@ def dense(model: str, args: dict[str, Any], seconds: float) -> dict[str, float]:
     def step(number: int) -> int:
         picture = Image.open(io.BytesIO(files[number % 16])).convert("RGB")
         dense_of(net, transform(model, side)(picture)[None]).numpy()
+        return 1
+
+    return _rate(step, seconds)
+
+
+@torch.inference_mode()
+def tokens(model: str, args: dict[str, Any], seconds: float) -> dict[str, float]:
+    """Decode, resize, pad and run one picture of a DINO network after the other, as featsvc does by default."""
+    entry: Any = catalog()[model]
+    net = dino(model, WEIGHTS)
+    patch, files = net.patch_embed.patch_size[0], [image_of(index, args) for index in range(16)]
+    ready = transform(model, args.get("side", 224), cropped=False)
+
+    def step(number: int) -> int:
+        pixels = ready(Image.open(io.BytesIO(files[number % 16])).convert("RGB"))
+        height, width = pixels.shape[1:]
+        padded = F.pad(pixels, (0, -width % patch, 0, -height % patch))
+        last = (Facet.TOKEN, len(net.blocks) - 1)
+        descriptors(net, padded[None], patch, entry.position, last).numpy()
         return 1
 
     return _rate(step, seconds)
@@ -108,5 +130,12 @@ if __name__ == "__main__":
     sam2 = bare_sam2.Sam2(Path(WEIGHTS))
     print('{"event": "ready"}', flush=True)
     answer_commands(
-        {"dense": dense, "texts": texts, "latency": latency, "click": sam2.click, "masks": sam2.masks}
+        {
+            "dense": dense,
+            "dino": tokens,
+            "texts": texts,
+            "latency": latency,
+            "click": sam2.click,
+            "masks": sam2.masks,
+        }
     )

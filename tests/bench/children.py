@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -81,6 +83,15 @@ class Child:
                     raise RuntimeError(f"{self._log.stem}: {answer['error']}")
                 return answer
         raise RuntimeError(f"{self._log.stem} has ended; its log: {self._log.read_text()[-3000:]}")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """For the time of a with statement it does nothing, nor does what it has started in its session."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process.pid, signal.SIGCONT)
 
     def __enter__(self) -> Child:
         return self

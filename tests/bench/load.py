@@ -20,7 +20,7 @@ from tests.bench.http_wire import Connection, request_bytes
 from tests.bench.questions import QUESTIONS, grpc_bytes, json_bytes
 
 MADE = 2048
-"""Questions made beforehand at most; then they begin anew."""
+"""Questions made beforehand, where a row does not say how many it needs; then they begin anew."""
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 Call = Callable[[bytes], Awaitable[int]]
 """Asks, and tells the bytes of the reply."""
@@ -120,8 +120,7 @@ def _made(spec: dict[str, Any], encode: Callable[[str, int, dict[str, Any]], byt
     if "sizes" in spec:
         return [bytes(spec["sizes"])]
     first, args = spec.get("first", 0), spec["args"]
-    count = min(MADE, spec.get("distinct", MADE))
-    return [encode(spec["ask"], first + number, args) for number in range(count)]
+    return [encode(spec["ask"], first + number, args) for number in range(spec.get("distinct", MADE))]
 
 
 def run(**spec: Any) -> dict[str, Any]:

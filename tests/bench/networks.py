@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from open_clip import CLIP
 from sam2.modeling.sam2_base import SAM2Base
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from featsvc.catalog import catalog, find_weights
-from featsvc.engines import clip_model, sam2_model
+from featsvc.engines import clip_model, dino_model, sam2_model
 from featsvc.engines.checkpoint import fill, read_state
 from featsvc.engines.options import EngineOptions
 from tests.bench.weights import SAM2
@@ -34,6 +35,16 @@ def tokenizer(model: str) -> Callable[[list[str]], Tensor]:
     """Its tokenizer, built once."""
     entry: Any = catalog()[model]
     return clip_model.tokenizer_of(entry)
+
+
+@cache
+def dino(model: str, weights: str) -> VisionTransformer:
+    """A ViT of timm."""
+    entry: Any = catalog()[model]
+    path = find_weights(entry, EngineOptions(weights_dir=weights, offline=True))
+    network = dino_model.built(entry)
+    fill(network, dino_model.converted(read_state(path), network), path.name)
+    return network.eval().requires_grad_(False)
 
 
 @cache

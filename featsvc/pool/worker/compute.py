@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from featsvc.errors import Abandoned, OutOfMemory
 from featsvc.pool.engine_protocol import Engines, Loaded
@@ -35,6 +35,12 @@ class Work:
     items: list[Prepared]
 
 
+class Answer(Protocol):
+    """Answers items, in one go."""
+
+    def __call__(self, *outcomes: Outcome) -> None: ...
+
+
 class Compute:
     """Runs one batch at a time. Each item is answered exactly once."""
 
@@ -42,7 +48,7 @@ class Compute:
         self,
         engines: Engines,
         max_pixels: int,
-        answer: Callable[[Outcome], None],
+        answer: Answer,
         is_wanted: Callable[[Cargo], bool],
         after_run: Callable[[], None],
     ) -> None:
@@ -106,8 +112,8 @@ class Compute:
             return self._after_failure(work, group, error)
         # Before the answers, so that who has one finds what it did to the caches.
         self._after_run()
-        for item, result in zip(group, results, strict=True):
-            self._answer(Outcome(item.cargo.id, result))
+        # Together, for each message by itself wakes the pool.
+        self._answer(*(Outcome(item.cargo.id, result) for item, result in zip(group, results, strict=True)))
         return []
 
     def _after_failure(self, work: Work, group: list[Prepared], error: Exception) -> list[list[Prepared]]:

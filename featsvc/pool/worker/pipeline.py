@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
-from typing import ParamSpec, assert_never
+from typing import ParamSpec, Protocol, assert_never
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.engine_protocol import CacheStats, Engines, Loaded
@@ -36,13 +36,21 @@ from featsvc.pool.worker.model_cache import ModelCache
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 P = ParamSpec("P")
+
+
+class Send(Protocol):
+    """Posts messages to the pool, in one go."""
+
+    def __call__(self, *messages: FromWorker) -> None: ...
+
+
 QUICK_S = 0.001
 
 
 class Pipeline:
     """All work of a worker. `put` takes messages from any thread."""
 
-    def __init__(self, engines: Engines, boot: Boot, send: Callable[[FromWorker], None]) -> None:
+    def __init__(self, engines: Engines, boot: Boot, send: Send) -> None:
         self._engines = engines
         self._boot = boot
         self._send = send
@@ -173,9 +181,9 @@ class Pipeline:
         self._answer(Outcome(cargo.id, skipped=True))
         return False
 
-    def _answer(self, outcome: Outcome) -> None:
-        self._wanted.discard(outcome.item)
-        self._send(outcome)
+    def _answer(self, *outcomes: Outcome) -> None:
+        self._wanted.difference_update(each.item for each in outcomes)
+        self._send(*outcomes)
 
 
 def _status(stats: CacheStats) -> CacheStatus:

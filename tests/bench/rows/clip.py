@@ -15,7 +15,7 @@ MOST_ADDED_MS = 3.0
 
 def dense(stand: Stand) -> list[Row]:
     """Dense features at 224, eight clients."""
-    server, seconds = stand.real, max(4.0, stand.pace.seconds)
+    server, seconds = stand.real, max(3.0, stand.pace.seconds)
     ours, theirs = stand.alternated(
         (
             "featsvc gRPC, 8 clients",

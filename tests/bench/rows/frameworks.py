@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 
 from tests.bench.children import Child
 from tests.bench.figures import Claim, Row, Side
@@ -12,54 +13,63 @@ from tests.servers import KEY
 CLIENTS = 32
 ARGS = {"model": "demo-clip"}
 KINDS = (("text", 2.0, "texts"), ("embed", 1.1, "pictures of 192x192"))
-LIT = (("peers.lit", (16, 1)), ("peers.lit", (1, 1)))
-"""Batch size and workers of each endpoint; the best counts, by endpoint."""
-RAY = (("peers.ray_serve", (16, 1)),)
+MOST_RATE = 3000
+"""Texts a second that are made beforehand: featsvc knows a text that it was asked lately."""
+PEERS = (
+    ("litserve", "litserve", "peers.lit", 1, "LitServe"),
+    ("litserve", "litserve_batches", "peers.lit", 16, "LitServe, batches of 16"),
+    ("ray", "ray", "peers.ray_serve", 16, "Ray Serve, batches of 16"),
+)
+"""Package, end of the rows' names, module, batch size and label. LitServe makes no batches unless it is told to."""
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 
 def rates_beside(stand: Stand) -> list[Row]:
     """Texts and small pictures."""
     rows: list[Row] = []
-    for package, settings, label in (("litserve", LIT, "LitServe"), ("ray", RAY, "Ray Serve")):
+    for package, name, module, batch, label in PEERS:
         if importlib.util.find_spec(package) is None:
             rows += [
-                Claim(f"{ask}_vs_{package}", what, target).missing(
+                Claim(f"{ask}_vs_{name}", what, target).missing(
                     f"pip install featsvc[bench] brings {label}, as make bench does"
                 )
                 for ask, target, what in KINDS
             ]
             continue
-        found: dict[str, list[Row]] = {}
-        # A quick run takes the form that did best in full ones, which stands first.
-        for module, (batch, workers) in settings[: 1 if stand.pace.quick else None]:
-            with stand.child(module, stand.threads, batch, workers, **RAY_ENVIRONMENT) as peer:
-                for row in _beside(stand, package, f"{label}, batches of {batch}, {workers} worker", peer):
-                    found.setdefault(row.name, []).append(row)
-        # The form of the peer that does best against us.
-        rows += [min(each, key=lambda row: row.ratio) for each in found.values()]
+        with stand.child(module, stand.threads, batch, 1, **RAY_ENVIRONMENT) as peer:
+            rows += _beside(stand, name, label, peer)
     return rows
 
 
-def _beside(stand: Stand, package: str, label: str, peer: Child) -> list[Row]:
+def _beside(stand: Stand, name: str, label: str, peer: Child) -> list[Row]:
     server, rows = stand.demo, []
     url = f"http://127.0.0.1:{peer.about['port']}"
     for ask, target, what in KINDS:
-        spec = {"clients": CLIENTS, "seconds": stand.pace.seconds, "warm": CLIENTS}
+        seconds = stand.pace.seconds
+        distinct = int(MOST_RATE * seconds) if ask == "text" else 64
+        spec = {"clients": CLIENTS, "seconds": seconds, "warm": CLIENTS, "distinct": distinct}
 
-        def ours(ask: str = ask, spec: dict[str, float] = spec) -> float:
-            return float(stand.grpc(server, ask, ARGS, first=stand.fresh(), **spec)["rate"])
+        def fresh(distinct: int = distinct) -> int:
+            return stand.fresh(distinct)
 
-        def over_rest(ask: str = ask, spec: dict[str, float] = spec) -> float:
-            answer = stand.http(server.url("clip"), ask, ARGS, key=KEY, first=stand.fresh(), **spec)
+        def ours(ask: str = ask, spec: dict[str, float] = spec, fresh: Callable[[], int] = fresh) -> float:
+            # Some servers poll while nobody asks: that would count against the one that is asked.
+            with peer.paused():
+                return float(stand.grpc(server, ask, ARGS, first=fresh(), **spec)["rate"])
+
+        def over_rest(
+            ask: str = ask, spec: dict[str, float] = spec, fresh: Callable[[], int] = fresh
+        ) -> float:
+            with peer.paused():
+                answer = stand.http(server.url("clip"), ask, ARGS, key=KEY, first=fresh(), **spec)
             return float(answer["rate"])
 
-        def theirs(ask: str = ask, spec: dict[str, float] = spec) -> float:
-            return float(stand.http(url, ask, ARGS, first=stand.fresh(), **spec)["rate"])
+        def theirs(ask: str = ask, spec: dict[str, float] = spec, fresh: Callable[[], int] = fresh) -> float:
+            return float(stand.http(url, ask, ARGS, first=fresh(), **spec)["rate"])
 
         sides = [("featsvc gRPC", ours), (label, theirs), ("featsvc REST", over_rest)]
         found: list[Side] = stand.alternated(*sides[: 2 if stand.pace.quick else 3])
-        claim = Claim(f"{ask}_vs_{package}", f"demo-clip, {what}, {CLIENTS} clients", target)
+        claim = Claim(f"{ask}_vs_{name}", f"demo-clip, {what}, {CLIENTS} clients", target)
         note = f"featsvc over REST: {found[2].median:.0f}/s" if found[2:] else ""
         rows.append(claim.rates(found[0], found[1], note))
     return rows
