@@ -86,7 +86,7 @@ class Child:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """For the time of a with statement it does nothing, nor does what it has started in its session."""
+        """For the time of a with statement it does nothing, nor does what it has started in its process group."""
         os.killpg(self.process.pid, signal.SIGSTOP)
         try:
             yield

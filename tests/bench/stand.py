@@ -35,7 +35,7 @@ class Pace:
     quick: bool = False
 
 
-QUICK = Pace(repetitions=2, seconds=2.0, requests=200, quick=True)
+QUICK = Pace(repetitions=2, seconds=1.5, requests=200, quick=True)
 FULL = Pace(repetitions=5, seconds=6.0, requests=1000)
 
 

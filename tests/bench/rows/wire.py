@@ -76,7 +76,7 @@ def beside_pullers(stand: Stand) -> list[Row]:
 
 
 def _beside(stand: Stand, gateway: Child, name: str, ask: str, stream: bool) -> list[Row]:
-    target, seconds = f"127.0.0.1:{gateway.about['port']}", max(4.0, stand.pace.seconds)
+    target, seconds = f"127.0.0.1:{gateway.about['port']}", max(3.0, stand.pace.seconds)
     common = {"target": target, "key": KEY, "args": ARGS, "do": "run"}
     p99, steps, clock, pulled, longest = [], [], [], [], []
     with ThreadPoolExecutor(1) as beside:
