@@ -27,7 +27,7 @@ class EngineOptions:
     image_formats: tuple[str, ...] = IMAGE_FORMATS
     """Names as Pillow has them."""
     max_reply_bytes: int = 64 << 20
-    max_chunked_bytes: int = 1 << 30
+    max_chunked_bytes: int = 2 << 30
     """Of a reply that goes in parts."""
     embedding_cache_bytes: int = 1 << 30
     """Embeddings of pictures that SAM2 keeps for further prompts; 0 keeps none."""

@@ -55,9 +55,9 @@ class Settings:
     precision: Precision = "fp32"
     """Type of the weights and of most arithmetic: fp32, bf16 or fp16; answers are float32 all the same."""
     compile: bool = False
-    """Compile the networks before the first request: a slower start, faster answers of CLIP and DINO.
-    Of SAM2 it compiles the encoder's blocks and the upscaling of masks; that saves few percent on a CPU, and
-    its masks are then no longer those of sam2 to the last bit."""
+    """Compile the networks before the first request: a slower start, faster answers on a GPU. On a CPU answers of CLIP
+    and DINO are slower with it, those of SAM2 few percent faster; of that it compiles the encoder's blocks and the
+    upscaling of masks, which are then no longer those of sam2 to the last bit."""
     embedding_cache: int = 1 * GIB
     """Bytes of encoded pictures that one worker keeps for further SAM2 prompts; 0 keeps none."""
     text_cache: int = 64 * MIB

@@ -17,7 +17,7 @@ from featsvc.server import places
 from featsvc.server.cli import main
 from featsvc.server.keys import Keys, keys_in_force
 from featsvc.server.logs import JsonLines
-from featsvc.server.settings import descriptions, names
+from featsvc.server.settings import Settings, descriptions, names
 from featsvc.server.sources import configuration
 from tests.servers import ROOT
 
@@ -136,6 +136,14 @@ def test_devices_are_slots() -> None:
     for wrong in ("gpu", "cpu:0", "cuda:x", ""):
         with pytest.raises(InvalidArgument, match="devices"):
             places.devices(wrong)
+
+
+@pytest.mark.parametrize(("devices", "texts"), [("cpu:2", 8), ("cuda:0", 64), ("cpu,cuda:0", 64)])
+def test_more_texts_than_pictures_share_a_batch_where_there_is_a_gpu(devices: str, texts: int) -> None:
+    settings = Settings(devices=devices)
+    pool = places.pool_settings(settings, places.engine_options(settings))
+    assert pool.max_batch_items == 8
+    assert pool.batch_items == {"clip.encode_text": texts}
 
 
 @pytest.mark.parametrize(
