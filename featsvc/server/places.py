@@ -14,8 +14,8 @@ from featsvc.server.settings import Settings, visible_gpus
 
 DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
 LONGEST_QUERY_S = 10
-# Requests of texts that share a batch on a GPU, for each of pictures: they cost that much less. A CPU gains nothing beyond
-# the first few, and is kept busier by batches that come one after the other.
+# Requests of texts that share a batch on a GPU, for each of pictures: they cost that much less. A CPU gains nothing
+# beyond the first few, and is kept busier by batches that come one after the other.
 TEXTS_FOR_PICTURE = 8
 
 
