@@ -26,6 +26,16 @@ class _Unused:
     give_back: Callable[[int], bool]
 
 
+@dataclass(frozen=True)
+class _Raw:
+    """A message that is not packed yet."""
+
+    message: object
+
+
+_WAKE = object()  # posted where the thread has a rest to write
+
+
 class Writer:
     """Writes to the socket from any thread, one after the other."""
 
@@ -86,7 +96,7 @@ class Sender:
 
         What is small goes out before this returns, where it can: to wake a thread for it takes longer.
         """
-        posted = [self._packed_or_as_it_is(each) for each in messages]
+        posted = [_packed_or_raw(each) for each in messages]
         small = [_small(each) for each in posted if isinstance(each, Packed) and not each.is_large]
         with self._posting:
             at_once = len(small) == len(posted) and not self._behind
@@ -95,7 +105,13 @@ class Sender:
                 for each in posted:
                     self._outbox.put(each)
             elif self._writer.has_rest:
-                self._outbox.put(b"")
+                self._outbox.put(_WAKE)
+
+    def post_later(self, message: object) -> None:
+        """The same for a message that takes long to pack: the thread does it."""
+        with self._posting:
+            self._behind += 1
+            self._outbox.put(_Raw(message))
 
     def post_unused(self, segment: int, give_back: Callable[[int], bool]) -> None:
         """Have a segment given back. Takes no lock: whoever lets go of a segment may be anywhere in any code."""
@@ -118,12 +134,6 @@ class Sender:
             while self._large and (ended or self._outbox.empty()):
                 self._send_large(self._large.popleft())
 
-    def _packed_or_as_it_is(self, message: object) -> object:
-        try:
-            return packed(message)
-        except Exception:  # pickling runs code of the message's classes; the thread tells of it
-            return message
-
     def _posted(self) -> tuple[list[Any], bool]:
         """What to send next, at least one, and whether it is the last; blocks."""
         batch: list[Any] = []
@@ -137,14 +147,13 @@ class Sender:
 
     def _send(self, batch: list[Any], on_unsendable: Callable[[Any], None]) -> None:
         frames, done = b"", 0
-        for posted in batch:
+        for each in batch:
+            posted = _packed_now(each, on_unsendable)
+            done += isinstance(each, Packed | _Raw)
             match posted:
-                case bytes():  # only wakes this thread
-                    continue
                 case _Unused():
                     kept = posted.give_back(posted.segment)
                     frames += frame(Kind.RETURNED, RETURN.pack(posted.segment, kept))
-                    continue
                 case Packed() if posted.is_large and self._large_last:
                     self._large.append(posted)
                 case Packed() if posted.is_large:
@@ -154,12 +163,6 @@ class Sender:
                     self._send_large(posted)
                 case Packed():
                     frames += _small(posted)
-                case message:
-                    try:
-                        packed(message)
-                    except Exception:  # as above
-                        on_unsendable(message)
-            done += 1
         self._writer.write(frames)
         with self._posting:
             self._behind -= done
@@ -185,6 +188,24 @@ class Sender:
             self._writer.write(frame(Kind.IN_NEW_SEGMENT, place), (segment.fd,))
         finally:
             segment.close_file()
+
+
+def _packed_or_raw(message: object) -> Packed | _Raw:
+    try:
+        return packed(message)
+    except Exception:  # pickling runs code of the message's classes; the thread tells of it
+        return _Raw(message)
+
+
+def _packed_now(posted: object, on_unsendable: Callable[[Any], None]) -> object:
+    """What was posted raw, packed; None if it cannot be. Anything else as it is."""
+    if not isinstance(posted, _Raw):
+        return posted
+    try:
+        return packed(posted.message)
+    except Exception:  # as above
+        on_unsendable(posted.message)
+        return None
 
 
 def _small(message: Packed) -> bytes:

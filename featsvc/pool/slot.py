@@ -11,6 +11,7 @@ from typing import Protocol
 from featsvc.errors import FeatsvcError
 from featsvc.pool.boot import boot_of
 from featsvc.pool.calls import Calls
+from featsvc.pool.frames import LARGE_BYTES
 from featsvc.pool.lives import Lives
 from featsvc.pool.messages import (
     Began,
@@ -93,10 +94,10 @@ class Slot:
             caches=self._caches,
         )
 
-    def send(self, message: ToWorker) -> None:
+    def send(self, message: ToWorker, large: bool = False) -> None:
         """Pass a message on, if there is a process to take it."""
         if self._process:
-            self._process.send(message)
+            self._process.send(message, large)
 
     def carry(self, batch: Batch) -> None:
         """Send a batch that is in the berth."""
@@ -104,8 +105,9 @@ class Slot:
             Cargo(entry.id, entry.job.request_id, entry.job.item, entry.job.deadline)
             for entry in batch.entries.values()
         )
-        job = batch.job
-        self.send(RunBatch(batch.id, job.operation, job.model, job.params, cargo))
+        job, nbytes = batch.job, sum(entry.job.nbytes for entry in batch.entries.values())
+        message = RunBatch(batch.id, job.operation, job.model, job.params, cargo)
+        self.send(message, large=nbytes >= LARGE_BYTES)
         self._watch()
 
     def delivered(self, batch: Batch) -> None:

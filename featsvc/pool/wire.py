@@ -38,6 +38,10 @@ class Link:
         """Have messages sent; lost if the peer is dying, which `receive` then tells."""
         self._sender.post(*messages)
 
+    def post_later(self, message: object) -> None:
+        """The same for a message that takes long to pack: the sending thread does it."""
+        self._sender.post_later(message)
+
     def end(self) -> None:
         """Have `send_all` return when it has sent what was posted before."""
         self._sender.end()

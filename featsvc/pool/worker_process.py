@@ -74,9 +74,12 @@ class WorkerProcess:
         """The process id."""
         return self._process.pid
 
-    def send(self, message: ToWorker) -> None:
-        """Send in the background; lost if the worker is dying, which on_exit then tells."""
-        self._link.post(message)
+    def send(self, message: ToWorker, large: bool = False) -> None:
+        """Send without waiting; lost if the worker is dying, which on_exit then tells.
+
+        What is `large` is packed by a thread, for that would hold up the event loop.
+        """
+        (self._link.post_later if large else self._link.post)(message)
 
     def kill(self) -> None:
         """End the process at once; on_exit follows."""

@@ -256,3 +256,20 @@ def test_memory_of_a_message_is_an_eighth_larger_at_most(nbytes: int) -> None:
     segment = Shelf().take(nbytes)
     assert nbytes <= segment.nbytes <= nbytes + max(SMALLEST_BYTES, nbytes // 8)
     segment.close_file()
+
+
+def test_what_takes_long_to_pack_is_packed_by_the_thread_and_keeps_its_place(ends: Ends) -> None:
+    packing: list[int] = []
+
+    class Slow:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            packing.append(threading.get_ident())
+            return (str, ("slow",))
+
+    ends.ours.post_later(Slow())
+    ends.ours.post("next")
+    came: list[Any] = []
+    while len(came) < 2:
+        came += ends.theirs.receive()
+    assert came == ["slow", "next"]
+    assert packing == [ends.threads[0].ident]

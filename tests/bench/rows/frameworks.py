@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench.children import Child
 from tests.bench.figures import Claim, Row, Side
@@ -16,29 +18,43 @@ KINDS = (("text", 2.0, "texts"), ("embed", 1.1, "pictures of 192x192"))
 MOST_RATE = 3000
 """Texts a second that are made beforehand: featsvc knows a text that it was asked lately."""
 PEERS = (
+    ("ray", "ray", "peers.ray_serve", 16, "Ray Serve, batches of 16"),
     ("litserve", "litserve", "peers.lit", 1, "LitServe"),
     ("litserve", "litserve_batches", "peers.lit", 16, "LitServe, batches of 16"),
-    ("ray", "ray", "peers.ray_serve", 16, "Ray Serve, batches of 16"),
 )
-"""Package, end of the rows' names, module, batch size and label. LitServe makes no batches unless it is told to."""
+"""Package, end of the rows' names, module, batch size and label. LitServe makes no batches unless it is told to.
+
+Ray is first and then gone, for its daemons cannot be paused.
+"""
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 
 def rates_beside(stand: Stand) -> list[Row]:
     """Texts and small pictures."""
     rows: list[Row] = []
-    for package, name, module, batch, label in PEERS:
-        if importlib.util.find_spec(package) is None:
-            rows += [
-                Claim(f"{ask}_vs_{name}", what, target).missing(
-                    f"pip install featsvc[bench] brings {label}, as make bench does"
-                )
-                for ask, target, what in KINDS
-            ]
+    running = _started(stand)
+    for _, name, _, _, label in PEERS:
+        peer = running.pop(name, None)
+        if peer is None:
+            reason = f"pip install featsvc[bench] brings {label}, as make bench does"
+            rows += [Claim(f"{ask}_vs_{name}", what, target).missing(reason) for ask, target, what in KINDS]
             continue
-        with stand.child(module, stand.threads, batch, 1, **RAY_ENVIRONMENT) as peer:
+        with peer, contextlib.ExitStack() as others:
+            for other in running.values():
+                others.enter_context(other.paused())
             rows += _beside(stand, name, label, peer)
     return rows
+
+
+def _started(stand: Stand) -> dict[str, Child]:
+    """The peers that are installed, by name; started side by side, for they take long to come up."""
+    with ThreadPoolExecutor(len(PEERS)) as threads:
+        coming = {
+            name: threads.submit(stand.child, module, stand.threads, batch, 1, **RAY_ENVIRONMENT)
+            for package, name, module, batch, _ in PEERS
+            if importlib.util.find_spec(package)
+        }
+        return {name: each.result() for name, each in coming.items()}
 
 
 def _beside(stand: Stand, name: str, label: str, peer: Child) -> list[Row]:

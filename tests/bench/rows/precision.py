@@ -73,7 +73,7 @@ def precision(stand: Stand) -> list[Row]:
 
         def rate(server: Server, case: Case = case, args: dict[str, object] = args) -> float:
             # SAM2 takes seconds for a picture.
-            length = {"seconds": max(3.0, stand.pace.seconds)} if case.clients > 1 else {"count": 1}
+            length = {"seconds": max(2.0, stand.pace.seconds)} if case.clients > 1 else {"count": 1}
             pace = {**length, "warm": min(2, case.clients - 1), "distinct": 16}
             # Pictures of their own each time: SAM2 would know them again.
             first = stand.fresh() if case.clients == 1 else 0
@@ -82,7 +82,7 @@ def precision(stand: Stand) -> list[Row]:
             return float(answer["rate"])
 
         def bare(case: Case = case, args: dict[str, object] = args) -> float:
-            seconds = max(3.0, stand.pace.seconds)
+            seconds = max(2.0, stand.pace.seconds)
             return float(stand.bare.ask(do=case.ask, model=case.model, args=args, seconds=seconds)["rate"])
 
         sides = [

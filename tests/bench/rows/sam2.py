@@ -68,7 +68,7 @@ def second_click(stand: Stand) -> list[Row]:
 def auto_masks(stand: Stand) -> list[Row]:
     """SAM2's own generator beside featsvc: processor time, memory, and whether the masks are the same bits."""
     # Fewer points make the encoder, which both sides pay alike, count for more: a quick run flatters nobody.
-    side = 8 if stand.pace.quick else COARSE["points_per_side"]
+    side = 6 if stand.pace.quick else COARSE["points_per_side"]
     options = {**COARSE, "points_per_side": side}
     what = f"automatic masks, {side}x{side} points, 1800x1200, SAM2 tiny"
     exact, reference, peaks = [], [], []
