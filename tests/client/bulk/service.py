@@ -55,10 +55,11 @@ def answer(request: Any, model: str = "demo") -> Any:
 
 @dataclass
 class Reaching:
-    """Answers, and tells when it has been asked about so many pictures."""
+    """Answers, tells when it has been asked about so many pictures, and then waits until it may go on."""
 
     number: int
     reached: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
     answers: Callable[[Any], Any] = answer
     asked: int = 0
 
@@ -67,6 +68,7 @@ class Reaching:
             self.asked += 1
             if self.asked >= self.number:
                 self.reached.set()
+                self.go_on.wait(WAIT_S)
         return self.answers(request)
 
 

@@ -50,6 +50,7 @@ def test_a_killed_run_goes_on_to_the_same_files_and_sends_no_finished_picture_tw
         assert reaching.reached.wait(WAIT_S)
         process.kill()
         ended(process)
+        reaching.go_on.set()
         before = asked(script)
         finished = {key for key, state in noted(out, "key, state") if state == "done"}
         if form[1] == "npy":
@@ -75,6 +76,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path: Path) -> None
         process = started(script, pictures, "--out", out)
         assert reaching.reached.wait(WAIT_S)
         process.send_signal(signal.SIGINT)
+        reaching.go_on.set()
         status, said = ended(process)
         left = results(out)
         assert status == 130
@@ -95,6 +97,7 @@ def test_a_server_that_is_restarted_in_the_middle_costs_no_picture(tmp_path: Pat
     with answering(reaching) as first:
         process = started(first, pictures, "--out", out)
         assert reaching.reached.wait(WAIT_S)
+        reaching.go_on.set()
     port = int(first.target.rpartition(":")[2])
     with answering(answer, port=port) as second:
         status, said = ended(process)
