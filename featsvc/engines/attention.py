@@ -91,24 +91,12 @@ class OpenClipAttention(SelfAttention):
     float32, and seconds for eight texts in bfloat16.
     """
 
-    values: nn.Module
-    """To values only, in the last block of an image network."""
-
     @classmethod
     def of(cls, theirs: nn.MultiheadAttention) -> OpenClipAttention:
         """With the weights of theirs, which are not copied."""
         qkv = nn.Linear(theirs.embed_dim, 3 * theirs.embed_dim, device="meta")
         qkv.weight, qkv.bias = theirs.in_proj_weight, theirs.in_proj_bias
         return cls(qkv, theirs.out_proj, theirs.num_heads)
-
-    def values_alone(self) -> nn.Linear:
-        """To values only, with the same weights."""
-        channels = self.qkv.in_features
-        values = nn.Linear(channels, channels, device="meta")
-        values.weight, values.bias = (
-            nn.Parameter(each[-channels:], requires_grad=False) for each in (self.qkv.weight, self.qkv.bias)
-        )
-        return values
 
     # open_clip hands over the same tokens three times, and takes the first of two answers.
     def forward(  # type: ignore[override]

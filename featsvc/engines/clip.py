@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featsvc.catalog import ClipEntry
 from featsvc.engines import clip_model
-from featsvc.engines.clip_dense import dense_features
+from featsvc.engines.clip_dense import dense_features, image_embeddings
 from featsvc.engines.clip_model import ClipModel
 from featsvc.engines.clip_similarity import probability_maps, similarity_maps
 from featsvc.engines.clip_text import TextCache, Words, embedded, text_features, words
@@ -24,7 +24,6 @@ from featsvc.engines.feature_size import check_features
 from featsvc.engines.item import Item
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.pictures import decoded
-from featsvc.engines.precision import dtype_of
 from featsvc.engines.reply_size import check_reply, float_bytes
 from featsvc.engines.results import Embeddings, Floats, Geometry, Result, Similarity
 from featsvc.engines.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
@@ -187,13 +186,8 @@ def prepare_image(
 
 def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
     """Global embeddings, 1 x D each."""
-    dtype = dtype_of(loaded.visual)
-
-    def forward(pictures: Tensor) -> Tensor:
-        embeddings: Tensor = loaded.network.encode_image(pictures.to(dtype), normalize=True)
-        return embeddings
-
-    outputs = forward_each([each.picture for each in batch], loaded.device, forward)
+    pictures = [each.picture for each in batch]
+    outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.network, pixels))
     return [Embeddings(each[None].cpu().numpy()) for each in outputs]
 
 

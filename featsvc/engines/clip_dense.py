@@ -1,13 +1,17 @@
-"""Dense CLIP features in the text space, the MaskCLIP way. DESIGN section 5, "CLIP dense features"."""
+"""What CLIP's image network makes of a picture: dense features in the text space, the MaskCLIP way, and its embedding.
+
+DESIGN section 5, "CLIP dense features".
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from featsvc.engines.attention import OpenClipAttention
+from featsvc.engines.last_block import LastAttention, at_places
 
 OFFSET = 0.1
 """DINO's guard against a grid one too small by rounding, which shifts the interpolation a little."""
@@ -15,23 +19,40 @@ OFFSET = 0.1
 
 def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     """Patch features N x h x w x D, not normalised, of pictures N x 3 x H x W."""
+    tokens, height, width = _tokens(visual, pixels)
+    values = _values(visual.transformer.resblocks[-1], tokens[:, 1:])
+    features: Tensor = visual.ln_post(values) @ visual.proj
+    return features.view(len(pixels), height, width, -1)
+
+
+def image_embeddings(network: CLIP, pixels: Tensor) -> Tensor:
+    """Embeddings N x D of length 1, float32, of pictures N x 3 x S x S: `CLIP.encode_image`."""
+    visual = network.visual
+    if visual.pool_type != "tok":
+        return F.normalize(visual(pixels.to(visual.conv1.weight.dtype)).float(), dim=-1)
+    tokens, _, _ = _tokens(visual, pixels)
+    first = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    pooled = visual.ln_post(at_places(visual.transformer.resblocks[-1], tokens, first))
+    embeddings: Tensor = (pooled @ visual.proj)[: len(tokens)].float()
+    return F.normalize(embeddings, dim=-1)
+
+
+def _tokens(visual: VisionTransformer, pixels: Tensor) -> tuple[Tensor, int, int]:
+    """What goes into the last block, N x 1 + h * w x width, and the grid's height and width."""
     patches = visual.conv1(pixels.to(visual.conv1.weight.dtype))
     height, width = patches.shape[2:]
     tokens = patches.flatten(2).transpose(1, 2)
     first = visual.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
     tokens = torch.cat([first, tokens], dim=1) + position(visual, height, width).to(tokens.dtype)
     tokens = visual.ln_pre(tokens)
-    *blocks, last = visual.transformer.resblocks
-    for block in blocks:
+    for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)
-    values = _values(last, tokens[:, 1:])
-    features: Tensor = visual.ln_post(values) @ visual.proj
-    return features.view(len(pixels), height, width, -1)
+    return tokens, height, width
 
 
 def _values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
-    attention: OpenClipAttention = block.attn
+    attention: LastAttention = block.attn
     carried: Tensor = attention.proj(attention.values(block.ln_1(tokens)))
     return carried
 

@@ -15,7 +15,7 @@ from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
@@ -24,6 +24,7 @@ from featsvc.engines.checkpoint import file_identity, fill, read_state, without_
 from featsvc.engines.clip_tokens import Tokenizer
 from featsvc.engines.compiled import compile_blocks
 from featsvc.engines.family import Model
+from featsvc.engines.last_block import LastAttention
 from featsvc.engines.options import EngineOptions
 from featsvc.engines.packed import packed
 from featsvc.engines.precision import placed
@@ -36,7 +37,7 @@ CONTEXT_LENGTH = 77
 class ClipModel(Model[ClipEntry, CLIP]):
     """A CLIP network."""
 
-    @property
+    @cached_property
     def stops(self) -> list[ResidualAttentionBlock]:
         """The blocks."""
         return blocks(self.network)
@@ -76,6 +77,14 @@ class ClipModel(Model[ClipEntry, CLIP]):
         return transform
 
 
+class QuickGELU(nn.Module):
+    """open_clip's, with one temporary in place of three."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """`x * sigmoid(1.702 x)` of each value."""
+        return torch.mul(values, 1.702).sigmoid_().mul_(values)
+
+
 def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     """The network of an entry with its weights, on the device."""
     path = find_weights(entry, options)
@@ -86,10 +95,11 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
 
 def ready(entry: ClipEntry, network: CLIP, options: EngineOptions, file: Hashable = ()) -> ClipModel:
     """The model of a network that has its weights."""
+    lasts = [tower.resblocks[-1] for tower in (network.visual.transformer, network.transformer)]
     for block in blocks(network):
-        block.attn = OpenClipAttention.of(block.attn)
-    last = network.visual.transformer.resblocks[-1].attn
-    last.values = last.values_alone()
+        block.attn = LastAttention(block.attn) if block in lasts else OpenClipAttention.of(block.attn)
+        if isinstance(block.mlp.gelu, open_clip.transformer.QuickGELU):
+            block.mlp.gelu = QuickGELU()
     if options.compile:
         compile_blocks(blocks(network))
     return ClipModel(entry, packed(placed(network, options), options), torch.device(options.device), file)

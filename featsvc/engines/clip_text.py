@@ -15,17 +15,21 @@ from torch import Tensor
 
 from featsvc.engines.cache import ByteCache
 from featsvc.engines.clip_model import ClipModel
+from featsvc.engines.last_block import at_places
 from featsvc.engines.results import Floats
 
 Vector = NDArray[np.float32]
 Key = tuple[Hashable, str]
 """Model and text."""
 TextCache = ByteCache[Key, Vector]
+Tokens = NDArray[np.int64]
 
 TEXTS_AT_ONCE = 64
 """Texts that the network takes in one pass."""
 LENGTH_STEP = 8
 """Texts are computed at their own length in tokens, rounded up to a multiple of this."""
+NARROW, NARROW_STEP = 256, 16
+"""Towers up to this width take another step: their tokens cost less than further passes for further lengths do."""
 ENTRY_BYTES = 1 << 10
 """What an entry of the cache takes beside its embedding: its text, mostly."""
 
@@ -42,7 +46,7 @@ class Words:
     texts: tuple[str, ...]
     known: Mapping[str, Vector]
     """Embeddings that were kept. An entry that is given up meanwhile is still here."""
-    tokens: Mapping[str, Tensor]
+    tokens: Mapping[str, Tokens]
     """Of the other texts, `length` tokens each: no longer than they need to be."""
 
     @property
@@ -60,8 +64,10 @@ def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache) -> Words:
         if (vector := cache.find(_key(loaded, text))) is not None
     }
     missing = [text for text in dict.fromkeys(every) if text not in known]
-    tokens = loaded.tokenizer(missing) if missing else torch.empty(0, 0)
-    lengths = _lengths(loaded.network, tokens) if missing else []
+    if not missing:
+        return Words(every, known, {})
+    tokens = loaded.tokenizer(missing).numpy()
+    lengths = _lengths(loaded.network, tokens)
     return Words(every, known, {text: row[:n] for text, row, n in zip(missing, tokens, lengths, strict=True)})
 
 
@@ -69,7 +75,7 @@ def _key(loaded: ClipModel, text: str) -> Key:
     return loaded.identity, text
 
 
-def _lengths(network: CLIP, tokens: Tensor) -> list[int]:
+def _lengths(network: CLIP, tokens: Tokens) -> list[int]:
     """Tokens that each text needs, of tokens N x context length.
 
     The answer is read at the end-of-text token, which has the largest number, and no place sees a later one. So
@@ -78,7 +84,9 @@ def _lengths(network: CLIP, tokens: Tensor) -> list[int]:
     context = tokens.shape[1]
     if network.attn_mask is None or network.text_pool_type != "argmax":
         return [context] * len(tokens)
-    return [min(context, -(-(end + 1) // LENGTH_STEP) * LENGTH_STEP) for end in tokens.argmax(dim=1).tolist()]
+    return [
+        min(context, -(-(end + 1) // LENGTH_STEP) * LENGTH_STEP) for end in tokens.argmax(axis=1).tolist()
+    ]
 
 
 def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Floats]:
@@ -90,7 +98,7 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
     other company may change the last bits, within 1e-4; while a text is kept its answers are the same bytes anyway.
     """
     found: dict[str, Vector] = {}
-    tokens: dict[str, Tensor] = {}
+    tokens: dict[str, Tokens] = {}
     for item in batch:
         found.update(item.known)
         tokens.update(item.tokens)
@@ -101,14 +109,15 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
             found[text] = kept
             del tokens[text]
     for some in _passes(tokens):
-        rows = text_features(loaded.network, torch.stack([tokens[text] for text in some]).to(loaded.device))
+        together = torch.from_numpy(np.stack([tokens[text] for text in some]))
+        rows = text_features(loaded.network, together.to(loaded.device))
         for text, row in zip(some, rows.cpu().numpy(), strict=True):
             found[text] = row.copy()
             cache.put(_key(loaded, text), found[text])
     return [np.stack([found[text] for text in item.texts]) for item in batch]
 
 
-def _passes(tokens: Mapping[str, Tensor]) -> Iterable[list[str]]:
+def _passes(tokens: Mapping[str, Tokens]) -> Iterable[list[str]]:
     """Texts of one length, so many at once as the network takes."""
     by_length: dict[int, list[str]] = {}
     for text, row in tokens.items():
@@ -124,10 +133,22 @@ def text_features(network: CLIP, tokens: Tensor) -> Tensor:
     places = network.token_embedding(tokens) + network.positional_embedding[:length]
     # A copy at any length: compiled blocks take a view, laid out differently, for something else.
     mask = None if network.attn_mask is None else network.attn_mask[:length, :length].clone()
-    places = network.ln_final(network.transformer(places, attn_mask=mask))
-    projection = network.text_projection
-    if projection is not None:
-        # Before all places but one are dropped, which would leave too few rows for the same bits: see `embedded`.
-        places = projection(places) if isinstance(projection, torch.nn.Module) else places @ projection
-    pooled = text_global_pool(places, tokens, network.text_pool_type, network.text_eos_id)
+    tower = network.transformer
+    if network.text_pool_type != "argmax":
+        every = _projected(network, network.ln_final(tower(places, attn_mask=mask)))
+        pooled = text_global_pool(every, tokens, network.text_pool_type, network.text_eos_id)
+        return F.normalize(pooled.float(), dim=-1)
+    for block in tower.resblocks[:-1]:
+        places = block(places, attn_mask=mask)
+    ends = at_places(tower.resblocks[-1], places, tokens.argmax(dim=-1), mask)
+    pooled = _projected(network, network.ln_final(ends))[: len(tokens)]
     return F.normalize(pooled.float(), dim=-1)
+
+
+def _projected(network: CLIP, rows: Tensor) -> Tensor:
+    """Into the space that texts and pictures share."""
+    projection = network.text_projection
+    if projection is None:
+        return rows
+    answer: Tensor = projection(rows) if isinstance(projection, torch.nn.Module) else rows @ projection
+    return answer

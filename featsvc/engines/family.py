@@ -29,7 +29,7 @@ class Loaded(Protocol):
 
     @property
     def stops(self) -> Iterable[nn.Module]:
-        """Modules before which a pass may be stopped, where networks are compiled."""
+        """Modules before which a pass may be stopped: each costs some microseconds, so not all that there are."""
 
 
 E = TypeVar("E", bound=Entry)
@@ -55,11 +55,6 @@ class Model(Generic[E, N]):
     def keys(self) -> tuple[str, ...]:
         """Its name for /health."""
         return (self.entry.health_key,)
-
-    @property
-    def stops(self) -> Iterable[nn.Module]:
-        """Modules before which a pass may be stopped, where networks are compiled: none within a compiled one."""
-        return self.network.modules()
 
     @cached_property
     def nbytes(self) -> int:

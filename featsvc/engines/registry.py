@@ -68,8 +68,7 @@ class Engines:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
 
         def act() -> list[Result]:
-            modules = loaded.stops if self.options.compile else None
-            with torch.inference_mode(), interruptible(wanted, modules):
+            with torch.inference_mode(), interruptible(wanted, loaded.stops):
                 return self._operation(operation).run(prepared, params, loaded)
 
         place, count = self.options.device, len(prepared)

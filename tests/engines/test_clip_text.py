@@ -58,7 +58,21 @@ def test_a_network_sees_no_more_tokens_than_a_text_needs(
     monkeypatch.setattr(clip_text, "text_features", counted)
     run(forgetful(), demo_clip, ("a red circle", "a blue star"), (LONG,), ("a ring", "a red circle"))
     # Equal texts of a batch are one; the longest has the whole context.
-    assert sorted(seen) == [(1, 32), (3, 8)]
+    assert sorted(seen) == [(1, 32), (3, 16)]
+
+
+def test_a_wide_network_takes_lengths_in_smaller_steps(
+    vit_b16: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+    forward = clip_text.text_features
+    monkeypatch.setattr(
+        clip_text,
+        "text_features",
+        lambda network, tokens: seen.append(tokens.shape) or forward(network, tokens),
+    )
+    run(forgetful(), vit_b16, ("a red circle",))
+    assert seen == [(1, 8)]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -140,6 +154,6 @@ def test_only_new_texts_cost_tokens(demo_clip: ClipModel) -> None:
         item = Item(texts=Texts(text=("a red circle", "a red circle", LONG)))
         return engines.pixels(engines.prepare(OPERATION, item, params, demo_clip))
 
-    assert cost() == (8 + 32) * 16**2
+    assert cost() == (16 + 32) * 16**2
     run(engines, demo_clip, (LONG,))
-    assert cost() == 8 * 16**2
+    assert cost() == 16 * 16**2
