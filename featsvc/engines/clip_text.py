@@ -84,9 +84,9 @@ def _lengths(network: CLIP, tokens: Tokens) -> list[int]:
     context = tokens.shape[1]
     if network.attn_mask is None or network.text_pool_type != "argmax":
         return [context] * len(tokens)
-    return [
-        min(context, -(-(end + 1) // LENGTH_STEP) * LENGTH_STEP) for end in tokens.argmax(axis=1).tolist()
-    ]
+    step = NARROW_STEP if network.transformer.width <= NARROW else LENGTH_STEP
+    ends = tokens.argmax(axis=1).tolist()
+    return [min(context, -(-(end + 1) // step) * step) for end in ends]
 
 
 def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Floats]:
