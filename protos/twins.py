@@ -22,7 +22,7 @@ def schema(descriptors: bytes) -> str:
         "from enum import StrEnum\n"
         "from typing import Annotated, ClassVar, NamedTuple\n\n"
         "from pydantic import Field, StringConstraints\n\n"
-        "from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule\n"
+        "from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule, Ruled\n"
     )
     return HEADER + imports + body
 
@@ -53,10 +53,9 @@ def _class(item: Commented) -> str:
             lines.append(f"{field.name}: {_annotated(field, description=comment)}")
         else:
             lines.append(_field(node, field, comment))
-    base = "NamedTuple" if is_array(node) else "Message"
-    return (
-        f"\n\nclass {node.name}({base}):\n" + indent("\n".join([*lines, *_constraints(node)]), "    ") + "\n"
-    )
+    constraints = _constraints(node)
+    base = "NamedTuple" if is_array(node) else "Ruled" if constraints else "Message"
+    return f"\n\nclass {node.name}({base}):\n" + indent("\n".join([*lines, *constraints]), "    ") + "\n"
 
 
 def _constraints(node: DescriptorProto) -> list[str]:

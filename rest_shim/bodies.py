@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from featsvc.errors import InvalidArgument
 from featsvc.twin import arrays, to_message
-from featsvc.twin.base import Message
+from featsvc.twin.base import Message, Ruled
 from featsvc.twin.messages import fill
 from featsvc.v1 import schema, tensor_pb2
 from rest_shim.base64_bytes import Base64
@@ -23,7 +23,7 @@ CONTENT = schema.Image.model_fields["content"]
 Shape = Annotated[tuple[Annotated[int, Field(ge=0, le=2**20)], ...], Field(max_length=8)]
 
 
-class Body(Message):
+class Body(Ruled):
     """What every request body is made of; each endpoint has a subclass."""
 
     parts: ClassVar[tuple[type[Message], ...]] = ()

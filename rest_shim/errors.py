@@ -30,7 +30,7 @@ HTTP_STATUS = {
 }
 # What gRPC itself says about a message over a limit; its other RESOURCE_EXHAUSTED is too many calls at once.
 OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
-# As many as a gRPC status holds (featsvc.server.interceptors.MOST_VIOLATIONS): a mistake reads alike over both.
+# As many as a gRPC status holds (featsvc.server.refusals.MOST_VIOLATIONS): a mistake reads alike over both.
 MOST_FIELDS = 8
 LONGEST_NAME = 64
 UNREACHABLE = "the feature server cannot be reached at the moment; try again"

@@ -12,6 +12,8 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import uvloop
+
 from rest_shim.logs import setup
 from rest_shim.serving import bound, serve, stop_at_end_of_stdin, stop_signal
 from rest_shim.settings import Settings, parsed
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
     settings = parsed(arguments, families)
     setup(settings.log_level)
     try:
-        return asyncio.run(run(settings))
+        return uvloop.run(run(settings))
     except (CannotStart, OSError) as error:
         print(f"rest_shim: {error}", file=sys.stderr)
         return 1

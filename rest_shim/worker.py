@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import uvloop
 
 from rest_shim.logs import setup
 from rest_shim.serving import serve, stop_at_end_of_stdin, stop_signal
@@ -35,4 +36,4 @@ async def work(orders: Orders) -> None:
 if __name__ == "__main__":
     given: Orders = pickle.load(sys.stdin.buffer)
     setup(given.settings.log_level)
-    asyncio.run(work(given))
+    uvloop.run(work(given))

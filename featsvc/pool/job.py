@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Job:
     """One item for one model; jobs of equal operation, model and params may share a batch."""
 

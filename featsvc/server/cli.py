@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
+
+import uvloop
 
 from featsvc import __version__
 from featsvc.errors import FeatsvcError
@@ -69,7 +70,7 @@ def _run(flags: dict[str, object], *, rest: bool) -> int:
     found = configuration(flags)
     setup(found.settings.log_level)
     keys = keys_in_force(found)
-    return asyncio.run((up if rest else serve)(found.settings, keys, bool(flags["end_with_stdin"])))
+    return uvloop.run((up if rest else serve)(found.settings, keys, bool(flags["end_with_stdin"])))
 
 
 def _config(flags: dict[str, object]) -> int:

@@ -20,8 +20,8 @@ from featsvc.pool.settings import PoolSettings
 from featsvc.server.addresses import Allowed
 from featsvc.server.call_log import CallLog
 from featsvc.server.fetch import FetchLimits, PictureFetcher
+from featsvc.server.guard import GuardedMethods
 from featsvc.server.intake import Intake
-from featsvc.server.interceptors import CallInterceptor
 from featsvc.server.keys import Keys, is_loopback
 from featsvc.server.places import engine_options, pool_settings
 from featsvc.server.services.clip import ClipService
@@ -80,8 +80,9 @@ async def gateway(
         LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,
     ):
         calls = CallLog()
+        methods = GuardedMethods(Keys(keys), calls)
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(Keys(keys), calls),),
+            handlers=(methods,),
             options=(
                 ("grpc.max_receive_message_length", settings.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -92,10 +93,10 @@ async def gateway(
         )
         images = PictureStore(settings.image_cache, settings.image_cache_per_key)
         intake = Intake(pool, fetcher, images, settings, asyncio.Event())
-        clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), server)
-        dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), server)
-        sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), server)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(pool, options, images), server)
+        clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), methods)
+        dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), methods)
+        sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), methods)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(pool, options, images), methods)
         checks = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(checks, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

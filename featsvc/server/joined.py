@@ -22,11 +22,11 @@ import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-# protobuf's compiled and pure descriptors share no type.
-Descriptor: TypeAlias = Any
+# protobuf's compiled and pure message classes share no type.
+MessageClass: TypeAlias = Any
 Array: TypeAlias = NDArray[np.generic]
 Piece: TypeAlias = bytes | memoryview
-Part: TypeAlias = Union["Reply", Array, Piece]
+Part: TypeAlias = Union["Reply", ProtoMessage, Array, Piece]
 # Up to here copying holds the event loop for well under a millisecond, and handing it to a thread costs more.
 SMALL = 256 * 1024
 LENGTH_DELIMITED = 2
@@ -41,26 +41,36 @@ _address_of.restype, _address_of.argtypes = ctypes.c_void_p, (ctypes.py_object,)
 
 class Reply:
     """A message, and the fields of it that stand beside it: arrays and bytes for `bytes` fields, replies for messages,
-    one or a list of them.
+    one or a list of them. Small messages are copied into it.
 
     Protocol buffers let the fields of a message come in any order.
     """
 
     def __init__(self, message: ProtoMessage, **beside: Part | Sequence[Part]) -> None:
         self._message = message
-        self._beside = [
-            (name, part)
-            for name, given in beside.items()
-            for part in (given if isinstance(given, list | tuple) else (given,))
-        ]
+        self._beside: list[tuple[str, Part]] = []
+        for name, given in beside.items():
+            if isinstance(given, ProtoMessage):
+                getattr(message, name).CopyFrom(given)
+            elif isinstance(given, (list, tuple)):
+                self._beside += [(name, part) for part in given]
+            else:
+                self._beside.append((name, given))  # type: ignore[arg-type]  # no sequence: a buffer is none either
 
     @property
     def nbytes(self) -> int:
         """Bytes that stand beside, about."""
-        return sum(len(part) if isinstance(part, bytes) else part.nbytes for _, part in self._beside)
+        return sum(_nbytes(part) for _, part in self._beside)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing stands beside."""
+        return not self._beside
 
     def joined(self) -> bytes:
         """The serialized message. Lets go of what stands beside: the caller's thread frees it, not the event loop."""
+        if self.is_plain:
+            return self._message.SerializeToString()
         pieces = self._pieces()
         self._beside.clear()
         size = sum(map(len, pieces))
@@ -68,9 +78,10 @@ class Reply:
 
     def _pieces(self) -> list[Piece]:
         pieces: list[Piece] = [self._message.SerializeToString()]
+        kind: MessageClass = type(self._message)
         for name, part in self._beside:
-            inner = part._pieces() if isinstance(part, Reply) else (flat(part),)
-            pieces.append(_tag(self._message.DESCRIPTOR, name) + _varint(sum(map(len, inner))))
+            inner = _pieces_of(part)
+            pieces.append(_tag(kind, name) + _varint(sum(map(len, inner))))
             pieces += inner
         return pieces
 
@@ -79,12 +90,25 @@ async def encoded(reply: Reply | ProtoMessage) -> bytes:
     """The serialized reply, made in a thread where it is large."""
     if not isinstance(reply, Reply):
         return reply.SerializeToString()
-    return await asyncio.to_thread(reply.joined) if reply.nbytes > SMALL else reply.joined()
+    is_large = not reply.is_plain and reply.nbytes > SMALL
+    return await asyncio.to_thread(reply.joined) if is_large else reply.joined()
+
+
+def _nbytes(part: Part) -> int:
+    if isinstance(part, bytes):
+        return len(part)
+    return part.ByteSize() if isinstance(part, ProtoMessage) else part.nbytes
+
+
+def _pieces_of(part: Part) -> list[Piece]:
+    if isinstance(part, Reply):
+        return part._pieces()
+    return [part.SerializeToString() if isinstance(part, ProtoMessage) else flat(part)]
 
 
 def flat(part: Array | Piece) -> Piece:
     """Row-major bytes, little-endian; a view where the array is so already."""
-    if isinstance(part, bytes | memoryview):
+    if isinstance(part, (bytes, memoryview)):
         return part
     if not (part.dtype.isnative and LITTLE_ENDIAN):
         part = part.astype(part.dtype.newbyteorder("<"))
@@ -95,8 +119,8 @@ def flat(part: Array | Piece) -> Piece:
 
 
 @cache
-def _tag(message: Descriptor, field: str) -> bytes:
-    return _varint(message.fields_by_name[field].number << 3 | LENGTH_DELIMITED)
+def _tag(kind: MessageClass, field: str) -> bytes:
+    return _varint(kind.DESCRIPTOR.fields_by_name[field].number << 3 | LENGTH_DELIMITED)
 
 
 def _varint(number: int) -> bytes:

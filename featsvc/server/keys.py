@@ -18,8 +18,11 @@ class Keys:
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._digests = tuple(_digest(key) for key in keys)
+        # The same few headers come again and again; those that are refused are not kept.
+        self.check = lru_cache(maxsize=256)(self._check)
+        """As `_check`."""
 
-    def check(self, authorization: str) -> str:
+    def _check(self, authorization: str) -> str:
         """What tells this caller's key from the others', without being it.
 
         Raises Unauthenticated unless the header is `Bearer` and one of the keys.
@@ -71,7 +74,5 @@ def _file_keys(path: Path) -> tuple[str, ...]:
     return keys
 
 
-# The same few keys come again and again.
-@lru_cache(maxsize=256)
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()

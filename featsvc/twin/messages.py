@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from featsvc.v1 import options_pb2
 
@@ -23,11 +23,15 @@ EnumDescriptor: TypeAlias = Any
 FieldDescriptor: TypeAlias = Any
 ARRAY: Any = options_pb2.array
 WORD: Any = options_pb2.word
+PARAMETERS = "params"
+"""The field that every request has its parameters in."""
+KEPT, KEPT_BYTES = 256, 256
+"""Parameters of this many bytes at most are kept, this many of them."""
 
 
 def from_message(message: ProtoMessage, twin: type[Twin]) -> Twin:
     """The checked twin of a message; raises pydantic.ValidationError, which `violations` turns into fields."""
-    return twin.model_validate(_plain(message))
+    return twin.model_validate(_plain(message, twin))
 
 
 def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
@@ -60,19 +64,26 @@ def numbers(enum: EnumDescriptor) -> Mapping[str, int]:
     return {word: number for number, word in words(enum).items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Field:
-    """What reading a field asks of its descriptor, asked once."""
+    """What reading a field asks of its descriptor and of its twin, asked once."""
 
     name: str
     is_repeated: bool
     has_presence: bool
     is_message: bool
     words: Mapping[int, str] | None
+    twin: type[BaseModel] | None
+    """The class of its messages, where there is one."""
+    is_parameters: bool
 
 
 @cache
-def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
+def _fields(descriptor: Descriptor, twin: type[BaseModel] | None) -> tuple[_Field, ...]:
+    kinds = {} if twin is None else {name: field.annotation for name, field in twin.model_fields.items()}
+    twins = {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
     return tuple(
         _Field(
             name=field.name,
@@ -80,15 +91,20 @@ def _fields(descriptor: Descriptor) -> tuple[_Field, ...]:
             has_presence=field.has_presence,
             is_message=field.message_type is not None,
             words=words(field.enum_type) if field.enum_type is not None else None,
+            twin=twins.get(field.name),
+            is_parameters=field.name == PARAMETERS,
         )
         for field in descriptor.fields
     )
 
 
-def _plain(message: ProtoMessage) -> object:
-    """The message as plain values: a mapping of its present fields, or a tuple where JSON writes an array."""
+def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object:
+    """The message as plain values: a mapping of its present fields, or a tuple where JSON writes an array.
+
+    Parameters are their checked twins already, where these are at hand.
+    """
     descriptor = message.DESCRIPTOR
-    fields = _fields(descriptor)
+    fields = _fields(descriptor, twin)
     if is_array(descriptor):
         parts = tuple(_value(getattr(message, field.name), field) for field in fields)
         return parts[0] if fields[0].is_repeated else parts
@@ -114,8 +130,28 @@ def _value(value: Any, field: _Field) -> object:  # Any: whatever the field hold
 
 def _single(value: Any, field: _Field) -> object:  # Any: see above
     if field.is_message:
-        return _plain(value)
+        if field.twin is not None and field.is_parameters:
+            return _parameters(value, field.twin)
+        return _plain(value, field.twin)
     return value if field.words is None else field.words.get(value, f"number {value}")
+
+
+def _parameters(message: ProtoMessage, twin: type[BaseModel]) -> object:
+    """Their twin, or plain values where they are large or wrong: then the whole request tells what is wrong with it."""
+    content = message.SerializeToString()
+    if len(content) > KEPT_BYTES:
+        return _plain(message)
+    try:
+        kind: Any = type(message)
+        return _kept(kind, content, twin)
+    except ValidationError:
+        return _plain(message)
+
+
+# Callers ask many questions with the same parameters; checking them is most of checking a small request.
+@lru_cache(maxsize=KEPT)
+def _kept(kind: Any, content: bytes, twin: type[BaseModel]) -> BaseModel:  # Any: a class of messages
+    return twin.model_validate(_plain(kind.FromString(content)))
 
 
 def fill(message: ProtoMessage, values: Mapping[str, object]) -> None:

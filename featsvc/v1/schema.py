@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule
+from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule, Ruled
 
 
-class Image(Message):
+class Image(Ruled):
     """A picture. Exactly one source."""
     content: bytes | None = Field(default=None, description="The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default.")
     url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(default=None, description="An http or https address that the server fetches the file from; only public addresses unless the server allows others.", examples=['https://example.com/photo.jpg'])
@@ -78,7 +78,7 @@ class Window(NamedTuple):
     y1: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Bottom edge.")]
 
 
-class ClipExtractFeaturesParams(Message):
+class ClipExtractFeaturesParams(Ruled):
     """Options of dense CLIP features."""
     model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
     model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
@@ -138,7 +138,7 @@ class TextQuery(Message):
     negative_text: Annotated[tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(max_length=256), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not: with these, each map holds the probability of its text against all of them.", examples=[['a photo of a road']])
 
 
-class ComputeSimilarityParams(Message):
+class ComputeSimilarityParams(Ruled):
     """Options of text-to-picture similarity."""
     model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
     model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
@@ -183,7 +183,7 @@ class Facet(StrEnum):
     """The values of its attention."""
 
 
-class DinoExtractFeaturesParams(Message):
+class DinoExtractFeaturesParams(Ruled):
     """Options of dense DINO features."""
     model_type: Annotated[str, StringConstraints(max_length=128)] = Field(default='dinov2_vitl14', description="Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.")
     stride: Annotated[int, Field(ge=1, le=64)] | None = Field(default=None, description="Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.", examples=[7])
@@ -264,7 +264,7 @@ class MaskEncoding(StrEnum):
     """Four bytes for each pixel, 0 or 1: the default of REST."""
 
 
-class GenerateMasksParams(Message):
+class GenerateMasksParams(Ruled):
     """Options of automatic masks. An option given here wins over the preset."""
     model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
     checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
@@ -337,7 +337,7 @@ class Tensor(Message):
     data: bytes = Field(description="The elements; its length is what dtype and shape say, in bytes.")
 
 
-class Prompt(Message):
+class Prompt(Ruled):
     """What to make a mask of: any combination of points, a box and an earlier mask, or none of them."""
     point_coords: Annotated[tuple[Point, ...], Field(max_length=1024), AbsentIfNull()] = Field(default=(), description="Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false).", examples=[[[520, 820], [1090, 750]]])
     point_labels: Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], Field(max_length=1024), AbsentIfNull()] = Field(default=(), description="For each point 1 (in the object) or 0 (not in it).", examples=[[1, 1]])
@@ -346,7 +346,7 @@ class Prompt(Message):
     rules: ClassVar[tuple[Rule, ...]] = (Rule("point_labels", lambda v: len(v['point_labels']) == len(v['point_coords']), "give one label for each point of point_coords"), Rule("box", lambda v: v['box'] is None or (v['box'][0] < v['box'][2] and v['box'][1] < v['box'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"),)
 
 
-class PredictMasksParams(Message):
+class PredictMasksParams(Ruled):
     """Options of prompt masks."""
     model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
     checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")

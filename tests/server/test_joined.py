@@ -15,6 +15,10 @@ SHAPES = [(2, 3, 4), (0, 7), (), (1,), (700, 1000)]
 RECTANGLE = (0.0, 1.0, 2.0, 3.0)
 
 
+def written(part: Reply | tensor_pb2.Tensor) -> bytes:
+    return part.joined() if isinstance(part, Reply) else part.SerializeToString()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_tensor_in_a_reply_is_the_array(shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
@@ -31,6 +35,8 @@ async def test_a_tensor_in_a_reply_is_the_array(shape: tuple[int, ...]) -> None:
     "array",
     [
         np.arange(12, dtype=np.float32).reshape(3, 4).T,
+        np.arange(20_000, dtype=np.float32).reshape(100, 200).T,
+        np.arange(10_000, dtype=">f4"),
         np.arange(24, dtype=np.int8).reshape(2, 12)[:, ::3],
         np.arange(6, dtype=">f4"),
         np.array([True, False]),
@@ -38,12 +44,12 @@ async def test_a_tensor_in_a_reply_is_the_array(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_an_array_of_any_layout_is_written_row_by_row_little_endian(array: np.ndarray) -> None:
-    tensor = tensor_pb2.Tensor.FromString(replies.tensor(array).joined())
+    tensor = tensor_pb2.Tensor.FromString(written(replies.tensor(array)))
     assert np.array_equal(to_array(tensor), array)
 
 
 def test_a_dtype_that_numpy_lacks_is_named_beside_the_array() -> None:
-    tensor = tensor_pb2.Tensor.FromString(replies.tensor(np.array([0x3F80], np.uint16), "bfloat16").joined())
+    tensor = tensor_pb2.Tensor.FromString(written(replies.tensor(np.array([0x3F80], np.uint16), "bfloat16")))
     assert to_array(tensor).tolist() == [1.0]
 
 

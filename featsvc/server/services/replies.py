@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
 from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle, Rounding
-from featsvc.server.joined import Part, Reply
+from featsvc.server.joined import Part, Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
 
 Beside: TypeAlias = dict[str, Part | list[Part]]
+SMALL = 16 * 1024
+"""Bytes up to which copying an array into its message costs less than what keeps it beside."""
 
 
-def tensor(array: NDArray[np.generic], dtype: str = "") -> Reply:
+def tensor(array: NDArray[np.generic], dtype: str = "") -> Reply | tensor_pb2.Tensor:
     """The array; `dtype` is the element type where numpy has none of that name."""
-    return Reply(tensor_head(array, dtype), data=array)
+    head = tensor_head(array, dtype)
+    if array.nbytes > SMALL:
+        return Reply(head, data=array)
+    head.data = bytes(flat(array))
+    return head
 
 
 def tensor_head(array: NDArray[np.generic], dtype: str = "") -> tensor_pb2.Tensor:
     """All of the array but its elements."""
-    return tensor_pb2.Tensor(dtype=_enum_name(dtype or array.dtype), shape=array.shape)
+    number: Any = _number(dtype or array.dtype)  # Any: the stubs want a class that no value has
+    return tensor_pb2.Tensor(dtype=number, shape=array.shape)
 
 
 @cache
-def _enum_name(dtype: str | np.dtype[np.generic]) -> str:
+def _number(dtype: str | np.dtype[np.generic]) -> int:
     # numpy makes the name anew each time.
-    return f"D_TYPE_{dtype.name if isinstance(dtype, np.dtype) else dtype}".upper()
+    name = dtype.name if isinstance(dtype, np.dtype) else dtype
+    return tensor_pb2.DType.Value(f"D_TYPE_{name.upper()}")
 
 
 def geometry(result: Geometry) -> image_pb2.Geometry:
@@ -87,7 +95,7 @@ def about_all(result: MaskList, message: ProtoMessage, **beside: Part | list[Par
     return Reply(message, **beside)
 
 
-def _bitmap(pixels: Bits | NDArray[np.float32]) -> Reply:
+def _bitmap(pixels: Bits | NDArray[np.float32]) -> Reply | tensor_pb2.Tensor:
     if isinstance(pixels, Bits):
         return Reply(tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_BITS, shape=pixels.shape), data=pixels.data)
     return tensor(pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, TypeVar
 
@@ -20,7 +20,6 @@ from featsvc.server.keys import Keys
 from featsvc.server.logs import request_id
 from featsvc.server.refusals import abort, told
 
-OURS = "/featsvc.v1."
 # The server's status is what REST /health shows without a key.
 OPEN = frozenset(("/featsvc.v1.ModelService/GetStatus",))
 # Below this, handing work to a thread costs more than doing it.
@@ -28,29 +27,35 @@ LARGE = 256 * 1024
 M = TypeVar("M")
 T = TypeVar("T")
 
-# grpc's handlers and continuations are untyped, hence Any in this module.
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+# grpc's handlers are untyped, hence Any in this module.
 Act = Callable[[M, Call], Awaitable[T]]
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Gives each call its id, checks its key, turns errors into statuses, and logs it."""
+class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped
+    """Our services' methods: gives each call its id, checks its key, turns errors into statuses, and logs it.
+
+    Generated code adds services to it as it would to a server. It is a handler and no interceptor of grpc's, which
+    would ask for the handler by further coroutines at each call.
+    """
 
     def __init__(self, keys: Keys, calls: CallLog) -> None:
         self._keys = keys
         self._calls = calls
-        self._wrapped: dict[str, Any] = {}
+        self._methods: dict[str, Any] = {}
         self._own_ids = _own_ids()
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
-        """The handler, wrapped; those of health and reflection, which are open to all, stay as they are."""
-        wrapped = self._wrapped.get(details.method)
-        if wrapped is None:
-            handler = await continuation(details)
-            if handler is None or not details.method.startswith(OURS):
-                return handler
-            wrapped = self._wrapped[details.method] = self._around(handler, details.method)
-        return wrapped
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a method, if it is one of ours."""
+        return self._methods.get(details.method)
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """What generated code says first; the same comes again by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Takes the methods of a service."""
+        for name, handler in handlers.items():
+            method = f"/{service}/{name}"
+            self._methods[method] = self._around(handler, method)
 
     def _around(self, handler: Any, method: str) -> Any:
         """The handler with bytes on both sides. A service method answers a reply, or writes them where it streams."""
