@@ -17,13 +17,15 @@ ARGS = {"model": "demo-clip"}
 KINDS = (("text", 2.0, "texts"), ("embed", 1.1, "pictures of 192x192"))
 MOST_RATE = 3000
 """Texts a second that are made beforehand: featsvc knows a text that it was asked lately."""
-PEERS = (
+Peer = tuple[str, str, str, int, str]
+PEERS: tuple[Peer, ...] = (
     ("ray", "ray", "peers.ray_serve", 16, "Ray Serve, batches of 16"),
     ("litserve", "litserve", "peers.lit", 1, "LitServe"),
     ("litserve", "litserve_batches", "peers.lit", 16, "LitServe, batches of 16"),
 )
-"""Package, end of the rows' names, module, batch size and label. LitServe makes no batches unless it is told to.
+"""Package, end of the rows' names, module, batch size and label.
 
+LitServe makes no batches unless it is told to: in a short run it is as it comes.
 Ray is first and then gone, for its daemons cannot be paused.
 """
 RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
@@ -32,8 +34,9 @@ RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZ
 def rates_beside(stand: Stand) -> list[Row]:
     """Texts and small pictures."""
     rows: list[Row] = []
-    running = _started(stand)
-    for _, name, _, _, label in PEERS:
+    peers = PEERS[:2] if stand.pace.quick else PEERS
+    running = _started(stand, peers)
+    for _, name, _, _, label in peers:
         peer = running.pop(name, None)
         if peer is None:
             reason = f"pip install featsvc[bench] brings {label}, as make bench does"
@@ -46,12 +49,12 @@ def rates_beside(stand: Stand) -> list[Row]:
     return rows
 
 
-def _started(stand: Stand) -> dict[str, Child]:
+def _started(stand: Stand, peers: tuple[Peer, ...]) -> dict[str, Child]:
     """The peers that are installed, by name; started side by side, for they take long to come up."""
-    with ThreadPoolExecutor(len(PEERS)) as threads:
+    with ThreadPoolExecutor(len(peers)) as threads:
         coming = {
             name: threads.submit(stand.child, module, stand.threads, batch, 1, **RAY_ENVIRONMENT)
-            for package, name, module, batch, _ in PEERS
+            for package, name, module, batch, _ in peers
             if importlib.util.find_spec(package)
         }
         return {name: each.result() for name, each in coming.items()}
