@@ -58,6 +58,8 @@ class Sam2:
 
     def __init__(self, weights: Path) -> None:
         self._weights = weights
+        self._clicked: tuple[dict[str, Any], SAM2ImagePredictor] | None = None
+        """The picture that was clicked on last, and what knows it."""
 
     @property
     def network(self) -> SAM2Base:
@@ -71,11 +73,13 @@ class Sam2:
     @torch.inference_mode()
     def click(self, args: dict[str, Any], count: int) -> dict[str, list[float]]:
         """Milliseconds of the decoder, the upsampling and the copy to numpy, after the encoder has run."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            predictor = SAM2ImagePredictor(self.network)
-        predictor.set_image(self.pixels(args))
-        taken = []
+        if self._clicked is None or self._clicked[0] != args:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                predictor = SAM2ImagePredictor(self.network)
+            predictor.set_image(self.pixels(args))
+            self._clicked = (args, predictor)
+        predictor, taken = self._clicked[1], []
         for number in range(count + 1):
             began = time.perf_counter()
             point = [[number * 37 % args["width"], number * 53 % args["height"]]]

@@ -155,7 +155,7 @@ def mask_bytes(stand: Stand) -> list[Row]:
     url, what = stand.demo.url("sam2"), "bytes of an /auto_mask reply, 1800x1200, demo-sam2"
 
     def size(**options: str) -> Side:
-        asked = {**args, "rest_options": {"points_per_side": 16, **options}}
+        asked = {**args, "rest_options": {"points_per_side": 8 if stand.pace.quick else 16, **options}}
         answer = stand.http(url, "masks", asked, key=KEY, clients=1, count=1, distinct=1)
         return Side.of(options.get("mask_encoding", "float32"), [answer["bytes_in"] / 1024])
 
