@@ -19,14 +19,16 @@ class Keys:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._digests = tuple(_digest(key) for key in keys)
         # The same few headers come again and again; those that are refused are not kept.
-        self.check = lru_cache(maxsize=256)(self._check)
-        """As `_check`."""
+        self._known = lru_cache(maxsize=256)(self._caller)
 
-    def _check(self, authorization: str) -> str:
+    def check(self, authorization: str) -> str:
         """What tells this caller's key from the others', without being it.
 
         Raises Unauthenticated unless the header is `Bearer` and one of the keys.
         """
+        return self._known(authorization)
+
+    def _caller(self, authorization: str) -> str:
         scheme, _, key = authorization.partition(" ")
         given = _digest(key.strip())
         # Every key is compared, so that time does not tell which one was nearly right.
