@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from featsvc.server.call import Call
-from featsvc.server.logs import line
+from featsvc.server.logs import lines
 
 log = logging.getLogger("featsvc.server.calls")
 # Code that has just run is in the processor's caches: a line among others costs a fifth of one by itself.
@@ -69,5 +69,5 @@ class CallLog:
     def write(self) -> None:
         """Write the lines that there are."""
         ended, self._ended = self._ended, []
-        for each in ended:
-            log.handle(line(log.name, "call", each.told(), each.at))
+        if ended:
+            log.handle(lines(log.name, "call", [(each.at, each.told()) for each in ended]))

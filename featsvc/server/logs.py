@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,10 +22,10 @@ PLAIN = frozenset(EMPTY) | {"message", "asctime", "taskName"}
 TOGETHER_S = 0.05
 
 
-def line(logger: str, message: str, extra: Mapping[str, object], created: float) -> logging.LogRecord:
-    """A record for what is logged at every call: without asking for threads, files and stacks, which takes time.
+def lines(logger: str, message: str, told: Sequence[tuple[float, Mapping[str, object]]]) -> logging.LogRecord:
+    """One record for several lines of what is logged at every call: a record for each would cost more than its line.
 
-    `created` is the time of what it tells, in seconds since the epoch.
+    Each has the time of what it tells, in seconds since the epoch, and its fields.
     """
     record = logging.LogRecord.__new__(logging.LogRecord)
     record.__dict__ = {
@@ -34,9 +34,8 @@ def line(logger: str, message: str, extra: Mapping[str, object], created: float)
         "msg": message,
         "levelno": logging.INFO,
         "levelname": "INFO",
-        "created": created,
-        "msecs": created % 1 * 1000,
-        "extra": extra,
+        "created": told[0][0],
+        "told": told,
     }
     return record
 
@@ -45,20 +44,30 @@ class JsonLines(logging.Formatter):
     """A log record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        line: dict[str, object] = {
-            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}+00:00",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+        """The line or lines, without the last one's end."""
+        given = vars(record)
+        level, message = record.levelname.lower(), record.getMessage()
+        if told := given.get("told"):
+            # Everything about these is in their fields.
+            return "\n".join(
+                _json({**_head(created, level, record.name, message), **fields}) for created, fields in told
+            )
+        line = _head(record.created, level, record.name, message)
         if current := request_id.get():
             line["request_id"] = current
-        given = vars(record)
-        line |= given.get("extra") or {key: value for key, value in given.items() if key not in PLAIN}
+        line |= {key: value for key, value in given.items() if key not in PLAIN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        return _json(line)
+
+
+def _head(created: float, level: str, logger: str, message: str) -> dict[str, object]:
+    time = f"{_second(int(created))}.{int(created % 1 * 1000):03d}+00:00"
+    return {"time": time, "level": level, "logger": logger, "message": message}
+
+
+def _json(line: Mapping[str, object]) -> str:
+    return orjson.dumps(line, default=str).decode()
 
 
 class LineWriter(logging.Handler):
