@@ -84,6 +84,13 @@ class SelfAttention(nn.Module):
         return answer
 
 
+def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A layer with these weights, which are not copied."""
+    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    made.weight, made.bias = (nn.Parameter(each.detach(), requires_grad=False) for each in (weight, bias))
+    return made
+
+
 class OpenClipAttention(SelfAttention):
     """Takes the place of the nn.MultiheadAttention in open_clip's blocks, with the same weights.
 
@@ -94,9 +101,7 @@ class OpenClipAttention(SelfAttention):
     @classmethod
     def of(cls, theirs: nn.MultiheadAttention) -> OpenClipAttention:
         """With the weights of theirs, which are not copied."""
-        qkv = nn.Linear(theirs.embed_dim, 3 * theirs.embed_dim, device="meta")
-        qkv.weight, qkv.bias = theirs.in_proj_weight, theirs.in_proj_bias
-        return cls(qkv, theirs.out_proj, theirs.num_heads)
+        return cls(linear_of(theirs.in_proj_weight, theirs.in_proj_bias), theirs.out_proj, theirs.num_heads)
 
     # open_clip hands over the same tokens three times, and takes the first of two answers.
     def forward(  # type: ignore[override]

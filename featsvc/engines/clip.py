@@ -187,7 +187,7 @@ def prepare_image(
 def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
     """Global embeddings, 1 x D each."""
     pictures = [each.picture for each in batch]
-    outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.network, pixels))
+    outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels))
     return [Embeddings(each[None].cpu().numpy()) for each in outputs]
 
 

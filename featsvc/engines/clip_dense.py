@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
@@ -25,9 +24,8 @@ def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     return features.view(len(pixels), height, width, -1)
 
 
-def image_embeddings(network: CLIP, pixels: Tensor) -> Tensor:
+def image_embeddings(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     """Embeddings N x D of length 1, float32, of pictures N x 3 x S x S: `CLIP.encode_image`."""
-    visual = network.visual
     if visual.pool_type != "tok":
         return F.normalize(visual(pixels.to(visual.conv1.weight.dtype)).float(), dim=-1)
     tokens, _, _ = _tokens(visual, pixels)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
-from featsvc.engines.attention import attended
+from featsvc.engines.attention import attended, linear_of
 
 ROWS = 8
 """Rows of a product come in multiples of this: then each has the same bits in any company, see `clip_text.embedded`."""
@@ -19,7 +19,7 @@ class LastAttention(nn.Module):
     def __init__(self, theirs: nn.MultiheadAttention) -> None:
         super().__init__()
         weights, biases = theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)
-        self.queries, self.keys, self.values = map(_linear, weights, biases)
+        self.queries, self.keys, self.values = map(linear_of, weights, biases)
         self.proj = theirs.out_proj
         self.num_heads = theirs.num_heads
 
@@ -71,9 +71,3 @@ def at_places(
 def _in_rows(some: Tensor) -> Tensor:
     """With zeros below, so that there are as many rows as a product wants."""
     return F.pad(some, (0, 0, 0, -len(some) % ROWS))
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    made.weight, made.bias = (nn.Parameter(each.detach(), requires_grad=False) for each in (weight, bias))
-    return made

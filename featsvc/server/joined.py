@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 MessageClass: TypeAlias = Any
 Array: TypeAlias = NDArray[np.generic]
 Piece: TypeAlias = bytes | memoryview
-Part: TypeAlias = Union["Reply", ProtoMessage, Array, Piece]
+Part: TypeAlias = Union["Reply", Array, Piece]
 # Up to here copying holds the event loop for well under a millisecond, and handing it to a thread costs more.
 SMALL = 256 * 1024
 LENGTH_DELIMITED = 2
@@ -46,7 +46,7 @@ class Reply:
     Protocol buffers let the fields of a message come in any order.
     """
 
-    def __init__(self, message: ProtoMessage, **beside: Part | Sequence[Part]) -> None:
+    def __init__(self, message: ProtoMessage, **beside: Part | ProtoMessage | Sequence[Part]) -> None:
         self._message = message
         self._beside: list[tuple[str, Part]] = []
         for name, given in beside.items():
@@ -60,7 +60,7 @@ class Reply:
     @property
     def nbytes(self) -> int:
         """Bytes that stand beside, about."""
-        return sum(_nbytes(part) for _, part in self._beside)
+        return sum(len(part) if isinstance(part, bytes) else part.nbytes for _, part in self._beside)
 
     @property
     def is_plain(self) -> bool:
@@ -80,7 +80,7 @@ class Reply:
         pieces: list[Piece] = [self._message.SerializeToString()]
         kind: MessageClass = type(self._message)
         for name, part in self._beside:
-            inner = _pieces_of(part)
+            inner = part._pieces() if isinstance(part, Reply) else [flat(part)]
             pieces.append(_tag(kind, name) + _varint(sum(map(len, inner))))
             pieces += inner
         return pieces
@@ -92,18 +92,6 @@ async def encoded(reply: Reply | ProtoMessage) -> bytes:
         return reply.SerializeToString()
     is_large = not reply.is_plain and reply.nbytes > SMALL
     return await asyncio.to_thread(reply.joined) if is_large else reply.joined()
-
-
-def _nbytes(part: Part) -> int:
-    if isinstance(part, bytes):
-        return len(part)
-    return part.ByteSize() if isinstance(part, ProtoMessage) else part.nbytes
-
-
-def _pieces_of(part: Part) -> list[Piece]:
-    if isinstance(part, Reply):
-        return part._pieces()
-    return [part.SerializeToString() if isinstance(part, ProtoMessage) else flat(part)]
 
 
 def flat(part: Array | Piece) -> Piece:

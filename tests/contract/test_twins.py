@@ -220,3 +220,19 @@ def test_every_class_has_a_json_schema_and_lists_that_may_be_one_say_so() -> Non
     properties = schema.TextQuery.model_json_schema()["properties"]
     assert [choice["type"] for choice in properties["negative_text"]["anyOf"]] == ["string", "array", "null"]
     assert [choice["type"] for choice in properties["text"]["anyOf"]] == ["string", "array"]
+
+
+def test_parameters_that_were_checked_are_not_checked_again_and_not_mixed_up() -> None:
+    def asked(side: int) -> schema.ClipServiceExtractFeaturesRequest:
+        params = clip_pb2.ClipExtractFeaturesParams(load_size=side)
+        request = clip_pb2.ClipServiceExtractFeaturesRequest(
+            image=image_pb2.Image(content=b"picture"), params=params
+        )
+        return from_message(request, schema.ClipServiceExtractFeaturesRequest)
+
+    assert asked(224).params is asked(224).params
+    assert (asked(224).params.load_size, asked(448).params.load_size) == (224, 448)
+    for _ in range(2):  # what is wrong is told each time, by its place in the request
+        with pytest.raises(ValidationError) as caught:
+            asked(10**6)
+        assert [each.field for each in violations(caught.value)] == ["params.load_size"]

@@ -63,13 +63,13 @@ def test_a_network_that_pools_otherwise_answers_as_the_library_does(vit_b16: Cli
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     visual = vit_b16.visual
     with torch.inference_mode():
-        by_one = clip_dense.image_embeddings(vit_b16.network, pixels)
+        by_one = clip_dense.image_embeddings(visual, pixels)
         torch.testing.assert_close(
             by_one, torch.nn.functional.normalize(visual(pixels), dim=-1), atol=1e-5, rtol=0
         )
         visual.pool_type = "avg"
         try:
-            of_all = clip_dense.image_embeddings(vit_b16.network, pixels)
+            of_all = clip_dense.image_embeddings(visual, pixels)
             torch.testing.assert_close(
                 of_all, torch.nn.functional.normalize(visual(pixels), dim=-1), atol=0, rtol=0
             )

@@ -13,7 +13,7 @@ from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptM
 from featsvc.server.joined import Part, Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
 
-Beside: TypeAlias = dict[str, Part | list[Part]]
+Beside: TypeAlias = dict[str, Part | ProtoMessage | list[Part]]
 SMALL = 16 * 1024
 """Bytes up to which copying an array into its message costs less than what keeps it beside."""
 
@@ -88,7 +88,7 @@ def mask(result: Mask) -> Reply:
     return Reply(message)
 
 
-def about_all(result: MaskList, message: ProtoMessage, **beside: Part | list[Part]) -> Reply:
+def about_all(result: MaskList, message: ProtoMessage, **beside: Part | ProtoMessage | list[Part]) -> Reply:
     """What a list of masks has beside the masks."""
     if result.label_map is not None:
         beside["label_map"] = tensor(result.label_map)
