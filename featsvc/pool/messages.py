@@ -92,13 +92,6 @@ class Caches:
 
 
 @dataclass(frozen=True)
-class Began:
-    """The model of a batch is there, and its preparation begins."""
-
-    batch: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """The answer to one item: a result, an error, or neither when the worker skipped it as unwanted."""
 
@@ -118,4 +111,4 @@ class Reply:
 
 
 ToWorker = Boot | RunBatch | Cancel | Load | Unload
-FromWorker = Ready | Models | Caches | Began | Outcome | Reply
+FromWorker = Ready | Models | Caches | Outcome | Reply

@@ -14,7 +14,6 @@ from featsvc.pool.calls import Calls
 from featsvc.pool.frames import LARGE_BYTES
 from featsvc.pool.lives import Lives
 from featsvc.pool.messages import (
-    Began,
     Caches,
     Cargo,
     FromWorker,
@@ -108,7 +107,7 @@ class Slot:
         job, nbytes = batch.job, sum(entry.job.nbytes for entry in batch.entries.values())
         message = RunBatch(batch.id, job.operation, job.model, job.params, cargo)
         self.send(message, large=nbytes >= LARGE_BYTES)
-        self._watch()
+        self._watch_loads()
 
     def delivered(self, batch: Batch) -> None:
         """Take note that an item of a batch is answered: its time, or the next batch's, begins anew."""
@@ -148,11 +147,10 @@ class Slot:
         match message:
             case Outcome():
                 self._dock.on_outcome(self, message)
-            case Began():
-                self._began(message)
             case Models():
                 self._models = message.models
                 self.berth.models = frozenset(model.name for model in message.models)
+                self._watch_loads()
             case Caches():
                 self._caches = message.caches
             case Ready():
@@ -212,11 +210,14 @@ class Slot:
             self.state = WorkerState.DEAD
             self._set_timer(delay_s, self._start)
 
-    def _began(self, message: Began) -> None:
-        if batch := self.berth.batches.get(message.batch):
-            batch.began_at = time.monotonic()
-            batch.watched_since = None
-            self._watch()
+    def _watch_loads(self) -> None:
+        """Note for each batch on board since when its model is there, and time the oldest."""
+        now = time.monotonic()
+        for batch in self.berth.batches.values():
+            if (batch.job.model in self.berth.models) != (batch.began_at is not None):
+                batch.began_at = now if batch.began_at is None else None
+                batch.watched_since = None
+        self._watch()
 
     def _watch(self) -> None:
         """Time the oldest batch on board; the others wait for it."""
@@ -225,7 +226,7 @@ class Slot:
             return
         now, s = time.monotonic(), self._settings
         batch.watched_since = batch.watched_since or now
-        # Loading comes before Began, and may be a download.
+        # A load may be a download.
         limit_s = s.load_timeout_s if batch.began_at is None else s.batch_timeout_s * len(batch.entries)
         left_s = batch.watched_since + limit_s - now
         if left_s <= 0:

@@ -52,9 +52,7 @@ def work(engines: Engines, operation: str, count: int) -> Work:
 def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, operation: str) -> None:
     answers: list[Outcome] = []
     # The second caller leaves when the first has its answer: no work may go into the second any more.
-    compute = Compute(
-        engines, 1 << 40, answers.append, lambda cargo: not (answers and cargo.id == 1), lambda: None
-    )
+    compute = Compute(engines, 1 << 40, answers.append, lambda cargo: not (answers and cargo.id == 1))
     compute.run(work(engines, operation, 3))
     assert [(each.item, each.skipped, each.error) for each in answers] == [
         (0, False, None),

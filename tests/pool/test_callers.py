@@ -57,7 +57,12 @@ async def test_a_job_cancelled_at_the_worker_before_its_turn_never_runs(
 def test_a_worker_prepares_neither_cancelled_nor_expired_items(journal: Journal) -> None:
     answers: queue.SimpleQueue[FromWorker] = queue.SimpleQueue()
     settings = PoolSettings(engines="tests.pool.fakes:build")
-    pipeline = Pipeline(FakeEngines(FakeOptions(str(journal))), boot_of(0, settings), answers.put)
+
+    def send(*messages: FromWorker) -> None:
+        for message in messages:
+            answers.put(message)
+
+    pipeline = Pipeline(FakeEngines(FakeOptions(str(journal))), boot_of(0, settings), send)
     deadlines = {1: None, 2: time.monotonic() - 1, 3: time.monotonic() + 60}
     cargo = tuple(
         Cargo(number, "", FakeItem(f"job{number}"), deadline) for number, deadline in deadlines.items()

@@ -11,6 +11,7 @@ import pytest
 
 from featsvc.errors import FeatsvcError, InvalidArgument, OutOfMemory, WeightsMissing
 from featsvc.pool.local import LocalPool
+from featsvc.pool.messages import Models
 from featsvc.pool.status import CacheStatus, LoadedModel
 from featsvc.pool.worker.model_cache import ModelCache
 from tests.pool.conftest import Journal, MakeGate, StartPool, all_alive
@@ -216,3 +217,35 @@ async def test_who_has_an_answer_finds_what_it_did_to_the_caches(start_pool: Sta
     os.kill(pool.status().workers[0].pid, signal.SIGKILL)
     await pool.alive_change(1)
     assert pool.status().workers[0].caches == ()
+
+
+async def test_a_batch_whose_model_is_dropped_meanwhile_gets_the_time_of_a_load(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    pool, gate = await start_pool(slots=1), make_gate()
+    await pool.run(job(model="m"))
+    (slot,) = pool._slots
+    running = submit(pool, job(model="m", item=FakeItem(gate=str(gate))))[0]
+    await gate.reached()
+    (batch,) = slot.berth.batches.values()
+    assert batch.began_at is not None
+    slot.on_messages([Models(())])
+    assert batch.began_at is None
+    slot.on_messages([Models((LoadedModel("m", 1, ()),))])
+    assert batch.began_at is not None
+    gate.let_through()
+    await running
+
+
+async def test_a_model_that_made_room_is_gone_while_the_next_one_loads(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    pool, gate = await start_pool(max_models=1), make_gate()
+    await pool.run(job(model="m"))
+    running = submit(pool, job(model=f"gated:{gate}"))[0]
+    await gate.reached()
+    # The answer to a question comes after all that the worker said before it was at the gate.
+    assert await pool.unload("another") == 0
+    assert loaded(pool) == [[]]
+    gate.let_through()
+    await running

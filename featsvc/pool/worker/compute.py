@@ -50,13 +50,11 @@ class Compute:
         max_pixels: int,
         answer: Answer,
         is_wanted: Callable[[Cargo], bool],
-        after_run: Callable[[], None],
     ) -> None:
         self._engines = engines
         self._max_pixels = max_pixels
         self._answer = answer
         self._is_wanted = is_wanted
-        self._after_run = after_run
         self._budgets: dict[tuple[str, str], float] = {}  # what memory has taught, by operation and model
 
     def run(self, work: Work) -> None:
@@ -110,8 +108,6 @@ class Compute:
             return [group]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
             return self._after_failure(work, group, error)
-        # Before the answers, so that who has one finds what it did to the caches.
-        self._after_run()
         # Together, for each message by itself wakes the pool.
         self._answer(*(Outcome(item.cargo.id, result) for item, result in zip(group, results, strict=True)))
         return []

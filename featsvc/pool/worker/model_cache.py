@@ -59,8 +59,8 @@ class ModelCache:
             with self._changed:
                 self._known_bytes[model] = loaded.nbytes
                 self._shelves[model] = _Shelf(loaded, pins=1)
-                self._evict(lambda: self._is_over(0, 0))
                 self._tell()
+                self._evict(lambda: self._is_over(0, 0))
             return loaded
 
     def holds(self, model: str) -> bool:
@@ -72,8 +72,7 @@ class ModelCache:
         """Give back what `acquire` gave."""
         with self._changed:
             self._shelves[model].pins -= 1
-            if self._evict(lambda: self._is_over(0, 0)):
-                self._tell()
+            self._evict(lambda: self._is_over(0, 0))
             self._changed.notify_all()
 
     @contextmanager
@@ -93,7 +92,6 @@ class ModelCache:
             if not shelf:
                 return False
             self._drop(model)
-            self._tell()
             return True
 
     def _pinned(self, model: str) -> Loaded | None:
@@ -120,8 +118,7 @@ class ModelCache:
                 raise for_caller(error, "", f"loading {model}") from None
         log.warning("no memory to load %s: all idle models go", model)
         with self._changed:
-            if self._evict(lambda: True):
-                self._tell()
+            self._evict(lambda: True)
         try:
             return self._engines.load(model)
         except Exception as error:  # as above
@@ -129,16 +126,13 @@ class ModelCache:
                 raise OutOfMemory(f"{model} does not fit into the memory of this server's device") from None
             raise for_caller(error, "", f"loading {model}") from None
 
-    def _evict(self, wanted: Callable[[], bool]) -> bool:
-        """Drop idle models, least recently used first, while `wanted`; whether any went."""
+    def _evict(self, wanted: Callable[[], bool]) -> None:
+        """Drop idle models, least recently used first, while `wanted`."""
         idle = [model for model, shelf in self._shelves.items() if not shelf.pins]
-        dropped = False
         for model in idle:
             if not wanted():
                 break
             self._drop(model)
-            dropped = True
-        return dropped
 
     def _is_over(self, nbytes: int, models: int) -> bool:
         """Whether the budgets do not hold with that much more; one model alone may exceed the bytes."""
@@ -150,6 +144,7 @@ class ModelCache:
 
     def _drop(self, model: str) -> None:
         del self._shelves[model]
+        self._tell()  # at once: what waits here for this model may now wait as long as a load takes
         gc.collect()  # models hold cycles, and their memory is wanted now
         log.info("model dropped", extra={"model": model})
 

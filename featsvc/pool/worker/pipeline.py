@@ -15,7 +15,6 @@ from typing import ParamSpec, Protocol, assert_never
 from featsvc.errors import FeatsvcError
 from featsvc.pool.engine_protocol import CacheStats, Engines, Loaded
 from featsvc.pool.messages import (
-    Began,
     Boot,
     Caches,
     Cancel,
@@ -58,9 +57,7 @@ class Pipeline:
             engines, boot.model_memory_bytes, boot.max_models, lambda models: send(Models(models))
         )
         self._caches: tuple[CacheStatus, ...] = ()
-        self._compute = Compute(
-            engines, boot.max_batch_pixels, self._answer, self._is_wanted, self._tell_caches
-        )
+        self._compute = Compute(engines, boot.max_batch_pixels, self._answer_computed, self._is_wanted)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         self._prepared: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._wanted: set[int] = set()  # items on board that nobody has cancelled
@@ -77,8 +74,7 @@ class Pipeline:
     def run(self) -> None:
         """Preload, then compute for ever, in this thread."""
         failed = tuple(model for model in self._boot.preload if not self._preload(model))
-        self._tell_caches()
-        self._send(Ready(failed))
+        self._send(*self._news(), Ready(failed))
         threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
         while True:
             work = self._prepared.get()
@@ -86,12 +82,13 @@ class Pipeline:
             self._models.release(work.batch.model)
             del work  # its arrays must not wait for the next batch
 
-    def _tell_caches(self) -> None:
-        """Say how the engines' caches are, if they have changed."""
+    def _news(self) -> tuple[Caches, ...]:
+        """How the engines' caches are, if they have changed; for the thread that computes."""
         caches = tuple(_status(stats) for stats in self._engines.caches())
-        if caches != self._caches:
-            self._caches = caches
-            self._send(Caches(caches))
+        if caches == self._caches:
+            return ()
+        self._caches = caches
+        return (Caches(caches),)
 
     def _preload(self, model: str) -> bool:
         try:
@@ -143,7 +140,6 @@ class Pipeline:
             for cargo in wanted:
                 self._answer(Outcome(cargo.id, error=error))
             return
-        self._send(Began(batch.id))
 
         def prepared(cargo: Cargo) -> Prepared | None:
             return self._prepared_item(batch, cargo, loaded)
@@ -181,9 +177,13 @@ class Pipeline:
         self._answer(Outcome(cargo.id, skipped=True))
         return False
 
-    def _answer(self, *outcomes: Outcome) -> None:
+    def _answer(self, *outcomes: Outcome, news: tuple[Caches, ...] = ()) -> None:
         self._wanted.difference_update(each.item for each in outcomes)
-        self._send(*outcomes)
+        self._send(*news, *outcomes)
+
+    def _answer_computed(self, *outcomes: Outcome) -> None:
+        # The news first, so that who has an answer finds what it did to the caches.
+        self._answer(*outcomes, news=self._news())
 
 
 def _status(stats: CacheStats) -> CacheStatus:
