@@ -102,8 +102,8 @@ def texts(model: str, batch: int, seconds: float, first: int) -> dict[str, float
 
 
 @torch.inference_mode()
-def latency(model: str, ask: str, count: int, first: int) -> dict[str, list[float]]:
-    """Milliseconds of one call after the other, from text or file to numpy array."""
+def latency(model: str, ask: str, count: int, first: int, pause_s: float = 0.0) -> dict[str, list[float]]:
+    """Milliseconds of one call after the other, from text or file to numpy array, with pauses between them."""
     net, tokens = clip(model, WEIGHTS), tokenizer(model)
     prepare = open_clip.image_transform(192, is_train=False)
     files = [image_of(index, {}) for index in range(16)]
@@ -119,6 +119,7 @@ def latency(model: str, ask: str, count: int, first: int) -> dict[str, list[floa
         once(number)
     taken = []
     for number in range(count):
+        time.sleep(pause_s)
         began = time.perf_counter()
         once(number)
         taken.append(1000 * (time.perf_counter() - began))

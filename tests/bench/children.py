@@ -102,15 +102,13 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """Ends it, and all it has started."""
-        try:
-            os.killpg(self.process.pid, signal.SIGTERM)
+        """Ends it, and then what is left of what it has started."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(END_S)
-        except ProcessLookupError:
-            pass
-        except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 pipe.close()

@@ -153,7 +153,10 @@ async def main(threads: int, instant: bool) -> None:
     """Serve until the caller is gone."""
     if instant:
         gateway_module.LocalPool = InstantPool  # type: ignore[misc,assignment]  # what the gateway constructs
-    settings = Settings(profile="demo", grpc_port=0, devices="cpu", threads=threads, offline=True)
+    # Room for 64 MiB in one message, which is more than a reply may have by default.
+    settings = Settings(
+        profile="demo", grpc_port=0, devices="cpu", threads=threads, offline=True, max_reply_bytes=1 << 30
+    )
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
     watch = loop.watch if isinstance(loop, TimedLoop) else Stopwatch()
 

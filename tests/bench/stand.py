@@ -35,8 +35,8 @@ class Pace:
     quick: bool = False
 
 
-QUICK = Pace(repetitions=2, seconds=1.5, requests=200, quick=True)
-FULL = Pace(repetitions=5, seconds=6.0, requests=1000)
+QUICK = Pace(repetitions=2, seconds=1.0, requests=150, quick=True)
+FULL = Pace(repetitions=4, seconds=4.0, requests=500)
 
 
 class Stand:
@@ -63,8 +63,6 @@ class Stand:
                 for name in ("real", "plain", "bare", "bf16")
                 if self.weights
             ]
-            if self.knows("--precision"):
-                others.append(threads.submit(getattr, self, "bf16"))
             for each in (demo, *others):
                 each.result()
 
@@ -115,8 +113,6 @@ class Stand:
     @cached_property
     def bf16(self) -> Server:
         """The same in bfloat16."""
-        if not self.knows("--precision"):
-            raise NotYet("the server has no --precision")
         return self._stack.enter_context(
             self.featsvc("serve", f"--weights-dir={self.weights}", "--precision=bf16")
         )
@@ -141,15 +137,6 @@ class Stand:
         """Other clients, for rows with two kinds at once."""
         return self.child("load")
 
-    def knows(self, flag: str) -> bool:
-        """Whether the server has this flag."""
-        return flag in self._help
-
-    @cached_property
-    def _help(self) -> str:
-        words = [sys.executable, "-m", "featsvc", "serve", "--help"]
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
     def fresh(self, count: int = 4096) -> int:
         """The first of so many question numbers that nobody has asked yet."""
         self._asked += count
@@ -164,17 +151,19 @@ class Stand:
         """Clients of any server over HTTP."""
         return self.load.ask(do="run", url=url, ask=ask, args=args, **spec)
 
-    def alternated(self, *sides: tuple[str, Callable[[], float]], repetitions: int = 0) -> list[Side]:
-        """Each side measured in turn, so that what disturbs the machine disturbs all of them."""
+    def alternated(
+        self, *sides: tuple[str, Callable[[], float]], repetitions: int = 0, slow: str = ""
+    ) -> list[Side]:
+        """Each side measured in turn, so that what disturbs the machine disturbs all of them.
+
+        In a short run the `slow` one is measured once.
+        """
         values: dict[str, list[float]] = {name: [] for name, _ in sides}
         for number in range(repetitions or self.pace.repetitions):
             for name, measure in sides if number % 2 == 0 else reversed(sides):
-                values[name].append(measure())
+                if not (number and self.pace.quick and name == slow):
+                    values[name].append(measure())
         return [Side.of(name, values[name]) for name, _ in sides]
-
-
-class NotYet(Exception):
-    """What a row needs is not there; the message says what."""
 
 
 def worker_of(server: Server) -> psutil.Process:

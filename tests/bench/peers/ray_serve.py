@@ -78,8 +78,14 @@ def main() -> None:
         object_store_memory=200 << 20, configure_logging=True, log_to_driver=False,
     )  # fmt: skip
     serve.start(http_options=HTTPOptions(host="127.0.0.1", port=port), logging_config=QUIET)
-    serve.run(TextApi.bind(), name="text", route_prefix="/encode_text", logging_config=QUIET)
-    serve.run(PictureApi.bind(), name="picture", route_prefix="/encode_image", logging_config=QUIET)
+    serve.run_many(
+        [
+            serve.RunTarget(TextApi.bind(), name="text", route_prefix="/encode_text", logging_config=QUIET),
+            serve.RunTarget(
+                PictureApi.bind(), name="picture", route_prefix="/encode_image", logging_config=QUIET
+            ),
+        ]
+    )
     print(json.dumps({"event": "listening", "port": port}), flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     ray.shutdown()
