@@ -29,6 +29,7 @@ COARSE: dict[str, Any] = {
     "box_nms_thresh": 0.7,
 }
 MOST_MIB = 1024.0
+CLICKS = 6
 
 
 def second_click(stand: Stand) -> list[Row]:
@@ -42,11 +43,11 @@ def second_click(stand: Stand) -> list[Row]:
         knows.result()
 
     def served() -> float:
-        answer = stand.grpc(server, "click", again, clients=1, count=6, distinct=6)
+        answer = stand.grpc(server, "click", again, clients=1, count=CLICKS, distinct=CLICKS)
         return statistics.median(answer["latencies"])
 
     def bare() -> float:
-        return statistics.median(stand.bare.ask(do="click", args=CLICKED, count=6)["latencies"])
+        return statistics.median(stand.bare.ask(do="click", args=CLICKED, count=CLICKS)["latencies"])
 
     def plain() -> float:
         url = f"http://127.0.0.1:{stand.plain.about['port']}"
@@ -60,9 +61,10 @@ def second_click(stand: Stand) -> list[Row]:
         ("plain FastAPI", plain),
         slow="plain FastAPI",
     )
-    how = "the picture named by its digest"
     return [
-        Claim("click_vs_bare", what, 1 / 1.25).times(ours, limit_side, "ms", how),
+        Claim("click_vs_bare", what, 1 / 1.25).times(
+            ours, limit_side, "ms", "the picture named by its digest"
+        ),
         Claim("click_vs_plain", what, 15).times(
             ours, plain_side, "ms", "the plain server encodes at every click"
         ),
@@ -72,7 +74,7 @@ def second_click(stand: Stand) -> list[Row]:
 def auto_masks(stand: Stand) -> list[Row]:
     """SAM2's own generator beside featsvc: processor time, memory, and whether the masks are the same bits.
 
-    All sides have a core of their own at the same time, for it is processor time that counts.
+    The generator works on one core while featsvc does on another, for it is processor time that counts.
     """
     # Fewer points make the encoder, which both sides pay alike, count for more: a quick run flatters nobody.
     side = 6 if stand.pace.quick else COARSE["points_per_side"]
@@ -83,7 +85,7 @@ def auto_masks(stand: Stand) -> list[Row]:
     half_facts: dict[str, Any] = {}
     serving = stand.featsvc("serve", f"--weights-dir={stand.weights}", f"--preload={SAM2}")
     with serving as server, ThreadPoolExecutor(1) as beside:
-        # Loads the model.
+        # Loads the model; another picture, so that the one that counts is encoded as on the other sides.
         _generated(stand.bf16, {**PICTURE, "seed": 99, "options": {**options, "points_per_side": 1}})
         for number in range(max(1, stand.pace.repetitions // 2)):
             args = {**PICTURE, "seed": number}
