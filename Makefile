@@ -3,11 +3,17 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
-BASE := $(shell git rev-parse -q --verify origin/main || git rev-parse -q --verify main || echo HEAD)
+# The contract that callers were promised.
+CONTRACT := protos/contract-v1.binpb
 
-.PHONY: setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto bench bench-quick train-demo evaluate-demo lock lock-bench
+.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick train-demo evaluate-demo wheels lock lock-bench diagrams
 
-setup: $(READY)
+# A target with ## behind it is told here.
+help:
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+
+setup: $(READY)  ## a virtual environment with all that is needed; the others do it by themselves
 
 # torch before sam2: its build asks for it. The CUDA extension of sam2 is not needed.
 $(READY): requirements.lock pyproject.toml clients/python/pyproject.toml
@@ -22,17 +28,17 @@ $(BENCH_READY): $(READY) tests/bench/requirements.lock
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/bench/requirements.lock
 	touch $@
 
-serve: setup
+serve: setup  ## CLIP, DINO and SAM2 on the demo models, until Ctrl-C
 	$(PY) -m featsvc up --profile demo
 
-test: setup
+test: setup  ## the tests
 	$(PY) -m pytest -m "not gpu and not slow"
 
-test-slow: setup $(BENCH_READY)
+test-slow: setup $(BENCH_READY)  ## those that take longer
 	$(PY) -m pytest -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
-test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript
+test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript  ## the clients of all languages whose tools are here
 	BUILD_CLIENTS=1 $(PY) -m pytest -rs tests/conformance
 
 # -O1 because gRPC's headers compile slowly.
@@ -60,14 +66,14 @@ test-client-typescript: setup
 	cd clients/typescript && npm test \
 	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-typescript && diff -r src/gen ../../build/fresh-typescript/src/gen; fi
 
-check: setup
+check: setup  ## linters, types, and the contract against what was promised
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/buf lint
-	$(VENV)/bin/buf breaking --against ".git#ref=$(BASE)"
+	$(VENV)/bin/buf breaking --against $(CONTRACT)
 
-proto: setup
+proto: setup  ## generated code, after a change in protos/
 	$(PY) protos/generate.py
 	@if ! command -v go; then echo "clients/go: left out, no go on this machine"; else \
 	cd clients/go && ../../$(VENV)/bin/buf generate; fi
@@ -76,24 +82,42 @@ proto: setup
 	@if ! command -v npm; then echo "clients/typescript: left out, no npm on this machine"; else \
 	cd clients/typescript && npm run --silent generate; fi
 
+# Promises what protos/ adds to the contract: refused where it takes something back.
+contract: setup  ## promise what was added to the contract
+	$(VENV)/bin/buf breaking --against $(CONTRACT)
+	$(VENV)/bin/buf build --exclude-source-info -o $(CONTRACT)
+
 # Figures of a busy machine mean little: nothing else should run. ARGS: --only NAME …, --repetitions N, --chart PATH.
-bench: setup $(BENCH_READY)
+bench: setup $(BENCH_READY)  ## the benchmark, on a machine that does nothing else
 	$(PY) -m tests.bench $(ARGS)
 
-bench-quick: setup $(BENCH_READY)
+bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 	$(PY) -m tests.bench --quick $(ARGS)
 
-train-demo: setup
+train-demo: setup  ## train the demo models anew
 	$(PY) -m featsvc.demo.train all
 
-evaluate-demo: setup
+evaluate-demo: setup  ## figures of the demo models
 	$(PY) -m featsvc.demo.evaluate
 
-# Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries, and sam2 is
-# installed by itself.
-FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)'
-lock:
-	$(FREEZE) | grep -vxFf tests/bench/requirements.lock > requirements.lock
+# Both distributions, featsvc and featsvc-client. What an earlier build left would go into the wheels as well.
+DIST := dist
+wheels: setup  ## both packages, into dist/
+	rm -rf build/lib build/bdist.* clients/python/build
+	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir $(DIST) . ./clients/python
 
-lock-bench: $(BENCH_READY)
+# Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries, and sam2 is
+# installed by itself. Of these, deploy/requirements.lock has what the image needs.
+FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)'
+lock: setup  ## versions as they are installed here, for requirements.lock
+	$(FREEZE) | grep -vxFf tests/bench/requirements.lock > requirements.lock
+	$(PY) -m deploy.lock > deploy/requirements.lock
+
+lock-bench: $(BENCH_READY)  ## the same of the benchmark
 	$(FREEZE) | grep -vxFf requirements.lock > tests/bench/requirements.lock
+
+# The picture of docs/architecture.md. It bears the name that git has for its text: a test tells where it is older than that.
+ARCHITECTURE := docs/architecture
+diagrams:  ## the pictures of docs/
+	@command -v dot > /dev/null || { echo "docs: not drawn, no dot on this machine: install Graphviz (apt-get install graphviz, brew install graphviz)"; exit 1; }
+	dot -Tsvg -Gid=$$(git hash-object $(ARCHITECTURE).dot) -o $(ARCHITECTURE).svg $(ARCHITECTURE).dot

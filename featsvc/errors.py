@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+NO_MEMORY = (
+    "can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "Insufficient memory",
+    "Failed to allocate",
+    "bad_alloc",
+    "can't start new thread",
+    "Cannot allocate memory",
+)
 
 
 class FeatsvcError(Exception):
@@ -73,6 +84,12 @@ class WeightsMissing(FeatsvcError):
     code = "FAILED_PRECONDITION"
 
 
+class NoDevice(FeatsvcError):
+    """The server is to work on a device that this machine does not have."""
+
+    code = "FAILED_PRECONDITION"
+
+
 class CannotCompile(FeatsvcError):
     """The server is to compile its models, and this machine lacks what that takes."""
 
@@ -98,6 +115,12 @@ class ReplyTooLarge(FeatsvcError):
     code = "RESOURCE_EXHAUSTED"
 
 
+class RequestTooLarge(FeatsvcError):
+    """The request exceeds the message limit; the message names both."""
+
+    code = "RESOURCE_EXHAUSTED"
+
+
 class OutOfMemory(FeatsvcError):
     """The device has no memory for even this one item."""
 
@@ -110,13 +133,39 @@ class Abandoned(FeatsvcError):
     code = "CANCELLED"
 
 
+class ContentWanted(FeatsvcError):
+    """A worker was sent the name of a content alone, and has nothing of it."""
+
+
 class DeadlineExceeded(FeatsvcError):
     """The caller's deadline passed before the work was done."""
 
     code = "DEADLINE_EXCEEDED"
 
 
+class KilledWorkers(FeatsvcError):
+    """Two workers died of this request: another try would cost two more."""
+
+    code = "INTERNAL"
+
+
+class TookTooLong(FeatsvcError):
+    """The request has had all the time that one may have at a worker: another try would not end sooner."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
 class Unavailable(FeatsvcError):
-    """No worker can take this now: shutting down, or lost twice with its worker."""
+    """No worker can take this now, as while the server shuts down."""
 
     code = "UNAVAILABLE"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device or the machine had no memory; by name, so that torch need not be imported."""
+    if isinstance(error, (MemoryError, OutOfMemory)) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    # torch, OpenCV, the C++ library, and Python where there is no memory for a thread.
+    return type(error).__name__ in ("RuntimeError", "error") and any(word in str(error) for word in NO_MEMORY)

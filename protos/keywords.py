@@ -6,7 +6,18 @@ import json
 from textwrap import indent
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
-from reading import HEADER, SCALARS, F, is_array, param_of, requested, words
+from reading import (
+    HEADER,
+    SCALARS,
+    F,
+    is_array,
+    local,
+    param_of,
+    parameter_fields,
+    parameters_name,
+    requested,
+    words,
+)
 
 
 def params(descriptors: bytes) -> str:
@@ -21,18 +32,28 @@ def params(descriptors: bytes) -> str:
         for item in requested(descriptors)
         if isinstance(item.node, EnumDescriptorProto)
     }
-    nodes = [item.node for item in requested(descriptors) if isinstance(item.node, DescriptorProto)]
-    arrays = {f".featsvc.v1.{node.name}": node for node in nodes if is_array(node)}
+    nodes = {
+        item.node.name: item.node for item in requested(descriptors) if isinstance(item.node, DescriptorProto)
+    }
+    arrays = {f".featsvc.v1.{name}": node for name, node in nodes.items() if is_array(node)}
     body = ""
     for item in requested(descriptors):
         node = item.node
-        if isinstance(node, EnumDescriptorProto) or is_array(node) or node.name in ("Image", "Tensor"):
+        if isinstance(node, EnumDescriptorProto) or is_array(node) or node.name == "Tensor":
             continue
         if node.name.endswith("Request"):
+            if held := parameter_fields(node, nodes):
+                bases = ", ".join(map(local, held))
+                body += f"\n\nclass {parameters_name(node)}({bases}, total=False):\n"
+                body += f'    """The parameters of {node.name}, side by side."""\n'
             continue
         lines = [f'"""{item.comment}"""']
         for index, field in enumerate(node.field):
-            lines += [*_keywords(field, enums, arrays), f'"""{item.member_comments[index]}"""']
+            if field.HasField("oneof_index") and not field.proto3_optional:
+                continue  # which source a picture has is told by the value that is given for it
+            default = param_of(field).default
+            comment = item.member_comments[index] + (f" Default: {default}." if default else "")
+            lines += [*_keywords(field, enums, arrays), f'"""{comment}"""']
         body += f"\n\nclass {node.name}(TypedDict, total=False):\n" + indent("\n".join(lines), "    ") + "\n"
     return HEADER + imports + body
 
@@ -47,8 +68,8 @@ def _keywords(
     param = param_of(field)
     if param.one_or_many:
         kind = f"{SCALARS[field.type]} | {kind}"
-    nullable = param.null or not (param.default or param.min_items)
-    return [f"{field.name}: {kind} | None" if nullable else f"{field.name}: {kind}"]
+    # None means as much as leaving it out, but for what cannot be left out.
+    return [f"{field.name}: {kind}" if param.min_items else f"{field.name}: {kind} | None"]
 
 
 def _keyword_type(field: F, enums: dict[str, EnumDescriptorProto], arrays: dict[str, DescriptorProto]) -> str:

@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from textwrap import indent
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
-from reading import HEADER, RULE, SCALARS, Commented, F, is_array, local, param_of, requested, words
+from reading import (
+    HEADER,
+    RULE,
+    SCALARS,
+    Commented,
+    F,
+    is_array,
+    local,
+    param_of,
+    parameter_fields,
+    parameters_name,
+    requested,
+    words,
+)
+
+PARAMS = "The parameters."
 
 
 def schema(descriptors: bytes) -> str:
     """The source of featsvc/v1/schema.py: an enum for each enum, a frozen class for each requested message."""
     items = list(requested(descriptors))
-    body = "".join(
-        _enum(item) if isinstance(item.node, EnumDescriptorProto) else _class(item) for item in items
-    )
+    numbers = {item.node.name for item in items if is_array(item.node) and not _is_list(item.node)}
+    nodes = {item.node.name: item.node for item in items if isinstance(item.node, DescriptorProto)}
+    body = ""
+    for item in items:
+        if isinstance(item.node, EnumDescriptorProto):
+            body += _enum(item)
+        elif held := parameter_fields(item.node, nodes):
+            body += _parameters(item.node, held) + _request(item, held, numbers)
+        else:
+            body += _class(item, numbers)
     imports = (
         "from __future__ import annotations\n\n"
+        "from collections.abc import Mapping\n"
         "from enum import StrEnum\n"
         "from typing import Annotated, ClassVar, NamedTuple\n\n"
         "from pydantic import Field, StringConstraints\n\n"
-        "from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule, Ruled\n"
+        "from featsvc.fields.base import AbsentIfNull, Few, Message, NullMeans, Number, OneOrMany\n"
+        "from featsvc.fields.base import Parameters, Parts, Rule, Ruled\n"
     )
     return HEADER + imports + body
 
@@ -40,34 +64,69 @@ def _enum(item: Commented) -> str:
     return f"\n\nclass {item.node.name}(StrEnum):\n" + indent("\n".join(lines), "    ") + "\n"
 
 
-def _class(item: Commented) -> str:
+def _is_list(node: DescriptorProto | EnumDescriptorProto) -> bool:
+    return isinstance(node, DescriptorProto) and node.field[0].label == F.LABEL_REPEATED
+
+
+def _class(item: Commented, numbers: Collection[str]) -> str:
+    """The source of one class; `numbers` are the messages that JSON writes as a list of so many numbers."""
     node = item.node
     assert isinstance(node, DescriptorProto)
-    if is_array(node) and node.field[0].label == F.LABEL_REPEATED:
-        kind = _annotated(node.field[0])
+    if is_array(node) and _is_list(node):
+        kind = _annotated(node.field[0], numbers)
         return f"\n\n{node.name} = {kind}\n" + f'"""{item.comment}"""\n'
     lines = [f'"""{item.comment}"""']
     for index, field in enumerate(node.field):
         comment = item.member_comments[index]
         if is_array(node):
-            lines.append(f"{field.name}: {_annotated(field, description=comment)}")
+            lines.append(f"{field.name}: {_annotated(field, numbers, description=comment)}")
         else:
-            lines.append(_field(node, field, comment))
+            lines.append(_field(field, comment, numbers))
     constraints = _constraints(node)
     base = "NamedTuple" if is_array(node) else "Ruled" if constraints else "Message"
     return f"\n\nclass {node.name}({base}):\n" + indent("\n".join([*lines, *constraints]), "    ") + "\n"
 
 
+def _parameters(request: DescriptorProto, held: Sequence[F]) -> str:
+    """The class of all parameters of a request: it inherits from those that hold them there."""
+    # Reversed, because pydantic lists the fields of the last base first.
+    bases = ", ".join([*(local(field) for field in reversed(held)), "Parameters"])
+    holders = ", ".join(f"{json.dumps(field.name)}: {local(field)}" for field in held)
+    lines = [
+        f'"""The parameters of {request.name}, side by side."""',
+        f"held_by: ClassVar[Mapping[str, type[Message]]] = {{{holders}}}",
+        *_rules(request),
+    ]
+    return f"\n\nclass {parameters_name(request)}({bases}):\n" + indent("\n".join(lines), "    ") + "\n"
+
+
+def _request(item: Commented, held: Sequence[F], numbers: Collection[str]) -> str:
+    """The class of a request, which has all its parameters in one field."""
+    node = item.node
+    assert isinstance(node, DescriptorProto)
+    lines = [f'"""{item.comment}"""']
+    for index, field in enumerate(node.field):
+        if field not in held:
+            lines.append(_field(field, item.member_comments[index], numbers))
+    name = parameters_name(node)
+    lines.append(
+        f"params: {name} = Field(default_factory=lambda: {name}(), description={json.dumps(PARAMS)})"
+    )
+    return f"\n\nclass {node.name}(Message):\n" + indent("\n".join(lines), "    ") + "\n"
+
+
+def _rules(node: DescriptorProto) -> list[str]:
+    """The class variable for the rules, where there are some."""
+    made = ", ".join(
+        f"Rule({json.dumps(each.field)}, lambda v: {_over_values(each.holds)}, {json.dumps(each.message)})"
+        for each in node.options.Extensions[RULE]
+    )
+    return [f"rules: ClassVar[tuple[Rule, ...]] = ({made},)"] if made else []
+
+
 def _constraints(node: DescriptorProto) -> list[str]:
     """Class variables for the rules and for the fields of which exactly one must be given."""
-    lines = []
-    rules = node.options.Extensions[RULE]
-    if rules:
-        made = ", ".join(
-            f"Rule({json.dumps(each.field)}, lambda v: {_over_values(each.holds)}, {json.dumps(each.message)})"
-            for each in rules
-        )
-        lines.append(f"rules: ClassVar[tuple[Rule, ...]] = ({made},)")
+    lines = _rules(node)
     groups: dict[int, list[str]] = {}
     for field in node.field:
         if field.HasField("oneof_index") and not field.proto3_optional:
@@ -91,10 +150,10 @@ def _over_values(expression: str) -> str:
     return ast.unparse(Names().visit(ast.parse(expression, mode="eval")))
 
 
-def _field(node: DescriptorProto, field: F, comment: str) -> str:
+def _field(field: F, comment: str, numbers: Collection[str]) -> str:
     """One line of a class: name, type with limits, default, description and example."""
     param = param_of(field)
-    kind = _annotated(field)
+    kind = _annotated(field, numbers)
     arguments = [f"description={json.dumps(comment, ensure_ascii=False)}"]
     if param.example:
         arguments.append(f"examples=[{_literal(field, param.example)!r}]")
@@ -107,12 +166,10 @@ def _field(node: DescriptorProto, field: F, comment: str) -> str:
     elif field.proto3_optional or in_oneof:
         kind = f"{kind} | None"
         arguments.insert(0, "default=None")
-    elif field.type == F.TYPE_MESSAGE and field.type_name.endswith("Params"):
-        arguments.insert(0, f"default_factory=lambda: {local(field)}()")
     return f"{field.name}: {kind} = Field({', '.join(arguments)})"
 
 
-def _annotated(field: F, description: str = "") -> str:
+def _annotated(field: F, numbers: Collection[str], description: str = "") -> str:
     """The Python type of a field with its limits inside, where pydantic keeps them."""
     param = param_of(field)
     limits = [
@@ -124,8 +181,16 @@ def _annotated(field: F, description: str = "") -> str:
         limits.append("allow_inf_nan=False")
     kind = local(field) if field.type_name else SCALARS[field.type]
     marks = [f"Field({', '.join(limits)})"] if limits else []
+    lengths = ["min_length=1"] if param.not_empty else []
     if param.HasField("max_length"):
-        marks.append(f"StringConstraints(max_length={param.max_length})")
+        lengths.append(f"max_length={param.max_length}")
+    if lengths:
+        marks.append(f"StringConstraints({', '.join(lengths)})")
+    if local(field) in numbers:
+        marks.append("Parts()")
+    if SCALARS.get(field.type) in ("int", "float") and not description:
+        # Those of a named tuple are looked at together, by Parts.
+        marks.append("Number()")
     if param.null:
         marks.append(f"NullMeans({json.loads(param.null)!r})")
     if field.label == F.LABEL_REPEATED:
@@ -135,7 +200,7 @@ def _annotated(field: F, description: str = "") -> str:
             for name, word in (("min_items", "min_length"), ("max_items", "max_length"))
             if param.HasField(name)
         ]
-        marks = [f"Field({', '.join(sizes)})"] if sizes else []
+        marks = [*([f"Field({', '.join(sizes)})"] if sizes else []), "Few()"]
         if not param.min_items:
             marks.append("AbsentIfNull()")
         if param.one_or_many:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
 
-from featsvc.v1 import image_pb2, options_pb2, tensor_pb2
+from featsvc.codec.wire import PARAM
+from featsvc.v1 import image_pb2, schema, tensor_pb2
 
 IMAGE = image_pb2.Image.DESCRIPTOR.full_name
 TENSOR = tensor_pb2.Tensor.DESCRIPTOR.full_name
-# protobuf's typed extensions are not what protoc writes.
-PARAM: Any = options_pb2.param
 # A picture is one field of a gRPC request; REST has one beside the others for each way to name it.
 SOURCES = {"image": "content", "image_url": "url", "image_digest": "digest"}
+# What else is said of a picture.
+BESIDE_SOURCES = tuple(name for name in schema.Image.model_fields if name not in SOURCES.values())
 
 
 def message_of(field: FieldDescriptor) -> Descriptor:
@@ -56,5 +56,7 @@ def field_of(request: Descriptor, enum: EnumDescriptor) -> str | None:
 
 
 def in_chunks(method: MethodDescriptor) -> MethodDescriptor | None:
-    """The method that answers the same in pieces, where there is one."""
-    return method.containing_service.methods_by_name.get(f"{method.name}Chunked")
+    """The method that answers the same to one request in pieces, where there is one."""
+    methods = method.containing_service.methods_by_name
+    named = (methods.get(f"{method.name}{end}") for end in ("Chunked", "Stream"))
+    return next((each for each in named if each is not None and not each.client_streaming), None)

@@ -6,15 +6,19 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import grpc
 import orjson
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from featsvc.errors import FieldViolation
+from featsvc.fields.base import MOST_TOLD
+from featsvc.request_ids import request_id
+from featsvc.twin.violations import first_mistakes
 
 HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -29,11 +33,19 @@ HTTP_STATUS = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 # What gRPC itself says about a message over a limit; its other RESOURCE_EXHAUSTED is too many calls at once.
-OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
-# As many as a gRPC status holds (featsvc.server.refusals.MOST_VIOLATIONS): a mistake reads alike over both.
-MOST_FIELDS = 8
+OVER_LIMIT = "message larger than max"
 LONGEST_NAME = 64
+REASON_HEADER = "X-Featsvc-Reason"
+"""Set on what no other try will mend, whatever the status; its words are those of gRPC's `featsvc-reason`."""
+NO_MEMORY = "the server has no memory for this at the moment; try again"
 UNREACHABLE = "the feature server cannot be reached at the moment; try again"
+TOO_LONG = (
+    "there was no answer in the time that the request has: give it more by the header X-Request-Timeout, in seconds, "
+    "or ask for less, such as a smaller picture (load_size)"
+)
+
+# How gRPC's messages begin that name a field which REST has beside the others.
+IMAGE_PATH = re.compile(r"\bimage\.(url|digest)\b")
 
 Detail = str | Sequence[Mapping[str, object]]
 
@@ -41,19 +53,35 @@ Detail = str | Sequence[Mapping[str, object]]
 class HttpError(Exception):
     """An answer other than 200: `detail` is written for the caller."""
 
-    def __init__(self, status: int, detail: Detail, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: Detail,
+        headers: Mapping[str, str] | None = None,
+        *,
+        is_defect: bool | None = None,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        self.is_defect = status == 500 if is_defect is None else is_defect
 
-    def response(self, request_id: str = "") -> Response:
+    def response(self) -> Response:
         """The reply, as JSON; of a defect it tells nothing but where to look."""
-        defect = self.status == 500
-        detail = f"internal error; the server's log has it under {request_id}" if defect else self.detail
+        detail = (
+            f"internal error; the server's log has it under {request_id.get()}"
+            if self.is_defect
+            else self.detail
+        )
         return Response(
             orjson.dumps({"detail": detail}), self.status, self.headers, media_type="application/json"
         )
+
+
+def out_of_memory() -> HttpError:
+    """503: what is asked for may well fit when others are done."""
+    return HttpError(503, NO_MEMORY, {"Retry-After": "1"})
 
 
 def unauthenticated(detail: str) -> HttpError:
@@ -61,22 +89,35 @@ def unauthenticated(detail: str) -> HttpError:
     return HttpError(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
-def invalid_fields(entries: Iterable[tuple[Sequence[str | int], str, str]]) -> HttpError:
-    """422 from (location in the body, message, type), not more of them than a reader can use."""
+def too_large(what: str, detail: str) -> HttpError:
+    """413: the `request` or the `reply`, which will be too large every time."""
+    return HttpError(413, detail, {REASON_HEADER: f"{what}-too-large"})
+
+
+class Mistake(NamedTuple):
+    """What is wrong with a body, and where in it."""
+
+    location: Sequence[str | int]
+    message: str
+    kind: str
+
+
+def invalid_fields(mistakes: Iterable[Mistake]) -> HttpError:
+    """422 that tells of not more mistakes than a reader can use."""
     return HttpError(
         422,
         [
-            {"loc": ["body", *map(_shortened, location)], "msg": message, "type": kind}
-            for location, message, kind in islice(entries, MOST_FIELDS)
+            {"loc": ["body", *map(_shortened, each.location)], "msg": each.message, "type": each.kind}
+            for each in islice(mistakes, MOST_TOLD)
         ],
     )
 
 
-def invalid_body(error: ValidationError) -> HttpError:
+def invalid_body(error: ValidationError, body: type[BaseModel]) -> HttpError:
     """422 from pydantic's findings; a rule between fields blames the field that it names."""
-    found = error.errors(include_url=False, include_input=False)
     return invalid_fields(
-        ((*each["loc"], *_blamed(each.get("ctx", {}))), each["msg"], each["type"]) for each in found
+        Mistake((*each["loc"], *_blamed(each.get("ctx", {}))), each["msg"], each["type"])
+        for each in first_mistakes(error, body)
     )
 
 
@@ -103,22 +144,37 @@ def http_error(error: grpc.aio.AioRpcError) -> HttpError:
     """The HTTP form of a status that names no fields."""
     code, facts = error.code(), trailing(error)
     status = HTTP_STATUS.get(code, 500)
-    message = error.details() or code.name.lower().replace("_", " ")
+    message = IMAGE_PATH.sub(r"image_\1", error.details() or code.name.lower().replace("_", " "))
+    message = message.replace("image.content", "image")
+    # The gateway gives a reason where another try will not mend it, such as too large a message, or no memory for it.
+    reason = _reason(message, facts) if status == 429 else facts.get("featsvc-reason", "")
+    if reason:
+        # Told even with 500: a request that ended two workers, say, is no defect of this process.
+        headers = {REASON_HEADER: str(reason)}
+        return HttpError(413 if status == 429 else status, message, headers, is_defect=False)
     if status == 500:
         return HttpError(500, message)
     if status == 401:
         return unauthenticated(message)
-    # The gateway gives a reason where another try will not mend it: too large a message, or no memory for it.
-    if status == 429 and ("featsvc-reason" in facts or OVER_LIMIT.search(message)):
-        return HttpError(413, message)
     if status == 503 and _from_transport(error):
         return HttpError(503, UNREACHABLE, {"Retry-After": "1"})
+    if status == 504 and _from_transport(error):
+        return HttpError(504, TOO_LONG)
     return HttpError(status, message, {"Retry-After": _seconds(facts)} if status in (429, 503) else None)
 
 
 def trailing(error: grpc.aio.AioRpcError) -> dict[str, str | bytes]:
     """The trailing metadata of a failed call."""
     return dict(error.trailing_metadata() or ())
+
+
+def _reason(message: str, facts: Mapping[str, str | bytes]) -> str | bytes:
+    """What the gateway says, or what gRPC's own words about a message over its limit mean; else empty."""
+    before, over, _ = message.lower().partition(OVER_LIMIT)
+    # The shim's own side of the connection may stand first; else it is the gateway's.
+    is_request = ("receive" in before) != ("client" in before)
+    words = "request-too-large" if is_request else "reply-too-large"
+    return facts.get("featsvc-reason", words if over else "")
 
 
 def _from_transport(error: grpc.aio.AioRpcError) -> bool:

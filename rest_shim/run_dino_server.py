@@ -2,7 +2,7 @@
 
 import sys
 
-from rest_shim.processes import main
+from rest_shim.processes.entry import run
 
 if __name__ == "__main__":
-    sys.exit(main(None, ["dino"]))
+    sys.exit(run(["dino"]))

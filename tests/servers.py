@@ -51,9 +51,16 @@ def running(log: Path, command: str = "up", *flags: str, key: str | None = KEY) 
     keys = (f"--api-key={key}",) if key else ()
     words = [sys.executable, "-m", "featsvc", command, *FREE_PORTS, *rest, *keys, *flags]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
+    with started(words, ROOT, environment, log) as server:
+        yield server
+
+
+@contextmanager
+def started(words: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[Server]:
+    """The server that this command line starts in a folder, as `running` gives it."""
     with log.open("w") as errors:
         process = subprocess.Popen(
-            words, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors
+            words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=errors
         )
     try:
         assert process.stdout is not None
@@ -73,7 +80,8 @@ def event(stdout: IO[str], name: str, log: Path) -> dict[str, int]:
     line = stdout.readline()
     if not line or json.loads(line)["event"] != name:
         raise AssertionError(f"expected {name}, got {line!r}; log: {log.read_text()[-3000:]}")
-    return json.loads(line)
+    ports: dict[str, int] = json.loads(line)
+    return ports
 
 
 def stop(process: subprocess.Popen[str]) -> int:

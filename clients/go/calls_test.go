@@ -58,6 +58,9 @@ func TestNoOtherTryIsMadeWhereItWouldNotHelp(t *testing.T) {
 		"too large a reply": func(ctx context.Context) error {
 			return refusal(ctx, codes.ResourceExhausted, "featsvc-reason", "reply-too-large")
 		},
+		"what ends workers": func(ctx context.Context) error {
+			return refusal(ctx, codes.Unavailable, "featsvc-reason", "killed-workers")
+		},
 	} {
 		if attempts, err := asked(t, t.Context(), 9, fail); err == nil || attempts != 1 {
 			t.Errorf("%s: %d attempts, %v", name, attempts, err)

@@ -121,8 +121,12 @@ func listed(stream grpc.ServerStreamingClient[pb.GenerateMasksStreamResponse]) (
 			continue
 		}
 		summary := message.GetSummary()
+		if int(summary.GetCount()) != len(reply.Masks) {
+			return nil, damaged("%d masks came of %d", len(reply.Masks), summary.GetCount())
+		}
 		reply.Height, reply.Width, reply.Model = summary.GetHeight(), summary.GetWidth(), summary.GetModel()
-		reply.ImageDigest, reply.LabelMap = summary.GetImageDigest(), summary.GetLabelMap()
+		reply.ImageDigest, reply.ImageOrientation = summary.GetImageDigest(), summary.GetImageOrientation()
+		reply.LabelMap = summary.GetLabelMap()
 		// What comes after the summary is how the call ended.
 		if _, err := stream.Recv(); err != nil && !errors.Is(err, io.EOF) {
 			return nil, err

@@ -70,7 +70,7 @@ func asError(err error, trailer metadata.MD) *Error {
 	if ms, err := strconv.ParseUint(first(trailer, "retry-after-ms"), 10, 31); err == nil {
 		found.RetryAfter = time.Duration(ms) * time.Millisecond
 	}
-	// The server gives a reason where a message is too large or memory too small; gRPC has only words for its own limits.
+	// The server gives a reason where no other try will help, whatever the code; gRPC has only words for its own limits.
 	found.Final = first(trailer, "featsvc-reason") != "" || strings.Contains(found.Message, "message larger than max")
 	return found
 }
@@ -85,7 +85,7 @@ func itemError(e *pb.ItemError) *Error {
 	for _, each := range e.GetFieldViolations() {
 		found.Violations = append(found.Violations, Violation{each.GetField(), each.GetDescription()})
 	}
-	found.Final = found.Code == codes.ResourceExhausted && found.RetryAfter == 0
+	found.Final = e.GetReason() != "" || (found.Code == codes.ResourceExhausted && found.RetryAfter == 0)
 	return found
 }
 

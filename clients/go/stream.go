@@ -27,8 +27,9 @@ type Answer[R any] struct {
 }
 
 // StreamClipFeatures asks Clip.ExtractFeatures about many pictures, each under the caller's own name, with at most window
-// of them under way. Answers come as they are done; what is wrong with one picture is its answer. An error ends the
-// stream: it is of the connection, and some questions stay without answer. Leaving the loop ends all that is under way.
+// of them under way. Questions are read in a goroutine of their own, when there is room: no answer waits for the next one.
+// Answers come as they are done; what is wrong with one picture is its answer. An error ends the stream: it is of the
+// connection, and some questions stay without answer. Leaving the loop ends all that is under way.
 func (c *Client) StreamClipFeatures(
 	ctx context.Context, questions iter.Seq2[string, *pb.ClipServiceExtractFeaturesRequest], window int,
 ) iter.Seq2[Answer[*pb.ClipServiceExtractFeaturesResponse], error] {
@@ -89,6 +90,9 @@ type window[Q, R, M, A any] struct {
 	open  func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[M, A], error)
 	wrap  func(string, Q) *M
 	read  func(*A) reply[R]
+	// source gives the questions, and asked counts those that it has given.
+	source *source[Q]
+	asked  int
 	// size is how many questions wait at most.
 	size    int
 	waiting map[string]*question[Q]
@@ -109,33 +113,29 @@ type event[A any] struct {
 func streamed[Q, R, M, A any](
 	ctx context.Context, retry RetryPolicy, questions iter.Seq2[string, Q], size int,
 	open func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[M, A], error),
-	wrap func(string, Q) *M, read func(*A) reply[R],
+	wrap func(string, Q) *M, readReply func(*A) reply[R],
 ) iter.Seq2[Answer[R], error] {
 	return func(yield func(Answer[R], error) bool) {
-		next, stop := iter.Pull2(questions)
-		defer stop()
+		source := read(questions)
+		defer source.leave()
 		state := window[Q, R, M, A]{
-			ctx: ctx, retry: retry, open: open, wrap: wrap, read: read, size: max(size, 1), waiting: map[string]*question[Q]{},
+			ctx: ctx, retry: retry, open: open, wrap: wrap, read: readReply, source: source, size: max(size, 1), waiting: map[string]*question[Q]{},
 		}
-		asked, more := 0, true
-		refill := func() bool {
-			for more && len(state.waiting) < state.size {
-				id, request, ok := next()
-				if more = ok; ok {
-					name := strconv.Itoa(asked)
-					asked++
-					state.waiting[name] = &question[Q]{id: id, request: request, due: time.Now()}
-					state.order = append(state.order, name)
-				}
+		for {
+			// A stream is opened when there is something to ask.
+			if err := state.first(); err != nil {
+				yield(Answer[R]{}, err)
+				return
 			}
-			return len(state.waiting) > 0
-		}
-		for refill() {
-			goOn, err := state.line(refill, yield)
+			if len(state.waiting) == 0 {
+				return
+			}
+			goOn, err := state.line(yield)
 			if !goOn {
 				return
 			}
-			if err != nil {
+			// While nothing waits, a stream may end as it likes: the next question opens another.
+			if err != nil && len(state.waiting) > 0 {
 				if err := state.broken(err); err != nil {
 					yield(Answer[R]{}, err)
 					return
@@ -145,8 +145,32 @@ func streamed[Q, R, M, A any](
 	}
 }
 
+// first waits for a question where none waits for an answer; none comes where the source is over.
+func (w *window[Q, R, M, A]) first() error {
+	for len(w.waiting) == 0 && w.source.draw() {
+		select {
+		case got := <-w.source.drawn:
+			w.add(got)
+		case <-w.ctx.Done():
+			return asError(status.FromContextError(w.ctx.Err()).Err(), nil)
+		}
+	}
+	return nil
+}
+
+// add takes what the source has given.
+func (w *window[Q, R, M, A]) add(got drawn[Q]) {
+	if !w.source.took(got) {
+		return
+	}
+	name := strconv.Itoa(w.asked)
+	w.asked++
+	w.waiting[name] = &question[Q]{id: got.id, request: got.request, due: time.Now()}
+	w.order = append(w.order, name)
+}
+
 // line asks over one stream until all is answered or the stream breaks; false where the caller has left.
-func (w *window[Q, R, M, A]) line(refill func() bool, yield func(Answer[R], error) bool) (goOn bool, broken error) {
+func (w *window[Q, R, M, A]) line(yield func(Answer[R], error) bool) (goOn bool, broken error) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
 	stream, err := w.open(ctx)
@@ -168,7 +192,11 @@ func (w *window[Q, R, M, A]) line(refill func() bool, yield func(Answer[R], erro
 			}
 		}
 	}()
-	for refill() {
+	for {
+		more := len(w.waiting) >= w.size || w.source.draw()
+		if !more && len(w.waiting) == 0 {
+			break
+		}
 		next := w.send(stream)
 		timer := time.NewTimer(next)
 		select {
@@ -177,6 +205,9 @@ func (w *window[Q, R, M, A]) line(refill func() bool, yield func(Answer[R], erro
 		case <-ctx.Done():
 			timer.Stop()
 			return true, status.FromContextError(ctx.Err()).Err()
+		case got := <-w.source.drawn:
+			timer.Stop()
+			w.add(got)
 		case got := <-events:
 			timer.Stop()
 			if got.err != nil {

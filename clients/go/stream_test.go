@@ -179,6 +179,97 @@ func TestLargeQuestionsAndAnswersDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
+func TestAnAnswerDoesNotWaitForTheNextQuestion(t *testing.T) {
+	client := connected(t, &scripted{stream: each(answer)})
+	seen := make(chan string, 1)
+	questions := func(yield func(string, *request) bool) {
+		for id, question := range numbered(3) {
+			if !yield(id, question) {
+				return
+			}
+			select {
+			case <-seen:
+			case <-time.After(time.Minute):
+				t.Errorf("the answer to %s waits for the next question", id)
+				return
+			}
+		}
+	}
+	found := 0
+	for answer, err := range client.StreamDinoFeatures(t.Context(), questions, 4) {
+		if err != nil || answer.Err != nil {
+			t.Fatal(err, answer.Err)
+		}
+		found++
+		seen <- answer.ID
+	}
+	if found != 3 {
+		t.Errorf("%d answers", found)
+	}
+}
+
+func TestLeavingTheLoopDoesNotWaitForTheNextQuestion(t *testing.T) {
+	client := connected(t, &scripted{stream: each(answer)})
+	more := make(chan struct{})
+	questions := func(yield func(string, *request) bool) {
+		for id, question := range numbered(2) {
+			if !yield(id, question) {
+				return
+			}
+			<-more
+		}
+	}
+	for range client.StreamDinoFeatures(t.Context(), questions, 4) {
+		break
+	}
+	close(more)
+}
+
+func TestAPanicOfTheSourceComesOutOfTheLoop(t *testing.T) {
+	client := connected(t, &scripted{stream: each(answer)})
+	questions := func(func(string, *request) bool) { panic("damaged") }
+	defer func() {
+		if recover() != "damaged" {
+			t.Error("no panic")
+		}
+	}()
+	for range client.StreamDinoFeatures(t.Context(), questions, 4) {
+	}
+}
+
+func TestAStreamThatEndsWhileNothingIsAskedIsNoError(t *testing.T) {
+	streams := make(chan struct{}, 8)
+	client := connected(t, &scripted{stream: func(to both) error {
+		asked, err := to.Recv()
+		if err == nil {
+			err = answer(to, asked)
+		}
+		streams <- struct{}{}
+		if err == nil {
+			err = status.Error(codes.Unavailable, "idle")
+		}
+		return err
+	}})
+	questions := func(yield func(string, *request) bool) {
+		for id, question := range numbered(3) {
+			if !yield(id, question) {
+				return
+			}
+			<-streams
+		}
+	}
+	found := 0
+	for answer, err := range client.StreamDinoFeatures(t.Context(), questions, 4) {
+		if err != nil || answer.Err != nil {
+			t.Fatal(err, answer.Err)
+		}
+		found++
+	}
+	if found != 3 {
+		t.Errorf("%d answers", found)
+	}
+}
+
 func TestABadQuestionFailsAlone(t *testing.T) {
 	client := connected(t, &scripted{stream: each(func(to both, asked *streamRequest) error {
 		if asked.GetRequest().GetImage().GetContent()[0] == 1 {
@@ -216,6 +307,18 @@ func TestAnAnswerOverTheLimitIsNotAskedForAgain(t *testing.T) {
 	})})
 	found, err := collected(t, client, 1, 1)
 	if err != nil || attempts != 1 || found["q0"] != "ResourceExhausted" {
+		t.Errorf("%d attempts: %v %v", attempts, found, err)
+	}
+}
+
+func TestAQuestionThatFailsForAReasonIsNotAskedAgain(t *testing.T) {
+	attempts := 0
+	client := connected(t, &scripted{stream: each(func(to both, asked *streamRequest) error {
+		attempts++
+		return refuse(to, asked, &pb.ItemError{Code: "UNAVAILABLE", Reason: "killed-workers"})
+	})})
+	found, err := collected(t, client, 1, 1)
+	if err != nil || attempts != 1 || found["q0"] != "Unavailable" {
 		t.Errorf("%d attempts: %v %v", attempts, found, err)
 	}
 }

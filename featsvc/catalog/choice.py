@@ -4,38 +4,55 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from featsvc.catalog.entry import Entry
+from featsvc.catalog.entry import ClipEntry, DinoEntry, Entry, Sam2Entry
 from featsvc.catalog.names import catalog, resolve_clip, resolve_dino, resolve_sam2
 from featsvc.errors import NotFound
 from featsvc.v1 import schema
 
-ClipParams = (
-    schema.ClipExtractFeaturesParams
-    | schema.EncodeTextParams
-    | schema.ComputeSimilarityParams
-    | schema.EncodeImageParams
-)
-Sam2Params = schema.GenerateMasksParams | schema.PredictMasksParams | schema.EmbedImageParams
 DEMO = {"clip": "demo-clip", "dino": "demo-dino", "sam2": "demo-sam2"}
 
 
-def chosen(params: BaseModel, profile: str) -> Entry:
+def entry_for(params: BaseModel, profile: str) -> Entry:
     """The model of a request. Raises NotFound for unknown names, InvalidFields for contradictory ones."""
-    given = params.model_fields_set
-    if isinstance(params, ClipParams):
-        if profile == "demo" and not given & {"model_name", "model_pretrained"}:
+    named = params.model_fields_set
+    if isinstance(params, schema.ClipModel):
+        if profile == "demo" and not named & {"model_name", "model_pretrained"}:
             return catalog()[DEMO["clip"]]
         return resolve_clip(params.model_name, params.model_pretrained)
-    if isinstance(params, schema.DinoExtractFeaturesParams):
-        if profile == "demo" and "model_type" not in given:
+    if isinstance(params, schema.DinoModel):
+        if profile == "demo" and "model_type" not in named:
             return catalog()[DEMO["dino"]]
         return resolve_dino(params.model_type)
-    if isinstance(params, Sam2Params):
+    if isinstance(params, schema.Sam2Model):
         return _sam2(params, profile)
     raise NotFound(f"no model answers {type(params).__name__}")
 
 
-def _sam2(params: Sam2Params, profile: str) -> Entry:
+def default_models(profile: str) -> tuple[Entry, ...]:
+    """The model of each family that answers where a request names none: CLIP's, DINO's, SAM2's."""
+    return tuple(default_of(family, profile) for family in ("clip", "dino", "sam2"))
+
+
+def default_of(family: str, profile: str) -> Entry:
+    """The model of a request that names none."""
+    params = {"clip": schema.ClipModel(), "dino": schema.DinoModel(), "sam2": schema.Sam2Model()}
+    return entry_for(params[family], profile)
+
+
+def naming(entry: Entry) -> dict[str, str]:
+    """The options by which a request names the model."""
+    match entry:
+        case ClipEntry():
+            return {"model_name": entry.model_name, "model_pretrained": entry.pretrained}
+        case DinoEntry():
+            return {"model_type": entry.key}
+        case Sam2Entry():
+            file = entry.weights.file_names[0]
+            return {"model_cfg": entry.config, "checkpoint_path": f"checkpoints/{file}"}
+    return {}
+
+
+def _sam2(params: schema.Sam2Model, profile: str) -> Entry:
     # One of the two names is enough: the default of the other must not contradict it.
     named = {
         name: getattr(params, name)

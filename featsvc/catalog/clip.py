@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from featsvc.catalog.entry import ClipEntry, HubFile, Weights
+from featsvc.catalog.entry import ClipEntry, HubFile, WeightFiles
 
 TABLE = Path(__file__).parent / "clip.json"
 
@@ -53,7 +53,7 @@ def _entry(record: Mapping[str, Any]) -> ClipEntry:
         family="clip",
         library="open_clip",
         architecture=name,
-        weights=Weights(
+        weights=WeightFiles(
             file_names=(f"{name}_{tag}.safetensors", f"{name}_{tag}.pt"),
             hub=_hub_files(record["hub"]),
             url=record["url"],

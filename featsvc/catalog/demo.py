@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from featsvc.catalog.entry import ClipEntry, DinoEntry, Sam2Entry, Weights
+from featsvc.catalog.entry import ClipEntry, DinoEntry, Sam2Entry, WeightFiles
 
 FOLDER = Path(__file__).parents[1] / "demo"
 CONFIGS = FOLDER / "configs"
@@ -18,7 +18,7 @@ CLIP = ClipEntry(
     family="clip",
     library="open_clip",
     architecture="demo-clip",
-    weights=Weights(file_names=("demo-clip.safetensors",), bundled="demo-clip.safetensors"),
+    weights=WeightFiles(file_names=("demo-clip.safetensors",), bundled="demo-clip.safetensors"),
     licence="Apache-2.0",
     nbytes=7_000_000,
     description="Tiny CLIP trained on pictures of coloured shapes that this package draws",
@@ -36,7 +36,7 @@ DINO = DinoEntry(
     family="dino",
     library="timm",
     architecture="vit_small_patch14_dinov2",
-    weights=Weights(file_names=("demo-dino.safetensors",), bundled="demo-dino.safetensors"),
+    weights=WeightFiles(file_names=("demo-dino.safetensors",), bundled="demo-dino.safetensors"),
     licence="Apache-2.0",
     nbytes=5_200_000,
     description="Tiny network of DINOv2's kind, trained on drawn shapes with labels (supervised)",
@@ -49,7 +49,7 @@ SAM2 = Sam2Entry(
     family="sam2",
     library="sam2",
     architecture="hiera",
-    weights=Weights(file_names=("demo-sam2.safetensors",), bundled="demo-sam2.safetensors"),
+    weights=WeightFiles(file_names=("demo-sam2.safetensors",), bundled="demo-sam2.safetensors"),
     licence="Apache-2.0",
     nbytes=10_000_000,
     description="Tiny SAM2 for pictures of 256 pixels, trained on shapes that this package draws",

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featsvc.catalog.entry import HALF, IMAGENET_MEAN, IMAGENET_STD, DinoEntry, HubFile, PositionRule, Weights
+from featsvc.catalog.entry import (
+    HALF,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DinoEntry,
+    HubFile,
+    PositionRule,
+    WeightFiles,
+)
 
 META = "https://dl.fbaipublicfiles.com"
 
@@ -53,7 +61,7 @@ def _dino(size: _Size, patch: int) -> DinoEntry:
         family="dino",
         library="timm",
         architecture=timm_name,
-        weights=Weights(
+        weights=WeightFiles(
             file_names=(f"{file}.pth", f"{timm_name}.dino.safetensors"),
             hub=_hub(f"timm/{timm_name}.dino"),
             url=f"{META}/dino/{file}/{file}.pth",
@@ -76,7 +84,7 @@ def _dinov2(size: _Size, registers: bool) -> DinoEntry:
         family="dino",
         library="timm",
         architecture=timm_name,
-        weights=Weights(
+        weights=WeightFiles(
             file_names=(file, f"{timm_name}.lvd142m.safetensors"),
             hub=_hub(f"timm/{timm_name}.lvd142m"),
             url=f"{META}/dinov2/{name}/{file}",
@@ -96,7 +104,7 @@ def _plain(size: _Size, patch: int) -> DinoEntry:
         family="dino",
         library="timm",
         architecture=name,
-        weights=Weights(
+        weights=WeightFiles(
             file_names=(f"{name}.{tag}.safetensors", f"{name}.safetensors", f"{name}.pth"),
             hub=_hub(f"timm/{name}.{tag}"),
         ),

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from featsvc.catalog.entry import Entry, HubFile
 from featsvc.errors import WeightsMissing
 
-CHUNK = 1 << 20
+BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 60
 REACH_S = 5
+
+
+class BadDownload(Exception):
+    """What came is not the file that was wanted; the message names no path."""
 
 
 def download(entry: Entry) -> Path:
@@ -29,16 +36,28 @@ def download(entry: Entry) -> Path:
         try:
             return from_hub(file)
         except Exception as error:  # huggingface_hub lets errors of its HTTP library through, httpx or httpx2
-            failures.append(f"hf.co/{file.repository}/{file.name}: {type(error).__name__}")
+            failures.append(f"hf.co/{file.repository}/{file.name}: {_told(error)}")
     if entry.weights.url:
         try:
             return from_url(entry.weights.url, entry.weights.sha256)
-        except (OSError, ValueError) as error:
-            failures.append(f"{entry.weights.url}: {type(error).__name__}")
+        except (OSError, ValueError, BadDownload) as error:
+            failures.append(f"{entry.weights.url}: {_told(error)}")
     names = " or ".join(entry.weights.file_names)
     raise WeightsMissing(
         f"{entry.key}: no download worked ({'; '.join(failures)}); or put {names} into --weights-dir"
     )
+
+
+def _told(error: Exception) -> str:
+    """What kind of error it is and, of the system, which: its whole text may hold paths of this machine."""
+    if isinstance(error, BadDownload):
+        return str(error)
+    if isinstance(error, urllib.error.HTTPError):
+        return f"status {error.code}"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, OSError):
+        error = error.reason
+    kind = type(error).__name__
+    return f"{kind}: {error.strerror}" if isinstance(error, OSError) and error.strerror else kind
 
 
 def hub_answers() -> bool:
@@ -70,6 +89,35 @@ def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:
     folder = folder or TORCH_HUB.expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / PurePosixPath(url).name
+    with _alone(folder / f".{target.name}.lock"):
+        # Who downloads has not found it: another worker has brought it while this one waited.
+        return target if target.is_file() else _fetched(url, sha256, target)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Only one process of this machine at a time is in here, of all that name this file; none remains afterwards."""
+    while True:
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not _is_file(lock, held):
+                continue  # who had it has removed it: others may lock a new one
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_file(path: Path, opened: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _fetched(url: str, sha256: str, target: Path) -> Path:
+    folder = target.parent
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{target.name}.", delete=False) as part:
         try:
             # The address is one of the catalog's, never one of a request.
@@ -78,7 +126,9 @@ def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:
                 _expect_whole(source.headers.get("Content-Length"), length)
             part.close()
             if sha256 and not digest.startswith(sha256):
-                raise ValueError(f"{target.name}: its checksum is {digest}, not {sha256}")
+                raise BadDownload(
+                    f"the checksum of what came begins with {digest[: len(sha256)]}, not {sha256}"
+                )
             os.replace(part.name, target)
         except BaseException:
             Path(part.name).unlink(missing_ok=True)
@@ -88,13 +138,13 @@ def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:
 
 def _expect_whole(announced: str | None, length: int) -> None:
     if announced is not None and int(announced) != length:
-        raise OSError(f"the download ended after {length} of {announced} bytes")
+        raise BadDownload(f"the download ended after {length} of {announced} bytes")
 
 
 def _copied(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
     """Copies everything; the SHA-256 and the number of bytes."""
     digest, length = hashlib.sha256(), 0
-    while chunk := source.read(CHUNK):
+    while chunk := source.read(BLOCK_BYTES):
         digest.update(chunk)
         target.write(chunk)
         length += len(chunk)

@@ -23,7 +23,7 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightFiles:
     """Where the weights of a model come from."""
 
     file_names: tuple[str, ...]
@@ -45,7 +45,7 @@ class Entry:
     family: Family
     library: str
     architecture: str
-    weights: Weights
+    weights: WeightFiles
     licence: str
     """Of the weights, as their publisher states it: CC-BY-NC-4.0 of MetaCLIP forbids commercial use."""
     nbytes: int

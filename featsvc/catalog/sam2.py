@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from featsvc.catalog.entry import HubFile, Sam2Entry, Weights
+from featsvc.catalog.entry import HubFile, Sam2Entry, WeightFiles
 
 META = "https://dl.fbaipublicfiles.com/segment_anything_2"
 RELEASES = {"sam2": "072824", "sam2.1": "092824"}
@@ -41,7 +41,7 @@ def _entry(version: str, size: _Size) -> Sam2Entry:
         family="sam2",
         library="sam2",
         architecture=f"hiera_{size.name}",
-        weights=Weights(
+        weights=WeightFiles(
             file_names=(f"{key}.pt",),
             hub=(HubFile(f"facebook/{key.replace('_', '-')}", f"{key}.pt"),),
             url=f"{META}/{RELEASES[version]}/{key}.pt",

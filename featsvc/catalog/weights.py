@@ -17,7 +17,7 @@ class WeightsPlace(Protocol):
     """Where to look, as EngineOptions and the command line say it."""
 
     @property
-    def weights_dir(self) -> str | None:
+    def weights_dir(self) -> str:
         """Folder of files under their publishers' names."""
 
     @property
@@ -29,21 +29,21 @@ class WeightsPlace(Protocol):
 class WeightsStatus:
     """The file that would be loaded, or what would mend its absence."""
 
-    found: Path | None
+    file: Path | None
     missing: str
 
 
 def check(entry: Entry, place: WeightsPlace) -> WeightsStatus:
     """What loading the entry would use, without downloading anything."""
-    found = _bundled(entry) or _in_folder(entry, place) or _in_caches(entry)
-    return WeightsStatus(found, "" if found else _remedy(entry, place))
+    file = _bundled(entry) or _in_folder(entry, place) or _in_caches(entry)
+    return WeightsStatus(file, "" if file else _remedy(entry, place))
 
 
 def find_weights(entry: Entry, place: WeightsPlace) -> Path:
     """The file of the entry's weights, downloaded if it is nowhere and that is allowed."""
     status = check(entry, place)
-    if status.found:
-        return status.found
+    if status.file:
+        return status.file
     if place.offline or entry.weights.bundled:
         raise WeightsMissing(f"{entry.key}: {status.missing}")
     return download(entry)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 REPORTS = {
-    "demo-clip": "featsvc.demo.clip_figures",
-    "demo-dino": "featsvc.demo.dino_figures",
-    "demo-sam2": "featsvc.demo.sam2_figures",
+    "demo-clip": "featsvc.demo.clip.figures",
+    "demo-dino": "featsvc.demo.dino.figures",
+    "demo-sam2": "featsvc.demo.sam2.figures",
 }
 """Modules with a report() of Lines, imported when asked for."""
 

@@ -1,42 +1,74 @@
-"""`python -m featsvc.demo.show OUT.png`: asks a running server about a drawn picture, and draws what it answers."""
+"""Asks a running server about a drawn picture, and draws what it answers."""
 
 from __future__ import annotations
 
-import argparse
+import re
 from pathlib import Path
 
 import cv2
 import grpc
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from featsvc.demo.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
-from featsvc.twin.arrays import to_array
-from featsvc.v1 import clip_pb2, clip_pb2_grpc, dino_pb2, dino_pb2_grpc, image_pb2, sam2_pb2, sam2_pb2_grpc
+from featsvc.codec.arrays import to_array
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
+from featsvc.errors import FeatsvcError, InvalidArgument, Unauthenticated, Unavailable
+from featsvc.v1 import (
+    clip_pb2,
+    clip_pb2_grpc,
+    dino_pb2,
+    dino_pb2_grpc,
+    features_pb2,
+    image_pb2,
+    sam2_pb2,
+    sam2_pb2_grpc,
+)
 
 Pixels = NDArray[np.uint8]
+SEED = HELD_OUT_SEED + 500_000
+SHOWN = SceneOptions(min_objects=5, max_objects=6)
 SIDE = 256
-MARGIN = 8
+MARGIN, TITLE = 8, 26
+BACKGROUND = 0.5
+"""A mask of more than this part of the picture is what is behind all else: its colour would only dull the others."""
 
 
-def main() -> None:
-    """Four panels side by side: the picture, DINO features, CLIP similarity, SAM2 masks."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").strip())
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--target", default="localhost:50051", help="address of the gRPC server")
-    parser.add_argument("--api-key", default="smfeats")
-    parser.add_argument("--seed", type=int, default=HELD_OUT_SEED + 500_000, help="which picture is drawn")
-    arguments = parser.parse_args()
-    scene = draw(arguments.seed, SceneOptions(min_objects=5, max_objects=6))
-    metadata = (("authorization", f"Bearer {arguments.api_key}"),)
-    with grpc.insecure_channel(
-        arguments.target, options=[("grpc.max_receive_message_length", -1)]
-    ) as channel:
-        panels = [scene.image, *answers(channel, metadata, scene)]
-    gap = np.full((SIDE, MARGIN, 3), 255, np.uint8)
-    spaced = [part for panel in panels for part in (panel, gap)][:-1]
-    cv2.imwrite(str(arguments.out), cv2.cvtColor(np.concatenate(spaced, axis=1), cv2.COLOR_RGB2BGR))
-    print(f"{arguments.out}: {scene.caption}; the third panel asks for {scene.objects[0].text!r}")
+def show(out: Path, target: str, api_key: str, seed: int | None = None) -> str:
+    """Writes four panels (the picture, DINO features, CLIP similarity, SAM2 masks), and says what they are.
+
+    Raises Unavailable where no server answers, Unauthenticated for a wrong key, FeatsvcError for what it answers else.
+    """
+    if not cv2.haveImageWriter(str(out)):
+        raise InvalidArgument(f"{out}: give a path that ends as a picture's, such as .png")
+    scene = draw(SEED if seed is None else seed, SHOWN)
+    metadata = (("authorization", f"Bearer {api_key}"),)
+    with grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        try:
+            panels = [scene.image, *answers(channel, metadata, scene)]
+        except grpc.RpcError as error:
+            raise _told(error, target) from None
+    sought = in_english(scene.objects[0].text)
+    titles = (
+        "the picture",
+        "DINO: features as colours",
+        f"CLIP: where is '{sought}'?",
+        "SAM2: masks of everything",
+    )
+    if not cv2.imwrite(str(out), cv2.cvtColor(titled(panels, titles), cv2.COLOR_RGB2BGR)):
+        raise InvalidArgument(f"{out} cannot be written: give a path of a .png in a folder that is there")
+    return (
+        f"{out}: {in_english(scene.caption)}. From left to right the picture, DINO's features as colours, "
+        f"where CLIP sees {sought!r}, SAM2's masks"
+    )
+
+
+def _told(error: grpc.RpcError, target: str) -> FeatsvcError:
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"no server answers at {target}: start one (`make serve`), or name it by --target")
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthenticated("the server does not take this key: give its own by --api-key")
+    return FeatsvcError(f"the server at {target} answers {error.code().name}: {error.details()}")
 
 
 def answers(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], scene: Scene) -> list[Pixels]:
@@ -47,7 +79,9 @@ def answers(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], scene:
     dino = dino_pb2_grpc.DinoServiceStub(channel).ExtractFeatures(
         dino_pb2.DinoServiceExtractFeaturesRequest(
             image=image,
-            params=dino_pb2.DinoExtractFeaturesParams(load_size=448, ret_pca=True, ret_patches=False),
+            params=dino_pb2.DinoParams(load_size=448),
+            grid=features_pb2.GridParams(ret_patches=False),
+            features=features_pb2.FeatureParams(ret_pca=True),
         ),
         metadata=metadata,
     )
@@ -55,14 +89,14 @@ def answers(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], scene:
         clip_pb2.ComputeSimilarityRequest(
             image=image,
             query=clip_pb2.TextQuery(text=[scene.objects[0].text]),
-            params=clip_pb2.ComputeSimilarityParams(load_size=SIDE, ret_patches=False, softmax=0),
+            params=clip_pb2.ClipParams(load_size=SIDE),
+            grid=features_pb2.GridParams(ret_patches=False),
+            similarity=clip_pb2.SimilarityParams(softmax=0),
         ),
         metadata=metadata,
     )
     sam2 = sam2_pb2_grpc.Sam2ServiceStub(channel).GenerateMasks(
-        sam2_pb2.GenerateMasksRequest(
-            image=image, params=sam2_pb2.GenerateMasksParams(preset=sam2_pb2.PRESET_COARSE)
-        ),
+        sam2_pb2.GenerateMasksRequest(image=image, params=sam2_pb2.AutomaticMaskParams(points_per_side=32)),
         metadata=metadata,
     )
     colours = cv2.resize((to_array(dino.features) * 255).astype(np.uint8), (SIDE, SIDE))
@@ -72,6 +106,22 @@ def answers(channel: grpc.Channel, metadata: tuple[tuple[str, str], ...], scene:
         heat(to_array(clip.similarity_map), scene.image),
         outlined(masks, scene.image),
     ]
+
+
+def in_english(text: str) -> str:
+    """A phrase that demo-clip was trained with, such as 'a orange ring', as people write it."""
+    return re.sub(r"\ba (?=[aeiou])", "an ", text)
+
+
+def titled(panels: list[Pixels], titles: tuple[str, ...]) -> Pixels:
+    """The panels side by side, each under its title."""
+    sheet = Image.new("RGB", (len(panels) * (SIDE + MARGIN) - MARGIN, SIDE + TITLE), "white")
+    canvas, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for number, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        x = number * (SIDE + MARGIN)
+        canvas.text((x + 2, 3), title, "black", font)
+        sheet.paste(Image.fromarray(panel), (x, TITLE))
+    return np.asarray(sheet)
 
 
 def heat(similarity: NDArray[np.generic], picture: Pixels) -> Pixels:
@@ -84,16 +134,14 @@ def heat(similarity: NDArray[np.generic], picture: Pixels) -> Pixels:
 
 
 def outlined(masks: list[NDArray[np.bool_]], picture: Pixels) -> Pixels:
-    """Each mask in a colour of its own over the picture, large ones first, H x W x 3."""
+    """Each mask but the background's in a colour of its own over the picture, large ones first, H x W x 3."""
     painted = picture.copy()
-    random = np.random.default_rng(4)
-    for mask in sorted(masks, key=lambda each: -int(each.sum())):
-        colour = random.integers(60, 256, 3)
-        painted[mask] = (0.4 * painted[mask] + 0.6 * colour).astype(np.uint8)
+    shown = [mask for mask in masks if mask.mean() <= BACKGROUND]
+    for number, mask in enumerate(sorted(shown, key=lambda each: -int(each.sum()))):
+        # The golden ratio keeps the hues of neighbours in this order far apart.
+        hue = np.array([[[number * 0.618 % 1 * 180, 200, 255]]]).astype(np.uint8)
+        colour = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0]
+        painted[mask] = (0.35 * painted[mask] + 0.65 * colour).astype(np.uint8)
         edges, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(painted, edges, -1, (255, 255, 255), 1)
     return painted
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,11 @@ import logging
 import cv2
 import torch
 
-TRAININGS = {"clip": "featsvc.demo.clip", "dino": "featsvc.demo.dino", "sam2": "featsvc.demo.sam2"}
+TRAININGS = {
+    "clip": "featsvc.demo.clip.training",
+    "dino": "featsvc.demo.dino.training",
+    "sam2": "featsvc.demo.sam2.training",
+}
 """Modules with a train(seed), imported when asked for."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import cv2
@@ -12,17 +13,23 @@ from PIL import Image
 from pydantic import BaseModel
 
 from featsvc.catalog import entry_of
-from featsvc.engines import clip, dino, sam2
-from featsvc.engines.cache import ByteCache, CacheStats
-from featsvc.engines.clip_text import text_cache
-from featsvc.engines.family import Family, Loaded, Operation, Prepared
-from featsvc.engines.interrupt import interruptible
-from featsvc.engines.item import Item
-from featsvc.engines.memory import out_of_memory_as
-from featsvc.engines.options import EngineOptions
-from featsvc.engines.results import Result
-from featsvc.engines.sam2_view import EmbeddingCache
-from featsvc.errors import OutOfMemory
+from featsvc.engines.clip import operations as clip
+from featsvc.engines.clip.text import text_cache
+from featsvc.engines.decoding.pictures import limits_of, may_take_long
+from featsvc.engines.decoding.processes import Decoders
+from featsvc.engines.dino import operations as dino
+from featsvc.engines.networks.cost import LONG_FLOP
+from featsvc.engines.running.cache import ByteCache, CacheStats
+from featsvc.engines.running.family import Family, Loaded, Operation, Prepared
+from featsvc.engines.running.interrupt import interruptible
+from featsvc.engines.running.memory import out_of_memory_as
+from featsvc.engines.running.steps import stepping
+from featsvc.engines.sam2 import operations as sam2
+from featsvc.engines.sam2.view import EmbeddingCache
+from featsvc.errors import NoDevice, OutOfMemory
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Result, with_orientation
 
 T = TypeVar("T")
 
@@ -45,17 +52,36 @@ class Engines:
         message = f"{model} does not fit into the memory of {self.options.device}"
         return self._with_room(lambda: self.families[entry.family].load(entry, self.options), message)
 
-    def prepare(self, operation: str, item: Item, params: BaseModel, loaded: Loaded) -> Prepared:
-        """Decodes and checks an item on the CPU; raises what is wrong with it before the device works."""
-        return self._operation(operation).prepare(item, params, loaded, self.options)
+    def may_take_long(self, item: Item) -> bool:
+        """Whether preparing it may hold up others: by a picture that is not quickly decoded."""
+        return may_take_long(item, self.options)
+
+    def prepare(
+        self,
+        operation: str,
+        item: Item,
+        params: BaseModel,
+        loaded: Loaded,
+        wanted: Callable[[], bool] = _always,
+    ) -> Prepared:
+        """Decodes and checks an item on the CPU; raises what is wrong with it before the device works.
+
+        Raises Abandoned where that takes long and `wanted()` has become false.
+        """
+        with stepping(wanted):
+            return self._operation(operation).prepare(item, params, loaded, self.options)
 
     def batch_key(self, prepared: Prepared) -> Hashable:
         """Items with equal keys may share a forward pass."""
         return prepared.batch_key
 
     def pixels(self, prepared: Prepared) -> int:
-        """Cost of an item for the batch budget."""
+        """Memory of an item for the batch budget."""
         return prepared.pixels
+
+    def flop(self, prepared: Prepared) -> float:
+        """Arithmetic of an item, about."""
+        return prepared.flop
 
     def run(
         self,
@@ -65,11 +91,18 @@ class Engines:
         loaded: Loaded,
         wanted: Callable[[], bool] = _always,
     ) -> list[Result]:
-        """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false."""
+        """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false.
+
+        `wanted` is asked every few tenths of a second, and may run other items meanwhile.
+        """
+        settled = self._settled(sum(each.flop for each in prepared))
 
         def act() -> list[Result]:
-            with torch.inference_mode(), interruptible(wanted, loaded.stops):
-                return self._operation(operation).run(prepared, params, loaded)
+            with torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
+                results = self._operation(operation).run(prepared, params, loaded)
+            return [
+                with_orientation(each, item.orientation) for each, item in zip(results, prepared, strict=True)
+            ]
 
         place, count = self.options.device, len(prepared)
         return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
@@ -77,6 +110,12 @@ class Engines:
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""
         return tuple(cache.stats() for cache in self.kept)
+
+    def _settled(self, flop: float) -> Callable[[], None] | None:
+        """What waits for a GPU between the steps of a long pass: it would be given all of them at once."""
+        if not self.options.device.startswith("cuda") or flop < LONG_FLOP:
+            return None
+        return partial(torch.cuda.synchronize, self.options.device)
 
     def _operation(self, name: str) -> Operation:
         return self.families[name.split(".")[0]].operations[name]
@@ -100,10 +139,27 @@ def build(options: EngineOptions) -> Engines:
     # Our own limit is checked from the header before decoding; Pillow's only adds a warning.
     Image.MAX_IMAGE_PIXELS = None
     # A device that is not there must fail the start of its worker, not every request.
+    _check_is_there(options.device)
     torch.empty(1, device=options.device)
     embeddings: EmbeddingCache = ByteCache(
-        "sam2_embeddings", options.embedding_cache_bytes, lambda embedding: embedding.nbytes
+        "sam2_embeddings", options.embedding_cache, lambda embedding: embedding.nbytes
     )
-    texts = text_cache(options.text_cache_bytes)
+    options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
+    texts = text_cache(options.text_cache)
     families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
     return Engines(options, families, (embeddings, texts))
+
+
+def _check_is_there(device: str) -> None:
+    """Raises NoDevice where another start will not find the device either."""
+    kind, _, index = device.partition(":")
+    there = 1
+    if kind == "cuda":
+        there = torch.cuda.device_count()
+    elif kind == "mps":
+        there = int(torch.backends.mps.is_available())
+    if int(index or 0) >= there:
+        raise NoDevice(
+            f"devices: {device} is not on this machine, or torch cannot use it "
+            f"({there} of its kind are there): --devices cpu works everywhere"
+        )

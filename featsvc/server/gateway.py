@@ -5,31 +5,46 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
+from featsvc.catalog import entry_of
+from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
-from featsvc.pool.local import LocalPool
-from featsvc.pool.protocol import Pool
-from featsvc.pool.settings import PoolSettings
-from featsvc.server.addresses import Allowed
-from featsvc.server.call_log import CallLog
-from featsvc.server.fetch import FetchLimits, PictureFetcher
-from featsvc.server.guard import GuardedMethods
-from featsvc.server.intake import Intake
-from featsvc.server.keys import Keys, is_loopback
-from featsvc.server.places import engine_options, pool_settings
+from featsvc.pool.contract.protocol import Pool
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import WorkerState, WorkerStatus
+from featsvc.pool.workers.pool import local_pool
+from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
+from featsvc.server.calls.call import CallObserver
+from featsvc.server.calls.call_log import CallLog
+from featsvc.server.calls.guard import GuardedMethods
+from featsvc.server.config.devices import engine_options, pool_settings
+from featsvc.server.config.keys import ApiKeys
+from featsvc.server.pictures.addresses import Allowed
+from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
+from featsvc.server.pictures.store import PictureStore
 from featsvc.server.services.clip import ClipService
 from featsvc.server.services.dino import DinoService
+from featsvc.server.services.intake import Intake
 from featsvc.server.services.model import ModelService
+from featsvc.server.services.open_services import (
+    HEALTH,
+    NOT_SERVING,
+    REFLECTION,
+    SERVING,
+    HealthService,
+    Reflection,
+    State,
+)
 from featsvc.server.services.sam2 import Sam2Service
-from featsvc.server.settings import Settings
-from featsvc.server.store import PictureStore
+from featsvc.settings.sources import part
+from featsvc.settings.tree import GatewaySettings, KeyLimits
 from featsvc.v1 import (
     clip_pb2,
     clip_pb2_grpc,
@@ -51,8 +66,15 @@ SERVICES = tuple(
         (model_pb2, "ModelService"),
     )
 )
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
+HANDSHAKE_MS = 10_000
+DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
+ONLY_IDENTITY = 1
+LONGEST = 2**31 - 1
+
+
+SERVICE_OF = dict(zip(("clip", "dino", "sam2"), SERVICES, strict=False))
+LIVE = (WorkerState.READY, WorkerState.BUSY)
 
 
 @dataclass(frozen=True)
@@ -65,88 +87,138 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    settings: Settings, keys: tuple[str, ...], engines: str = PoolSettings.engines
+    settings: GatewaySettings,
+    keys: tuple[str, ...],
+    engines: str = PoolSettings.engines,
+    observers: Sequence[CallObserver] = (),
 ) -> AsyncIterator[Gateway]:
     """Runs the gateway; on leaving it stops admitting, finishes within the grace, and ends its workers.
 
-    `engines` is the import path of what builds the engines in a worker. Raises InvalidArgument where the port is taken.
+    `engines` is the import path of what builds the engines in a worker. `observers` hear of every call, after the log.
+    Raises InvalidArgument where the port is taken.
     """
-    limits = FetchLimits(
-        settings.url, settings.url_timeout, settings.max_image_bytes, settings.url_max_redirects
-    )
+    limits = _fetch_limits(settings)
     options = engine_options(settings)
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
-        LocalPool(replace(pool_settings(settings, options), engines=engines)) as pool,
+        local_pool(replace(pool_settings(settings, options), engines=engines)) as pool,
     ):
         calls = CallLog()
-        methods = GuardedMethods(Keys(keys), calls)
-        server = grpc.aio.server(
-            handlers=(methods,),
-            options=(
-                ("grpc.max_receive_message_length", settings.max_request_bytes),
-                ("grpc.max_send_message_length", -1),
-                # Two servers on one port would share the calls out between them.
-                ("grpc.so_reuseport", 0),
-            ),
-            maximum_concurrent_rpcs=settings.max_calls,
-        )
-        images = PictureStore(settings.image_cache, settings.image_cache_per_key)
+        images = PictureStore(settings.image_cache)
+        admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
+        methods = GuardedMethods(ApiKeys(keys, part(settings, KeyLimits)), (calls, *observers), admission)
+        server = grpc.aio.server(handlers=(methods,), options=_options(settings))
         intake = Intake(pool, fetcher, images, settings, asyncio.Event())
         clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), methods)
         dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), methods)
         sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), methods)
-        model_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(pool, options, images), methods)
-        checks = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        model_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(pool, options, images, settings.profile), methods
+        )
+        checks = HealthService(_states((), ()))
+        health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
+        _add_reflection(methods)
         port = _bound(server, settings)
-        await _publish(checks, False)
         await server.start()
-        watcher = asyncio.create_task(_watch(pool, checks), name="health")
         try:
-            yield Gateway(port, pool)
+            async with at_work(_watch(pool, checks, settings.preload), admission.watch()):
+                yield Gateway(port, pool)
         finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
             intake.closing.set()
+            admission.close()
             await _stopped(server, checks, pool, settings.grace)
             calls.write()
 
 
-def _bound(server: grpc.aio.Server, settings: Settings) -> int:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:
+    address = f"{settings.host_in_url}:{settings.grpc_port}"
     try:
-        return int(server.add_insecure_port(f"{host}:{settings.grpc_port}"))
+        return int(server.add_insecure_port(address))
     except RuntimeError:
-        reachable = "" if is_loopback(settings.host) else ", and the address must be one of this machine's"
+        reachable = "" if settings.is_loopback else ", and the address must be one of this machine's"
         raise InvalidArgument(
-            f"grpc_port: {settings.host}:{settings.grpc_port} cannot be opened; another program may have it "
+            f"grpc_port: {address} cannot be opened; another program may have it "
             f"(--grpc-port takes another, 0 a free one){reachable}"
         ) from None
 
 
-async def _watch(pool: Pool, checks: health.aio.HealthServicer) -> None:
-    alive = -1
+def _options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
+    """What gRPC is told of the server: what one connection may cost, and when it ends."""
+    return (
+        # Twice what is taken, so that what is a little larger is refused in our words, with its name.
+        ("grpc.max_receive_message_length", min(2 * settings.max_request_bytes, LONGEST)),
+        ("grpc.max_send_message_length", -1),
+        # Two servers on one port would share the calls out between them.
+        ("grpc.so_reuseport", 0),
+        # Without this a client that opens calls and resets them at once costs gigabytes.
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        # A few kilobytes unpack to gigabytes, before anybody can judge them; pictures are packed already.
+        ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle)),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", DEAD_ANSWER_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Pings are answered, however many: to disconnect their sender costs gRPC kilobytes for each of them, and calls
+        # of clients that ping every few seconds would die with their work.
+        ("grpc.http2.max_ping_strikes", 0),
+    )
+
+
+def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:
+    return AdmissionLimits(
+        settings.max_calls,
+        settings.max_keyless_calls,
+        settings.message_timeout,
+        # A message that may be sent must have place when it is alone.
+        max(settings.max_receiving_bytes, settings.max_request_bytes),
+        settings.max_request_bytes,
+    )
+
+
+def _fetch_limits(settings: GatewaySettings) -> FetchLimits:
+    return FetchLimits(
+        enabled=settings.url,
+        timeout_s=settings.url_timeout,
+        max_bytes=settings.max_image_bytes,
+        max_redirects=settings.url_max_redirects,
+        max_fetches=settings.url_max_fetches,
+        max_total_bytes=settings.url_max_bytes,
+    )
+
+
+def _add_reflection(methods: GuardedMethods) -> None:
+    """In both versions, of which generated code knows one; their messages are the same."""
+    reflection = Reflection((*SERVICES, HEALTH, *REFLECTION))
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, methods)
+    methods.repeat(*REFLECTION)
+
+
+async def _watch(pool: Pool, checks: HealthService, preload: tuple[str, ...]) -> None:
+    known = -1
     while True:
-        alive = await pool.alive_change(alive)
-        log.info("workers", extra={"alive": alive})
-        await _publish(checks, alive > 0)
+        known = await pool.news(known)
+        workers = [worker for worker in pool.status().workers if worker.state in LIVE]
+        failed = {model.name for worker in workers for model in worker.failed_models}
+        log.info("workers", extra={"alive": len(workers), "failed_models": sorted(failed)})
+        checks.set(_states(workers, preload))
 
 
-async def _publish(checks: health.aio.HealthServicer, alive: bool) -> None:
-    """The engines' services need a live worker; the model service answers without one."""
-    state = SERVING if alive else NOT_SERVING
-    for name in ("", *SERVICES):
-        await checks.set(name, SERVING if name == SERVICES[-1] else state)
+def _states(workers: Sequence[WorkerStatus], preload: tuple[str, ...]) -> dict[str, State]:
+    """The engines' services need a live worker with what was to be preloaded; the model service answers without one."""
+    states = dict.fromkeys(("", *SERVICES), SERVING if workers else NOT_SERVING)
+    for key in preload:
+        if all(key in {model.name for model in worker.failed_models} for worker in workers):
+            states[SERVICE_OF[entry_of(key).family]] = NOT_SERVING
+    states[SERVICES[-1]] = SERVING
+    return states
 
 
-async def _stopped(
-    server: grpc.aio.Server, checks: health.aio.HealthServicer, pool: Pool, grace_s: float
-) -> None:
+async def _stopped(server: grpc.aio.Server, checks: HealthService, pool: Pool, grace_s: float) -> None:
     """Stops admitting, lets running calls finish within the grace, then cancels what is left."""
     began = time.monotonic()
-    await checks.enter_graceful_shutdown()
+    checks.close()
     stopping = asyncio.create_task(server.stop(grace_s))
     await pool.drain(grace_s)
     await stopping

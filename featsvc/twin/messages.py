@@ -13,6 +13,8 @@ from typing import Any, TypeAlias, TypeVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
+from featsvc.codec.wire import PARAM
+from featsvc.fields.base import Parameters, TooMany
 from featsvc.v1 import options_pb2
 
 Twin = TypeVar("Twin", bound=BaseModel)
@@ -24,8 +26,8 @@ FieldDescriptor: TypeAlias = Any
 ARRAY: Any = options_pb2.array
 WORD: Any = options_pb2.word
 PARAMETERS = "params"
-"""The field that every request has its parameters in."""
-KEPT, KEPT_BYTES = 256, 256
+"""The field in which the twin of a request has all parameters of the call, whatever messages hold them."""
+CACHED, CACHED_BYTES = 256, 256
 """Parameters of this many bytes at most are kept, this many of them."""
 
 
@@ -37,9 +39,28 @@ def from_message(message: ProtoMessage, twin: type[Twin]) -> Twin:
 def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
     """The message of a twin; only fields that the twin was given, or that the message shares with it, are set."""
     message = message_class()
-    given = {name: getattr(twin, name) for name in twin.model_fields_set}
-    fill(message, given)
+    fill(message, _values_set(twin))
     return message
+
+
+def _values_set(twin: BaseModel) -> Mapping[str, object]:
+    """What is set in a twin, by the fields of its message."""
+    if isinstance(twin, Parameters):
+        return twin.by_holder()
+    values = {name: getattr(twin, name) for name in twin.model_fields_set}
+    params = values.get(PARAMETERS)
+    if isinstance(params, Parameters):
+        del values[PARAMETERS]
+        values |= params.by_holder()
+    return values
+
+
+@cache
+def parameters_of(twin: type[BaseModel] | None) -> type[Parameters] | None:
+    """The class of the parameters of a request."""
+    field = None if twin is None else twin.model_fields.get(PARAMETERS)
+    kind = None if field is None else field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Parameters) else None
 
 
 @cache
@@ -75,16 +96,31 @@ class _Field:
     words: Mapping[int, str] | None
     twin: type[BaseModel] | None
     """The class of its messages, where there is one."""
-    is_parameters: bool
+    most: int
+    """Items that it may hold; 0 for any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What reading a message asks of its descriptor and of its twin, asked once."""
+
+    fields: tuple[_Field, ...]
+    """All but those that hold parameters, which are read together."""
+    is_array: bool
+    parameters: type[Parameters] | None
+    holders: tuple[str, ...]
+    """The fields that hold parameters."""
 
 
 @cache
-def _fields(descriptor: Descriptor, twin: type[BaseModel] | None) -> tuple[_Field, ...]:
+def _form(descriptor: Descriptor, twin: type[BaseModel] | None) -> _Form:
     kinds = {} if twin is None else {name: field.annotation for name, field in twin.model_fields.items()}
     twins = {
         name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
     }
-    return tuple(
+    parameters = parameters_of(twin)
+    holders = () if parameters is None else tuple(parameters.held_by)
+    fields = tuple(
         _Field(
             name=field.name,
             is_repeated=field.is_repeated,
@@ -92,10 +128,12 @@ def _fields(descriptor: Descriptor, twin: type[BaseModel] | None) -> tuple[_Fiel
             is_message=field.message_type is not None,
             words=words(field.enum_type) if field.enum_type is not None else None,
             twin=twins.get(field.name),
-            is_parameters=field.name == PARAMETERS,
+            most=field.GetOptions().Extensions[PARAM].max_items,
         )
         for field in descriptor.fields
+        if field.name not in holders
     )
+    return _Form(fields, is_array(descriptor), parameters, holders)
 
 
 def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object:
@@ -103,13 +141,12 @@ def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object
 
     Parameters are their checked twins already, where these are at hand.
     """
-    descriptor = message.DESCRIPTOR
-    fields = _fields(descriptor, twin)
-    if is_array(descriptor):
-        parts = tuple(_value(getattr(message, field.name), field) for field in fields)
-        return parts[0] if fields[0].is_repeated else parts
+    form = _form(message.DESCRIPTOR, twin)
+    if form.is_array:
+        parts = tuple(_value(getattr(message, field.name), field) for field in form.fields)
+        return parts[0] if form.fields[0].is_repeated else parts
     values: dict[str, object] = {}
-    for field in fields:
+    for field in form.fields:
         # Presence first: reading an absent message would make one.
         if field.has_presence and not message.HasField(field.name):
             continue
@@ -117,11 +154,21 @@ def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object
         if (field.is_repeated and not value) or (field.words is not None and value == 0):
             continue
         values[field.name] = _value(value, field)
+    if form.parameters is not None:
+        contents = [
+            getattr(message, name).SerializeToString() if message.HasField(name) else b""
+            for name in form.holders
+        ]
+        if any(contents):
+            values[PARAMETERS] = _parameters(message, tuple(contents), form.parameters)
     return values
 
 
 def _value(value: Any, field: _Field) -> object:  # Any: whatever the field holds
     if field.is_repeated:
+        if field.most and len(value) > field.most:
+            # Counted only: a message of one megabyte may hold half a million of them.
+            return TooMany(len(value))
         return (
             tuple(_single(each, field) for each in value) if field.is_message or field.words else tuple(value)
         )
@@ -130,28 +177,39 @@ def _value(value: Any, field: _Field) -> object:  # Any: whatever the field hold
 
 def _single(value: Any, field: _Field) -> object:  # Any: see above
     if field.is_message:
-        if field.twin is not None and field.is_parameters:
-            return _parameters(value, field.twin)
         return _plain(value, field.twin)
     return value if field.words is None else field.words.get(value, f"number {value}")
 
 
-def _parameters(message: ProtoMessage, twin: type[BaseModel]) -> object:
-    """Their twin, or plain values where they are large or wrong: then the whole request tells what is wrong with it."""
-    content = message.SerializeToString()
-    if len(content) > KEPT_BYTES:
-        return _plain(message)
+def _parameters(request: Any, contents: tuple[bytes, ...], twin: type[Parameters]) -> object:
+    """Their twin, or plain values where they are large or wrong: then the whole request tells what is wrong with it.
+
+    Any: a message with the fields that hold parameters, whose contents are these.
+    """
+    if sum(map(len, contents)) > CACHED_BYTES:
+        return _side_by_side(request, twin)
     try:
-        kind: Any = type(message)
-        return _kept(kind, content, twin)
+        kind: Any = type(request)
+        return _cached(kind, contents, twin)
     except ValidationError:
-        return _plain(message)
+        return _side_by_side(request, twin)
 
 
 # Callers ask many questions with the same parameters; checking them is most of checking a small request.
-@lru_cache(maxsize=KEPT)
-def _kept(kind: Any, content: bytes, twin: type[BaseModel]) -> BaseModel:  # Any: a class of messages
-    return twin.model_validate(_plain(kind.FromString(content)))
+@lru_cache(maxsize=CACHED)
+def _cached(kind: Any, contents: tuple[bytes, ...], twin: type[Parameters]) -> Parameters:  # Any: see above
+    request = kind()
+    for name, content in zip(twin.held_by, contents, strict=True):
+        getattr(request, name).MergeFromString(content)
+    return twin.model_validate(_side_by_side(request, twin))
+
+
+def _side_by_side(request: Any, twin: type[Parameters]) -> dict[str, object]:  # Any: see above
+    values: dict[str, object] = {}
+    for name in twin.held_by:
+        part: Any = _plain(getattr(request, name))  # Any: a mapping, for what holds parameters is no array
+        values |= part
+    return values
 
 
 def fill(message: ProtoMessage, values: Mapping[str, object]) -> None:
@@ -181,7 +239,7 @@ def _fill_messages(message: ProtoMessage, field: FieldDescriptor, value: object)
 def _fill_one(target: ProtoMessage, value: object) -> None:
     fields = target.DESCRIPTOR.fields
     if isinstance(value, BaseModel):
-        fill(target, {name: getattr(value, name) for name in value.model_fields_set})
+        fill(target, _values_set(value))
     elif isinstance(value, Mapping):
         fill(target, value)
     elif fields[0].is_repeated:

@@ -22,123 +22,94 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from featsvc.v1 import features_pb2 as featsvc_dot_v1_dot_features__pb2
 from featsvc.v1 import image_pb2 as featsvc_dot_v1_dot_image__pb2
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 from featsvc.v1 import stream_pb2 as featsvc_dot_v1_dot_stream__pb2
 from featsvc.v1 import tensor_pb2 as featsvc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/clip.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"|\n!ClipServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12\x35\n\x06params\x18\x02 \x01(\x0b\x32%.featsvc.v1.ClipExtractFeaturesParams\"\x97\x0f\n\x19\x43lipExtractFeaturesParams\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01\x12!\n\x07ret_pca\x18\x03 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x02\x88\x01\x01\x12$\n\x0bret_patches\x18\x04 \x01(\x08\x42\n\x8a\xb5\x18\x06\n\x04trueH\x03\x88\x01\x01\x12\x38\n\tload_size\x18\x05 \x01(\x05\x42 \x8a\xb5\x18\x1c\n\x04\x31\x30\x32\x34\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x04\x88\x01\x01\x12%\n\x0b\x63\x65nter_crop\x18\x06 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x05\x88\x01\x01\x12\x31\n\tpca_niter\x18\x07 \x01(\x05\x42\x19\x8a\xb5\x18\x15\n\x01\x35\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x06\x88\x01\x01\x12\x34\n\tpca_q_min\x18\x08 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x07\x88\x01\x01\x12\x34\n\tpca_q_max\x18\t \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x08\x88\x01\x01\x12N\n\x12interpolation_mode\x18\n \x01(\x0e\x32\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n\n\x08\x62ilinearH\t\x88\x01\x01\x12?\n\rtensor_format\x18\x0b \x01(\x0e\x32\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n\x03HWCH\n\x88\x01\x01\x12\x42\n\x0cpadding_mode\x18\x0c \x01(\x0e\x32\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n\n\x08\x63onstantH\x0b\x88\x01\x01\x12;\n\x05\x64type\x18\r \x01(\x0e\x32\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n\x07\x66loat32H\x0c\x88\x01\x01\x12I\n\x06points\x18\x0e \x03(\x0b\x32\x14.featsvc.v1.PositionB#\x8a\xb5\x18\x1f\x12\x19[[520, 820], [1090, 750]]0\x80\x80\x04\x12\x45\n\x06region\x18\x0f \x01(\x0b\x32\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\r\x88\x01\x01:\xcb\x06\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n\x0b\x63\x65nter_crop\x12 not center_crop or load_size > 0\x1a\x41\x63rops a square of load_size pixels, so load_size must be positive\x92\xb5\x18\x41\n\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n\x06region\x12\x43region is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x92\xb5\x18\x96\x01\n\x07ret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and regionB\r\n\x0b_model_nameB\x13\n\x11_model_pretrainedB\n\n\x08_ret_pcaB\x0e\n\x0c_ret_patchesB\x0c\n\n_load_sizeB\x0e\n\x0c_center_cropB\x0c\n\n_pca_niterB\x0c\n\n_pca_q_minB\x0c\n\n_pca_q_maxB\x15\n\x13_interpolation_modeB\x10\n\x0e_tensor_formatB\x0f\n\r_padding_modeB\x08\n\x06_dtypeB\t\n\x07_region\"\xcf\x01\n\"ClipServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\"j\n(ClipServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\x9e\x01\n)ClipServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'ClipServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\xb5\x01\n(ClipServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome\";\n\x05Texts\x12\x32\n\x04text\x18\x01 \x03(\tB$\x8a\xb5\x18 \x12\x14[\"a photo of a car\"](\x01\x30\x80\x08\x38\x80 H\x01\"{\n\tTextQuery\x12\x32\n\x04text\x18\x01 \x03(\tB$\x8a\xb5\x18 \x12\x14[\"a photo of a car\"](\x01\x30\x80\x02\x38\x80 H\x01\x12:\n\rnegative_text\x18\x02 \x03(\tB#\x8a\xb5\x18\x1f\x12\x15[\"a photo of a road\"]0\x80\x02\x38\x80 H\x01\"c\n\x11\x45ncodeTextRequest\x12 \n\x05texts\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Texts\x12,\n\x06params\x18\x02 \x01(\x0b\x32\x1c.featsvc.v1.EncodeTextParams\"\xa0\x01\n\x10\x45ncodeTextParams\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01\x42\r\n\x0b_model_nameB\x13\n\x11_model_pretrained\"O\n\x12\x45ncodeTextResponse\x12*\n\x0etext_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\"\x97\x01\n\x18\x43omputeSimilarityRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.TextQuery\x12\x33\n\x06params\x18\x03 \x01(\x0b\x32#.featsvc.v1.ComputeSimilarityParams\"\xeb\x07\n\x17\x43omputeSimilarityParams\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01\x12\x34\n\x07softmax\x18\x03 \x01(\x01\x42\x1e\x8a\xb5\x18\x1a\n\x03\x31.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x01\x30H\x02\x88\x01\x01\x12!\n\x07ret_pca\x18\x04 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x03\x88\x01\x01\x12$\n\x0bret_patches\x18\x05 \x01(\x08\x42\n\x8a\xb5\x18\x06\n\x04trueH\x04\x88\x01\x01\x12\x38\n\tload_size\x18\x06 \x01(\x05\x42 \x8a\xb5\x18\x1c\n\x04\x31\x30\x32\x34\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x05\x88\x01\x01\x12%\n\x0b\x63\x65nter_crop\x18\x07 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x06\x88\x01\x01\x12N\n\x12interpolation_mode\x18\x08 \x01(\x0e\x32\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n\n\x08\x62ilinearH\x07\x88\x01\x01\x12\x42\n\x0cpadding_mode\x18\t \x01(\x0e\x32\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n\n\x08\x63onstantH\x08\x88\x01\x01:\xdf\x02\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n\x0b\x63\x65nter_crop\x12 not center_crop or load_size > 0\x1a\x41\x63rops a square of load_size pixels, so load_size must be positive\x92\xb5\x18m\n\x07ret_pca\x12\x0bnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for themB\r\n\x0b_model_nameB\x13\n\x11_model_pretrainedB\n\n\x08_softmaxB\n\n\x08_ret_pcaB\x0e\n\x0c_ret_patchesB\x0c\n\n_load_sizeB\x0e\n\x0c_center_cropB\x15\n\x13_interpolation_modeB\x0f\n\r_padding_mode\"\x94\x01\n\x19\x43omputeSimilarityResponse\x12*\n\x0esimilarity_map\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x03 \x01(\t\x12\x14\n\x0cimage_digest\x18\x04 \x01(\t\"e\n\x12\x45ncodeImageRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12-\n\x06params\x18\x02 \x01(\x0b\x32\x1d.featsvc.v1.EncodeImageParams\"\xa1\x01\n\x11\x45ncodeImageParams\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01\x42\r\n\x0b_model_nameB\x13\n\x11_model_pretrained\"g\n\x13\x45ncodeImageResponse\x12+\n\x0fimage_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cimage_digest\x18\x03 \x01(\t2\x91\x05\n\x0b\x43lipService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.ClipServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.ClipServiceExtractFeaturesStreamResponse(\x01\x30\x01\x12K\n\nEncodeText\x12\x1d.featsvc.v1.EncodeTextRequest\x1a\x1e.featsvc.v1.EncodeTextResponse\x12`\n\x11\x43omputeSimilarity\x12$.featsvc.v1.ComputeSimilarityRequest\x1a%.featsvc.v1.ComputeSimilarityResponse\x12N\n\x0b\x45ncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/clip.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"\x8e\x03\n!ClipServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x03 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12+\n\x08\x66\x65\x61tures\x18\x05 \x01(\x0b\x32\x19.featsvc.v1.FeatureParams:\xa5\x01\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 96}\"\x9f\x01\n\tClipModel\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01:\x04\xa0\xb5\x18\x01\x42\r\n\x0b_model_nameB\x13\n\x11_model_pretrained\"\x80\x03\n\nClipParams\x12\x38\n\tload_size\x18\x01 \x01(\x05\x42 \x8a\xb5\x18\x1c\n\x04\x31\x30\x32\x34\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00\x88\x01\x01\x12%\n\x0b\x63\x65nter_crop\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01:\xf2\x01\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n\x0b\x63\x65nter_crop\x12 not center_crop or load_size > 0\x1a\x41\x63rops a square of load_size pixels, so load_size must be positive\xa0\xb5\x18\x01\x42\x0c\n\n_load_sizeB\x0e\n\x0c_center_crop\"\xea\x01\n\"ClipServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\x12\x19\n\x11image_orientation\x18\x07 \x01(\r\"j\n(ClipServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\x9e\x01\n)ClipServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'ClipServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\xb5\x01\n(ClipServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome\"=\n\x05Texts\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x08\x38\x80 H\x01X\x01\"\x7f\n\tTextQuery\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x02\x38\x80 H\x01X\x01\x12<\n\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x02\x38\x80 H\x01X\x01\"y\n\x11\x45ncodeTextRequest\x12 \n\x05texts\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Texts\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"O\n\x12\x45ncodeTextResponse\x12*\n\x0etext_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\"\xb7\x02\n\x18\x43omputeSimilarityRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.TextQuery\x12$\n\x05model\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x05 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12\x30\n\nsimilarity\x18\x06 \x01(\x0b\x32\x1c.featsvc.v1.SimilarityParams:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\x96\x04\n\x10SimilarityParams\x12\x34\n\x07softmax\x18\x01 \x01(\x01\x42\x1e\x8a\xb5\x18\x1a\n\x03\x31.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x01\x30H\x00\x88\x01\x01\x12!\n\x07ret_pca\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01\x12\x31\n\tpca_niter\x18\x03 \x01(\x05\x42\x19\x8a\xb5\x18\x15\n\x01\x35\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x02\x88\x01\x01\x12\x34\n\tpca_q_min\x18\x04 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03\x88\x01\x01\x12\x34\n\tpca_q_max\x18\x05 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04\x88\x01\x01\x12?\n\rtensor_format\x18\x06 \x01(\x0e\x32\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n\x03HWCH\x05\x88\x01\x01:u\x92\xb5\x18m\n\x07ret_pca\x12\x0bnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for them\xa0\xb5\x18\x01\x42\n\n\x08_softmaxB\n\n\x08_ret_pcaB\x0c\n\n_pca_niterB\x0c\n\n_pca_q_minB\x0c\n\n_pca_q_maxB\x10\n\x0e_tensor_format\"\xaf\x01\n\x19\x43omputeSimilarityResponse\x12*\n\x0esimilarity_map\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x03 \x01(\t\x12\x14\n\x0cimage_digest\x18\x04 \x01(\t\x12\x19\n\x11image_orientation\x18\x05 \x01(\r\"\\\n\x12\x45ncodeImageRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\"\x82\x01\n\x13\x45ncodeImageResponse\x12+\n\x0fimage_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cimage_digest\x18\x03 \x01(\t\x12\x19\n\x11image_orientation\x18\x04 \x01(\r2\x91\x05\n\x0b\x43lipService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.ClipServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.ClipServiceExtractFeaturesStreamResponse(\x01\x30\x01\x12K\n\nEncodeText\x12\x1d.featsvc.v1.EncodeTextRequest\x1a\x1e.featsvc.v1.EncodeTextResponse\x12`\n\x11\x43omputeSimilarity\x12$.featsvc.v1.ComputeSimilarityRequest\x1a%.featsvc.v1.ComputeSimilarityResponse\x12N\n\x0b\x45ncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featsvc.v1.clip_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['model_name']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['model_name']._serialized_options = b'\212\265\030\033\n\026ViT-L-14-336-quickgelu8\200\001'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['model_pretrained']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['model_pretrained']._serialized_options = b'\212\265\030\013\n\006openai8\200\001'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['ret_pca']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['ret_pca']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['ret_patches']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['ret_patches']._serialized_options = b'\212\265\030\006\n\004true'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['load_size']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\034\n\0041024\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['center_crop']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['center_crop']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_niter']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_niter']._serialized_options = b'\212\265\030\025\n\0015\031\000\000\000\000\000\000\000\000!\000\000\000\000\000@\217@'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_min']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_min']._serialized_options = b'\212\265\030\030\n\0040.01\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_max']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_max']._serialized_options = b'\212\265\030\030\n\0040.99\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['interpolation_mode']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['interpolation_mode']._serialized_options = b'\212\265\030\n\n\010bilinear'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['tensor_format']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['tensor_format']._serialized_options = b'\212\265\030\005\n\003HWC'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['padding_mode']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['padding_mode']._serialized_options = b'\212\265\030\n\n\010constant'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['dtype']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['dtype']._serialized_options = b'\212\265\030\t\n\007float32'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['points']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['points']._serialized_options = b'\212\265\030\037\022\031[[520, 820], [1090, 750]]0\200\200\004'
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['region']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS'].fields_by_name['region']._serialized_options = b'\212\265\030\030\022\026[280, 440, 1474, 1225]'
-  _globals['_CLIPEXTRACTFEATURESPARAMS']._loaded_options = None
-  _globals['_CLIPEXTRACTFEATURESPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030r\n\013center_crop\022 not center_crop or load_size > 0\032Acrops a square of load_size pixels, so load_size must be positive\222\265\030A\n\tpca_q_max\022\025pca_q_min < pca_q_max\032\035must be larger than pca_q_min\222\265\030\230\001\n\006region\022Cregion is None or (region[0] < region[2] and region[1] < region[3])\032Ithe second corner must lie right of and below the first: [x0, y0, x1, y1]\222\265\030L\n\006region\022\034region is None or not points\032$points and region exclude each other\222\265\030\213\001\n\013ret_patches\022.ret_patches or (region is None and not points)\032Lpoints and region are taken from the grid of patches: leave ret_patches true\222\265\030\226\001\n\007ret_pca\022.not ret_pca or (region is None and not points)\032[principal components are those of the whole picture: ask for them without points and region'
+  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._loaded_options = None
+  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_options = b'\222\265\030\213\001\n\013ret_patches\022.ret_patches or (region is None and not points)\032Lpoints and region are taken from the grid of patches: leave ret_patches true\232\265\030\021{\"load_size\": 96}'
+  _globals['_CLIPMODEL'].fields_by_name['model_name']._loaded_options = None
+  _globals['_CLIPMODEL'].fields_by_name['model_name']._serialized_options = b'\212\265\030\033\n\026ViT-L-14-336-quickgelu8\200\001'
+  _globals['_CLIPMODEL'].fields_by_name['model_pretrained']._loaded_options = None
+  _globals['_CLIPMODEL'].fields_by_name['model_pretrained']._serialized_options = b'\212\265\030\013\n\006openai8\200\001'
+  _globals['_CLIPMODEL']._loaded_options = None
+  _globals['_CLIPMODEL']._serialized_options = b'\240\265\030\001'
+  _globals['_CLIPPARAMS'].fields_by_name['load_size']._loaded_options = None
+  _globals['_CLIPPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\034\n\0041024\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
+  _globals['_CLIPPARAMS'].fields_by_name['center_crop']._loaded_options = None
+  _globals['_CLIPPARAMS'].fields_by_name['center_crop']._serialized_options = b'\212\265\030\007\n\005false'
+  _globals['_CLIPPARAMS']._loaded_options = None
+  _globals['_CLIPPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030r\n\013center_crop\022 not center_crop or load_size > 0\032Acrops a square of load_size pixels, so load_size must be positive\240\265\030\001'
   _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._serialized_options = b'\212\265\030\0038\200\001'
   _globals['_TEXTS'].fields_by_name['text']._loaded_options = None
-  _globals['_TEXTS'].fields_by_name['text']._serialized_options = b'\212\265\030 \022\024[\"a photo of a car\"](\0010\200\0108\200 H\001'
+  _globals['_TEXTS'].fields_by_name['text']._serialized_options = b'\212\265\030\"\022\024[\"a photo of a car\"](\0010\200\0108\200 H\001X\001'
   _globals['_TEXTQUERY'].fields_by_name['text']._loaded_options = None
-  _globals['_TEXTQUERY'].fields_by_name['text']._serialized_options = b'\212\265\030 \022\024[\"a photo of a car\"](\0010\200\0028\200 H\001'
+  _globals['_TEXTQUERY'].fields_by_name['text']._serialized_options = b'\212\265\030\"\022\024[\"a photo of a car\"](\0010\200\0028\200 H\001X\001'
   _globals['_TEXTQUERY'].fields_by_name['negative_text']._loaded_options = None
-  _globals['_TEXTQUERY'].fields_by_name['negative_text']._serialized_options = b'\212\265\030\037\022\025[\"a photo of a road\"]0\200\0028\200 H\001'
-  _globals['_ENCODETEXTPARAMS'].fields_by_name['model_name']._loaded_options = None
-  _globals['_ENCODETEXTPARAMS'].fields_by_name['model_name']._serialized_options = b'\212\265\030\033\n\026ViT-L-14-336-quickgelu8\200\001'
-  _globals['_ENCODETEXTPARAMS'].fields_by_name['model_pretrained']._loaded_options = None
-  _globals['_ENCODETEXTPARAMS'].fields_by_name['model_pretrained']._serialized_options = b'\212\265\030\013\n\006openai8\200\001'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['model_name']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['model_name']._serialized_options = b'\212\265\030\033\n\026ViT-L-14-336-quickgelu8\200\001'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['model_pretrained']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['model_pretrained']._serialized_options = b'\212\265\030\013\n\006openai8\200\001'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['softmax']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['softmax']._serialized_options = b'\212\265\030\032\n\0031.0\031\000\000\000\000\000\000\000\000!\000\000\000\000\000j\370@B\0010'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['ret_pca']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['ret_pca']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['ret_patches']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['ret_patches']._serialized_options = b'\212\265\030\006\n\004true'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['load_size']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\034\n\0041024\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['center_crop']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['center_crop']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['interpolation_mode']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['interpolation_mode']._serialized_options = b'\212\265\030\n\n\010bilinear'
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['padding_mode']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS'].fields_by_name['padding_mode']._serialized_options = b'\212\265\030\n\n\010constant'
-  _globals['_COMPUTESIMILARITYPARAMS']._loaded_options = None
-  _globals['_COMPUTESIMILARITYPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030r\n\013center_crop\022 not center_crop or load_size > 0\032Acrops a square of load_size pixels, so load_size must be positive\222\265\030m\n\007ret_pca\022\013not ret_pca\032Ua similarity map has no principal components; ask ExtractFeatures (/extract) for them'
-  _globals['_ENCODEIMAGEPARAMS'].fields_by_name['model_name']._loaded_options = None
-  _globals['_ENCODEIMAGEPARAMS'].fields_by_name['model_name']._serialized_options = b'\212\265\030\033\n\026ViT-L-14-336-quickgelu8\200\001'
-  _globals['_ENCODEIMAGEPARAMS'].fields_by_name['model_pretrained']._loaded_options = None
-  _globals['_ENCODEIMAGEPARAMS'].fields_by_name['model_pretrained']._serialized_options = b'\212\265\030\013\n\006openai8\200\001'
-  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_start=137
-  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_end=261
-  _globals['_CLIPEXTRACTFEATURESPARAMS']._serialized_start=264
-  _globals['_CLIPEXTRACTFEATURESPARAMS']._serialized_end=2207
-  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=2210
-  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=2417
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=2419
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=2525
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=2528
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=2686
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=2689
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=2823
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=2826
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=3007
-  _globals['_TEXTS']._serialized_start=3009
-  _globals['_TEXTS']._serialized_end=3068
-  _globals['_TEXTQUERY']._serialized_start=3070
-  _globals['_TEXTQUERY']._serialized_end=3193
-  _globals['_ENCODETEXTREQUEST']._serialized_start=3195
-  _globals['_ENCODETEXTREQUEST']._serialized_end=3294
-  _globals['_ENCODETEXTPARAMS']._serialized_start=3297
-  _globals['_ENCODETEXTPARAMS']._serialized_end=3457
-  _globals['_ENCODETEXTRESPONSE']._serialized_start=3459
-  _globals['_ENCODETEXTRESPONSE']._serialized_end=3538
-  _globals['_COMPUTESIMILARITYREQUEST']._serialized_start=3541
-  _globals['_COMPUTESIMILARITYREQUEST']._serialized_end=3692
-  _globals['_COMPUTESIMILARITYPARAMS']._serialized_start=3695
-  _globals['_COMPUTESIMILARITYPARAMS']._serialized_end=4698
-  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_start=4701
-  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_end=4849
-  _globals['_ENCODEIMAGEREQUEST']._serialized_start=4851
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=4952
-  _globals['_ENCODEIMAGEPARAMS']._serialized_start=4955
-  _globals['_ENCODEIMAGEPARAMS']._serialized_end=5116
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=5118
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=5221
-  _globals['_CLIPSERVICE']._serialized_start=5224
-  _globals['_CLIPSERVICE']._serialized_end=5881
+  _globals['_TEXTQUERY'].fields_by_name['negative_text']._serialized_options = b'\212\265\030!\022\025[\"a photo of a road\"]0\200\0028\200 H\001X\001'
+  _globals['_ENCODETEXTREQUEST']._loaded_options = None
+  _globals['_ENCODETEXTREQUEST']._serialized_options = b'\232\265\030\030{\"text\": \"a red circle\"}'
+  _globals['_COMPUTESIMILARITYREQUEST']._loaded_options = None
+  _globals['_COMPUTESIMILARITYREQUEST']._serialized_options = b'\232\265\030){\"text\": \"a red circle\", \"load_size\": 96}'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['softmax']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['softmax']._serialized_options = b'\212\265\030\032\n\0031.0\031\000\000\000\000\000\000\000\000!\000\000\000\000\000j\370@B\0010'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['ret_pca']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['ret_pca']._serialized_options = b'\212\265\030\007\n\005false'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_niter']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_niter']._serialized_options = b'\212\265\030\025\n\0015\031\000\000\000\000\000\000\000\000!\000\000\000\000\000@\217@'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_q_min']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_q_min']._serialized_options = b'\212\265\030\030\n\0040.01\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_q_max']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['pca_q_max']._serialized_options = b'\212\265\030\030\n\0040.99\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
+  _globals['_SIMILARITYPARAMS'].fields_by_name['tensor_format']._loaded_options = None
+  _globals['_SIMILARITYPARAMS'].fields_by_name['tensor_format']._serialized_options = b'\212\265\030\005\n\003HWC'
+  _globals['_SIMILARITYPARAMS']._loaded_options = None
+  _globals['_SIMILARITYPARAMS']._serialized_options = b'\222\265\030m\n\007ret_pca\022\013not ret_pca\032Ua similarity map has no principal components; ask ExtractFeatures (/extract) for them\240\265\030\001'
+  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_start=165
+  _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_end=563
+  _globals['_CLIPMODEL']._serialized_start=566
+  _globals['_CLIPMODEL']._serialized_end=725
+  _globals['_CLIPPARAMS']._serialized_start=728
+  _globals['_CLIPPARAMS']._serialized_end=1112
+  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=1115
+  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=1349
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=1351
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=1457
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=1460
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=1618
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=1621
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=1755
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=1758
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=1939
+  _globals['_TEXTS']._serialized_start=1941
+  _globals['_TEXTS']._serialized_end=2002
+  _globals['_TEXTQUERY']._serialized_start=2004
+  _globals['_TEXTQUERY']._serialized_end=2131
+  _globals['_ENCODETEXTREQUEST']._serialized_start=2133
+  _globals['_ENCODETEXTREQUEST']._serialized_end=2254
+  _globals['_ENCODETEXTRESPONSE']._serialized_start=2256
+  _globals['_ENCODETEXTRESPONSE']._serialized_end=2335
+  _globals['_COMPUTESIMILARITYREQUEST']._serialized_start=2338
+  _globals['_COMPUTESIMILARITYREQUEST']._serialized_end=2649
+  _globals['_SIMILARITYPARAMS']._serialized_start=2652
+  _globals['_SIMILARITYPARAMS']._serialized_end=3186
+  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_start=3189
+  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_end=3364
+  _globals['_ENCODEIMAGEREQUEST']._serialized_start=3366
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=3458
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=3461
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=3591
+  _globals['_CLIPSERVICE']._serialized_start=3594
+  _globals['_CLIPSERVICE']._serialized_end=4251
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from featsvc.v1 import features_pb2 as _features_pb2
 from featsvc.v1 import image_pb2 as _image_pb2
 from featsvc.v1 import options_pb2 as _options_pb2
 from featsvc.v1 import stream_pb2 as _stream_pb2
@@ -11,62 +12,52 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClipServiceExtractFeaturesRequest(_message.Message):
-    __slots__ = ("image", "params")
+    __slots__ = ("image", "model", "params", "grid", "features")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
-    params: ClipExtractFeaturesParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[ClipExtractFeaturesParams, _Mapping]] = ...) -> None: ...
+    model: ClipModel
+    params: ClipParams
+    grid: _features_pb2.GridParams
+    features: _features_pb2.FeatureParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., params: _Optional[_Union[ClipParams, _Mapping]] = ..., grid: _Optional[_Union[_features_pb2.GridParams, _Mapping]] = ..., features: _Optional[_Union[_features_pb2.FeatureParams, _Mapping]] = ...) -> None: ...
 
-class ClipExtractFeaturesParams(_message.Message):
-    __slots__ = ("model_name", "model_pretrained", "ret_pca", "ret_patches", "load_size", "center_crop", "pca_niter", "pca_q_min", "pca_q_max", "interpolation_mode", "tensor_format", "padding_mode", "dtype", "points", "region")
+class ClipModel(_message.Message):
+    __slots__ = ("model_name", "model_pretrained")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
-    RET_PCA_FIELD_NUMBER: _ClassVar[int]
-    RET_PATCHES_FIELD_NUMBER: _ClassVar[int]
-    LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
-    CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
-    PCA_NITER_FIELD_NUMBER: _ClassVar[int]
-    PCA_Q_MIN_FIELD_NUMBER: _ClassVar[int]
-    PCA_Q_MAX_FIELD_NUMBER: _ClassVar[int]
-    INTERPOLATION_MODE_FIELD_NUMBER: _ClassVar[int]
-    TENSOR_FORMAT_FIELD_NUMBER: _ClassVar[int]
-    PADDING_MODE_FIELD_NUMBER: _ClassVar[int]
-    DTYPE_FIELD_NUMBER: _ClassVar[int]
-    POINTS_FIELD_NUMBER: _ClassVar[int]
-    REGION_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     model_pretrained: str
-    ret_pca: bool
-    ret_patches: bool
+    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
+
+class ClipParams(_message.Message):
+    __slots__ = ("load_size", "center_crop")
+    LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
     load_size: int
     center_crop: bool
-    pca_niter: int
-    pca_q_min: float
-    pca_q_max: float
-    interpolation_mode: _image_pb2.InterpolationMode
-    tensor_format: _image_pb2.TensorFormat
-    padding_mode: _image_pb2.PaddingMode
-    dtype: _tensor_pb2.FeatureDType
-    points: _containers.RepeatedCompositeFieldContainer[_image_pb2.Position]
-    region: _image_pb2.Window
-    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ..., dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., points: _Optional[_Iterable[_Union[_image_pb2.Position, _Mapping]]] = ..., region: _Optional[_Union[_image_pb2.Window, _Mapping]] = ...) -> None: ...
+    def __init__(self, load_size: _Optional[int] = ..., center_crop: bool = ...) -> None: ...
 
 class ClipServiceExtractFeaturesResponse(_message.Message):
-    __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding")
+    __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding", "image_orientation")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     IS_PCA_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROUNDING_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     features: _tensor_pb2.Tensor
     is_pca: bool
     geometry: _image_pb2.Geometry
     model: str
     image_digest: str
     rounding: _tensor_pb2.Rounding
-    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class ClipServiceExtractFeaturesChunkedRequest(_message.Message):
     __slots__ = ("request",)
@@ -115,20 +106,12 @@ class TextQuery(_message.Message):
     def __init__(self, text: _Optional[_Iterable[str]] = ..., negative_text: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EncodeTextRequest(_message.Message):
-    __slots__ = ("texts", "params")
+    __slots__ = ("texts", "model")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
-    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     texts: Texts
-    params: EncodeTextParams
-    def __init__(self, texts: _Optional[_Union[Texts, _Mapping]] = ..., params: _Optional[_Union[EncodeTextParams, _Mapping]] = ...) -> None: ...
-
-class EncodeTextParams(_message.Message):
-    __slots__ = ("model_name", "model_pretrained")
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
-    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
-    model_name: str
-    model_pretrained: str
-    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
+    model: ClipModel
+    def __init__(self, texts: _Optional[_Union[Texts, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ...) -> None: ...
 
 class EncodeTextResponse(_message.Message):
     __slots__ = ("text_embedding", "model")
@@ -139,71 +122,67 @@ class EncodeTextResponse(_message.Message):
     def __init__(self, text_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ComputeSimilarityRequest(_message.Message):
-    __slots__ = ("image", "query", "params")
+    __slots__ = ("image", "query", "model", "params", "grid", "similarity")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     query: TextQuery
-    params: ComputeSimilarityParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., query: _Optional[_Union[TextQuery, _Mapping]] = ..., params: _Optional[_Union[ComputeSimilarityParams, _Mapping]] = ...) -> None: ...
+    model: ClipModel
+    params: ClipParams
+    grid: _features_pb2.GridParams
+    similarity: SimilarityParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., query: _Optional[_Union[TextQuery, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., params: _Optional[_Union[ClipParams, _Mapping]] = ..., grid: _Optional[_Union[_features_pb2.GridParams, _Mapping]] = ..., similarity: _Optional[_Union[SimilarityParams, _Mapping]] = ...) -> None: ...
 
-class ComputeSimilarityParams(_message.Message):
-    __slots__ = ("model_name", "model_pretrained", "softmax", "ret_pca", "ret_patches", "load_size", "center_crop", "interpolation_mode", "padding_mode")
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
-    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
+class SimilarityParams(_message.Message):
+    __slots__ = ("softmax", "ret_pca", "pca_niter", "pca_q_min", "pca_q_max", "tensor_format")
     SOFTMAX_FIELD_NUMBER: _ClassVar[int]
     RET_PCA_FIELD_NUMBER: _ClassVar[int]
-    RET_PATCHES_FIELD_NUMBER: _ClassVar[int]
-    LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
-    CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
-    INTERPOLATION_MODE_FIELD_NUMBER: _ClassVar[int]
-    PADDING_MODE_FIELD_NUMBER: _ClassVar[int]
-    model_name: str
-    model_pretrained: str
+    PCA_NITER_FIELD_NUMBER: _ClassVar[int]
+    PCA_Q_MIN_FIELD_NUMBER: _ClassVar[int]
+    PCA_Q_MAX_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FORMAT_FIELD_NUMBER: _ClassVar[int]
     softmax: float
     ret_pca: bool
-    ret_patches: bool
-    load_size: int
-    center_crop: bool
-    interpolation_mode: _image_pb2.InterpolationMode
-    padding_mode: _image_pb2.PaddingMode
-    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ..., softmax: _Optional[float] = ..., ret_pca: bool = ..., ret_patches: bool = ..., load_size: _Optional[int] = ..., center_crop: bool = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
+    pca_niter: int
+    pca_q_min: float
+    pca_q_max: float
+    tensor_format: _image_pb2.TensorFormat
+    def __init__(self, softmax: _Optional[float] = ..., ret_pca: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ...) -> None: ...
 
 class ComputeSimilarityResponse(_message.Message):
-    __slots__ = ("similarity_map", "geometry", "model", "image_digest")
+    __slots__ = ("similarity_map", "geometry", "model", "image_digest", "image_orientation")
     SIMILARITY_MAP_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     similarity_map: _tensor_pb2.Tensor
     geometry: _image_pb2.Geometry
     model: str
     image_digest: str
-    def __init__(self, similarity_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, similarity_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class EncodeImageRequest(_message.Message):
-    __slots__ = ("image", "params")
+    __slots__ = ("image", "model")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
-    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
-    params: EncodeImageParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[EncodeImageParams, _Mapping]] = ...) -> None: ...
-
-class EncodeImageParams(_message.Message):
-    __slots__ = ("model_name", "model_pretrained")
-    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
-    MODEL_PRETRAINED_FIELD_NUMBER: _ClassVar[int]
-    model_name: str
-    model_pretrained: str
-    def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
+    model: ClipModel
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ...) -> None: ...
 
 class EncodeImageResponse(_message.Message):
-    __slots__ = ("image_embedding", "model", "image_digest")
+    __slots__ = ("image_embedding", "model", "image_digest", "image_orientation")
     IMAGE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     image_embedding: _tensor_pb2.Tensor
     model: str
     image_digest: str
-    def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...

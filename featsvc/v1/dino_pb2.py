@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from featsvc.v1 import features_pb2 as featsvc_dot_v1_dot_features__pb2
 from featsvc.v1 import image_pb2 as featsvc_dot_v1_dot_image__pb2
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 from featsvc.v1 import stream_pb2 as featsvc_dot_v1_dot_stream__pb2
 from featsvc.v1 import tensor_pb2 as featsvc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/dino.proto\x12\nfeatsvc.v1\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"|\n!DinoServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12\x35\n\x06params\x18\x02 \x01(\x0b\x32%.featsvc.v1.DinoExtractFeaturesParams\"\xf4\x0e\n\x19\x44inoExtractFeaturesParams\x12/\n\nmodel_type\x18\x01 \x01(\tB\x16\x8a\xb5\x18\x12\n\rdinov2_vitl148\x80\x01H\x00\x88\x01\x01\x12.\n\x06stride\x18\x02 \x01(\x05\x42\x19\x8a\xb5\x18\x15\x12\x01\x37\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00P@H\x01\x88\x01\x01\x12!\n\x07ret_pca\x18\x03 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x02\x88\x01\x01\x12$\n\x0bret_patches\x18\x04 \x01(\x08\x42\n\x8a\xb5\x18\x06\n\x04trueH\x03\x88\x01\x01\x12\x36\n\tload_size\x18\x05 \x01(\x05\x42\x1e\x8a\xb5\x18\x1a\n\x02-1\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x04\x88\x01\x01\x12\x32\n\x05\x66\x61\x63\x65t\x18\x06 \x01(\x0e\x32\x11.featsvc.v1.FacetB\x0b\x8a\xb5\x18\x07\n\x05tokenH\x05\x88\x01\x01\x12.\n\x05layer\x18\x07 \x01(\x05\x42\x1a\x8a\xb5\x18\x16\n\x02-1\x19\x00\x00\x00\x00\x00\x00`\xc0!\x00\x00\x00\x00\x00\xc0_@H\x06\x88\x01\x01\x12\x1d\n\x03\x62in\x18\x08 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x07\x88\x01\x01\x12\x31\n\tpca_niter\x18\t \x01(\x05\x42\x19\x8a\xb5\x18\x15\n\x01\x35\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x08\x88\x01\x01\x12\x34\n\tpca_q_min\x18\n \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\t\x88\x01\x01\x12\x34\n\tpca_q_max\x18\x0b \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\n\x88\x01\x01\x12N\n\x12interpolation_mode\x18\x0c \x01(\x0e\x32\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n\n\x08\x62ilinearH\x0b\x88\x01\x01\x12?\n\rtensor_format\x18\r \x01(\x0e\x32\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n\x03HWCH\x0c\x88\x01\x01\x12\x42\n\x0cpadding_mode\x18\x0e \x01(\x0e\x32\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n\n\x08\x63onstantH\r\x88\x01\x01\x12;\n\x05\x64type\x18\x0f \x01(\x0e\x32\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n\x07\x66loat32H\x0e\x88\x01\x01\x12I\n\x06points\x18\x10 \x03(\x0b\x32\x14.featsvc.v1.PositionB#\x8a\xb5\x18\x1f\x12\x19[[520, 820], [1090, 750]]0\x80\x80\x04\x12\x45\n\x06region\x18\x11 \x01(\x0b\x32\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\x0f\x88\x01\x01:\xd5\x05\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18\x41\n\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n\x06region\x12\x43region is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x92\xb5\x18\x96\x01\n\x07ret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and regionB\r\n\x0b_model_typeB\t\n\x07_strideB\n\n\x08_ret_pcaB\x0e\n\x0c_ret_patchesB\x0c\n\n_load_sizeB\x08\n\x06_facetB\x08\n\x06_layerB\x06\n\x04_binB\x0c\n\n_pca_niterB\x0c\n\n_pca_q_minB\x0c\n\n_pca_q_maxB\x15\n\x13_interpolation_modeB\x10\n\x0e_tensor_formatB\x0f\n\r_padding_modeB\x08\n\x06_dtypeB\t\n\x07_region\"\xcf\x01\n\"DinoServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\"j\n(DinoServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequest\"\x9e\x01\n)DinoServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.DinoServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'DinoServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequest\"\xb5\x01\n(DinoServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.DinoServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome*\x8a\x01\n\x05\x46\x61\x63\x65t\x12\x15\n\x11\x46\x41\x43\x45T_UNSPECIFIED\x10\x00\x12\x1a\n\x0b\x46\x41\x43\x45T_TOKEN\x10\x01\x1a\t\x8a\xb5\x18\x05token\x12\x16\n\tFACET_KEY\x10\x02\x1a\x07\x8a\xb5\x18\x03key\x12\x1a\n\x0b\x46\x41\x43\x45T_QUERY\x10\x03\x1a\t\x8a\xb5\x18\x05query\x12\x1a\n\x0b\x46\x41\x43\x45T_VALUE\x10\x04\x1a\t\x8a\xb5\x18\x05value2\x92\x03\n\x0b\x44inoService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.DinoServiceExtractFeaturesRequest\x1a..featsvc.v1.DinoServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.DinoServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.DinoServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.DinoServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.DinoServiceExtractFeaturesStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/dino.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"\x8e\x03\n!DinoServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.DinoModel\x12&\n\x06params\x18\x03 \x01(\x0b\x32\x16.featsvc.v1.DinoParams\x12$\n\x04grid\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12+\n\x08\x66\x65\x61tures\x18\x05 \x01(\x0b\x32\x19.featsvc.v1.FeatureParams:\xa5\x01\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 98}\"Q\n\tDinoModel\x12/\n\nmodel_type\x18\x01 \x01(\tB\x16\x8a\xb5\x18\x12\n\rdinov2_vitl148\x80\x01H\x00\x88\x01\x01:\x04\xa0\xb5\x18\x01\x42\r\n\x0b_model_type\"\xaa\x03\n\nDinoParams\x12\x36\n\tload_size\x18\x01 \x01(\x05\x42\x1e\x8a\xb5\x18\x1a\n\x02-1\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00\x88\x01\x01\x12.\n\x06stride\x18\x02 \x01(\x05\x42\x19\x8a\xb5\x18\x15\x12\x01\x37\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00P@H\x01\x88\x01\x01\x12\x32\n\x05\x66\x61\x63\x65t\x18\x03 \x01(\x0e\x32\x11.featsvc.v1.FacetB\x0b\x8a\xb5\x18\x07\n\x05tokenH\x02\x88\x01\x01\x12.\n\x05layer\x18\x04 \x01(\x05\x42\x1a\x8a\xb5\x18\x16\n\x02-1\x19\x00\x00\x00\x00\x00\x00`\xc0!\x00\x00\x00\x00\x00\xc0_@H\x03\x88\x01\x01\x12\x1d\n\x03\x62in\x18\x05 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x04\x88\x01\x01:|\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\xa0\xb5\x18\x01\x42\x0c\n\n_load_sizeB\t\n\x07_strideB\x08\n\x06_facetB\x08\n\x06_layerB\x06\n\x04_bin\"\xea\x01\n\"DinoServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\x12\x19\n\x11image_orientation\x18\x07 \x01(\r\"j\n(DinoServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequest\"\x9e\x01\n)DinoServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.DinoServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'DinoServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequest\"\xb5\x01\n(DinoServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.DinoServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome*\x8a\x01\n\x05\x46\x61\x63\x65t\x12\x15\n\x11\x46\x41\x43\x45T_UNSPECIFIED\x10\x00\x12\x1a\n\x0b\x46\x41\x43\x45T_TOKEN\x10\x01\x1a\t\x8a\xb5\x18\x05token\x12\x16\n\tFACET_KEY\x10\x02\x1a\x07\x8a\xb5\x18\x03key\x12\x1a\n\x0b\x46\x41\x43\x45T_QUERY\x10\x03\x1a\t\x8a\xb5\x18\x05query\x12\x1a\n\x0b\x46\x41\x43\x45T_VALUE\x10\x04\x1a\t\x8a\xb5\x18\x05value2\x92\x03\n\x0b\x44inoService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.DinoServiceExtractFeaturesRequest\x1a..featsvc.v1.DinoServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.DinoServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.DinoServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.DinoServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.DinoServiceExtractFeaturesStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,60 +44,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FACET'].values_by_name["FACET_QUERY"]._serialized_options = b'\212\265\030\005query'
   _globals['_FACET'].values_by_name["FACET_VALUE"]._loaded_options = None
   _globals['_FACET'].values_by_name["FACET_VALUE"]._serialized_options = b'\212\265\030\005value'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['model_type']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['model_type']._serialized_options = b'\212\265\030\022\n\rdinov2_vitl148\200\001'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['stride']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['stride']._serialized_options = b'\212\265\030\025\022\0017\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000P@'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['ret_pca']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['ret_pca']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['ret_patches']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['ret_patches']._serialized_options = b'\212\265\030\006\n\004true'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['load_size']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\032\n\002-1\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['facet']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['facet']._serialized_options = b'\212\265\030\007\n\005token'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['layer']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['layer']._serialized_options = b'\212\265\030\026\n\002-1\031\000\000\000\000\000\000`\300!\000\000\000\000\000\300_@'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['bin']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['bin']._serialized_options = b'\212\265\030\007\n\005false'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_niter']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_niter']._serialized_options = b'\212\265\030\025\n\0015\031\000\000\000\000\000\000\000\000!\000\000\000\000\000@\217@'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_min']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_min']._serialized_options = b'\212\265\030\030\n\0040.01\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_max']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['pca_q_max']._serialized_options = b'\212\265\030\030\n\0040.99\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\000\360?'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['interpolation_mode']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['interpolation_mode']._serialized_options = b'\212\265\030\n\n\010bilinear'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['tensor_format']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['tensor_format']._serialized_options = b'\212\265\030\005\n\003HWC'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['padding_mode']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['padding_mode']._serialized_options = b'\212\265\030\n\n\010constant'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['dtype']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['dtype']._serialized_options = b'\212\265\030\t\n\007float32'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['points']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['points']._serialized_options = b'\212\265\030\037\022\031[[520, 820], [1090, 750]]0\200\200\004'
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['region']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS'].fields_by_name['region']._serialized_options = b'\212\265\030\030\022\026[280, 440, 1474, 1225]'
-  _globals['_DINOEXTRACTFEATURESPARAMS']._loaded_options = None
-  _globals['_DINOEXTRACTFEATURESPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030A\n\tpca_q_max\022\025pca_q_min < pca_q_max\032\035must be larger than pca_q_min\222\265\030\230\001\n\006region\022Cregion is None or (region[0] < region[2] and region[1] < region[3])\032Ithe second corner must lie right of and below the first: [x0, y0, x1, y1]\222\265\030L\n\006region\022\034region is None or not points\032$points and region exclude each other\222\265\030\213\001\n\013ret_patches\022.ret_patches or (region is None and not points)\032Lpoints and region are taken from the grid of patches: leave ret_patches true\222\265\030\226\001\n\007ret_pca\022.not ret_pca or (region is None and not points)\032[principal components are those of the whole picture: ask for them without points and region'
+  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._loaded_options = None
+  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._serialized_options = b'\222\265\030\213\001\n\013ret_patches\022.ret_patches or (region is None and not points)\032Lpoints and region are taken from the grid of patches: leave ret_patches true\232\265\030\021{\"load_size\": 98}'
+  _globals['_DINOMODEL'].fields_by_name['model_type']._loaded_options = None
+  _globals['_DINOMODEL'].fields_by_name['model_type']._serialized_options = b'\212\265\030\022\n\rdinov2_vitl148\200\001'
+  _globals['_DINOMODEL']._loaded_options = None
+  _globals['_DINOMODEL']._serialized_options = b'\240\265\030\001'
+  _globals['_DINOPARAMS'].fields_by_name['load_size']._loaded_options = None
+  _globals['_DINOPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\032\n\002-1\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
+  _globals['_DINOPARAMS'].fields_by_name['stride']._loaded_options = None
+  _globals['_DINOPARAMS'].fields_by_name['stride']._serialized_options = b'\212\265\030\025\022\0017\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000P@'
+  _globals['_DINOPARAMS'].fields_by_name['facet']._loaded_options = None
+  _globals['_DINOPARAMS'].fields_by_name['facet']._serialized_options = b'\212\265\030\007\n\005token'
+  _globals['_DINOPARAMS'].fields_by_name['layer']._loaded_options = None
+  _globals['_DINOPARAMS'].fields_by_name['layer']._serialized_options = b'\212\265\030\026\n\002-1\031\000\000\000\000\000\000`\300!\000\000\000\000\000\300_@'
+  _globals['_DINOPARAMS'].fields_by_name['bin']._loaded_options = None
+  _globals['_DINOPARAMS'].fields_by_name['bin']._serialized_options = b'\212\265\030\007\n\005false'
+  _globals['_DINOPARAMS']._loaded_options = None
+  _globals['_DINOPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\240\265\030\001'
   _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._serialized_options = b'\212\265\030\0038\200\001'
-  _globals['_FACET']._serialized_start=2975
-  _globals['_FACET']._serialized_end=3113
-  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._serialized_start=137
-  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._serialized_end=261
-  _globals['_DINOEXTRACTFEATURESPARAMS']._serialized_start=264
-  _globals['_DINOEXTRACTFEATURESPARAMS']._serialized_end=2172
-  _globals['_DINOSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=2175
-  _globals['_DINOSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=2382
-  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=2384
-  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=2490
-  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=2493
-  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=2651
-  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=2654
-  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=2788
-  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=2791
-  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=2972
-  _globals['_DINOSERVICE']._serialized_start=3116
-  _globals['_DINOSERVICE']._serialized_end=3518
+  _globals['_FACET']._serialized_start=1905
+  _globals['_FACET']._serialized_end=2043
+  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._serialized_start=165
+  _globals['_DINOSERVICEEXTRACTFEATURESREQUEST']._serialized_end=563
+  _globals['_DINOMODEL']._serialized_start=565
+  _globals['_DINOMODEL']._serialized_end=646
+  _globals['_DINOPARAMS']._serialized_start=649
+  _globals['_DINOPARAMS']._serialized_end=1075
+  _globals['_DINOSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=1078
+  _globals['_DINOSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=1312
+  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=1314
+  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=1420
+  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=1423
+  _globals['_DINOSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=1581
+  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=1584
+  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=1718
+  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=1721
+  _globals['_DINOSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=1902
+  _globals['_DINOSERVICE']._serialized_start=2046
+  _globals['_DINOSERVICE']._serialized_end=2448
 # @@protoc_insertion_point(module_scope)

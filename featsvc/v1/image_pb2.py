@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/image.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\xbe\x01\n\x05Image\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\x35\n\x03url\x18\x02 \x01(\tB&\x8a\xb5\x18\"\x12\x1dhttps://example.com/photo.jpg8\x80\x10H\x00\x12\x61\n\x06\x64igest\x18\x03 \x01(\tBO\x8a\xb5\x18K\x12Gsha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a088GH\x00\x42\x08\n\x06source\"V\n\x08Position\x12!\n\x01x\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12!\n\x01y\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A:\x04\x88\xb5\x18\x01\"\x9e\x01\n\x06Window\x12\"\n\x02x0\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02y0\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02x1\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02y1\x18\x04 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A:\x04\x88\xb5\x18\x01\"\xdf\x02\n\x08Geometry\x12\x12\n\npatch_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x16\n\x0eresized_height\x18\x03 \x01(\r\x12\x15\n\rresized_width\x18\x04 \x01(\r\x12\x11\n\tpad_right\x18\x05 \x01(\r\x12\x12\n\npad_bottom\x18\x06 \x01(\r\x12\x17\n\x0foriginal_height\x18\x07 \x01(\r\x12\x16\n\x0eoriginal_width\x18\x08 \x01(\r\x12\x13\n\x0bgrid_height\x18\t \x01(\r\x12\x12\n\ngrid_width\x18\n \x01(\r\x12\x11\n\tfirst_row\x18\x0b \x01(\r\x12\x14\n\x0c\x66irst_column\x18\x0c \x01(\r\x12\x10\n\x08\x63rop_top\x18\r \x01(\r\x12\x11\n\tcrop_left\x18\x0e \x01(\r\x12\x18\n\x10uncropped_height\x18\x0f \x01(\r\x12\x17\n\x0funcropped_width\x18\x10 \x01(\r*\xa0\x02\n\x11InterpolationMode\x12\"\n\x1eINTERPOLATION_MODE_UNSPECIFIED\x10\x00\x12-\n\x1bINTERPOLATION_MODE_BILINEAR\x10\x01\x1a\x0c\x8a\xb5\x18\x08\x62ilinear\x12+\n\x1aINTERPOLATION_MODE_BICUBIC\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x62icubic\x12+\n\x1aINTERPOLATION_MODE_NEAREST\x10\x03\x1a\x0b\x8a\xb5\x18\x07nearest\x12\x37\n INTERPOLATION_MODE_NEAREST_EXACT\x10\x04\x1a\x11\x8a\xb5\x18\rnearest-exact\x12%\n\x17INTERPOLATION_MODE_AREA\x10\x05\x1a\x08\x8a\xb5\x18\x04\x61rea*m\n\x0cTensorFormat\x12\x1d\n\x19TENSOR_FORMAT_UNSPECIFIED\x10\x00\x12\x1e\n\x11TENSOR_FORMAT_HWC\x10\x01\x1a\x07\x8a\xb5\x18\x03HWC\x12\x1e\n\x11TENSOR_FORMAT_CHW\x10\x02\x1a\x07\x8a\xb5\x18\x03\x43HW*\xcf\x01\n\x0bPaddingMode\x12\x1c\n\x18PADDING_MODE_UNSPECIFIED\x10\x00\x12\'\n\x15PADDING_MODE_CONSTANT\x10\x01\x1a\x0c\x8a\xb5\x18\x08\x63onstant\x12%\n\x14PADDING_MODE_REFLECT\x10\x02\x1a\x0b\x8a\xb5\x18\x07reflect\x12)\n\x16PADDING_MODE_REPLICATE\x10\x03\x1a\r\x8a\xb5\x18\treplicate\x12\'\n\x15PADDING_MODE_CIRCULAR\x10\x04\x1a\x0c\x8a\xb5\x18\x08\x63ircularb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/image.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\x8f\x02\n\x05Image\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\x35\n\x03url\x18\x02 \x01(\tB&\x8a\xb5\x18\"\x12\x1dhttps://example.com/photo.jpg8\x80\x10H\x00\x12\x61\n\x06\x64igest\x18\x03 \x01(\tBO\x8a\xb5\x18K\x12Gsha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a088GH\x00\x12?\n\x0borientation\x18\x04 \x01(\x0e\x32\x17.featsvc.v1.OrientationB\x0c\x8a\xb5\x18\x08\n\x06storedH\x01\x88\x01\x01\x42\x08\n\x06sourceB\x0e\n\x0c_orientation\"V\n\x08Position\x12!\n\x01x\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12!\n\x01y\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A:\x04\x88\xb5\x18\x01\"\x9e\x01\n\x06Window\x12\"\n\x02x0\x18\x01 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02y0\x18\x02 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02x1\x18\x03 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A\x12\"\n\x02y1\x18\x04 \x01(\x01\x42\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.A:\x04\x88\xb5\x18\x01\"\xdf\x02\n\x08Geometry\x12\x12\n\npatch_size\x18\x01 \x01(\r\x12\x0e\n\x06stride\x18\x02 \x01(\r\x12\x16\n\x0eresized_height\x18\x03 \x01(\r\x12\x15\n\rresized_width\x18\x04 \x01(\r\x12\x11\n\tpad_right\x18\x05 \x01(\r\x12\x12\n\npad_bottom\x18\x06 \x01(\r\x12\x17\n\x0foriginal_height\x18\x07 \x01(\r\x12\x16\n\x0eoriginal_width\x18\x08 \x01(\r\x12\x13\n\x0bgrid_height\x18\t \x01(\r\x12\x12\n\ngrid_width\x18\n \x01(\r\x12\x11\n\tfirst_row\x18\x0b \x01(\r\x12\x14\n\x0c\x66irst_column\x18\x0c \x01(\r\x12\x10\n\x08\x63rop_top\x18\r \x01(\r\x12\x11\n\tcrop_left\x18\x0e \x01(\r\x12\x18\n\x10uncropped_height\x18\x0f \x01(\r\x12\x17\n\x0funcropped_width\x18\x10 \x01(\r*p\n\x0bOrientation\x12\x1b\n\x17ORIENTATION_UNSPECIFIED\x10\x00\x12\"\n\x12ORIENTATION_STORED\x10\x01\x1a\n\x8a\xb5\x18\x06stored\x12 \n\x11ORIENTATION_SHOWN\x10\x02\x1a\t\x8a\xb5\x18\x05shown*\xa0\x02\n\x11InterpolationMode\x12\"\n\x1eINTERPOLATION_MODE_UNSPECIFIED\x10\x00\x12-\n\x1bINTERPOLATION_MODE_BILINEAR\x10\x01\x1a\x0c\x8a\xb5\x18\x08\x62ilinear\x12+\n\x1aINTERPOLATION_MODE_BICUBIC\x10\x02\x1a\x0b\x8a\xb5\x18\x07\x62icubic\x12+\n\x1aINTERPOLATION_MODE_NEAREST\x10\x03\x1a\x0b\x8a\xb5\x18\x07nearest\x12\x37\n INTERPOLATION_MODE_NEAREST_EXACT\x10\x04\x1a\x11\x8a\xb5\x18\rnearest-exact\x12%\n\x17INTERPOLATION_MODE_AREA\x10\x05\x1a\x08\x8a\xb5\x18\x04\x61rea*m\n\x0cTensorFormat\x12\x1d\n\x19TENSOR_FORMAT_UNSPECIFIED\x10\x00\x12\x1e\n\x11TENSOR_FORMAT_HWC\x10\x01\x1a\x07\x8a\xb5\x18\x03HWC\x12\x1e\n\x11TENSOR_FORMAT_CHW\x10\x02\x1a\x07\x8a\xb5\x18\x03\x43HW*\xcf\x01\n\x0bPaddingMode\x12\x1c\n\x18PADDING_MODE_UNSPECIFIED\x10\x00\x12\'\n\x15PADDING_MODE_CONSTANT\x10\x01\x1a\x0c\x8a\xb5\x18\x08\x63onstant\x12%\n\x14PADDING_MODE_REFLECT\x10\x02\x1a\x0b\x8a\xb5\x18\x07reflect\x12)\n\x16PADDING_MODE_REPLICATE\x10\x03\x1a\r\x8a\xb5\x18\treplicate\x12\'\n\x15PADDING_MODE_CIRCULAR\x10\x04\x1a\x0c\x8a\xb5\x18\x08\x63ircularb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featsvc.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ORIENTATION'].values_by_name["ORIENTATION_STORED"]._loaded_options = None
+  _globals['_ORIENTATION'].values_by_name["ORIENTATION_STORED"]._serialized_options = b'\212\265\030\006stored'
+  _globals['_ORIENTATION'].values_by_name["ORIENTATION_SHOWN"]._loaded_options = None
+  _globals['_ORIENTATION'].values_by_name["ORIENTATION_SHOWN"]._serialized_options = b'\212\265\030\005shown'
   _globals['_INTERPOLATIONMODE'].values_by_name["INTERPOLATION_MODE_BILINEAR"]._loaded_options = None
   _globals['_INTERPOLATIONMODE'].values_by_name["INTERPOLATION_MODE_BILINEAR"]._serialized_options = b'\212\265\030\010bilinear'
   _globals['_INTERPOLATIONMODE'].values_by_name["INTERPOLATION_MODE_BICUBIC"]._loaded_options = None
@@ -58,6 +62,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGE'].fields_by_name['url']._serialized_options = b'\212\265\030\"\022\035https://example.com/photo.jpg8\200\020'
   _globals['_IMAGE'].fields_by_name['digest']._loaded_options = None
   _globals['_IMAGE'].fields_by_name['digest']._serialized_options = b'\212\265\030K\022Gsha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a088G'
+  _globals['_IMAGE'].fields_by_name['orientation']._loaded_options = None
+  _globals['_IMAGE'].fields_by_name['orientation']._serialized_options = b'\212\265\030\010\n\006stored'
   _globals['_POSITION'].fields_by_name['x']._loaded_options = None
   _globals['_POSITION'].fields_by_name['x']._serialized_options = b'\212\265\030\022\031\000\000\000\000\000\000\000\000!\000\000\000\000\200\204.A'
   _globals['_POSITION'].fields_by_name['y']._loaded_options = None
@@ -74,18 +80,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WINDOW'].fields_by_name['y1']._serialized_options = b'\212\265\030\022\031\000\000\000\000\000\000\000\000!\000\000\000\000\200\204.A'
   _globals['_WINDOW']._loaded_options = None
   _globals['_WINDOW']._serialized_options = b'\210\265\030\001'
-  _globals['_INTERPOLATIONMODE']._serialized_start=861
-  _globals['_INTERPOLATIONMODE']._serialized_end=1149
-  _globals['_TENSORFORMAT']._serialized_start=1151
-  _globals['_TENSORFORMAT']._serialized_end=1260
-  _globals['_PADDINGMODE']._serialized_start=1263
-  _globals['_PADDINGMODE']._serialized_end=1470
+  _globals['_ORIENTATION']._serialized_start=941
+  _globals['_ORIENTATION']._serialized_end=1053
+  _globals['_INTERPOLATIONMODE']._serialized_start=1056
+  _globals['_INTERPOLATIONMODE']._serialized_end=1344
+  _globals['_TENSORFORMAT']._serialized_start=1346
+  _globals['_TENSORFORMAT']._serialized_end=1455
+  _globals['_PADDINGMODE']._serialized_start=1458
+  _globals['_PADDINGMODE']._serialized_end=1665
   _globals['_IMAGE']._serialized_start=65
-  _globals['_IMAGE']._serialized_end=255
-  _globals['_POSITION']._serialized_start=257
-  _globals['_POSITION']._serialized_end=343
-  _globals['_WINDOW']._serialized_start=346
-  _globals['_WINDOW']._serialized_end=504
-  _globals['_GEOMETRY']._serialized_start=507
-  _globals['_GEOMETRY']._serialized_end=858
+  _globals['_IMAGE']._serialized_end=336
+  _globals['_POSITION']._serialized_start=338
+  _globals['_POSITION']._serialized_end=424
+  _globals['_WINDOW']._serialized_start=427
+  _globals['_WINDOW']._serialized_end=585
+  _globals['_GEOMETRY']._serialized_start=588
+  _globals['_GEOMETRY']._serialized_end=939
 # @@protoc_insertion_point(module_scope)

@@ -2,9 +2,15 @@ from featsvc.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Orientation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ORIENTATION_UNSPECIFIED: _ClassVar[Orientation]
+    ORIENTATION_STORED: _ClassVar[Orientation]
+    ORIENTATION_SHOWN: _ClassVar[Orientation]
 
 class InterpolationMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +34,9 @@ class PaddingMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PADDING_MODE_REFLECT: _ClassVar[PaddingMode]
     PADDING_MODE_REPLICATE: _ClassVar[PaddingMode]
     PADDING_MODE_CIRCULAR: _ClassVar[PaddingMode]
+ORIENTATION_UNSPECIFIED: Orientation
+ORIENTATION_STORED: Orientation
+ORIENTATION_SHOWN: Orientation
 INTERPOLATION_MODE_UNSPECIFIED: InterpolationMode
 INTERPOLATION_MODE_BILINEAR: InterpolationMode
 INTERPOLATION_MODE_BICUBIC: InterpolationMode
@@ -44,14 +53,16 @@ PADDING_MODE_REPLICATE: PaddingMode
 PADDING_MODE_CIRCULAR: PaddingMode
 
 class Image(_message.Message):
-    __slots__ = ("content", "url", "digest")
+    __slots__ = ("content", "url", "digest", "orientation")
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     content: bytes
     url: str
     digest: str
-    def __init__(self, content: _Optional[bytes] = ..., url: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+    orientation: Orientation
+    def __init__(self, content: _Optional[bytes] = ..., url: _Optional[str] = ..., digest: _Optional[str] = ..., orientation: _Optional[_Union[Orientation, str]] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("x", "y")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/model.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\x9d\x01\n\x05Model\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x11\n\tavailable\x18\x06 \x01(\x08\x12\x16\n\x0eloaded_workers\x18\x07 \x01(\r\"O\n\x11ListModelsRequest\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x16\n\x0e\x61vailable_only\x18\x02 \x01(\x08\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Model\"(\n\x10LoadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"*\n\x12UnloadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"7\n\x13UnloadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"\x12\n\x10GetStatusRequest\"=\n\x0bLoadedModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\"\xbe\x01\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.featsvc.v1.LoadedModel\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x04\x12\r\n\x05items\x18\x07 \x01(\x04\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12!\n\x06\x63\x61\x63hes\x18\t \x03(\x0b\x32\x11.featsvc.v1.Cache\"\x80\x01\n\x05\x43\x61\x63he\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x11\n\tevictions\x18\x04 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x04\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x07 \x01(\x04\"\xc9\x01\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.featsvc.v1.Worker\x12\x0e\n\x06queued\x18\x04 \x01(\r\x12\x14\n\x0cqueued_bytes\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x11\n\tgpu_count\x18\x07 \x01(\r\x12!\n\x06images\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Cache*q\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x19\n\x0b\x46\x41MILY_CLIP\x10\x01\x1a\x08\x8a\xb5\x18\x04\x63lip\x12\x19\n\x0b\x46\x41MILY_DINO\x10\x02\x1a\x08\x8a\xb5\x18\x04\x64ino\x12\x19\n\x0b\x46\x41MILY_SAM2\x10\x03\x1a\x08\x8a\xb5\x18\x04sam22\xbf\x02\n\x0cModelService\x12K\n\nListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12H\n\tGetStatus\x12\x1c.featsvc.v1.GetStatusRequest\x1a\x1d.featsvc.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/model.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\x9d\x01\n\x05Model\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x11\n\tavailable\x18\x06 \x01(\x08\x12\x16\n\x0eloaded_workers\x18\x07 \x01(\r\"O\n\x11ListModelsRequest\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x16\n\x0e\x61vailable_only\x18\x02 \x01(\x08\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Model\"(\n\x10LoadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"*\n\x12UnloadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"7\n\x13UnloadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"\'\n\x10GetStatusRequest\x12\x13\n\x0bwith_models\x18\x01 \x01(\x08\"\xa3\x01\n\nNamedModel\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x34\n\x07options\x18\x03 \x03(\x0b\x32#.featsvc.v1.NamedModel.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x0bLoadedModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\"\n\x06\x66\x61mily\x18\x04 \x01(\x0e\x32\x12.featsvc.v1.Family\"\xee\x01\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.featsvc.v1.LoadedModel\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x04\x12\r\n\x05items\x18\x07 \x01(\x04\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12!\n\x06\x63\x61\x63hes\x18\t \x03(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\rfailed_models\x18\n \x03(\x0b\x32\x17.featsvc.v1.FailedModel\"N\n\x0b\x46\x61iledModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x12.featsvc.v1.Family\"\x80\x01\n\x05\x43\x61\x63he\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x11\n\tevictions\x18\x04 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x04\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x07 \x01(\x04\"\xa8\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.featsvc.v1.Worker\x12\x0e\n\x06queued\x18\x04 \x01(\r\x12\x14\n\x0cqueued_bytes\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x11\n\tgpu_count\x18\x07 \x01(\r\x12!\n\x06images\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\x0e\x64\x65\x66\x61ult_models\x18\x0c \x03(\x0b\x32\x16.featsvc.v1.NamedModel\x12-\n\rmodels_to_try\x18\r \x03(\x0b\x32\x16.featsvc.v1.NamedModel*q\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x19\n\x0b\x46\x41MILY_CLIP\x10\x01\x1a\x08\x8a\xb5\x18\x04\x63lip\x12\x19\n\x0b\x46\x41MILY_DINO\x10\x02\x1a\x08\x8a\xb5\x18\x04\x64ino\x12\x19\n\x0b\x46\x41MILY_SAM2\x10\x03\x1a\x08\x8a\xb5\x18\x04sam22\xbf\x02\n\x0cModelService\x12K\n\nListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12H\n\tGetStatus\x12\x1c.featsvc.v1.GetStatusRequest\x1a\x1d.featsvc.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADMODELREQUEST'].fields_by_name['key']._serialized_options = b'\212\265\030\0038\200\002'
   _globals['_UNLOADMODELREQUEST'].fields_by_name['key']._loaded_options = None
   _globals['_UNLOADMODELREQUEST'].fields_by_name['key']._serialized_options = b'\212\265\030\0038\200\002'
-  _globals['_FAMILY']._serialized_start=1171
-  _globals['_FAMILY']._serialized_end=1284
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._loaded_options = None
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_FAMILY']._serialized_start=1617
+  _globals['_FAMILY']._serialized_end=1730
   _globals['_MODEL']._serialized_start=65
   _globals['_MODEL']._serialized_end=222
   _globals['_LISTMODELSREQUEST']._serialized_start=224
@@ -59,15 +61,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADMODELRESPONSE']._serialized_start=503
   _globals['_UNLOADMODELRESPONSE']._serialized_end=558
   _globals['_GETSTATUSREQUEST']._serialized_start=560
-  _globals['_GETSTATUSREQUEST']._serialized_end=578
-  _globals['_LOADEDMODEL']._serialized_start=580
-  _globals['_LOADEDMODEL']._serialized_end=641
-  _globals['_WORKER']._serialized_start=644
-  _globals['_WORKER']._serialized_end=834
-  _globals['_CACHE']._serialized_start=837
-  _globals['_CACHE']._serialized_end=965
-  _globals['_GETSTATUSRESPONSE']._serialized_start=968
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1169
-  _globals['_MODELSERVICE']._serialized_start=1287
-  _globals['_MODELSERVICE']._serialized_end=1606
+  _globals['_GETSTATUSREQUEST']._serialized_end=599
+  _globals['_NAMEDMODEL']._serialized_start=602
+  _globals['_NAMEDMODEL']._serialized_end=765
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_start=719
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_end=765
+  _globals['_LOADEDMODEL']._serialized_start=767
+  _globals['_LOADEDMODEL']._serialized_end=864
+  _globals['_WORKER']._serialized_start=867
+  _globals['_WORKER']._serialized_end=1105
+  _globals['_FAILEDMODEL']._serialized_start=1107
+  _globals['_FAILEDMODEL']._serialized_end=1185
+  _globals['_CACHE']._serialized_start=1188
+  _globals['_CACHE']._serialized_end=1316
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1319
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1615
+  _globals['_MODELSERVICE']._serialized_start=1733
+  _globals['_MODELSERVICE']._serialized_end=2052
 # @@protoc_insertion_point(module_scope)

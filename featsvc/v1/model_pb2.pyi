@@ -76,21 +76,42 @@ class UnloadModelResponse(_message.Message):
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
 class GetStatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("with_models",)
+    WITH_MODELS_FIELD_NUMBER: _ClassVar[int]
+    with_models: bool
+    def __init__(self, with_models: bool = ...) -> None: ...
+
+class NamedModel(_message.Message):
+    __slots__ = ("family", "key", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    family: Family
+    key: str
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, family: _Optional[_Union[Family, str]] = ..., key: _Optional[str] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class LoadedModel(_message.Message):
-    __slots__ = ("key", "names", "size_bytes")
+    __slots__ = ("key", "names", "size_bytes", "family")
     KEY_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
     key: str
     names: _containers.RepeatedScalarFieldContainer[str]
     size_bytes: int
-    def __init__(self, key: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    family: Family
+    def __init__(self, key: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ..., family: _Optional[_Union[Family, str]] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches")
+    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches", "failed_models")
     ID_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +121,7 @@ class Worker(_message.Message):
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     CACHES_FIELD_NUMBER: _ClassVar[int]
+    FAILED_MODELS_FIELD_NUMBER: _ClassVar[int]
     id: int
     pid: int
     device: str
@@ -109,7 +131,18 @@ class Worker(_message.Message):
     items: int
     restarts: int
     caches: _containers.RepeatedCompositeFieldContainer[Cache]
-    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ...) -> None: ...
+    failed_models: _containers.RepeatedCompositeFieldContainer[FailedModel]
+    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ...) -> None: ...
+
+class FailedModel(_message.Message):
+    __slots__ = ("key", "reason", "family")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    reason: str
+    family: Family
+    def __init__(self, key: _Optional[str] = ..., reason: _Optional[str] = ..., family: _Optional[_Union[Family, str]] = ...) -> None: ...
 
 class Cache(_message.Message):
     __slots__ = ("name", "hits", "misses", "evictions", "entries", "size_bytes", "limit_bytes")
@@ -130,7 +163,7 @@ class Cache(_message.Message):
     def __init__(self, name: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., entries: _Optional[int] = ..., size_bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images")
+    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images", "default_models", "models_to_try")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +172,8 @@ class GetStatusResponse(_message.Message):
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     GPU_COUNT_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_MODELS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_TO_TRY_FIELD_NUMBER: _ClassVar[int]
     version: str
     uptime_s: float
     workers: _containers.RepeatedCompositeFieldContainer[Worker]
@@ -147,4 +182,6 @@ class GetStatusResponse(_message.Message):
     requests: int
     gpu_count: int
     images: Cache
-    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ...) -> None: ...
+    default_models: _containers.RepeatedCompositeFieldContainer[NamedModel]
+    models_to_try: _containers.RepeatedCompositeFieldContainer[NamedModel]
+    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ..., default_models: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., models_to_try: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ...) -> None: ...

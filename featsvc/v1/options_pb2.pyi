@@ -12,9 +12,13 @@ ARRAY_FIELD_NUMBER: _ClassVar[int]
 array: _descriptor.FieldDescriptor
 RULE_FIELD_NUMBER: _ClassVar[int]
 rule: _descriptor.FieldDescriptor
+EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+example: _descriptor.FieldDescriptor
+PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+parameters: _descriptor.FieldDescriptor
 
 class Param(_message.Message):
-    __slots__ = ("default", "example", "min", "max", "min_items", "max_items", "max_length", "null", "one_or_many", "rest_default")
+    __slots__ = ("default", "example", "min", "max", "min_items", "max_items", "max_length", "null", "one_or_many", "rest_default", "not_empty")
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     MIN_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +29,7 @@ class Param(_message.Message):
     NULL_FIELD_NUMBER: _ClassVar[int]
     ONE_OR_MANY_FIELD_NUMBER: _ClassVar[int]
     REST_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    NOT_EMPTY_FIELD_NUMBER: _ClassVar[int]
     default: str
     example: str
     min: float
@@ -35,7 +40,8 @@ class Param(_message.Message):
     null: str
     one_or_many: bool
     rest_default: str
-    def __init__(self, default: _Optional[str] = ..., example: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., max_length: _Optional[int] = ..., null: _Optional[str] = ..., one_or_many: bool = ..., rest_default: _Optional[str] = ...) -> None: ...
+    not_empty: bool
+    def __init__(self, default: _Optional[str] = ..., example: _Optional[str] = ..., min: _Optional[float] = ..., max: _Optional[float] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., max_length: _Optional[int] = ..., null: _Optional[str] = ..., one_or_many: bool = ..., rest_default: _Optional[str] = ..., not_empty: bool = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("field", "holds", "message")

@@ -6,214 +6,214 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 
-class ClipExtractFeaturesParams(TypedDict, total=False):
-    """Options of dense CLIP features."""
-    model_name: str
-    """Name of the network, as open_clip calls it."""
-    model_pretrained: str
-    """Tag of its weights, as open_clip calls it."""
-    ret_pca: bool
-    """Answer the three strongest principal components, scaled to [0, 1], instead of the features."""
-    ret_patches: bool
-    """Answer one vector for each patch; false brings them to one for each pixel of the resized picture."""
+class Image(TypedDict, total=False):
+    """A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black) to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white."""
+    orientation: Literal["stored", "shown"] | None
+    """Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: stored."""
+
+
+class ClipModel(TypedDict, total=False):
+    """Which CLIP model answers."""
+    model_name: str | None
+    """Name of the network, as open_clip calls it. Default: ViT-L-14-336-quickgelu."""
+    model_pretrained: str | None
+    """Tag of its weights, as open_clip calls it. Default: openai."""
+
+
+class ClipParams(TypedDict, total=False):
+    """How a picture is brought to CLIP."""
     load_size: int | None
-    """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing."""
-    center_crop: bool
-    """Crop a square of load_size pixels from the centre."""
-    pca_niter: int
-    """Accepted for older clients; has no effect, because the components are computed exactly."""
-    pca_q_min: float
-    """Quantile of each component that becomes 0."""
-    pca_q_max: float
-    """Quantile of each component that becomes 1."""
-    interpolation_mode: Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"]
-    """How features are brought to pixels where ret_patches is false."""
-    tensor_format: Literal["HWC", "CHW"]
-    """Order of the axes of the answer."""
-    padding_mode: Literal["constant", "reflect", "replicate", "circular"]
-    """What fills the picture up to a multiple of the patch size."""
-    dtype: Literal["float32", "float16", "bfloat16", "int8"]
-    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed."""
+    """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing. Default: 1024."""
+    center_crop: bool | None
+    """Crop a square of load_size pixels from the centre. Default: false."""
+
+
+class GridParams(TypedDict, total=False):
+    """The grid of patches that a picture is cut into, and how what lies on it is brought to pixels."""
+    ret_patches: bool | None
+    """Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture. Default: true."""
+    interpolation_mode: Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"] | None
+    """How features or a map are brought to pixels where ret_patches is false. Default: bilinear."""
+    padding_mode: Literal["constant", "reflect", "replicate", "circular"] | None
+    """What fills the picture up to a multiple of the patch size. Default: constant."""
+
+
+class FeatureParams(TypedDict, total=False):
+    """How dense features are answered, of whatever model."""
+    ret_pca: bool | None
+    """Answer the three strongest principal components, scaled to [0, 1], instead of the features. A component that is not there, as its range is at most a millionth of the features' length, is 0 everywhere: one cell has none, two have one. Default: false."""
+    pca_niter: int | None
+    """Accepted for older clients; has no effect, because the components are computed exactly. Default: 5."""
+    pca_q_min: float | None
+    """Quantile of each component that becomes 0. Default: 0.01."""
+    pca_q_max: float | None
+    """Quantile of each component that becomes 1. Default: 0.99."""
+    tensor_format: Literal["HWC", "CHW"] | None
+    """Order of the axes of the answer. Default: HWC."""
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None
+    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed. Default: float32."""
     points: Sequence[Sequence[float]] | None
     """Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels."""
     region: Sequence[float] | None
     """Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are."""
+
+
+class ClipExtractFeaturesParams(ClipModel, ClipParams, GridParams, FeatureParams, total=False):
+    """The parameters of ClipServiceExtractFeaturesRequest, side by side."""
 
 
 class Texts(TypedDict, total=False):
     """Texts to embed."""
     text: str | Sequence[str]
-    """The texts; each is cut off at the context length of the model."""
+    """The texts, none empty; each is cut off at the context length of the model."""
 
 
-class EncodeTextParams(TypedDict, total=False):
-    """Options of text embeddings."""
-    model_name: str
-    """Name of the network, as open_clip calls it."""
-    model_pretrained: str
-    """Tag of its weights, as open_clip calls it."""
+class EncodeTextParams(ClipModel, total=False):
+    """The parameters of EncodeTextRequest, side by side."""
 
 
 class TextQuery(TypedDict, total=False):
     """Texts to look for."""
     text: str | Sequence[str]
-    """What to look for; each text gives one map."""
+    """What to look for; each text gives one map, and none is empty."""
     negative_text: str | Sequence[str] | None
     """What it is not: with these, each map holds the probability of its text against all of them."""
 
 
-class ComputeSimilarityParams(TypedDict, total=False):
-    """Options of text-to-picture similarity."""
-    model_name: str
-    """Name of the network, as open_clip calls it."""
-    model_pretrained: str
-    """Tag of its weights, as open_clip calls it."""
+class SimilarityParams(TypedDict, total=False):
+    """What is made of the similarities."""
     softmax: float | None
-    """Factor of a softmax over all positions; 0 or null answers the raw dot products."""
-    ret_pca: bool
-    """Accepted for older clients; only false makes sense here."""
-    ret_patches: bool
-    """Answer one value for each patch; false brings the map to the pixels of the resized picture."""
+    """Factor of a softmax over all positions; 0 or null answers the raw dot products. Default: 1.0."""
+    ret_pca: bool | None
+    """Accepted for older clients; only false makes sense here. Default: false."""
+    pca_niter: int | None
+    """Accepted for callers that send the options of features too; has no effect, because a map has no principal components. Default: 5."""
+    pca_q_min: float | None
+    """Accepted for callers that send the options of features too; has no effect, because a map has no principal components. Default: 0.01."""
+    pca_q_max: float | None
+    """Accepted for callers that send the options of features too; has no effect, because a map has no principal components. Default: 0.99."""
+    tensor_format: Literal["HWC", "CHW"] | None
+    """Accepted for callers that send the options of features too; has no effect, because a map has no channels. Default: HWC."""
+
+
+class ComputeSimilarityParams(ClipModel, ClipParams, GridParams, SimilarityParams, total=False):
+    """The parameters of ComputeSimilarityRequest, side by side."""
+
+
+class EncodeImageParams(ClipModel, total=False):
+    """The parameters of EncodeImageRequest, side by side."""
+
+
+class DinoModel(TypedDict, total=False):
+    """Which DINO model answers."""
+    model_type: str | None
+    """Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224. Default: dinov2_vitl14."""
+
+
+class DinoParams(TypedDict, total=False):
+    """How a picture is brought to DINO, and what is read of it."""
     load_size: int | None
-    """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing."""
-    center_crop: bool
-    """Crop a square of load_size pixels from the centre."""
-    interpolation_mode: Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"]
-    """How the map is brought to pixels where ret_patches is false."""
-    padding_mode: Literal["constant", "reflect", "replicate", "circular"]
-    """What fills the picture up to a multiple of the patch size."""
-
-
-class EncodeImageParams(TypedDict, total=False):
-    """Options of picture embeddings."""
-    model_name: str
-    """Name of the network, as open_clip calls it."""
-    model_pretrained: str
-    """Tag of its weights, as open_clip calls it."""
-
-
-class DinoExtractFeaturesParams(TypedDict, total=False):
-    """Options of dense DINO features."""
-    model_type: str
-    """Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224."""
+    """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing. Default: -1."""
     stride: int | None
     """Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size."""
-    ret_pca: bool
-    """Answer the three strongest principal components, scaled to [0, 1], instead of the features."""
-    ret_patches: bool
-    """Answer one vector for each patch; false brings them to one for each pixel of the resized picture."""
-    load_size: int | None
-    """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing."""
-    facet: Literal["token", "key", "query", "value"]
-    """What is read from the block."""
-    layer: int
-    """The block that is read, from 0; negative counts from the end."""
-    bin: bool
-    """Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels."""
-    pca_niter: int
-    """Accepted for older clients; has no effect, because the components are computed exactly."""
-    pca_q_min: float
-    """Quantile of each component that becomes 0."""
-    pca_q_max: float
-    """Quantile of each component that becomes 1."""
-    interpolation_mode: Literal["bilinear", "bicubic", "nearest", "nearest-exact", "area"]
-    """How features are brought to pixels where ret_patches is false."""
-    tensor_format: Literal["HWC", "CHW"]
-    """Order of the axes of the answer."""
-    padding_mode: Literal["constant", "reflect", "replicate", "circular"]
-    """What fills the picture up to a multiple of the patch size."""
-    dtype: Literal["float32", "float16", "bfloat16", "int8"]
-    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed."""
-    points: Sequence[Sequence[float]] | None
-    """Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels."""
-    region: Sequence[float] | None
-    """Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are."""
+    facet: Literal["token", "key", "query", "value"] | None
+    """What is read from the block. Default: token."""
+    layer: int | None
+    """The block that is read, from 0; negative counts from the end. Default: -1."""
+    bin: bool | None
+    """Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels. Default: false."""
 
 
-class GenerateMasksParams(TypedDict, total=False):
+class DinoExtractFeaturesParams(DinoModel, DinoParams, GridParams, FeatureParams, total=False):
+    """The parameters of DinoServiceExtractFeaturesRequest, side by side."""
+
+
+class Sam2Model(TypedDict, total=False):
+    """Which SAM2 model answers."""
+    model_cfg: str | None
+    """Name of a SAM2 configuration; any folder before it is ignored. Default: configs/sam2.1/sam2.1_hiera_l.yaml."""
+    checkpoint_path: str | None
+    """Name of a SAM2 checkpoint; any folder before it is ignored. Default: checkpoints/sam2.1_hiera_large.pt."""
+
+
+class AutomaticMaskParams(TypedDict, total=False):
     """Options of automatic masks. An option given here wins over the preset."""
-    model_cfg: str
-    """Name of a SAM2 configuration; any folder before it is ignored."""
-    checkpoint_path: str
-    """Name of a SAM2 checkpoint; any folder before it is ignored."""
     preset: Literal["fine_grained", "coarse"] | None
     """A set of options under one name; absent: the defaults shown here."""
-    points_per_side: int
-    """Points sampled along one side of the image; the grid has their square."""
-    points_per_batch: int
-    """Points that the decoder takes at once; more is faster on a GPU and takes more memory."""
-    pred_iou_thresh: float
-    """Least quality that the model predicts for a mask, as intersection over union."""
-    stability_score_thresh: float
-    """Least stability of a mask under a change of its threshold."""
-    stability_score_offset: float
-    """How far the threshold moves for the stability score, in logits."""
-    mask_threshold: float
-    """Logit above which a pixel belongs to the mask."""
-    box_nms_thresh: float
-    """Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped."""
-    crop_n_layers: int
-    """Layers of crops beside the whole picture; layer i has 4^i crops."""
-    crop_nms_thresh: float
-    """Overlap of boxes above which the worse of two masks of different crops is dropped."""
-    crop_overlap_ratio: float
-    """Overlap of crops in the first layer, as a part of the shorter side; later layers have less."""
-    crop_n_points_downscale_factor: int
-    """Points per side in layer i are divided by this to the i-th power."""
+    points_per_side: int | None
+    """Points sampled along one side of the image; the grid has their square. Default: 32."""
+    points_per_batch: int | None
+    """Points that the decoder takes at once; more is faster on a GPU and takes more memory. Default: 64."""
+    pred_iou_thresh: float | None
+    """Least quality that the model predicts for a mask, as intersection over union. Default: 0.8."""
+    stability_score_thresh: float | None
+    """Least stability of a mask under a change of its threshold. Default: 0.95."""
+    stability_score_offset: float | None
+    """How far the threshold moves for the stability score, in logits. Default: 1.0."""
+    box_nms_thresh: float | None
+    """Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped. Default: 0.7."""
+    crop_n_layers: int | None
+    """Layers of crops beside the whole picture; layer i has 4^i crops. Default: 0."""
+    crop_nms_thresh: float | None
+    """Overlap of boxes above which the worse of two masks of different crops is dropped. Default: 0.7."""
+    crop_overlap_ratio: float | None
+    """Overlap of crops in the first layer, as a part of the shorter side; later layers have less. Default: 0.3413333333333333."""
+    crop_n_points_downscale_factor: int | None
+    """Points per side in layer i are divided by this to the i-th power. Default: 1."""
     point_grids: Sequence[Sequence[Sequence[float]]] | None
     """Grids of points, one for each crop layer, instead of points_per_side."""
-    min_mask_region_area: float
-    """Regions and holes smaller than this are removed, in pixels of the low-resolution logits."""
-    use_m2m: bool
-    """Refine each mask by one more step with the mask itself as prompt."""
-    multimask_output: bool
-    """Take three masks for each point instead of one."""
-    output_mode: Literal["binary_mask", "uncompressed_rle", "coco_rle"]
-    """Form of each mask in the answer."""
-    mask_encoding: Literal["bits", "coco_rle", "png", "label_map", "float32"]
-    """How the pixels of masks are written in the answer; in REST float32 where absent."""
+    min_mask_region_area: float | None
+    """Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits. Default: 0."""
+    use_m2m: bool | None
+    """Refine each mask by one more step with the mask itself as prompt. Default: false."""
+    output_mode: Literal["binary_mask", "uncompressed_rle", "coco_rle"] | None
+    """Form of each mask in the answer. Default: binary_mask."""
+
+
+class MaskParams(TypedDict, total=False):
+    """How masks are made of what the model answers, and how they are written."""
+    multimask_output: bool | None
+    """Take three masks for each prompt instead of one: good for an ambiguous one such as a single point. Default: true."""
+    mask_threshold: float | None
+    """Logit above which a pixel belongs to the mask. Default: 0.0."""
+    mask_encoding: Literal["bits", "coco_rle", "png", "label_map", "float32"] | None
+    """How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where coco_rle has some hundred bytes for all. Default: bits."""
+
+
+class GenerateMasksParams(Sam2Model, AutomaticMaskParams, MaskParams, total=False):
+    """The parameters of GenerateMasksRequest, side by side."""
 
 
 class Prompt(TypedDict, total=False):
     """What to make a mask of: any combination of points, a box and an earlier mask, or none of them."""
     point_coords: Sequence[Sequence[float]] | None
-    """Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false)."""
+    """Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false): from 0 to its width and height, both included. Points outside are refused."""
     point_labels: Sequence[int] | None
     """For each point 1 (in the object) or 0 (not in it)."""
     box: Sequence[float] | None
-    """A box around the object."""
+    """One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the picture is refused."""
     mask_input: object
     mask_input_shape: Sequence[int]
-    """Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width."""
+    """Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0."""
 
 
-class PredictMasksParams(TypedDict, total=False):
+class PromptMaskParams(TypedDict, total=False):
     """Options of prompt masks."""
-    model_cfg: str
-    """Name of a SAM2 configuration; any folder before it is ignored."""
-    checkpoint_path: str
-    """Name of a SAM2 checkpoint; any folder before it is ignored."""
-    multimask_output: bool
-    """Answer three masks instead of one: good for an ambiguous prompt such as a single point."""
-    return_logits: bool
-    """Answer logits instead of booleans."""
-    normalize_coords: bool
-    """Points and box are in pixels; false means that they are in [0, 1] of width and height."""
-    mask_threshold: float
-    """Logit above which a pixel belongs to the mask."""
-    max_hole_area: float
-    """Holes up to this area are filled, in pixels of the low-resolution logits."""
-    max_sprinkle_area: float
-    """Separate regions up to this area are removed, in pixels of the low-resolution logits."""
-    mask_encoding: Literal["bits", "coco_rle", "png", "label_map", "float32"]
-    """How the pixels of masks are written in the answer; in REST float32 where absent."""
-    return_low_res: bool
-    """Answer the low-resolution logits too; false makes the answer smaller where no next question needs them."""
+    return_logits: bool | None
+    """Answer logits instead of booleans. Default: false."""
+    normalize_coords: bool | None
+    """Points and box are in pixels; false means that they are in [0, 1] of width and height. Default: true."""
+    max_hole_area: float | None
+    """Holes up to this area are filled, in pixels of the low-resolution logits. Default: 0.0."""
+    max_sprinkle_area: float | None
+    """Separate regions up to this area are removed, in pixels of the low-resolution logits. Default: 0.0."""
+    return_low_res: bool | None
+    """Answer the low-resolution logits too; false makes the answer smaller where no next question needs them. Default: true."""
 
 
-class EmbedImageParams(TypedDict, total=False):
-    """Options of encoding a picture."""
-    model_cfg: str
-    """Name of a SAM2 configuration; any folder before it is ignored."""
-    checkpoint_path: str
-    """Name of a SAM2 checkpoint; any folder before it is ignored."""
+class PredictMasksParams(Sam2Model, PromptMaskParams, MaskParams, total=False):
+    """The parameters of PredictMasksRequest, side by side."""
+
+
+class EmbedImageParams(Sam2Model, total=False):
+    """The parameters of EmbedImageRequest, side by side."""

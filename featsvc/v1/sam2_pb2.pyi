@@ -46,6 +46,14 @@ MASK_ENCODING_PNG: MaskEncoding
 MASK_ENCODING_LABEL_MAP: MaskEncoding
 MASK_ENCODING_FLOAT32: MaskEncoding
 
+class Sam2Model(_message.Message):
+    __slots__ = ("model_cfg", "checkpoint_path")
+    MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
+    model_cfg: str
+    checkpoint_path: str
+    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ...) -> None: ...
+
 class Point(_message.Message):
     __slots__ = ("x", "y")
     X_FIELD_NUMBER: _ClassVar[int]
@@ -73,24 +81,35 @@ class PointGrid(_message.Message):
     def __init__(self, points: _Optional[_Iterable[_Union[Point, _Mapping]]] = ...) -> None: ...
 
 class GenerateMasksRequest(_message.Message):
-    __slots__ = ("image", "params")
+    __slots__ = ("image", "model", "params", "masks")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
-    params: GenerateMasksParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[GenerateMasksParams, _Mapping]] = ...) -> None: ...
+    model: Sam2Model
+    params: AutomaticMaskParams
+    masks: MaskParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[Sam2Model, _Mapping]] = ..., params: _Optional[_Union[AutomaticMaskParams, _Mapping]] = ..., masks: _Optional[_Union[MaskParams, _Mapping]] = ...) -> None: ...
 
-class GenerateMasksParams(_message.Message):
-    __slots__ = ("model_cfg", "checkpoint_path", "preset", "points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "mask_threshold", "box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio", "crop_n_points_downscale_factor", "point_grids", "min_mask_region_area", "use_m2m", "multimask_output", "output_mode", "mask_encoding")
-    MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
+class MaskParams(_message.Message):
+    __slots__ = ("multimask_output", "mask_threshold", "mask_encoding")
+    MULTIMASK_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    MASK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    multimask_output: bool
+    mask_threshold: float
+    mask_encoding: MaskEncoding
+    def __init__(self, multimask_output: bool = ..., mask_threshold: _Optional[float] = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ...) -> None: ...
+
+class AutomaticMaskParams(_message.Message):
+    __slots__ = ("preset", "points_per_side", "points_per_batch", "pred_iou_thresh", "stability_score_thresh", "stability_score_offset", "box_nms_thresh", "crop_n_layers", "crop_nms_thresh", "crop_overlap_ratio", "crop_n_points_downscale_factor", "point_grids", "min_mask_region_area", "use_m2m", "output_mode")
     PRESET_FIELD_NUMBER: _ClassVar[int]
     POINTS_PER_SIDE_FIELD_NUMBER: _ClassVar[int]
     POINTS_PER_BATCH_FIELD_NUMBER: _ClassVar[int]
     PRED_IOU_THRESH_FIELD_NUMBER: _ClassVar[int]
     STABILITY_SCORE_THRESH_FIELD_NUMBER: _ClassVar[int]
     STABILITY_SCORE_OFFSET_FIELD_NUMBER: _ClassVar[int]
-    MASK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     BOX_NMS_THRESH_FIELD_NUMBER: _ClassVar[int]
     CROP_N_LAYERS_FIELD_NUMBER: _ClassVar[int]
     CROP_NMS_THRESH_FIELD_NUMBER: _ClassVar[int]
@@ -99,18 +118,13 @@ class GenerateMasksParams(_message.Message):
     POINT_GRIDS_FIELD_NUMBER: _ClassVar[int]
     MIN_MASK_REGION_AREA_FIELD_NUMBER: _ClassVar[int]
     USE_M2M_FIELD_NUMBER: _ClassVar[int]
-    MULTIMASK_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_MODE_FIELD_NUMBER: _ClassVar[int]
-    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
-    model_cfg: str
-    checkpoint_path: str
     preset: Preset
     points_per_side: int
     points_per_batch: int
     pred_iou_thresh: float
     stability_score_thresh: float
     stability_score_offset: float
-    mask_threshold: float
     box_nms_thresh: float
     crop_n_layers: int
     crop_nms_thresh: float
@@ -119,10 +133,8 @@ class GenerateMasksParams(_message.Message):
     point_grids: _containers.RepeatedCompositeFieldContainer[PointGrid]
     min_mask_region_area: float
     use_m2m: bool
-    multimask_output: bool
     output_mode: OutputMode
-    mask_encoding: MaskEncoding
-    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., preset: _Optional[_Union[Preset, str]] = ..., points_per_side: _Optional[int] = ..., points_per_batch: _Optional[int] = ..., pred_iou_thresh: _Optional[float] = ..., stability_score_thresh: _Optional[float] = ..., stability_score_offset: _Optional[float] = ..., mask_threshold: _Optional[float] = ..., box_nms_thresh: _Optional[float] = ..., crop_n_layers: _Optional[int] = ..., crop_nms_thresh: _Optional[float] = ..., crop_overlap_ratio: _Optional[float] = ..., crop_n_points_downscale_factor: _Optional[int] = ..., point_grids: _Optional[_Iterable[_Union[PointGrid, _Mapping]]] = ..., min_mask_region_area: _Optional[float] = ..., use_m2m: bool = ..., multimask_output: bool = ..., output_mode: _Optional[_Union[OutputMode, str]] = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ...) -> None: ...
+    def __init__(self, preset: _Optional[_Union[Preset, str]] = ..., points_per_side: _Optional[int] = ..., points_per_batch: _Optional[int] = ..., pred_iou_thresh: _Optional[float] = ..., stability_score_thresh: _Optional[float] = ..., stability_score_offset: _Optional[float] = ..., box_nms_thresh: _Optional[float] = ..., crop_n_layers: _Optional[int] = ..., crop_nms_thresh: _Optional[float] = ..., crop_overlap_ratio: _Optional[float] = ..., crop_n_points_downscale_factor: _Optional[int] = ..., point_grids: _Optional[_Iterable[_Union[PointGrid, _Mapping]]] = ..., min_mask_region_area: _Optional[float] = ..., use_m2m: bool = ..., output_mode: _Optional[_Union[OutputMode, str]] = ...) -> None: ...
 
 class Rle(_message.Message):
     __slots__ = ("coco", "lengths", "height", "width")
@@ -177,20 +189,22 @@ class Mask(_message.Message):
     def __init__(self, bitmap: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Union[Rle, _Mapping]] = ..., png: _Optional[bytes] = ..., area: _Optional[int] = ..., bbox: _Optional[_Union[Rectangle, _Mapping]] = ..., predicted_iou: _Optional[float] = ..., point_coords: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., stability_score: _Optional[float] = ..., crop_box: _Optional[_Union[Rectangle, _Mapping]] = ...) -> None: ...
 
 class GenerateMasksResponse(_message.Message):
-    __slots__ = ("masks", "height", "width", "model", "image_digest", "label_map")
+    __slots__ = ("masks", "height", "width", "model", "image_digest", "label_map", "image_orientation")
     MASKS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     masks: _containers.RepeatedCompositeFieldContainer[Mask]
     height: int
     width: int
     model: str
     image_digest: str
     label_map: _tensor_pb2.Tensor
-    def __init__(self, masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, masks: _Optional[_Iterable[_Union[Mask, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class GenerateMasksStreamRequest(_message.Message):
     __slots__ = ("request",)
@@ -207,20 +221,22 @@ class GenerateMasksStreamResponse(_message.Message):
     def __init__(self, mask: _Optional[_Union[Mask, _Mapping]] = ..., summary: _Optional[_Union[MasksSummary, _Mapping]] = ...) -> None: ...
 
 class MasksSummary(_message.Message):
-    __slots__ = ("count", "height", "width", "model", "image_digest", "label_map")
+    __slots__ = ("count", "height", "width", "model", "image_digest", "label_map", "image_orientation")
     COUNT_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     count: int
     height: int
     width: int
     model: str
     image_digest: str
     label_map: _tensor_pb2.Tensor
-    def __init__(self, count: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, count: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("point_coords", "point_labels", "box", "mask_input")
@@ -235,38 +251,32 @@ class Prompt(_message.Message):
     def __init__(self, point_coords: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., point_labels: _Optional[_Iterable[int]] = ..., box: _Optional[_Union[Box, _Mapping]] = ..., mask_input: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class PredictMasksRequest(_message.Message):
-    __slots__ = ("image", "prompts", "params")
+    __slots__ = ("image", "prompts", "model", "params", "masks")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MASKS_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     prompts: _containers.RepeatedCompositeFieldContainer[Prompt]
-    params: PredictMasksParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., params: _Optional[_Union[PredictMasksParams, _Mapping]] = ...) -> None: ...
+    model: Sam2Model
+    params: PromptMaskParams
+    masks: MaskParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., model: _Optional[_Union[Sam2Model, _Mapping]] = ..., params: _Optional[_Union[PromptMaskParams, _Mapping]] = ..., masks: _Optional[_Union[MaskParams, _Mapping]] = ...) -> None: ...
 
-class PredictMasksParams(_message.Message):
-    __slots__ = ("model_cfg", "checkpoint_path", "multimask_output", "return_logits", "normalize_coords", "mask_threshold", "max_hole_area", "max_sprinkle_area", "mask_encoding", "return_low_res")
-    MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
-    MULTIMASK_OUTPUT_FIELD_NUMBER: _ClassVar[int]
+class PromptMaskParams(_message.Message):
+    __slots__ = ("return_logits", "normalize_coords", "max_hole_area", "max_sprinkle_area", "return_low_res")
     RETURN_LOGITS_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_COORDS_FIELD_NUMBER: _ClassVar[int]
-    MASK_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_HOLE_AREA_FIELD_NUMBER: _ClassVar[int]
     MAX_SPRINKLE_AREA_FIELD_NUMBER: _ClassVar[int]
-    MASK_ENCODING_FIELD_NUMBER: _ClassVar[int]
     RETURN_LOW_RES_FIELD_NUMBER: _ClassVar[int]
-    model_cfg: str
-    checkpoint_path: str
-    multimask_output: bool
     return_logits: bool
     normalize_coords: bool
-    mask_threshold: float
     max_hole_area: float
     max_sprinkle_area: float
-    mask_encoding: MaskEncoding
     return_low_res: bool
-    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ..., multimask_output: bool = ..., return_logits: bool = ..., normalize_coords: bool = ..., mask_threshold: _Optional[float] = ..., max_hole_area: _Optional[float] = ..., max_sprinkle_area: _Optional[float] = ..., mask_encoding: _Optional[_Union[MaskEncoding, str]] = ..., return_low_res: bool = ...) -> None: ...
+    def __init__(self, return_logits: bool = ..., normalize_coords: bool = ..., max_hole_area: _Optional[float] = ..., max_sprinkle_area: _Optional[float] = ..., return_low_res: bool = ...) -> None: ...
 
 class PromptMasks(_message.Message):
     __slots__ = ("masks", "iou_predictions", "low_res_masks", "rle", "png", "label_map")
@@ -285,18 +295,20 @@ class PromptMasks(_message.Message):
     def __init__(self, masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., iou_predictions: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., low_res_masks: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Iterable[_Union[Rle, _Mapping]]] = ..., png: _Optional[_Iterable[bytes]] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class PredictMasksResponse(_message.Message):
-    __slots__ = ("results", "height", "width", "model", "image_digest")
+    __slots__ = ("results", "height", "width", "model", "image_digest", "image_orientation")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[PromptMasks]
     height: int
     width: int
     model: str
     image_digest: str
-    def __init__(self, results: _Optional[_Iterable[_Union[PromptMasks, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, results: _Optional[_Iterable[_Union[PromptMasks, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class PredictMasksStreamRequest(_message.Message):
     __slots__ = ("request_id", "request")
@@ -317,33 +329,27 @@ class PredictMasksStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[PredictMasksResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ...) -> None: ...
 
 class EmbedImageRequest(_message.Message):
-    __slots__ = ("image", "params")
+    __slots__ = ("image", "model")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
-    PARAMS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
-    params: EmbedImageParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., params: _Optional[_Union[EmbedImageParams, _Mapping]] = ...) -> None: ...
-
-class EmbedImageParams(_message.Message):
-    __slots__ = ("model_cfg", "checkpoint_path")
-    MODEL_CFG_FIELD_NUMBER: _ClassVar[int]
-    CHECKPOINT_PATH_FIELD_NUMBER: _ClassVar[int]
-    model_cfg: str
-    checkpoint_path: str
-    def __init__(self, model_cfg: _Optional[str] = ..., checkpoint_path: _Optional[str] = ...) -> None: ...
+    model: Sam2Model
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[Sam2Model, _Mapping]] = ...) -> None: ...
 
 class EmbedImageResponse(_message.Message):
-    __slots__ = ("image_digest", "size_bytes", "was_cached", "height", "width", "model")
+    __slots__ = ("image_digest", "size_bytes", "was_cached", "height", "width", "model", "image_orientation")
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     WAS_CACHED_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     image_digest: str
     size_bytes: int
     was_cached: bool
     height: int
     width: int
     model: str
-    def __init__(self, image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., was_cached: bool = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
+    image_orientation: int
+    def __init__(self, image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., was_cached: bool = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...

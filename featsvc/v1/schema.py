@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from featsvc.twin.base import AbsentIfNull, Message, NullMeans, OneOrMany, Rule, Ruled
+from featsvc.fields.base import AbsentIfNull, Few, Message, NullMeans, Number, OneOrMany
+from featsvc.fields.base import Parameters, Parts, Rule, Ruled
+
+
+class Orientation(StrEnum):
+    """Which way up a picture is taken."""
+    STORED = "stored"
+    """Pixels as they lie in the file, in every format: what it says about turning them is told, not applied."""
+    SHOWN = "shown"
+    """Turned and mirrored as the file's EXIF data say, as a browser shows it."""
 
 
 class Image(Ruled):
-    """A picture. Exactly one source."""
+    """A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black) to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white."""
     content: bytes | None = Field(default=None, description="The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default.")
     url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(default=None, description="An http or https address that the server fetches the file from; only public addresses unless the server allows others.", examples=['https://example.com/photo.jpg'])
     digest: Annotated[str, StringConstraints(max_length=71)] | None = Field(default=None, description="A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.", examples=['sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'])
+    orientation: Orientation = Field(default=Orientation("stored"), description="Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes.")
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('content', 'url', 'digest'),)
+
+
+class ClipModel(Message):
+    """Which CLIP model answers."""
+    model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
+    model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
+
+
+class ClipParams(Ruled):
+    """How a picture is brought to CLIP."""
+    load_size: Annotated[int, Field(ge=-8, le=8192), Number(), NullMeans(-1)] = Field(default=1024, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
+    center_crop: bool = Field(default=False, description="Crop a square of load_size pixels from the centre.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"),)
 
 
 class InterpolationMode(StrEnum):
@@ -32,14 +56,6 @@ class InterpolationMode(StrEnum):
     """The mean of the covered cells."""
 
 
-class TensorFormat(StrEnum):
-    """Order of the axes of a feature tensor."""
-    HWC = "HWC"
-    """Height, width, channels."""
-    CHW = "CHW"
-    """Channels, height, width."""
-
-
 class PaddingMode(StrEnum):
     """What fills the pixels added at the right and bottom to reach a multiple of the patch size."""
     CONSTANT = "constant"
@@ -50,6 +66,21 @@ class PaddingMode(StrEnum):
     """The edge repeated."""
     CIRCULAR = "circular"
     """The picture from its other side."""
+
+
+class GridParams(Message):
+    """The grid of patches that a picture is cut into, and how what lies on it is brought to pixels."""
+    ret_patches: bool = Field(default=True, description="Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture.")
+    interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How features or a map are brought to pixels where ret_patches is false.")
+    padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
+
+
+class TensorFormat(StrEnum):
+    """Order of the axes of a feature tensor."""
+    HWC = "HWC"
+    """Height, width, channels."""
+    CHW = "CHW"
+    """Channels, height, width."""
 
 
 class FeatureDType(StrEnum):
@@ -78,30 +109,29 @@ class Window(NamedTuple):
     y1: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Bottom edge.")]
 
 
-class ClipExtractFeaturesParams(Ruled):
-    """Options of dense CLIP features."""
-    model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
-    model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
-    ret_pca: bool = Field(default=False, description="Answer the three strongest principal components, scaled to [0, 1], instead of the features.")
-    ret_patches: bool = Field(default=True, description="Answer one vector for each patch; false brings them to one for each pixel of the resized picture.")
-    load_size: Annotated[int, Field(ge=-8, le=8192), NullMeans(-1)] = Field(default=1024, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
-    center_crop: bool = Field(default=False, description="Crop a square of load_size pixels from the centre.")
-    pca_niter: Annotated[int, Field(ge=0, le=1000)] = Field(default=5, description="Accepted for older clients; has no effect, because the components are computed exactly.")
-    pca_q_min: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.01, description="Quantile of each component that becomes 0.")
-    pca_q_max: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.99, description="Quantile of each component that becomes 1.")
-    interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How features are brought to pixels where ret_patches is false.")
+class FeatureParams(Ruled):
+    """How dense features are answered, of whatever model."""
+    ret_pca: bool = Field(default=False, description="Answer the three strongest principal components, scaled to [0, 1], instead of the features. A component that is not there, as its range is at most a millionth of the features' length, is 0 everywhere: one cell has none, two have one.")
+    pca_niter: Annotated[int, Field(ge=0, le=1000), Number()] = Field(default=5, description="Accepted for older clients; has no effect, because the components are computed exactly.")
+    pca_q_min: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.01, description="Quantile of each component that becomes 0.")
+    pca_q_max: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.99, description="Quantile of each component that becomes 1.")
     tensor_format: TensorFormat = Field(default=TensorFormat("HWC"), description="Order of the axes of the answer.")
-    padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
     dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
-    points: Annotated[tuple[Position, ...], Field(max_length=65536), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
-    region: Window | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
+    points: Annotated[tuple[Annotated[Position, Parts()], ...], Field(max_length=65536), Few(), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
+    region: Annotated[Window, Parts()] | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
+
+
+class ClipExtractFeaturesParams(FeatureParams, GridParams, ClipParams, ClipModel, Parameters):
+    """The parameters of ClipServiceExtractFeaturesRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "params": ClipParams, "grid": GridParams, "features": FeatureParams}
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"),)
 
 
 class ClipServiceExtractFeaturesRequest(Message):
     """A picture, and how to extract its features."""
     image: Image = Field(description="The picture.")
-    params: ClipExtractFeaturesParams = Field(default_factory=lambda: ClipExtractFeaturesParams(), description="The options.")
+    params: ClipExtractFeaturesParams = Field(default_factory=lambda: ClipExtractFeaturesParams(), description="The parameters.")
 
 
 class ClipServiceExtractFeaturesChunkedRequest(Message):
@@ -117,58 +147,63 @@ class ClipServiceExtractFeaturesStreamRequest(Message):
 
 class Texts(Message):
     """Texts to embed."""
-    text: Annotated[tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(min_length=1, max_length=1024), OneOrMany()] = Field(description="The texts; each is cut off at the context length of the model.", examples=[['a photo of a car']])
+    text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=1024), Few(), OneOrMany()] = Field(description="The texts, none empty; each is cut off at the context length of the model.", examples=[['a photo of a car']])
 
 
-class EncodeTextParams(Message):
-    """Options of text embeddings."""
-    model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
-    model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
+class EncodeTextParams(ClipModel, Parameters):
+    """The parameters of EncodeTextRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel}
 
 
 class EncodeTextRequest(Message):
     """Texts, and the model to embed them with."""
     texts: Texts = Field(description="The texts.")
-    params: EncodeTextParams = Field(default_factory=lambda: EncodeTextParams(), description="The options.")
+    params: EncodeTextParams = Field(default_factory=lambda: EncodeTextParams(), description="The parameters.")
 
 
 class TextQuery(Message):
     """Texts to look for."""
-    text: Annotated[tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(min_length=1, max_length=256), OneOrMany()] = Field(description="What to look for; each text gives one map.", examples=[['a photo of a car']])
-    negative_text: Annotated[tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(max_length=256), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not: with these, each map holds the probability of its text against all of them.", examples=[['a photo of a road']])
+    text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=256), Few(), OneOrMany()] = Field(description="What to look for; each text gives one map, and none is empty.", examples=[['a photo of a car']])
+    negative_text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not: with these, each map holds the probability of its text against all of them.", examples=[['a photo of a road']])
 
 
-class ComputeSimilarityParams(Ruled):
-    """Options of text-to-picture similarity."""
-    model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
-    model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
-    softmax: Annotated[float, Field(ge=0.0, le=100000.0, allow_inf_nan=False), NullMeans(0)] = Field(default=1.0, description="Factor of a softmax over all positions; 0 or null answers the raw dot products.")
+class SimilarityParams(Ruled):
+    """What is made of the similarities."""
+    softmax: Annotated[float, Field(ge=0.0, le=100000.0, allow_inf_nan=False), Number(), NullMeans(0)] = Field(default=1.0, description="Factor of a softmax over all positions; 0 or null answers the raw dot products.")
     ret_pca: bool = Field(default=False, description="Accepted for older clients; only false makes sense here.")
-    ret_patches: bool = Field(default=True, description="Answer one value for each patch; false brings the map to the pixels of the resized picture.")
-    load_size: Annotated[int, Field(ge=-8, le=8192), NullMeans(-1)] = Field(default=1024, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
-    center_crop: bool = Field(default=False, description="Crop a square of load_size pixels from the centre.")
-    interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How the map is brought to pixels where ret_patches is false.")
-    padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("ret_pca", lambda v: not v['ret_pca'], "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"),)
+    pca_niter: Annotated[int, Field(ge=0, le=1000), Number()] = Field(default=5, description="Accepted for callers that send the options of features too; has no effect, because a map has no principal components.")
+    pca_q_min: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.01, description="Accepted for callers that send the options of features too; has no effect, because a map has no principal components.")
+    pca_q_max: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.99, description="Accepted for callers that send the options of features too; has no effect, because a map has no principal components.")
+    tensor_format: TensorFormat = Field(default=TensorFormat("HWC"), description="Accepted for callers that send the options of features too; has no effect, because a map has no channels.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("ret_pca", lambda v: not v['ret_pca'], "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"),)
+
+
+class ComputeSimilarityParams(SimilarityParams, GridParams, ClipParams, ClipModel, Parameters):
+    """The parameters of ComputeSimilarityRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "params": ClipParams, "grid": GridParams, "similarity": SimilarityParams}
 
 
 class ComputeSimilarityRequest(Message):
     """A picture, texts, and how to compare them."""
     image: Image = Field(description="The picture.")
     query: TextQuery = Field(description="The texts.")
-    params: ComputeSimilarityParams = Field(default_factory=lambda: ComputeSimilarityParams(), description="The options.")
+    params: ComputeSimilarityParams = Field(default_factory=lambda: ComputeSimilarityParams(), description="The parameters.")
 
 
-class EncodeImageParams(Message):
-    """Options of picture embeddings."""
-    model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")
-    model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
+class EncodeImageParams(ClipModel, Parameters):
+    """The parameters of EncodeImageRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel}
 
 
 class EncodeImageRequest(Message):
     """A picture, and the model to embed it with."""
     image: Image = Field(description="The picture.")
-    params: EncodeImageParams = Field(default_factory=lambda: EncodeImageParams(), description="The options.")
+    params: EncodeImageParams = Field(default_factory=lambda: EncodeImageParams(), description="The parameters.")
+
+
+class DinoModel(Message):
+    """Which DINO model answers."""
+    model_type: Annotated[str, StringConstraints(max_length=128)] = Field(default='dinov2_vitl14', description="Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.")
 
 
 class Facet(StrEnum):
@@ -183,32 +218,26 @@ class Facet(StrEnum):
     """The values of its attention."""
 
 
-class DinoExtractFeaturesParams(Ruled):
-    """Options of dense DINO features."""
-    model_type: Annotated[str, StringConstraints(max_length=128)] = Field(default='dinov2_vitl14', description="Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.")
-    stride: Annotated[int, Field(ge=1, le=64)] | None = Field(default=None, description="Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.", examples=[7])
-    ret_pca: bool = Field(default=False, description="Answer the three strongest principal components, scaled to [0, 1], instead of the features.")
-    ret_patches: bool = Field(default=True, description="Answer one vector for each patch; false brings them to one for each pixel of the resized picture.")
-    load_size: Annotated[int, Field(ge=-8, le=8192), NullMeans(-1)] = Field(default=-1, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
+class DinoParams(Ruled):
+    """How a picture is brought to DINO, and what is read of it."""
+    load_size: Annotated[int, Field(ge=-8, le=8192), Number(), NullMeans(-1)] = Field(default=-1, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
+    stride: Annotated[int, Field(ge=1, le=64), Number()] | None = Field(default=None, description="Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.", examples=[7])
     facet: Facet = Field(default=Facet("token"), description="What is read from the block.")
-    layer: Annotated[int, Field(ge=-128, le=127)] = Field(default=-1, description="The block that is read, from 0; negative counts from the end.")
+    layer: Annotated[int, Field(ge=-128, le=127), Number()] = Field(default=-1, description="The block that is read, from 0; negative counts from the end.")
     bin: bool = Field(default=False, description="Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.")
-    pca_niter: Annotated[int, Field(ge=0, le=1000)] = Field(default=5, description="Accepted for older clients; has no effect, because the components are computed exactly.")
-    pca_q_min: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.01, description="Quantile of each component that becomes 0.")
-    pca_q_max: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.99, description="Quantile of each component that becomes 1.")
-    interpolation_mode: InterpolationMode = Field(default=InterpolationMode("bilinear"), description="How features are brought to pixels where ret_patches is false.")
-    tensor_format: TensorFormat = Field(default=TensorFormat("HWC"), description="Order of the axes of the answer.")
-    padding_mode: PaddingMode = Field(default=PaddingMode("constant"), description="What fills the picture up to a multiple of the patch size.")
-    dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
-    points: Annotated[tuple[Position, ...], Field(max_length=65536), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
-    region: Window | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"),)
+
+
+class DinoExtractFeaturesParams(FeatureParams, GridParams, DinoParams, DinoModel, Parameters):
+    """The parameters of DinoServiceExtractFeaturesRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": DinoModel, "params": DinoParams, "grid": GridParams, "features": FeatureParams}
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("ret_patches", lambda v: v['ret_patches'] or (v['region'] is None and (not v['points'])), "points and region are taken from the grid of patches: leave ret_patches true"),)
 
 
 class DinoServiceExtractFeaturesRequest(Message):
     """A picture, and how to extract its features."""
     image: Image = Field(description="The picture.")
-    params: DinoExtractFeaturesParams = Field(default_factory=lambda: DinoExtractFeaturesParams(), description="The options.")
+    params: DinoExtractFeaturesParams = Field(default_factory=lambda: DinoExtractFeaturesParams(), description="The parameters.")
 
 
 class DinoServiceExtractFeaturesChunkedRequest(Message):
@@ -220,6 +249,12 @@ class DinoServiceExtractFeaturesStreamRequest(Message):
     """One question of many."""
     request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
     request: DinoServiceExtractFeaturesRequest = Field(description="The question.")
+
+
+class Sam2Model(Message):
+    """Which SAM2 model answers."""
+    model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
+    checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
 
 
 class Preset(StrEnum):
@@ -236,7 +271,7 @@ class Point(NamedTuple):
     y: Annotated[float, Field(ge=-1000000.0, le=1000000.0, allow_inf_nan=False), Field(description="Distance from the top edge.")]
 
 
-PointGrid = Annotated[tuple[Point, ...], Field(min_length=1, max_length=65536)]
+PointGrid = Annotated[tuple[Annotated[Point, Parts()], ...], Field(min_length=1, max_length=65536), Few()]
 """Points to prompt with, x and y in [0, 1] of the crop's width and height."""
 
 
@@ -248,6 +283,26 @@ class OutputMode(StrEnum):
     """Run lengths in column-major order, beginning with background."""
     COCO_RLE = "coco_rle"
     """Run lengths as COCO's compressed text."""
+
+
+class AutomaticMaskParams(Ruled):
+    """Options of automatic masks. An option given here wins over the preset."""
+    preset: Preset | None = Field(default=None, description="A set of options under one name; absent: the defaults shown here.", examples=['fine_grained'])
+    points_per_side: Annotated[int, Field(ge=1, le=256), Number()] = Field(default=32, description="Points sampled along one side of the image; the grid has their square.")
+    points_per_batch: Annotated[int, Field(ge=1, le=4096), Number()] = Field(default=64, description="Points that the decoder takes at once; more is faster on a GPU and takes more memory.")
+    pred_iou_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.8, description="Least quality that the model predicts for a mask, as intersection over union.")
+    stability_score_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.95, description="Least stability of a mask under a change of its threshold.")
+    stability_score_offset: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False), Number()] = Field(default=1.0, description="How far the threshold moves for the stability score, in logits.")
+    box_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.7, description="Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.")
+    crop_n_layers: Annotated[int, Field(ge=0, le=4), Number()] = Field(default=0, description="Layers of crops beside the whole picture; layer i has 4^i crops.")
+    crop_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.7, description="Overlap of boxes above which the worse of two masks of different crops is dropped.")
+    crop_overlap_ratio: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.3413333333333333, description="Overlap of crops in the first layer, as a part of the shorter side; later layers have less.")
+    crop_n_points_downscale_factor: Annotated[int, Field(ge=1, le=16), Number()] = Field(default=1, description="Points per side in layer i are divided by this to the i-th power.")
+    point_grids: Annotated[tuple[PointGrid, ...], Field(max_length=5), Few(), AbsentIfNull()] = Field(default=(), description="Grids of points, one for each crop layer, instead of points_per_side.", examples=[[[[0.25, 0.5], [0.75, 0.5]]]])
+    min_mask_region_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits.")
+    use_m2m: bool = Field(default=False, description="Refine each mask by one more step with the mask itself as prompt.")
+    output_mode: OutputMode = Field(default=OutputMode("binary_mask"), description="Form of each mask in the answer.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("point_grids", lambda v: not v['point_grids'] or len(v['point_grids']) == v['crop_n_layers'] + 1 or v['preset'] is not None, "give one grid for each crop layer: crop_n_layers + 1 of them"),)
 
 
 class MaskEncoding(StrEnum):
@@ -264,35 +319,23 @@ class MaskEncoding(StrEnum):
     """Four bytes for each pixel, 0 or 1: the default of REST."""
 
 
-class GenerateMasksParams(Ruled):
-    """Options of automatic masks. An option given here wins over the preset."""
-    model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
-    checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
-    preset: Preset | None = Field(default=None, description="A set of options under one name; absent: the defaults shown here.", examples=['fine_grained'])
-    points_per_side: Annotated[int, Field(ge=1, le=256)] = Field(default=32, description="Points sampled along one side of the image; the grid has their square.")
-    points_per_batch: Annotated[int, Field(ge=1, le=4096)] = Field(default=64, description="Points that the decoder takes at once; more is faster on a GPU and takes more memory.")
-    pred_iou_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.8, description="Least quality that the model predicts for a mask, as intersection over union.")
-    stability_score_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.95, description="Least stability of a mask under a change of its threshold.")
-    stability_score_offset: Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)] = Field(default=1.0, description="How far the threshold moves for the stability score, in logits.")
-    mask_threshold: Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)] = Field(default=0.0, description="Logit above which a pixel belongs to the mask.")
-    box_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.7, description="Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.")
-    crop_n_layers: Annotated[int, Field(ge=0, le=4)] = Field(default=0, description="Layers of crops beside the whole picture; layer i has 4^i crops.")
-    crop_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.7, description="Overlap of boxes above which the worse of two masks of different crops is dropped.")
-    crop_overlap_ratio: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = Field(default=0.3413333333333333, description="Overlap of crops in the first layer, as a part of the shorter side; later layers have less.")
-    crop_n_points_downscale_factor: Annotated[int, Field(ge=1, le=16)] = Field(default=1, description="Points per side in layer i are divided by this to the i-th power.")
-    point_grids: Annotated[tuple[PointGrid, ...], Field(max_length=5), AbsentIfNull()] = Field(default=(), description="Grids of points, one for each crop layer, instead of points_per_side.", examples=[[[[0.25, 0.5], [0.75, 0.5]]]])
-    min_mask_region_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False)] = Field(default=0.0, description="Regions and holes smaller than this are removed, in pixels of the low-resolution logits.")
-    use_m2m: bool = Field(default=False, description="Refine each mask by one more step with the mask itself as prompt.")
-    multimask_output: bool = Field(default=True, description="Take three masks for each point instead of one.")
-    output_mode: OutputMode = Field(default=OutputMode("binary_mask"), description="Form of each mask in the answer.")
-    mask_encoding: MaskEncoding = Field(default=MaskEncoding("bits"), description="How the pixels of masks are written in the answer; in REST float32 where absent.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"), Rule("point_grids", lambda v: not v['point_grids'] or len(v['point_grids']) == v['crop_n_layers'] + 1 or v['preset'] is not None, "give one grid for each crop layer: crop_n_layers + 1 of them"),)
+class MaskParams(Message):
+    """How masks are made of what the model answers, and how they are written."""
+    multimask_output: bool = Field(default=True, description="Take three masks for each prompt instead of one: good for an ambiguous one such as a single point.")
+    mask_threshold: Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Logit above which a pixel belongs to the mask.")
+    mask_encoding: MaskEncoding = Field(default=MaskEncoding("bits"), description="How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where coco_rle has some hundred bytes for all.")
+
+
+class GenerateMasksParams(MaskParams, AutomaticMaskParams, Sam2Model, Parameters):
+    """The parameters of GenerateMasksRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "params": AutomaticMaskParams, "masks": MaskParams}
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"),)
 
 
 class GenerateMasksRequest(Message):
     """A picture, and how to find its masks."""
     image: Image = Field(description="The picture.")
-    params: GenerateMasksParams = Field(default_factory=lambda: GenerateMasksParams(), description="The options.")
+    params: GenerateMasksParams = Field(default_factory=lambda: GenerateMasksParams(), description="The parameters.")
 
 
 class GenerateMasksStreamRequest(Message):
@@ -333,39 +376,39 @@ class DType(StrEnum):
 class Tensor(Message):
     """An n-dimensional array: row-major, little-endian, no padding but that of BITS rows."""
     dtype: DType = Field(default=DType("float32"), description="Element type; required.")
-    shape: Annotated[tuple[Annotated[int, Field(le=1048576)], ...], Field(max_length=8), AbsentIfNull()] = Field(default=(), description="Size of each axis, in elements (for BITS in booleans, not bytes).", examples=[[1, 256, 256]])
+    shape: Annotated[tuple[Annotated[int, Field(le=1048576), Number()], ...], Field(max_length=8), Few(), AbsentIfNull()] = Field(default=(), description="Size of each axis, in elements (for BITS in booleans, not bytes).", examples=[[1, 256, 256]])
     data: bytes = Field(description="The elements; its length is what dtype and shape say, in bytes.")
 
 
 class Prompt(Ruled):
     """What to make a mask of: any combination of points, a box and an earlier mask, or none of them."""
-    point_coords: Annotated[tuple[Point, ...], Field(max_length=1024), AbsentIfNull()] = Field(default=(), description="Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false).", examples=[[[520, 820], [1090, 750]]])
-    point_labels: Annotated[tuple[Annotated[int, Field(ge=0, le=1)], ...], Field(max_length=1024), AbsentIfNull()] = Field(default=(), description="For each point 1 (in the object) or 0 (not in it).", examples=[[1, 1]])
-    box: Box | None = Field(default=None, description="A box around the object.", examples=[[280, 440, 1474, 1225]])
-    mask_input: Tensor | None = Field(default=None, description="Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width.")
+    point_coords: Annotated[tuple[Annotated[Point, Parts()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false): from 0 to its width and height, both included. Points outside are refused.", examples=[[[520, 820], [1090, 750]]])
+    point_labels: Annotated[tuple[Annotated[int, Field(ge=0, le=1), Number()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="For each point 1 (in the object) or 0 (not in it).", examples=[[1, 1]])
+    box: Annotated[Box, Parts()] | None = Field(default=None, description="One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the picture is refused.", examples=[[280, 440, 1474, 1225]])
+    mask_input: Tensor | None = Field(default=None, description="Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0.")
     rules: ClassVar[tuple[Rule, ...]] = (Rule("point_labels", lambda v: len(v['point_labels']) == len(v['point_coords']), "give one label for each point of point_coords"), Rule("box", lambda v: v['box'] is None or (v['box'][0] < v['box'][2] and v['box'][1] < v['box'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"),)
 
 
-class PredictMasksParams(Ruled):
+class PromptMaskParams(Message):
     """Options of prompt masks."""
-    model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
-    checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
-    multimask_output: bool = Field(default=True, description="Answer three masks instead of one: good for an ambiguous prompt such as a single point.")
     return_logits: bool = Field(default=False, description="Answer logits instead of booleans.")
     normalize_coords: bool = Field(default=True, description="Points and box are in pixels; false means that they are in [0, 1] of width and height.")
-    mask_threshold: Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)] = Field(default=0.0, description="Logit above which a pixel belongs to the mask.")
-    max_hole_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False)] = Field(default=0.0, description="Holes up to this area are filled, in pixels of the low-resolution logits.")
-    max_sprinkle_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False)] = Field(default=0.0, description="Separate regions up to this area are removed, in pixels of the low-resolution logits.")
-    mask_encoding: MaskEncoding = Field(default=MaskEncoding("bits"), description="How the pixels of masks are written in the answer; in REST float32 where absent.")
+    max_hole_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Holes up to this area are filled, in pixels of the low-resolution logits.")
+    max_sprinkle_area: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Separate regions up to this area are removed, in pixels of the low-resolution logits.")
     return_low_res: bool = Field(default=True, description="Answer the low-resolution logits too; false makes the answer smaller where no next question needs them.")
+
+
+class PredictMasksParams(MaskParams, PromptMaskParams, Sam2Model, Parameters):
+    """The parameters of PredictMasksRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "params": PromptMaskParams, "masks": MaskParams}
     rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: not v['return_logits'] or v['mask_encoding'] in ('bits', 'float32'), "logits are answered as float32: leave mask_encoding out, or return_logits false"),)
 
 
 class PredictMasksRequest(Message):
     """A picture, prompts about it, and how to answer them."""
     image: Image = Field(description="The picture.")
-    prompts: Annotated[tuple[Prompt, ...], Field(max_length=256), AbsentIfNull()] = Field(default=(), description="One or many prompts; each gets an answer of its own. None at all is one empty prompt.")
-    params: PredictMasksParams = Field(default_factory=lambda: PredictMasksParams(), description="The options.")
+    prompts: Annotated[tuple[Prompt, ...], Field(max_length=256), Few(), AbsentIfNull()] = Field(default=(), description="One or many prompts; each gets an answer of its own. None at all is one empty prompt.")
+    params: PredictMasksParams = Field(default_factory=lambda: PredictMasksParams(), description="The parameters.")
 
 
 class PredictMasksStreamRequest(Message):
@@ -374,13 +417,12 @@ class PredictMasksStreamRequest(Message):
     request: PredictMasksRequest = Field(description="The question.")
 
 
-class EmbedImageParams(Message):
-    """Options of encoding a picture."""
-    model_cfg: Annotated[str, StringConstraints(max_length=256)] = Field(default='configs/sam2.1/sam2.1_hiera_l.yaml', description="Name of a SAM2 configuration; any folder before it is ignored.")
-    checkpoint_path: Annotated[str, StringConstraints(max_length=256)] = Field(default='checkpoints/sam2.1_hiera_large.pt', description="Name of a SAM2 checkpoint; any folder before it is ignored.")
+class EmbedImageParams(Sam2Model, Parameters):
+    """The parameters of EmbedImageRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model}
 
 
 class EmbedImageRequest(Message):
     """A picture to encode."""
     image: Image = Field(description="The picture.")
-    params: EmbedImageParams = Field(default_factory=lambda: EmbedImageParams(), description="The options.")
+    params: EmbedImageParams = Field(default_factory=lambda: EmbedImageParams(), description="The parameters.")

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from featsvc.catalog import catalog
-from featsvc.engines.dino_features import descriptors
+from featsvc.engines.dino.features import Reading, descriptors
 from featsvc.v1.schema import Facet
 from tests.bench import bare_sam2
 from tests.bench.children import answer_commands
@@ -80,7 +80,7 @@ def tokens(model: str, args: dict[str, Any], seconds: float) -> dict[str, float]
         pixels = ready(Image.open(io.BytesIO(files[number % 16])).convert("RGB"))
         height, width = pixels.shape[1:]
         padded = F.pad(pixels, (0, -width % patch, 0, -height % patch))
-        last = (Facet.TOKEN, len(net.blocks) - 1)
+        last = Reading(Facet.TOKEN, len(net.blocks) - 1)
         descriptors(net, padded[None], patch, entry.position, last).numpy()
         return 1
 

@@ -20,9 +20,9 @@ from PIL import Image
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
-from featsvc.engines.sam2_decoder import LowRes, decode
-from featsvc.engines.sam2_embedding import Embedding, encoded, encoder_input
-from featsvc.engines.sam2_prompts import Prompts
+from featsvc.engines.sam2.decoder import LowRes, decode
+from featsvc.engines.sam2.embedding import Embedding, encoded, encoder_input
+from featsvc.engines.sam2.prompts import Prompts
 from tests.bench.pictures import scene
 
 WIDTH, HEIGHT = 1800, 1200

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
-from featsvc.engines.results import Embeddings, Features, Geometry
+from featsvc.pool.contract.engine_protocol import WorkerEngines
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Embeddings, Features, Geometry
 
 ROWS, COLUMNS, CHANNELS = 128, 128, 1024
 
@@ -32,13 +33,24 @@ class FixedModel:
 
 
 class FixedEngines:
-    """Satisfies featsvc.pool.engine_protocol.Engines."""
+    """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
     def load(self, model: str) -> FixedModel:
         """Any name will do."""
         return FixedModel()
 
-    def prepare(self, operation: str, item: Item, params: object, loaded: FixedModel) -> Item:
+    def may_take_long(self, item: Item) -> bool:
+        """Nothing is decoded."""
+        return False
+
+    def prepare(
+        self,
+        operation: str,
+        item: Item,
+        params: object,
+        loaded: FixedModel,
+        wanted: Callable[[], bool],
+    ) -> Item:
         """Nothing to decode."""
         return item
 
@@ -49,6 +61,10 @@ class FixedEngines:
     def pixels(self, prepared: Item) -> int:
         """They cost nothing."""
         return 1
+
+    def flop(self, prepared: Item) -> float:
+        """Nor do they take any arithmetic."""
+        return 0
 
     def caches(self) -> tuple[()]:
         """There is nothing to cache."""
@@ -65,7 +81,7 @@ class FixedEngines:
         return [Features(features(), False, geometry) for _ in prepared]
 
 
-def build(options: EngineOptions) -> FixedEngines:
+def build(options: EngineOptions) -> WorkerEngines:
     """The engines of a worker."""
     features()
     return FixedEngines()

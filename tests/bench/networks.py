@@ -14,9 +14,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from featsvc.catalog import catalog, find_weights
-from featsvc.engines import clip_model, dino_model, sam2_model
-from featsvc.engines.checkpoint import fill, read_state
-from featsvc.engines.options import EngineOptions
+from featsvc.engines.clip import model as clip_model
+from featsvc.engines.dino import model as dino_model
+from featsvc.engines.networks.checkpoint import fill, read_state
+from featsvc.engines.sam2 import model as sam2_model
+from featsvc.work.options import EngineOptions
 from tests.bench.weights import SAM2
 
 

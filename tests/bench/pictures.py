@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from featsvc.demo.scenes import HELD_OUT_SEED, SceneOptions, draw
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, SceneOptions, draw
 
 Pixels = NDArray[np.uint8]
 

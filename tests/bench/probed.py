@@ -17,13 +17,14 @@ from typing import Any, TypeAlias
 
 import uvloop
 
-from featsvc.engines.results import Embeddings
-from featsvc.pool.job import Job
-from featsvc.pool.status import PoolStatus
+from featsvc.errors import FeatsvcError
+from featsvc.logs import setup
+from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.status import PoolStatus
+from featsvc.processes import tune
 from featsvc.server import gateway as gateway_module
-from featsvc.server.logs import setup
-from featsvc.server.process import tune
-from featsvc.server.settings import Settings
+from featsvc.settings.tree import Settings
+from featsvc.work.results import Embeddings
 from tests.bench.children import answer_commands
 from tests.bench.fixed import features
 from tests.servers import KEY
@@ -139,11 +140,19 @@ class InstantPool:
         """Nobody works."""
         return PoolStatus((), 0, 0, 0)
 
-    async def alive_change(self, known: int = -1) -> int:
+    async def alive_change(self, last: int = -1) -> int:
         """One worker, for ever."""
-        if known == 1:
+        if last == 1:
             await asyncio.Event().wait()
         return 1
+
+    async def news(self, last: int = -1) -> int:
+        """None but the first."""
+        return await self.alive_change(last)
+
+    async def cannot_work(self) -> FeatsvcError:
+        """It can."""
+        return await asyncio.get_running_loop().create_future()
 
     async def drain(self, grace_s: float) -> None:
         """Nothing runs."""
@@ -152,7 +161,7 @@ class InstantPool:
 async def main(threads: int, instant: bool) -> None:
     """Serve until the caller is gone."""
     if instant:
-        gateway_module.LocalPool = InstantPool  # type: ignore[misc,assignment]  # what the gateway constructs
+        gateway_module.local_pool = InstantPool  # type: ignore[assignment]  # what the gateway constructs
     # Room for 64 MiB in one message, which is more than a reply may have by default.
     settings = Settings(
         profile="demo", grpc_port=0, devices="cpu", threads=threads, offline=True, max_reply_bytes=1 << 30

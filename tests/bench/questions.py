@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, schema
 from tests.bench.pictures import photo, shapes, small_pictures
+from tests.parts import parts
 
 WORDS = (  # noqa: SIM905
     "photo red green blue small large old new wooden metal car dog cat tree house river bridge street table "
@@ -90,7 +91,7 @@ QUESTIONS: Mapping[str, Question] = {
     "text": Question(
         "/featsvc.v1.ClipService/EncodeText",
         lambda index, args: clip_pb2.EncodeTextRequest(
-            texts=clip_pb2.Texts(text=[sentence(index)]), params=clip_pb2.EncodeTextParams(**_clip(args))
+            texts=clip_pb2.Texts(text=[sentence(index)]), model=clip_pb2.ClipModel(**_clip(args))
         ),
         "/encode_text",
         lambda index, args: {"text": sentence(index), **_clip(args)},
@@ -98,7 +99,7 @@ QUESTIONS: Mapping[str, Question] = {
     "embed": Question(
         "/featsvc.v1.ClipService/EncodeImage",
         lambda index, args: clip_pb2.EncodeImageRequest(
-            image=_picture(index, args), params=clip_pb2.EncodeImageParams(**_clip(args))
+            image=_picture(index, args), model=clip_pb2.ClipModel(**_clip(args))
         ),
         "/encode_image",
         lambda index, args: {"image": _encoded(index, args), **_clip(args)},
@@ -106,7 +107,7 @@ QUESTIONS: Mapping[str, Question] = {
     "dense": Question(
         "/featsvc.v1.ClipService/ExtractFeatures",
         lambda index, args: clip_pb2.ClipServiceExtractFeaturesRequest(
-            image=_picture(index, args), params=clip_pb2.ClipExtractFeaturesParams(**_dense(args))
+            image=_picture(index, args), **parts(schema.ClipExtractFeaturesParams, _dense(args))
         ),
         "/extract",
         lambda index, args: {"image": _encoded(index, args), **_dense(args)},
@@ -115,7 +116,7 @@ QUESTIONS: Mapping[str, Question] = {
         "/featsvc.v1.ClipService/ExtractFeaturesChunked",
         lambda index, args: clip_pb2.ClipServiceExtractFeaturesChunkedRequest(
             request=clip_pb2.ClipServiceExtractFeaturesRequest(
-                image=_picture(index, args), params=clip_pb2.ClipExtractFeaturesParams(**_dense(args))
+                image=_picture(index, args), **parts(schema.ClipExtractFeaturesParams, _dense(args))
             )
         ),
         "/extract",
@@ -124,7 +125,7 @@ QUESTIONS: Mapping[str, Question] = {
     "dino": Question(
         "/featsvc.v1.DinoService/ExtractFeatures",
         lambda index, args: dino_pb2.DinoServiceExtractFeaturesRequest(
-            image=_picture(index, args), params=dino_pb2.DinoExtractFeaturesParams(**_dino(args))
+            image=_picture(index, args), **parts(schema.DinoExtractFeaturesParams, _dino(args))
         ),
         "/extract",
         lambda index, args: {"image": _encoded(index, args), **_dino(args)},
@@ -134,7 +135,7 @@ QUESTIONS: Mapping[str, Question] = {
         lambda index, args: sam2_pb2.PredictMasksRequest(
             image=_picture(index, args),
             prompts=[_prompt(index, args)],
-            params=sam2_pb2.PredictMasksParams(**_sam2(args)),
+            model=sam2_pb2.Sam2Model(**_sam2(args)),
         ),
         "/prompt_mask",
         lambda index, args: {
@@ -148,7 +149,7 @@ QUESTIONS: Mapping[str, Question] = {
         "/featsvc.v1.Sam2Service/GenerateMasks",
         lambda index, args: sam2_pb2.GenerateMasksRequest(
             image=_picture(index, args),
-            params=sam2_pb2.GenerateMasksParams(**_sam2(args), **args.get("options", {})),
+            **parts(schema.GenerateMasksParams, {**_sam2(args), **args.get("options", {})}),
         ),
         "/auto_mask",
         lambda index, args: {"image": _encoded(index, args), **_sam2(args), **args.get("rest_options", {})},

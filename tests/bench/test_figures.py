@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.bench import chart, report
 from tests.bench.figures import Claim, Row, Side
+from tests.servers import ROOT
 
 FAST, SLOW = Side.of("fast", [10.0, 12.0, 11.0]), Side.of("slow", [4.0, 5.0, 6.0])
 CLAIM = Claim("a_row", "this beside that", 2.0)
@@ -52,6 +54,13 @@ def test_the_results_file_names_ratio_and_target_and_reads_back(tmp_path: Path) 
 
 def test_the_table_tells_both_sides_with_their_spread() -> None:
     assert "MISS slow 5 [4, 6] /s; fast 11 [10, 12] /s" in report.table([CLAIM.rates(SLOW, FAST)])
+
+
+def test_every_row_of_the_docs_has_plain_words_in_the_chart() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    names = re.findall(r"^\| ([a-z0-9_]+) \| [\d.,]+ \|", page, re.MULTILINE)
+    assert len(names) > 30
+    assert set(names) <= set(chart.WORDS)
 
 
 def test_the_chart_has_a_bar_for_each_measured_row_from_one_to_its_ratio(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from featsvc_client import FeatsvcClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
 from featsvc.engines.registry import build
 from featsvc.v1.schema import ClipExtractFeaturesParams
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
 from tests.bench import networks
 from tests.bench.children import Child, environment
 from tests.bench.http_wire import post_blocking

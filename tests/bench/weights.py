@@ -15,7 +15,9 @@ from torch import nn
 
 from featsvc.catalog import catalog
 from featsvc.catalog.entry import ClipEntry, DinoEntry, Entry, Sam2Entry
-from featsvc.engines import clip_model, dino_model, sam2_model
+from featsvc.engines.clip import model as clip_model
+from featsvc.engines.dino import model as dino_model
+from featsvc.engines.sam2 import model as sam2_model
 from tests.bench.calibration import calibrate
 
 CLIP = "ViT-B-16/openai"

@@ -11,7 +11,7 @@ import pytest
 from featsvc.catalog import catalog
 from featsvc.catalog.clip import TABLE, entries, refused
 from featsvc.catalog.generate_clip import generated
-from featsvc.engines.clip_model import tokenizer_of
+from featsvc.engines.clip.model import tokenizer_of
 
 
 def test_the_checked_in_table_is_fresh(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from featsvc.catalog import catalog, entry_of, resolve_clip, resolve_dino, resolve_sam2
+from featsvc.catalog.choice import default_of, entry_for, naming
 from featsvc.errors import InvalidArgument, NotFound
+from featsvc.v1 import schema
 
 
 def test_the_catalog_holds_what_the_design_lists() -> None:
@@ -149,3 +151,27 @@ def test_health_keys_are_as_documented() -> None:
     assert keys["ViT-L-14-336-quickgelu/openai"] == "clip_ViT-L-14-336-quickgelu_openai"
     assert keys["dinov2_vitl14"] == "dino_dinov2_vitl14_14"
     assert keys["sam2_hiera_large"] == "sam2_hiera_large"
+    assert keys["sam2.1_hiera_large"] == "sam2.1_hiera_large"
+
+
+def test_the_options_that_name_a_model_mean_that_model() -> None:
+    params = {
+        "clip": schema.EncodeTextParams,
+        "dino": schema.DinoExtractFeaturesParams,
+        "sam2": schema.EmbedImageParams,
+    }
+    for entry in catalog().values():
+        assert entry_for(params[entry.family](**naming(entry)), "default") is entry
+
+
+@pytest.mark.parametrize("family", ["clip", "dino", "sam2"])
+def test_a_request_that_names_no_model_means_the_default_of_the_profile(family: str) -> None:
+    assert default_of(family, "demo").key == f"demo-{family}"
+    assert (
+        default_of(family, "default").key
+        == {
+            "clip": "ViT-L-14-336-quickgelu/openai",
+            "dino": "dinov2_vitl14",
+            "sam2": "sam2.1_hiera_large",
+        }[family]
+    )

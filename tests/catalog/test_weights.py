@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
+import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
-from featsvc.catalog import Entry, WeightsStatus, caches, catalog, check, entry_of, find_weights, weights
+from featsvc.catalog import (
+    Entry,
+    WeightsStatus,
+    caches,
+    catalog,
+    check,
+    download,
+    entry_of,
+    find_weights,
+    weights,
+)
 from featsvc.catalog.download import from_url
 from featsvc.errors import WeightsMissing
 
@@ -27,7 +40,7 @@ class Place:
 
 @pytest.fixture(autouse=True)
 def _empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(caches, "TORCH_HUB", tmp_path / "torch")
     monkeypatch.setattr(caches, "CLIP", tmp_path / "clip")
 
@@ -65,30 +78,30 @@ def test_files_are_found_under_their_publishers_names(tmp_path: Path, key: str) 
     assert check(entry_of(key), place) == WeightsStatus(file, "")
     assert find_weights(entry_of(key), place) == file
     other = next(entry for entry in catalog().values() if entry.key not in (key, "demo-clip"))
-    assert check(other, Place(str(tmp_path))).found is None or other.weights.bundled
+    assert check(other, Place(str(tmp_path))).file is None or other.weights.bundled
 
 
 def test_the_folder_comes_before_the_hub_and_the_hub_before_other_caches(tmp_path: Path) -> None:
     entry = entry_of("dinov2_vits14")
     cached = put(tmp_path / "torch" / "dinov2_vits14_pretrain.pth")
-    assert check(entry, Place()).found == cached
+    assert check(entry, Place()).file == cached
     hub = in_hub(tmp_path, "timm/vit_small_patch14_dinov2.lvd142m", "model.safetensors")
-    assert check(entry, Place()).found == hub
+    assert check(entry, Place()).file == hub
     given = put(tmp_path / "weights" / "dinov2_vits14_pretrain.pth")
-    assert check(entry, Place(str(given.parent))).found == given
+    assert check(entry, Place(str(given.parent))).file == given
 
 
 def test_a_file_of_open_clips_own_cache_is_found(tmp_path: Path) -> None:
     entry = entry_of("ViT-B-32/laion400m_e32")
     file = put(tmp_path / "clip" / "vit_b_32-quickgelu-laion400m_e32-46683a32.pt")
-    assert check(entry, Place()).found == file
+    assert check(entry, Place()).file == file
     hub = in_hub(tmp_path, "timm/vit_base_patch32_clip_224.laion400m_e32", "open_clip_model.safetensors")
-    assert check(entry, Place()).found == hub
+    assert check(entry, Place()).file == hub
 
 
 def test_demo_weights_are_there_at_once() -> None:
     for name in ("demo-clip", "demo-dino", "demo-sam2"):
-        assert check(entry_of(name), Place()).found
+        assert check(entry_of(name), Place()).file
 
 
 def test_missing_weights_name_the_file_and_the_download_and_no_path(tmp_path: Path) -> None:
@@ -120,6 +133,19 @@ def test_a_download_is_tried_only_where_it_is_allowed(
     assert asked == []
     assert find_weights(entry_of("dino_vits16"), Place(offline=False)) == tmp_path / "fetched"
     assert asked == ["dino_vits16"]
+
+
+def test_a_full_disk_is_told_as_one_and_without_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/secret/weights")
+
+    monkeypatch.setattr(download, "hub_answers", lambda: True)
+    monkeypatch.setattr(download, "from_hub", full)
+    monkeypatch.setattr(download, "from_url", full)
+    for key in ("dinov2_vits14", "sam2.1_hiera_tiny"):
+        with pytest.raises(WeightsMissing, match="No space left on device") as caught:
+            download.download(entry_of(key))
+        assert "/secret" not in caught.value.message
 
 
 BODY = bytes(range(256)) * 5000
@@ -161,6 +187,50 @@ def test_a_whole_download_takes_its_name(site: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "sha256"), [("net.pth", "0" * 8), ("short", ""), ("missing", "")])
 def test_a_bad_download_leaves_nothing_behind(site: str, tmp_path: Path, path: str, sha256: str) -> None:
-    with pytest.raises((OSError, ValueError)):
+    with pytest.raises((OSError, download.BadDownload)):
         from_url(f"{site}/{path}", sha256, tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "told"),
+    [
+        ("net.pth", "0" * 8, "the checksum of what came begins with [0-9a-f]{8}, not 00000000"),
+        ("short", "", f"the download ended after {len(BODY)} of {len(BODY) + 10} bytes"),
+        ("missing", "", "status 404"),
+    ],
+)
+def test_a_caller_hears_what_was_wrong_with_a_download(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, sha256: str, told: str
+) -> None:
+    monkeypatch.setattr(caches, "TORCH_HUB", tmp_path)
+    monkeypatch.setattr(download, "hub_answers", lambda: False)
+    entry = entry_of("sam2.1_hiera_tiny")
+    changed = replace(entry, weights=replace(entry.weights, url=f"{site}/{path}", sha256=sha256))
+    with pytest.raises(WeightsMissing, match=f"/{path}: {told}") as caught:
+        download.download(changed)
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_of_several_that_want_a_file_at_once_one_fetches_it(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    real, began = download._fetched, threading.Barrier(4)
+
+    def counted(url: str, sha256: str, target: Path) -> Path:
+        fetched.append(url)
+        return real(url, sha256, target)
+
+    monkeypatch.setattr(download, "_fetched", counted)
+
+    def fetch(_: int) -> Path:
+        began.wait()
+        return from_url(f"{site}/net.pth", "", tmp_path)
+
+    with ThreadPoolExecutor(3) as threads, download._alone(tmp_path / ".net.pth.lock"):
+        files = [threads.submit(fetch, number) for number in range(3)]
+        began.wait()  # all are on their way while the lock is held
+    assert {each.result().read_bytes() == BODY for each in files} == {True}
+    assert len(fetched) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["net.pth"]

@@ -48,6 +48,8 @@ class Script:
     time_left_s: list[float] = field(default_factory=list)
     lacked: list[str] = field(default_factory=list)
     cancelled: list[bool] = field(default_factory=list)
+    hangs_up: Refusal | None = None
+    """How a stream ends after its first answer, where it is to."""
     target: str = ""
 
     def next(self) -> Answer:
@@ -60,7 +62,7 @@ class Script:
         self.time_left_s.append(context.time_remaining())
 
 
-class _Generic(grpc.GenericRpcHandler):
+class _Generic(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped
     def __init__(self, script: Script, lacking: tuple[str, ...]) -> None:
         self._script = script
         self._lacking = lacking
@@ -110,6 +112,8 @@ class _Generic(grpc.GenericRpcHandler):
                 reply = _message(self._script.next(), each.request, context)
                 outcome = "error" if reply.DESCRIPTOR.name == "ItemError" else "response"
                 yield WRAPPED[path][1].reply(request_id=each.request_id, **{outcome: reply})
+                if self._script.hangs_up is not None:
+                    context.abort(self._script.hangs_up.code, self._script.hangs_up.message)
 
         return answer
 
@@ -150,4 +154,5 @@ def field_details(*violations: tuple[str, str]) -> bytes:
     )
     packed = AnyMessage()
     packed.Pack(bad)
-    return status_pb2.Status(code=3, message="bad", details=[packed]).SerializeToString()
+    status: bytes = status_pb2.Status(code=3, message="bad", details=[packed]).SerializeToString()
+    return status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featsvc.twin.arrays import to_tensor
+from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2, image_pb2
 
 PICTURE = bytes(range(40))

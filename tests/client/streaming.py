@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient
 
-from featsvc.twin.arrays import to_tensor
+from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2
 from tests.client.gateway import Refusal
 
@@ -25,7 +25,9 @@ def blocking(target: str, method: str, *args: Any, client: dict[str, Any], **nam
 
 def awaiting(target: str, method: str, images: Any, *args: Any, client: dict[str, Any], **named: Any) -> Any:
     async def each() -> AsyncIterator[Any]:
-        for image in images:
+        # In a thread, because the source of a test may wait for the server.
+        iterator, end = iter(images), object()
+        while (image := await asyncio.to_thread(next, iterator, end)) is not end:
             yield image
 
     async def call() -> list[Any]:

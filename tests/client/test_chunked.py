@@ -10,7 +10,7 @@ import pytest
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, errors
 from featsvc_client.chunks import Chunk, Pieces
 
-from featsvc.twin.arrays import to_tensor
+from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2, dino_pb2, tensor_pb2
 from tests.client.conftest import QUICK, Ask
 from tests.client.gateway import Refusal, answering

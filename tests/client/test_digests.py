@@ -11,8 +11,8 @@ from featsvc_client import FeatsvcClient, errors
 from featsvc_client.pictures import Picture
 from featsvc_client.sent import SentPictures
 
-from featsvc.twin.arrays import to_tensor
-from featsvc.v1 import clip_pb2, sam2_pb2
+from featsvc.codec.arrays import to_tensor
+from featsvc.v1 import clip_pb2, image_pb2, sam2_pb2
 from tests.client.conftest import QUICK, Ask
 from tests.client.gateway import Refusal, answering, field_details
 from tests.client.samples import PICTURE, VALUES
@@ -46,6 +46,18 @@ def test_a_second_question_about_a_picture_sends_no_file() -> None:
     assert (embedded.image_digest, embedded.size_bytes, embedded.was_cached) == (DIGEST, 17, True)
     assert (embedded.height, embedded.width, embedded.model) == (3, 4, "m")
     assert sources(script.requests) == ["content", "digest", "digest"]
+
+
+def test_what_is_said_of_a_picture_goes_with_its_name_too() -> None:
+    clicked = sam2_pb2.PredictMasksResponse(image_digest=DIGEST)
+    with answering(EMBEDDED, clicked, FEATURES) as script, FeatsvcClient(script.target) as client:
+        client.embed_image(LARGE, orientation="shown")
+        client.predict_masks(LARGE, point_coords=[[1, 2]], point_labels=[1], orientation="shown")
+        client.clip_features(LARGE)
+    assert sources(script.requests) == ["content", "digest", "digest"]
+    images = [getattr(each, "request", each).image for each in script.requests]
+    shown = image_pb2.ORIENTATION_SHOWN
+    assert [each.orientation for each in images] == [shown, shown, image_pb2.ORIENTATION_UNSPECIFIED]
 
 
 def test_a_picture_that_is_gone_is_sent_again() -> None:

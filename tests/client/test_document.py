@@ -45,6 +45,7 @@ encode_clip_text("a car", softmax=1.0)
 """
 
 
+@pytest.mark.slow
 def test_the_type_checker_takes_the_documented_examples_and_refuses_mistakes(tmp_path: Path) -> None:
     for family, example in examples().items():
         (tmp_path / f"{family}.py").write_text(example)

@@ -11,7 +11,7 @@ from featsvc_client import Rle, errors
 from PIL import Image
 from pycocotools import mask as coco
 
-from featsvc.twin.arrays import to_bits, to_tensor
+from featsvc.codec.arrays import to_bits, to_tensor
 from featsvc.v1 import dino_pb2, sam2_pb2, tensor_pb2
 from tests.client.conftest import Ask
 from tests.client.gateway import answering

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from featsvc_client import AsyncFeatsvcClient, RetryPolicy, errors
 
-from featsvc.twin.arrays import to_tensor
+from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2, tensor_pb2
 from tests.client.conftest import QUICK, Ask
 from tests.client.gateway import Refusal, answering, field_details
@@ -64,27 +64,6 @@ def test_the_deadline_bounds_the_attempts_too(asked: Ask) -> None:
         asked(script.target, "encode_text", "a", timeout=30)
     assert len(script.requests) == 1
     assert caught.value.retry_after == 60
-
-
-@pytest.mark.parametrize("reason", ["reply-too-large", "request-too-large", "out-of-memory", "a-later-one"])
-def test_what_is_refused_for_a_reason_is_not_tried_again(asked: Ask, reason: str) -> None:
-    trailing = (("featsvc-reason", reason),)
-    with (
-        answering(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "4 GB", trailing)) as script,
-        pytest.raises(errors.ReplyTooLarge, match="4 GB"),
-    ):
-        asked(script.target, "encode_text", "a")
-    assert len(script.requests) == 1
-
-
-def test_the_limit_of_grpc_itself_is_not_tried_again(asked: Ask) -> None:
-    words = "Received message larger than max (70000000 vs. 67108864)"
-    with (
-        answering(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, words)) as script,
-        pytest.raises(errors.ReplyTooLarge, match="larger than max"),
-    ):
-        asked(script.target, "encode_text", "a")
-    assert len(script.requests) == 1
 
 
 def test_more_calls_than_the_server_takes_are_tried_again(asked: Ask) -> None:

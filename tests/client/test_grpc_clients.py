@@ -12,7 +12,7 @@ import pytest
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, Rle
 from pycocotools import mask as coco
 
-from featsvc.twin.arrays import to_bits, to_tensor
+from featsvc.codec.arrays import to_bits, to_tensor
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2, tensor_pb2
 from tests.client.conftest import Ask
 from tests.client.gateway import answering
@@ -46,14 +46,15 @@ def test_both_clients_have_the_same_methods() -> None:
 )
 def test_features_come_as_an_array_with_their_geometry(asked: Ask, method: str, reply: Any) -> None:
     with answering(reply(features=to_tensor(VALUES), is_pca=True, geometry=GEOMETRY, model="m")) as script:
-        features = asked(script.target, method, PICTURE, load_size=None, ret_pca=True)
+        nothing = {"padding_mode": None, "points": None, "region": None}
+        features = asked(script.target, method, PICTURE, load_size=None, ret_pca=True, **nothing)
     np.testing.assert_array_equal(features.array, VALUES)
     assert features.array.dtype == np.float32
     assert (features.is_pca, features.geometry, features.model) == (True, GEOMETRY, "m")
     (request,) = script.requests
     assert request.image.content == PICTURE
-    assert (request.params.load_size, request.params.ret_pca) == (-1, True)
-    assert not request.params.HasField("padding_mode")
+    assert (request.params.load_size, request.features.ret_pca) == (-1, True)
+    assert not request.grid.HasField("padding_mode")
 
 
 @pytest.mark.parametrize("dtype", [tensor_pb2.D_TYPE_FLOAT16, tensor_pb2.D_TYPE_BFLOAT16])
@@ -76,7 +77,7 @@ def test_texts_go_by_position_or_by_name(asked: Ask, texts: str | list[str]) -> 
     assert embeddings.model == "m"
     assert script.requests[0] == script.requests[1]
     assert list(script.requests[0].texts.text) == [texts] if isinstance(texts, str) else texts
-    assert script.requests[0].params.model_name == "demo-clip"
+    assert script.requests[0].model.model_name == "demo-clip"
 
 
 def test_similarity_carries_texts_and_options_apart(asked: Ask) -> None:
@@ -89,7 +90,7 @@ def test_similarity_carries_texts_and_options_apart(asked: Ask) -> None:
     assert (found.geometry, found.model) == (GEOMETRY, "m")
     (request,) = script.requests
     assert (list(request.query.text), list(request.query.negative_text)) == (["car"], ["road"])
-    assert request.params.softmax == 0.25
+    assert request.similarity.softmax == 0.25
 
 
 def test_a_picture_has_one_embedding(asked: Ask) -> None:
@@ -173,7 +174,7 @@ def test_each_prompt_has_its_masks(asked: Ask) -> None:
     assert not request.prompts[0].HasField("box")
     assert request.prompts[1].box == sam2_pb2.Box(x0=1, y0=2, x1=3, y1=4)
     assert request.prompts[1].mask_input == to_tensor(low_res.astype(np.float32))
-    assert request.params.multimask_output is False
+    assert request.masks.multimask_output is False
 
 
 def test_one_prompt_may_be_given_by_keywords(asked: Ask) -> None:
@@ -194,7 +195,7 @@ def test_one_prompt_may_be_given_by_keywords(asked: Ask) -> None:
     assert script.requests[0] == script.requests[1]
     (prompt,) = script.requests[0].prompts
     assert prompt.mask_input == to_tensor(mask)
-    assert script.requests[0].params.mask_threshold == 0.5
+    assert script.requests[0].masks.mask_threshold == 0.5
 
 
 def test_no_prompt_at_all_is_one_empty_prompt(asked: Ask) -> None:

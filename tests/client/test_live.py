@@ -22,7 +22,7 @@ from featsvc_client import (
 from featsvc_client.pictures import Picture
 from PIL import Image
 
-from featsvc.demo.scenes import HELD_OUT_SEED, SceneOptions, draw
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, SceneOptions, draw
 from tests.servers import KEY, Server
 
 CLICK = {"point_coords": [[60, 60]], "point_labels": [1]}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, Mask, MasksSummary, errors
 
-from featsvc.twin.arrays import to_bits, to_tensor
+from featsvc.codec.arrays import to_bits, to_tensor
 from featsvc.v1 import sam2_pb2
 from tests.client.conftest import QUICK
 from tests.client.gateway import Refusal, answering

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from featsvc_client import Mask
 from featsvc_client.drawing import heat_picture, label_picture, mask_picture, overlay, palette, pca_picture
+from featsvc_client.grid import positions
 from featsvc_client.masks import chosen, from_entries, instance_map, statistics
 from PIL import Image
 from pycocotools import mask as coco
+
+from featsvc.v1 import image_pb2
 
 HEIGHT, WIDTH = 20, 30
 
@@ -149,16 +152,41 @@ def test_colours_differ_and_stay_the_same() -> None:
     np.testing.assert_array_equal(palette(10), colours[:11])
 
 
-def test_components_become_red_green_and_blue_at_the_wanted_size() -> None:
+def test_components_become_red_green_and_blue_smoothly_at_the_wanted_size() -> None:
     components = np.random.default_rng(8).random((4, 5, 3), np.float32)
-    picture = pca_picture(components, (50, 40))
-    assert picture.size == (50, 40)
-    np.testing.assert_array_equal(
-        np.asarray(picture)[::10, ::10], (components * 255).round().astype(np.uint8)
-    )
+    picture = pca_picture(components, (55, 44))
+    assert picture.size == (55, 44)
+    # An odd factor has pixels at the centres of the cells.
+    centres = np.asarray(picture)[5::11, 5::11].astype(int)
+    assert np.abs(centres - components * 255).max() <= 1
+    between = np.asarray(picture)[5, 10:12].astype(int).mean(axis=0)
+    assert np.abs(between - components[0, :2].mean(axis=0) * 255).max() < 12
     np.testing.assert_array_equal(
         np.asarray(pca_picture(components.transpose(2, 0, 1))), np.asarray(pca_picture(components))
     )
+
+
+def test_a_grid_is_laid_over_the_picture_where_it_was() -> None:
+    """Resized to half, cropped by 10 pixels at the left, padded at the right by 8."""
+    geometry = image_pb2.Geometry(
+        patch_size=16,
+        stride=16,
+        resized_height=64,
+        resized_width=88,
+        pad_right=8,
+        grid_height=4,
+        grid_width=6,
+    )
+    geometry.original_height, geometry.original_width = 128, 196
+    geometry.crop_left, geometry.uncropped_height, geometry.uncropped_width = 10, 64, 98
+    cells = np.zeros((4, 6), np.float32)
+    cells[1, 2] = 1
+    picture = np.asarray(heat_picture(cells, geometry=geometry))
+    assert picture.shape == (128, 196)
+    y, x = np.unravel_index(picture.argmax(), picture.shape)
+    expected = positions(geometry, [1, 2])
+    assert abs(x - expected[0]) <= 1
+    assert abs(y - expected[1]) <= 1
 
 
 def test_features_that_are_no_components_are_refused() -> None:
@@ -167,7 +195,13 @@ def test_features_that_are_no_components_are_refused() -> None:
 
 
 def test_a_heat_picture_spans_black_to_white_and_takes_flat_maps() -> None:
-    assert np.asarray(heat_picture(np.array([[-3.0, 1.0]], np.float32))).tolist() == [[0, 255]]
-    assert np.asarray(heat_picture(np.full((1, 2), 7, np.float32))).tolist() == [[0, 0]]
+    shown = np.asarray(heat_picture(np.array([[-3.0, 1.0]], np.float32)))
+    assert shown.shape == (224, 448)
+    assert (shown[:, 0] == 0).all()
+    assert (shown[:, -1] == 255).all()
+    assert len(np.unique(shown)) > 100
+    assert not np.asarray(heat_picture(np.full((1, 2), 7, np.float32))).any()
+    half = np.asarray(heat_picture(np.full((1, 2), 0.5, np.float32), span=(0.0, 1.0)))
+    assert set(np.unique(half)) == {128}
     with pytest.raises(ValueError, match="no single map"):
         heat_picture(np.zeros((2, 3, 4), np.float32))

@@ -71,13 +71,51 @@ def test_a_view_of_an_array_is_sent_as_it_looks() -> None:
     np.testing.assert_array_equal(pixels(picture(PIXELS[::2, ::-1]).content), PIXELS[::2, ::-1])
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "F", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
 def test_pil_images_of_every_mode_arrive_as_they_look(mode: str) -> None:
-    source = Image.fromarray(PIXELS).convert("L" if mode in ("F", "I;16") else "RGB").convert(mode)
+    source = Image.fromarray(PIXELS).convert(mode)
     sent = Image.open(io.BytesIO(picture(source).content))
     assert sent.size == source.size
-    if mode != "I;16":
-        np.testing.assert_array_equal(np.asarray(sent.convert("RGB")), np.asarray(source.convert("RGB")))
+    np.testing.assert_array_equal(np.asarray(sent.convert("RGB")), np.asarray(source.convert("RGB")))
+
+
+DEEP = np.random.default_rng(7).integers(0, 65536, (9, 7)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        (DEEP, DEEP >> 8),
+        (DEEP.astype(">u2"), DEEP >> 8),
+        (np.dstack([DEEP] * 3), np.dstack([DEEP >> 8] * 3)),
+        (Image.fromarray(DEEP), DEEP >> 8),
+        (DEEP / 65535, np.rint(DEEP / 65535 * 255)),
+        (
+            Image.fromarray((DEEP / 65535).astype(np.float32)),
+            np.rint((DEEP / 65535).astype(np.float32) * 255),
+        ),
+    ],
+)
+def test_sixteen_bits_and_floats_are_scaled_as_the_server_scales_files(
+    given: object, right: np.ndarray
+) -> None:
+    np.testing.assert_array_equal(pixels(picture(given).content), right)  # type: ignore[arg-type]
+
+
+def test_the_other_alphabet_and_missing_padding_are_base64_too() -> None:
+    content = jpeg() + b"\xfb\xff\xfe"
+    for more in (b"", b"1", b"12"):
+        encoded = base64.urlsafe_b64encode(content + more).decode().rstrip("=")
+        for given in (encoded, f"data:image/jpeg;base64,{encoded}"):
+            assert picture(given).content == content + more
+
+
+def test_a_file_object_gives_its_file(file: Path) -> None:
+    written = io.BytesIO()
+    written.write(jpeg())  # and its position is at the end
+    assert picture(written).content == jpeg()
+    with file.open("rb") as opened:
+        assert picture(opened).content == jpeg()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +126,10 @@ def test_pil_images_of_every_mode_arrive_as_they_look(mode: str) -> None:
         ("!" * 5000, r"'!{77}\.\.\.' is no existing file"),
         ("data:image/png;base64", "no comma"),
         ("data:image/png;base64,###", "no valid base64"),
-        (np.zeros((4, 4, 3)), "array of float64 is no picture; convert it to uint8"),
+        (np.zeros((4, 4, 3), int), "array of int64 is no picture; convert it to uint8"),
+        (np.full((4, 4), 200.0), r"from 200 to 200; they are taken from 0 \(black\) to 1 \(white\)"),
+        (np.full((4, 4), np.nan), "from nan to nan"),
+        (Image.new("I", (4, 4)), "mode I has no number that means white"),
         (np.zeros((3, 4, 4), np.uint8)[:, :, :2], r"shape \(3, 4, 2\)"),
         (np.zeros((0, 4), np.uint8), "array is empty"),
         (17, "int is no picture"),

@@ -50,7 +50,7 @@ def test_features_are_answered_as_sent_and_decoded() -> None:
     assert service.bodies == [{"image": PICTURE, "ret_pca": True}] * 2
 
 
-def test_dino_features_carry_their_options() -> None:
+def test_dino_features_are_asked_for_with_their_options() -> None:
     with serving(FEATURES) as service:
         asked = {"model_type": "dinov2_vits14", "facet": "key", "layer": -1, "stride": None}
         assert dino_client.extract_dino_features(image=PICTURE, base_url=service.url, **asked) == FEATURES
@@ -220,7 +220,7 @@ FIELD = [{"loc": ["body", "load_size"], "msg": "0 is no size", "type": "rule"}]
         (401, "wrong key", errors.AuthenticationError, "wrong key"),
         (404, "no model x", errors.ModelNotFound, "no model x"),
         (409, "put a.pt there", errors.WeightsMissing, "put a.pt there"),
-        (413, "4 GB", errors.ReplyTooLarge, "4 GB"),
+        (413, "4 GB", errors.RequestTooLarge, "4 GB"),
         (429, "queue full", errors.Overloaded, "queue full"),
         (503, "shutting down", errors.Unavailable, "shutting down"),
         (504, "too late", errors.DeadlineExceeded, "too late"),
@@ -289,3 +289,15 @@ def test_a_misspelt_argument_reaches_the_server_which_names_it() -> None:
     with serving({"detail": extra}, 422) as service, pytest.raises(errors.InvalidRequest, match="ret_pac"):
         clip_client.extract_clip_features(PICTURE, base_url=service.url, **misspelt)
     assert service.bodies[0]["ret_pac"] is True
+
+
+@pytest.mark.parametrize("function", ["extract_dino_features", "extract_dino_features_decoded"])
+def test_features_of_another_service_do_not_pass_for_those_that_were_meant(function: str) -> None:
+    # CLIP's port has a path of the same name.
+    with (
+        serving(FEATURES, X_Featsvc_Service="ClipService") as service,
+        pytest.raises(errors.InvalidRequest, match="is ClipService and not DinoService"),
+    ):
+        getattr(dino_client, function)(PICTURE, base_url=service.url)
+    with serving(FEATURES, X_Featsvc_Service="DinoService") as service:
+        assert dino_client.extract_dino_features(PICTURE, base_url=service.url) == FEATURES

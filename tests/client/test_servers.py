@@ -52,4 +52,4 @@ def test_without_pyyaml_the_error_names_the_extra() -> None:
         "except ImportError as error: print(error)"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'featsvc-client[yaml]'" in shown
+    assert "pip install PyYAML" in shown

@@ -64,6 +64,15 @@ def test_a_refusal_of_the_stream_itself_is_raised(streamed: Streamed) -> None:
         streamed(script.target, "stream_clip_features", [picture(1)])
 
 
+def test_a_stream_that_ends_for_a_reason_is_not_opened_again(streamed: Streamed) -> None:
+    refusal = Refusal(
+        grpc.StatusCode.UNAVAILABLE, "two workers died", (("featsvc-reason", "killed-workers"),)
+    )
+    with answering(echo, refusal) as script, pytest.raises(errors.Unavailable, match="two workers died"):
+        streamed(script.target, "stream_clip_features", map(picture, range(4)), window=1)
+    assert len(script.requests) == 2
+
+
 def test_a_silent_server_costs_each_picture_its_time_and_no_more(streamed: Streamed) -> None:
     gate = threading.Event()
 
@@ -103,12 +112,28 @@ async def test_leaving_the_asyncio_generator_ends_the_stream() -> None:
     assert script.cancelled == [True]
 
 
-async def test_a_slow_source_does_not_hold_back_answers() -> None:
+def test_a_slow_source_does_not_hold_back_answers() -> None:
+    more = threading.Event()
+
+    def images() -> Iterator[bytes]:
+        yield picture(7)
+        assert more.wait(30), "the answer waited for the next picture"
+        yield picture(8)
+
+    with answering(echo) as script, FeatsvcClient(script.target) as client:
+        found = []
+        for name, each in client.stream_clip_features(images()):
+            found.append((name, each))
+            more.set()
+    assert told(found) == {0: 7, 1: 8}
+
+
+async def test_a_slow_source_does_not_hold_back_answers_with_asyncio() -> None:
     more = asyncio.Event()
 
     async def images() -> AsyncIterator[bytes]:
         yield picture(7)
-        await more.wait()
+        await asyncio.wait_for(more.wait(), 30)
         yield picture(8)
 
     with answering(echo) as script:
@@ -118,6 +143,50 @@ async def test_a_slow_source_does_not_hold_back_answers() -> None:
                 found.append((name, each))
                 more.set()
     assert told(found) == {0: 7, 1: 8}
+
+
+def test_leaving_does_not_wait_for_a_source_that_takes_its_time() -> None:
+    more = threading.Event()
+
+    def images() -> Iterator[bytes]:
+        yield picture(7)
+        more.wait(30)
+
+    with answering(echo) as script, FeatsvcClient(script.target) as client:
+        for _ in client.stream_clip_features(images()):
+            break
+        assert not more.is_set()
+    more.set()
+
+
+IDLE = Refusal(grpc.StatusCode.UNAVAILABLE, "idle")
+
+
+def test_a_server_may_end_a_stream_over_which_nothing_is_asked() -> None:
+    def images() -> Iterator[bytes]:
+        yield picture(0)
+        for thread in threading.enumerate():
+            if thread.name == "featsvc-stream":
+                thread.join(30)
+        yield picture(1)
+
+    with answering(echo) as script, FeatsvcClient(script.target, retry=RetryPolicy(attempts=1)) as client:
+        script.hangs_up = IDLE
+        assert told(client.stream_clip_features(images(), window=1)) == {0: 0, 1: 1}
+
+
+async def test_a_server_may_end_a_stream_over_which_nothing_is_asked_with_asyncio() -> None:
+    async def images() -> AsyncIterator[bytes]:
+        yield picture(0)
+        if receiving := [task for task in asyncio.all_tasks() if "Line._receive" in repr(task)]:
+            await asyncio.wait(receiving)
+        yield picture(1)
+
+    with answering(echo) as script:
+        script.hangs_up = IDLE
+        async with AsyncFeatsvcClient(script.target, retry=RetryPolicy(attempts=1)) as client:
+            found = [each async for each in client.stream_clip_features(images(), window=1)]
+    assert told(found) == {0: 0, 1: 1}
 
 
 def test_an_error_of_the_source_comes_out(streamed: Streamed) -> None:

@@ -12,7 +12,7 @@ import pytest
 from featsvc_client import errors
 from featsvc_client.pictures import Picture
 
-from featsvc.twin.arrays import to_bits, to_tensor
+from featsvc.codec.arrays import to_bits, to_tensor
 from featsvc.v1 import clip_pb2, sam2_pb2, stream_pb2
 from tests.client.conftest import QUICK
 from tests.client.gateway import answering
@@ -29,7 +29,7 @@ def test_each_picture_has_its_answer_under_its_number(streamed: Streamed) -> Non
     assert script.metadata[0]["authorization"] == "Bearer smfeats"
 
 
-def test_answers_carry_the_names_of_their_pictures(streamed: Streamed) -> None:
+def test_answers_have_the_names_of_their_pictures(streamed: Streamed) -> None:
     with answering(echo) as script:
         found = streamed(script.target, "stream_clip_features", [("a", picture(5)), ("b", picture(6))])
     assert told(found) == {"a": 5, "b": 6}
@@ -86,7 +86,10 @@ def test_what_is_refused_for_now_is_asked_again_until_it_is_answered(streamed: S
     ("error", "kind", "times"),
     [
         ({"code": "RESOURCE_EXHAUSTED"}, errors.ReplyTooLarge, 1),
+        ({"code": "RESOURCE_EXHAUSTED", "reason": "request-too-large"}, errors.RequestTooLarge, 1),
         ({"code": "UNAVAILABLE"}, errors.Unavailable, QUICK.attempts),
+        ({"code": "UNAVAILABLE", "reason": "killed-workers"}, errors.Unavailable, 1),
+        ({"code": "UNAVAILABLE", "reason": "killed-workers", "retry_after_ms": 1}, errors.Unavailable, 1),
         ({"code": "FAILED_PRECONDITION"}, errors.WeightsMissing, 1),
         ({"code": "RESOURCE_EXHAUSTED", "retry_after_ms": 60_000}, errors.Overloaded, 1),
     ],

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from featsvc_client.conformance.cases import OFFLINE, Case, Question
 
+from featsvc.v1 import schema
 from tests.conformance.pictures import encoded, grey, scene
+from tests.parts import parts
 
 # Any: requests as protobuf JSON.
 Json = dict[str, Any]
@@ -51,22 +53,23 @@ def one(name: str, rpc: str, request: Json, needs: str = "", **more: Any) -> Cas
 
 def clip(image: Json = SCENE, **params: Any) -> Json:
     """Dense features of the demo model."""
-    return {"image": image, "params": {**DEMO_CLIP, **SMALL, **params}}
+    return {"image": image, **parts(schema.ClipExtractFeaturesParams, {**DEMO_CLIP, **SMALL, **params})}
 
 
 def dino(image: Json = SCENE, **params: Any) -> Json:
     """The same of DINO."""
-    return {"image": image, "params": {**DEMO_DINO, **params}}
+    return {"image": image, **parts(schema.DinoExtractFeaturesParams, {**DEMO_DINO, **params})}
 
 
 def prompted(*prompts: Json, image: Json = SCENE, **params: Any) -> Json:
     """Masks of prompts."""
-    return {"image": image, "prompts": list(prompts), "params": {**DEMO_SAM2, **params}}
+    held = parts(schema.PredictMasksParams, {**DEMO_SAM2, **params})
+    return {"image": image, "prompts": list(prompts), **held}
 
 
 def automatic(**params: Any) -> Json:
     """Masks of two points."""
-    return {"image": SCENE, "params": {**DEMO_SAM2, **TWO_POINTS, **params}}
+    return {"image": SCENE, **parts(schema.GenerateMasksParams, {**DEMO_SAM2, **TWO_POINTS, **params})}
 
 
 def _features() -> Iterator[Case]:
@@ -90,7 +93,10 @@ def _features() -> Iterator[Case]:
         many = (ask(), ask(GREY), ask(load_size=0), ask(ret_pca=True), ask({"digest": NOBODY}))
         names = ("plain", "grey", "bad size", "components", "unknown picture")
         questions = tuple(map(Question, names, many))
-        yield Case(f"{family} stream", f"{rpc}/ExtractFeaturesStream", questions, f"demo-{family}")
+        rpc_of_stream = f"{rpc}/ExtractFeaturesStream"
+        yield Case(f"{family} stream", rpc_of_stream, questions, f"demo-{family}")
+        if family == "dino":
+            yield Case("dino slow source", rpc_of_stream, questions, "demo-dino", timeout_s=60, paced=True)
     for dtype in FEATURE_DTYPES:
         large = dino(load_size=154, bin=True, dtype=f"FEATURE_D_TYPE_{dtype}")
         name = f"dino {dtype.lower()} in several pieces"
@@ -103,16 +109,16 @@ def _features() -> Iterator[Case]:
 
 def _texts() -> Iterator[Case]:
     texts = {"text": ["a red circle", "a blue square", "ein Bär, 熊"]}
-    encode = {"texts": texts, "params": DEMO_CLIP}
+    encode = {"texts": texts, "model": DEMO_CLIP}
     yield one("texts", f"{CLIP}/EncodeText", encode, "demo-clip")
-    image = {"image": SCENE, "params": DEMO_CLIP}
+    image = {"image": SCENE, "model": DEMO_CLIP}
     yield one("picture", f"{CLIP}/EncodeImage", image, "demo-clip")
     for name, query in (
         ("similarity", {"text": ["a red circle"]}),
         ("similarity of two texts", {"text": ["a red circle", "a blue square"]}),
         ("similarity with negatives", {"text": ["a red circle"], "negative_text": ["a blue square"]}),
     ):
-        request = {**clip(softmax=0), "query": query}
+        request = {**clip(), "query": query, "similarity": {"softmax": 0}}
         yield one(name, f"{CLIP}/ComputeSimilarity", request, "demo-clip")
 
 
@@ -135,7 +141,7 @@ def _prompts() -> Iterator[Case]:
         Question("bad labels", prompted({**ON_CIRCLE, "point_labels": [1, 0]})),
     )
     yield Case("prompts stream", f"{SAM2}/PredictMasksStream", questions, "demo-sam2")
-    embed = {"image": SCENE, "params": DEMO_SAM2}
+    embed = {"image": SCENE, "model": DEMO_SAM2}
     yield one("embed", f"{SAM2}/EmbedImage", embed, "demo-sam2")
 
 
@@ -166,16 +172,17 @@ def _errors() -> Iterator[Case]:
         yield one(f"{family} without a picture", f"{rpc}/{path}", {"params": SMALL})
         contradiction = {
             "image": SCENE,
-            "params": {"points": [{"x": 1, "y": 1}], "region": {"x0": 0, "y0": 0, "x1": 9, "y1": 9}},
+            "features": {"points": [{"x": 1, "y": 1}], "region": {"x0": 0, "y0": 0, "x1": 9, "y1": 9}},
         }
         yield one(f"{family} points and region", f"{rpc}/{path}", contradiction)
-    two = {"image": SCENE, "params": {"load_size": 9000, "pca_q_min": 2}}
+    two = {"image": SCENE, "params": {"load_size": 9000}, "features": {"pca_q_min": 2}}
     yield one("two bad fields", f"{CLIP}/ExtractFeatures", two)
-    unknown = {"image": SCENE, "params": {"padding_mode": 77}}
+    unknown = {"image": SCENE, "grid": {"padding_mode": 77}}
     yield one("unknown enum value", f"{CLIP}/ExtractFeatures", unknown)
     yield one("no texts", f"{CLIP}/EncodeText", {"texts": {}})
     yield one("too long a text", f"{CLIP}/EncodeText", {"texts": {"text": ["a" * 5000]}})
-    yield one("components of a map", f"{CLIP}/ComputeSimilarity", _map(ret_pca=True))
+    components = {"image": SCENE, "query": {"text": ["a"]}, "similarity": {"ret_pca": True}}
+    yield one("components of a map", f"{CLIP}/ComputeSimilarity", components)
     yield one("stride 0", f"{DINO}/ExtractFeatures", {"image": SCENE, "params": {"stride": 0}})
     inverted = {"image": SCENE, "prompts": [{}, {"box": {"x0": 9, "y0": 9, "x1": 3, "y1": 3}}]}
     yield one("second box inverted", f"{SAM2}/PredictMasks", inverted)
@@ -183,7 +190,8 @@ def _errors() -> Iterator[Case]:
     yield one("no points per side", f"{SAM2}/GenerateMasks", grid)
     yield one("no points per side stream", f"{SAM2}/GenerateMasksStream", grid)
     both = {"output_mode": "OUTPUT_MODE_COCO_RLE", "mask_encoding": "MASK_ENCODING_PNG"}
-    yield one("two ways to write masks", f"{SAM2}/GenerateMasks", {"image": SCENE, "params": both})
+    two = {"image": SCENE, **parts(schema.GenerateMasksParams, both)}
+    yield one("two ways to write masks", f"{SAM2}/GenerateMasks", two)
     yield one("unknown digest", f"{SAM2}/EmbedImage", {"image": {"digest": NOBODY}})
     yield one("no digest", f"{SAM2}/EmbedImage", {"image": {"digest": "sha256:no"}})
     yield one("a picture's address of a file", f"{CLIP}/EncodeImage", {"image": {"url": "file:///picture"}})
@@ -197,9 +205,9 @@ def _errors() -> Iterator[Case]:
 
 
 def _model_errors() -> Iterator[Case]:
-    unknown = {"image": SCENE, "params": {"model_type": "dino_vits99"}}
+    unknown = {"image": SCENE, "model": {"model_type": "dino_vits99"}}
     yield one("unknown network", f"{DINO}/ExtractFeatures", unknown)
-    missing = {"image": SCENE, "params": {"model_type": "dinov2_vitg14_reg"}}
+    missing = {"image": SCENE, "model": {"model_type": "dinov2_vitg14_reg"}}
     yield one("weights missing", f"{DINO}/ExtractFeatures", missing, OFFLINE)
     no_picture = {"content": _base64(np.arange(64, dtype=np.uint8))}
     yield one("no picture file", f"{DINO}/ExtractFeatures", dino(no_picture), "demo-dino")
@@ -209,10 +217,6 @@ def _model_errors() -> Iterator[Case]:
     yield one("reply too large", f"{CLIP}/ExtractFeatures", huge, "demo-clip")
     late = dino(load_size=700)
     yield one("deadline", f"{DINO}/ExtractFeatures", late, "demo-dino", timeout_s=0.001)
-
-
-def _map(**params: Any) -> Json:
-    return {"image": SCENE, "query": {"text": ["a"]}, "params": params}
 
 
 def _base64(array: np.ndarray[Any, Any]) -> str:

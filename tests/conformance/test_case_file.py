@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from featsvc_client.conformance.cases import Case, golden, shipped
+from featsvc_client.conformance.cases import golden, shipped
 
 from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, sam2_pb2, tensor_pb2
 from tests.conformance.make import CASES, written
@@ -43,16 +43,14 @@ def test_every_rpc_of_the_contract_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("enum", "where"), [(tensor_pb2.FeatureDType, "dtype"), (sam2_pb2.MaskEncoding, "mask_encoding")]
+    ("enum", "holder", "option"),
+    [(tensor_pb2.FeatureDType, "features", "dtype"), (sam2_pb2.MaskEncoding, "masks", "mask_encoding")],
 )
-def test_every_element_type_and_every_encoding_of_masks_is_asked_for(enum: Any, where: str) -> None:
-    asked = {params(case).get(where) for case in shipped()}
+def test_every_element_type_and_every_encoding_of_masks_is_asked_for(
+    enum: Any, holder: str, option: str
+) -> None:
+    asked = {case.questions[0].request.get(holder, {}).get(option) for case in shipped()}
     assert set(enum.keys()[1:]) <= asked
-
-
-def params(case: Case) -> dict[str, Any]:
-    found: dict[str, Any] = case.questions[0].request.get("params", {})
-    return found
 
 
 def test_every_kind_of_error_is_known() -> None:

@@ -59,6 +59,7 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS, ids=str)
 def test_a_client_gets_every_answer_of_a_server_that_refuses_and_breaks_off_most_calls(
     runner: Runner, demo_server: Server, printed: Printed, patient: Path
@@ -69,6 +70,7 @@ def test_a_client_gets_every_answer_of_a_server_that_refuses_and_breaks_off_most
         assert wrong(runner.lines(target, patient, KEY), reference) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS, ids=str)
 def test_a_client_gets_every_answer_of_a_server_that_is_killed_in_the_middle_and_started_again(
     runner: Runner, printed: Printed, patient: Path, tmp_path: Path

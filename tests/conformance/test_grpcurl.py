@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.pictures import scene
 from tests.conformance.runners import BUILT, ROOT
 from tests.servers import KEY, Server
 
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.timeout(1500)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader would be: with a picture and the contract."""
     path: Path = tmp_path_factory.mktemp("grpcurl")
-    scene().resize((192, 128)).save(path / "image.jpg")
+    shutil.copy(ROOT / "docs" / "scene.jpg", path / "image.jpg")
     (path / "protos").symlink_to(ROOT / "protos")
     return path
 

@@ -61,6 +61,7 @@ def numbers(line: str) -> list[float]:
     return list(map(float, re.findall(NUMBER, line)))
 
 
+@pytest.mark.slow
 def test_the_python_programs_run(here: Path) -> None:
     programs = blocks(PYTHON_PAGE, "python")
     assert len(programs) == 5
@@ -70,6 +71,7 @@ def test_the_python_programs_run(here: Path) -> None:
     assert np.load(here / "image.npy").shape == (10, 14, 128)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_python_page_run(here: Path) -> None:
     (commands,) = blocks(PYTHON_PAGE, "sh")
     (here / "photos").mkdir()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from featsvc.server.cli import main
+from featsvc.server.commands.cli import main
 from featsvc.v1 import clip_pb2
 from tests.conformance.proxy import Forwarding, in_front_of
 from tests.servers import KEY, Server
@@ -29,7 +30,10 @@ class Lying(Forwarding):
 
 def test_the_server_is_verified(demo_server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", demo_server.target, "--api-key", KEY]) == 0
-    assert ", 0 wrong" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert ", 0 wrong" in shown
+    for model in ("any model", "demo-clip", "demo-dino", "demo-sam2"):
+        assert re.search(rf"^{model}: \d+ questions$", shown, re.M), model
 
 
 def test_a_server_with_other_numbers_is_found_out(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from featsvc.v1 import sam2_pb2
 from tests.contract.test_layers import parameter_names
 
 ROOT = Path(__file__).parents[2]
@@ -32,3 +33,21 @@ def test_a_client_names_no_parameter(language: str) -> None:
     assert sources
     found = [f"{path}: {match[1]}" for path in sources for match in named.finditer((ROOT / path).read_text())]
     assert found == []
+
+
+# TypeScript spreads the summary, Python reads it as it comes.
+JOINING = (
+    "go/chunked.go",
+    "java/src/main/java/featsvc/Pieces.java",
+    "rust/src/chunked.rs",
+    "cpp/src/chunked.cc",
+)
+
+
+@pytest.mark.parametrize("path", JOINING)
+def test_a_joined_reply_has_all_that_the_summary_says(path: str) -> None:
+    source = (ROOT / "clients" / path).read_text()
+    names = {field.name for field in sam2_pb2.MasksSummary.DESCRIPTOR.fields}
+    assert "image_orientation" in names
+    lost = [name for name in names if not re.search(name.replace("_", "_?"), source, re.IGNORECASE)]
+    assert lost == []

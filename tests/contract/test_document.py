@@ -8,7 +8,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from featsvc.engines.sam2_presets import in_force
+from featsvc.catalog.presets import in_force
 from featsvc.v1 import schema
 from tests.servers import ROOT
 
@@ -36,7 +36,7 @@ EXAMPLES = {
 
 def blocks() -> list[tuple[str, dict[str, object]]]:
     text = (ROOT / "docs" / "rest-api.md").read_text()
-    found = re.findall(r"#+ POST `(\S+)`.*?```json\n(.*?)```", text, re.DOTALL)
+    found = re.findall(r"#+ POST `(\S+)`.*?<<'JSON'\n(.*?)\nJSON", text, re.DOTALL)
     return [(endpoint, json.loads(body)) for endpoint, body in found]
 
 

@@ -33,7 +33,7 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
             "sam2.proto",
             'default: "32" min: 1 max: 256',
             'default: "33" min: 1 max: 256',
-            {"schema.py", "sam2_pb2.py"},
+            {"schema.py", "params.py", "sam2_pb2.py"},
         ),
         ("dino.proto", "min: -128 max: 127", "min: -128 max: 126", {"schema.py", "dino_pb2.py"}),
         ("clip.proto", "// Crop a square", "// Cut a square", {"schema.py", "params.py"}),

@@ -8,18 +8,57 @@ from pathlib import Path
 
 import pytest
 
-from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, options_pb2, sam2_pb2
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = ("featsvc.v1", "featsvc.twin", "featsvc.errors")
+CONTRACT = (
+    "featsvc.v1",
+    "featsvc.twin",
+    "featsvc.fields",
+    "featsvc.codec",
+    "featsvc.children",
+    "featsvc.errors",
+    "featsvc.logs",
+    "featsvc.output",
+    "featsvc.processes",
+    "featsvc.request_ids",
+)
 TORCH = ("torch", "torchvision", "open_clip", "timm", "sam2")
 GRPC = ("grpc", "google.protobuf", "google.rpc", "grpc_health", "grpc_reflection")
 WEB = ("fastapi", "starlette", "uvicorn")
 FORBIDDEN = {
+    "featsvc/work": (
+        *GRPC,
+        *WEB,
+        *TORCH,
+        "featsvc.server",
+        "featsvc.pool",
+        "featsvc.engines",
+        "featsvc.catalog",
+    ),
+    "featsvc/codec": (
+        "grpc",
+        *WEB,
+        *TORCH,
+        "featsvc.server",
+        "featsvc.pool",
+        "featsvc.engines",
+        "featsvc.catalog",
+    ),
     "featsvc/engines": (*GRPC, *WEB, "featsvc.server", "featsvc.pool", "featsvc.twin.messages", "rest_shim"),
     "featsvc/catalog": (*GRPC, *WEB, "featsvc.server", "featsvc.pool"),
     "featsvc/pool": (*GRPC, *WEB, *TORCH, "featsvc.server", "featsvc.engines", "featsvc.catalog"),
-    "featsvc/server": (*WEB, *TORCH, "rest_shim"),
+    "featsvc/server": (*WEB, *TORCH, "featsvc.engines", "rest_shim"),
+    "featsvc/settings": (
+        *GRPC,
+        *WEB,
+        *TORCH,
+        "featsvc.server",
+        "featsvc.pool",
+        "featsvc.engines",
+        "featsvc.catalog",
+        "rest_shim",
+    ),
     "featsvc/twin": (*WEB, *TORCH, "featsvc.server", "featsvc.pool", "featsvc.engines", "featsvc.catalog"),
 }
 # Names that are no parameters: what every request has, and the parts of shapes and tensors.
@@ -71,8 +110,11 @@ def test_a_layer_imports_nothing_that_it_may_not_know(folder: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("folder", ["rest_shim", "clients/python/featsvc_client"])
-def test_shim_and_client_know_only_the_contract(folder: str) -> None:
+@pytest.mark.parametrize(
+    ("folder", "known"),
+    [("rest_shim", (*CONTRACT, "featsvc.settings")), ("clients/python/featsvc_client", CONTRACT)],
+)
+def test_shim_and_client_know_only_the_contract(folder: str, known: tuple[str, ...]) -> None:
     files = sources(folder)
     assert files
     found = [
@@ -81,7 +123,7 @@ def test_shim_and_client_know_only_the_contract(folder: str) -> None:
         for module in imports(path)
         if within(module, ("featsvc",))
         and module != "featsvc"
-        and not within(module, CONTRACT)
+        and not within(module, known)
         and module not in ("featsvc.__version__",)
     ]
     assert found == []
@@ -89,9 +131,13 @@ def test_shim_and_client_know_only_the_contract(folder: str) -> None:
 
 def parameter_names() -> set[str]:
     names: set[str] = set()
-    for file in (clip_pb2, dino_pb2, sam2_pb2):
+    for file in (clip_pb2, dino_pb2, features_pb2, sam2_pb2):
         for name, message in file.DESCRIPTOR.message_types_by_name.items():
-            if name.endswith("Params") or name in ("Prompt", "Texts", "TextQuery"):
+            if message.GetOptions().Extensions[options_pb2.parameters] or name in (
+                "Prompt",
+                "Texts",
+                "TextQuery",
+            ):
                 names |= {field.name for field in message.fields}
     return names - COMMON_WORDS
 
@@ -133,14 +179,22 @@ def test_shim_and_client_name_no_parameter(folder: str) -> None:
     assert found == []
 
 
+# The first hands the whole environment on to its child, the others set a variable before gRPC is imported.
+READ_NOTHING = (
+    "featsvc/pool/workers/process.py",
+    "featsvc/pool/worker/__main__.py",
+    "featsvc/__main__.py",
+    "rest_shim/processes/entry.py",
+)
+
+
 @pytest.mark.parametrize("folder", ["featsvc", "rest_shim", "clients/python/featsvc_client", "protos"])
 def test_only_settings_modules_read_the_environment(folder: str) -> None:
     found = [
         str(path.relative_to(ROOT))
         for path in sources(folder)
-        if path.name != "settings.py"
-        and path.name
-        != "worker_process.py"  # hands the whole environment on to its child, and reads none of it
+        if path.name != "environment.py"
+        and str(path.relative_to(ROOT)) not in READ_NOTHING
         and any(within(module, ("os.environ", "os.getenv")) for module in _attributes(path))
     ]
     assert found == []
@@ -170,3 +224,9 @@ def test_no_function_has_more_than_six_arguments_and_no_file_more_than_about_300
                 if count > 6 and "PLR0913" not in text.splitlines()[node.lineno - 1]:
                     too_much.append(f"{path.relative_to(ROOT)}:{node.lineno}: {count} arguments")
     assert too_much == []
+
+
+@pytest.mark.parametrize("folder", ["featsvc/engines", "featsvc/pool"])
+def test_nothing_behind_the_gateway_asks_which_fields_were_given(folder: str) -> None:
+    # Jobs share a batch if their parameters are equal, and equality does not see which fields were given.
+    assert [path for path in sources(folder) if "model_fields_set" in path.read_text()] == []

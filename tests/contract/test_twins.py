@@ -12,14 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.twin import from_message, to_message, violations
 from featsvc.twin.messages import words
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, options_pb2, sam2_pb2, schema, tensor_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, image_pb2, options_pb2, sam2_pb2, schema, tensor_pb2
 
-FILES = (image_pb2, tensor_pb2, clip_pb2, dino_pb2, sam2_pb2)
+FILES = (image_pb2, tensor_pb2, features_pb2, clip_pb2, dino_pb2, sam2_pb2)
 PARAMETERS = {
     name: (getattr(file, name), getattr(schema, name))
     for file in FILES
-    for name in file.DESCRIPTOR.message_types_by_name
-    if name.endswith("Params")
+    for name, message in file.DESCRIPTOR.message_types_by_name.items()
+    if message.GetOptions().Extensions[options_pb2.parameters]
 }
 EVERY_PARAMETER = [
     pytest.param(message, twin, field, id=f"{name}.{field.name}")
@@ -146,22 +146,11 @@ def words_number(field: object, value: object) -> object:
     return {word: number for number, word in words(field.enum_type).items()}[str(value)]
 
 
-def test_parameters_of_one_name_mean_the_same_within_a_service() -> None:
-    for file in (clip_pb2, dino_pb2, sam2_pb2):
-        seen: dict[str, bytes] = {}
-        for name, message in file.DESCRIPTOR.message_types_by_name.items():
-            for field in message.fields if name.endswith("Params") else ():
-                if field.name in ("mask_threshold",):
-                    continue
-                serialised = param(field).SerializeToString()
-                assert seen.setdefault(field.name, serialised) == serialised, f"{name}.{field.name}"
-
-
 def test_null_and_absent_load_size_differ() -> None:
     assert schema.ClipExtractFeaturesParams().load_size == 1024
     assert schema.ClipExtractFeaturesParams(load_size=None).load_size == -1
-    carried = to_message(schema.ClipExtractFeaturesParams(load_size=None), clip_pb2.ClipExtractFeaturesParams)
-    assert carried.load_size == -1
+    null = schema.ClipExtractFeaturesParams(load_size=None)
+    assert to_message(null, clip_pb2.ClipServiceExtractFeaturesRequest).params.load_size == -1
 
 
 def test_nested_messages_survive_the_round_trip() -> None:
@@ -174,8 +163,8 @@ def test_nested_messages_survive_the_round_trip() -> None:
     message = to_message(prompt, sam2_pb2.Prompt)
     assert [(point.x, point.y) for point in message.point_coords] == [(0, 0), (5.5, 7)]
     assert from_message(message, schema.Prompt) == prompt
-    grids = schema.GenerateMasksParams(point_grids=[[[0.25, 0.5]], [[0.5, 0.5], [0, 0]]], crop_n_layers=1)
-    assert from_message(to_message(grids, sam2_pb2.GenerateMasksParams), schema.GenerateMasksParams) == grids
+    grids = schema.AutomaticMaskParams(point_grids=[[[0.25, 0.5]], [[0.5, 0.5], [0, 0]]], crop_n_layers=1)
+    assert from_message(to_message(grids, sam2_pb2.AutomaticMaskParams), schema.AutomaticMaskParams) == grids
 
 
 @pytest.mark.parametrize(
@@ -224,7 +213,7 @@ def test_every_class_has_a_json_schema_and_lists_that_may_be_one_say_so() -> Non
 
 def test_parameters_that_were_checked_are_not_checked_again_and_not_mixed_up() -> None:
     def asked(side: int) -> schema.ClipServiceExtractFeaturesRequest:
-        params = clip_pb2.ClipExtractFeaturesParams(load_size=side)
+        params = clip_pb2.ClipParams(load_size=side)
         request = clip_pb2.ClipServiceExtractFeaturesRequest(
             image=image_pb2.Image(content=b"picture"), params=params
         )
@@ -235,4 +224,5 @@ def test_parameters_that_were_checked_are_not_checked_again_and_not_mixed_up() -
     for _ in range(2):  # what is wrong is told each time, by its place in the request
         with pytest.raises(ValidationError) as caught:
             asked(10**6)
-        assert [each.field for each in violations(caught.value)] == ["params.load_size"]
+        told = violations(caught.value, schema.ClipServiceExtractFeaturesRequest)
+        assert [each.field for each in told] == ["params.load_size"]

@@ -10,13 +10,14 @@ import open_clip
 import pytest
 import torch
 
-from featsvc.demo import clip_model, dino_model
-from featsvc.demo.checkpoint import CONFIGS, WEIGHTS
-from featsvc.demo.clip_figures import ClipFigures, evaluate_clip
-from featsvc.demo.clip_texts import PAIRS, text_features
-from featsvc.demo.dino_figures import DinoFigures, area_under_curve, evaluate_dino
-from featsvc.demo.scenes import HELD_OUT_SEED
-from featsvc.demo.vocabulary import WORDS, write_merges
+from featsvc.demo.clip import model as clip_model
+from featsvc.demo.clip.figures import ClipFigures, evaluate_clip
+from featsvc.demo.clip.texts import PAIRS, text_features
+from featsvc.demo.clip.vocabulary import WORDS, write_merges
+from featsvc.demo.dino import model as dino_model
+from featsvc.demo.dino.figures import DinoFigures, area_under_curve, evaluate_dino
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED
+from featsvc.demo.training.checkpoint import CONFIGS, WEIGHTS
 
 MEGABYTE = 1_000_000
 

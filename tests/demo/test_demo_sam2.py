@@ -11,9 +11,10 @@ import pytest
 import torch
 from sam2.modeling.sam2_base import SAM2Base
 
-from featsvc.demo.sam2 import SHARPNESS, save, train
-from featsvc.demo.sam2_batches import CELL, Batch, library, sample
-from featsvc.demo.sam2_figures import (
+from featsvc.demo.drawing.scene_cache import SceneCache
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, draw
+from featsvc.demo.sam2.batches import CELL, Sam2Batch, library, sample
+from featsvc.demo.sam2.figures import (
     COARSE,
     DEFAULT,
     PromptFigures,
@@ -25,12 +26,11 @@ from featsvc.demo.sam2_figures import (
     predictor,
     prompt_figures,
 )
-from featsvc.demo.sam2_loss import elsewhere, losses
-from featsvc.demo.sam2_network import WEIGHTS, Decoded, build, decoded, encoded, load, prepare
-from featsvc.demo.sam2_plan import Plan, Stage
-from featsvc.demo.sam2_prompts import Prompts, boxes, clicks, corrected
-from featsvc.demo.scene_cache import SceneCache
-from featsvc.demo.scenes import HELD_OUT_SEED, draw
+from featsvc.demo.sam2.loss import elsewhere, losses
+from featsvc.demo.sam2.network import WEIGHTS, DecoderOutput, build, decoded, encoded, load, prepare
+from featsvc.demo.sam2.plan import Plan, Stage
+from featsvc.demo.sam2.prompts import TrainingPrompts, boxes, clicks, corrected
+from featsvc.demo.sam2.training import SHARPNESS, save, train
 
 MEGABYTE = 1_000_000
 
@@ -66,7 +66,7 @@ def prompted(model: SAM2Base) -> PromptFigures:
 
 
 @pytest.fixture
-def batch(scenes: list[SceneCache]) -> Batch:
+def batch(scenes: list[SceneCache]) -> Sam2Batch:
     return sample(scenes, 4, 128, np.random.default_rng(3))
 
 
@@ -83,6 +83,7 @@ def test_a_box_finds_the_object(prompted: PromptFigures) -> None:
     assert prompted.box >= 0.91
 
 
+@pytest.mark.slow
 def test_automatic_masks_find_the_objects_by_default(model: SAM2Base) -> None:
     # Few scenes, for time: they are easier than most. Over 40 the recall is 0.82 and the precision 0.71.
     figures = automatic_figures(model, held_out(6), DEFAULT)
@@ -90,6 +91,7 @@ def test_automatic_masks_find_the_objects_by_default(model: SAM2Base) -> None:
     assert figures.precision >= 0.8
 
 
+@pytest.mark.slow
 def test_automatic_masks_find_the_objects_coarsely(model: SAM2Base) -> None:
     # As above: over 40 the recall is 0.83 and the precision 0.78.
     figures = automatic_figures(model, held_out(8), COARSE)
@@ -112,7 +114,7 @@ def test_the_weights_are_small_and_half_precision() -> None:
     assert WEIGHTS.stat().st_size <= 6 * MEGABYTE
 
 
-def test_saving_sharpens_the_logits_and_keeps_the_masks(tmp_path: Path, batch: Batch) -> None:
+def test_saving_sharpens_the_logits_and_keeps_the_masks(tmp_path: Path, batch: Sam2Batch) -> None:
     torch.manual_seed(0)
     trained = build().eval()
     save(trained, tmp_path / "saved.safetensors")
@@ -143,20 +145,20 @@ def test_crops_come_first_and_every_rate_ends_low() -> None:
     assert plan.guide_at(0) > 0 == plan.guide_at(plan.steps)
 
 
-def test_a_click_lies_on_what_it_means(batch: Batch) -> None:
+def test_a_click_lies_on_what_it_means(batch: Sam2Batch) -> None:
     prompts = clicks(batch, 5, np.random.default_rng(1))
     for mask, ((x, y),) in zip(prompts.masks, prompts.coords.int().tolist(), strict=True):
         assert mask[y, x]
 
 
-def test_a_box_holds_most_of_its_object(batch: Batch) -> None:
+def test_a_box_holds_most_of_its_object(batch: Sam2Batch) -> None:
     prompts = boxes(batch, 5, np.random.default_rng(1))
     for mask, corners in zip(prompts.masks, prompts.coords.tolist(), strict=True):
         (left, top), (right, bottom) = np.round(corners).astype(int)
         assert mask[top : bottom + 1, left : right + 1].sum() > 0.7 * mask.sum()
 
 
-def test_a_correction_clicks_where_the_mask_is_wrong(batch: Batch) -> None:
+def test_a_correction_clicks_where_the_mask_is_wrong(batch: Sam2Batch) -> None:
     prompts = clicks(batch, 2, np.random.default_rng(1))
     everything = torch.ones(len(prompts.coords), 1, 32, 32)
     again = corrected(prompts, everything, np.random.default_rng(2))
@@ -166,12 +168,12 @@ def test_a_correction_clicks_where_the_mask_is_wrong(batch: Batch) -> None:
         assert labels.tolist() == [1, 0]
 
 
-def test_a_crop_keeps_the_position_codes_of_a_whole_picture(batch: Batch) -> None:
+def test_a_crop_keeps_the_position_codes_of_a_whole_picture(batch: Sam2Batch) -> None:
     prompts = clicks(replace(batch, place=(3, 5)), 1, np.random.default_rng(1))
     assert torch.equal(prompts.placed - prompts.coords, torch.tensor([3.0, 5.0]).expand(4, 1, 2) * CELL)
 
 
-def test_features_start_no_louder_than_the_position_code(batch: Batch) -> None:
+def test_features_start_no_louder_than_the_position_code(batch: Sam2Batch) -> None:
     torch.manual_seed(1)
     network = build()
     prepare(network, batch.images)
@@ -181,17 +183,17 @@ def test_features_start_no_louder_than_the_position_code(batch: Batch) -> None:
     assert embedding.norm(dim=1).mean() < 1.2 * code.norm(dim=1).mean()
 
 
-def _square(side: int) -> Prompts:
+def _square(side: int) -> TrainingPrompts:
     mask = torch.zeros(1, side, side, dtype=torch.bool)
     mask[:, : side // 2, : side // 2] = True
-    return Prompts(torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.int32), mask, (0, 0))
+    return TrainingPrompts(torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.int32), mask, (0, 0))
 
 
 def test_the_loss_is_least_for_the_right_mask_and_the_right_predicted_iou() -> None:
     prompts = _square(64)
     right = (prompts.at(16) * 20 - 10).expand(1, 4, 16, 16)
-    good = losses(Decoded(right, torch.ones(1, 4)), prompts)
-    wrong = losses(Decoded(-right, torch.ones(1, 4)), prompts)
+    good = losses(DecoderOutput(right, torch.ones(1, 4)), prompts)
+    wrong = losses(DecoderOutput(-right, torch.ones(1, 4)), prompts)
     assert good.true_ious.tolist() == [[1.0] * 4]
     assert wrong.true_ious.tolist() == [[0.0] * 4]
     assert float(good.iou) == pytest.approx(0)

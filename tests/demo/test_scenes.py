@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featsvc.demo.scene_cache import cached
-from featsvc.demo.scenes import STANDARD, Object, SceneOptions, draw
-from featsvc.demo.shapes import SHAPES, Pose, coverage
-from featsvc.demo.textures import COLOURS
+from featsvc.demo.drawing.scene_cache import cached
+from featsvc.demo.drawing.scenes import STANDARD, Object, SceneOptions, draw
+from featsvc.demo.drawing.shapes import SHAPES, Pose, coverage
+from featsvc.demo.drawing.textures import COLOURS
 
 SEVERAL = SceneOptions(several_colours=True)
 

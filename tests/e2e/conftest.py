@@ -11,7 +11,7 @@ from featsvc_client import FeatsvcClient, rest
 from numpy.typing import NDArray
 from PIL import Image
 
-from featsvc.demo.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
 from tests.e2e.transports import Grpc, Rest, Transport
 from tests.servers import KEY, Server
 

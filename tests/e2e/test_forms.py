@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from featsvc.twin import arrays
+from featsvc.codec import arrays
 from featsvc.v1 import (
     clip_pb2,
     clip_pb2_grpc,
     dino_pb2,
     dino_pb2_grpc,
+    features_pb2,
     image_pb2,
     sam2_pb2,
     sam2_pb2_grpc,
-    tensor_pb2,
 )
 from tests.servers import KEY, Server
 
@@ -155,7 +155,8 @@ def test_rest_and_grpc_write_masks_alike(
     over_grpc = sam2_pb2_grpc.Sam2ServiceStub(channel).GenerateMasks(
         sam2_pb2.GenerateMasksRequest(
             image=image_pb2.Image(content=picture),
-            params=sam2_pb2.GenerateMasksParams(**GRID | {"preset": "PRESET_COARSE", "mask_encoding": name}),
+            params=sam2_pb2.AutomaticMaskParams(**GRID | {"preset": "PRESET_COARSE"}),
+            masks=sam2_pb2.MaskParams(mask_encoding=name),
         ),
         metadata=AUTHORISED,
     )
@@ -218,18 +219,18 @@ def test_features_of_each_type_are_the_same_over_grpc_and_in_every_form_of_rest(
 
 
 def features_over_grpc(channel: grpc.Channel, family: str, picture: bytes, dtype: str) -> Any:
-    number = tensor_pb2.FeatureDType.Value(f"FEATURE_D_TYPE_{dtype.upper()}")
+    features = features_pb2.FeatureParams(dtype=f"FEATURE_D_TYPE_{dtype.upper()}")
     image = image_pb2.Image(content=picture)
     if family == "clip":
         return clip_pb2_grpc.ClipServiceStub(channel).ExtractFeatures(
             clip_pb2.ClipServiceExtractFeaturesRequest(
-                image=image, params=clip_pb2.ClipExtractFeaturesParams(dtype=number, load_size=-1)
+                image=image, params=clip_pb2.ClipParams(load_size=-1), features=features
             ),
             metadata=AUTHORISED,
         )
     return dino_pb2_grpc.DinoServiceStub(channel).ExtractFeatures(
         dino_pb2.DinoServiceExtractFeaturesRequest(
-            image=image, params=dino_pb2.DinoExtractFeaturesParams(dtype=number, load_size=-1)
+            image=image, params=dino_pb2.DinoParams(load_size=-1), features=features
         ),
         metadata=AUTHORISED,
     )
@@ -291,5 +292,5 @@ def test_a_caller_that_leaves_in_the_middle_of_a_large_reply_frees_the_server(
         with socket.create_connection(("127.0.0.1", demo_server.clip_port)) as leaving:
             leaving.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             assert leaving.recv(1000).startswith(b"HTTP/1.1 200")
-    assert asked(client, demo_server, "clip", "/encode_text", text="a star")["shape"] == [1, 128]
+    assert asked(client, demo_server, "clip", "/encode_text", text="a star")["shape"] == [128]
     assert "Traceback" not in demo_server.log.read_text()

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2
-from tests.pictures import base64_png, png
+from tests.drawn import base64_png, png
 from tests.servers import KEY, Server
 
 with warnings.catch_warnings():
@@ -180,7 +180,7 @@ def test_any_bytes_as_picture_meet_no_internal_error(demo_server: Server, conten
     image = image_pb2.Image(content=content)
     calls = {
         "/featsvc.v1.ClipService/ExtractFeatures": clip_pb2.ClipServiceExtractFeaturesRequest(
-            image=image, params=clip_pb2.ClipExtractFeaturesParams(load_size=64)
+            image=image, params=clip_pb2.ClipParams(load_size=64)
         ),
         "/featsvc.v1.DinoService/ExtractFeatures": dino_pb2.DinoServiceExtractFeaturesRequest(image=image),
         "/featsvc.v1.Sam2Service/PredictMasks": sam2_pb2.PredictMasksRequest(image=image),

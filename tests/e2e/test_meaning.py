@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from featsvc.demo.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, Scene, SceneOptions, draw
 from tests.e2e.transports import Transport
 
 SCENES = SceneOptions(min_objects=3, max_objects=3, min_scale=0.3, max_scale=0.4)
@@ -62,7 +62,10 @@ def test_the_name_of_a_shape_lights_it_up(transport: Transport, scenes: list[Sce
     assert np.mean(hits) > 0.8
 
 
-@pytest.mark.parametrize("params", [{"preset": "coarse"}, {}], ids=["coarse", "default"])
+@pytest.mark.parametrize(
+    "params",
+    [pytest.param({"preset": "coarse"}, id="coarse"), pytest.param({}, id="default", marks=pytest.mark.slow)],
+)
 def test_automatic_masks_find_the_shapes(
     transport: Transport, scenes: list[Scene], params: dict[str, str]
 ) -> None:

@@ -44,13 +44,13 @@ BAD = [
         "clip_features",
         {"pca_q_min": 0.9, "pca_q_max": 0.1},
         "pca_q_max",
-        {"params": {"pcaQMin": 0.9, "pcaQMax": 0.1}},
+        {"features": {"pcaQMin": 0.9, "pcaQMax": 0.1}},
     ),
     Bad(
         "similarity",
         {"text": "a", "ret_pca": True},
         "ret_pca",
-        {"query": {"text": ["a"]}, "params": {"retPca": True}},
+        {"query": {"text": ["a"]}, "similarity": {"retPca": True}},
     ),
     Bad("dino_features", {"stride": 0}, "stride", {"params": {"stride": 0}}),
     Bad("dino_features", {"layer": 500}, "layer", {"params": {"layer": 500}}),
@@ -67,6 +67,26 @@ BAD = [
         {"box": [9, 9, 3, 3]},
         "box",
         {"prompts": [{"box": {"x0": 9, "y0": 9, "x1": 3, "y1": 3}}]},
+    ),
+    # Known only when the picture is decoded.
+    Bad(
+        "prompt_masks",
+        {"point_coords": [[5, 5], [5000, 4000]], "point_labels": [1, 1]},
+        "point_coords[1]",
+        {"prompts": [{"pointCoords": [{"x": 5, "y": 5}, {"x": 5000, "y": 4000}], "pointLabels": [1, 1]}]},
+    ),
+    Bad(
+        "prompt_masks",
+        {"box": [900, 900, 990, 990]},
+        "box",
+        {"prompts": [{"box": {"x0": 900, "y0": 900, "x1": 990, "y1": 990}}]},
+    ),
+    Bad("similarity", {"text": ["a", ""]}, "text[1]", {"query": {"text": ["a", ""]}}),
+    Bad(
+        "similarity",
+        {"text": "a", "negative_text": [""]},
+        "negative_text[0]",
+        {"query": {"text": ["a"], "negativeText": [""]}},
     ),
 ]
 OPERATIONS = {
@@ -115,10 +135,12 @@ def unchecked(server: Server, bad: Bad, picture: bytes) -> None:
         ("dino_features", {"facet": "keys"}),
         ("auto_masks", {"preset": "corase"}),
         ("clip_features", {"ret_pac": True}),
+        ("dino_features", {"load_size": True}),
+        ("prompt_masks", {"box": [True, 1, 30, 30]}),
     ],
     ids=str,
 )
-def test_misspelt_words_and_names_are_refused(
+def test_misspelt_words_and_names_and_booleans_for_numbers_are_refused(
     transport: Transport, picture: bytes, operation: str, params: dict[str, Any]
 ) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
@@ -198,3 +220,15 @@ def test_a_deadline_that_has_passed_is_told_as_such(picture: bytes, demo_server:
 
 def test_grpc_still_serves_after_all_of_that(picture: bytes, over_grpc: Grpc) -> None:
     assert over_grpc.client.dino_features(picture).array.size
+
+
+def test_a_point_outside_the_picture_fails_alone_in_a_stream(picture: bytes, demo_server: Server) -> None:
+    prompts = [{"point_coords": [[x, 9]], "point_labels": [1]} for x in (9, 5000)]
+    asked = [(name, picture, [prompt]) for name, prompt in zip(("inside", "outside"), prompts, strict=True)]
+    with FeatsvcClient(demo_server.target, api_key=KEY) as client:
+        answers = dict(client.stream_predict_masks(asked))
+    refusal = answers.pop("outside")
+    assert isinstance(refusal, errors.InvalidRequest)
+    assert [each.field for each in refusal.violations] == ["prompts[0].point_coords[0]"]
+    ((inside,),) = answers.values()
+    assert inside.masks.any()

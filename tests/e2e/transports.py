@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tests.servers import KEY, Server
 
 Arrays = Mapping[str, NDArray[np.generic]]
+ENCODE_IMAGE = rest.Endpoint("/encode_image", "ClipService")
 # Any: the parameters of a case, which the server checks.
 Params = Mapping[str, Any]
 
@@ -35,13 +36,14 @@ class Rest:
 
     server: Server
     api_key: str = KEY
+    timeout_s: float = 120.0
 
     def ask(self, operation: str, image: ImageLike, params: Params) -> Arrays:
         return REST[operation](self, image, params)
 
     def at(self, family: str) -> Connection:
         """Where a family's service is."""
-        return {"base_url": self.server.url(family), "api_key": self.api_key, "timeout": 120.0}
+        return {"base_url": self.server.url(family), "api_key": self.api_key, "timeout": self.timeout_s}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _listed(masks: Sequence[Mask]) -> Arrays:
 def _rest_image(over: Rest, image: ImageLike, params: Params) -> Arrays:
     url = over.server.url("clip")
     reply = cast(
-        dict[str, Any], rest.post(url, "/encode_image", picture(image).body, {**params, **over.at("clip")})
+        dict[str, Any], rest.post(url, ENCODE_IMAGE, picture(image).body, {**params, **over.at("clip")})
     )
     return {"array": decoded(reply["image_embedding"], reply["shape"])}
 
@@ -77,6 +79,12 @@ def _rest_image(over: Rest, image: ImageLike, params: Params) -> Arrays:
 def _rest_prompt(over: Rest, image: ImageLike, params: Params) -> Arrays:
     answer = sam2_client.generate_sam2_prompt_masks(image, **params, **over.at("sam2"))
     return dict(zip(("masks", "scores", "low_res"), answer, strict=True))
+
+
+def _grpc_text(client: FeatsvcClient, params: Params) -> NDArray[np.generic]:
+    rows = client.encode_text(**params).array
+    # Over REST one text that is in no list has no axis of texts.
+    return rows[0] if isinstance(params["text"], str) else rows
 
 
 def _grpc_prompt(client: FeatsvcClient, image: ImageLike, params: Params) -> Arrays:
@@ -110,7 +118,7 @@ REST: Mapping[str, Callable[[Rest, ImageLike, Params], Arrays]] = {
 }
 GRPC: Mapping[str, Callable[[FeatsvcClient, ImageLike, Params], Arrays]] = {
     "clip_features": lambda client, image, params: {"array": client.clip_features(image, **params).array},
-    "encode_text": lambda client, image, params: {"array": client.encode_text(**params).array},
+    "encode_text": lambda client, image, params: {"array": _grpc_text(client, params)},
     "similarity": lambda client, image, params: {"array": client.similarity(image, **params).array},
     "encode_image": lambda client, image, params: {"array": client.encode_image(image, **params).array},
     "dino_features": lambda client, image, params: {"array": client.dino_features(image, **params).array},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featsvc.engines.clip_model import ClipModel
-from featsvc.engines.dino_model import DinoModel
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
-from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2.model import Sam2Model
 from tests.engines import models
 
 
@@ -22,9 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def engines() -> Engines:
-    """Engines on one thread of the CPU."""
+    """Engines on one thread of the CPU, or as many as these tests are run with."""
     built = models.engines()
-    assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == models.THREADS
     return built
 
 
@@ -65,13 +65,13 @@ def dinov2_reg() -> DinoModel:
 
 
 @pytest.fixture(scope="session")
-def small_sam2() -> Sam2Model:
+def small_sam2(engines: Engines) -> Sam2Model:
     """demo-sam2's architecture with random weights."""
     return models.random_sam2("demo-sam2")
 
 
 @pytest.fixture(scope="session")
-def spotted_sam2() -> Sam2Model:
+def spotted_sam2(engines: Engines) -> Sam2Model:
     """The same with masks that are discs."""
     model = models.random_sam2("demo-sam2", seed=1)
     models.make_spots(model.network.sam_mask_decoder)
@@ -79,6 +79,6 @@ def spotted_sam2() -> Sam2Model:
 
 
 @pytest.fixture(scope="session")
-def sam2_tiny() -> Sam2Model:
+def sam2_tiny(engines: Engines) -> Sam2Model:
     """sam2.1_hiera_tiny with random weights."""
     return models.random_sam2("sam2.1_hiera_tiny")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +17,21 @@ from torch import nn
 
 from featsvc.catalog import catalog, resolve_clip, resolve_dino
 from featsvc.catalog.entry import Sam2Entry
-from featsvc.engines import clip_model, dino_model, registry, sam2_model
-from featsvc.engines.clip_model import ClipModel
-from featsvc.engines.dino_model import DinoModel
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
+from featsvc.engines import registry
+from featsvc.engines.clip import model as clip_model
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.dino import model as dino_model
+from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
-from featsvc.engines.results import Bits
-from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2 import model as sam2_model
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Bits
 
 CPU = torch.device("cpu")
+THREADS = int(os.environ.get("TEST_THREADS", "1"))
+"""Threads of the tests, more to stand for other machines."""
 OPTIONS = EngineOptions(offline=True, max_reply_bytes=1 << 30)
 
 
@@ -42,7 +50,7 @@ def picture(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
     """The picture as a file."""
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
@@ -54,17 +62,17 @@ def picture_item(width: int, height: int, seed: int = 0) -> Item:
     return Item(encoded(picture(width, height, seed)))
 
 
-def item_of(image: Image.Image, **fields: object) -> Item:
+def item_of(image: Image.Image, **fields: Any) -> Item:
     """An item with this picture."""
     return Item(encoded(image), **fields)
 
 
-def answer(engines: Engines, operation: str, item: Item, params: object, loaded: object) -> object:
+def answer(engines: Engines, operation: str, item: Item, params: Any, loaded: Any) -> object:
     """One item's result, alone in its batch."""
     return engines.run(operation, [engines.prepare(operation, item, params, loaded)], params, loaded)[0]
 
 
-def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0, **options: object) -> ClipModel:
+def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0, **options: Any) -> ClipModel:
     """An open_clip network with random weights."""
     entry = resolve_clip(name)
     return clip_model.ready(entry, open_clip_network(name, seed), replace(OPTIONS, **options))
@@ -76,7 +84,13 @@ def open_clip_network(name: str = "ViT-B-16-quickgelu", seed: int = 0) -> CLIP:
     return clip_model.built(resolve_clip(name)).eval().requires_grad_(False)
 
 
-def random_dino(name: str, seed: int = 0, **options: object) -> DinoModel:
+@functools.cache
+def plain_clip() -> CLIP:
+    """One that nobody may change: building it takes longer than most tests of it."""
+    return open_clip_network()
+
+
+def random_dino(name: str, seed: int = 0, **options: Any) -> DinoModel:
     """A timm ViT with random weights, its positions and prefix tokens large enough to matter."""
     return dino_model.ready(resolve_dino(name), timm_network(name, seed), replace(OPTIONS, **options))
 
@@ -100,7 +114,8 @@ def random_sam2(key: str, seed: int = 0) -> Sam2Model:
     torch.manual_seed(seed)
     entry = catalog()[key]
     assert isinstance(entry, Sam2Entry)
-    return Sam2Model(entry, sam2_model.built(entry).eval().requires_grad_(False), CPU)
+    network = sam2_model.built(entry).eval().requires_grad_(False)
+    return Sam2Model(entry, network, CPU, passes=sam2_model.passes_on(CPU, network))
 
 
 class Coordinates(nn.Module):
@@ -112,7 +127,7 @@ class Coordinates(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels n x C x H x W."""
-        made = self.layer(pixels)
+        made: torch.Tensor = self.layer(pixels)
         side = torch.linspace(0, 1, made.shape[-1])
         y, x = torch.meshgrid(side, side, indexing="ij")
         made[:, :4] = torch.stack([torch.ones_like(x), x, y, x.square() + y.square()])
@@ -129,7 +144,7 @@ class Spot(nn.Module):
 
     def forward(self, token: torch.Tensor) -> torch.Tensor:
         """Weights n x C."""
-        weights = self.layers(token)
+        weights: torch.Tensor = self.layers(token)
         x, y, size = (0.5 + 0.5 * torch.sin(9 * token[:, part::3].sum(dim=1)) for part in range(3))
         x, y, radius = 0.3 + 0.4 * x, 0.3 + 0.4 * y, self.size * (0.06 + 0.08 * size)
         constant = radius.square() - x.square() - y.square()
@@ -137,7 +152,7 @@ class Spot(nn.Module):
         return weights
 
 
-def make_spots(decoder: nn.Module) -> None:
+def make_spots(decoder: Any) -> None:
     """Makes the masks of a decoder discs.
 
     Random weights make masks as large as the picture, which say little about boxes, crops and suppression.
@@ -148,9 +163,11 @@ def make_spots(decoder: nn.Module) -> None:
         heads[place] = Spot(heads[place], size)
 
 
-def engines(**changes: object) -> Engines:
+def engines(**changes: Any) -> Engines:
     """Engines on the CPU."""
-    return registry.build(EngineOptions(**{"offline": True, "max_reply_bytes": 1 << 30, **changes}))
+    return registry.build(
+        EngineOptions(**{"offline": True, "threads": THREADS, "max_reply_bytes": 1 << 30, **changes})
+    )
 
 
 def unpacked(pixels: object) -> np.ndarray:

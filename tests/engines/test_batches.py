@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
 from featsvc.engines.registry import Engines
-from featsvc.pool.messages import Cargo, Outcome, RunBatch
-from featsvc.pool.worker.compute import Compute, Prepared, Work
+from featsvc.engines.running.family import Loaded
+from featsvc.pool.contract.messages import BatchItem, Outcome, RunBatch
+from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery, Texts
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
 from tests.engines import models
 
 PICTURE = models.encoded(models.picture(64, 48))
@@ -42,18 +44,33 @@ def work(engines: Engines, operation: str, count: int) -> Work:
     prepared = []
     for number in range(count):
         value = engines.prepare(operation, item, params, loaded)
-        cargo = Cargo(number, str(number), item, None)
-        prepared.append(Prepared(cargo, value, engines.batch_key(value), engines.pixels(value)))
-    cargoes = tuple(each.cargo for each in prepared)
-    return Work(RunBatch(1, operation, model, params, cargoes), loaded, prepared)
+        batch_item = BatchItem(number, str(number), item, None)
+        prepared.append(PreparedItem(batch_item, value, engines.batch_key(value), engines.pixels(value), 0.0))
+    batch_items = tuple(each.batch_item for each in prepared)
+    return Work(RunBatch(1, operation, model, params, batch_items), loaded, prepared)
 
 
 @pytest.mark.parametrize("operation", [*DENSE, *MASKS])
 def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, operation: str) -> None:
     answers: list[Outcome] = []
+
     # The second caller leaves when the first has its answer: no work may go into the second any more.
-    compute = Compute(engines, 1 << 40, answers.append, lambda cargo: not (answers and cargo.id == 1))
-    compute.run(work(engines, operation, 3))
+    class Host:
+        queue = WorkQueue[Work]()
+
+        def answer_computed(self, *outcomes: Outcome) -> None:
+            answers.extend(outcomes)
+
+        def is_wanted(self, item: BatchItem) -> bool:
+            return not (answers and item.id == 1)
+
+        def goes_on(self, batch: int, computes: bool) -> None:
+            """Nobody listens."""
+
+        def done_with(self, work: Work) -> None:
+            """The model stays."""
+
+    Compute(engines, 1 << 40, Host()).run(work(engines, operation, 3))
     assert [(each.item, each.skipped, each.error) for each in answers] == [
         (0, False, None),
         (1, True, None),
@@ -76,7 +93,7 @@ def on(device: str) -> Engines:
     plain = models.engines()
 
     class Elsewhere(Engines):
-        def load(self, model: str) -> object:
+        def load(self, model: str) -> Loaded:
             return plain.load(model)
 
     return Elsewhere(EngineOptions(device=device, offline=True), plain.families, plain.kept)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from featsvc.engines.clip_model import ClipModel
-from featsvc.engines.item import Item
+from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
-from featsvc.engines.results import Features, PromptMasks
-from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2.model import Sam2Model
 from featsvc.errors import OutOfMemory
 from featsvc.v1 import schema
 from featsvc.v1.schema import ClipExtractFeaturesParams, PredictMasksParams, Prompt
+from featsvc.work.item import Item
+from featsvc.work.results import Features, PromptMasks
 from tests.engines import models
 
 
@@ -61,7 +61,7 @@ def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
     def fail(*_: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr("featsvc.engines.clip.dense_features", fail)
+    monkeypatch.setattr("featsvc.engines.clip.operations.dense_features", fail)
     params = ClipExtractFeaturesParams(load_size=48)
     with pytest.raises(OutOfMemory, match="no memory for 1 items"):
         models.answer(engines, "clip.extract_features", models.picture_item(75, 50), params, demo_clip)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featsvc.demo.scenes import HELD_OUT_SEED, Scene, draw
-from featsvc.engines.clip_model import ClipModel
-from featsvc.engines.item import Item
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, Scene, draw
+from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
-from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import ComputeSimilarityParams, PredictMasksParams, Prompt, TextQuery
+from featsvc.work.item import Item
 from tests.engines import models
 
 SCENES = range(HELD_OUT_SEED + 500, HELD_OUT_SEED + 512)

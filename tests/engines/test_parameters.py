@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from featsvc.catalog.choice import chosen
-from featsvc.engines.item import Item
+from featsvc.catalog.choice import entry_for
+from featsvc.catalog.presets import in_force
 from featsvc.engines.registry import Engines
-from featsvc.engines.results import (
+from featsvc.fields.base import Parameters
+from featsvc.v1 import schema
+from featsvc.work.item import Item
+from featsvc.work.results import (
     Embeddings,
     Features,
     Mask,
@@ -26,11 +29,10 @@ from featsvc.engines.results import (
     Rle,
     Similarity,
 )
-from featsvc.v1 import schema
 from tests.engines import models
-from tests.engines.test_sam2_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
+from tests.engines.sam2.test_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
 
-PARAMS = [value for name, value in vars(schema).items() if name.endswith("Params")]
+PARAMS = Parameters.__subclasses__()
 MESSAGES: list[type[BaseModel]] = [*PARAMS, schema.Prompt, schema.TextQuery, schema.Texts]
 
 
@@ -98,6 +100,11 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
         "center_crop": Change(True),
         "interpolation_mode": Change("nearest", PIXELS),
         "padding_mode": Change("replicate"),
+        # Those of features: a map has neither components nor channels.
+        "pca_niter": Change(100, effect=Effect.NONE),
+        "pca_q_min": Change(0.3, effect=Effect.NONE),
+        "pca_q_max": Change(0.6, effect=Effect.NONE),
+        "tensor_format": Change("CHW", effect=Effect.NONE),
     },
     schema.DinoExtractFeaturesParams: {
         **FEATURES,
@@ -181,7 +188,7 @@ def test_a_field_does_what_it_is_documented_to_do(
     old, new = message(**before), message(**after)
     assert getattr(old, name) != getattr(new, name), "the value of this line is no other one"
     if change.effect is Effect.MODEL:
-        assert chosen(old, "default").key != chosen(new, "default").key
+        assert entry_for(old, "default").key != entry_for(new, "default").key
         return
     same = equal(*(content(answered(engines, request, each)) for each in (old, new)))
     assert same is (change.effect is Effect.NONE)
@@ -214,9 +221,9 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
             # Masks of random weights are as large as the picture, which says little about crops.
             in_crops = given.points_per_side == CROPS["points_per_side"]
             size, model = (LARGE, "spotted_sam2") if in_crops else (SIZE, "small_sam2")
-            return "sam2.generate_masks", given, models.picture_item(*size), model
+            return "sam2.generate_masks", in_force(given), models.picture_item(*size), model
         case schema.PredictMasksParams() | schema.Prompt():
-            point = schema.Prompt(point_coords=((40.0, 45.0), (90.0, 20.5)), point_labels=(1, 1))
+            point = schema.Prompt(point_coords=((0.4, 0.45), (0.9, 0.2)), point_labels=(1, 1))
             params, prompt = (
                 (given, point)
                 if isinstance(given, schema.PredictMasksParams)

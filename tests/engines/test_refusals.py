@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from featsvc.engines import clip, dino
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
+from featsvc.engines.clip import operations as clip
+from featsvc.engines.dino import operations as dino
 from featsvc.errors import FeatsvcError, InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
 from tests.engines import models
 
 PICTURE = models.encoded(models.picture(60, 40))

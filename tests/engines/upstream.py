@@ -13,7 +13,7 @@ import torch
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-from featsvc.engines.sam2_model import Sam2Model
+from featsvc.engines.sam2.model import Sam2Model
 
 
 def predictor(model: Sam2Model, **arguments: float) -> SAM2ImagePredictor:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from featsvc.pool.local import LocalPool
-from featsvc.pool.settings import PoolSettings
-from featsvc.pool.waiting import Entry
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.scheduling import in_flight, scheduler
+from featsvc.pool.scheduling.queue import QueueEntry
+from featsvc.pool.workers.pool import WorkerPool, local_pool
 from tests.pool.fakes import FakeOptions
 from tests.pool.gates import Gate
 from tests.pool.jobs import job
 
-StartPool = Callable[..., Awaitable[LocalPool]]
+StartPool = Callable[..., Awaitable[WorkerPool]]
 MakeGate = Callable[[], Gate]
-MakeEntry = Callable[..., Entry]
+MakeEntry = Callable[..., QueueEntry]
+PassTime = Callable[[WorkerPool, float], None]
 
 
 class Journal:
@@ -65,9 +71,9 @@ async def start_pool(settings: PoolSettings) -> AsyncIterator[StartPool]:
     """Starts pools whose workers are all alive, and ends them after the test."""
     async with AsyncExitStack() as stack:
 
-        async def start(**changes: object) -> LocalPool:
+        async def start(**changes: Any) -> WorkerPool:
             changed = replace(settings, **changes)
-            pool = await stack.enter_async_context(LocalPool(changed))
+            pool = await stack.enter_async_context(local_pool(changed))
             await all_alive(pool)
             return pool
 
@@ -82,20 +88,51 @@ def make_gate(tmp_path: Path) -> Iterator[MakeGate]:
         yield lambda: stack.enter_context(Gate(tmp_path / f"gate{next(count)}"))
 
 
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> PassTime:
+    """Lets so many seconds pass for what limits the work in flight; else none pass, however slow the machine is."""
+    now = 1000.0
+    for module in (scheduler, in_flight):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def passes(pool: WorkerPool, seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        for worker in pool._workers:
+            worker._look()
+
+    return passes
+
+
 @pytest_asyncio.fixture
 async def make_entry() -> MakeEntry:
     """Entries of jobs, numbered."""
     ids = itertools.count(1)
     loop = asyncio.get_running_loop()
 
-    def make(due: float = 100.0, deaths: int = 0, **fields: object) -> Entry:
-        return Entry(next(ids), job(**fields), due, loop.create_future(), deaths)
+    def make(due: float = 100.0, deaths: int = 0, **fields: Any) -> QueueEntry:
+        return QueueEntry(next(ids), job(**fields), due, loop.create_future(), deaths)
 
     return make
 
 
-async def all_alive(pool: LocalPool) -> None:
+async def restarted(pool: WorkerPool, times: int) -> None:
+    """Wait until workers have been started again so many times, and take work."""
+    alive = -1
+    while sum(worker.restarts for worker in pool.status().workers) < times:
+        alive = await pool.alive_change(alive)
+    await all_alive(pool)
+
+
+async def all_alive(pool: WorkerPool) -> None:
     """Wait until every worker takes work."""
     alive = 0
     while alive < len(pool.status().workers):
         alive = await pool.alive_change(alive)
+
+
+def kill(pool: WorkerPool, worker: int = 0, number: int = signal.SIGKILL) -> None:
+    """Sends a signal to the process of a worker, which must have one."""
+    pid = pool.status().workers[worker].pid
+    assert pid is not None
+    os.kill(pid, number)

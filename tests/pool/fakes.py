@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from featsvc.errors import Abandoned, InvalidArgument, OutOfMemory, WeightsMissing
+from featsvc.errors import Abandoned, ContentWanted, InvalidArgument, NoDevice, OutOfMemory, WeightsMissing
+from featsvc.pool.contract.engine_protocol import WorkerEngines
 
 
 class OutOfMemoryError(RuntimeError):
@@ -24,7 +25,9 @@ class FakeOptions:
     journal: str = ""
     device: str = ""
     threads: int = 0
-    fails: bool = False
+    fails_until: str = ""
+    """A file: the engines cannot be built before it is there."""
+    device_is_there: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,11 @@ class FakeItem:
     gate: str = ""
     size: int = 1
     pixels: int = 1
+    flop: float = 0.0
     seconds: float = 3600.0
+    takes_long: bool = False
+    named: str = ""
+    """What the item is about: an engine keeps its value, and an item without one needs what is kept."""
 
     def __str__(self) -> str:
         return f"{len(self.value)} bytes" if isinstance(self.value, bytes) else str(self.value)
@@ -88,16 +95,21 @@ class FakeCache:
 
 
 class FakeEngines:
-    """Satisfies featsvc.pool.engine_protocol.Engines."""
+    """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
         self.runs = 0
+        self.kept: dict[str, object] = {}
 
     def load(self, model: str) -> FakeModel:
         self._write("load", model)
         if model.startswith("gated:"):
             wait_at(model.removeprefix("gated:"))
+            return FakeModel(model, 1)
+        if model.startswith("file:"):
+            if not os.path.exists(model.removeprefix("file:")):
+                raise WeightsMissing("no file of weights")
             return FakeModel(model, 1)
         name, _, nbytes = model.partition("-")
         if name == "missing":
@@ -110,10 +122,24 @@ class FakeEngines:
             os.kill(os.getpid(), signal.SIGKILL)
         return FakeModel(model, int(nbytes or 1))
 
-    def prepare(self, operation: str, item: FakeItem, params: FakeParams, loaded: FakeModel) -> FakeItem:
+    def may_take_long(self, item: FakeItem) -> bool:
+        return item.takes_long
+
+    def prepare(
+        self,
+        operation: str,
+        item: FakeItem,
+        params: FakeParams,
+        loaded: FakeModel,
+        wanted: Callable[[], bool],
+    ) -> FakeItem:
         self._write("prepare", item)
         if item.stage == "prepare":
-            self._act(item, lambda: True)
+            self._act(item, wanted)
+        if item.named and not item.value:
+            if item.named not in self.kept:
+                raise ContentWanted(item.named)
+            return replace(item, value=self.kept[item.named])
         return item
 
     def batch_key(self, prepared: FakeItem) -> Hashable:
@@ -121,6 +147,9 @@ class FakeEngines:
 
     def pixels(self, prepared: FakeItem) -> int:
         return prepared.pixels
+
+    def flop(self, prepared: FakeItem) -> float:
+        return prepared.flop
 
     def caches(self) -> tuple[FakeCache, ...]:
         return (FakeCache("runs", self.runs),) if self.runs else ()
@@ -142,6 +171,8 @@ class FakeEngines:
         for item in prepared:
             if item.stage == "run":
                 self._act(item, wanted)
+            if item.named and item.does != "not keep":
+                self.kept[item.named] = item.value
         return [self._result(item, len(prepared), loaded) for item in prepared]
 
     def _result(self, item: FakeItem, batch_size: int, loaded: FakeModel) -> FakeResult:
@@ -150,6 +181,8 @@ class FakeEngines:
             import numpy as np
 
             value = np.arange(int(str(item.value)) // 4, dtype=np.float32)
+        elif item.does == "length":
+            value = len(item.value)  # type: ignore[arg-type]
         elif item.does == "unpicklable":
             value = lambda: None  # noqa: E731
         environment = dict(os.environ) if item.does == "environment" else {}
@@ -176,8 +209,23 @@ class FakeEngines:
                     time.sleep(0.001)
                 self._write("abandoned", item.value)
                 raise Abandoned("nobody waits")
+            case "need memory until it is there":
+                if not os.path.exists(str(item.value)):
+                    raise MemoryError
+            case "compute until it is there":
+                while not os.path.exists(str(item.value)):
+                    if not wanted():
+                        raise Abandoned("nobody waits")
+                    time.sleep(0.001)
             case "hang":
                 time.sleep(item.seconds)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "leave the interpreter":
+                raise SystemExit("whatever a thread swallows")
+            case "hold the interpreter":
+                # PyDLL keeps the interpreter's lock, as a defect in native code would.
+                ctypes.PyDLL(None).usleep(int(item.seconds * 1e6))
 
     def _write(self, event: str, value: object) -> None:
         if self.options.journal:
@@ -193,27 +241,19 @@ def wait_at(gate: str) -> None:
         passes.read(1)
 
 
-def build(options: Any) -> FakeEngines:
+def build(options: Any) -> WorkerEngines:
     """What `--engines tests.pool.fakes:build` names."""
     options = options or FakeOptions()
-    if options.fails:
-        raise RuntimeError("no such device")
+    if not options.device_is_there:
+        raise NoDevice(f"devices: {options.device} is not on this machine")
+    if options.fails_until and not os.path.exists(options.fails_until):
+        raise RuntimeError("no such library")
     return FakeEngines(options)
 
 
-def build_never(options: FakeOptions) -> FakeEngines:
+def build_never(options: FakeOptions) -> WorkerEngines:
     """Engines that hang in the making, with the process id in their journal."""
     with open(options.journal, "w") as journal:
         journal.write(f"{os.getpid()}\n")
     time.sleep(3600)
     return FakeEngines(options)
-
-
-def log_setup(level: str) -> None:
-    """A log whose lines show one of the extra fields."""
-    formatter = logging.Formatter(
-        "%(name)s %(message)s request_id=%(request_id)s", defaults={"request_id": "-"}
-    )
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler])

@@ -36,7 +36,7 @@ class Gate:
         loop, end = asyncio.get_running_loop(), self._ends["arrived"]
         for _ in range(times):
             readable = loop.create_future()
-            loop.add_reader(end, lambda waiter=readable: waiter.done() or waiter.set_result(None))
+            loop.add_reader(end, _set, readable)
             await readable
             loop.remove_reader(end)
             os.read(end, 1)
@@ -44,3 +44,8 @@ class Gate:
     def let_through(self, times: int = 1) -> None:
         """Open for so many."""
         os.write(self._ends["passes"], b"." * times)
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import Any
 
-from featsvc.pool.job import Job
-from featsvc.pool.local import LocalPool
+from featsvc.pool.contract.job import Job
+from featsvc.pool.workers.pool import WorkerPool
 from tests.pool.fakes import FakeItem, FakeParams
 
 
@@ -27,12 +27,12 @@ def job(value: object = 0, does: str = "", *, item: FakeItem | None = None, **fi
     return Job(**{**given, **fields})
 
 
-def submit(pool: LocalPool, *jobs: Job) -> list[asyncio.Task[Any]]:
+def submit(pool: WorkerPool, *jobs: Job) -> list[asyncio.Task[Any]]:
     """Callers that wait for these jobs, in this order."""
     return [asyncio.create_task(pool.run(each)) for each in jobs]
 
 
-async def submitted(pool: LocalPool, *jobs: Job) -> list[asyncio.Task[Any]]:
+async def submitted(pool: WorkerPool, *jobs: Job) -> list[asyncio.Task[Any]]:
     """As `submit`, when the pool has taken them all."""
     tasks = submit(pool, *jobs)
     await asyncio.sleep(0)  # each takes its first step, up to its future

@@ -19,7 +19,7 @@ async def shared_gateway() -> AsyncIterator[FakeGateway]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def ports(shared_gateway: FakeGateway) -> AsyncIterator[Shim]:
-    async with shim(shared_gateway.target, max_body_bytes=1_000_000, max_reply_bytes=1_000_000) as running:
+    async with shim(shared_gateway.target, max_request_bytes=1_000_000, max_json_bytes=1_000_000) as running:
         yield running
 
 

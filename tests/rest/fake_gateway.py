@@ -13,15 +13,17 @@ import numpy as np
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
 
-from featsvc.twin import arrays
+from featsvc.codec import arrays
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2, tensor_pb2
 
 CHUNK = 1024 * 1024
+OPEN = ("ModelService/GetStatus", "Health/Check")
 KEY = "a-key-of-the-tests"
 SERVICES = [
     service
-    for file in (clip_pb2, dino_pb2, sam2_pb2, model_pb2)
+    for file in (clip_pb2, dino_pb2, sam2_pb2, model_pb2, health_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 GEOMETRY = image_pb2.Geometry(patch_size=16, stride=16, grid_height=2, grid_width=3)
@@ -52,8 +54,8 @@ def default_replies() -> dict[str, Message]:
     )
     row = arrays.to_tensor(np.array([[0.6, 0.8]], np.float32))
     worker = model_pb2.Worker(pid=77, device="cuda:1", state="ready")
-    worker.models.add(key="clip", names=["clip_ViT-B-16_openai"])
-    worker.models.add(key="dino", names=["dino_dinov2_vits14_14"])
+    worker.models.add(key="clip", names=["clip_ViT-B-16_openai"], family=model_pb2.FAMILY_CLIP)
+    worker.models.add(key="dino", names=["dino_dinov2_vits14_14"], family=model_pb2.FAMILY_DINO)
     return {
         "ClipService/ExtractFeatures": clip_pb2.ClipServiceExtractFeaturesResponse(
             features=arrays.to_tensor(FEATURES), is_pca=False, geometry=GEOMETRY, model="fake"
@@ -73,6 +75,7 @@ def default_replies() -> dict[str, Message]:
             results=[prompt], height=2, width=3, model="fake"
         ),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
+        "Health/Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
         "ModelService/ListModels": model_pb2.ListModelsResponse(),
     }
 
@@ -90,6 +93,8 @@ class FakeGateway:
     port: int = 0
     before_chunk: Callable[[int], Awaitable[None]] | None = None
     """Is awaited before each chunk, with its number from 1: for waiting, and for errors."""
+    lost_masks: int = 0
+    """Masks that do not come."""
     chunk_ends: list[bool] = field(default_factory=list)
     """Of each call in chunks, whether it was sent to its end."""
 
@@ -100,15 +105,16 @@ class FakeGateway:
     def reset(self) -> None:
         """Forgets what a test did."""
         self.replies, self.answers, self.before_chunk = default_replies(), {}, None
+        self.lost_masks = 0
         self.chunk_ends.clear()
         self.requests.clear()
         self.metadata.clear()
 
     async def answer(self, name: str, request: Message, context: grpc.aio.ServicerContext) -> Message:
         metadata = dict(context.invocation_metadata())
-        if name != "ModelService/GetStatus" and metadata.get("authorization") != f"Bearer {KEY}":
+        if name not in OPEN and metadata.get("authorization") != f"Bearer {KEY}":
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "API key wrong", (("x-request-id", "r"),))
-        if not name.startswith("ModelService"):
+        if not name.startswith(("ModelService", "Health")):
             self.requests.append(request)
             self.metadata.append(metadata)
         if name in self.answers:
@@ -151,6 +157,8 @@ async def fake_gateway(
     options = [
         ("grpc.max_receive_message_length", max_receive_bytes),
         ("grpc.max_send_message_length", -1),
+        # As the real one has it.
+        ("grpc.max_concurrent_streams", 100),
     ]
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_calls)
     for service in SERVICES:
@@ -171,7 +179,7 @@ async def fake_gateway(
 def _method_handler(fake: FakeGateway, method: MethodDescriptor) -> grpc.RpcMethodHandler:
     name = f"{method.containing_service.name}/{method.name}"
     kind, handler = (
-        (grpc.unary_stream_rpc_method_handler, _in_chunks(fake, name.removesuffix("Chunked")))
+        (grpc.unary_stream_rpc_method_handler, _in_pieces(fake, method))
         if method.server_streaming
         else (grpc.unary_unary_rpc_method_handler, _handler(fake, name))
     )
@@ -185,6 +193,27 @@ def _method_handler(fake: FakeGateway, method: MethodDescriptor) -> grpc.RpcMeth
 def _handler(fake: FakeGateway, name: str) -> Answer:
     async def handle(request: Message, context: grpc.aio.ServicerContext) -> Message:
         return await fake.answer(name, request, context)
+
+    return handle
+
+
+def _in_pieces(fake: FakeGateway, method: MethodDescriptor) -> Callable[..., AsyncIterator[Message]]:
+    service, name = method.containing_service.name, method.name
+    if name.endswith("Stream"):
+        return _mask_by_mask(fake, f"{service}/{name.removesuffix('Stream')}")
+    return _in_chunks(fake, f"{service}/{name.removesuffix('Chunked')}")
+
+
+def _mask_by_mask(fake: FakeGateway, name: str) -> Callable[..., AsyncIterator[Message]]:
+    """The same answer, a mask in each message."""
+
+    async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Message]:
+        reply: Any = await fake.answer(name, request.request, context)
+        for mask in reply.masks[fake.lost_masks :]:
+            yield sam2_pb2.GenerateMasksStreamResponse(mask=mask)
+        facts = {field.name: value for field, value in reply.ListFields() if field.name != "masks"}
+        summary = sam2_pb2.MasksSummary(count=len(reply.masks), **facts)
+        yield sam2_pb2.GenerateMasksStreamResponse(summary=summary)
 
     return handle
 

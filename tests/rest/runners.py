@@ -40,7 +40,7 @@ class Runner:
     @property
     def workers(self) -> list[psutil.Process]:
         """The processes that it made to serve."""
-        return [child for child in self.children if "rest_shim.worker" in " ".join(child.cmdline())]
+        return [child for child in self.children if "rest_shim.processes.worker" in " ".join(child.cmdline())]
 
     async def ended_by(self, number: signal.Signals) -> int:
         """Its exit status after a signal; SIGINT goes to the whole group, as a terminal sends it."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from rest_shim.serving import bound, serve
-from rest_shim.settings import Settings
+from rest_shim.processes.serving import bound, serve
+from rest_shim.processes.settings import RunnerSettings
 from tests.rest.fake_gateway import KEY
 
 FAMILIES = ("clip", "dino", "sam2")
@@ -57,12 +57,14 @@ async def until_asked(ports: Shim, asked: asyncio.Event) -> asyncio.Task[httpx.R
 @asynccontextmanager
 async def shim(target: str, **changed: object) -> AsyncIterator[Shim]:
     """The ports on free sockets of loopback, in front of a gateway."""
-    settings = Settings(ports=dict.fromkeys(FAMILIES, 0), **{"timeout": 30.0, "grace": 1.0, **changed})  # type: ignore[arg-type]
+    settings = RunnerSettings(**{"request_timeout": 30.0, "grace": 1.0, **changed})  # type: ignore[arg-type]
     sockets: dict[str, socket.socket] = {family: bound("127.0.0.1", 0) for family in FAMILIES}
     ports = {family: each.getsockname()[1] for family, each in sockets.items()}
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(settings, target, sockets, stop))
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
-        yield Shim(ports, client)
-    stop.set()
-    await serving
+    try:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            yield Shim(ports, client)
+    finally:
+        stop.set()
+        await serving

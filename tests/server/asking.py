@@ -5,22 +5,25 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from featsvc.v1 import clip_pb2, image_pb2
+from featsvc.v1 import clip_pb2, image_pb2, schema
+from tests.parts import parts
 
 Request = clip_pb2.ClipServiceExtractFeaturesRequest
 OTHER_KEY = (("authorization", "Bearer other-key"),)
 
 
-def asking(program: bytes, **params: object) -> clip_pb2.ClipServiceExtractFeaturesRequest:
-    return Request(
-        image=image_pb2.Image(content=program), params=clip_pb2.ClipExtractFeaturesParams(**params)
-    )
+def asking(program: bytes, **params: Any) -> clip_pb2.ClipServiceExtractFeaturesRequest:
+    # Any: fields as protobuf's constructors take them.
+    held: dict[str, Any] = parts(schema.ClipExtractFeaturesParams, params)
+    return Request(image=image_pb2.Image(content=program), **held)
 
 
 def digest_of(program: bytes) -> str:
@@ -39,7 +42,7 @@ def violations(error: grpc.aio.AioRpcError) -> dict[str, str]:
     return {each.field: each.description for each in bad.field_violations}
 
 
-async def refusal(call: object) -> grpc.aio.AioRpcError:
+async def refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value

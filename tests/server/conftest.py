@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
 
+from featsvc.logs import JsonLines
+from featsvc.server.calls.call import CallObserver
 from featsvc.server.gateway import Gateway, gateway
-from featsvc.server.logs import JsonLines
-from featsvc.server.settings import Settings
+from featsvc.settings.tree import Settings
 from featsvc.v1 import clip_pb2_grpc, dino_pb2_grpc, model_pb2_grpc, sam2_pb2_grpc
 
 KEY = "right-key"
@@ -49,10 +51,12 @@ Start = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @asynccontextmanager
-async def start(**settings: object) -> AsyncIterator[Running]:
+async def start(**settings: Any) -> AsyncIterator[Running]:
     """The gateway with one live worker, and a channel to it."""
-    values = {"profile": "demo", "grpc_port": 0, "devices": "cpu", **settings}
-    async with gateway(Settings(**values), (KEY, "other-key"), engines="tests.server.fakes:build") as running:
+    values: dict[str, Any] = {"profile": "demo", "grpc_port": 0, "devices": "cpu", **settings}
+    observers: Sequence[CallObserver] = values.pop("observers", ())
+    keys, engines = (KEY, "other-key"), "tests.server.fakes:build"
+    async with gateway(Settings(**values), keys, engines, observers) as running:
         await running.pool.alive_change(0)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
             yield Running(running, channel)
@@ -70,12 +74,12 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._lines: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        self._lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.put_nowait(json.loads(JsonLines().format(record)))
 
-    async def get(self) -> dict[str, object]:
+    async def get(self) -> dict[str, Any]:
         return await self._lines.get()
 
 

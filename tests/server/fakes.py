@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from featsvc.engines.item import Item
-from featsvc.engines.options import EngineOptions
-from featsvc.engines.results import (
+from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
+from featsvc.pool.contract.engine_protocol import WorkerEngines
+from featsvc.v1.schema import FeatureDType, Texts
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import (
     Bits,
     EmbeddedImage,
     Embeddings,
@@ -23,8 +26,6 @@ from featsvc.engines.results import (
     PromptMasks,
     Rounding,
 )
-from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
-from featsvc.v1.schema import FeatureDType
 from tests.pool.fakes import wait_at
 
 GEOMETRY = Geometry(16, 16, 32, 48, 0, 0, 32, 48, 2, 3)
@@ -50,7 +51,7 @@ def _found(argument: bytes) -> MaskList:
 MASKS: dict[str, Callable[[bytes], object]] = {
     "sam2.predict_masks": _prompted,
     "sam2.generate_masks": _found,
-    "sam2.embed_image": lambda argument: EmbeddedImage(1000, False, 2, 3),
+    "sam2.embed_image": lambda argument: EmbeddedImage(1000, True, 2, 3),
 }
 
 
@@ -65,14 +66,19 @@ class FakeModel:
 
 
 class FakeEngines:
-    """Satisfies featsvc.pool.engine_protocol.Engines."""
+    """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
     def load(self, model: str) -> FakeModel:
         if model == "ViT-B-16/openai":
             raise WeightsMissing("ViT-B-16/openai: put ViT-B-16_openai.safetensors into --weights-dir")
         return FakeModel(model)
 
-    def prepare(self, operation: str, item: Item, params: Any, loaded: FakeModel) -> Item:
+    def may_take_long(self, item: Item) -> bool:
+        return False
+
+    def prepare(
+        self, operation: str, item: Item, params: Any, loaded: FakeModel, wanted: Callable[[], bool]
+    ) -> Item:
         return item
 
     def batch_key(self, prepared: Item) -> Hashable:
@@ -80,6 +86,9 @@ class FakeEngines:
 
     def pixels(self, prepared: Item) -> int:
         return 1
+
+    def flop(self, prepared: Item) -> float:
+        return 0.0
 
     def caches(self) -> tuple[()]:
         return ()
@@ -91,6 +100,7 @@ class FakeEngines:
 
     def _answer(self, operation: str, item: Item) -> object:
         if operation == "clip.encode_text":
+            assert isinstance(item.texts, Texts)
             return Embeddings(np.ones((len(item.texts.text), 4), np.float32))
         word, _, argument = item.image.partition(b" ")
         if word == b"defect":
@@ -120,5 +130,5 @@ class FakeEngines:
         return Features(np.full((2, 3, 4), value, np.float32), False, GEOMETRY)
 
 
-def build(options: EngineOptions) -> FakeEngines:
+def build(options: EngineOptions) -> WorkerEngines:
     return FakeEngines()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from featsvc.twin.arrays import to_array
+from featsvc.codec.arrays import to_array
+from featsvc.pool.workers.pool import WorkerPool
 from featsvc.v1 import clip_pb2, image_pb2, model_pb2
 from tests.server.asking import Request, arrived, asking, gate_at, opened, refusal, violations
 from tests.server.conftest import AUTHORISED, Running, start
@@ -41,34 +41,11 @@ async def test_every_key_of_several_is_accepted(served: Running) -> None:
         await served.clip.ExtractFeatures(asking(b"say 1"), metadata=(("authorization", f"Bearer {key}"),))
 
 
-async def test_health_reflection_and_status_need_no_key(served: Running) -> None:
-    health = health_pb2_grpc.HealthStub(served.channel)
-    for service in ("", "featsvc.v1.ClipService", "featsvc.v1.DinoService", "featsvc.v1.Sam2Service"):
-        reply = await health.Check(health_pb2.HealthCheckRequest(service=service))
-        assert reply.status == health_pb2.HealthCheckResponse.SERVING
-    asked = reflection_pb2.ServerReflectionRequest(list_services="")
-    stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
-    async for reply in stub.ServerReflectionInfo(iter([asked])):
-        names = {service.name for service in reply.list_services_response.service}
-    assert names == {
-        "featsvc.v1.ClipService",
-        "featsvc.v1.DinoService",
-        "featsvc.v1.Sam2Service",
-        "featsvc.v1.ModelService",
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-    }
-    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
-    assert [(worker.device, worker.state) for worker in status.workers] == [("cpu", "ready")]
-    error = await refusal(served.model.ListModels(model_pb2.ListModelsRequest()))
-    assert error.code() == grpc.StatusCode.UNAUTHENTICATED
-
-
 async def test_bad_fields_are_all_named(served: Running) -> None:
     asked = asking(b"say 1", load_size=99999, pca_q_min=0.9, pca_q_max=2, interpolation_mode=77)
     error = await refusal(served.clip.ExtractFeatures(asked, metadata=AUTHORISED))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert set(violations(error)) == {"params.load_size", "params.pca_q_max", "params.interpolation_mode"}
+    assert set(violations(error)) == {"params.load_size", "features.pca_q_max", "grid.interpolation_mode"}
     assert "8192" in violations(error)["params.load_size"]
 
 
@@ -137,6 +114,17 @@ async def test_a_reply_over_the_limit_is_marked_so_that_nobody_retries_it(served
     assert dict(error.trailing_metadata())["featsvc-reason"] == "reply-too-large"
 
 
+async def test_a_request_over_the_limit_is_named_so_and_not_as_the_reply() -> None:
+    async with start(max_request_bytes=1000) as served:
+        error = await refusal(served.clip.ExtractFeatures(asking(bytes(1001)), metadata=AUTHORISED))
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert dict(error.trailing_metadata())["featsvc-reason"] == "request-too-large"
+        assert "at most 1000 (--max-request-bytes)" in error.details()
+        # A client that does not know the reason reads gRPC's own words, of what is larger by far.
+        error = await refusal(served.clip.ExtractFeatures(asking(bytes(10_000)), metadata=AUTHORISED))
+        assert "Received message larger than max" in error.details()
+
+
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(tmp_path: Path) -> None:
     gate = gate_at(tmp_path / "gate")
     async with start(max_queue=1, max_concurrency=1) as served:
@@ -182,19 +170,34 @@ async def test_a_request_that_kills_two_workers_is_refused_and_others_are_not(se
     deadly = asyncio.ensure_future(served.clip.ExtractFeatures(asking(b"kill"), metadata=AUTHORISED))
     calls = [served.clip.ExtractFeatures(asking(b"say 5"), metadata=AUTHORISED) for _ in range(8)]
     assert len(await asyncio.gather(*calls)) == 8
-    assert (await refusal(deadly)).code() == grpc.StatusCode.UNAVAILABLE
+    error = await refusal(deadly)
+    assert error.code() == grpc.StatusCode.INTERNAL
+    assert dict(error.trailing_metadata())["featsvc-reason"] == "killed-workers"
+    assert "two workers died of this request" in error.details()
+    again = await refusal(served.clip.ExtractFeatures(asking(b"kill"), metadata=AUTHORISED))
+    assert dict(again.trailing_metadata())["featsvc-reason"] == "killed-workers"
+    # Answered by the worker that was started again, which is counted when it starts.
+    await served.clip.ExtractFeatures(asking(b"say 5"), metadata=AUTHORISED)
+    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+    assert status.workers[0].restarts == 2, "asking again costs no worker"
 
 
-async def test_health_tells_when_the_last_worker_is_lost(tmp_path: Path) -> None:
-    async with start() as served:
-        health = health_pb2_grpc.HealthStub(served.channel)
-        watch = health.Watch(health_pb2.HealthCheckRequest(service="featsvc.v1.ClipService"))
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        worker = (await served.model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
-        os.kill(worker.pid, signal.SIGKILL)
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        watch.cancel()
+async def test_a_request_that_takes_too_long_is_ended_with_a_reason_and_not_tried_again(
+    tmp_path: Path,
+) -> None:
+    gate = gate_at(tmp_path / "gate")
+    async with start(batch_timeout=0.2) as served:
+        block = asking(f"block {gate}".encode())
+        error = await refusal(served.clip.ExtractFeatures(block, metadata=AUTHORISED))
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert dict(error.trailing_metadata())["featsvc-reason"] == "took-too-long"
+        assert "--batch-timeout" in error.details()
+        assert isinstance(served.gateway.pool, WorkerPool)
+        scheduler = served.gateway.pool._scheduler  # or a worker that is only slow would be killed too
+        scheduler._settings = replace(scheduler._settings, batch_timeout_s=300.0)
+        await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
+        status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+        assert status.workers[0].restarts == 1
 
 
 async def test_models_are_listed_loaded_and_unloaded(served: Running) -> None:

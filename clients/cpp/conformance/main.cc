@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <condition_variable>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include <google/protobuf/util/json_util.h>
@@ -34,6 +36,27 @@ const Value& field(const Struct& object, const std::string& name) {
 struct Case {
   std::vector<std::string> names;
   std::vector<Value> requests;
+  /// Whether each question comes only when the answer to the one before it has been seen.
+  bool is_paced = false;
+};
+
+/// Tells the source of a paced case of the answers.
+class Seen {
+ public:
+  void tell(std::size_t more) {
+    const std::lock_guard lock(mutex_);
+    count_ += more;
+    has_changed_.notify_all();
+  }
+  void wait(std::size_t count) {
+    std::unique_lock lock(mutex_);
+    has_changed_.wait(lock, [&] { return count_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable has_changed_;
+  std::size_t count_ = 0;
 };
 
 /// The message that protobuf JSON stands for.
@@ -120,8 +143,19 @@ Method stream(featsvc::Answers<R> (Client::*call)(featsvc::Questions<Q>, std::si
       questions.push_back({asked.names[i], parsed<Q>(asked.requests[i])});
     }
     std::map<std::string, Struct> lines;
+    Seen seen;
+    featsvc::Questions<Q> source = [next = featsvc::questions(questions), &seen, given = 0u, &asked]() mutable {
+      if (asked.is_paced) seen.wait(given++);
+      return next();
+    };
     try {
-      for (const auto& answer : (client.*call)(featsvc::questions(questions), 2, {})) lines[answer.id] = line_about(answer);
+      auto answers = (client.*call)(std::move(source), 2, {});
+      // Whatever happens, the source comes back before it is waited for.
+      const std::shared_ptr<Seen> leaving(&seen, [&](Seen* each) { each->tell(asked.names.size()); });
+      for (const auto& answer : answers) {
+        lines[answer.id] = line_about(answer);
+        seen.tell(1);
+      }
     } catch (const Error& error) {
       for (const auto& name : asked.names) lines.emplace(name, refused(name, error));
     }
@@ -162,6 +196,7 @@ void ask(const std::string& address, const std::string& key, const Struct& json)
     asked.names.push_back(id.empty() ? name : name + "/" + id);
     asked.requests.push_back(field(each.struct_value(), "request"));
   }
+  asked.is_paced = field(json, "paced").bool_value();
   featsvc::Options options;
   options.api_key = own_key.empty() ? key : own_key;
   options.timeout = std::chrono::milliseconds(std::max(1L, std::lround(field(json, "timeout_s").number_value() * 1000)));

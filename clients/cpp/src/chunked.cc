@@ -90,6 +90,7 @@ v1::GenerateMasksResponse listed(Incoming<v1::GenerateMasksStreamResponse>& inco
     reply.set_width(summary.width());
     reply.set_model(summary.model());
     reply.set_image_digest(summary.image_digest());
+    reply.set_image_orientation(summary.image_orientation());
     if (summary.has_label_map()) *reply.mutable_label_map() = std::move(*summary.mutable_label_map());
     // What comes after the summary is how the call ended.
     incoming.next(message);

@@ -50,7 +50,7 @@ Error error_of(const grpc::Status& status, const grpc::ClientContext& context) {
       for (const auto& each : bad.field_violations()) error.violations.push_back({each.field(), each.description()});
     }
   }
-  // The server gives a reason where a message is too large or memory too small; gRPC has only words for its own limits.
+  // The server gives a reason where no other try will help, whatever the code; gRPC has only words for its own limits.
   error.is_final = !first(context, "featsvc-reason").empty() ||
                    error.message.find("message larger than max") != std::string::npos;
   return error;
@@ -62,7 +62,8 @@ Error error_of(const v1::ItemError& item) {
   Error error(is_known ? static_cast<grpc::StatusCode>(name - NAMES) : grpc::StatusCode::UNKNOWN, item.message());
   error.retry_after = std::chrono::milliseconds(item.retry_after_ms());
   for (const auto& each : item.field_violations()) error.violations.push_back({each.field(), each.description()});
-  error.is_final = error.code == grpc::StatusCode::RESOURCE_EXHAUSTED && item.retry_after_ms() == 0;
+  error.is_final = !item.reason().empty() ||
+                   (error.code == grpc::StatusCode::RESOURCE_EXHAUSTED && item.retry_after_ms() == 0);
   return error;
 }
 

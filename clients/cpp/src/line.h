@@ -11,6 +11,12 @@
 
 namespace featsvc {
 
+/// What the threads of a stream share: each change is told to who waits for any.
+struct Signal {
+  std::mutex mutex;
+  std::condition_variable has_changed;
+};
+
 /// Receives while the caller sends.
 template <class M, class A>
 class Line {
@@ -20,8 +26,8 @@ class Line {
 
   /// Holds `room` messages that the caller has not taken.
   Line(const Connection& connection, const Deadline& deadline, const std::function<Stream(grpc::ClientContext*)>& open,
-       std::size_t room)
-      : room_(room) {
+       std::size_t room, Signal& signal)
+      : signal_(signal), room_(room) {
     connection.prepare(context_, deadline);
     stream_ = open(&context_);
     receiver_ = std::thread([this] { receive(); });
@@ -40,27 +46,30 @@ class Line {
   /// Sends a message; false where the stream has ended, and `end` says why.
   bool send(const M& message) { return stream_->Write(message); }
 
-  /// The next message; none where the stream has ended or the time has come.
-  std::optional<A> next(Clock::time_point until) {
-    std::unique_lock lock(mutex_);
-    has_changed_.wait_until(lock, until, [this] { return is_over_ || !messages_.empty(); });
+  /// Whether there is a message, or none will come. The signal's mutex is held.
+  bool has_news() const { return is_over_ || !messages_.empty(); }
+
+  /// The next message, if one is there.
+  std::optional<A> next() {
+    const std::lock_guard lock(signal_.mutex);
     if (messages_.empty()) return std::nullopt;
     std::optional<A> message(std::move(messages_.front()));
     messages_.pop_front();
-    has_changed_.notify_all();
+    signal_.has_changed.notify_all();
     return message;
   }
 
   /// Whether there is nothing more to come.
   bool is_over() {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(signal_.mutex);
     return is_over_ && messages_.empty();
   }
 
   /// Says that no question follows, and gives the server a moment to end its side too.
   void close() {
     stream_->WritesDone();
-    next(Clock::now() + std::chrono::seconds(1));
+    std::unique_lock lock(signal_.mutex);
+    signal_.has_changed.wait_for(lock, std::chrono::seconds(1), [this] { return has_news(); });
   }
 
   /// How the stream ended; only once, and when it has.
@@ -74,28 +83,27 @@ class Line {
  private:
   void receive() {
     for (A message; stream_->Read(&message); message = A()) {
-      std::unique_lock lock(mutex_);
-      has_changed_.wait(lock, [this] { return is_left_ || messages_.size() < room_; });
+      std::unique_lock lock(signal_.mutex);
+      signal_.has_changed.wait(lock, [this] { return is_left_ || messages_.size() < room_; });
       if (is_left_) continue;
       messages_.push_back(std::move(message));
-      has_changed_.notify_all();
+      signal_.has_changed.notify_all();
     }
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(signal_.mutex);
     is_over_ = true;
-    has_changed_.notify_all();
+    signal_.has_changed.notify_all();
   }
 
   /// Says that nobody takes messages any more.
   void leave() {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(signal_.mutex);
     is_left_ = true;
-    has_changed_.notify_all();
+    signal_.has_changed.notify_all();
   }
 
   grpc::ClientContext context_;
   Stream stream_;
-  std::mutex mutex_;
-  std::condition_variable has_changed_;
+  Signal& signal_;
   std::deque<A> messages_;
   std::size_t room_;
   bool is_over_ = false;

@@ -4,7 +4,7 @@
 #include <limits>
 #include <map>
 
-#include "line.h"
+#include "source.h"
 
 namespace featsvc {
 namespace {
@@ -21,21 +21,25 @@ class Window final : public Answers<R>::Source {
          const Timeout& timeout)
       : connection_(std::move(connection)),
         open_(std::move(open)),
-        questions_(std::move(questions)),
         size_(std::max<std::size_t>(size, 1)),
-        deadline_(connection_->deadline(timeout)) {}
+        deadline_(connection_->deadline(timeout)),
+        source_(std::move(questions), signal_) {}
 
   std::optional<Answer<R>> next() override {
     while (refill()) {
       // Room for all answers: where both sides wait to send, neither receives.
-      if (!line_) line_ = std::make_unique<Line<M, A>>(*connection_, deadline_, open_, size_);
-      const Clock::time_point due = send();
-      if (std::optional<A> message = line_->next(due)) {
+      if (!line_ && !waiting_.empty()) {
+        line_ = std::make_unique<Line<M, A>>(*connection_, deadline_, open_, size_, signal_);
+      }
+      wait(line_ ? send() : end_of_time());
+      if (!line_) continue;
+      if (std::optional<A> message = line_->next()) {
         if (std::optional<Answer<R>> answer = take(*message)) return answer;
       } else if (line_->is_over()) {
         const Error error = line_->end();
         line_.reset();
-        go_on_after(error);
+        // While nothing waits, a stream may end as it likes: the next question opens another.
+        if (!waiting_.empty()) go_on_after(error);
       }
     }
     if (line_) line_->close();
@@ -53,18 +57,34 @@ class Window final : public Answers<R>::Source {
     std::optional<Clock::time_point> due;
   };
 
-  /// Takes questions until the window is full; false where none waits.
+  /// Takes the question that has come, and wants another where there is room; false where nothing is left to be answered.
   bool refill() {
-    while (has_more_ && waiting_.size() < size_) {
-      std::optional<Question<Q>> question = questions_();
-      if (!(has_more_ = question.has_value())) break;
+    if (is_over_) return false;
+    if (std::optional<Question<Q>> question = source_.taken()) {
       Waiting& each = waiting_[++asked_];
       each.id = std::move(question->id);
       each.message.set_request_id(std::to_string(asked_));
       *each.message.mutable_request() = std::move(question->request);
       each.due = Clock::now();
     }
-    return !waiting_.empty();
+    const bool has_more = waiting_.size() >= size_ || source_.draw();
+    return has_more || !waiting_.empty();
+  }
+
+  /// Waits until something has come, or the time has. Throws where that is the time of the stream, which nothing else ends.
+  void wait(Clock::time_point until) {
+    std::unique_lock lock(signal_.mutex);
+    const bool has_come = signal_.has_changed.wait_until(
+        lock, until, [this] { return source_.has_news() || (line_ && line_->has_news()); });
+    if (has_come || line_ || !deadline_ || std::chrono::system_clock::now() < *deadline_) return;
+    is_over_ = true;
+    throw Error(grpc::StatusCode::DEADLINE_EXCEEDED, "the time of the stream is over before the next question");
+  }
+
+  /// When to look again while only the source can give anything.
+  Clock::time_point end_of_time() const {
+    const auto left = deadline_ ? *deadline_ - std::chrono::system_clock::now() : std::chrono::hours(1);
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(left);
   }
 
   /// Sends what is due, in the order in which it was asked, and gives the time when something else is.
@@ -120,7 +140,7 @@ class Window final : public Answers<R>::Source {
     if (!pause) {
       // The stream is over: a caller that asks on gets no question sent again.
       waiting_.clear();
-      has_more_ = false;
+      is_over_ = true;
       throw error;
     }
     std::this_thread::sleep_for(*pause);
@@ -129,10 +149,12 @@ class Window final : public Answers<R>::Source {
 
   std::shared_ptr<const Connection> connection_;
   Open open_;
-  Questions<Q> questions_;
   std::size_t size_;
   Deadline deadline_;
-  bool has_more_ = true;
+  Signal signal_;
+  Source<Q> source_;
+  /// Whether nothing more is to be given, because an error ended all.
+  bool is_over_ = false;
   std::uint64_t asked_ = 0;
   std::map<std::uint64_t, Waiting> waiting_;
   /// Streams that broke off without an answer in between.

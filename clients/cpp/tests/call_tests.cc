@@ -68,6 +68,7 @@ TEST(Calls, ask_a_full_server_again_not_before_it_says) {
 TEST(Calls, are_not_tried_again_where_it_would_not_help) {
   EXPECT_EQ(asked(9, refusal(StatusCode::INVALID_ARGUMENT)).attempts, 1);
   EXPECT_EQ(asked(9, refusal(StatusCode::RESOURCE_EXHAUSTED, "featsvc-reason", "reply-too-large")).attempts, 1);
+  EXPECT_EQ(asked(9, refusal(StatusCode::UNAVAILABLE, "featsvc-reason", "killed-workers")).attempts, 1);
 }
 
 TEST(Calls, are_limited_in_their_attempts) {

@@ -1,6 +1,8 @@
 /// Streams to a server that answers as the test says.
 
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
@@ -150,6 +152,86 @@ TEST(Streams, do_not_ask_again_for_an_answer_over_the_limit) {
   }));
   EXPECT_EQ(collected(server, 1, 1).at("q0"), "RESOURCE_EXHAUSTED");
   EXPECT_EQ(attempts, 1);
+}
+
+TEST(Streams, do_not_ask_again_what_fails_for_a_reason) {
+  int attempts = 0;
+  Server server(each([&](Both& both, const StreamRequest& asked) {
+    ++attempts;
+    StreamResponse response;
+    response.set_request_id(asked.request_id());
+    response.mutable_error()->set_code("UNAVAILABLE");
+    response.mutable_error()->set_reason("killed-workers");
+    both.Write(response);
+    return grpc::Status::OK;
+  }));
+  EXPECT_EQ(collected(server, 1, 1).at("q0"), "UNAVAILABLE");
+  EXPECT_EQ(attempts, 1);
+}
+
+/// A source that gives a question when it is told to.
+class Slow {
+ public:
+  explicit Slow(int count) : next_(numbered(count)) {}
+  Questions<Request> questions() {
+    return [this] {
+      std::unique_lock lock(mutex_);
+      has_changed_.wait(lock, [this] { return permits_ > 0; });
+      --permits_;
+      return next_();
+    };
+  }
+  void permit(int more) {
+    const std::lock_guard lock(mutex_);
+    permits_ += more;
+    has_changed_.notify_all();
+  }
+
+ private:
+  Questions<Request> next_;
+  std::mutex mutex_;
+  std::condition_variable has_changed_;
+  int permits_ = 1;
+};
+
+grpc::Status answered(Both& both, const StreamRequest& asked) {
+  answer(both, asked);
+  return grpc::Status::OK;
+}
+
+TEST(Streams, give_an_answer_before_the_next_question_is_known) {
+  Server server(each(answered));
+  const Client client(server.address(), quick());
+  Slow slow(3);
+  int seen = 0;
+  for (const auto& each : client.stream_dino_features(slow.questions(), 4)) {
+    EXPECT_EQ(each.id, "q" + std::to_string(seen++));
+    slow.permit(1);
+  }
+  EXPECT_EQ(seen, 3);
+}
+
+TEST(Streams, end_at_their_deadline_while_the_source_takes_its_time) {
+  Server server(each(answered));
+  const Client client(server.address(), quick());
+  Slow slow(2);
+  auto answers = client.stream_dino_features(slow.questions(), 4, milliseconds(500));
+  try {
+    // The answer may come before it, on a machine that has time.
+    while (answers.next()) continue;
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, StatusCode::DEADLINE_EXCEEDED);
+  }
+  EXPECT_FALSE(answers.next());
+  slow.permit(2);
+}
+
+TEST(Streams, throw_what_their_source_throws) {
+  Server server(each(answered));
+  const Client client(server.address(), quick());
+  auto answers = client.stream_dino_features([]() -> std::optional<Question<Request>> { throw std::domain_error("damaged"); });
+  EXPECT_THROW(answers.next(), std::domain_error);
 }
 
 TEST(Streams, that_break_go_on_with_what_waits) {

@@ -13,6 +13,7 @@ from typing import TypedDict, cast, get_args
 import numpy as np
 from pydantic import BaseModel
 
+from featsvc.fields.base import NullMeans
 from featsvc.v1 import params, schema
 from featsvc_client import tensors
 from featsvc_client.errors import FieldViolation, invalid
@@ -31,7 +32,15 @@ class Connection(TypedDict, total=False):
     """Seconds that the call may take; by default 300."""
 
 
-class ClipFeatureArguments(Connection, params.ClipExtractFeaturesParams, total=False):
+CONNECTION = {
+    "base_url": "Address of the service; by default its documented port on this machine.",
+    "api_key": 'Key of the server; by default "smfeats".',
+    "timeout": "Seconds that the call may take; by default 300.",
+}
+"""The same for those who read no source: what each means."""
+
+
+class ClipFeatureArguments(Connection, params.Image, params.ClipExtractFeaturesParams, total=False):
     """Arguments of extract_clip_features."""
 
 
@@ -39,19 +48,21 @@ class TextArguments(Connection, params.Texts, params.EncodeTextParams, total=Fal
     """Arguments of encode_clip_text."""
 
 
-class SimilarityArguments(Connection, params.TextQuery, params.ComputeSimilarityParams, total=False):
+class SimilarityArguments(
+    Connection, params.Image, params.TextQuery, params.ComputeSimilarityParams, total=False
+):
     """Arguments of compute_clip_similarity."""
 
 
-class DinoFeatureArguments(Connection, params.DinoExtractFeaturesParams, total=False):
+class DinoFeatureArguments(Connection, params.Image, params.DinoExtractFeaturesParams, total=False):
     """Arguments of extract_dino_features."""
 
 
-class AutoMaskArguments(Connection, params.GenerateMasksParams, total=False):
+class AutoMaskArguments(Connection, params.Image, params.GenerateMasksParams, total=False):
     """Arguments of generate_sam2_auto_masks."""
 
 
-class PromptMaskArguments(Connection, params.Prompt, params.PredictMasksParams, total=False):
+class PromptMaskArguments(Connection, params.Image, params.Prompt, params.PredictMasksParams, total=False):
     """Arguments of generate_sam2_prompt_masks."""
 
 
@@ -59,11 +70,31 @@ class TextParams(params.Texts, params.EncodeTextParams, total=False):
     """Texts, and how to embed them."""
 
 
-class SimilarityParams(params.TextQuery, params.ComputeSimilarityParams, total=False):
+class ClipFeatureParams(params.Image, params.ClipExtractFeaturesParams, total=False):
+    """What is said of a picture, and how to extract its CLIP features."""
+
+
+class EncodeImageParams(params.Image, params.EncodeImageParams, total=False):
+    """What is said of a picture, and how to embed it."""
+
+
+class DinoFeatureParams(params.Image, params.DinoExtractFeaturesParams, total=False):
+    """What is said of a picture, and how to extract its DINO features."""
+
+
+class AutoMaskParams(params.Image, params.GenerateMasksParams, total=False):
+    """What is said of a picture, and how to find its masks."""
+
+
+class EmbedImageParams(params.Image, params.EmbedImageParams, total=False):
+    """What is said of a picture, and how to encode it."""
+
+
+class SimilarityParams(params.Image, params.TextQuery, params.ComputeSimilarityParams, total=False):
     """Texts, and how to compare a picture with them."""
 
 
-class PromptParams(params.Prompt, params.PredictMasksParams, total=False):
+class PromptParams(params.Image, params.Prompt, params.PredictMasksParams, total=False):
     """One prompt, and how to answer it."""
 
 
@@ -90,7 +121,11 @@ def rest_fields(arguments: Mapping[str, object]) -> dict[str, object]:
 
 def message_fields(arguments: Mapping[str, object]) -> dict[str, object]:
     """The arguments as fields of a generated class; arrays or base64 for tensors become Tensor fields."""
-    fields = {name: plain(value) for name, value in arguments.items() if name not in TENSOR_FIELDS}
+    fields = {
+        name: plain(value)
+        for name, value in arguments.items()
+        if name not in TENSOR_FIELDS and (value is not None or name in MEANT_NULLS)
+    }
     for name in TENSOR_FIELDS & arguments.keys():
         shape = fields.pop(name + SHAPE_SUFFIX, None)
         if arguments[name] is not None:
@@ -159,3 +194,11 @@ def _tensor(name: str, value: object, shape: object) -> dict[str, object]:
 
 
 TENSOR_FIELDS = tensor_fields(schema.Prompt)
+MEANT_NULLS = frozenset(
+    name
+    for part in vars(schema).values()
+    if isinstance(part, type) and issubclass(part, BaseModel)
+    for name, field in part.model_fields.items()
+    if any(isinstance(each, NullMeans) for each in field.metadata)
+)
+"""The options in which None has a meaning of its own."""

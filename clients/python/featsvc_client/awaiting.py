@@ -15,7 +15,7 @@ from featsvc_client.errors import CallError, Failure
 from featsvc_client.mask_results import Mask, MasksSummary
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.session import Ask, Done, Pause, Session, Steps, advance
-from featsvc_client.window import AskedPrompts, Ended, Name, Window
+from featsvc_client.window import AskedPrompts, Ended, Made, Name, Window
 
 Result = TypeVar("Result")
 # Any: the replies of the rpcs share no type that has their fields.
@@ -69,38 +69,43 @@ async def streamed(
 ) -> AsyncGenerator[tuple[Name, Result | CallError], None]:
     """The answers about many pictures, in the order in which they come."""
     source, more = _source(images), True
-    line = Line(connected, window)
-    pulling: asyncio.Task[AskedPrompts | _End] | None = None
+    line: Line | None = None
+    pulling: asyncio.Task[Made[Result] | _End] | None = None
     receiving: asyncio.Task[Reply | Ended] | None = None
     try:
         while more or not window.is_empty:
             if more and window.has_room and pulling is None:
-                pulling = asyncio.create_task(_next(source))
-            for message in await asyncio.to_thread(window.due):
-                line.send(message)
-            receiving = receiving or asyncio.create_task(line.event())
+                pulling = asyncio.create_task(_next(source, window))
+            if messages := await asyncio.to_thread(window.due):
+                line = line or Line(connected, window)
+                for message in messages:
+                    line.send(message)
+            if line is not None and receiving is None:
+                receiving = asyncio.create_task(line.event())
             tasks = {each for each in (pulling, receiving) if each is not None}
             await asyncio.wait(tasks, timeout=window.wait_s(), return_when=asyncio.FIRST_COMPLETED)
-            if pulling is not None and pulling.done():
-                asked, pulling = pulling.result(), None
-                if asked is END:
-                    more = False
-                else:
-                    await asyncio.to_thread(window.begin, asked)
-            if receiving.done():
+            if line is not None and receiving is not None and receiving.done():
                 event, receiving = receiving.result(), None
                 if isinstance(event, Ended):
                     await line.close()
+                    line = None
                     await asyncio.sleep(window.broken(event.failure))
-                    line = Line(connected, window)
                 else:
                     await asyncio.to_thread(window.take, event)
+            if pulling is not None and pulling.done():
+                made, pulling = pulling.result(), None
+                if made is END:
+                    more = False
+                else:
+                    window.begin(made)
             for answer in window.answers():
                 yield answer
-        await line.part()
+        if line is not None:
+            await line.part()
     finally:
         await _cancelled(pulling, receiving)
-        await line.close()
+        if line is not None:
+            await line.close()
 
 
 class Line:
@@ -163,8 +168,10 @@ async def _source(
         yield asked
 
 
-async def _next(source: AsyncIterator[AskedPrompts]) -> AskedPrompts | _End:
-    return await anext(source, END)
+async def _next(source: AsyncIterator[AskedPrompts], window: Window[Result]) -> Made[Result] | _End:
+    """The next question; its file is read in a thread."""
+    asked = await anext(source, END)
+    return END if asked is END else await asyncio.to_thread(window.made, asked)
 
 
 async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -16,7 +17,7 @@ from featsvc_client.errors import CallError, Failure
 from featsvc_client.mask_results import Mask, MasksSummary
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.session import Ask, Done, Pause, Session, Steps, advance
-from featsvc_client.window import AskedPrompts, Ended, Name, Window
+from featsvc_client.window import AskedPrompts, Ended, Made, Name, Window
 
 Result = TypeVar("Result")
 # Any: the replies of the rpcs share no type that has their fields.
@@ -56,36 +57,107 @@ def streamed(
     connected: grpc.Channel, window: Window[Result], images: Iterable[AskedPrompts]
 ) -> Generator[tuple[Name, Result | CallError], None, None]:
     """The answers about many pictures, in the order in which they come."""
-    source, more = iter(images), True
-    line = Line(connected, window)
+    inbox: Inbox = queue.SimpleQueue()
+    source = Source(images, window, inbox)
+    line: Line | None = None
     try:
-        while more or not window.is_empty:
-            if more and window.has_room:
-                more = _begin(window, source)
-            for message in window.due():
-                line.send(message)
-            # While there is something else to do, only look whether something has come.
-            busy = window.is_empty or (more and window.has_room)
-            event = line.event(0.0 if busy else window.wait_s())
-            if isinstance(event, Ended):
-                line.close()
-                time.sleep(window.broken(event.failure))
-                line = Line(connected, window)
-            elif event is not None:
-                window.take(event)
+        while not (source.is_over and window.is_empty):
+            if window.has_room:
+                source.draw()
+            if messages := window.due():
+                line = line or Line(connected, window, inbox)
+                for message in messages:
+                    line.send(message)
+            event = _next(inbox, window.wait_s())
+            if event is not None and event.by is source:
+                source.take(event.what)
+            elif event is not None and line is not None and event.by is line:
+                if isinstance(event.what, Ended):
+                    line.close()
+                    line = None
+                    time.sleep(window.broken(event.what.failure))
+                else:
+                    window.take(event.what)
             yield from window.answers()
-        line.part()
+        if line is not None:
+            line.part()
     finally:
-        line.close()
+        source.close()
+        if line is not None:
+            line.close()
+
+
+@dataclass(frozen=True)
+class Event:
+    """What has come, and from whom: of a stream that is closed already nothing is of use."""
+
+    by: Source | Line
+    # Any: a reply or Ended from a stream, a question, _Over or an exception from the source.
+    what: Any
+
+
+Inbox: TypeAlias = "queue.SimpleQueue[Event]"
+
+
+def _next(inbox: Inbox, timeout_s: float | None) -> Event | None:
+    """What comes next; None if nothing comes within the time."""
+    try:
+        return inbox.get(timeout=timeout_s) if timeout_s != 0.0 else inbox.get_nowait()
+    except queue.Empty:
+        return None
+
+
+class Source:
+    """The caller's pictures, each read when there is room for it, in a thread: answers do not wait for it."""
+
+    def __init__(self, images: Iterable[AskedPrompts], window: Window[Any], inbox: Inbox) -> None:
+        self.is_over = False
+        self._images = images
+        self._window = window
+        self._inbox = inbox
+        self._is_drawing = False
+        self._wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, name="featsvc-source", daemon=True)
+        self._thread.start()
+
+    def draw(self) -> None:
+        """Wants one more, unless there is one to come already."""
+        if not (self._is_drawing or self.is_over):
+            self._is_drawing = True
+            self._wanted.put(True)
+
+    def take(self, drawn: Made[Any] | BaseException) -> None:
+        """Takes what has been read; raises what the caller's own code has raised."""
+        self._is_drawing = False
+        if isinstance(drawn, StopIteration):
+            self.is_over = True
+        elif isinstance(drawn, BaseException):
+            raise drawn
+        else:
+            self._window.begin(drawn)
+
+    def close(self) -> None:
+        """Ends the thread; one that waits for the caller's own code ends when that comes back."""
+        self._wanted.put(False)
+        if not self._is_drawing:
+            self._thread.join()
+
+    def _read(self) -> None:
+        try:
+            images = iter(self._images)
+            while self._wanted.get():
+                self._inbox.put(Event(self, self._window.made(next(images))))
+        except BaseException as error:  # the caller's, to whom it goes
+            self._inbox.put(Event(self, error))
 
 
 class Line:
     """One open stream: a thread of its own receives, so that its answers can be waited for with a limit."""
 
-    def __init__(self, connected: grpc.Channel, window: Window[Any]) -> None:
+    def __init__(self, connected: grpc.Channel, window: Window[Any], inbox: Inbox) -> None:
         variant = window.variant
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._inbox: queue.SimpleQueue[Reply | Ended] = queue.SimpleQueue()
+        self._inbox = inbox
         self._call = connected.stream_stream(variant.path, None, variant.reply.FromString)(
             iter(self._outbox.get, None), metadata=window.session.metadata
         )
@@ -95,13 +167,6 @@ class Line:
     def send(self, message: bytes) -> None:
         """Sends it when the server has room for it."""
         self._outbox.put(message)
-
-    def event(self, timeout_s: float | None) -> Reply | Ended | None:
-        """What comes next; None if nothing comes within the time."""
-        try:
-            return self._inbox.get(timeout=timeout_s) if timeout_s != 0.0 else self._inbox.get_nowait()
-        except queue.Empty:
-            return None
 
     def part(self) -> None:
         """Tells the server that nothing more will be asked, and lets it end its side."""
@@ -118,20 +183,10 @@ class Line:
         failure = None
         try:
             for reply in self._call:
-                self._inbox.put(reply)
+                self._inbox.put(Event(self, reply))
         except grpc.RpcError as error:
             failure = channel.failure(error)
-        self._inbox.put(Ended(failure))
-
-
-def _begin(window: Window[Any], source: Iterator[AskedPrompts]) -> bool:
-    """Takes the next picture, if there is one."""
-    try:
-        asked = next(source)
-    except StopIteration:
-        return False
-    window.begin(asked)
-    return True
+        self._inbox.put(Event(self, Ended(failure)))
 
 
 def _outcome(connected: grpc.Channel, session: Session, ask: Ask) -> Failure | None:

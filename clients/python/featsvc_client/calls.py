@@ -43,7 +43,8 @@ def about_picture(
     operation: Operation[Result], image: ImageLike, params: Mapping[str, object]
 ) -> Call[Result]:
     """A call that takes a picture and options."""
-    return checked(operation, {"params": message_fields(params)}, picture(image))
+    said, options = parted(params, schema.Image)
+    return checked(operation, {"params": message_fields(options)}, picture(image), said)
 
 
 def encode_text(texts: str | Sequence[str] | None, params: Mapping[str, object]) -> Call[results.Embeddings]:
@@ -56,16 +57,18 @@ def similarity(
     image: ImageLike, texts: str | Sequence[str] | None, params: Mapping[str, object]
 ) -> Call[results.Similarity]:
     """A call that takes a picture, texts and options."""
-    query, options = parted(with_first(schema.TextQuery, texts, params), schema.TextQuery)
+    said, others = parted(with_first(schema.TextQuery, texts, params), schema.Image)
+    query, options = parted(others, schema.TextQuery)
     parts = {"query": query, "params": message_fields(options)}
-    return checked(operations.SIMILARITY, parts, picture(image))
+    return checked(operations.SIMILARITY, parts, picture(image), said)
 
 
 def predict_masks(
     image: ImageLike, prompts: Sequence[Mapping[str, Any]] | None, params: Mapping[str, object]
 ) -> Call[list[PromptMasks]]:
     """A call that takes a picture, prompts (or the fields of one among the options) and options."""
-    single, options = parted(params, schema.Prompt)
+    said, others = parted(params, schema.Image)
+    single, options = parted(others, schema.Prompt)
     if prompts is not None and single:
         raise invalid(
             FieldViolation("prompts", f"give {', '.join(single)} inside them, or one prompt by keywords")
@@ -75,7 +78,7 @@ def predict_masks(
         "prompts": [message_fields(prompt) for prompt in each],
         "params": message_fields(options),
     }
-    return checked(operations.PREDICT_MASKS, parts, picture(image))
+    return checked(operations.PREDICT_MASKS, parts, picture(image), said)
 
 
 def prompted(
@@ -114,17 +117,24 @@ def status() -> Call[model_pb2.GetStatusResponse]:
 
 
 def checked(
-    operation: Operation[Result], parts: Mapping[str, object], image: Picture | None = None
+    operation: Operation[Result],
+    parts: Mapping[str, object],
+    image: Picture | None = None,
+    said: Mapping[str, object] | None = None,
 ) -> Call[Result]:
-    """The call with its request, checked by the contract's own classes, as the server will check it."""
+    """The call with its request, checked by the contract's own classes, as the server will check it.
+
+    `said` is what the caller says of the picture.
+    """
+    beside = dict(said or {})
     twin: type[BaseModel] = getattr(schema, operation.request.DESCRIPTOR.name)
     try:
-        question = twin.model_validate(parts if image is None else {"image": image.source, **parts})
+        question = twin.model_validate(parts if image is None else {"image": image.source | beside, **parts})
     except ValidationError as error:
-        raise invalid(*violations(error)) from None
+        raise invalid(*violations(error, twin)) from None
 
     def request(digest: str) -> ProtoMessage:
-        named = {"image": schema.Image(digest=digest)} if digest else {}
+        named = {"image": schema.Image.model_validate({"digest": digest, **beside})} if digest else {}
         return to_message(question.model_copy(update=named), operation.request)
 
     return Call(operation, request, image)

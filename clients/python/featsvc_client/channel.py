@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import grpc
@@ -11,9 +10,19 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc.experimental import ChannelOptions
 
 from featsvc.v1 import stream_pb2
-from featsvc_client.errors import Failure, FieldViolation
+from featsvc_client.errors import (
+    EXHAUSTED,
+    LONGER,
+    NOT_GRPC,
+    REPLY_TOO_LARGE,
+    REQUEST_TOO_LARGE,
+    Failure,
+    FieldViolation,
+    invalid,
+)
 
-TARGET = "localhost:50051"
+PORT = 50051
+TARGET = f"localhost:{PORT}"
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
 
@@ -30,8 +39,30 @@ OPTIONS = (
 # The caller's own thread receives, instead of one made for each call: 64 MB in pieces then take half the CPU time.
 BLOCKING_OPTIONS = (*OPTIONS, (ChannelOptions.SingleThreadedUnaryStream, 1))
 # What gRPC itself says about a message over its limit; trying again cannot help.
-EXHAUSTED = "RESOURCE_EXHAUSTED"
-OVER_LIMIT = re.compile(r"message larger than max", re.IGNORECASE)
+OVER_LIMIT = "message larger than max"
+# And about a server that speaks HTTP/1.1; which of these depends on what comes first.
+OLDER_HTTP = ("http1.x server", "http/1.", "failed parsing http/2")
+# And where the time is over that this client gave the call.
+OWN_DEADLINE = "Deadline Exceeded"
+WEB = ("http://", "https://")
+SPEAKS_HTTP = (
+    f"this port speaks HTTP, as those of REST do: give the gRPC port ({PORT} unless another was chosen)"
+)
+
+
+def checked(target: str, *, has_tls: bool = False) -> str:
+    """An address as gRPC takes it. Raises InvalidRequest where it would lead to another port, or nowhere."""
+    scheme = next((each for each in WEB if target.lower().startswith(each)), "")
+    host = target[len(scheme) :].partition("/")[0]
+    has_port = ":" in host.rpartition("]")[2]
+    if scheme:
+        message = f"{target!r} is an address of the web, as REST has it"
+    elif has_port or has_tls:
+        return target
+    else:
+        message = f"{target!r} has no port"
+    suggested = host if has_port else f"{host}:{PORT}"
+    raise invalid(FieldViolation("target", f"{message}: the gRPC server is HOST:PORT, such as {suggested!r}"))
 
 
 def metadata(api_key: str) -> tuple[tuple[str, str], ...]:
@@ -44,14 +75,18 @@ def failure(error: grpc.RpcError) -> Failure:
     trailing: dict[str, str | bytes] = dict(error.trailing_metadata() or ())
     message = error.details() or ""
     code = error.code().name
+    if code == "UNAVAILABLE" and any(words in message.lower() for words in OLDER_HTTP):
+        return Failure(code, SPEAKS_HTTP, reason=NOT_GRPC)
+    if message == OWN_DEADLINE:
+        message = f"no answer in time: {LONGER}"
     return Failure(
         code,
         message,
         _word(trailing, "x-request-id"),
         _violations(trailing.get("grpc-status-details-bin", b"")),
         _seconds(_word(trailing, "retry-after-ms")),
-        # The server gives a reason where another try will not mend it: too large a message, or no memory for it.
-        code == EXHAUSTED and ("featsvc-reason" in trailing or OVER_LIMIT.search(message) is not None),
+        # The server gives a reason, beside whatever status, where another try will not mend it.
+        _word(trailing, "featsvc-reason") or (over_limit(message) if code == EXHAUSTED else ""),
     )
 
 
@@ -63,8 +98,18 @@ def item_failure(error: stream_pb2.ItemError) -> Failure:
         "",
         tuple(FieldViolation(each.field, each.description) for each in error.field_violations),
         error.retry_after_ms / 1000 if error.retry_after_ms else None,
-        error.code == EXHAUSTED and not error.retry_after_ms,
+        error.reason or (REPLY_TOO_LARGE if error.code == EXHAUSTED and not error.retry_after_ms else ""),
     )
+
+
+def over_limit(message: str) -> str:
+    """The reason in gRPC's own words about a message over its limit; empty where they are about something else."""
+    before, found, _ = message.lower().partition(OVER_LIMIT)
+    if not found:
+        return ""
+    # Who says it may stand first; else it is the server, for this client has no limits.
+    is_request = ("receive" in before) != ("client" in before)
+    return REQUEST_TOO_LARGE if is_request else REPLY_TOO_LARGE
 
 
 def _violations(details: str | bytes) -> tuple[FieldViolation, ...]:

@@ -9,8 +9,9 @@ import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
+from featsvc.codec import varint
+from featsvc.codec.arrays import nbytes
 from featsvc.errors import InvalidArgument
-from featsvc.twin.arrays import nbytes
 from featsvc_client.errors import damaged
 
 # Any: the replies of CLIP and DINO have the same fields, but no common type.
@@ -88,26 +89,15 @@ class Pieces:
 def _chunk(message: memoryview) -> Chunk | None:
     """The chunk of a message that holds nothing else; None where protobuf should read it."""
     try:
-        length, start = _varint(message, 1)
+        length, start = varint.read(message, 1)
         if message[0] != CHUNK or start + length != len(message):
             return None
         offset = 0
         if message[start] == OFFSET:
-            offset, start = _varint(message, start + 1)
-        length, begin = _varint(message, start + 1)
+            offset, start = varint.read(message, start + 1)
+        length, begin = varint.read(message, start + 1)
         if message[start] != DATA or begin + length != len(message):
             return None
         return Chunk(offset, message[begin:])
-    except IndexError:
+    except (IndexError, ValueError):
         return None
-
-
-def _varint(message: memoryview, place: int) -> tuple[int, int]:
-    """The number that begins there, and where it ends."""
-    number = shift = 0
-    while True:
-        byte = message[place]
-        number |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            return number, place

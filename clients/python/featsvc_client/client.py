@@ -9,10 +9,20 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 
-from featsvc.v1 import model_pb2, params
+from featsvc.v1 import model_pb2, params, schema
 from featsvc_client import blocking, calls, channel, operations
-from featsvc_client.arguments import PromptParams, SimilarityParams, TextParams
+from featsvc_client.arguments import (
+    AutoMaskParams,
+    ClipFeatureParams,
+    DinoFeatureParams,
+    EmbedImageParams,
+    EncodeImageParams,
+    PromptParams,
+    SimilarityParams,
+    TextParams,
+)
 from featsvc_client.calls import Call
+from featsvc_client.documented import documented
 from featsvc_client.errors import CallError
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.mask_stream import MaskStream
@@ -47,6 +57,7 @@ class FeatsvcClient:
 
         With `digests` a picture that the server has been sent lately goes as its name, not as its file.
         """
+        channel.checked(target, has_tls=credentials is not None)
         self._session = Session(
             channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
         )
@@ -56,16 +67,18 @@ class FeatsvcClient:
             else grpc.secure_channel(target, credentials, channel.BLOCKING_OPTIONS)
         )
 
+    @documented(schema.Image, schema.ClipExtractFeaturesParams)
     def clip_features(
         self,
         image: ImageLike,
         *,
         timeout: float | None = None,
-        **options: Unpack[params.ClipExtractFeaturesParams],
+        **options: Unpack[ClipFeatureParams],
     ) -> Features:
         """Dense CLIP features of a picture."""
         return self._answer(timeout, calls.about_picture, operations.CLIP_FEATURES, image, options)
 
+    @documented(schema.Texts, schema.EncodeTextParams)
     def encode_text(
         self,
         texts: str | Sequence[str] | None = None,
@@ -77,6 +90,7 @@ class FeatsvcClient:
         """CLIP embeddings of texts."""
         return self._answer(timeout, calls.encode_text, texts, options)
 
+    @documented(schema.Image, schema.TextQuery, schema.ComputeSimilarityParams)
     def similarity(
         self,
         image: ImageLike,
@@ -89,28 +103,32 @@ class FeatsvcClient:
         """How well each place of a picture fits each text."""
         return self._answer(timeout, calls.similarity, image, texts, options)
 
+    @documented(schema.Image, schema.EncodeImageParams)
     def encode_image(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.EncodeImageParams]
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[EncodeImageParams]
     ) -> Embeddings:
         """The CLIP embedding of a whole picture."""
         return self._answer(timeout, calls.about_picture, operations.ENCODE_IMAGE, image, options)
 
+    @documented(schema.Image, schema.DinoExtractFeaturesParams)
     def dino_features(
         self,
         image: ImageLike,
         *,
         timeout: float | None = None,
-        **options: Unpack[params.DinoExtractFeaturesParams],
+        **options: Unpack[DinoFeatureParams],
     ) -> Features:
         """Dense DINO features of a picture."""
         return self._answer(timeout, calls.about_picture, operations.DINO_FEATURES, image, options)
 
+    @documented(schema.Image, schema.GenerateMasksParams)
     def generate_masks(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.GenerateMasksParams]
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[AutoMaskParams]
     ) -> Masks:
         """Masks of everything in a picture."""
         return self._answer(timeout, calls.about_picture, operations.GENERATE_MASKS, image, options)
 
+    @documented(schema.Image, schema.Prompt, schema.PredictMasksParams)
     def predict_masks(
         self,
         image: ImageLike,
@@ -122,45 +140,50 @@ class FeatsvcClient:
         """The masks of each prompt; a single prompt may be given by keywords."""
         return self._answer(timeout, calls.predict_masks, image, prompts, options)
 
+    @documented(schema.Image, schema.EmbedImageParams)
     def embed_image(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.EmbedImageParams]
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[EmbedImageParams]
     ) -> EmbeddedImage:
         """Encodes a picture before the first question about it; `predict_masks` then waits for the decoder only."""
         return self._answer(timeout, calls.about_picture, operations.EMBED_IMAGE, image, options)
 
+    @documented(schema.Image, schema.GenerateMasksParams)
     def generate_masks_stream(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[params.GenerateMasksParams]
+        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[AutoMaskParams]
     ) -> Generator[Mask | MasksSummary, None, None]:
         """Masks of everything in a picture one by one as they come, then a summary."""
         call = calls.about_picture(operations.GENERATE_MASKS, image, options)
         return blocking.masks(self._channel, MaskStream(self._session, call, timeout))
 
+    @documented(schema.Image, schema.ClipExtractFeaturesParams)
     def stream_clip_features(
         self,
         images: Iterable[Asked],
         *,
         window: int = IN_FLIGHT,
         timeout: float | None = None,
-        **options: Unpack[params.ClipExtractFeaturesParams],
+        **options: Unpack[ClipFeatureParams],
     ) -> Generator[tuple[Name, Features | CallError], None, None]:
         """Dense CLIP features of many pictures; see `stream_predict_masks`."""
         build = partial(calls.about_picture, operations.CLIP_FEATURES, params=options)
         asked = Window(self._session, operations.CLIP_FEATURES, build, window, timeout)
         return blocking.streamed(self._channel, asked, images)
 
+    @documented(schema.Image, schema.DinoExtractFeaturesParams)
     def stream_dino_features(
         self,
         images: Iterable[Asked],
         *,
         window: int = IN_FLIGHT,
         timeout: float | None = None,
-        **options: Unpack[params.DinoExtractFeaturesParams],
+        **options: Unpack[DinoFeatureParams],
     ) -> Generator[tuple[Name, Features | CallError], None, None]:
         """Dense DINO features of many pictures; see `stream_predict_masks`."""
         build = partial(calls.about_picture, operations.DINO_FEATURES, params=options)
         asked = Window(self._session, operations.DINO_FEATURES, build, window, timeout)
         return blocking.streamed(self._channel, asked, images)
 
+    @documented(schema.Image, schema.Prompt, schema.PredictMasksParams)
     def stream_predict_masks(
         self,
         images: Iterable[AskedPrompts],
@@ -172,9 +195,10 @@ class FeatsvcClient:
     ) -> Generator[tuple[Name, list[PromptMasks] | CallError], None, None]:
         """The masks of prompts in many pictures.
 
-        Each picture may come with a name (else it has its number), and with prompts of its own. Answers come as
-        they are done, `window` pictures are under way at most, and what is wrong with one is its answer instead of
-        an exception. `timeout` is for each picture. Leaving the generator ends all that is under way.
+        Each picture may come with a name (else it has its number), and with prompts of its own. The source is read when
+        there is room, in a thread of its own: no answer waits for it. Answers come as they are done, `window` pictures
+        are under way at most, and what is wrong with one is its answer instead of an exception. `timeout` is for each
+        picture. Leaving the generator ends all that is under way.
         """
         build = partial(calls.prompted, prompts, options)
         asked = Window(self._session, operations.PREDICT_MASKS, build, window, timeout)

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from featsvc.v1 import schema
 from featsvc_client import rest
-from featsvc_client.arguments import ClipFeatureArguments, SimilarityArguments, TextArguments, with_first
+from featsvc_client.arguments import (
+    CONNECTION,
+    ClipFeatureArguments,
+    SimilarityArguments,
+    TextArguments,
+    with_first,
+)
+from featsvc_client.documented import documented
 from featsvc_client.pictures import ImageLike, encode_image, picture
 from featsvc_client.rest_features import rest_features
 from featsvc_client.tensors import decoded
@@ -29,6 +36,9 @@ __all__ = [
 ]
 
 BASE_URL = "http://localhost:8096"
+EXTRACT = rest.Endpoint("/extract", "ClipService")
+ENCODE_TEXT = rest.Endpoint("/encode_text", "ClipService")
+SIMILARITY = rest.Endpoint("/similarity", "ClipService")
 
 
 class RoundingReply(TypedDict):
@@ -64,49 +74,51 @@ class SimilarityReply(TypedDict):
     shape: list[int]
 
 
+@documented(schema.Image, schema.ClipExtractFeaturesParams, beside=CONNECTION)
 def extract_clip_features(image: ImageLike, **arguments: Unpack[ClipFeatureArguments]) -> FeaturesReply:
     """Dense features of a picture, as sent."""
-    return cast(FeaturesReply, rest.post(BASE_URL, "/extract", picture(image).body, arguments))
+    return cast(FeaturesReply, rest.post(BASE_URL, EXTRACT, picture(image).body, arguments))
 
 
+@documented(schema.Texts, schema.EncodeTextParams, beside=CONNECTION)
 def encode_clip_text(
     texts: str | Sequence[str] | None = None, /, **arguments: Unpack[TextArguments]
 ) -> TextReply:
     """Embeddings of one or many texts, as sent."""
-    return cast(
-        TextReply, rest.post(BASE_URL, "/encode_text", {}, with_first(schema.Texts, texts, arguments))
-    )
+    return cast(TextReply, rest.post(BASE_URL, ENCODE_TEXT, {}, with_first(schema.Texts, texts, arguments)))
 
 
+@documented(schema.Image, schema.TextQuery, schema.ComputeSimilarityParams, beside=CONNECTION)
 def compute_clip_similarity(image: ImageLike, **arguments: Unpack[SimilarityArguments]) -> SimilarityReply:
     """How well each place of a picture fits one or many texts, as sent."""
-    return cast(SimilarityReply, rest.post(BASE_URL, "/similarity", picture(image).body, arguments))
+    return cast(SimilarityReply, rest.post(BASE_URL, SIMILARITY, picture(image).body, arguments))
 
 
 # The document has three names for one encoding: base64 float32 and a shape.
 decode_features = decode_text_embedding = decode_similarity_map = decoded
 
 
+@documented(schema.Image, schema.ClipExtractFeaturesParams, beside=CONNECTION)
 def extract_clip_features_decoded(
     image: ImageLike, **arguments: Unpack[ClipFeatureArguments]
 ) -> NDArray[np.float32]:
     """Dense features of a picture, float32, H x W x D (D x H x W if asked, N x D at points)."""
-    return rest_features(
-        rest.post_for_tensor(BASE_URL, "/extract", picture(image).body, arguments), arguments
-    )
+    return rest_features(rest.post_for_tensor(BASE_URL, EXTRACT, picture(image).body, arguments), arguments)
 
 
+@documented(schema.Texts, schema.EncodeTextParams, beside=CONNECTION)
 def encode_clip_text_decoded(
     texts: str | Sequence[str] | None = None, /, **arguments: Unpack[TextArguments]
 ) -> NDArray[np.float32]:
-    """Embeddings of one or many texts, N x D, each of length 1."""
+    """Embeddings of texts, each of length 1: N x D for a list of them, D for one text alone."""
     reply = encode_clip_text(texts, **arguments)
     return decode_text_embedding(reply["text_embedding"], reply["shape"])
 
 
+@documented(schema.Image, schema.TextQuery, schema.ComputeSimilarityParams, beside=CONNECTION)
 def compute_clip_similarity_decoded(
     image: ImageLike, **arguments: Unpack[SimilarityArguments]
 ) -> NDArray[np.float32]:
-    """How well each place of a picture fits a text, H x W; for several texts N x H x W."""
+    """How well each place of a picture fits a text, H x W; for a list of texts N x H x W."""
     reply = compute_clip_similarity(image, **arguments)
     return decode_similarity_map(reply["similarity_map"], reply["shape"])

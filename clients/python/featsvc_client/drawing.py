@@ -10,11 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featsvc.v1 import image_pb2
+from featsvc_client import grid
 from featsvc_client.mask_results import Mask
 from featsvc_client.masks import instance_map
 
 # The golden ratio's fractional part: successive hues stay far apart, however many there are.
 HUE_STEP = 0.6180339887498949
+# A grid is enlarged to at least this many pixels where nobody says how large.
+SHOWN = 448
+SMOOTH = Image.Resampling.BILINEAR
 
 Openable = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 """A picture as a file, PIL image or uint8 array."""
@@ -51,21 +56,36 @@ def mask_picture(mask: Mask | NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8) * 255)
 
 
-def pca_picture(components: NDArray[np.float32], size: tuple[int, int] | None = None) -> Image.Image:
-    """Three principal components, H x W x 3 or 3 x H x W, as red, green, blue; `size` is (width, height)."""
+def pca_picture(
+    components: NDArray[np.float32],
+    size: tuple[int, int] | None = None,
+    *,
+    geometry: image_pb2.Geometry | None = None,
+) -> Image.Image:
+    """Three principal components, H x W x 3 or 3 x H x W, as red, green, blue, enlarged smoothly.
+
+    With the `geometry` of the answer each lies where it was in the picture, at the picture's size; `size` is (width,
+    height); without either it is as large as one likes to look at.
+    """
     if components.ndim == 3 and components.shape[2] != 3 and components.shape[0] == 3:
         components = np.moveaxis(components, 0, 2)
     if components.ndim != 3 or components.shape[2] != 3:
         raise ValueError(f"shape {components.shape} has no three components; ask for features with PCA")
-    return _scaled(components, size)
+    return _enlarged(components, size, geometry)
 
 
-def heat_picture(similarity: NDArray[np.float32], size: tuple[int, int] | None = None) -> Image.Image:
-    """A similarity map, H x W, from its least (black) to its most (white); `size` is (width, height)."""
+def heat_picture(
+    similarity: NDArray[np.float32],
+    size: tuple[int, int] | None = None,
+    *,
+    geometry: image_pb2.Geometry | None = None,
+    span: tuple[float, float] | None = None,
+) -> Image.Image:
+    """A similarity map, H x W, enlarged as by `pca_picture`, from its least (black) to its most, or over a `span`."""
     if similarity.ndim != 2:
         raise ValueError(f"shape {similarity.shape} is no single map; take one of them")
-    span = float(np.ptp(similarity)) or 1.0
-    return _scaled((similarity - similarity.min()) / span, size)
+    low, high = (float(similarity.min()), float(similarity.max())) if span is None else span
+    return _enlarged((similarity - low) / ((high - low) or 1.0), size, geometry)
 
 
 def palette(count: int) -> NDArray[np.uint8]:
@@ -92,7 +112,31 @@ def _borders(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.bool_
     return edges
 
 
-def _scaled(values: NDArray[np.floating], size: tuple[int, int] | None) -> Image.Image:
-    picture = Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8))
-    # Nearest: what is shown is one colour for each patch, not something between.
-    return picture if size is None else picture.resize(size, Image.Resampling.NEAREST)
+def _enlarged(
+    values: NDArray[np.floating], size: tuple[int, int] | None, geometry: image_pb2.Geometry | None
+) -> Image.Image:
+    """Values in [0, 1] as a picture, linear between the centres of their cells."""
+    cells = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
+    if geometry is not None and geometry.original_width:
+        return _over_picture(cells, geometry)
+    height, width = cells.shape[:2]
+    factor = -(-SHOWN // max(height, width))
+    return Image.fromarray(cells).resize(size or (width * factor, height * factor), SMOOTH)
+
+
+def _over_picture(cells: NDArray[np.uint8], geometry: image_pb2.Geometry) -> Image.Image:
+    """Each cell where it lies in the picture; what the network did not see has the colour of the nearest."""
+    size = (geometry.original_width, geometry.original_height)
+    whole = (geometry.grid_height, geometry.grid_width)
+    if cells.shape[0] > whole[0] or cells.shape[1] > whole[1]:
+        # Cells that are pixels of the resized picture have no geometry of their own.
+        return Image.fromarray(cells).resize(size, SMOOTH)
+    corners = np.array([[-0.5, -0.5], [size[0] - 0.5, size[1] - 0.5]])
+    # From rows and columns, counted at centres, to x and y at edges, as Pillow takes them.
+    (left, top), (right, bottom) = grid.cells(geometry, corners)[:, ::-1] + 0.5
+    height, width = cells.shape[:2]
+    before = (max(0, -int(np.floor(top))), max(0, -int(np.floor(left))))
+    after = (max(0, int(np.ceil(bottom)) - height), max(0, int(np.ceil(right)) - width))
+    margins = [*zip(before, after, strict=True), *[(0, 0)] * (cells.ndim - 2)]
+    part = (left + before[1], top + before[0], right + before[1], bottom + before[0])
+    return Image.fromarray(np.pad(cells, margins, mode="edge")).resize(size, SMOOTH, part)

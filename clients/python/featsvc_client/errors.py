@@ -16,13 +16,25 @@ __all__ = [
     "FieldViolation",
     "InvalidRequest",
     "ModelNotFound",
+    "OutOfMemory",
     "Overloaded",
     "PictureNotFound",
     "ReplyTooLarge",
+    "RequestTooLarge",
     "ServerError",
+    "TooLarge",
     "Unavailable",
     "WeightsMissing",
 ]
+
+
+EXHAUSTED = "RESOURCE_EXHAUSTED"
+"""The status of a server that has no place now; with a reason beside it, of what is too large for it at any time."""
+REQUEST_TOO_LARGE, REPLY_TOO_LARGE, OUT_OF_MEMORY = "request-too-large", "reply-too-large", "out-of-memory"
+"""Reasons as the server calls them."""
+NOT_GRPC = "not-grpc"
+"""The reason of a failed call to what is no gRPC server."""
+LONGER = "give a longer timeout, or ask for less, such as a smaller picture (load_size)"
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,8 @@ class Failure:
     request_id: str = ""
     violations: tuple[FieldViolation, ...] = ()
     retry_after_s: float | None = None
-    too_large: bool = False
-    """Whether a message is over a size limit or its work over the device's memory, which another try will not mend."""
+    reason: str = ""
+    """The server's word for what no other try will mend, such as `reply-too-large`; else empty."""
 
     @property
     def picture_unknown(self) -> bool:
@@ -47,20 +59,24 @@ class Failure:
 
     def error(self) -> CallError:
         """The exception for it."""
-        if self.too_large:
-            return ReplyTooLarge(self)
         if self.picture_unknown:
             return PictureNotFound(self)
+        if self.reason and self.code == EXHAUSTED:
+            return BY_REASON.get(self.reason, TooLarge)(self)
         return BY_CODE.get(self.code, ServerError)(self)
 
 
 class CallError(FeatsvcError):
-    """A call that failed. `request_id` finds it in the server's log."""
+    """A call that failed. `request_id` finds it in the server's log.
+
+    `reason` is set where the same request will fail again, whatever the status, and is not to be sent again.
+    """
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.request_id = failure.request_id
+        self.reason = failure.reason
 
     def __reduce__(self) -> tuple[type[CallError], tuple[Failure]]:
         return type(self), (self.failure,)
@@ -104,7 +120,7 @@ class WeightsMissing(CallError):
 class Overloaded(CallError):
     """The server has no place for the request now."""
 
-    code: ClassVar[str] = "RESOURCE_EXHAUSTED"
+    code: ClassVar[str] = EXHAUSTED
 
     @property
     def retry_after(self) -> float | None:
@@ -112,10 +128,22 @@ class Overloaded(CallError):
         return self.failure.retry_after_s
 
 
-class ReplyTooLarge(CallError):
-    """The answer, the request or the memory they need is over the server's limit; the message says what would fit."""
+class TooLarge(CallError):
+    """What was asked is over a limit of the server, now and later; the message says what would fit."""
 
-    code: ClassVar[str] = "RESOURCE_EXHAUSTED"
+    code: ClassVar[str] = EXHAUSTED
+
+
+class RequestTooLarge(TooLarge):
+    """The request has more bytes than the server takes: send a smaller picture, or fewer things at once."""
+
+
+class ReplyTooLarge(TooLarge):
+    """The answer would have more bytes than the server gives: ask for less, or for a smaller element type."""
+
+
+class OutOfMemory(TooLarge):
+    """The work needs more memory than the server's device has."""
 
 
 class Unavailable(CallError):
@@ -143,9 +171,15 @@ BY_CODE: Mapping[str, type[CallError]] = {
     "PERMISSION_DENIED": AuthenticationError,
     "NOT_FOUND": ModelNotFound,
     "FAILED_PRECONDITION": WeightsMissing,
-    "RESOURCE_EXHAUSTED": Overloaded,
+    EXHAUSTED: Overloaded,
     "UNAVAILABLE": Unavailable,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
+
+BY_REASON: Mapping[str, type[TooLarge]] = {
+    REQUEST_TOO_LARGE: RequestTooLarge,
+    REPLY_TOO_LARGE: ReplyTooLarge,
+    OUT_OF_MEMORY: OutOfMemory,
 }
 
 

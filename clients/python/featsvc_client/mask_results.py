@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.v1 import sam2_pb2, tensor_pb2
+from featsvc_client.brief import Brief, listed
 from featsvc_client.pixels import Bitmap, InSummary, Label, Pixels, Png, label_map
 from featsvc_client.results import array, floats
 from featsvc_client.rle import Rle
@@ -18,8 +19,8 @@ Rectangle = tuple[float, float, float, float]
 """x, y, width, height in pixels of the picture as sent."""
 
 
-@dataclass(frozen=True, eq=False)
-class Mask:
+@dataclass(frozen=True, eq=False, repr=False)
+class Mask(Brief):
     """One automatic mask, its pixels packed as they came: hundreds of them unpacked fill a memory."""
 
     pixels: Pixels | NDArray[np.bool_]
@@ -37,8 +38,8 @@ class Mask:
         return self.pixels if isinstance(self.pixels, np.ndarray) else self.pixels.decoded()
 
 
-@dataclass(frozen=True, eq=False)
-class MasksSummary:
+@dataclass(frozen=True, eq=False, repr=False)
+class MasksSummary(Brief):
     """What is known about all masks of a picture."""
 
     count: int
@@ -51,6 +52,8 @@ class MasksSummary:
     """Name of the picture: give it instead of the picture in further questions."""
     label_map: NDArray[np.uint16] | None = None
     """H x W, where masks were asked for so: 0 is no mask, else 1 + the index of the best one there."""
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
 
 class Masks(list[Mask]):
@@ -60,9 +63,12 @@ class Masks(list[Mask]):
         super().__init__(masks)
         self.summary = summary
 
+    def __repr__(self) -> str:
+        return listed(f"Masks: {len(self)}, {self.summary!r}", self)
 
-@dataclass(frozen=True, eq=False)
-class PromptMasks:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PromptMasks(Brief):
     """The masks of one prompt."""
 
     pixels: tensor_pb2.Tensor | tuple[Pixels, ...]
@@ -79,6 +85,8 @@ class PromptMasks:
     """Name of the picture: give it instead of the picture in further questions."""
     label_map: NDArray[np.uint16] | None = None
     """H x W, where masks were asked for so: 0 is no mask, else 1 + the index of the best one there."""
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
     @cached_property
     def masks(self) -> NDArray[np.bool_] | NDArray[np.float32]:
@@ -97,7 +105,15 @@ def masks(reply: sam2_pb2.GenerateMasksResponse) -> Masks:
             _mask(each, InSummary(number) if labels is None else Label(labels, number))
             for number, each in enumerate(reply.masks, 1)
         ],
-        MasksSummary(len(reply.masks), reply.height, reply.width, reply.model, reply.image_digest, labels),
+        MasksSummary(
+            len(reply.masks),
+            reply.height,
+            reply.width,
+            reply.model,
+            reply.image_digest,
+            labels,
+            reply.image_orientation,
+        ),
     )
 
 
@@ -109,7 +125,15 @@ def streamed_mask(mask: sam2_pb2.Mask, number: int) -> Mask:
 def summary(found: sam2_pb2.MasksSummary) -> MasksSummary:
     """What a stream of masks ends with."""
     labels = label_map(found.label_map) if found.HasField("label_map") else None
-    return MasksSummary(found.count, found.height, found.width, found.model, found.image_digest, labels)
+    return MasksSummary(
+        found.count,
+        found.height,
+        found.width,
+        found.model,
+        found.image_digest,
+        labels,
+        found.image_orientation,
+    )
 
 
 def prompt_masks(reply: sam2_pb2.PredictMasksResponse) -> list[PromptMasks]:
@@ -124,7 +148,13 @@ def _prompt_masks(found: sam2_pb2.PromptMasks, reply: sam2_pb2.PredictMasksRespo
         floats(found.low_res_masks) if found.HasField("low_res_masks") else np.zeros((0, 0, 0), np.float32)
     )
     return PromptMasks(
-        _prompt_pixels(found, labels, scores.size), scores, low_res, reply.model, reply.image_digest, labels
+        _prompt_pixels(found, labels, scores.size),
+        scores,
+        low_res,
+        reply.model,
+        reply.image_digest,
+        labels,
+        reply.image_orientation,
     )
 
 

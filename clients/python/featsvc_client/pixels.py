@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from featsvc.v1 import tensor_pb2
+from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
 from featsvc_client.results import array
 
@@ -22,8 +23,8 @@ class Pixels(Protocol):
         """The mask, H x W."""
 
 
-@dataclass(frozen=True, eq=False)
-class Bitmap:
+@dataclass(frozen=True, eq=False, repr=False)
+class Bitmap(Brief):
     """A tensor of bits, booleans or numbers."""
 
     tensor: tensor_pb2.Tensor
@@ -34,8 +35,8 @@ class Bitmap:
         return found.view(np.bool_) if found.dtype == np.bool_ else found.astype(np.float32, copy=False) > 0
 
 
-@dataclass(frozen=True)
-class Png:
+@dataclass(frozen=True, repr=False)
+class Png(Brief):
     """A PNG file of one bit a pixel."""
 
     content: bytes
@@ -51,8 +52,8 @@ class Png:
             raise damaged(f"no PNG of a mask: {error}") from error
 
 
-@dataclass(frozen=True, eq=False)
-class Label:
+@dataclass(frozen=True, eq=False, repr=False)
+class Label(Brief):
     """One number of a label map. Where masks overlap it shows the best of them, so it may be less than the mask was."""
 
     labels: NDArray[np.uint16]

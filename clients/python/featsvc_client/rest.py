@@ -14,12 +14,15 @@ import numpy as np
 from featsvc.errors import FieldViolation
 from featsvc.twin.violations import violation
 from featsvc_client.arguments import connection, rest_fields
-from featsvc_client.errors import Failure, ServerError, damaged
+from featsvc_client.errors import LONGER, REQUEST_TOO_LARGE, Failure, ServerError, damaged
 
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 10.0
+SERVICE_HEADER = "x-featsvc-service"
 PICTURE_FIELD = "image.digest"
+PICTURE_FIELDS = (PICTURE_FIELD, "image_digest")
+TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 JSON, OCTETS = "application/json", "application/octet-stream"
 
 CODES: dict[int, str] = {
@@ -29,7 +32,7 @@ CODES: dict[int, str] = {
     HTTPStatus.FORBIDDEN: "PERMISSION_DENIED",
     HTTPStatus.NOT_FOUND: "NOT_FOUND",
     HTTPStatus.CONFLICT: "FAILED_PRECONDITION",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RESOURCE_EXHAUSTED",
+    TOO_LARGE: "RESOURCE_EXHAUSTED",
     HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
     HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
     HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
@@ -70,19 +73,27 @@ class Raw:
     data: memoryview
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """A path, and the service that must answer there: two services have one of the same name."""
+
+    path: str
+    service: str
+
+
 def post(
-    default_url: str, path: str, picture: Mapping[str, str], arguments: Mapping[str, object]
+    default_url: str, endpoint: Endpoint, picture: Mapping[str, str], arguments: Mapping[str, object]
 ) -> dict[str, object]:
     """The JSON that the service answers to a picture (or none) and the arguments of a documented function."""
-    found = _posted(Request(default_url, path, {**picture, **rest_fields(arguments)}), arguments, JSON)
+    found = _posted(Request(default_url, endpoint, {**picture, **rest_fields(arguments)}), arguments, JSON)
     return _object(found if isinstance(found, bytes) else found.data.tobytes())
 
 
 def post_for_tensor(
-    default_url: str, path: str, picture: Mapping[str, str], arguments: Mapping[str, object]
+    default_url: str, endpoint: Endpoint, picture: Mapping[str, str], arguments: Mapping[str, object]
 ) -> Raw | dict[str, object]:
     """The same as bytes, or as JSON where the service has or can have no other form of it."""
-    request = Request(default_url, path, {**picture, **rest_fields(arguments)})
+    request = Request(default_url, endpoint, {**picture, **rest_fields(arguments)})
     try:
         found = _posted(request, arguments, f"{OCTETS}, {JSON};q=0.5")
     except NotAcceptable:
@@ -95,7 +106,7 @@ class Request:
     """What is asked, and where unless the arguments say otherwise."""
 
     default_url: str
-    path: str
+    endpoint: Endpoint
     body: Mapping[str, object]
 
 
@@ -112,13 +123,19 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     try:
         with POOLS.of(base_url).stream(
-            "POST", request.path, json=request.body, headers=sending, timeout=timeout
+            "POST", request.endpoint.path, json=request.body, headers=sending, timeout=timeout
         ) as answer:
+            _check_service(answer, request.endpoint, base_url)
             if answer.is_success and answer.headers.get("content-type", "").startswith(OCTETS):
                 return Raw(answer.headers, _filled(answer))
             found = answer.read()
     except httpx.TimeoutException as error:
-        raise Failure("DEADLINE_EXCEEDED", f"{base_url}: no answer within {timeout_s:g} s").error() from error
+        raise Failure(
+            "DEADLINE_EXCEEDED", f"{base_url}: no answer within {timeout_s:g} s; {LONGER}"
+        ).error() from error
+    except httpx.RemoteProtocolError as error:
+        told = f"{base_url}: {error}; what answers there is no REST service: is it the gRPC port?"
+        raise Failure("UNAVAILABLE", told).error() from error
     except httpx.TransportError as error:
         raise Failure("UNAVAILABLE", f"{base_url}: {error}").error() from error
     if answer.status_code == HTTPStatus.NOT_ACCEPTABLE and accept != JSON:
@@ -126,6 +143,16 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     if not answer.is_success:
         raise failure(answer).error()
     return found
+
+
+def _check_service(answer: httpx.Response, endpoint: Endpoint, base_url: str) -> None:
+    """Raises InvalidRequest where another service has answered: its features would pass for those that were meant."""
+    found = answer.headers.get(SERVICE_HEADER, endpoint.service)
+    if found != endpoint.service:
+        raise Failure(
+            "INVALID_ARGUMENT",
+            f"{base_url} is {found} and not {endpoint.service}: give base_url the address of the right port",
+        ).error()
 
 
 def _filled(answer: httpx.Response) -> memoryview:
@@ -156,14 +183,15 @@ def failure(answer: httpx.Response) -> Failure:
         message = str(detail)
         field, colon, what = message.partition(": ")
         # A sentence has no room for a field, so the server begins it with the one that is not found.
-        violations = (FieldViolation(field, what),) if colon and field == PICTURE_FIELD else ()
+        violations = (FieldViolation(PICTURE_FIELD, what),) if colon and field in PICTURE_FIELDS else ()
     return Failure(
         CODES.get(status, "INTERNAL"),
         message,
         answer.headers.get("x-request-id", ""),
         violations,
         _seconds(answer.headers.get("retry-after", "")),
-        status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        # A proxy that says no more than the status means the request.
+        answer.headers.get("x-featsvc-reason", REQUEST_TOO_LARGE if status == TOO_LARGE else ""),
     )
 
 

@@ -12,14 +12,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.codec.arrays import stored, to_array, widened
 from featsvc.errors import InvalidArgument
-from featsvc.twin.arrays import stored, to_array, widened
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, tensor_pb2
+from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
 
 
-@dataclass(frozen=True, eq=False)
-class Rounding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Rounding(Brief):
     """What writing features in fewer bits has cost, against float32."""
 
     largest_error: float
@@ -28,8 +29,8 @@ class Rounding:
     """For int8: one factor for each channel, of a shape that multiplies the raw array."""
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+@dataclass(frozen=True, eq=False, repr=False)
+class Features(Brief):
     """Dense features of a picture."""
 
     raw: NDArray[np.generic]
@@ -43,6 +44,8 @@ class Features:
     """Name of the picture: give it instead of the picture in further questions."""
     rounding: Rounding | None = None
     """What was rounded; None for float32."""
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
     @cached_property
     def array(self) -> NDArray[np.float32]:
@@ -51,8 +54,8 @@ class Features:
         return as_float32(self.raw, scale)
 
 
-@dataclass(frozen=True, eq=False)
-class Embeddings:
+@dataclass(frozen=True, eq=False, repr=False)
+class Embeddings(Brief):
     """Embeddings of texts or of a picture."""
 
     array: NDArray[np.float32]
@@ -60,10 +63,12 @@ class Embeddings:
     model: str
     image_digest: str = ""
     """Name of the picture, if it is about one."""
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
 
-@dataclass(frozen=True, eq=False)
-class Similarity:
+@dataclass(frozen=True, eq=False, repr=False)
+class Similarity(Brief):
     """How well each place of a picture fits each text."""
 
     array: NDArray[np.float32]
@@ -71,6 +76,8 @@ class Similarity:
     geometry: image_pb2.Geometry
     model: str
     image_digest: str = ""
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class EmbeddedImage:
     """Of the picture as sent, in pixels."""
     width: int
     model: str
+    image_orientation: int = 0
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
 
 
 def features(
@@ -101,7 +110,15 @@ def features(
     rounding = _rounding(reply.rounding, raw.shape) if reply.HasField("rounding") else None
     if raw.dtype == np.int8 and (rounding is None or rounding.scale is None):
         raise damaged("int8 features without their scale")
-    return Features(raw, reply.is_pca, reply.geometry, reply.model, reply.image_digest, rounding)
+    return Features(
+        raw,
+        reply.is_pca,
+        reply.geometry,
+        reply.model,
+        reply.image_digest,
+        rounding,
+        reply.image_orientation,
+    )
 
 
 def embedded_texts(reply: clip_pb2.EncodeTextResponse) -> Embeddings:
@@ -111,18 +128,30 @@ def embedded_texts(reply: clip_pb2.EncodeTextResponse) -> Embeddings:
 
 def embedded_picture(reply: clip_pb2.EncodeImageResponse) -> Embeddings:
     """The picture embedding of an answer, 1 x D."""
-    return Embeddings(floats(reply.image_embedding), reply.model, reply.image_digest)
+    return Embeddings(floats(reply.image_embedding), reply.model, reply.image_digest, reply.image_orientation)
 
 
 def similarity(reply: clip_pb2.ComputeSimilarityResponse) -> Similarity:
     """The map of an answer."""
-    return Similarity(floats(reply.similarity_map), reply.geometry, reply.model, reply.image_digest)
+    return Similarity(
+        floats(reply.similarity_map),
+        reply.geometry,
+        reply.model,
+        reply.image_digest,
+        reply.image_orientation,
+    )
 
 
 def embedded(reply: sam2_pb2.EmbedImageResponse) -> EmbeddedImage:
     """What is known of an encoded picture."""
     return EmbeddedImage(
-        reply.image_digest, reply.size_bytes, reply.was_cached, reply.height, reply.width, reply.model
+        reply.image_digest,
+        reply.size_bytes,
+        reply.was_cached,
+        reply.height,
+        reply.width,
+        reply.model,
+        reply.image_orientation,
     )
 
 

@@ -64,7 +64,7 @@ class Attempts:
     def pause_s(self, failure: Failure) -> float:
         """Seconds to wait before the next attempt; raises the error of the failure where there is none."""
         self._failed += not (self._patient and failure.retry_after_s is not None)
-        if failure.code not in RETRIED or failure.too_large or self._failed >= self._policy.attempts:
+        if failure.code not in RETRIED or failure.reason or self._failed >= self._policy.attempts:
             raise failure.error()
         delay = self._policy.delay_s(max(self._failed, 1), failure, random.random())
         left = self.time_left_s()

@@ -1,9 +1,4 @@
-"""COCO's run-length masks to booleans without a loop over runs or pixels.
-
-The format is that of maskApi.c in cocodataset/cocoapi: runs in column-major order, beginning with background;
-compressed, each count is written in groups of five bits, from the fourth on as difference to the one
-two before.
-"""
+"""COCO's run-length masks to booleans and back."""
 
 from __future__ import annotations
 
@@ -13,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.codec import rle
+from featsvc.errors import InvalidArgument
+from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
 
 
-@dataclass(frozen=True)
-class Rle:
+@dataclass(frozen=True, repr=False)
+class Rle(Brief):
     """A mask as runs: COCO's compressed text, or the lengths themselves."""
 
     counts: str | tuple[int, ...]
@@ -26,16 +24,34 @@ class Rle:
 
     def decoded(self) -> NDArray[np.bool_]:
         """The mask, H x W."""
-        runs = (
-            compressed_counts(self.counts)
-            if isinstance(self.counts, str)
-            else np.asarray(self.counts, np.int64)
+        try:
+            return np.ascontiguousarray(rle.columns(self._lengths(), *self.size).T)
+        except InvalidArgument as error:
+            raise damaged(error.message) from error
+
+    def rectangle(self) -> tuple[float, float, float, float]:
+        """Left and top edge, width and height in pixels, as COCO counts them; zeros of an empty mask."""
+        runs, height = self._lengths(), self.size[0]
+        ends = np.cumsum(runs)[1::2]
+        first, last = (ends - runs[1::2])[runs[1::2] > 0], ends[runs[1::2] > 0] - 1
+        if not first.size:
+            return 0.0, 0.0, 0.0, 0.0
+        left, right = int(first[0]) // height, int(last[-1]) // height
+        # A run that goes on in the next column has touched the lower edge, and then the upper one.
+        crosses = bool((first // height < last // height).any())
+        top, bottom = (
+            (0, height - 1) if crosses else (int((first % height).min()), int((last % height).max()))
         )
-        height, width = self.size
-        if (runs < 0).any() or runs.sum() != height * width:
-            raise damaged(f"run lengths do not fill a mask of {height} x {width}")
-        values = np.arange(runs.size) % 2 == 1
-        return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
+        return float(left), float(top), float(right - left + 1), float(bottom - top + 1)
+
+    def _lengths(self) -> NDArray[np.int64]:
+        """Of runs down the columns: background, mask, background and so on."""
+        if not isinstance(self.counts, str):
+            return np.asarray(self.counts, np.int64)
+        try:
+            return rle.from_text(self.counts)
+        except InvalidArgument as error:
+            raise damaged(error.message) from error
 
     def coco(self) -> dict[str, object]:
         """The object that pycocotools takes."""
@@ -53,21 +69,7 @@ def from_coco(runs: Mapping[str, object]) -> Rle:
     return Rle(counts if isinstance(counts, str) else tuple(counts), (int(size[0]), int(size[1])))
 
 
-def compressed_counts(written: str) -> NDArray[np.int64]:
-    """Run lengths of COCO's compressed text."""
-    if not written:
-        return np.zeros(0, np.int64)
-    groups = np.frombuffer(written.encode("ascii"), np.uint8).astype(np.int64) - 48
-    last = (groups & 0x20) == 0
-    if not last[-1]:
-        raise damaged("compressed run lengths are cut off")
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    place = np.arange(groups.size) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((groups & 0x1F) << (5 * place), starts)
-    # Two's complement: bit 4 of the last group is the sign.
-    numbers -= np.where(groups[ends] & 0x10, np.int64(1) << (5 * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
+def from_mask(mask: NDArray[np.bool_]) -> Rle:
+    """The run lengths of a mask, H x W."""
+    counts = rle.lengths(rle.changes(mask.ravel(order="F")), mask.size)
+    return Rle(tuple(counts.tolist()), (mask.shape[0], mask.shape[1]))

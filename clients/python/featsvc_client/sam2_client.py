@@ -8,8 +8,10 @@ from typing import Any, NotRequired, TypedDict, Unpack, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.v1 import schema
 from featsvc_client import rest, tensors
-from featsvc_client.arguments import AutoMaskArguments, PromptMaskArguments
+from featsvc_client.arguments import CONNECTION, AutoMaskArguments, PromptMaskArguments
+from featsvc_client.documented import documented
 from featsvc_client.pictures import ImageLike, encode_image, picture
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 BASE_URL = "http://localhost:8098"
+AUTO_MASK = rest.Endpoint("/auto_mask", "Sam2Service")
+PROMPT_MASK = rest.Endpoint("/prompt_mask", "Sam2Service")
 
 # Any: the entries are JSON of several types; their keys are those of the sam2 package's generator.
 MaskEntry = dict[str, Any]
@@ -54,11 +58,13 @@ class PromptMaskReply(TypedDict):
     low_res_shape: NotRequired[list[int]]
 
 
+@documented(schema.Image, schema.GenerateMasksParams, beside=CONNECTION)
 def generate_sam2_auto_masks(image: ImageLike, **arguments: Unpack[AutoMaskArguments]) -> AutoMaskReply:
     """Masks of everything in a picture, as sent."""
-    return cast(AutoMaskReply, rest.post(BASE_URL, "/auto_mask", picture(image).body, arguments))
+    return cast(AutoMaskReply, rest.post(BASE_URL, AUTO_MASK, picture(image).body, arguments))
 
 
+@documented(schema.Image, schema.GenerateMasksParams, beside=CONNECTION)
 def generate_sam2_auto_masks_decoded(
     image: ImageLike, **arguments: Unpack[AutoMaskArguments]
 ) -> list[MaskEntry]:
@@ -68,12 +74,13 @@ def generate_sam2_auto_masks_decoded(
     return [_with_booleans(entry, labels, number) for number, entry in enumerate(reply["masks"], 1)]
 
 
+@documented(schema.Image, schema.Prompt, schema.PredictMasksParams, beside=CONNECTION)
 def generate_sam2_prompt_masks(image: ImageLike, **arguments: Unpack[PromptMaskArguments]) -> PromptAnswer:
     """Masks K x H x W, predicted IoU, low-resolution logits (0 x 0 x 0 where they are not wanted).
 
     Masks are 1 inside and 0 outside, or logits if asked; bool where another encoding than the documented one is.
     """
-    reply = cast(PromptMaskReply, rest.post(BASE_URL, "/prompt_mask", picture(image).body, arguments))
+    reply = cast(PromptMaskReply, rest.post(BASE_URL, PROMPT_MASK, picture(image).body, arguments))
     scores = tensors.decoded(reply["iou_predictions"], reply["iou_shape"])
     low_res = (
         tensors.decoded(reply["low_res_masks"], reply["low_res_shape"])

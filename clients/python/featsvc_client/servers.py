@@ -21,7 +21,7 @@ def load_servers(path: str | Path) -> Servers:
     try:
         import yaml
     except ImportError:
-        raise ImportError("load_servers reads YAML: pip install 'featsvc-client[yaml]'") from None
+        raise ImportError("load_servers reads YAML: pip install PyYAML") from None
     content = yaml.safe_load(Path(path).read_text("utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: clip, dino and sam2 are expected at its top level")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featsvc.codec import arrays
 from featsvc.errors import InvalidArgument
-from featsvc.twin import arrays
 from featsvc.twin.messages import numbers
 from featsvc.v1 import tensor_pb2
 from featsvc_client.errors import damaged

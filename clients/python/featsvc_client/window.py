@@ -1,6 +1,7 @@
 """Many questions over one stream: which wait for their answers, which are sent again, which have failed.
 
-Nothing here sends or waits: the two clients do, and tell it what came.
+Nothing here sends or waits: the two clients do, and tell it what came. They read the source of the questions beside the
+stream, so that no answer waits for a source that takes its time.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class Ended:
     failure: Failure | None
 
 
+@dataclass(frozen=True)
+class Made(Generic[Result]):
+    """A question of the source, ready to be asked, or why it cannot be."""
+
+    name: Name
+    call: Call[Result] | CallError
+
+
 @dataclass
 class _Question(Generic[Result]):
     """A question without an answer so far."""
@@ -79,7 +88,7 @@ class Window(Generic[Result]):
         self._timeout_s = timeout_s
         self._waiting: dict[str, _Question[Result]] = {}
         self._answers: list[tuple[Name, Result | CallError]] = []
-        self._begun = 0
+        self._made = self._begun = 0
         self._breaks = Attempts(session.retry, None)
 
     @property
@@ -92,20 +101,27 @@ class Window(Generic[Result]):
         """Whether all questions are answered."""
         return not self._waiting
 
-    def begin(self, asked: AskedPrompts) -> None:
-        """Takes the next question; one that cannot be asked has its answer at once."""
-        number, self._begun = self._begun, self._begun + 1
+    def made(self, asked: AskedPrompts) -> Made[Result]:
+        """The next question ready to be asked; it reads files, so another thread may call it beside all else here."""
+        number, self._made = self._made, self._made + 1
         name, *parts = asked if isinstance(asked, tuple) else (number, asked)
         try:
-            call = self._build(*parts)
+            return Made(name, self._build(*parts))
         except OSError as error:
             what = os.strerror(error.errno) if error.errno else str(error)
-            self._answers.append((name, invalid(FieldViolation("image", f"cannot be read: {what}"))))
+            return Made(name, invalid(FieldViolation("image", f"cannot be read: {what}")))
         except CallError as error:
-            self._answers.append((name, error))
-        else:
-            attempts = self.session.attempts(self._timeout_s, patient=True)
-            self._waiting[str(number)] = _Question(name, call, self.session.known(call), attempts, 0.0)
+            return Made(name, error)
+
+    def begin(self, made: Made[Result]) -> None:
+        """Takes the next question; one that cannot be asked has its answer at once."""
+        if isinstance(made.call, CallError):
+            self._answers.append((made.name, made.call))
+            return
+        attempts = self.session.attempts(self._timeout_s, patient=True)
+        known = self.session.known(made.call)
+        self._waiting[str(self._begun)] = _Question(made.name, made.call, known, attempts, 0.0)
+        self._begun += 1
 
     def due(self) -> list[bytes]:
         """The messages to send now."""
@@ -147,8 +163,11 @@ class Window(Generic[Result]):
     def broken(self, failure: Failure | None) -> float:
         """Seconds to wait before a new stream, over which all that wait go again; raises where it is of no use.
 
-        A server that has answered before may be restarting: it gets as much time to come back as a question has.
+        A server that has answered before may be restarting: it gets as much time to come back as a question has. While
+        nothing waits, a stream may end as it likes: the next question opens another.
         """
+        if self.is_empty:
+            return 0.0
         now = time.monotonic()
         for question in self._waiting.values():
             question.due = now if question.due is None else question.due

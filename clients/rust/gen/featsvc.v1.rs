@@ -32,8 +32,11 @@ pub struct Param {
     /// The value that stands in REST where the caller gives none, where that is another than `default`.
     #[prost(string, tag = "10")]
     pub rest_default: ::prost::alloc::string::String,
+    /// Whether empty texts are refused, in a repeated field too.
+    #[prost(bool, tag = "11")]
+    pub not_empty: bool,
 }
-/// Something that must hold between the fields of one message.
+/// Something that must hold between the fields of one message, or between all parameters of one request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rule {
     /// The field to blame.
@@ -46,9 +49,15 @@ pub struct Rule {
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
 }
-/// A picture. Exactly one source.
+/// A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the
+/// colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black)
+/// to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Image {
+    /// Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture
+    /// that this makes.
+    #[prost(enumeration = "Orientation", optional, tag = "4")]
+    pub orientation: ::core::option::Option<i32>,
     /// Where the picture comes from.
     #[prost(oneof = "image::Source", tags = "1, 2, 3")]
     pub source: ::core::option::Option<image::Source>,
@@ -148,6 +157,39 @@ pub struct Geometry {
     /// Width of the picture after resizing, before cropping, in pixels.
     #[prost(uint32, tag = "16")]
     pub uncropped_width: u32,
+}
+/// Which way up a picture is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Orientation {
+    /// The default.
+    Unspecified = 0,
+    /// Pixels as they lie in the file, in every format: what it says about turning them is told, not applied.
+    Stored = 1,
+    /// Turned and mirrored as the file's EXIF data say, as a browser shows it.
+    Shown = 2,
+}
+impl Orientation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ORIENTATION_UNSPECIFIED",
+            Self::Stored => "ORIENTATION_STORED",
+            Self::Shown => "ORIENTATION_SHOWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ORIENTATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "ORIENTATION_STORED" => Some(Self::Stored),
+            "ORIENTATION_SHOWN" => Some(Self::Shown),
+            _ => None,
+        }
+    }
 }
 /// How a map is brought to the size of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -267,32 +309,6 @@ impl PaddingMode {
             _ => None,
         }
     }
-}
-/// Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ItemError {
-    /// Name of the gRPC status, such as INVALID_ARGUMENT or RESOURCE_EXHAUSTED.
-    #[prost(string, tag = "1")]
-    pub code: ::prost::alloc::string::String,
-    /// What is wrong, and what would mend it.
-    #[prost(string, tag = "2")]
-    pub message: ::prost::alloc::string::String,
-    /// The bad fields of the question.
-    #[prost(message, repeated, tag = "3")]
-    pub field_violations: ::prost::alloc::vec::Vec<FieldViolation>,
-    /// Where another try will help: milliseconds to wait before it.
-    #[prost(uint32, tag = "4")]
-    pub retry_after_ms: u32,
-}
-/// One bad field.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FieldViolation {
-    /// Path of the field, such as params.load_size.
-    #[prost(string, tag = "1")]
-    pub field: ::prost::alloc::string::String,
-    /// What is wrong with it.
-    #[prost(string, tag = "2")]
-    pub description: ::prost::alloc::string::String,
 }
 /// What writing features in fewer bits has cost.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -433,64 +449,117 @@ impl FeatureDType {
         }
     }
 }
+/// The grid of patches that a picture is cut into, and how what lies on it is brought to pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GridParams {
+    /// Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized
+    /// picture.
+    #[prost(bool, optional, tag = "1")]
+    pub ret_patches: ::core::option::Option<bool>,
+    /// How features or a map are brought to pixels where ret_patches is false.
+    #[prost(enumeration = "InterpolationMode", optional, tag = "2")]
+    pub interpolation_mode: ::core::option::Option<i32>,
+    /// What fills the picture up to a multiple of the patch size.
+    #[prost(enumeration = "PaddingMode", optional, tag = "3")]
+    pub padding_mode: ::core::option::Option<i32>,
+}
+/// How dense features are answered, of whatever model.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FeatureParams {
+    /// Answer the three strongest principal components, scaled to \[0, 1\], instead of the features. A component that is not
+    /// there, as its range is at most a millionth of the features' length, is 0 everywhere: one cell has none, two have one.
+    #[prost(bool, optional, tag = "1")]
+    pub ret_pca: ::core::option::Option<bool>,
+    /// Accepted for older clients; has no effect, because the components are computed exactly.
+    #[prost(int32, optional, tag = "2")]
+    pub pca_niter: ::core::option::Option<i32>,
+    /// Quantile of each component that becomes 0.
+    #[prost(double, optional, tag = "3")]
+    pub pca_q_min: ::core::option::Option<f64>,
+    /// Quantile of each component that becomes 1.
+    #[prost(double, optional, tag = "4")]
+    pub pca_q_max: ::core::option::Option<f64>,
+    /// Order of the axes of the answer.
+    #[prost(enumeration = "TensorFormat", optional, tag = "5")]
+    pub tensor_format: ::core::option::Option<i32>,
+    /// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
+    #[prost(enumeration = "FeatureDType", optional, tag = "6")]
+    pub dtype: ::core::option::Option<i32>,
+    /// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
+    #[prost(message, repeated, tag = "7")]
+    pub points: ::prost::alloc::vec::Vec<Position>,
+    /// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
+    #[prost(message, optional, tag = "8")]
+    pub region: ::core::option::Option<Window>,
+}
+/// Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ItemError {
+    /// Name of the gRPC status, such as INVALID_ARGUMENT or RESOURCE_EXHAUSTED.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// What is wrong, and what would mend it.
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
+    /// The bad fields of the question.
+    #[prost(message, repeated, tag = "3")]
+    pub field_violations: ::prost::alloc::vec::Vec<FieldViolation>,
+    /// Where another try will help: milliseconds to wait before it.
+    #[prost(uint32, tag = "4")]
+    pub retry_after_ms: u32,
+    /// Where no other try will help, whatever the status: why not, such as reply-too-large; else empty. A call of one question has it
+    /// in its trailing metadata, as featsvc-reason.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// One bad field.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FieldViolation {
+    /// Path of the field, such as params.load_size.
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    /// What is wrong with it.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+}
 /// A picture, and how to extract its features.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClipServiceExtractFeaturesRequest {
     /// The picture.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<ClipExtractFeaturesParams>,
+    pub model: ::core::option::Option<ClipModel>,
+    /// How the picture is brought to it.
+    #[prost(message, optional, tag = "3")]
+    pub params: ::core::option::Option<ClipParams>,
+    /// The grid of patches.
+    #[prost(message, optional, tag = "4")]
+    pub grid: ::core::option::Option<GridParams>,
+    /// What dense features of all models have in common.
+    #[prost(message, optional, tag = "5")]
+    pub features: ::core::option::Option<FeatureParams>,
 }
-/// Options of dense CLIP features.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ClipExtractFeaturesParams {
+/// Which CLIP model answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClipModel {
     /// Name of the network, as open_clip calls it.
     #[prost(string, optional, tag = "1")]
     pub model_name: ::core::option::Option<::prost::alloc::string::String>,
     /// Tag of its weights, as open_clip calls it.
     #[prost(string, optional, tag = "2")]
     pub model_pretrained: ::core::option::Option<::prost::alloc::string::String>,
-    /// Answer the three strongest principal components, scaled to \[0, 1\], instead of the features.
-    #[prost(bool, optional, tag = "3")]
-    pub ret_pca: ::core::option::Option<bool>,
-    /// Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-    #[prost(bool, optional, tag = "4")]
-    pub ret_patches: ::core::option::Option<bool>,
+}
+/// How a picture is brought to CLIP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClipParams {
     /// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-    #[prost(int32, optional, tag = "5")]
+    #[prost(int32, optional, tag = "1")]
     pub load_size: ::core::option::Option<i32>,
     /// Crop a square of load_size pixels from the centre.
-    #[prost(bool, optional, tag = "6")]
+    #[prost(bool, optional, tag = "2")]
     pub center_crop: ::core::option::Option<bool>,
-    /// Accepted for older clients; has no effect, because the components are computed exactly.
-    #[prost(int32, optional, tag = "7")]
-    pub pca_niter: ::core::option::Option<i32>,
-    /// Quantile of each component that becomes 0.
-    #[prost(double, optional, tag = "8")]
-    pub pca_q_min: ::core::option::Option<f64>,
-    /// Quantile of each component that becomes 1.
-    #[prost(double, optional, tag = "9")]
-    pub pca_q_max: ::core::option::Option<f64>,
-    /// How features are brought to pixels where ret_patches is false.
-    #[prost(enumeration = "InterpolationMode", optional, tag = "10")]
-    pub interpolation_mode: ::core::option::Option<i32>,
-    /// Order of the axes of the answer.
-    #[prost(enumeration = "TensorFormat", optional, tag = "11")]
-    pub tensor_format: ::core::option::Option<i32>,
-    /// What fills the picture up to a multiple of the patch size.
-    #[prost(enumeration = "PaddingMode", optional, tag = "12")]
-    pub padding_mode: ::core::option::Option<i32>,
-    /// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-    #[prost(enumeration = "FeatureDType", optional, tag = "13")]
-    pub dtype: ::core::option::Option<i32>,
-    /// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-    #[prost(message, repeated, tag = "14")]
-    pub points: ::prost::alloc::vec::Vec<Position>,
-    /// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-    #[prost(message, optional, tag = "15")]
-    pub region: ::core::option::Option<Window>,
 }
 /// Dense features of a picture.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -514,6 +583,10 @@ pub struct ClipServiceExtractFeaturesResponse {
     /// What rounding to a smaller `dtype` changed; absent for float32.
     #[prost(message, optional, tag = "6")]
     pub rounding: ::core::option::Option<Rounding>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "7")]
+    pub image_orientation: u32,
 }
 /// A picture, how to extract its features, and that the answer comes in pieces.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -588,14 +661,14 @@ pub mod clip_service_extract_features_stream_response {
 /// Texts to embed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Texts {
-    /// The texts; each is cut off at the context length of the model.
+    /// The texts, none empty; each is cut off at the context length of the model.
     #[prost(string, repeated, tag = "1")]
     pub text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Texts to look for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TextQuery {
-    /// What to look for; each text gives one map.
+    /// What to look for; each text gives one map, and none is empty.
     #[prost(string, repeated, tag = "1")]
     pub text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// What it is not: with these, each map holds the probability of its text against all of them.
@@ -608,19 +681,9 @@ pub struct EncodeTextRequest {
     /// The texts.
     #[prost(message, optional, tag = "1")]
     pub texts: ::core::option::Option<Texts>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<EncodeTextParams>,
-}
-/// Options of text embeddings.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EncodeTextParams {
-    /// Name of the network, as open_clip calls it.
-    #[prost(string, optional, tag = "1")]
-    pub model_name: ::core::option::Option<::prost::alloc::string::String>,
-    /// Tag of its weights, as open_clip calls it.
-    #[prost(string, optional, tag = "2")]
-    pub model_pretrained: ::core::option::Option<::prost::alloc::string::String>,
+    pub model: ::core::option::Option<ClipModel>,
 }
 /// Embeddings of texts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -641,40 +704,40 @@ pub struct ComputeSimilarityRequest {
     /// The texts.
     #[prost(message, optional, tag = "2")]
     pub query: ::core::option::Option<TextQuery>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "3")]
-    pub params: ::core::option::Option<ComputeSimilarityParams>,
+    pub model: ::core::option::Option<ClipModel>,
+    /// How the picture is brought to it.
+    #[prost(message, optional, tag = "4")]
+    pub params: ::core::option::Option<ClipParams>,
+    /// The grid of patches.
+    #[prost(message, optional, tag = "5")]
+    pub grid: ::core::option::Option<GridParams>,
+    /// What is made of the similarities.
+    #[prost(message, optional, tag = "6")]
+    pub similarity: ::core::option::Option<SimilarityParams>,
 }
-/// Options of text-to-picture similarity.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ComputeSimilarityParams {
-    /// Name of the network, as open_clip calls it.
-    #[prost(string, optional, tag = "1")]
-    pub model_name: ::core::option::Option<::prost::alloc::string::String>,
-    /// Tag of its weights, as open_clip calls it.
-    #[prost(string, optional, tag = "2")]
-    pub model_pretrained: ::core::option::Option<::prost::alloc::string::String>,
+/// What is made of the similarities.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SimilarityParams {
     /// Factor of a softmax over all positions; 0 or null answers the raw dot products.
-    #[prost(double, optional, tag = "3")]
+    #[prost(double, optional, tag = "1")]
     pub softmax: ::core::option::Option<f64>,
     /// Accepted for older clients; only false makes sense here.
-    #[prost(bool, optional, tag = "4")]
+    #[prost(bool, optional, tag = "2")]
     pub ret_pca: ::core::option::Option<bool>,
-    /// Answer one value for each patch; false brings the map to the pixels of the resized picture.
-    #[prost(bool, optional, tag = "5")]
-    pub ret_patches: ::core::option::Option<bool>,
-    /// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-    #[prost(int32, optional, tag = "6")]
-    pub load_size: ::core::option::Option<i32>,
-    /// Crop a square of load_size pixels from the centre.
-    #[prost(bool, optional, tag = "7")]
-    pub center_crop: ::core::option::Option<bool>,
-    /// How the map is brought to pixels where ret_patches is false.
-    #[prost(enumeration = "InterpolationMode", optional, tag = "8")]
-    pub interpolation_mode: ::core::option::Option<i32>,
-    /// What fills the picture up to a multiple of the patch size.
-    #[prost(enumeration = "PaddingMode", optional, tag = "9")]
-    pub padding_mode: ::core::option::Option<i32>,
+    /// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+    #[prost(int32, optional, tag = "3")]
+    pub pca_niter: ::core::option::Option<i32>,
+    /// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+    #[prost(double, optional, tag = "4")]
+    pub pca_q_min: ::core::option::Option<f64>,
+    /// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+    #[prost(double, optional, tag = "5")]
+    pub pca_q_max: ::core::option::Option<f64>,
+    /// Accepted for callers that send the options of features too; has no effect, because a map has no channels.
+    #[prost(enumeration = "TensorFormat", optional, tag = "6")]
+    pub tensor_format: ::core::option::Option<i32>,
 }
 /// Similarity of a picture to texts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -691,6 +754,10 @@ pub struct ComputeSimilarityResponse {
     /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
     #[prost(string, tag = "4")]
     pub image_digest: ::prost::alloc::string::String,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "5")]
+    pub image_orientation: u32,
 }
 /// A picture, and the model to embed it with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -698,19 +765,9 @@ pub struct EncodeImageRequest {
     /// The picture.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<EncodeImageParams>,
-}
-/// Options of picture embeddings.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EncodeImageParams {
-    /// Name of the network, as open_clip calls it.
-    #[prost(string, optional, tag = "1")]
-    pub model_name: ::core::option::Option<::prost::alloc::string::String>,
-    /// Tag of its weights, as open_clip calls it.
-    #[prost(string, optional, tag = "2")]
-    pub model_pretrained: ::core::option::Option<::prost::alloc::string::String>,
+    pub model: ::core::option::Option<ClipModel>,
 }
 /// The embedding of a picture.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -724,6 +781,10 @@ pub struct EncodeImageResponse {
     /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
     #[prost(string, tag = "3")]
     pub image_digest: ::prost::alloc::string::String,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "4")]
+    pub image_orientation: u32,
 }
 /// Generated client implementations.
 pub mod clip_service_client {
@@ -1465,64 +1526,44 @@ pub struct DinoServiceExtractFeaturesRequest {
     /// The picture.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<DinoExtractFeaturesParams>,
+    pub model: ::core::option::Option<DinoModel>,
+    /// How the picture is brought to it, and what is read of it.
+    #[prost(message, optional, tag = "3")]
+    pub params: ::core::option::Option<DinoParams>,
+    /// The grid of patches.
+    #[prost(message, optional, tag = "4")]
+    pub grid: ::core::option::Option<GridParams>,
+    /// What dense features of all models have in common.
+    #[prost(message, optional, tag = "5")]
+    pub features: ::core::option::Option<FeatureParams>,
 }
-/// Options of dense DINO features.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct DinoExtractFeaturesParams {
+/// Which DINO model answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DinoModel {
     /// Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.
     #[prost(string, optional, tag = "1")]
     pub model_type: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// How a picture is brought to DINO, and what is read of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DinoParams {
+    /// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+    #[prost(int32, optional, tag = "1")]
+    pub load_size: ::core::option::Option<i32>,
     /// Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
     #[prost(int32, optional, tag = "2")]
     pub stride: ::core::option::Option<i32>,
-    /// Answer the three strongest principal components, scaled to \[0, 1\], instead of the features.
-    #[prost(bool, optional, tag = "3")]
-    pub ret_pca: ::core::option::Option<bool>,
-    /// Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-    #[prost(bool, optional, tag = "4")]
-    pub ret_patches: ::core::option::Option<bool>,
-    /// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-    #[prost(int32, optional, tag = "5")]
-    pub load_size: ::core::option::Option<i32>,
     /// What is read from the block.
-    #[prost(enumeration = "Facet", optional, tag = "6")]
+    #[prost(enumeration = "Facet", optional, tag = "3")]
     pub facet: ::core::option::Option<i32>,
     /// The block that is read, from 0; negative counts from the end.
-    #[prost(int32, optional, tag = "7")]
+    #[prost(int32, optional, tag = "4")]
     pub layer: ::core::option::Option<i32>,
     /// Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
-    #[prost(bool, optional, tag = "8")]
+    #[prost(bool, optional, tag = "5")]
     pub bin: ::core::option::Option<bool>,
-    /// Accepted for older clients; has no effect, because the components are computed exactly.
-    #[prost(int32, optional, tag = "9")]
-    pub pca_niter: ::core::option::Option<i32>,
-    /// Quantile of each component that becomes 0.
-    #[prost(double, optional, tag = "10")]
-    pub pca_q_min: ::core::option::Option<f64>,
-    /// Quantile of each component that becomes 1.
-    #[prost(double, optional, tag = "11")]
-    pub pca_q_max: ::core::option::Option<f64>,
-    /// How features are brought to pixels where ret_patches is false.
-    #[prost(enumeration = "InterpolationMode", optional, tag = "12")]
-    pub interpolation_mode: ::core::option::Option<i32>,
-    /// Order of the axes of the answer.
-    #[prost(enumeration = "TensorFormat", optional, tag = "13")]
-    pub tensor_format: ::core::option::Option<i32>,
-    /// What fills the picture up to a multiple of the patch size.
-    #[prost(enumeration = "PaddingMode", optional, tag = "14")]
-    pub padding_mode: ::core::option::Option<i32>,
-    /// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-    #[prost(enumeration = "FeatureDType", optional, tag = "15")]
-    pub dtype: ::core::option::Option<i32>,
-    /// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-    #[prost(message, repeated, tag = "16")]
-    pub points: ::prost::alloc::vec::Vec<Position>,
-    /// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-    #[prost(message, optional, tag = "17")]
-    pub region: ::core::option::Option<Window>,
 }
 /// Dense features of a picture.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1546,6 +1587,10 @@ pub struct DinoServiceExtractFeaturesResponse {
     /// What rounding to a smaller `dtype` changed; absent for float32.
     #[prost(message, optional, tag = "6")]
     pub rounding: ::core::option::Option<Rounding>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "7")]
+    pub image_orientation: u32,
 }
 /// A picture, how to extract its features, and that the answer comes in pieces.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2229,7 +2274,27 @@ pub struct UnloadModelResponse {
 }
 /// Asks for the state of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetStatusRequest {}
+pub struct GetStatusRequest {
+    /// Also tell which models requests mean that name none, and which are here to try.
+    #[prost(bool, tag = "1")]
+    pub with_models: bool,
+}
+/// A model, and how a request names it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NamedModel {
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "1")]
+    pub family: i32,
+    /// Key of the model.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// The options that name it in a request, with their values.
+    #[prost(map = "string, string", tag = "3")]
+    pub options: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
 /// A model in a worker's memory.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LoadedModel {
@@ -2242,6 +2307,9 @@ pub struct LoadedModel {
     /// Memory that it takes, in bytes.
     #[prost(uint64, tag = "3")]
     pub size_bytes: u64,
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "4")]
+    pub family: i32,
 }
 /// A worker process.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2273,6 +2341,22 @@ pub struct Worker {
     /// What it keeps to answer faster: embeddings of pictures and of texts.
     #[prost(message, repeated, tag = "9")]
     pub caches: ::prost::alloc::vec::Vec<Cache>,
+    /// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
+    #[prost(message, repeated, tag = "10")]
+    pub failed_models: ::prost::alloc::vec::Vec<FailedModel>,
+}
+/// A model that cannot be loaded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedModel {
+    /// Key of the model.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Why not, and what would mend it.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "3")]
+    pub family: i32,
 }
 /// Things kept for a next question, the one longest unused given up first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2326,6 +2410,12 @@ pub struct GetStatusResponse {
     /// Pictures kept for questions by digest.
     #[prost(message, optional, tag = "8")]
     pub images: ::core::option::Option<Cache>,
+    /// Where with_models asks for it, of each service: the model that a request means which names none.
+    #[prost(message, repeated, tag = "12")]
+    pub default_models: ::prost::alloc::vec::Vec<NamedModel>,
+    /// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
+    #[prost(message, repeated, tag = "13")]
+    pub models_to_try: ::prost::alloc::vec::Vec<NamedModel>,
 }
 /// The service that a model belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2891,6 +2981,16 @@ pub mod model_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Which SAM2 model answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sam2Model {
+    /// Name of a SAM2 configuration; any folder before it is ignored.
+    #[prost(string, optional, tag = "1")]
+    pub model_cfg: ::core::option::Option<::prost::alloc::string::String>,
+    /// Name of a SAM2 checkpoint; any folder before it is ignored.
+    #[prost(string, optional, tag = "2")]
+    pub checkpoint_path: ::core::option::Option<::prost::alloc::string::String>,
+}
 /// A position in pixels of the picture as sent, x to the right, y down.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Point {
@@ -2930,73 +3030,78 @@ pub struct GenerateMasksRequest {
     /// The picture.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<GenerateMasksParams>,
+    pub model: ::core::option::Option<Sam2Model>,
+    /// How masks are looked for.
+    #[prost(message, optional, tag = "3")]
+    pub params: ::core::option::Option<AutomaticMaskParams>,
+    /// How they are made and written. An option given here wins over the preset.
+    #[prost(message, optional, tag = "4")]
+    pub masks: ::core::option::Option<MaskParams>,
+}
+/// How masks are made of what the model answers, and how they are written.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct MaskParams {
+    /// Take three masks for each prompt instead of one: good for an ambiguous one such as a single point.
+    #[prost(bool, optional, tag = "1")]
+    pub multimask_output: ::core::option::Option<bool>,
+    /// Logit above which a pixel belongs to the mask.
+    #[prost(double, optional, tag = "2")]
+    pub mask_threshold: ::core::option::Option<f64>,
+    /// How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where
+    /// coco_rle has some hundred bytes for all.
+    #[prost(enumeration = "MaskEncoding", optional, tag = "3")]
+    pub mask_encoding: ::core::option::Option<i32>,
 }
 /// Options of automatic masks. An option given here wins over the preset.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GenerateMasksParams {
-    /// Name of a SAM2 configuration; any folder before it is ignored.
-    #[prost(string, optional, tag = "1")]
-    pub model_cfg: ::core::option::Option<::prost::alloc::string::String>,
-    /// Name of a SAM2 checkpoint; any folder before it is ignored.
-    #[prost(string, optional, tag = "2")]
-    pub checkpoint_path: ::core::option::Option<::prost::alloc::string::String>,
+pub struct AutomaticMaskParams {
     /// A set of options under one name; absent: the defaults shown here.
-    #[prost(enumeration = "Preset", optional, tag = "3")]
+    #[prost(enumeration = "Preset", optional, tag = "1")]
     pub preset: ::core::option::Option<i32>,
     /// Points sampled along one side of the image; the grid has their square.
-    #[prost(int32, optional, tag = "4")]
+    #[prost(int32, optional, tag = "2")]
     pub points_per_side: ::core::option::Option<i32>,
     /// Points that the decoder takes at once; more is faster on a GPU and takes more memory.
-    #[prost(int32, optional, tag = "5")]
+    #[prost(int32, optional, tag = "3")]
     pub points_per_batch: ::core::option::Option<i32>,
     /// Least quality that the model predicts for a mask, as intersection over union.
-    #[prost(double, optional, tag = "6")]
+    #[prost(double, optional, tag = "4")]
     pub pred_iou_thresh: ::core::option::Option<f64>,
     /// Least stability of a mask under a change of its threshold.
-    #[prost(double, optional, tag = "7")]
+    #[prost(double, optional, tag = "5")]
     pub stability_score_thresh: ::core::option::Option<f64>,
     /// How far the threshold moves for the stability score, in logits.
-    #[prost(double, optional, tag = "8")]
+    #[prost(double, optional, tag = "6")]
     pub stability_score_offset: ::core::option::Option<f64>,
-    /// Logit above which a pixel belongs to the mask.
-    #[prost(double, optional, tag = "9")]
-    pub mask_threshold: ::core::option::Option<f64>,
     /// Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.
-    #[prost(double, optional, tag = "10")]
+    #[prost(double, optional, tag = "7")]
     pub box_nms_thresh: ::core::option::Option<f64>,
     /// Layers of crops beside the whole picture; layer i has 4^i crops.
-    #[prost(int32, optional, tag = "11")]
+    #[prost(int32, optional, tag = "8")]
     pub crop_n_layers: ::core::option::Option<i32>,
     /// Overlap of boxes above which the worse of two masks of different crops is dropped.
-    #[prost(double, optional, tag = "12")]
+    #[prost(double, optional, tag = "9")]
     pub crop_nms_thresh: ::core::option::Option<f64>,
     /// Overlap of crops in the first layer, as a part of the shorter side; later layers have less.
-    #[prost(double, optional, tag = "13")]
+    #[prost(double, optional, tag = "10")]
     pub crop_overlap_ratio: ::core::option::Option<f64>,
     /// Points per side in layer i are divided by this to the i-th power.
-    #[prost(int32, optional, tag = "14")]
+    #[prost(int32, optional, tag = "11")]
     pub crop_n_points_downscale_factor: ::core::option::Option<i32>,
     /// Grids of points, one for each crop layer, instead of points_per_side.
-    #[prost(message, repeated, tag = "15")]
+    #[prost(message, repeated, tag = "12")]
     pub point_grids: ::prost::alloc::vec::Vec<PointGrid>,
-    /// Regions and holes smaller than this are removed, in pixels of the low-resolution logits.
-    #[prost(double, optional, tag = "16")]
+    /// Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits.
+    #[prost(double, optional, tag = "13")]
     pub min_mask_region_area: ::core::option::Option<f64>,
     /// Refine each mask by one more step with the mask itself as prompt.
-    #[prost(bool, optional, tag = "17")]
+    #[prost(bool, optional, tag = "14")]
     pub use_m2m: ::core::option::Option<bool>,
-    /// Take three masks for each point instead of one.
-    #[prost(bool, optional, tag = "18")]
-    pub multimask_output: ::core::option::Option<bool>,
     /// Form of each mask in the answer.
-    #[prost(enumeration = "OutputMode", optional, tag = "19")]
+    #[prost(enumeration = "OutputMode", optional, tag = "15")]
     pub output_mode: ::core::option::Option<i32>,
-    /// How the pixels of masks are written in the answer; in REST float32 where absent.
-    #[prost(enumeration = "MaskEncoding", optional, tag = "20")]
-    pub mask_encoding: ::core::option::Option<i32>,
 }
 /// Run lengths in column-major order, beginning with background.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3053,7 +3158,8 @@ pub struct Mask {
     /// Pixels in the mask.
     #[prost(uint32, tag = "3")]
     pub area: u32,
-    /// The box around the mask.
+    /// The box around the mask as sam2 gives it: width and height are the distances between its first and last column and
+    /// row, so one less than pixels are in them, which COCO's tools count.
     #[prost(message, optional, tag = "4")]
     pub bbox: ::core::option::Option<Rectangle>,
     /// Quality that the model predicts, as intersection over union.
@@ -3109,6 +3215,10 @@ pub struct GenerateMasksResponse {
     /// For label_map: UINT16, height x width; 0 where there is no mask, else 1 + its index in `masks`.
     #[prost(message, optional, tag = "6")]
     pub label_map: ::core::option::Option<Tensor>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "7")]
+    pub image_orientation: u32,
 }
 /// A picture, how to find its masks, and that they come one by one.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3158,20 +3268,26 @@ pub struct MasksSummary {
     /// For label_map: UINT16, height x width; 0 where there is no mask, else 1 + its number in the order of the messages.
     #[prost(message, optional, tag = "6")]
     pub label_map: ::core::option::Option<Tensor>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "7")]
+    pub image_orientation: u32,
 }
 /// What to make a mask of: any combination of points, a box and an earlier mask, or none of them.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Prompt {
-    /// Points, in pixels of the picture as sent (or in \[0, 1\] where normalize_coords is false).
+    /// Points, in pixels of the picture as sent (or in \[0, 1\] where normalize_coords is false): from 0 to its width and height, both
+    /// included. Points outside are refused.
     #[prost(message, repeated, tag = "1")]
     pub point_coords: ::prost::alloc::vec::Vec<Point>,
     /// For each point 1 (in the object) or 0 (not in it).
     #[prost(int32, repeated, tag = "2")]
     pub point_labels: ::prost::alloc::vec::Vec<i32>,
-    /// A box around the object.
+    /// One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the
+    /// picture is refused.
     #[prost(message, optional, tag = "3")]
     pub r#box: ::core::option::Option<Box>,
-    /// Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width.
+    /// Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0.
     #[prost(message, optional, tag = "4")]
     pub mask_input: ::core::option::Option<Tensor>,
 }
@@ -3184,42 +3300,33 @@ pub struct PredictMasksRequest {
     /// One or many prompts; each gets an answer of its own. None at all is one empty prompt.
     #[prost(message, repeated, tag = "2")]
     pub prompts: ::prost::alloc::vec::Vec<Prompt>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "3")]
-    pub params: ::core::option::Option<PredictMasksParams>,
+    pub model: ::core::option::Option<Sam2Model>,
+    /// The options.
+    #[prost(message, optional, tag = "4")]
+    pub params: ::core::option::Option<PromptMaskParams>,
+    /// How masks are made and written.
+    #[prost(message, optional, tag = "5")]
+    pub masks: ::core::option::Option<MaskParams>,
 }
 /// Options of prompt masks.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PredictMasksParams {
-    /// Name of a SAM2 configuration; any folder before it is ignored.
-    #[prost(string, optional, tag = "1")]
-    pub model_cfg: ::core::option::Option<::prost::alloc::string::String>,
-    /// Name of a SAM2 checkpoint; any folder before it is ignored.
-    #[prost(string, optional, tag = "2")]
-    pub checkpoint_path: ::core::option::Option<::prost::alloc::string::String>,
-    /// Answer three masks instead of one: good for an ambiguous prompt such as a single point.
-    #[prost(bool, optional, tag = "3")]
-    pub multimask_output: ::core::option::Option<bool>,
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PromptMaskParams {
     /// Answer logits instead of booleans.
-    #[prost(bool, optional, tag = "4")]
+    #[prost(bool, optional, tag = "1")]
     pub return_logits: ::core::option::Option<bool>,
     /// Points and box are in pixels; false means that they are in \[0, 1\] of width and height.
-    #[prost(bool, optional, tag = "5")]
+    #[prost(bool, optional, tag = "2")]
     pub normalize_coords: ::core::option::Option<bool>,
-    /// Logit above which a pixel belongs to the mask.
-    #[prost(double, optional, tag = "6")]
-    pub mask_threshold: ::core::option::Option<f64>,
     /// Holes up to this area are filled, in pixels of the low-resolution logits.
-    #[prost(double, optional, tag = "7")]
+    #[prost(double, optional, tag = "3")]
     pub max_hole_area: ::core::option::Option<f64>,
     /// Separate regions up to this area are removed, in pixels of the low-resolution logits.
-    #[prost(double, optional, tag = "8")]
+    #[prost(double, optional, tag = "4")]
     pub max_sprinkle_area: ::core::option::Option<f64>,
-    /// How the pixels of masks are written in the answer; in REST float32 where absent.
-    #[prost(enumeration = "MaskEncoding", optional, tag = "9")]
-    pub mask_encoding: ::core::option::Option<i32>,
     /// Answer the low-resolution logits too; false makes the answer smaller where no next question needs them.
-    #[prost(bool, optional, tag = "10")]
+    #[prost(bool, optional, tag = "5")]
     pub return_low_res: ::core::option::Option<bool>,
 }
 /// Masks of one prompt.
@@ -3262,6 +3369,10 @@ pub struct PredictMasksResponse {
     /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
     #[prost(string, tag = "5")]
     pub image_digest: ::prost::alloc::string::String,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "6")]
+    pub image_orientation: u32,
 }
 /// One question of many.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3302,19 +3413,9 @@ pub struct EmbedImageRequest {
     /// The picture.
     #[prost(message, optional, tag = "1")]
     pub image: ::core::option::Option<Image>,
-    /// The options.
+    /// The model.
     #[prost(message, optional, tag = "2")]
-    pub params: ::core::option::Option<EmbedImageParams>,
-}
-/// Options of encoding a picture.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct EmbedImageParams {
-    /// Name of a SAM2 configuration; any folder before it is ignored.
-    #[prost(string, optional, tag = "1")]
-    pub model_cfg: ::core::option::Option<::prost::alloc::string::String>,
-    /// Name of a SAM2 checkpoint; any folder before it is ignored.
-    #[prost(string, optional, tag = "2")]
-    pub checkpoint_path: ::core::option::Option<::prost::alloc::string::String>,
+    pub model: ::core::option::Option<Sam2Model>,
 }
 /// An encoded picture.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3325,7 +3426,7 @@ pub struct EmbedImageResponse {
     /// Memory that its embedding takes in the cache of the worker, in bytes.
     #[prost(uint64, tag = "2")]
     pub size_bytes: u64,
-    /// Whether it was there before this call.
+    /// Whether it was there before this call, of a picture that this key has asked about lately; of others it is false.
     #[prost(bool, tag = "3")]
     pub was_cached: bool,
     /// Height of the picture as sent, in pixels.
@@ -3337,6 +3438,10 @@ pub struct EmbedImageResponse {
     /// Key of the model that answered.
     #[prost(string, tag = "6")]
     pub model: ::prost::alloc::string::String,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "7")]
+    pub image_orientation: u32,
 }
 /// A set of options under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -93,6 +93,7 @@ pub(crate) async fn listed(mut stream: Streaming<GenerateMasksStreamResponse>) -
                     width: summary.width,
                     model: summary.model,
                     image_digest: summary.image_digest,
+                    image_orientation: summary.image_orientation,
                     label_map: summary.label_map,
                 });
             }

@@ -92,7 +92,7 @@ impl From<Status> for Error {
         found.violations = violations(status.details());
         found.retry_after = said("retry-after-ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
         found.request_id = said("x-request-id").unwrap_or_default().to_owned();
-        // The server gives a reason where a message is too large or memory too small; gRPC has only words for its own limits.
+        // The server gives a reason where no other try will help, whatever the code; gRPC has only words for its own limits.
         found.is_final =
             too_large || said("featsvc-reason").is_some() || found.message.contains("message larger than max");
         found
@@ -106,7 +106,8 @@ impl From<ItemError> for Error {
         let mut found = Self::new(number.map_or(Code::Unknown, |n| Code::from_i32(n as i32)), item.message);
         found.violations = item.field_violations;
         found.retry_after = (item.retry_after_ms > 0).then(|| Duration::from_millis(item.retry_after_ms.into()));
-        found.is_final = found.code == Code::ResourceExhausted && found.retry_after.is_none();
+        found.is_final =
+            !item.reason.is_empty() || (found.code == Code::ResourceExhausted && found.retry_after.is_none());
         found
     }
 }

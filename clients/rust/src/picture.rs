@@ -13,5 +13,5 @@ pub async fn picture_file(path: impl AsRef<Path>) -> io::Result<Image> {
 
 /// The picture in the bytes of such a file.
 pub fn picture(content: impl Into<Bytes>) -> Image {
-    Image { source: Some(Source::Content(content.into())) }
+    Image { source: Some(Source::Content(content.into())), ..Default::default() }
 }

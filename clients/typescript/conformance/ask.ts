@@ -10,6 +10,8 @@ export interface TestCase {
   readonly questions: readonly { readonly id: string; readonly request: JsonValue }[];
   readonly api_key: string;
   readonly timeout_s: number;
+  /** Whether each question comes only when the answer to the one before it has been seen. */
+  readonly paced: boolean;
 }
 
 type Line = Record<string, unknown>;
@@ -17,7 +19,7 @@ type Named = readonly [name: string, request: JsonValue];
 type Reader<R> = (reply: R) => read.Arrays;
 
 /** Asks the questions of a case and gives the lines about them. */
-type Method = (questions: readonly Named[], timeoutMs: number) => Promise<Line[]>;
+type Method = (questions: readonly Named[], timeoutMs: number, paced: boolean) => Promise<Line[]>;
 
 // Waits for a server that is restarted meanwhile.
 const PATIENT = { attempts: 60, firstDelayMs: 100, maxDelayMs: 1000 };
@@ -33,7 +35,7 @@ export async function lines(address: string, apiKey: string, each: TestCase): Pr
     const questions = each.questions.map(
       ({ id, request }): Named => [id === "" ? each.name : `${each.name}/${id}`, request],
     );
-    return await ask(questions, each.timeout_s * 1000);
+    return await ask(questions, each.timeout_s * 1000, each.paced);
   } finally {
     client.close();
   }
@@ -85,13 +87,22 @@ function stream<I extends DescMessage, R>(
   call: (questions: Questions<MessageShape<I>>, options: StreamOptions) => AsyncIterable<Answer<R>>,
   reader: Reader<R>,
 ): Method {
-  return async (questions, timeoutMs) => {
+  return async (questions, timeoutMs, paced) => {
     const requests = questions.map(([name, request]) => [name, fromJson(schema, request)] as const);
     const found = new Map<string, Line>();
+    let seen = () => {};
+    const slowly = async function* (): AsyncGenerator<(typeof requests)[number]> {
+      for (const each of requests) {
+        const answered = new Promise<void>((resolve) => (seen = resolve));
+        yield each;
+        await answered;
+      }
+    };
     let broken: unknown;
     try {
-      for await (const { id, reply, error } of call(requests, { timeoutMs, window: 2 })) {
+      for await (const { id, reply, error } of call(paced ? slowly() : requests, { timeoutMs, window: 2 })) {
         found.set(id, error === undefined ? answered(id, reply as R, reader) : refused(id, error));
+        seen();
       }
     } catch (error) {
       broken = error;

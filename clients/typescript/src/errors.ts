@@ -48,7 +48,7 @@ export class FeatsvcError extends Error implements Required<ErrorDetails> {
   }
 }
 
-// The server gives a reason where a message is too large or memory too small; grpc-js has only words for its own limits.
+// The server gives a reason where no other try will help, whatever the code; grpc-js has only words for its own limits.
 const OVER_A_LIMIT = /message larger than max|message (with|that decompresses to) a size larger than/;
 
 /** What an error of grpc-js, or of reading an answer, says. */
@@ -82,7 +82,7 @@ export function itemError(error: ItemError): FeatsvcError {
   return new FeatsvcError(code, error.message, {
     violations: error.fieldViolations.map(({ field, description }) => ({ field, description })),
     retryAfterMs: error.retryAfterMs,
-    final: code === "RESOURCE_EXHAUSTED" && error.retryAfterMs === 0,
+    final: error.reason !== "" || (code === "RESOURCE_EXHAUSTED" && error.retryAfterMs === 0),
   });
 }
 

@@ -5,6 +5,7 @@
  */
 export * from "./gen/featsvc/v1/clip_pb.js";
 export * from "./gen/featsvc/v1/dino_pb.js";
+export * from "./gen/featsvc/v1/features_pb.js";
 export * from "./gen/featsvc/v1/image_pb.js";
 export * from "./gen/featsvc/v1/model_pb.js";
 export * from "./gen/featsvc/v1/sam2_pb.js";

@@ -49,6 +49,7 @@ test("no other try is made where it would not help", async () => {
   for (const error of [
     refusal(status.INVALID_ARGUMENT),
     refusal(status.RESOURCE_EXHAUSTED, { "featsvc-reason": "reply-too-large" }),
+    refusal(status.UNAVAILABLE, { "featsvc-reason": "killed-workers" }),
   ]) {
     const { attempts, said } = await asked(9, () => error);
     assert.equal(attempts, 1);

@@ -155,6 +155,18 @@ test("an answer over the limit is not asked for again", async () => {
   });
 });
 
+test("a question that fails for a reason is not asked again", async () => {
+  let attempts = 0;
+  const stream = each((to, { requestId }) => {
+    attempts++;
+    to.write({ requestId, outcome: { case: "error", value: { code: "UNAVAILABLE", reason: "killed-workers" } } });
+  });
+  await connected({ stream }, async (client) => {
+    assert.deepEqual([...(await collected(client, 1, { window: 1 }))], [["q0", "UNAVAILABLE"]]);
+    assert.equal(attempts, 1);
+  });
+});
+
 test("a stream that breaks goes on with what waits", async () => {
   let streams = 0;
   const stream = (to: Both) => {

@@ -13,33 +13,42 @@ import threading
 from typing import Any
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.messages import Boot, FromWorker, Outcome
-from featsvc.pool.wire import Link
+from featsvc.logs import setup
+from featsvc.pool.contract.messages import Boot, FromWorker, Outcome, Refused, no_room
+from featsvc.pool.transport.channel import Link
+from featsvc.pool.transport.descriptors import is_no_room
 from featsvc.pool.worker.pipeline import Pipeline
+from featsvc.processes import leave_signals_to_parent
 
 log = logging.getLogger("featsvc.pool.worker")
 
-KEPT_BYTES = 64 << 20  # of shared memory in which pictures come
+KEPT_PICTURE_BYTES = 64 << 20  # of shared memory in which pictures come
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def _send_all(link: Link) -> None:
     """A thread's work: a large result must not hold up the device."""
 
-    def on_unsendable(message: FromWorker) -> None:
+    def on_unsendable(message: FromWorker, error: Exception) -> None:
         if not isinstance(message, Outcome):
-            raise TypeError(f"a message of {type(message).__name__} cannot be packed")
-        log.exception("a result cannot be sent")
-        error = FeatsvcError("the result cannot be sent; the server's log says why")
-        link.post(Outcome(message.item, error=error))
+            raise TypeError(f"a message of {type(message).__name__} cannot be packed") from error
+        log.error("a result cannot be sent", exc_info=error)
+        told = FeatsvcError("the result cannot be sent; the server's log says why")
+        link.post(Outcome(message.item, error=no_room() if is_no_room(error) else told))
 
     try:
         link.send_all(on_unsendable)
     except ConnectionError:
         os._exit(0)
     except BaseException:  # the pool waits for this message, so it must learn that none will come
-        log.exception("a message cannot be sent")
-        os._exit(1)
+        _end_with("a message cannot be sent")
+
+
+def _end_with(reason: str) -> None:
+    """End the process at once, but not before the log says why."""
+    log.exception(reason)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _receive_all(link: Link, pipeline: Pipeline) -> None:
@@ -52,8 +61,7 @@ def _receive_all(link: Link, pipeline: Pipeline) -> None:
     except (EOFError, ConnectionError):
         os._exit(0)
     except BaseException:  # a message that cannot be read: what follows it cannot be trusted
-        log.exception("unreadable message")
-        os._exit(1)
+        _end_with("unreadable message")
 
 
 def _named(path: str) -> Any:  # Any: whatever the import path names
@@ -69,25 +77,32 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     """Build the engines and work until the parent is gone."""
-    # Ctrl-C and `systemctl stop` reach the whole group; the parent decides when a worker ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_signals_to_parent()
     _die_with_parent()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
     # Answers need no order among themselves.
-    link = Link(sock, KEPT_BYTES, large_last=True)
-    boot: Boot = link.receive()[0]  # the only one before Ready
-    _named(boot.log_setup)(boot.log_level)
+    link = Link(sock, KEPT_PICTURE_BYTES, large_last=True)
+    boot: Boot = link.receive()[0]  # the only one before WorkerReady
+    setup(boot.log_level, boot.log_format)
     try:
         engines = _named(boot.engines)(boot.engine_options)
+    except FeatsvcError as error:
+        log.debug("the engines cannot be built: %s", error.message)
+        link.post(Refused(error))
+        link.end()
+        link.send_all(lambda message, error: None)
+        sys.exit(1)
     except Exception:  # whatever the engines' libraries raise when they cannot start here
         log.exception("the engines cannot be built", extra={"worker": boot.worker, "device": boot.device})
         sys.exit(1)
     pipeline = Pipeline(engines, boot, link.post)
     threading.Thread(target=_send_all, args=(link,), name="send", daemon=True).start()
     threading.Thread(target=_receive_all, args=(link, pipeline), name="receive", daemon=True).start()
-    pipeline.run()
+    try:
+        pipeline.run()
+    except BaseException:  # a defect: an end in good order would wait for threads that download
+        _end_with("the worker failed")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,36 @@
-"""Groups of prepared items through the engines, as large as fits, as small as they must be."""
+"""Groups of prepared items through the engines, as large as fits, as small as they must be.
+
+Between the steps of a long pass short work runs that others wait for, in the same thread: the engines ask whether a
+pass is still wanted, and the answer may take as long as that.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from featsvc.errors import Abandoned, OutOfMemory
-from featsvc.pool.engine_protocol import Engines, Loaded
-from featsvc.pool.messages import Cargo, Outcome, RunBatch
-from featsvc.pool.worker.failures import for_caller, is_device_lost, is_out_of_memory
+from featsvc.errors import Abandoned, OutOfMemory, is_out_of_memory
+from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
+from featsvc.pool.contract.messages import BatchItem, Outcome, RunBatch
+from featsvc.pool.worker.failures import for_caller, is_device_lost
+from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
 
 log = logging.getLogger("featsvc.pool.worker.compute")
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedItem:
     """An item ready for the device."""
 
-    cargo: Cargo
+    batch_item: BatchItem
     value: Any  # Any: only the engines look inside
     key: Hashable
     pixels: int
+    flop: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,35 +38,80 @@ class Work:
     """The prepared items of a batch, and the model they need, which is pinned."""
 
     batch: RunBatch
-    loaded: Loaded
-    items: list[Prepared]
+    loaded: EngineModel
+    items: list[PreparedItem]
+    is_alone: bool = False
+    """Whether it may not run while another pass pauses: there was no memory for both."""
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What decides how long its arithmetic takes."""
+        return self.batch.operation, self.batch.model
+
+    @property
+    def flop(self) -> float:
+        """Arithmetic of all items."""
+        return sum(item.flop for item in self.items)
 
 
-class Answer(Protocol):
-    """Answers items, in one go."""
+class ComputeHost(Protocol):
+    """Who gives work, and takes its answers."""
 
-    def __call__(self, *outcomes: Outcome) -> None: ...
+    queue: WorkQueue[Work]
+
+    def answer_computed(self, *outcomes: Outcome) -> None:
+        """Takes answers, in one go."""
+
+    def is_wanted(self, item: BatchItem) -> bool:
+        """Whether somebody waits for an item."""
+
+    def goes_on(self, batch: int, computes: bool) -> None:
+        """Hears that a long batch is no reason to wait for: it pauses for others, or has not begun."""
+
+    def done_with(self, work: Work) -> None:
+        """All items are answered."""
 
 
 class Compute:
-    """Runs one batch at a time. Each item is answered exactly once."""
+    """Runs one batch at a time, but for pauses. Each item is answered exactly once."""
 
-    def __init__(
-        self,
-        engines: Engines,
-        max_pixels: int,
-        answer: Answer,
-        is_wanted: Callable[[Cargo], bool],
-    ) -> None:
+    def __init__(self, engines: WorkerEngines, max_pixels: int, host: ComputeHost) -> None:
         self._engines = engines
         self._max_pixels = max_pixels
-        self._answer = answer
-        self._is_wanted = is_wanted
+        self._host = host
+        self._rates = Rates()
+        self._pausing = 0
+        """Passes that wait below the one that computes."""
+        self._postponed: list[PreparedItem] = []
+        self._reported: set[int] = set()
+        """Batches of which the pool knows that short ones need not wait for them."""
         self._budgets: dict[tuple[str, str], float] = {}  # what memory has taught, by operation and model
 
     def run(self, work: Work) -> None:
         """Answer all items of a batch."""
-        groups: dict[Hashable, list[Prepared]] = {}
+        self._answer_all(work)
+        self._done_with(work)
+
+    def _done_with(self, work: Work) -> None:
+        self._reported.discard(work.batch.id)
+        self._host.done_with(work)
+
+    def _run_beside(self, work: Work) -> None:
+        """The same while another pass pauses; what needs the memory that this one has waits for its turn."""
+        outer, self._postponed = self._postponed, []
+        self._pausing += 1
+        try:
+            self._answer_all(work)
+        finally:
+            self._pausing -= 1
+            postponed, self._postponed = self._postponed, outer
+        if postponed:
+            self._host.queue.put_back(replace(work, items=postponed, is_alone=True))
+        else:
+            self._done_with(work)
+
+    def _answer_all(self, work: Work) -> None:
+        groups: dict[Hashable, list[PreparedItem]] = {}
         for item in work.items:
             groups.setdefault(item.key, []).append(item)
         todo = list(reversed(groups.values()))
@@ -71,17 +123,17 @@ class Compute:
                     todo.append(group[count:])
                 todo.extend(reversed(self._attempt(work, group[:count])))
 
-    def _wanted(self, group: list[Prepared]) -> list[Prepared]:
+    def _wanted(self, group: list[PreparedItem]) -> list[PreparedItem]:
         """Those of a group that somebody waits for; the others are answered as skipped."""
         wanted = []
         for item in group:
-            if self._is_wanted(item.cargo):
+            if self._host.is_wanted(item.batch_item):
                 wanted.append(item)
             else:
-                self._answer(Outcome(item.cargo.id, skipped=True))
+                self._host.answer_computed(Outcome(item.batch_item.id, skipped=True))
         return wanted
 
-    def _fitting(self, work: Work, group: list[Prepared]) -> int:
+    def _fitting(self, work: Work, group: list[PreparedItem]) -> int:
         """How many of the group the pixel budget allows, at least one."""
         budget = self._budgets.get((work.batch.operation, work.batch.model), self._max_pixels)
         pixels = 0
@@ -91,16 +143,22 @@ class Compute:
                 return count
         return len(group)
 
-    def _attempt(self, work: Work, group: list[Prepared]) -> list[list[Prepared]]:
+    def _attempt(self, work: Work, group: list[PreparedItem]) -> list[list[PreparedItem]]:
         """Run a group; returns the parts to try again, if it fails as a whole."""
-        batch = work.batch
+        batch, clock = work.batch, Clock()
+
+        def wanted() -> bool:
+            if clock.earned_s > PAUSE_S:
+                self._pause(work, clock)
+            return any(self._host.is_wanted(item.batch_item) for item in group)
+
         try:
             results = self._engines.run(
                 batch.operation,
                 [item.value for item in group],
                 batch.params,
                 work.loaded,
-                lambda: any(self._is_wanted(item.cargo) for item in group),
+                wanted,
             )
             if len(results) != len(group):
                 raise RuntimeError(f"{batch.operation}: {len(results)} results for {len(group)} items")
@@ -108,11 +166,42 @@ class Compute:
             return [group]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
             return self._after_failure(work, group, error)
+        self._rates.learn(work.kind, sum(item.flop for item in group), clock.own_s)
         # Together, for each message by itself wakes the pool.
-        self._answer(*(Outcome(item.cargo.id, result) for item, result in zip(group, results, strict=True)))
+        answers = (Outcome(item.batch_item.id, result) for item, result in zip(group, results, strict=True))
+        self._host.answer_computed(*answers)
         return []
 
-    def _after_failure(self, work: Work, group: list[Prepared], error: Exception) -> list[list[Prepared]]:
+    def _pause(self, work: Work, clock: Clock) -> None:
+        """Run what is short, for no longer in all than the pass has computed since its last pause."""
+        if clock.is_to_tell():
+            self._tell(work)
+        for other in self._host.queue.now():
+            if other.batch.id not in self._reported and self._seconds(other) > LONG_S:
+                self._tell(other)
+        began = time.monotonic()
+        until = began + clock.earned_s
+
+        def suits(other: Work) -> bool:
+            return not other.is_alone and time.monotonic() + self._seconds(other) <= until
+
+        ran = False
+        while (short := self._host.queue.take_first(suits)) is not None:
+            self._run_beside(short)
+            ran = True
+        if ran:
+            clock.resume(began)
+
+    def _tell(self, work: Work) -> None:
+        self._reported.add(work.batch.id)
+        self._host.goes_on(work.batch.id, computes=True)
+
+    def _seconds(self, work: Work) -> float:
+        return self._rates.seconds(work.kind, work.flop)
+
+    def _after_failure(
+        self, work: Work, group: list[PreparedItem], error: Exception
+    ) -> list[list[PreparedItem]]:
         if is_out_of_memory(error):
             return self._after_out_of_memory(work, group, error)
         if is_device_lost(error):
@@ -121,18 +210,23 @@ class Compute:
         if len(group) > 1:
             middle = len(group) // 2
             return [group[:middle], group[middle:]]
-        cargo = group[0].cargo
-        self._answer(Outcome(cargo.id, error=for_caller(error, cargo.request_id, work.batch.operation)))
+        item = group[0].batch_item
+        self._host.answer_computed(
+            Outcome(item.id, error=for_caller(error, item.request_id, work.batch.operation))
+        )
         return []
 
     def _after_out_of_memory(
-        self, work: Work, group: list[Prepared], error: Exception
-    ) -> list[list[Prepared]]:
+        self, work: Work, group: list[PreparedItem], error: Exception
+    ) -> list[list[PreparedItem]]:
         batch = work.batch
         if len(group) == 1:
+            if self._pausing:
+                self._postponed += group
+                return []
             if not isinstance(error, OutOfMemory):
                 error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller image")
-            self._answer(Outcome(group[0].cargo.id, error=error))
+            self._host.answer_computed(Outcome(group[0].batch_item.id, error=error))
             return []
         budget = sum(item.pixels for item in group) / 2
         self._budgets[batch.operation, batch.model] = budget

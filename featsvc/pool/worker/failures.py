@@ -5,16 +5,9 @@ from __future__ import annotations
 import logging
 import pickle
 
-from featsvc.errors import FeatsvcError, OutOfMemory
+from featsvc.errors import FeatsvcError, is_out_of_memory
 
 log = logging.getLogger("featsvc.pool.worker")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device or the machine had no memory; by name, so that torch need not be imported."""
-    if isinstance(error, (MemoryError, OutOfMemory)) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def is_device_lost(error: Exception) -> bool:
@@ -32,6 +25,12 @@ def for_caller(error: Exception, request_id: str, doing: str) -> FeatsvcError:
     return FeatsvcError(
         f"{doing} failed; the server's log says why, under request id {request_id or 'unknown'}"
     )
+
+
+def without_frames(error: FeatsvcError) -> FeatsvcError:
+    """The error for the caller alone: its traceback holds pictures and arrays, in a cycle with who holds the error."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def _survives_the_wire(error: FeatsvcError) -> bool:

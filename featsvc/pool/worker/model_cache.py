@@ -8,22 +8,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from featsvc.errors import OutOfMemory
-from featsvc.pool.engine_protocol import Engines, Loaded
-from featsvc.pool.status import LoadedModel
-from featsvc.pool.worker.failures import for_caller, is_out_of_memory
+from featsvc.errors import FeatsvcError, OutOfMemory, is_out_of_memory
+from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
+from featsvc.pool.contract.messages import WorkerModels
+from featsvc.pool.contract.status import FailedModel, LoadedModel
+from featsvc.pool.worker.failures import for_caller
 
 log = logging.getLogger("featsvc.pool.worker.model_cache")
 
 
 @dataclass(eq=False)
-class _Shelf:
-    """A model and the number of batches that use it."""
+class _PinnedModel:
+    """A model, the number of batches that use it, and whether it is given to no other; who waits for their end."""
 
-    loaded: Loaded
+    loaded: EngineModel
     pins: int = 0
+    is_going: bool = False
+    when_idle: list[Callable[[], None]] = field(default_factory=list)
 
 
 class ModelCache:
@@ -31,52 +34,74 @@ class ModelCache:
 
     def __init__(
         self,
-        engines: Engines,
+        engines: WorkerEngines,
         max_bytes: int,
         max_models: int,
-        on_change: Callable[[tuple[LoadedModel, ...]], None],
+        expected: tuple[str, ...],
+        on_change: Callable[[WorkerModels], None],
     ) -> None:
         self._engines = engines
         self._max_bytes = max_bytes
         self._max_models = max_models
+        self._expected = set(expected)  # to be preloaded, or here before
+        self._failed: dict[str, str] = {}  # of these, why it could not be loaded the last time
         self._on_change = on_change
-        self._shelves: OrderedDict[str, _Shelf] = OrderedDict()  # least recently used first
+        self._models: OrderedDict[str, _PinnedModel] = OrderedDict()  # least recently used first
         self._known_bytes: dict[str, int] = {}  # from earlier loads, to make room beforehand
         self._changed = threading.Condition()
         self._loading = threading.Lock()
 
-    def acquire(self, model: str) -> Loaded:
+    def acquire(self, model: str) -> EngineModel:
         """The model, loaded if need be and kept until `release`. One that is here need not wait for a load."""
-        if found := self._pinned(model):
-            return found
-        with self._loading:
-            # Another load may have brought it meanwhile.
+        while True:
             if found := self._pinned(model):
                 return found
-            with self._changed:
-                self._make_room(self._known_bytes.get(model, 0), models=1)
-            loaded = self._load(model)
-            with self._changed:
-                self._known_bytes[model] = loaded.nbytes
-                self._shelves[model] = _Shelf(loaded, pins=1)
-                self._tell()
-                self._evict(lambda: self._is_over(0, 0))
-            return loaded
+            # One that is going is waited for without the lock, which other models' loads need.
+            with self._loading:
+                if not self._is_here(model):
+                    return self._brought(model)
 
-    def holds(self, model: str) -> bool:
-        """Whether the model is here now."""
+    def _is_here(self, model: str) -> bool:
         with self._changed:
-            return model in self._shelves
+            return model in self._models
+
+    def _brought(self, model: str) -> EngineModel:
+        """The model, loaded and pinned."""
+        with self._changed:
+            self._make_room(self._known_bytes.get(model, 0), models=1)
+        loaded = self._loaded(model)
+        with self._changed:
+            self._expected.add(model)
+            self._failed.pop(model, None)
+            self._known_bytes[model] = loaded.nbytes
+            self._models[model] = _PinnedModel(loaded, pins=1)
+            self._tell()
+            self._evict(lambda: self._is_over(0, 0))
+        return loaded
+
+    def pin(self, model: str) -> bool:
+        """Whether the model is here; then it stays until `release`. Never waits: false where it is going, too."""
+        with self._changed:
+            held = self._models.get(model)
+            if held is None or held.is_going:
+                return False
+            held.pins += 1
+            return True
 
     def release(self, model: str) -> None:
         """Give back what `acquire` gave."""
         with self._changed:
-            self._shelves[model].pins -= 1
+            held = self._models[model]
+            held.pins -= 1
+            if not held.pins:
+                for tell in held.when_idle:
+                    tell()
+                held.when_idle.clear()
             self._evict(lambda: self._is_over(0, 0))
             self._changed.notify_all()
 
     @contextmanager
-    def using(self, model: str) -> Iterator[Loaded]:
+    def using(self, model: str) -> Iterator[EngineModel]:
         """The model for the time of a with statement."""
         loaded = self.acquire(model)
         try:
@@ -84,33 +109,64 @@ class ModelCache:
         finally:
             self.release(model)
 
-    def unload(self, model: str) -> bool:
-        """Drop a model as soon as no batch uses it; false if it is not here."""
+    def unload(self, model: str, when_idle: Callable[[], None]) -> bool | None:
+        """Drop a model; false if it is not here. None while batches use it: ask again when it is idle.
+
+        From the first time on it is given to no other batch, so that it becomes idle.
+        """
         with self._changed:
-            while (shelf := self._shelves.get(model)) and shelf.pins:
-                self._changed.wait()
-            if not shelf:
+            held = self._models.get(model)
+            if held is None:
                 return False
-            self._drop(model)
+            if not held.pins:
+                self._drop(model)
+                return True
+            held.is_going = True
+            held.when_idle.append(when_idle)
+            return None
+
+    def is_going(self, model: str, when_idle: Callable[[], None]) -> bool:
+        """Whether the model is to be dropped; who wants it asks again when no batch uses it any more."""
+        with self._changed:
+            held = self._models.get(model)
+            if held is None or not held.is_going:
+                return False
+            if held.pins:
+                held.when_idle.append(when_idle)
+            else:
+                when_idle()
             return True
 
-    def _pinned(self, model: str) -> Loaded | None:
+    def _pinned(self, model: str) -> EngineModel | None:
+        """The model if it is here; one that is going is waited for until it is gone."""
         with self._changed:
-            shelf = self._shelves.get(model)
-            if shelf is None:
+            while (held := self._models.get(model)) and held.is_going:
+                self._changed.wait()
+            if held is None:
                 return None
-            shelf.pins += 1
-            self._shelves.move_to_end(model)
-            return shelf.loaded
+            held.pins += 1
+            self._models.move_to_end(model)
+            return held.loaded
 
     def _make_room(self, nbytes: int, models: int) -> None:
         """Evict until there is room for another model, waiting for running batches if need be."""
         self._evict(lambda: self._is_over(nbytes, models))
-        while self._is_over(nbytes, models) and self._shelves:
+        while self._is_over(nbytes, models) and self._models:
             self._changed.wait()
             self._evict(lambda: self._is_over(nbytes, models))
 
-    def _load(self, model: str) -> Loaded:
+    def _loaded(self, model: str) -> EngineModel:
+        try:
+            return self._load(model)
+        except FeatsvcError as error:
+            if model in self._expected:
+                log.error("cannot load %s: %s", model, error.message)
+                with self._changed:
+                    self._failed[model] = error.message
+                    self._tell()
+            raise
+
+    def _load(self, model: str) -> EngineModel:
         try:
             return self._engines.load(model)
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
@@ -126,32 +182,33 @@ class ModelCache:
                 raise OutOfMemory(f"{model} does not fit into the memory of this server's device") from None
             raise for_caller(error, "", f"loading {model}") from None
 
-    def _evict(self, wanted: Callable[[], bool]) -> None:
-        """Drop idle models, least recently used first, while `wanted`."""
-        idle = [model for model, shelf in self._shelves.items() if not shelf.pins]
+    def _evict(self, is_needed: Callable[[], bool]) -> None:
+        """Drop idle models, least recently used first, while `is_needed`."""
+        idle = [model for model, held in self._models.items() if not held.pins]
         for model in idle:
-            if not wanted():
+            if not is_needed():
                 break
             self._drop(model)
 
     def _is_over(self, nbytes: int, models: int) -> bool:
         """Whether the budgets do not hold with that much more; one model alone may exceed the bytes."""
-        if not self._shelves or (len(self._shelves) == 1 and not models):
+        if not self._models or (len(self._models) == 1 and not models):
             return False
-        held = sum(shelf.loaded.nbytes for shelf in self._shelves.values())
-        too_many = 0 < self._max_models < len(self._shelves) + models
-        return too_many or 0 < self._max_bytes < held + nbytes
+        held_bytes = sum(held.loaded.nbytes for held in self._models.values())
+        too_many = 0 < self._max_models < len(self._models) + models
+        return too_many or 0 < self._max_bytes < held_bytes + nbytes
 
     def _drop(self, model: str) -> None:
-        del self._shelves[model]
+        del self._models[model]
         self._tell()  # at once: what waits here for this model may now wait as long as a load takes
         gc.collect()  # models hold cycles, and their memory is wanted now
         log.info("model dropped", extra={"model": model})
+        self._changed.notify_all()
 
     def _tell(self) -> None:
-        self._on_change(
-            tuple(
-                LoadedModel(name, shelf.loaded.nbytes, tuple(shelf.loaded.keys))
-                for name, shelf in self._shelves.items()
-            )
+        models = (
+            LoadedModel(name, held.loaded.nbytes, tuple(held.loaded.keys))
+            for name, held in self._models.items()
         )
+        failed = (FailedModel(name, reason) for name, reason in self._failed.items())
+        self._on_change(WorkerModels(tuple(models), tuple(failed)))

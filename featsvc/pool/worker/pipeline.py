@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
+from functools import partial
 from typing import ParamSpec, Protocol, assert_never
 
-from featsvc.errors import FeatsvcError
-from featsvc.pool.engine_protocol import CacheStats, Engines, Loaded
-from featsvc.pool.messages import (
+from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
+from featsvc.pool.contract.engine_protocol import EngineCacheStats, EngineModel, WorkerEngines
+from featsvc.pool.contract.messages import (
+    BatchItem,
     Boot,
-    Caches,
     Cancel,
-    Cargo,
     FromWorker,
+    GoesOn,
     Load,
-    Models,
+    LoadReply,
     Outcome,
-    Ready,
-    Reply,
+    Ping,
+    Pong,
     RunBatch,
     Unload,
+    Unread,
+    WorkerCaches,
+    WorkerReady,
+    no_room,
 )
-from featsvc.pool.status import CacheStatus
-from featsvc.pool.worker.compute import Compute, Prepared, Work
-from featsvc.pool.worker.failures import for_caller
+from featsvc.pool.contract.status import CacheStatus
+from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.failures import for_caller, without_frames
 from featsvc.pool.worker.model_cache import ModelCache
+from featsvc.pool.worker.pauses import WorkQueue
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 P = ParamSpec("P")
@@ -43,60 +51,67 @@ class Send(Protocol):
     def __call__(self, *messages: FromWorker) -> None: ...
 
 
-QUICK_S = 0.001
+QUICK_PREPARE_S = 0.001
+SLOW_THREADS = 2  # wait for items that take long to prepare, while others go on
 
 
 class Pipeline:
     """All work of a worker. `put` takes messages from any thread."""
 
-    def __init__(self, engines: Engines, boot: Boot, send: Send) -> None:
+    def __init__(self, engines: WorkerEngines, boot: Boot, send: Send) -> None:
         self._engines = engines
         self._boot = boot
         self._send = send
         self._models = ModelCache(
-            engines, boot.model_memory_bytes, boot.max_models, lambda models: send(Models(models))
+            engines, boot.model_memory_bytes, boot.max_models, boot.preload, lambda models: send(models)
         )
         self._caches: tuple[CacheStatus, ...] = ()
-        self._compute = Compute(engines, boot.max_batch_pixels, self._answer_computed, self._is_wanted)
+        self.queue: WorkQueue[Work] = WorkQueue()
+        self._compute = Compute(engines, boot.max_batch_pixels, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
-        self._prepared: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        self._wanted: set[int] = set()  # items on board that nobody has cancelled
+        # Items in flight that nobody has cancelled, and when they are too late by this process's clock.
+        self._deadlines: dict[int, float] = {}
+        self._slow = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="slow")
 
-    def put(self, message: RunBatch | Cancel | Load | Unload) -> None:
-        """Take a message; a cancellation acts at once, the rest in its turn."""
-        if isinstance(message, Cancel):
-            self._wanted.discard(message.item)
-            return
-        if isinstance(message, RunBatch):
-            self._wanted.update(cargo.id for cargo in message.items)
-        self._inbox.put(message)
+    def put(self, message: RunBatch | Unread | Cancel | Load | Unload | Ping) -> None:
+        """Take a message; what needs no work acts at once, the rest in its turn."""
+        match message:
+            case Cancel():
+                self._deadlines.pop(message.item, None)
+            case Ping():
+                self._send(Pong())
+            case Unread():
+                self._answer(*(Outcome(item, error=no_room()) for item in message.items))
+            case RunBatch():
+                now = time.monotonic()
+                for item in message.items:
+                    self._deadlines[item.id] = math.inf if item.left_s is None else now + item.left_s
+                self._inbox.put(message)
+            case _:
+                self._inbox.put(message)
 
     def run(self) -> None:
         """Preload, then compute for ever, in this thread."""
-        failed = tuple(model for model in self._boot.preload if not self._preload(model))
-        self._send(*self._news(), Ready(failed))
-        threading.Thread(target=self._prepare_all, name="prepare", daemon=True).start()
+        for model in self._boot.preload:
+            with (
+                suppress(FeatsvcError),
+                self._models.using(model),
+            ):  # who asks for it is told why it is not there
+                pass
+        self._send(*self._news(), WorkerReady())
+        threading.Thread(target=_or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
         while True:
-            work = self._prepared.get()
+            work = self.queue.take()
             self._compute.run(work)
-            self._models.release(work.batch.model)
             del work  # its arrays must not wait for the next batch
 
-    def _news(self) -> tuple[Caches, ...]:
+    def _news(self) -> tuple[WorkerCaches, ...]:
         """How the engines' caches are, if they have changed; for the thread that computes."""
         caches = tuple(_status(stats) for stats in self._engines.caches())
         if caches == self._caches:
             return ()
         self._caches = caches
-        return (Caches(caches),)
-
-    def _preload(self, model: str) -> bool:
-        try:
-            with self._models.using(model):
-                return True
-        except FeatsvcError as error:
-            log.error("cannot preload %s: %s", model, error)
-            return False
+        return (WorkerCaches(caches),)
 
     def _prepare_all(self) -> None:
         with (
@@ -106,94 +121,144 @@ class Pipeline:
             while True:
                 message = self._inbox.get()
                 match message:
+                    case RunBatch() | Load() if self._is_put_off(message):
+                        pass
                     # A load, perhaps with a download, must not hold up batches whose model is here.
-                    case RunBatch() if not self._models.holds(message.model):
+                    case RunBatch() if not self._models.pin(message.model):
                         loader.submit(_or_end, self._prepare, message, threads)
                     case RunBatch():
+                        # Pinned, or this thread might wait for a load if the model went meanwhile.
                         self._prepare(message, threads)
+                        self._models.release(message.model)
                     case Load():
-                        loader.submit(_or_end, self._reply, message)
+                        loader.submit(_or_end, self._load, message)
                     case Unload():
-                        self._reply(message)
+                        self._unload(message)
                     case _:
                         assert_never(message)
                 del message
 
-    def _reply(self, message: Load | Unload) -> None:
+    def _is_put_off(self, message: RunBatch | Load) -> bool:
+        """Whether its model is going: then it comes again after that, and others need not wait for it."""
+        if not self._models.is_going(message.model, partial(self._inbox.put, message)):
+            return False
+        if isinstance(message, RunBatch):
+            self.goes_on(message.id, computes=False)
+        return True
+
+    def _load(self, message: Load) -> None:
         try:
-            if isinstance(message, Unload):
-                reply = Reply(message.call, done=self._models.unload(message.model))
-            else:
-                with self._models.using(message.model):
-                    reply = Reply(message.call)
+            with self._models.using(message.model):
+                reply = LoadReply(message.call)
         except FeatsvcError as error:
-            reply = Reply(message.call, error=error)
+            reply = LoadReply(message.call, error=without_frames(error))
         self._send(reply)
 
+    def _unload(self, message: Unload) -> None:
+        done = self._models.unload(message.model, partial(self._inbox.put, message))
+        if done is not None:
+            self._send(LoadReply(message.call, done=done))
+
     def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
-        wanted = [cargo for cargo in batch.items if self._still_wanted(cargo)]
+        wanted = []
+        for item in batch.items:
+            if self._still_wanted(item):
+                if self._may_take_long(item):
+                    self.goes_on(batch.id, computes=False)
+                    self._slow.submit(_or_end, self._prepare_items, batch, [item], threads)
+                else:
+                    wanted.append(item)
+        self._prepare_items(batch, wanted, threads)
+
+    def _may_take_long(self, item: BatchItem) -> bool:
+        try:
+            return self._engines.may_take_long(item.item)
+        except Exception:  # whatever is wrong with it, preparing it tells its caller
+            return False
+
+    def _prepare_items(self, batch: RunBatch, items: list[BatchItem], threads: ThreadPoolExecutor) -> None:
+        """Those of a batch that are still wanted; one whose turn it is only now may not be."""
+        wanted = [item for item in items if self._still_wanted(item)]
         if not wanted:
             return
         try:
             loaded = self._models.acquire(batch.model)
         except FeatsvcError as error:
-            for cargo in wanted:
-                self._answer(Outcome(cargo.id, error=error))
+            for item in wanted:
+                self._answer(Outcome(item.id, error=error))
             return
 
-        def prepared(cargo: Cargo) -> Prepared | None:
-            return self._prepared_item(batch, cargo, loaded)
+        def prepared(item: BatchItem) -> PreparedItem | None:
+            return self._prepared_item(batch, item, loaded)
 
-        items, rest = [], iter(wanted)
+        ready, rest = list[PreparedItem | None](), iter(wanted)
         # Handing a small item to another thread takes longer than to prepare it.
-        for cargo in rest:
+        for item in rest:
             began = time.monotonic()
-            items.append(prepared(cargo))
-            if time.monotonic() - began > QUICK_S:
+            ready.append(prepared(item))
+            if time.monotonic() - began > QUICK_PREPARE_S:
                 break
-        items += threads.map(prepared, rest)
-        self._prepared.put(Work(batch, loaded, [item for item in items if item]))
+        ready += threads.map(prepared, rest)
+        self.queue.put(Work(batch, loaded, [item for item in ready if item]))
 
-    def _prepared_item(self, batch: RunBatch, cargo: Cargo, loaded: Loaded) -> Prepared | None:
-        if not self._still_wanted(cargo):
+    def _prepared_item(self, batch: RunBatch, item: BatchItem, loaded: EngineModel) -> PreparedItem | None:
+        if not self._still_wanted(item):
             return None
         engines = self._engines
         try:
-            value = engines.prepare(batch.operation, cargo.item, batch.params, loaded)
-            return Prepared(cargo, value, engines.batch_key(value), max(1, engines.pixels(value)))
+            wanted = partial(self.is_wanted, item)
+            value = engines.prepare(batch.operation, item.item, batch.params, loaded, wanted)
+            key, pixels = engines.batch_key(value), max(1, engines.pixels(value))
+            return PreparedItem(item, value, key, pixels, engines.flop(value))
+        except Abandoned:
+            self._answer(Outcome(item.id, skipped=True))
+            return None
         except Exception as error:  # decoders raise anything; the worker must live on
-            reason = for_caller(error, cargo.request_id, batch.operation)
-            self._answer(Outcome(cargo.id, error=reason))
+            if is_out_of_memory(error):
+                error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller picture")
+            reason = for_caller(error, item.request_id, batch.operation)
+            self._answer(Outcome(item.id, error=reason))
             return None
 
-    def _is_wanted(self, cargo: Cargo) -> bool:
-        late = cargo.deadline is not None and time.monotonic() >= cargo.deadline
-        return cargo.id in self._wanted and not late
+    def done_with(self, work: Work) -> None:
+        """The model of answered work may go; for the thread that computes."""
+        self._models.release(work.batch.model)
 
-    def _still_wanted(self, cargo: Cargo) -> bool:
+    def goes_on(self, batch: int, computes: bool) -> None:
+        """Tell the pool that a batch works or waits without holding up short ones, and whether it is computed."""
+        self._send(GoesOn(batch, computes))
+
+    def is_wanted(self, item: BatchItem) -> bool:
+        return time.monotonic() < self._deadlines.get(item.id, -math.inf)
+
+    def _still_wanted(self, item: BatchItem) -> bool:
         """Whether to go on with an item; one that nobody waits for is answered as skipped."""
-        if self._is_wanted(cargo):
+        if self.is_wanted(item):
             return True
-        self._answer(Outcome(cargo.id, skipped=True))
+        self._answer(Outcome(item.id, skipped=True))
         return False
 
-    def _answer(self, *outcomes: Outcome, news: tuple[Caches, ...] = ()) -> None:
-        self._wanted.difference_update(each.item for each in outcomes)
+    def _answer(self, *outcomes: Outcome, news: tuple[WorkerCaches, ...] = ()) -> None:
+        for each in outcomes:
+            self._deadlines.pop(each.item, None)
+            if each.error is not None:
+                without_frames(each.error)
         self._send(*news, *outcomes)
 
-    def _answer_computed(self, *outcomes: Outcome) -> None:
+    def answer_computed(self, *outcomes: Outcome) -> None:
+        """Answer what was computed; for the thread that computes."""
         # The news first, so that who has an answer finds what it did to the caches.
         self._answer(*outcomes, news=self._news())
 
 
-def _status(stats: CacheStats) -> CacheStatus:
+def _status(stats: EngineCacheStats) -> CacheStatus:
     return CacheStatus(**{field.name: getattr(stats, field.name) for field in fields(CacheStatus)})
 
 
 def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """What an executor would swallow ends the worker instead: the pool then retries its items elsewhere."""
+    """What a thread would swallow ends the worker instead: the pool then retries its items elsewhere."""
     try:
         act(*args, **kwargs)
     except BaseException:  # a defect of this module, whatever it is
-        log.exception("the loader failed")
+        log.exception("a thread of the worker failed: the worker ends")
         os._exit(1)

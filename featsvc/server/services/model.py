@@ -8,11 +8,12 @@ from collections import Counter
 
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
+from featsvc.catalog.choice import DEMO, default_of, naming
 from featsvc.errors import NotFound, invalid_field
-from featsvc.pool.protocol import Pool
-from featsvc.pool.status import WorkerStatus
-from featsvc.server.call import Call
-from featsvc.server.store import PictureStore
+from featsvc.pool.contract.protocol import Pool
+from featsvc.pool.contract.status import WorkerStatus
+from featsvc.server.calls.call import Call
+from featsvc.server.pictures.store import PictureStore
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
 
@@ -22,7 +23,10 @@ FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 class ModelService(model_pb2_grpc.ModelServiceServicer):
     """The models of the server and its state."""
 
-    def __init__(self, pool: Pool, place: WeightsPlace, images: PictureStore) -> None:
+    def __init__(
+        self, pool: Pool, place: WeightsPlace, images: PictureStore, profile: str = "default"
+    ) -> None:
+        self._profile = profile
         self._pool = pool
         self._place = place
         self._images = images
@@ -59,6 +63,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
     async def GetStatus(self, request: model_pb2.GetStatusRequest, call: Call) -> model_pb2.GetStatusResponse:
         """The state of the server."""
         status = self._pool.status()
+        models = await asyncio.to_thread(self._told_models) if request.with_models else {}
         return model_pb2.GetStatusResponse(
             version=__version__,
             uptime_s=time.monotonic() - self._began,
@@ -68,7 +73,23 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             requests=status.total_requests,
             gpu_count=len({worker.device for worker in status.workers if worker.device.startswith("cuda")}),
             images=_images(self._images),
+            **models,
         )
+
+    def _told_models(self) -> dict[str, list[model_pb2.NamedModel]]:
+        """The models of requests that name none, and those to try; looks at files."""
+        defaults = [default_of(family, self._profile) for family in FAMILIES.values()]
+        found = [
+            next((each for each in (entry, entry_of(DEMO[entry.family])) if self._is_here(each)), None)
+            for entry in defaults
+        ]
+        return {
+            "default_models": [_named(entry) for entry in defaults],
+            "models_to_try": [_named(entry) for entry in found if entry],
+        }
+
+    def _is_here(self, entry: Entry) -> bool:
+        return check(entry, self._place).file is not None
 
     def _named(self, key: str) -> Entry:
         if not key:
@@ -81,13 +102,21 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         loaded = Counter(model.name for worker in self._pool.status().workers for model in worker.models)
         return model_pb2.Model(
             key=entry.key,
-            family=f"FAMILY_{entry.family.upper()}",
+            family=_family(entry),
             description=entry.description,
             license=entry.licence,
             size_bytes=entry.nbytes,
-            available=check(entry, self._place).found is not None,
+            available=self._is_here(entry),
             loaded_workers=loaded[entry.key],
         )
+
+
+def _family(entry: Entry | None) -> model_pb2.Family:
+    return getattr(model_pb2, f"FAMILY_{entry.family.upper()}") if entry else model_pb2.FAMILY_UNSPECIFIED
+
+
+def _named(entry: Entry) -> model_pb2.NamedModel:
+    return model_pb2.NamedModel(family=_family(entry), key=entry.key, options=naming(entry))
 
 
 def _worker(status: WorkerStatus) -> model_pb2.Worker:
@@ -97,7 +126,12 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
         device=status.device,
         state=str(status.state),
         models=[
-            model_pb2.LoadedModel(key=model.name, names=model.keys, size_bytes=model.nbytes)
+            model_pb2.LoadedModel(
+                key=model.name,
+                names=model.keys,
+                size_bytes=model.nbytes,
+                family=_family(catalog().get(model.name)),
+            )
             for model in status.models
         ],
         batches=status.batches,
@@ -114,6 +148,12 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
                 limit_bytes=cache.max_bytes,
             )
             for cache in status.caches
+        ],
+        failed_models=[
+            model_pb2.FailedModel(
+                key=model.name, reason=model.reason, family=_family(catalog().get(model.name))
+            )
+            for model in status.failed_models
         ],
     )
 

@@ -9,9 +9,9 @@ import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-from featsvc.engines.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle, Rounding
-from featsvc.server.joined import Part, Reply, flat
+from featsvc.server.calls.reply import Part, Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
+from featsvc.work.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle, Rounding
 
 Beside: TypeAlias = dict[str, Part | ProtoMessage | list[Part]]
 SMALL = 16 * 1024

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from featsvc.engines.results import MaskList, PromptMasks
-from featsvc.server.call import Call
-from featsvc.server.intake import Intake
-from featsvc.server.joined import Reply
+from featsvc.server.calls.call import Call
+from featsvc.server.calls.reply import Reply
 from featsvc.server.services import replies
+from featsvc.server.services.intake import Intake
 from featsvc.server.services.streams import Messages, Questions, answer_each
 from featsvc.v1 import sam2_pb2, sam2_pb2_grpc, schema
+from featsvc.work.results import MaskList, PromptMasks
 
 
 class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
@@ -25,7 +25,11 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
         asked = await self._intake.checked(request, schema.GenerateMasksRequest)
         result, model, digest = await self._generated(asked, call)
         message = sam2_pb2.GenerateMasksResponse(
-            height=result.height, width=result.width, model=model, image_digest=digest
+            height=result.height,
+            width=result.width,
+            model=model,
+            image_digest=digest,
+            image_orientation=result.orientation,
         )
         # Thousands of small masks take long to write down, however few bytes they have.
         masks = await asyncio.to_thread(lambda: [replies.mask(each) for each in result.masks])
@@ -43,6 +47,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
             width=result.width,
             model=model,
             image_digest=digest,
+            image_orientation=result.orientation,
         )
         last = replies.about_all(result, summary)
         await call.write(Reply(sam2_pb2.GenerateMasksStreamResponse(), summary=last))
@@ -73,6 +78,7 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
             height=result.height,
             width=result.width,
             model=model,
+            image_orientation=result.orientation,
         )
 
     async def _generated(
@@ -88,6 +94,10 @@ class Sam2Service(sam2_pb2_grpc.Sam2ServiceServicer):
         result: Sequence[PromptMasks]
         result, model = await self._intake.answer("sam2.predict_masks", asked.params, item, call)
         message = sam2_pb2.PredictMasksResponse(
-            height=result[0].height, width=result[0].width, model=model, image_digest=item.digest
+            height=result[0].height,
+            width=result[0].width,
+            model=model,
+            image_digest=item.digest,
+            image_orientation=result[0].orientation,
         )
         return Reply(message, results=[replies.prompt_masks(each) for each in result])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
-from featsvc.errors import Unavailable
-from featsvc.server.call import Call
-from featsvc.server.intake import Intake
-from featsvc.server.joined import Reply
-from featsvc.server.refusals import item_error, told
+from featsvc.errors import DeadlineExceeded, Unavailable
+from featsvc.server.calls.call import Call
+from featsvc.server.calls.reply import Reply
+from featsvc.server.calls.statuses import item_error, told
+from featsvc.server.services.intake import Intake
 
 # Any: the generated messages of all streams have the same fields, but no class in common that says so.
 Messages = AsyncIterator[Any]
@@ -34,7 +35,8 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
 
     While `max_open_per_stream` questions are open no further one is read, so that gRPC's flow control holds the
     caller back. When the caller leaves, this is cancelled, and every open question with it. When the server shuts
-    down, what is open is answered, and then this raises Unavailable.
+    down, what is open is answered, and then this raises Unavailable; DeadlineExceeded where the time of the whole call
+    is over, which its caller may notice later than its questions do.
     """
     places = asyncio.Semaphore(intake.settings.max_open_per_stream)
 
@@ -51,6 +53,8 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     except BaseExceptionGroup as errors:
         # One is enough to end the call: a message that cannot be read, or a caller that has left.
         raise errors.exceptions[0] from None
+    if call.deadline is not None and time.monotonic() >= call.deadline:
+        raise DeadlineExceeded("the call's deadline passed before all its questions were answered")
     if intake.closing.is_set():
         raise Unavailable("the server is shutting down; ask what has no answer once more")
 

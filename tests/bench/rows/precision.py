@@ -1,7 +1,7 @@
 """bfloat16 beside float32: speed and what it costs in exactness.
 
 Beside the bare network, which multiplies by torch's own kernels: featsvc's float32 is faster than that where linear
-layers are packed (featsvc/engines/packed.py), and is told too.
+layers are packed (featsvc/engines/networks/packed.py), and is told too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.twin.arrays import to_array
+from featsvc.codec.arrays import to_array
 from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2, tensor_pb2
 from tests.bench.figures import Claim, Row, Side
 from tests.bench.questions import QUESTIONS, grpc_bytes

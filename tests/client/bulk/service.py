@@ -19,7 +19,7 @@ import numpy as np
 from featsvc_client.bulk import cli
 from featsvc_client.pictures import Picture
 
-from featsvc.twin.arrays import to_tensor
+from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2, model_pb2
 from tests.client.gateway import Refusal, Script, field_details
 from tests.client.samples import GEOMETRY

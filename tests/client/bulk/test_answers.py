@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 import zarr
 from featsvc_client import FeatsvcClient, Mask
-from featsvc_client.bulk import cli
+from featsvc_client.bulk import cli, preview
 from featsvc_client.bulk.formats import read_safetensors
+from featsvc_client.drawing import heat_picture, pca_picture
 from featsvc_client.results import as_float32
 from PIL import Image
 from pycocotools.coco import COCO
+from pycocotools.mask import toBbox
 from safetensors import safe_open
 
-from featsvc.demo.scenes import HELD_OUT_SEED, SceneOptions, draw
+from featsvc.demo.drawing.scenes import HELD_OUT_SEED, SceneOptions, draw
 from tests.servers import KEY, Server
 
 # What pycocotools does in its compiled part.
@@ -76,8 +78,34 @@ def test_features_as_npy_with_previews(bulk: Any, pictures: Path, out: Path, cli
         expected = client.dino_features(pictures / name)
         close(np.load(out / "photos" / f"{name}.npy"), expected.array)
         with Image.open(out / "preview" / "photos" / f"{name}.png") as shown:
-            assert shown.size == expected.array.shape[1::-1]
+            assert shown.size == sizes(pictures)[name]
             assert np.asarray(shown).std() > 10
+
+
+def sizes(pictures: Path) -> dict[str, tuple[int, int]]:
+    found = {}
+    for name in NAMES:
+        with Image.open(pictures / name) as opened:
+            found[name] = opened.size
+    return found
+
+
+def test_previews_of_a_run_have_one_basis_also_when_it_goes_on(
+    bulk: Any, pictures: Path, out: Path, client: FeatsvcClient, tmp_path: Path
+) -> None:
+    assert bulk("extract", "dino", "--preview") == 0
+    flat = client.dino_features(pictures / NAMES[0]).array.reshape(-1, 128).astype(np.float64)
+    with np.load(out / "preview" / "basis.npz") as basis:
+        kept = {name: basis[name] for name in basis.files if name != "job"}
+    shown = preview.projected(flat, kept)
+    assert shown.min() == 0
+    assert shown.max() == 1
+    before = (out / "preview" / "photos" / f"{NAMES[1]}.png").read_bytes()
+    (out / "photos" / f"{NAMES[1]}.npy").unlink()
+    assert bulk("extract", "dino", "--preview") == 0
+    assert (out / "preview" / "photos" / f"{NAMES[1]}.png").read_bytes() == before
+    with np.load(out / "preview" / "basis.npz") as basis:
+        np.testing.assert_array_equal(basis["mean"], kept["mean"])
 
 
 def test_principal_components_are_previewed_as_they_are(
@@ -86,7 +114,9 @@ def test_principal_components_are_previewed_as_they_are(
     assert bulk("extract", "dino", "--preview", "--ret-pca", "--tensor-format", "CHW") == 0
     expected = client.dino_features(pictures / NAMES[0], ret_pca=True)
     with Image.open(out / "preview" / "photos" / f"{NAMES[0]}.png") as shown:
-        assert np.abs(np.asarray(shown) / 255 - expected.array).mean() < 0.02
+        again = pca_picture(expected.array, geometry=expected.geometry)
+        assert shown.size == again.size == sizes(pictures)[NAMES[0]]
+        assert np.abs(np.asarray(shown, float) - np.asarray(again, float)).mean() < 5
 
 
 def test_half_precision_as_npz_with_its_facts(
@@ -150,7 +180,24 @@ def test_similarity_as_zarr(bulk: Any, pictures: Path, out: Path, client: Featsv
     close(found["similarity"][:], expected.array)
     assert found.attrs["model"] == expected.model
     assert sorted(group["photos"].keys()) == ["a.png", "sub"]
-    assert (out / "preview" / "photos" / f"{NAMES[1]}.png").exists()
+    width, height = sizes(pictures)[NAMES[1]]
+    with Image.open(out / "preview" / "photos" / f"{NAMES[1]}.png") as sheet:
+        # A map of the picture's size for each text, words above, a scale below.
+        assert sheet.width == 2 * width
+        assert sheet.height > height
+        line = (sheet.height - height) // 2
+        pixels = np.asarray(sheet.convert("L"))
+    for left in (0, width):
+        assert pixels[:line, left : left + width].min() < 128, "no words"
+    with np.load(out / "preview" / "basis.npz") as basis:
+        low, high = basis["span"]
+    for number, each in enumerate(expected.array):
+        shown = heat_picture(each, geometry=expected.geometry, span=(low, high))
+        found_map = pixels[line : line + height, number * width : (number + 1) * width]
+        assert np.abs(found_map - np.asarray(shown, float)).mean() < 5
+    scale = pixels[-line // 2]
+    assert scale.min() < 30
+    assert len(np.unique(scale)) > 50
 
 
 def test_embeddings_of_many_pictures_in_one_file(
@@ -175,6 +222,7 @@ def test_masks_as_coco(bulk: Any, pictures: Path, out: Path, client: FeatsvcClie
         for annotation, mask in zip(found, expected, strict=True):
             same(coco.annToMask(annotation), mask)
             assert annotation["area"] == pytest.approx(mask.area, abs=8)
+            assert annotation["bbox"] == toBbox(coco.annToRLE(annotation)).tolist()
         with Image.open(out / "preview" / f"{image['file_name']}.png") as shown, Image.open(path) as picture:
             assert shown.size == picture.size
 

@@ -22,7 +22,7 @@ def test_without_its_libraries_the_command_says_what_to_install() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
-    assert ran.stderr.strip().endswith("pip install 'featsvc-client[bulk]'")
+    assert ran.stderr.strip().endswith("pip install './clients/python[bulk]' at the top of a clone")
 
 
 def test_the_client_itself_needs_none_of_these_libraries() -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from featsvc_client.bulk import kinds
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
 from featsvc_client.bulk.items import in_order
 from PIL import Image
+
+from featsvc.settings.tree import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +179,9 @@ def test_all_kinds_go_together() -> None:
 def test_names_are_sorted_whatever_they_are_made_of() -> None:
     names = [os.fsdecode(each) for each in (b"b", b"a\xff", b"a", "ä".encode())]
     assert list(in_order(names)) == sorted(names, key=os.fsencode)
+
+
+def test_the_pictures_of_a_folder_are_those_that_a_server_takes() -> None:
+    Image.init()
+    formats = {kind: Image.EXTENSION.get(kind, "") for kind in kinds.PICTURES}
+    assert {kind: name for kind, name in formats.items() if name not in Settings().image_formats} == {}

@@ -15,7 +15,7 @@ OURS = ("photos", "--out", "out")
 NEEDED = {("similarity",): ("--text", "a car")}
 
 
-def parsed(words: tuple[str, ...], *more: str) -> arguments.Wanted:
+def parsed(words: tuple[str, ...], *more: str) -> arguments.CommandLine:
     return arguments.parsed([*words, *OURS, *NEEDED.get(words, ()), *more])
 
 
@@ -41,12 +41,12 @@ def test_values_are_those_that_the_contract_takes() -> None:
         *("--model-name", "ViT-B-32", "--load-size", "-1", "--no-ret-patches", "--pca-q-min", "0.25"),
         *("--interpolation-mode", "nearest-exact", "--dtype", "float16", "--points", "[]"),
     )
-    asked = question(wanted.command, wanted.given, wanted.form)
+    asked = question(wanted.command, wanted.parameters, wanted.form)
     sent = asked.call(b"a picture").request("")
     assert sent.params.load_size == -1
-    assert sent.params.HasField("ret_patches")
-    assert not sent.params.ret_patches
-    assert not sent.params.HasField("ret_pca")
+    assert sent.grid.HasField("ret_patches")
+    assert not sent.grid.ret_patches
+    assert not sent.features.HasField("ret_pca")
     described = asked.description()["params"]
     assert described["dtype"] == "float16"
     assert described["ret_pca"] is False
@@ -55,14 +55,14 @@ def test_values_are_those_that_the_contract_takes() -> None:
 
 def test_null_means_what_the_contract_says() -> None:
     wanted = parsed(("extract", "clip"), "--load-size", "null")
-    assert question(wanted.command, wanted.given, "npy").call(b"x").request("").params.load_size == -1
+    assert question(wanted.command, wanted.parameters, "npy").call(b"x").request("").params.load_size == -1
 
 
 def test_texts_are_given_one_after_the_other() -> None:
     wanted = arguments.parsed(
         ["similarity", *OURS, "--text", "a car", "--text", "a road", "--negative-text", "sky"]
     )
-    query = question(wanted.command, wanted.given, "npy").call(b"x").request("").query
+    query = question(wanted.command, wanted.parameters, "npy").call(b"x").request("").query
     assert list(query.text) == ["a car", "a road"]
     assert list(query.negative_text) == ["sky"]
 
@@ -90,13 +90,13 @@ def test_a_word_that_means_nothing_is_refused_by_name(
 def test_options_that_contradict_each_other_are_refused_as_the_server_would() -> None:
     wanted = parsed(("extract", "clip"), "--pca-q-min", "0.9", "--pca-q-max", "0.1")
     with pytest.raises(InvalidRequest, match="pca_q_max"):
-        question(wanted.command, wanted.given, "npy").description()
+        question(wanted.command, wanted.parameters, "npy").description()
 
 
 def test_masks_are_asked_for_as_run_lengths_unless_said_otherwise() -> None:
     def sent(*more: str) -> dict[str, object]:
         wanted = parsed(("masks", "auto"), *more)
-        return question(wanted.command, wanted.given, wanted.form).description()["params"]
+        return question(wanted.command, wanted.parameters, wanted.form).description()["params"]
 
     assert sent()["mask_encoding"] == "coco_rle"
     assert sent("--mask-encoding", "png")["mask_encoding"] == "png"

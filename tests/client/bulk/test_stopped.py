@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from featsvc_client.bulk import cli
 
 from featsvc.v1 import clip_pb2
 from tests.client.bulk.service import (
+    COMMAND,
     WAIT_S,
     Reaching,
     answer,
@@ -76,8 +81,8 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(tmp_path: Path) -> None
         process = started(script, pictures, "--out", out)
         assert reaching.reached.wait(WAIT_S)
         process.send_signal(signal.SIGINT)
+        status, said = ended(process)  # it waits for no answer, or it might have them all before it hears
         reaching.go_on.set()
-        status, said = ended(process)
         left = results(out)
         assert status == 130
         assert "the same command goes on from there" in said
@@ -130,3 +135,21 @@ def test_a_server_that_answers_nonsense_about_one_picture_costs_that_one_only(tm
     with answering(odd) as script:
         assert run(script, photos(tmp_path / "photos", 6), "--out", tmp_path / "out") == 1
     assert len(results(tmp_path / "out")) == 5
+
+
+def test_with_nobody_at_the_port_it_says_so_and_goes_on_when_somebody_comes(tmp_path: Path) -> None:
+    pictures, out = photos(tmp_path / "photos", 2), tmp_path / "out"
+    assert cli.FIRST_WORD_S < 3
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [*COMMAND, pictures, "--out", out, "--target", f"127.0.0.1:{port}"]
+    program = [sys.executable, "-m", "featsvc_client.bulk", *map(str, words)]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        assert f"no answer from 127.0.0.1:{port}: " in first
+        assert "trying on for 600 s" in first
+        with answering(answer, port=port):
+            process.stderr.read()
+            assert process.wait(WAIT_S) == 0
+    assert len(noted(out)) == 2

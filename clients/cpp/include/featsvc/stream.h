@@ -20,7 +20,8 @@ struct Question {
   Q request;
 };
 
-/// Gives one question after the other, then nothing. Called by the thread that takes the answers.
+/// Gives one question after the other, then nothing. Called by a thread of its own, when there is room for a question, so that no
+/// answer waits for the next one; destroying the answers waits for it to come back.
 template <class Q>
 using Questions = std::function<std::optional<Question<Q>>()>;
 

@@ -18,7 +18,7 @@ import (
 )
 
 // method asks the questions of a case and gives the lines about them, of which names are the names.
-type method func(ctx context.Context, names []string, questions []question) ([]map[string]any, error)
+type method func(ctx context.Context, names []string, about testCase) ([]map[string]any, error)
 
 // message is a pointer to a generated struct.
 type message[M any] interface {
@@ -78,7 +78,7 @@ func asked(address, key string, each testCase) ([]map[string]any, error) {
 			names[i] += "/" + question.ID
 		}
 	}
-	return ask(ctx, names, each.Questions)
+	return ask(ctx, names, each)
 }
 
 // plain gives a method of the client the form of the generated ones.
@@ -89,9 +89,9 @@ func plain[Q, R any](call func(context.Context, Q) (R, error)) func(context.Cont
 func unary[Q any, P message[Q], R proto.Message](
 	call func(context.Context, P, ...grpc.CallOption) (R, error), read func(R) (arrays, error),
 ) method {
-	return func(ctx context.Context, names []string, questions []question) ([]map[string]any, error) {
+	return func(ctx context.Context, names []string, about testCase) ([]map[string]any, error) {
 		request := P(new(Q))
-		if err := protojson.Unmarshal(questions[0].Request, request); err != nil {
+		if err := protojson.Unmarshal(about.Questions[0].Request, request); err != nil {
 			return nil, err
 		}
 		reply, err := call(ctx, request)
@@ -103,18 +103,26 @@ func unary[Q any, P message[Q], R proto.Message](
 func stream[Q any, P message[Q], R proto.Message](
 	call func(context.Context, iter.Seq2[string, P], int) iter.Seq2[featsvc.Answer[R], error], read func(R) (arrays, error),
 ) method {
-	return func(ctx context.Context, names []string, questions []question) ([]map[string]any, error) {
-		requests := make([]P, len(questions))
-		for i, each := range questions {
+	return func(ctx context.Context, names []string, about testCase) ([]map[string]any, error) {
+		requests := make([]P, len(about.Questions))
+		for i, each := range about.Questions {
 			requests[i] = P(new(Q))
 			if err := protojson.Unmarshal(each.Request, requests[i]); err != nil {
 				return nil, err
 			}
 		}
+		seen := make(chan struct{}, len(names))
 		ask := func(yield func(string, P) bool) {
 			for i, request := range requests {
 				if !yield(names[i], request) {
 					return
+				}
+				if about.Paced {
+					select {
+					case <-seen:
+					case <-ctx.Done():
+						return
+					}
 				}
 			}
 		}
@@ -133,6 +141,7 @@ func stream[Q any, P message[Q], R proto.Message](
 				return nil, err
 			}
 			found[answer.ID] = line
+			seen <- struct{}{}
 		}
 		lines := make([]map[string]any, len(names))
 		for i, name := range names {

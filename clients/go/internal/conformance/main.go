@@ -19,6 +19,8 @@ type testCase struct {
 	Questions []question `json:"questions"`
 	APIKey    string     `json:"api_key"`
 	TimeoutS  float64    `json:"timeout_s"`
+	// Paced is set where each question comes only when the answer to the one before it has been seen.
+	Paced bool `json:"paced"`
 }
 
 // question is one request, as protobuf JSON.

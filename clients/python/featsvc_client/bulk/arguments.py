@@ -18,11 +18,11 @@ SHARDED = tuple(name for name, each in FORMATS.items() if each.read)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CommandLine:
     """What the command line says."""
 
     command: Command
-    given: dict[str, object]
+    parameters: dict[str, object]
     """The service's parameters."""
     inputs: tuple[str, ...]
     out: Path
@@ -42,24 +42,26 @@ class Wanted:
     patience: float
 
 
-def parsed(words: list[str] | None = None) -> Wanted:
-    """What is wanted; ends the process, as argparse does, where it makes no sense."""
+def parsed(words: list[str] | None = None) -> CommandLine:
+    """The command line; ends the process, as argparse does, where it makes no sense."""
     parser = _parser()
     named = vars(parser.parse_args(words))
     command: Command = named.pop("command")
-    given = options.given(named)
+    parameters = options.parameters(named)
     ours = {name: value for name, value in named.items() if not name.startswith(options.PREFIX)}
     key_file: Path | None = ours.pop("api_key_file")
     try:
         key = ours["api_key"] if key_file is None else key_file.read_text().strip()
     except OSError as error:
         parser.error(f"--api-key-file: {error}")
-    wanted = Wanted(**{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, given=given)
-    if wanted.per_file > 1 and wanted.form not in SHARDED:
+    command_line = CommandLine(
+        **{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, parameters=parameters
+    )
+    if command_line.per_file > 1 and command_line.form not in SHARDED:
         parser.error(
-            f"--per-file: {' and '.join(SHARDED)} hold many pictures in a file, {wanted.form} does not"
+            f"--per-file: {' and '.join(SHARDED)} hold many pictures in a file, {command_line.form} does not"
         )
-    return wanted
+    return command_line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         *outer, last = command.words
         if tuple(outer) not in groups:
             # One word before another, such as extract before clip.
-            group = groups[()].add_parser(outer[0], help=f"{outer[0]} of pictures")
+            kinds = "; ".join(each.help for each in COMMANDS if each.words[0] == outer[0])
+            group = groups[()].add_parser(outer[0], help=kinds)
             groups[tuple(outer)] = group.add_subparsers(required=True, metavar="KIND")
         own = groups[tuple(outer)].add_parser(
             last, help=command.help, description=command.help, epilog=AFTER, allow_abbrev=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from featsvc_client.bulk.commands import Question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.limiter import Limiter
 from featsvc_client.errors import (
+    NOT_GRPC,
     AuthenticationError,
     CallError,
     ModelNotFound,
@@ -29,10 +31,31 @@ HOPELESS = (AuthenticationError, ModelNotFound, WeightsMissing)
 INTERRUPTED = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED", "UNKNOWN", "DEADLINE_EXCEEDED"})
 # A picture that ends its worker each time would keep everything waiting.
 MOST_INTERRUPTIONS = 5
+AGAIN_S = 5.0
 
 
 class GaveUp(Exception):
     """The server has not answered for too long."""
+
+
+@dataclass
+class Away:
+    """Tells people, now and then, that the server is away or full, and how long it may be."""
+
+    target: str
+    patience_s: float
+    """How long, for all pictures alike, before the run ends."""
+    say: Callable[[str], None]
+    _told: float | None = None
+
+    def tell(self, why: str, since_s: float = 0.0) -> None:
+        """Says why there is no answer, and for how long there has been none; not more often than people can read."""
+        now = time.monotonic()
+        if self._told is not None and now - self._told < AGAIN_S:
+            return
+        self._told = now
+        lasting = f" for {since_s:.0f} s" if since_s >= 1 else ""
+        self.say(f"no answer from {self.target}{lasting}: {why}; trying on for {self.patience_s:g} s")
 
 
 @dataclass(frozen=True)
@@ -44,8 +67,7 @@ class Asker:
     question: Question
     limiter: Limiter
     backoff: RetryPolicy
-    patience_s: float
-    """How long the server may be away or full, for all pictures alike, before the run ends."""
+    away: Away
 
     async def answer(self, content: bytes) -> Any:  # Any: see Command
         """The answer; raises CallError where this picture has none, GaveUp or Refused where no picture will."""
@@ -64,6 +86,8 @@ class Asker:
                     self.limiter.refused(attempted)
                     refusals, failed = refusals + 1, error
                 except CallError as error:
+                    if error.reason == NOT_GRPC:
+                        raise Refused(str(error)) from error
                     if not is_interruption(error):
                         self.limiter.answered()
                         raise
@@ -75,8 +99,11 @@ class Asker:
             # Others have been answered since: then it is the picture that the server cannot take.
             if interruptions >= MOST_INTERRUPTIONS and self.limiter.last_answer > began:
                 raise failed
-            if time.monotonic() - max(began, self.limiter.last_answer) > self.patience_s:
+            silent_s = time.monotonic() - max(began, self.limiter.last_answer)
+            if silent_s > self.away.patience_s:
                 raise GaveUp(str(failed)) from failed
+            if interruptions:
+                self.away.tell(str(failed), silent_s)
             await asyncio.sleep(self._pause_s(failed, refusals + interruptions))
 
     def _pause_s(self, failed: CallError, times: int) -> float:
@@ -86,4 +113,4 @@ class Asker:
 
 def is_interruption(error: CallError) -> bool:
     """Whether the server was away rather than against it."""
-    return error.failure.code in INTERRUPTED
+    return error.failure.code in INTERRUPTED and not error.reason

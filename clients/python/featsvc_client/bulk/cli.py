@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
 from featsvc_client import awaiting, calls, channel
 from featsvc_client.bulk import arguments, estimate, formats, packing
-from featsvc_client.bulk.arguments import Wanted
-from featsvc_client.bulk.asking import Asker, GaveUp
+from featsvc_client.bulk.arguments import CommandLine
+from featsvc_client.bulk.asking import Asker, Away, GaveUp, is_interruption
 from featsvc_client.bulk.commands import COCO, question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.folder import Folder
@@ -27,7 +27,7 @@ from featsvc_client.bulk.manifest import NAME, Manifest
 from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.run import Run
 from featsvc_client.bulk.selection import Selection
-from featsvc_client.bulk.store import Store
+from featsvc_client.bulk.store import PREVIEWS, Store
 from featsvc_client.errors import CallError, InvalidRequest
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
@@ -35,74 +35,87 @@ from featsvc_client.session import Session
 FAILED, REFUSED, GONE, STOPPED = 1, 2, 3, 130
 # The run itself tries again, because it knows how the server does with the other pictures.
 ONCE = RetryPolicy(attempts=1)
+# After so long people want to know what they are waiting for.
+FIRST_WORD_S = 2.5
+
+
+class Job(NamedTuple):
+    """What the manifest keeps of a run."""
+
+    description: str
+    server: str
+    """Its version."""
 
 
 def main(words: list[str] | None = None) -> int:
     """Runs a command; gives its exit status."""
-    wanted = arguments.parsed(words)
+    command_line = arguments.parsed(words)
     try:
-        return asyncio.run(_run(wanted))
+        return asyncio.run(_run(command_line))
     except (Refused, InvalidRequest, OSError) as error:
         print(f"featsvc-client: {error}", file=sys.stderr)
         return REFUSED
     except GaveUp as error:
-        print(f"featsvc-client: no answer for {wanted.patience:g} s: {error}", file=sys.stderr)
-        print(_how_to_go_on(wanted), file=sys.stderr)
+        print(f"featsvc-client: no answer for {command_line.patience:g} s: {error}", file=sys.stderr)
+        print(_how_to_go_on(command_line), file=sys.stderr)
         return GONE
     except (KeyboardInterrupt, asyncio.CancelledError):
-        print(f"\nfeatsvc-client: stopped. {_how_to_go_on(wanted)}", file=sys.stderr)
+        print(f"\nfeatsvc-client: stopped. {_how_to_go_on(command_line)}", file=sys.stderr)
         return STOPPED
 
 
-async def _run(wanted: Wanted) -> int:
+async def _run(command_line: CommandLine) -> int:
     running = asyncio.current_task()
     if running is not None:
         # As Ctrl-C, which asyncio sees to.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    asked = question(wanted.command, wanted.given, wanted.form, wanted.preview)
+    asked = question(command_line.command, command_line.parameters, command_line.form, command_line.preview)
     description = asked.description()
-    if asked.is_scaled and wanted.form == "npy":
+    if asked.is_scaled and command_line.form == "npy":
         raise Refused("int8 needs the factors of its channels, for which .npy has no place: --format npz")
-    inputs = Inputs(wanted.inputs, wanted.every, wanted.out.resolve())
-    formats.check(wanted.form)
+    inputs = Inputs(command_line.inputs, command_line.every, command_line.out.resolve())
+    formats.check(command_line.form)
     inputs.check()
-    async with _connected(wanted) as connected:
-        session = Session(channel.metadata(wanted.api_key), wanted.timeout, ONCE, None)
-        asker = Asker(connected, session, asked, Limiter(wanted.concurrency), RetryPolicy(), wanted.patience)
-        job = _job(wanted, description)
-        if wanted.dry_run:
-            return await _dry_run(wanted, asker, inputs, job)
-        server = await _version(connected, session)
-        return await _kept(wanted, asker, inputs, (job, server))
+    async with _connected(command_line) as connected:
+        session = Session(channel.metadata(command_line.api_key), command_line.timeout, ONCE, None)
+        job = _job(command_line, description)
+        with closing(Progress(command_line.quiet, has_bar=not command_line.dry_run)) as progress:
+            away = Away(command_line.target, command_line.patience, progress.say)
+            asker = Asker(connected, session, asked, Limiter(command_line.concurrency), RetryPolicy(), away)
+            server = await _version(asker)
+            if command_line.dry_run:
+                return await _dry_run(command_line, asker, inputs, job)
+            return await _run_job(command_line, asker, inputs, Job(job, server), progress)
 
 
-async def _dry_run(wanted: Wanted, asker: Asker, inputs: Inputs, job: str) -> int:
+async def _dry_run(command_line: CommandLine, asker: Asker, inputs: Inputs, job: str) -> int:
     finished = 0
-    if (wanted.out / NAME).exists():
-        with closing(Manifest(wanted.out / NAME, _has(wanted.out))) as manifest:
-            _check_job(manifest, job, wanted)
-            manifest.job = manifest.last_job()[0]
-            finished = manifest.tally("done") if job == manifest.last_job()[1] else 0
-    found = await estimate.estimated(inputs, asker, wanted.form, finished)
-    print(*found.lines(), sep="\n")
+    if (command_line.out / NAME).exists():
+        with closing(Manifest.reading(command_line.out / NAME)) as manifest:
+            _check_job(manifest, job, command_line)
+            last = manifest.last_job()
+            manifest.job = last.number
+            finished = manifest.tally("done") if job == last.description else 0
+    estimated = await estimate.estimated(inputs, asker, command_line.form, finished)
+    print(*estimated.lines(), sep="\n")
     return 0
 
 
-async def _kept(wanted: Wanted, asker: Asker, inputs: Inputs, noted: tuple[str, str]) -> int:
-    job, server = noted
-    wanted.out.mkdir(parents=True, exist_ok=True)
+async def _run_job(
+    command_line: CommandLine, asker: Asker, inputs: Inputs, job: Job, progress: Progress
+) -> int:
+    command_line.out.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
-    with (
-        closing(Manifest(wanted.out / NAME, _has(wanted.out))) as manifest,
-        closing(Progress(wanted.quiet)) as progress,
-    ):
-        _check_job(manifest, job, wanted)
-        with closing(Folder(wanted.out)) as folder:
-            manifest.begin_run(job, server, wanted.again)
+    with closing(Manifest(command_line.out / NAME, _has(command_line.out))) as manifest:
+        _check_job(manifest, job.description, command_line)
+        with closing(Folder(command_line.out)) as folder:
+            manifest.begin_run(*job, command_line.again)
             packing.clean(folder, manifest)
-            selection = Selection(inputs, folder, manifest, progress, wanted.retry_failed, stop)
-            store = Store(folder, manifest, wanted.form, wanted.per_file)
+            selection = Selection(inputs, folder, manifest, progress, command_line.retry_failed, stop)
+            store = Store(folder, manifest, command_line.form, command_line.per_file)
             run = Run(asker, store, manifest, progress)
+            if asker.question.look is not None:
+                asker.question.look.keep_in(command_line.out / PREVIEWS, f"{manifest.job} {job.description}")
             try:
                 await run.all(selection.todos(), inputs)
             finally:
@@ -120,26 +133,26 @@ async def _kept(wanted: Wanted, asker: Asker, inputs: Inputs, noted: tuple[str, 
         return FAILED
 
 
-def _job(wanted: Wanted, description: dict[str, Any]) -> str:  # Any: JSON
+def _job(command_line: CommandLine, description: dict[str, Any]) -> str:  # Any: JSON
     """All that results of one folder must have in common."""
-    per_file = wanted.per_file if wanted.form != COCO else 1
-    files = {"format": wanted.form, "per_file": per_file, "preview": wanted.preview}
-    return json.dumps({"command": wanted.command.name, "files": files, **description}, sort_keys=True)
+    per_file = command_line.per_file if command_line.form != COCO else 1
+    files = {"format": command_line.form, "per_file": per_file, "preview": command_line.preview}
+    return json.dumps({"command": command_line.command.name, "files": files, **description}, sort_keys=True)
 
 
-def _check_job(manifest: Manifest, job: str, wanted: Wanted) -> None:
+def _check_job(manifest: Manifest, job: str, command_line: CommandLine) -> None:
     """Raises Refused where the folder has results of something else."""
-    _, known, _ = manifest.last_job()
-    if not known or known == job or wanted.again:
+    last = manifest.last_job().description
+    if not last or last == job or command_line.again:
         return
-    old, new = _flat(json.loads(known)), _flat(json.loads(job))
+    old, new = _flat(json.loads(last)), _flat(json.loads(job))
     changed = [
         f"{name}: {old.get(name, 'none')} there, {new.get(name, 'none')} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
     raise Refused(
-        f"{wanted.out} has results of other parameters ({'; '.join(changed)}): "
+        f"{command_line.out} has results of other parameters ({'; '.join(changed)}): "
         "use another folder, or --again to do all anew"
     )
 
@@ -152,25 +165,30 @@ def _flat(job: dict[str, Any]) -> dict[str, str]:  # Any: JSON
     }
 
 
-async def _version(connected: grpc.aio.Channel, session: Session) -> str:
+async def _version(asker: Asker) -> str:
     """Version of the server; empty where it does not say, for the manifest only notes it."""
     try:
-        status = await awaiting.answered(connected, session, session.answered(calls.status, 10.0))
-    except CallError:
+        status = await awaiting.answered(
+            asker.connected, asker.session, asker.session.answered(calls.status, FIRST_WORD_S)
+        )
+    except CallError as error:
+        if is_interruption(error):
+            asker.away.tell(str(error))
         return ""
     return status.version
 
 
-def _connected(wanted: Wanted) -> grpc.aio.Channel:
-    if wanted.tls_ca is None:
-        return grpc.aio.insecure_channel(wanted.target, channel.OPTIONS)
-    trusted = grpc.ssl_channel_credentials(wanted.tls_ca.read_bytes())
-    return grpc.aio.secure_channel(wanted.target, trusted, channel.OPTIONS)
+def _connected(command_line: CommandLine) -> grpc.aio.Channel:
+    channel.checked(command_line.target, has_tls=command_line.tls_ca is not None)
+    if command_line.tls_ca is None:
+        return grpc.aio.insecure_channel(command_line.target, channel.OPTIONS)
+    trusted = grpc.ssl_channel_credentials(command_line.tls_ca.read_bytes())
+    return grpc.aio.secure_channel(command_line.target, trusted, channel.OPTIONS)
 
 
 def _has(out: Path) -> Callable[[str], bool]:
     return lambda name: bool(name) and (out / name).exists()
 
 
-def _how_to_go_on(wanted: Wanted) -> str:
-    return f"What is in {wanted.out} is whole; the same command goes on from there."
+def _how_to_go_on(command_line: CommandLine) -> str:
+    return f"What is in {command_line.out} is whole; the same command goes on from there."

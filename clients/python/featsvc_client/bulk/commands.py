@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from featsvc.v1 import schema
 from featsvc_client import calls, operations, pictures
-from featsvc_client.arguments import channels_first, message_fields
+from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
@@ -55,8 +55,8 @@ class Question:
     command: Command
     parts: Mapping[str, Mapping[str, object]]
     coco_only: bool = False
-    draws: bool = False
-    """Whether there shall be pictures for people too."""
+    look: preview.Look | None = None
+    """How pictures for people look, where they are wanted."""
 
     def call(self, content: bytes) -> Call[Any]:  # Any: see Command
         """The question about one picture; raises InvalidRequest where the options are wrong."""
@@ -65,8 +65,8 @@ class Question:
     def kept(self, content: bytes, answer: Any) -> tuple[Outcome, bytes | None]:  # Any: see Command
         """What is kept of an answer, and the picture of it for people."""
         outcome = outcomes.coco_masks(answer) if self.coco_only else self.command.outcome(answer)
-        draw = self.command.preview if self.draws else None
-        drawn = None if draw is None else draw(answer, content, channels_first(self._flat()))
+        draw = self.command.preview
+        drawn = None if draw is None or self.look is None else draw(answer, content, self.look)
         return outcome, None if drawn is None else preview.png(drawn)
 
     @property
@@ -75,12 +75,14 @@ class Question:
         return schema.FeatureDType.INT8 in self._flat().values()
 
     def description(self) -> dict[str, Any]:  # Any: JSON
-        """All parameters, those that were left to their defaults too."""
+        """All parameters, also those left to their defaults, but for the model: of that the server has its own."""
         self.call(NO_PICTURE)
-        return {
-            name: each.model_validate(self.parts.get(name, {})).model_dump(mode="json")
-            for name, each in self.command.parts.items()
-        }
+        described = {}
+        for name, part in self.command.parts.items():
+            given = part.model_validate(self.parts.get(name, {}))
+            left = _fields_of(part, str, str | None) - given.model_fields_set
+            described[name] = given.model_dump(mode="json", exclude=set(left))
+        return described
 
     def _flat(self) -> dict[str, object]:
         return {name: value for part in self.parts.values() for name, value in part.items()}
@@ -96,7 +98,17 @@ def question(command: Command, options: Mapping[str, object], form: str, draws: 
         name: message_fields({key: value for key, value in given.items() if key in part.model_fields})
         for name, part in command.parts.items()
     }
-    return Question(command, parts, form == COCO, draws)
+    look = preview.Look(channels_first(given), _texts(command, parts)) if draws else None
+    return Question(command, parts, form == COCO, look)
+
+
+def _texts(command: Command, parts: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+    """The texts that a command asks for, in their order."""
+    for name, part in command.parts.items():
+        if part is schema.TextQuery:
+            texts = parts[name].get(first_field(part), ())
+            return (texts,) if isinstance(texts, str) else tuple(map(str, cast("list[str]", texts)))
+    return ()
 
 
 def request_class(operation: Operation[Any]) -> type[BaseModel]:
@@ -105,7 +117,7 @@ def request_class(operation: Operation[Any]) -> type[BaseModel]:
     return found
 
 
-def _fields_of(part: type[BaseModel], *kinds: type) -> frozenset[str]:
+def _fields_of(part: type[BaseModel], *kinds: object) -> frozenset[str]:
     return frozenset(name for name, field in part.model_fields.items() if field.annotation in kinds)
 
 

@@ -1,4 +1,4 @@
-"""What is said where a library of `featsvc-client[bulk]` is missing."""
+"""What is said where a library of the extra `bulk` is missing."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ class Refused(Exception):
 
 def missing(library: str, purpose: str) -> Refused:
     """The error for a library that is not installed."""
-    return Refused(f"{purpose} need {library}: pip install 'featsvc-client[bulk]'")
+    return Refused(f"{purpose} need {library}: pip install './clients/python[bulk]' at the top of a clone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
-    *(".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".tga"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 )
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

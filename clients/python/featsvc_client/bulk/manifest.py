@@ -1,16 +1,19 @@
 """What has been done: one SQLite file that survives the end of its process at any moment.
 
 A result is announced before its file gets its name and confirmed after it. So a process that ends in between leaves
-an announcement whose file is there or not, which is all that the next one must look at.
+an announcement whose file is there or not, which is all that the next one must look at. Anybody may read it at any
+time: neither waits for the other, for a write goes into SQLite's log first, and a reader sees what there was before.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.records import SCHEMA, Known, Result
@@ -18,42 +21,66 @@ from featsvc_client.bulk.records import SCHEMA, Known, Result
 NAME = "manifest.sqlite"
 
 
+LOCK = f"{NAME}.lock"
+# How long somebody else's transaction may keep a write waiting.
+BUSY_S = 60.0
+
+
+class LastJob(NamedTuple):
+    """The job of the last run."""
+
+    number: int
+    description: str
+    is_finished: bool
+
+
 class Manifest:
-    """The manifest of one folder, open in one process at a time; threads may share it."""
+    """The manifest of one folder, written by one process at a time; threads may share it."""
 
     def __init__(self, path: Path, has: Callable[[str], bool] = lambda _: False) -> None:
         """Opens or begins it; `has` tells whether an output is there, for what an earlier process announced."""
-        self._lock = threading.RLock()
-        self._file = sqlite3.connect(path, timeout=1, isolation_level=None, check_same_thread=False)
-        self.job = self.run = 0
+        claim = _claimed(path.parent)
+        self._begin(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False))
+        self._claim = claim
         try:
-            self._begin(has)
-        except sqlite3.OperationalError as error:
-            self._file.close()
-            if "locked" not in str(error):
-                raise
-            raise Refused(f"{path.parent}: another featsvc-client is at work in this folder") from error
+            # Written through at checkpoints only: after a loss of power the last pictures may be done again, after the
+            # end of the process none.
+            for pragma in ("journal_mode = WAL", "synchronous = NORMAL"):
+                self._file.execute(f"PRAGMA {pragma}").fetchall()
+            self._file.executescript(SCHEMA)
+            announced = self._execute("SELECT position, output FROM items WHERE state = 'announced'")
+            for position, output in announced.fetchall():
+                state = "done" if has(output) else "seen"
+                self._execute("UPDATE items SET state = ? WHERE position = ?", state, position)
         except sqlite3.DatabaseError as error:
-            self._file.close()
+            self.close()
+            if "locked" in str(error):
+                raise Refused(f"{path}: another program has been writing into it for {BUSY_S:g} s") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise
             raise Refused(f"{path}: {error}; remove it to begin anew") from error
 
-    def _begin(self, has: Callable[[str], bool]) -> None:
-        # Exclusive until the process ends. Written through at checkpoints only: after a loss of power the last
-        # pictures may be done again, after the end of the process none.
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
-            self._file.execute(f"PRAGMA {pragma}").fetchall()
-        self._file.executescript(SCHEMA)
-        announced = self._execute("SELECT position, output FROM items WHERE state = 'announced'")
-        for position, output in announced.fetchall():
-            state = "done" if has(output) else "seen"
-            self._execute("UPDATE items SET state = ? WHERE position = ?", state, position)
+    @classmethod
+    def reading(cls, path: Path) -> Self:
+        """The one of a folder in which a run may be at work, only to be read."""
+        found = cls.__new__(cls)
+        found._begin(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        )
+        return found
 
-    def last_job(self) -> tuple[int, str, bool]:
-        """Number and description of the job of the last run, and whether it came to its end; 0 where there is none."""
+    def _begin(self, file: sqlite3.Connection) -> None:
+        self._lock = threading.RLock()
+        self._file = file
+        self._claim = -1
+        self.job = self.run = 0
+
+    def last_job(self) -> LastJob:
+        """The job of the last run; number 0 where there is none."""
         found = self._execute(
             "SELECT job, description, is_finished FROM jobs ORDER BY job DESC LIMIT 1"
         ).fetchone()
-        return found or (0, "", False)
+        return LastJob(*(found or (0, "", False)))
 
     def finish_job(self) -> None:
         """Notes that the job came to its end, so that to want it again means to begin anew."""
@@ -180,9 +207,12 @@ class Manifest:
         return found
 
     def close(self) -> None:
-        """Writes everything into the one file, and lets others have it."""
+        """Writes everything into the one file, unless somebody reads it now, and lets others have it."""
         with self._lock:
             self._file.close()
+            if self._claim >= 0:
+                os.close(self._claim)
+                self._claim = -1
 
     # Any: rows of SQLite.
     def _execute(self, statement: str, *values: object) -> Any:
@@ -192,3 +222,14 @@ class Manifest:
     def _inserted(self, statement: str, *values: object) -> int:
         number = self._execute(statement, *values).lastrowid
         return int(number)
+
+
+def _claimed(folder: Path) -> int:
+    """A lock on the folder that ends with the process, however that ends; raises Refused where another has it."""
+    claim = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(claim)
+        raise Refused(f"{folder}: another featsvc-client is at work in this folder") from error
+    return claim

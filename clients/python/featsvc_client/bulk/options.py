@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser, command: Command) -> None:
         )
 
 
-def given(arguments: Mapping[str, object]) -> dict[str, object]:
+def parameters(arguments: Mapping[str, object]) -> dict[str, object]:
     """The parameters among the parsed arguments."""
     return {name.removeprefix(PREFIX): value for name, value in arguments.items() if name.startswith(PREFIX)}
 

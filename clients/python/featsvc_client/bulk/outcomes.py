@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featsvc_client.mask_results import Mask, Masks
 from featsvc_client.masks import instance_map
 from featsvc_client.results import Embeddings, Features, Similarity
-from featsvc_client.rle import Rle
+from featsvc_client.rle import Rle, from_mask
 
 # numpy has no bfloat16: arrays of this ending hold its bits as uint16.
 BFLOAT16 = ".bfloat16"
@@ -35,78 +35,71 @@ class Outcome:
         return str(self.facts["model"])
 
 
-def features(found: Features) -> Outcome:
+def features(answer: Features) -> Outcome:
     """Dense features in the element type in which they were sent."""
-    name = f"features{BFLOAT16}" if found.raw.dtype == np.uint16 else "features"
-    arrays: dict[str, NDArray[np.generic]] = {name: found.raw}
-    facts = _facts(found) | {"is_pca": found.is_pca, "geometry": _geometry(found)}
-    if found.rounding is not None:
-        facts |= {"largest_error": found.rounding.largest_error, "mean_error": found.rounding.mean_error}
-        if found.rounding.scale is not None:
-            arrays["scale"] = found.rounding.scale
+    name = f"features{BFLOAT16}" if answer.raw.dtype == np.uint16 else "features"
+    arrays: dict[str, NDArray[np.generic]] = {name: answer.raw}
+    facts = _facts(answer) | {"is_pca": answer.is_pca, "geometry": _geometry(answer)}
+    if answer.rounding is not None:
+        facts |= {"largest_error": answer.rounding.largest_error, "mean_error": answer.rounding.mean_error}
+        if answer.rounding.scale is not None:
+            arrays["scale"] = answer.rounding.scale
     return Outcome(arrays, facts)
 
 
-def similarity(found: Similarity) -> Outcome:
+def similarity(answer: Similarity) -> Outcome:
     """A map for each text."""
-    return Outcome({"similarity": found.array}, _facts(found) | {"geometry": _geometry(found)})
+    return Outcome({"similarity": answer.array}, _facts(answer) | {"geometry": _geometry(answer)})
 
 
-def embedding(found: Embeddings) -> Outcome:
+def embedding(answer: Embeddings) -> Outcome:
     """The embedding of a whole picture, D."""
-    return Outcome({"embedding": found.array[0]}, _facts(found))
+    return Outcome({"embedding": answer.array[0]}, _facts(answer))
 
 
-def masks(found: Masks) -> Outcome:
+def masks(answer: Masks) -> Outcome:
     """The numbers of masks, H x W, then each mask packed, and what is known about it."""
-    summary = found.summary
+    summary = answer.summary
     size = (summary.height, summary.width)
-    labels = instance_map(found) if found else np.zeros(size, np.uint16)
-    pixels = [np.packbits(each.segmentation, axis=-1) for each in found]
+    labels = instance_map(answer) if answer else np.zeros(size, np.uint16)
+    pixels = [np.packbits(each.segmentation, axis=-1) for each in answer]
     arrays = {
         "labels": labels,
         "masks": np.stack(pixels) if pixels else np.zeros((0, size[0], -(-size[1] // 8)), np.uint8),
-        "area": np.array([each.area for each in found], np.int64),
-        "bbox": np.array([each.bbox for each in found], np.float64).reshape(-1, 4),
-        "predicted_iou": np.array([each.predicted_iou for each in found], np.float64),
-        "stability_score": np.array([each.stability_score for each in found], np.float64),
+        "area": np.array([each.area for each in answer], np.int64),
+        "bbox": np.array([each.bbox for each in answer], np.float64).reshape(-1, 4),
+        "predicted_iou": np.array([each.predicted_iou for each in answer], np.float64),
+        "stability_score": np.array([each.stability_score for each in answer], np.float64),
     }
     facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome(arrays, facts, [_annotation(each) for each in found])
+    return Outcome(arrays, facts, [_annotation(each) for each in answer])
 
 
-def coco_masks(found: Masks) -> Outcome:
+def coco_masks(answer: Masks) -> Outcome:
     """Masks as COCO's objects only, which need no unpacking."""
-    summary = found.summary
+    summary = answer.summary
     facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome({}, facts, [_annotation(each) for each in found])
+    return Outcome({}, facts, [_annotation(each) for each in answer])
 
 
-def _facts(found: Any) -> dict[str, Any]:  # Any: every answer about a picture has these two
-    return {"model": found.model, "image_digest": found.image_digest}
+def _facts(answer: Any) -> dict[str, Any]:  # Any: every answer about a picture has these two
+    return {"model": answer.model, "image_digest": answer.image_digest}
 
 
-def _geometry(found: Features | Similarity) -> dict[str, Any]:
-    return MessageToDict(found.geometry, preserving_proto_field_name=True)
+def _geometry(answer: Features | Similarity) -> dict[str, Any]:
+    return MessageToDict(answer.geometry, preserving_proto_field_name=True)
 
 
 def _annotation(mask: Mask) -> dict[str, Any]:
     """The object as COCO's format calls its parts; scores are additions that its tools ignore."""
-    pixels = mask.pixels
+    runs = mask.pixels if isinstance(mask.pixels, Rle) else from_mask(mask.segmentation)
     return {
-        "segmentation": pixels.coco() if isinstance(pixels, Rle) else _runs(mask.segmentation).coco(),
+        "segmentation": runs.coco(),
         "area": mask.area,
-        "bbox": list(mask.bbox),
+        # Not the answer's own, which is sam2's and a pixel narrower and lower than COCO's.
+        "bbox": list(runs.rectangle()),
         "iscrowd": 0,
         "category_id": 1,
         "predicted_iou": mask.predicted_iou,
         "stability_score": mask.stability_score,
     }
-
-
-def _runs(mask: NDArray[np.bool_]) -> Rle:
-    """The mask as lengths of runs down its columns, beginning with background."""
-    flat = mask.ravel(order="F")
-    ends = np.concatenate([np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
-    lengths = np.diff(ends, prepend=0).tolist()
-    return Rle(tuple([0, *lengths] if flat[0] else lengths), (mask.shape[0], mask.shape[1]))

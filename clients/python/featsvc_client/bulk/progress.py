@@ -32,6 +32,7 @@ class Progress:
     """Counts, and shows. Threads may call it."""
 
     is_quiet: bool = False
+    has_bar: bool = True
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     tally: Tally = field(default_factory=Tally)
 
@@ -39,7 +40,7 @@ class Progress:
         self._lock = threading.Lock()
         self._began = self._shown = time.monotonic()
         self._total: int | None = None
-        shows = self.stream.isatty() and not self.is_quiet
+        shows = self.has_bar and self.stream.isatty() and not self.is_quiet
         # `disable`, because its own look at the terminal would be at another stream.
         self._bar = tqdm(
             file=self.stream, unit="picture", disable=not shows, dynamic_ncols=True, smoothing=0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,14 +55,16 @@ class Asker:
         made = [Call(operation, _Request(operation, each.request)) for each in case.questions]
         try:
             if path == getattr(operation.stream, "path", None):
-                return self._streamed(session, operation, made)
+                return self._streamed(session, operation, made, case.paced)
             if path == getattr(operation.one_by_one, "path", None):
                 return [self._collected(MaskStream(session, made[0], None))]
             return [blocking.answered(self.connected, session, session.answered(lambda: made[0], None))]
         except CallError as error:
             return [error] * len(made)
 
-    def _streamed(self, session: Session, operation: Operation[Any], made: list[Call[Any]]) -> list[Outcome]:
+    def _streamed(
+        self, session: Session, operation: Operation[Any], made: list[Call[Any]], paced: bool
+    ) -> list[Outcome]:
         # Stands for the one call that a window builds to see whether the options are good.
         options = Call(operation, lambda _: operation.request())
 
@@ -69,8 +72,18 @@ class Asker:
             return options if asked is NO_PICTURE else asked
 
         window = Window(session, operation, build, WINDOW, None)
-        asked: Any = enumerate(made)
-        found = dict(blocking.streamed(self.connected, window, asked))
+        seen = threading.Semaphore(0)
+
+        def asked() -> Iterator[Any]:
+            for number, call in enumerate(made):
+                yield number, call
+                if paced and not seen.acquire(timeout=session.timeout_s):
+                    return
+
+        found: dict[Any, Outcome] = {}
+        for number, outcome in blocking.streamed(self.connected, window, asked()):
+            found[number] = outcome
+            seen.release()
         return [found[number] for number in range(len(made))]
 
     def _collected(self, stream: MaskStream) -> Masks:

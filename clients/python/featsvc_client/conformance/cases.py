@@ -39,6 +39,8 @@ class Case:
     api_key: str = ""
     """Key to send instead of the right one."""
     timeout_s: float = 120.0
+    paced: bool = False
+    """Whether each question comes only when the answer to the one before it has been seen, as from a slow source."""
 
     @cached_property
     def lines(self) -> tuple[str, ...]:

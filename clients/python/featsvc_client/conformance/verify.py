@@ -38,8 +38,10 @@ def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
     """Asks the cases and prints how it went: 1 if an answer was wrong."""
     known = golden()
     right = wrong = 0
-    for case in cases:
-        for line in asker.lines(case):
+    for model, some in _by_model(cases).items():
+        # Some take a minute to answer all of theirs.
+        print(f"{model or 'any model'}: {sum(len(case.lines) for case in some)} questions", flush=True)
+        for line in (line for case in some for line in asker.lines(case)):
             name = str(line["name"])
             found = differences(line, known[name])
             right, wrong = right + (not found), wrong + bool(found)
@@ -51,3 +53,11 @@ def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
     rest = f", {left} not asked for want of their models" if left else ""
     print(f"{right} answers right, {wrong} wrong{rest}")
     return int(wrong > 0)
+
+
+def _by_model(cases: Iterable[Case]) -> dict[str, list[Case]]:
+    """The cases by the model that they need, in their order."""
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.needs, []).append(case)
+    return found

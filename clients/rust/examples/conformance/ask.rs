@@ -9,6 +9,8 @@ use featsvc::proto::*;
 use featsvc::{Answers, Client, Options, RetryPolicy};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::arrays::{self, Arrays};
 use crate::{Case, Question};
@@ -75,7 +77,8 @@ pub async fn lines(address: &str, key: &str, case: &Case) -> Lines {
             for (id, question) in names.iter().zip(&case.questions) {
                 asked.push((id.clone(), message($message, question)?));
             }
-            collected(&names, c.$service.$method(tokio_stream::iter(asked), WINDOW), $read).await
+            let (seen, source) = source(asked, case.paced);
+            collected(&names, c.$service.$method(source, WINDOW), seen, $read).await
         }};
     }
     match case.rpc.trim_start_matches("featsvc.v1.") {
@@ -129,10 +132,25 @@ fn message<Q: prost::Message + Default>(name: &str, question: &Question) -> Resu
     Ok(DynamicMessage::deserialize(descriptor, &mut json)?.transcode_to()?)
 }
 
+/// The questions; paced, each is given only when the answer to the one before it has been seen, which the sender tells.
+fn source<Q: Send + 'static>(asked: Vec<Q>, is_paced: bool) -> (UnboundedSender<()>, ReceiverStream<Q>) {
+    let (tell, mut seen) = mpsc::unbounded_channel();
+    let (give, questions) = mpsc::channel(1);
+    tokio::spawn(async move {
+        for question in asked {
+            if give.send(question).await.is_err() || (is_paced && seen.recv().await.is_none()) {
+                break;
+            }
+        }
+    });
+    (tell, ReceiverStream::new(questions))
+}
+
 /// The lines about a stream, in the order of its questions.
 async fn collected<R: About>(
     names: &[String],
     mut answers: Answers<R>,
+    seen: UnboundedSender<()>,
     read: impl Fn(&R) -> Result<Arrays, featsvc::Error>,
 ) -> Lines {
     let mut found = HashMap::new();
@@ -141,6 +159,8 @@ async fn collected<R: About>(
         match answer {
             Ok(answer) => {
                 found.insert(answer.id.clone(), line(&answer.id, answer.outcome, &read)?);
+                // Nobody listens where the source is not paced.
+                let _ = seen.send(());
             }
             Err(error) => broken = Some(error),
         }

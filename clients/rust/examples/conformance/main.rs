@@ -19,6 +19,8 @@ struct Case {
     questions: Vec<Question>,
     api_key: String,
     timeout_s: f64,
+    /// Whether each question comes only when the answer to the one before it has been seen.
+    paced: bool,
 }
 
 /// One request, as protobuf JSON.

@@ -54,6 +54,8 @@ async fn no_other_try_is_made_where_it_would_not_help() {
     assert_eq!((attempts, outcome.unwrap_err().code), (1, Code::InvalidArgument));
     let too_large = || refusal(Code::ResourceExhausted, &[("featsvc-reason", "reply-too-large")]);
     assert_eq!(asked(None, 9, too_large).await.0, 1);
+    let ends_workers = || refusal(Code::Unavailable, &[("featsvc-reason", "killed-workers")]);
+    assert_eq!(asked(None, 9, ends_workers).await.0, 1);
     let too_large = || Status::resource_exhausted("Received message larger than max (5 vs. 4)");
     assert_eq!(asked(None, 9, too_large).await.0, 1);
 }

@@ -166,6 +166,19 @@ async fn an_answer_over_the_limit_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_question_that_fails_for_a_reason_is_not_asked_again() {
+    let attempts = Counter::default();
+    let counted = attempts.clone();
+    let client = each(move |asked| {
+        counted.next();
+        let error = ItemError { code: "UNAVAILABLE".into(), reason: "killed-workers".into(), ..ItemError::default() };
+        vec![Ok(StreamResponse { request_id: asked.request_id, outcome: Some(Outcome::Error(error)) })]
+    });
+    let (found, ended) = collected(client.await.dino.extract_features_stream(numbered(1), 1)).await;
+    assert_eq!((found["q0"], ended, attempts.count()), (Err(Code::Unavailable), None, 1));
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_goes_on_with_what_waits() {
     let streams = Counter::default();
     let counted = streams.clone();

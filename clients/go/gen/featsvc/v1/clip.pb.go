@@ -28,8 +28,14 @@ type ClipServiceExtractFeaturesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// The options.
-	Params        *ClipExtractFeaturesParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// How the picture is brought to it.
+	Params *ClipParams `protobuf:"bytes,3,opt,name=params,proto3" json:"params,omitempty"`
+	// The grid of patches.
+	Grid *GridParams `protobuf:"bytes,4,opt,name=grid,proto3" json:"grid,omitempty"`
+	// What dense features of all models have in common.
+	Features      *FeatureParams `protobuf:"bytes,5,opt,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -71,64 +77,59 @@ func (x *ClipServiceExtractFeaturesRequest) GetImage() *Image {
 	return nil
 }
 
-func (x *ClipServiceExtractFeaturesRequest) GetParams() *ClipExtractFeaturesParams {
+func (x *ClipServiceExtractFeaturesRequest) GetModel() *ClipModel {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *ClipServiceExtractFeaturesRequest) GetParams() *ClipParams {
 	if x != nil {
 		return x.Params
 	}
 	return nil
 }
 
-// Options of dense CLIP features.
-type ClipExtractFeaturesParams struct {
+func (x *ClipServiceExtractFeaturesRequest) GetGrid() *GridParams {
+	if x != nil {
+		return x.Grid
+	}
+	return nil
+}
+
+func (x *ClipServiceExtractFeaturesRequest) GetFeatures() *FeatureParams {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// Which CLIP model answers.
+type ClipModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the network, as open_clip calls it.
 	ModelName *string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3,oneof" json:"model_name,omitempty"`
 	// Tag of its weights, as open_clip calls it.
 	ModelPretrained *string `protobuf:"bytes,2,opt,name=model_pretrained,json=modelPretrained,proto3,oneof" json:"model_pretrained,omitempty"`
-	// Answer the three strongest principal components, scaled to [0, 1], instead of the features.
-	RetPca *bool `protobuf:"varint,3,opt,name=ret_pca,json=retPca,proto3,oneof" json:"ret_pca,omitempty"`
-	// Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-	RetPatches *bool `protobuf:"varint,4,opt,name=ret_patches,json=retPatches,proto3,oneof" json:"ret_patches,omitempty"`
-	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-	LoadSize *int32 `protobuf:"varint,5,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
-	// Crop a square of load_size pixels from the centre.
-	CenterCrop *bool `protobuf:"varint,6,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
-	// Accepted for older clients; has no effect, because the components are computed exactly.
-	PcaNiter *int32 `protobuf:"varint,7,opt,name=pca_niter,json=pcaNiter,proto3,oneof" json:"pca_niter,omitempty"`
-	// Quantile of each component that becomes 0.
-	PcaQMin *float64 `protobuf:"fixed64,8,opt,name=pca_q_min,json=pcaQMin,proto3,oneof" json:"pca_q_min,omitempty"`
-	// Quantile of each component that becomes 1.
-	PcaQMax *float64 `protobuf:"fixed64,9,opt,name=pca_q_max,json=pcaQMax,proto3,oneof" json:"pca_q_max,omitempty"`
-	// How features are brought to pixels where ret_patches is false.
-	InterpolationMode *InterpolationMode `protobuf:"varint,10,opt,name=interpolation_mode,json=interpolationMode,proto3,enum=featsvc.v1.InterpolationMode,oneof" json:"interpolation_mode,omitempty"`
-	// Order of the axes of the answer.
-	TensorFormat *TensorFormat `protobuf:"varint,11,opt,name=tensor_format,json=tensorFormat,proto3,enum=featsvc.v1.TensorFormat,oneof" json:"tensor_format,omitempty"`
-	// What fills the picture up to a multiple of the patch size.
-	PaddingMode *PaddingMode `protobuf:"varint,12,opt,name=padding_mode,json=paddingMode,proto3,enum=featsvc.v1.PaddingMode,oneof" json:"padding_mode,omitempty"`
-	// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-	Dtype *FeatureDType `protobuf:"varint,13,opt,name=dtype,proto3,enum=featsvc.v1.FeatureDType,oneof" json:"dtype,omitempty"`
-	// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-	Points []*Position `protobuf:"bytes,14,rep,name=points,proto3" json:"points,omitempty"`
-	// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-	Region        *Window `protobuf:"bytes,15,opt,name=region,proto3,oneof" json:"region,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
-func (x *ClipExtractFeaturesParams) Reset() {
-	*x = ClipExtractFeaturesParams{}
+func (x *ClipModel) Reset() {
+	*x = ClipModel{}
 	mi := &file_featsvc_v1_clip_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ClipExtractFeaturesParams) String() string {
+func (x *ClipModel) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ClipExtractFeaturesParams) ProtoMessage() {}
+func (*ClipModel) ProtoMessage() {}
 
-func (x *ClipExtractFeaturesParams) ProtoReflect() protoreflect.Message {
+func (x *ClipModel) ProtoReflect() protoreflect.Message {
 	mi := &file_featsvc_v1_clip_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -140,114 +141,78 @@ func (x *ClipExtractFeaturesParams) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ClipExtractFeaturesParams.ProtoReflect.Descriptor instead.
-func (*ClipExtractFeaturesParams) Descriptor() ([]byte, []int) {
+// Deprecated: Use ClipModel.ProtoReflect.Descriptor instead.
+func (*ClipModel) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ClipExtractFeaturesParams) GetModelName() string {
+func (x *ClipModel) GetModelName() string {
 	if x != nil && x.ModelName != nil {
 		return *x.ModelName
 	}
 	return ""
 }
 
-func (x *ClipExtractFeaturesParams) GetModelPretrained() string {
+func (x *ClipModel) GetModelPretrained() string {
 	if x != nil && x.ModelPretrained != nil {
 		return *x.ModelPretrained
 	}
 	return ""
 }
 
-func (x *ClipExtractFeaturesParams) GetRetPca() bool {
-	if x != nil && x.RetPca != nil {
-		return *x.RetPca
-	}
-	return false
+// How a picture is brought to CLIP.
+type ClipParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+	LoadSize *int32 `protobuf:"varint,1,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
+	// Crop a square of load_size pixels from the centre.
+	CenterCrop    *bool `protobuf:"varint,2,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ClipExtractFeaturesParams) GetRetPatches() bool {
-	if x != nil && x.RetPatches != nil {
-		return *x.RetPatches
-	}
-	return false
+func (x *ClipParams) Reset() {
+	*x = ClipParams{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
 }
 
-func (x *ClipExtractFeaturesParams) GetLoadSize() int32 {
+func (x *ClipParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClipParams) ProtoMessage() {}
+
+func (x *ClipParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClipParams.ProtoReflect.Descriptor instead.
+func (*ClipParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ClipParams) GetLoadSize() int32 {
 	if x != nil && x.LoadSize != nil {
 		return *x.LoadSize
 	}
 	return 0
 }
 
-func (x *ClipExtractFeaturesParams) GetCenterCrop() bool {
+func (x *ClipParams) GetCenterCrop() bool {
 	if x != nil && x.CenterCrop != nil {
 		return *x.CenterCrop
 	}
 	return false
-}
-
-func (x *ClipExtractFeaturesParams) GetPcaNiter() int32 {
-	if x != nil && x.PcaNiter != nil {
-		return *x.PcaNiter
-	}
-	return 0
-}
-
-func (x *ClipExtractFeaturesParams) GetPcaQMin() float64 {
-	if x != nil && x.PcaQMin != nil {
-		return *x.PcaQMin
-	}
-	return 0
-}
-
-func (x *ClipExtractFeaturesParams) GetPcaQMax() float64 {
-	if x != nil && x.PcaQMax != nil {
-		return *x.PcaQMax
-	}
-	return 0
-}
-
-func (x *ClipExtractFeaturesParams) GetInterpolationMode() InterpolationMode {
-	if x != nil && x.InterpolationMode != nil {
-		return *x.InterpolationMode
-	}
-	return InterpolationMode_INTERPOLATION_MODE_UNSPECIFIED
-}
-
-func (x *ClipExtractFeaturesParams) GetTensorFormat() TensorFormat {
-	if x != nil && x.TensorFormat != nil {
-		return *x.TensorFormat
-	}
-	return TensorFormat_TENSOR_FORMAT_UNSPECIFIED
-}
-
-func (x *ClipExtractFeaturesParams) GetPaddingMode() PaddingMode {
-	if x != nil && x.PaddingMode != nil {
-		return *x.PaddingMode
-	}
-	return PaddingMode_PADDING_MODE_UNSPECIFIED
-}
-
-func (x *ClipExtractFeaturesParams) GetDtype() FeatureDType {
-	if x != nil && x.Dtype != nil {
-		return *x.Dtype
-	}
-	return FeatureDType_FEATURE_D_TYPE_UNSPECIFIED
-}
-
-func (x *ClipExtractFeaturesParams) GetPoints() []*Position {
-	if x != nil {
-		return x.Points
-	}
-	return nil
-}
-
-func (x *ClipExtractFeaturesParams) GetRegion() *Window {
-	if x != nil {
-		return x.Region
-	}
-	return nil
 }
 
 // Dense features of a picture.
@@ -265,14 +230,17 @@ type ClipServiceExtractFeaturesResponse struct {
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
 	ImageDigest string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	// What rounding to a smaller `dtype` changed; absent for float32.
-	Rounding      *Rounding `protobuf:"bytes,6,opt,name=rounding,proto3" json:"rounding,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Rounding *Rounding `protobuf:"bytes,6,opt,name=rounding,proto3" json:"rounding,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ClipServiceExtractFeaturesResponse) Reset() {
 	*x = ClipServiceExtractFeaturesResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[2]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -284,7 +252,7 @@ func (x *ClipServiceExtractFeaturesResponse) String() string {
 func (*ClipServiceExtractFeaturesResponse) ProtoMessage() {}
 
 func (x *ClipServiceExtractFeaturesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[2]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -297,7 +265,7 @@ func (x *ClipServiceExtractFeaturesResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use ClipServiceExtractFeaturesResponse.ProtoReflect.Descriptor instead.
 func (*ClipServiceExtractFeaturesResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ClipServiceExtractFeaturesResponse) GetFeatures() *Tensor {
@@ -342,6 +310,13 @@ func (x *ClipServiceExtractFeaturesResponse) GetRounding() *Rounding {
 	return nil
 }
 
+func (x *ClipServiceExtractFeaturesResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // A picture, how to extract its features, and that the answer comes in pieces.
 type ClipServiceExtractFeaturesChunkedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -353,7 +328,7 @@ type ClipServiceExtractFeaturesChunkedRequest struct {
 
 func (x *ClipServiceExtractFeaturesChunkedRequest) Reset() {
 	*x = ClipServiceExtractFeaturesChunkedRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[3]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +340,7 @@ func (x *ClipServiceExtractFeaturesChunkedRequest) String() string {
 func (*ClipServiceExtractFeaturesChunkedRequest) ProtoMessage() {}
 
 func (x *ClipServiceExtractFeaturesChunkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[3]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +353,7 @@ func (x *ClipServiceExtractFeaturesChunkedRequest) ProtoReflect() protoreflect.M
 
 // Deprecated: Use ClipServiceExtractFeaturesChunkedRequest.ProtoReflect.Descriptor instead.
 func (*ClipServiceExtractFeaturesChunkedRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ClipServiceExtractFeaturesChunkedRequest) GetRequest() *ClipServiceExtractFeaturesRequest {
@@ -404,7 +379,7 @@ type ClipServiceExtractFeaturesChunkedResponse struct {
 
 func (x *ClipServiceExtractFeaturesChunkedResponse) Reset() {
 	*x = ClipServiceExtractFeaturesChunkedResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[4]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +391,7 @@ func (x *ClipServiceExtractFeaturesChunkedResponse) String() string {
 func (*ClipServiceExtractFeaturesChunkedResponse) ProtoMessage() {}
 
 func (x *ClipServiceExtractFeaturesChunkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[4]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +404,7 @@ func (x *ClipServiceExtractFeaturesChunkedResponse) ProtoReflect() protoreflect.
 
 // Deprecated: Use ClipServiceExtractFeaturesChunkedResponse.ProtoReflect.Descriptor instead.
 func (*ClipServiceExtractFeaturesChunkedResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{4}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClipServiceExtractFeaturesChunkedResponse) GetPart() isClipServiceExtractFeaturesChunkedResponse_Part {
@@ -490,7 +465,7 @@ type ClipServiceExtractFeaturesStreamRequest struct {
 
 func (x *ClipServiceExtractFeaturesStreamRequest) Reset() {
 	*x = ClipServiceExtractFeaturesStreamRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[5]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +477,7 @@ func (x *ClipServiceExtractFeaturesStreamRequest) String() string {
 func (*ClipServiceExtractFeaturesStreamRequest) ProtoMessage() {}
 
 func (x *ClipServiceExtractFeaturesStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[5]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +490,7 @@ func (x *ClipServiceExtractFeaturesStreamRequest) ProtoReflect() protoreflect.Me
 
 // Deprecated: Use ClipServiceExtractFeaturesStreamRequest.ProtoReflect.Descriptor instead.
 func (*ClipServiceExtractFeaturesStreamRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{5}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClipServiceExtractFeaturesStreamRequest) GetRequestId() string {
@@ -550,7 +525,7 @@ type ClipServiceExtractFeaturesStreamResponse struct {
 
 func (x *ClipServiceExtractFeaturesStreamResponse) Reset() {
 	*x = ClipServiceExtractFeaturesStreamResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[6]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +537,7 @@ func (x *ClipServiceExtractFeaturesStreamResponse) String() string {
 func (*ClipServiceExtractFeaturesStreamResponse) ProtoMessage() {}
 
 func (x *ClipServiceExtractFeaturesStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[6]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +550,7 @@ func (x *ClipServiceExtractFeaturesStreamResponse) ProtoReflect() protoreflect.M
 
 // Deprecated: Use ClipServiceExtractFeaturesStreamResponse.ProtoReflect.Descriptor instead.
 func (*ClipServiceExtractFeaturesStreamResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{6}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ClipServiceExtractFeaturesStreamResponse) GetRequestId() string {
@@ -633,7 +608,7 @@ func (*ClipServiceExtractFeaturesStreamResponse_Error) isClipServiceExtractFeatu
 // Texts to embed.
 type Texts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The texts; each is cut off at the context length of the model.
+	// The texts, none empty; each is cut off at the context length of the model.
 	Text          []string `protobuf:"bytes,1,rep,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -641,7 +616,7 @@ type Texts struct {
 
 func (x *Texts) Reset() {
 	*x = Texts{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[7]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +628,7 @@ func (x *Texts) String() string {
 func (*Texts) ProtoMessage() {}
 
 func (x *Texts) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[7]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +641,7 @@ func (x *Texts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Texts.ProtoReflect.Descriptor instead.
 func (*Texts) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{7}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Texts) GetText() []string {
@@ -679,7 +654,7 @@ func (x *Texts) GetText() []string {
 // Texts to look for.
 type TextQuery struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to look for; each text gives one map.
+	// What to look for; each text gives one map, and none is empty.
 	Text []string `protobuf:"bytes,1,rep,name=text,proto3" json:"text,omitempty"`
 	// What it is not: with these, each map holds the probability of its text against all of them.
 	NegativeText  []string `protobuf:"bytes,2,rep,name=negative_text,json=negativeText,proto3" json:"negative_text,omitempty"`
@@ -689,7 +664,7 @@ type TextQuery struct {
 
 func (x *TextQuery) Reset() {
 	*x = TextQuery{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[8]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +676,7 @@ func (x *TextQuery) String() string {
 func (*TextQuery) ProtoMessage() {}
 
 func (x *TextQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[8]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +689,7 @@ func (x *TextQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextQuery.ProtoReflect.Descriptor instead.
 func (*TextQuery) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{8}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TextQuery) GetText() []string {
@@ -736,15 +711,15 @@ type EncodeTextRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The texts.
 	Texts *Texts `protobuf:"bytes,1,opt,name=texts,proto3" json:"texts,omitempty"`
-	// The options.
-	Params        *EncodeTextParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model         *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EncodeTextRequest) Reset() {
 	*x = EncodeTextRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[9]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +731,7 @@ func (x *EncodeTextRequest) String() string {
 func (*EncodeTextRequest) ProtoMessage() {}
 
 func (x *EncodeTextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[9]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +744,7 @@ func (x *EncodeTextRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeTextRequest.ProtoReflect.Descriptor instead.
 func (*EncodeTextRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{9}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EncodeTextRequest) GetTexts() *Texts {
@@ -779,66 +754,11 @@ func (x *EncodeTextRequest) GetTexts() *Texts {
 	return nil
 }
 
-func (x *EncodeTextRequest) GetParams() *EncodeTextParams {
+func (x *EncodeTextRequest) GetModel() *ClipModel {
 	if x != nil {
-		return x.Params
+		return x.Model
 	}
 	return nil
-}
-
-// Options of text embeddings.
-type EncodeTextParams struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the network, as open_clip calls it.
-	ModelName *string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3,oneof" json:"model_name,omitempty"`
-	// Tag of its weights, as open_clip calls it.
-	ModelPretrained *string `protobuf:"bytes,2,opt,name=model_pretrained,json=modelPretrained,proto3,oneof" json:"model_pretrained,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *EncodeTextParams) Reset() {
-	*x = EncodeTextParams{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EncodeTextParams) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EncodeTextParams) ProtoMessage() {}
-
-func (x *EncodeTextParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EncodeTextParams.ProtoReflect.Descriptor instead.
-func (*EncodeTextParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *EncodeTextParams) GetModelName() string {
-	if x != nil && x.ModelName != nil {
-		return *x.ModelName
-	}
-	return ""
-}
-
-func (x *EncodeTextParams) GetModelPretrained() string {
-	if x != nil && x.ModelPretrained != nil {
-		return *x.ModelPretrained
-	}
-	return ""
 }
 
 // Embeddings of texts.
@@ -903,8 +823,14 @@ type ComputeSimilarityRequest struct {
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// The texts.
 	Query *TextQuery `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
-	// The options.
-	Params        *ComputeSimilarityParams `protobuf:"bytes,3,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model *ClipModel `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	// How the picture is brought to it.
+	Params *ClipParams `protobuf:"bytes,4,opt,name=params,proto3" json:"params,omitempty"`
+	// The grid of patches.
+	Grid *GridParams `protobuf:"bytes,5,opt,name=grid,proto3" json:"grid,omitempty"`
+	// What is made of the similarities.
+	Similarity    *SimilarityParams `protobuf:"bytes,6,opt,name=similarity,proto3" json:"similarity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -953,52 +879,67 @@ func (x *ComputeSimilarityRequest) GetQuery() *TextQuery {
 	return nil
 }
 
-func (x *ComputeSimilarityRequest) GetParams() *ComputeSimilarityParams {
+func (x *ComputeSimilarityRequest) GetModel() *ClipModel {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *ComputeSimilarityRequest) GetParams() *ClipParams {
 	if x != nil {
 		return x.Params
 	}
 	return nil
 }
 
-// Options of text-to-picture similarity.
-type ComputeSimilarityParams struct {
+func (x *ComputeSimilarityRequest) GetGrid() *GridParams {
+	if x != nil {
+		return x.Grid
+	}
+	return nil
+}
+
+func (x *ComputeSimilarityRequest) GetSimilarity() *SimilarityParams {
+	if x != nil {
+		return x.Similarity
+	}
+	return nil
+}
+
+// What is made of the similarities.
+type SimilarityParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the network, as open_clip calls it.
-	ModelName *string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3,oneof" json:"model_name,omitempty"`
-	// Tag of its weights, as open_clip calls it.
-	ModelPretrained *string `protobuf:"bytes,2,opt,name=model_pretrained,json=modelPretrained,proto3,oneof" json:"model_pretrained,omitempty"`
 	// Factor of a softmax over all positions; 0 or null answers the raw dot products.
-	Softmax *float64 `protobuf:"fixed64,3,opt,name=softmax,proto3,oneof" json:"softmax,omitempty"`
+	Softmax *float64 `protobuf:"fixed64,1,opt,name=softmax,proto3,oneof" json:"softmax,omitempty"`
 	// Accepted for older clients; only false makes sense here.
-	RetPca *bool `protobuf:"varint,4,opt,name=ret_pca,json=retPca,proto3,oneof" json:"ret_pca,omitempty"`
-	// Answer one value for each patch; false brings the map to the pixels of the resized picture.
-	RetPatches *bool `protobuf:"varint,5,opt,name=ret_patches,json=retPatches,proto3,oneof" json:"ret_patches,omitempty"`
-	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-	LoadSize *int32 `protobuf:"varint,6,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
-	// Crop a square of load_size pixels from the centre.
-	CenterCrop *bool `protobuf:"varint,7,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
-	// How the map is brought to pixels where ret_patches is false.
-	InterpolationMode *InterpolationMode `protobuf:"varint,8,opt,name=interpolation_mode,json=interpolationMode,proto3,enum=featsvc.v1.InterpolationMode,oneof" json:"interpolation_mode,omitempty"`
-	// What fills the picture up to a multiple of the patch size.
-	PaddingMode   *PaddingMode `protobuf:"varint,9,opt,name=padding_mode,json=paddingMode,proto3,enum=featsvc.v1.PaddingMode,oneof" json:"padding_mode,omitempty"`
+	RetPca *bool `protobuf:"varint,2,opt,name=ret_pca,json=retPca,proto3,oneof" json:"ret_pca,omitempty"`
+	// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+	PcaNiter *int32 `protobuf:"varint,3,opt,name=pca_niter,json=pcaNiter,proto3,oneof" json:"pca_niter,omitempty"`
+	// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+	PcaQMin *float64 `protobuf:"fixed64,4,opt,name=pca_q_min,json=pcaQMin,proto3,oneof" json:"pca_q_min,omitempty"`
+	// Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
+	PcaQMax *float64 `protobuf:"fixed64,5,opt,name=pca_q_max,json=pcaQMax,proto3,oneof" json:"pca_q_max,omitempty"`
+	// Accepted for callers that send the options of features too; has no effect, because a map has no channels.
+	TensorFormat  *TensorFormat `protobuf:"varint,6,opt,name=tensor_format,json=tensorFormat,proto3,enum=featsvc.v1.TensorFormat,oneof" json:"tensor_format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ComputeSimilarityParams) Reset() {
-	*x = ComputeSimilarityParams{}
+func (x *SimilarityParams) Reset() {
+	*x = SimilarityParams{}
 	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ComputeSimilarityParams) String() string {
+func (x *SimilarityParams) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ComputeSimilarityParams) ProtoMessage() {}
+func (*SimilarityParams) ProtoMessage() {}
 
-func (x *ComputeSimilarityParams) ProtoReflect() protoreflect.Message {
+func (x *SimilarityParams) ProtoReflect() protoreflect.Message {
 	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1010,72 +951,51 @@ func (x *ComputeSimilarityParams) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ComputeSimilarityParams.ProtoReflect.Descriptor instead.
-func (*ComputeSimilarityParams) Descriptor() ([]byte, []int) {
+// Deprecated: Use SimilarityParams.ProtoReflect.Descriptor instead.
+func (*SimilarityParams) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *ComputeSimilarityParams) GetModelName() string {
-	if x != nil && x.ModelName != nil {
-		return *x.ModelName
-	}
-	return ""
-}
-
-func (x *ComputeSimilarityParams) GetModelPretrained() string {
-	if x != nil && x.ModelPretrained != nil {
-		return *x.ModelPretrained
-	}
-	return ""
-}
-
-func (x *ComputeSimilarityParams) GetSoftmax() float64 {
+func (x *SimilarityParams) GetSoftmax() float64 {
 	if x != nil && x.Softmax != nil {
 		return *x.Softmax
 	}
 	return 0
 }
 
-func (x *ComputeSimilarityParams) GetRetPca() bool {
+func (x *SimilarityParams) GetRetPca() bool {
 	if x != nil && x.RetPca != nil {
 		return *x.RetPca
 	}
 	return false
 }
 
-func (x *ComputeSimilarityParams) GetRetPatches() bool {
-	if x != nil && x.RetPatches != nil {
-		return *x.RetPatches
-	}
-	return false
-}
-
-func (x *ComputeSimilarityParams) GetLoadSize() int32 {
-	if x != nil && x.LoadSize != nil {
-		return *x.LoadSize
+func (x *SimilarityParams) GetPcaNiter() int32 {
+	if x != nil && x.PcaNiter != nil {
+		return *x.PcaNiter
 	}
 	return 0
 }
 
-func (x *ComputeSimilarityParams) GetCenterCrop() bool {
-	if x != nil && x.CenterCrop != nil {
-		return *x.CenterCrop
+func (x *SimilarityParams) GetPcaQMin() float64 {
+	if x != nil && x.PcaQMin != nil {
+		return *x.PcaQMin
 	}
-	return false
+	return 0
 }
 
-func (x *ComputeSimilarityParams) GetInterpolationMode() InterpolationMode {
-	if x != nil && x.InterpolationMode != nil {
-		return *x.InterpolationMode
+func (x *SimilarityParams) GetPcaQMax() float64 {
+	if x != nil && x.PcaQMax != nil {
+		return *x.PcaQMax
 	}
-	return InterpolationMode_INTERPOLATION_MODE_UNSPECIFIED
+	return 0
 }
 
-func (x *ComputeSimilarityParams) GetPaddingMode() PaddingMode {
-	if x != nil && x.PaddingMode != nil {
-		return *x.PaddingMode
+func (x *SimilarityParams) GetTensorFormat() TensorFormat {
+	if x != nil && x.TensorFormat != nil {
+		return *x.TensorFormat
 	}
-	return PaddingMode_PADDING_MODE_UNSPECIFIED
+	return TensorFormat_TENSOR_FORMAT_UNSPECIFIED
 }
 
 // Similarity of a picture to texts.
@@ -1088,9 +1008,12 @@ type ComputeSimilarityResponse struct {
 	// Key of the model that answered.
 	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
-	ImageDigest   string `protobuf:"bytes,4,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ImageDigest string `protobuf:"bytes,4,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,5,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ComputeSimilarityResponse) Reset() {
@@ -1151,13 +1074,20 @@ func (x *ComputeSimilarityResponse) GetImageDigest() string {
 	return ""
 }
 
+func (x *ComputeSimilarityResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // A picture, and the model to embed it with.
 type EncodeImageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// The options.
-	Params        *EncodeImageParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model         *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1199,66 +1129,11 @@ func (x *EncodeImageRequest) GetImage() *Image {
 	return nil
 }
 
-func (x *EncodeImageRequest) GetParams() *EncodeImageParams {
+func (x *EncodeImageRequest) GetModel() *ClipModel {
 	if x != nil {
-		return x.Params
+		return x.Model
 	}
 	return nil
-}
-
-// Options of picture embeddings.
-type EncodeImageParams struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the network, as open_clip calls it.
-	ModelName *string `protobuf:"bytes,1,opt,name=model_name,json=modelName,proto3,oneof" json:"model_name,omitempty"`
-	// Tag of its weights, as open_clip calls it.
-	ModelPretrained *string `protobuf:"bytes,2,opt,name=model_pretrained,json=modelPretrained,proto3,oneof" json:"model_pretrained,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *EncodeImageParams) Reset() {
-	*x = EncodeImageParams{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EncodeImageParams) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EncodeImageParams) ProtoMessage() {}
-
-func (x *EncodeImageParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EncodeImageParams.ProtoReflect.Descriptor instead.
-func (*EncodeImageParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *EncodeImageParams) GetModelName() string {
-	if x != nil && x.ModelName != nil {
-		return *x.ModelName
-	}
-	return ""
-}
-
-func (x *EncodeImageParams) GetModelPretrained() string {
-	if x != nil && x.ModelPretrained != nil {
-		return *x.ModelPretrained
-	}
-	return ""
 }
 
 // The embedding of a picture.
@@ -1269,14 +1144,17 @@ type EncodeImageResponse struct {
 	// Key of the model that answered.
 	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
-	ImageDigest   string `protobuf:"bytes,3,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ImageDigest string `protobuf:"bytes,3,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,4,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *EncodeImageResponse) Reset() {
 	*x = EncodeImageResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[17]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1166,7 @@ func (x *EncodeImageResponse) String() string {
 func (*EncodeImageResponse) ProtoMessage() {}
 
 func (x *EncodeImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[17]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1179,7 @@ func (x *EncodeImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeImageResponse.ProtoReflect.Descriptor instead.
 func (*EncodeImageResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{17}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EncodeImageResponse) GetImageEmbedding() *Tensor {
@@ -1325,85 +1203,54 @@ func (x *EncodeImageResponse) GetImageDigest() string {
 	return ""
 }
 
+func (x *EncodeImageResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 var File_featsvc_v1_clip_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\n" +
 	"\x15featsvc/v1/clip.proto\x12\n" +
-	"featsvc.v1\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"\x8b\x01\n" +
+	"featsvc.v1\x1a\x19featsvc/v1/features.proto\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"\xb4\x03\n" +
 	"!ClipServiceExtractFeaturesRequest\x12'\n" +
-	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12=\n" +
-	"\x06params\x18\x02 \x01(\v2%.featsvc.v1.ClipExtractFeaturesParamsR\x06params\"\xbe\x10\n" +
-	"\x19ClipExtractFeaturesParams\x12C\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model\x12.\n" +
+	"\x06params\x18\x03 \x01(\v2\x16.featsvc.v1.ClipParamsR\x06params\x12*\n" +
+	"\x04grid\x18\x04 \x01(\v2\x16.featsvc.v1.GridParamsR\x04grid\x125\n" +
+	"\bfeatures\x18\x05 \x01(\v2\x19.featsvc.v1.FeatureParamsR\bfeatures:\xa5\x01\x92\xb5\x18\x8b\x01\n" +
+	"\vret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 96}\"\xbb\x01\n" +
+	"\tClipModel\x12C\n" +
 	"\n" +
 	"model_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n" +
 	"\x16ViT-L-14-336-quickgelu8\x80\x01H\x00R\tmodelName\x88\x01\x01\x12?\n" +
 	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
-	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01\x12)\n" +
-	"\aret_pca\x18\x03 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x02R\x06retPca\x88\x01\x01\x120\n" +
-	"\vret_patches\x18\x04 \x01(\bB\n" +
-	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x03R\n" +
-	"retPatches\x88\x01\x01\x12B\n" +
-	"\tload_size\x18\x05 \x01(\x05B \x8a\xb5\x18\x1c\n" +
-	"\x041024\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x04R\bloadSize\x88\x01\x01\x121\n" +
-	"\vcenter_crop\x18\x06 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x05R\n" +
-	"centerCrop\x88\x01\x01\x12;\n" +
-	"\tpca_niter\x18\a \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
-	"\x015\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x06R\bpcaNiter\x88\x01\x01\x12=\n" +
-	"\tpca_q_min\x18\b \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\aR\apcaQMin\x88\x01\x01\x12=\n" +
-	"\tpca_q_max\x18\t \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\bR\apcaQMax\x88\x01\x01\x12a\n" +
-	"\x12interpolation_mode\x18\n" +
-	" \x01(\x0e2\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n" +
-	"\n" +
-	"\bbilinearH\tR\x11interpolationMode\x88\x01\x01\x12M\n" +
-	"\rtensor_format\x18\v \x01(\x0e2\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n" +
-	"\x03HWCH\n" +
-	"R\ftensorFormat\x88\x01\x01\x12O\n" +
-	"\fpadding_mode\x18\f \x01(\x0e2\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n" +
-	"\n" +
-	"\bconstantH\vR\vpaddingMode\x88\x01\x01\x12B\n" +
-	"\x05dtype\x18\r \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
-	"\afloat32H\fR\x05dtype\x88\x01\x01\x12Q\n" +
-	"\x06points\x18\x0e \x03(\v2\x14.featsvc.v1.PositionB#\x8a\xb5\x18\x1f\x12\x19[[520, 820], [1090, 750]]0\x80\x80\x04R\x06points\x12M\n" +
-	"\x06region\x18\x0f \x01(\v2\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\rR\x06region\x88\x01\x01:\xcb\x06\x92\xb5\x18t\n" +
-	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n" +
-	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\x92\xb5\x18A\n" +
-	"\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n" +
-	"\x06region\x12Cregion is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n" +
-	"\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x8b\x01\n" +
-	"\vret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x92\xb5\x18\x96\x01\n" +
-	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and regionB\r\n" +
+	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01:\x04\xa0\xb5\x18\x01B\r\n" +
 	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrainedB\n" +
+	"\x11_model_pretrained\"\x96\x03\n" +
 	"\n" +
-	"\b_ret_pcaB\x0e\n" +
-	"\f_ret_patchesB\f\n" +
+	"ClipParams\x12B\n" +
+	"\tload_size\x18\x01 \x01(\x05B \x8a\xb5\x18\x1c\n" +
+	"\x041024\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00R\bloadSize\x88\x01\x01\x121\n" +
+	"\vcenter_crop\x18\x02 \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\x01R\n" +
+	"centerCrop\x88\x01\x01:\xf2\x01\x92\xb5\x18t\n" +
+	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n" +
+	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\xa0\xb5\x18\x01B\f\n" +
 	"\n" +
 	"_load_sizeB\x0e\n" +
-	"\f_center_cropB\f\n" +
-	"\n" +
-	"_pca_niterB\f\n" +
-	"\n" +
-	"_pca_q_minB\f\n" +
-	"\n" +
-	"_pca_q_maxB\x15\n" +
-	"\x13_interpolation_modeB\x10\n" +
-	"\x0e_tensor_formatB\x0f\n" +
-	"\r_padding_modeB\b\n" +
-	"\x06_dtypeB\t\n" +
-	"\a_region\"\x88\x02\n" +
+	"\f_center_crop\"\xb5\x02\n" +
 	"\"ClipServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
 	"\bgeometry\x18\x03 \x01(\v2\x14.featsvc.v1.GeometryR\bgeometry\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x120\n" +
-	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\"s\n" +
+	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\x12+\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"s\n" +
 	"(ClipServiceExtractFeaturesChunkedRequest\x12G\n" +
 	"\arequest\x18\x01 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestR\arequest\"\xac\x01\n" +
 	")ClipServiceExtractFeaturesChunkedResponse\x12F\n" +
@@ -1419,90 +1266,66 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12L\n" +
 	"\bresponse\x18\x02 \x01(\v2..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00R\bresponse\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome\"A\n" +
-	"\x05Texts\x128\n" +
-	"\x04text\x18\x01 \x03(\tB$\x8a\xb5\x18 \x12\x14[\"a photo of a car\"](\x010\x80\b8\x80 H\x01R\x04text\"\x8f\x01\n" +
-	"\tTextQuery\x128\n" +
-	"\x04text\x18\x01 \x03(\tB$\x8a\xb5\x18 \x12\x14[\"a photo of a car\"](\x010\x80\x028\x80 H\x01R\x04text\x12H\n" +
-	"\rnegative_text\x18\x02 \x03(\tB#\x8a\xb5\x18\x1f\x12\x15[\"a photo of a road\"]0\x80\x028\x80 H\x01R\fnegativeText\"r\n" +
+	"\aoutcome\"C\n" +
+	"\x05Texts\x12:\n" +
+	"\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x010\x80\b8\x80 H\x01X\x01R\x04text\"\x93\x01\n" +
+	"\tTextQuery\x12:\n" +
+	"\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x010\x80\x028\x80 H\x01X\x01R\x04text\x12J\n" +
+	"\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x028\x80 H\x01X\x01R\fnegativeText\"\x87\x01\n" +
 	"\x11EncodeTextRequest\x12'\n" +
-	"\x05texts\x18\x01 \x01(\v2\x11.featsvc.v1.TextsR\x05texts\x124\n" +
-	"\x06params\x18\x02 \x01(\v2\x1c.featsvc.v1.EncodeTextParamsR\x06params\"\xbc\x01\n" +
-	"\x10EncodeTextParams\x12C\n" +
-	"\n" +
-	"model_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n" +
-	"\x16ViT-L-14-336-quickgelu8\x80\x01H\x00R\tmodelName\x88\x01\x01\x12?\n" +
-	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
-	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01B\r\n" +
-	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrained\"e\n" +
+	"\x05texts\x18\x01 \x01(\v2\x11.featsvc.v1.TextsR\x05texts\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"e\n" +
 	"\x12EncodeTextResponse\x129\n" +
 	"\x0etext_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\rtextEmbedding\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\"\xad\x01\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"\xe6\x02\n" +
 	"\x18ComputeSimilarityRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
-	"\x05query\x18\x02 \x01(\v2\x15.featsvc.v1.TextQueryR\x05query\x12;\n" +
-	"\x06params\x18\x03 \x01(\v2#.featsvc.v1.ComputeSimilarityParamsR\x06params\"\xda\b\n" +
-	"\x17ComputeSimilarityParams\x12C\n" +
+	"\x05query\x18\x02 \x01(\v2\x15.featsvc.v1.TextQueryR\x05query\x12+\n" +
+	"\x05model\x18\x03 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model\x12.\n" +
+	"\x06params\x18\x04 \x01(\v2\x16.featsvc.v1.ClipParamsR\x06params\x12*\n" +
+	"\x04grid\x18\x05 \x01(\v2\x16.featsvc.v1.GridParamsR\x04grid\x12<\n" +
 	"\n" +
-	"model_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n" +
-	"\x16ViT-L-14-336-quickgelu8\x80\x01H\x00R\tmodelName\x88\x01\x01\x12?\n" +
-	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
-	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01\x12=\n" +
-	"\asoftmax\x18\x03 \x01(\x01B\x1e\x8a\xb5\x18\x1a\n" +
-	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x010H\x02R\asoftmax\x88\x01\x01\x12)\n" +
-	"\aret_pca\x18\x04 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x03R\x06retPca\x88\x01\x01\x120\n" +
-	"\vret_patches\x18\x05 \x01(\bB\n" +
-	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x04R\n" +
-	"retPatches\x88\x01\x01\x12B\n" +
-	"\tload_size\x18\x06 \x01(\x05B \x8a\xb5\x18\x1c\n" +
-	"\x041024\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x05R\bloadSize\x88\x01\x01\x121\n" +
-	"\vcenter_crop\x18\a \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x06R\n" +
-	"centerCrop\x88\x01\x01\x12a\n" +
-	"\x12interpolation_mode\x18\b \x01(\x0e2\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n" +
-	"\n" +
-	"\bbilinearH\aR\x11interpolationMode\x88\x01\x01\x12O\n" +
-	"\fpadding_mode\x18\t \x01(\x0e2\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n" +
-	"\n" +
-	"\bconstantH\bR\vpaddingMode\x88\x01\x01:\xdf\x02\x92\xb5\x18t\n" +
-	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n" +
-	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\x92\xb5\x18m\n" +
-	"\aret_pca\x12\vnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for themB\r\n" +
-	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrainedB\n" +
+	"similarity\x18\x06 \x01(\v2\x1c.featsvc.v1.SimilarityParamsR\n" +
+	"similarity:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\xd1\x04\n" +
+	"\x10SimilarityParams\x12=\n" +
+	"\asoftmax\x18\x01 \x01(\x01B\x1e\x8a\xb5\x18\x1a\n" +
+	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x010H\x00R\asoftmax\x88\x01\x01\x12)\n" +
+	"\aret_pca\x18\x02 \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\x01R\x06retPca\x88\x01\x01\x12;\n" +
+	"\tpca_niter\x18\x03 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x015\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x02R\bpcaNiter\x88\x01\x01\x12=\n" +
+	"\tpca_q_min\x18\x04 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
+	"\x040.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03R\apcaQMin\x88\x01\x01\x12=\n" +
+	"\tpca_q_max\x18\x05 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
+	"\x040.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04R\apcaQMax\x88\x01\x01\x12M\n" +
+	"\rtensor_format\x18\x06 \x01(\x0e2\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n" +
+	"\x03HWCH\x05R\ftensorFormat\x88\x01\x01:u\x92\xb5\x18m\n" +
+	"\aret_pca\x12\vnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for them\xa0\xb5\x18\x01B\n" +
 	"\n" +
 	"\b_softmaxB\n" +
 	"\n" +
-	"\b_ret_pcaB\x0e\n" +
-	"\f_ret_patchesB\f\n" +
+	"\b_ret_pcaB\f\n" +
 	"\n" +
-	"_load_sizeB\x0e\n" +
-	"\f_center_cropB\x15\n" +
-	"\x13_interpolation_modeB\x0f\n" +
-	"\r_padding_mode\"\xc1\x01\n" +
+	"_pca_niterB\f\n" +
+	"\n" +
+	"_pca_q_minB\f\n" +
+	"\n" +
+	"_pca_q_maxB\x10\n" +
+	"\x0e_tensor_format\"\xee\x01\n" +
 	"\x19ComputeSimilarityResponse\x129\n" +
 	"\x0esimilarity_map\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\rsimilarityMap\x120\n" +
 	"\bgeometry\x18\x02 \x01(\v2\x14.featsvc.v1.GeometryR\bgeometry\x12\x14\n" +
 	"\x05model\x18\x03 \x01(\tR\x05model\x12!\n" +
-	"\fimage_digest\x18\x04 \x01(\tR\vimageDigest\"t\n" +
+	"\fimage_digest\x18\x04 \x01(\tR\vimageDigest\x12+\n" +
+	"\x11image_orientation\x18\x05 \x01(\rR\x10imageOrientation\"j\n" +
 	"\x12EncodeImageRequest\x12'\n" +
-	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x125\n" +
-	"\x06params\x18\x02 \x01(\v2\x1d.featsvc.v1.EncodeImageParamsR\x06params\"\xbd\x01\n" +
-	"\x11EncodeImageParams\x12C\n" +
-	"\n" +
-	"model_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n" +
-	"\x16ViT-L-14-336-quickgelu8\x80\x01H\x00R\tmodelName\x88\x01\x01\x12?\n" +
-	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
-	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01B\r\n" +
-	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrained\"\x8b\x01\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model\"\xb8\x01\n" +
 	"\x13EncodeImageResponse\x12;\n" +
 	"\x0fimage_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\x0eimageEmbedding\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12!\n" +
-	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest2\x91\x05\n" +
+	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest\x12+\n" +
+	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation2\x91\x05\n" +
 	"\vClipService\x12p\n" +
 	"\x0fExtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n" +
 	"\x16ExtractFeaturesChunked\x124.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a5.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n" +
@@ -1527,87 +1350,82 @@ func file_featsvc_v1_clip_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_clip_proto_rawDescData
 }
 
-var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_featsvc_v1_clip_proto_goTypes = []any{
 	(*ClipServiceExtractFeaturesRequest)(nil),         // 0: featsvc.v1.ClipServiceExtractFeaturesRequest
-	(*ClipExtractFeaturesParams)(nil),                 // 1: featsvc.v1.ClipExtractFeaturesParams
-	(*ClipServiceExtractFeaturesResponse)(nil),        // 2: featsvc.v1.ClipServiceExtractFeaturesResponse
-	(*ClipServiceExtractFeaturesChunkedRequest)(nil),  // 3: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	(*ClipServiceExtractFeaturesChunkedResponse)(nil), // 4: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	(*ClipServiceExtractFeaturesStreamRequest)(nil),   // 5: featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	(*ClipServiceExtractFeaturesStreamResponse)(nil),  // 6: featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	(*Texts)(nil),                     // 7: featsvc.v1.Texts
-	(*TextQuery)(nil),                 // 8: featsvc.v1.TextQuery
-	(*EncodeTextRequest)(nil),         // 9: featsvc.v1.EncodeTextRequest
-	(*EncodeTextParams)(nil),          // 10: featsvc.v1.EncodeTextParams
+	(*ClipModel)(nil),                                 // 1: featsvc.v1.ClipModel
+	(*ClipParams)(nil),                                // 2: featsvc.v1.ClipParams
+	(*ClipServiceExtractFeaturesResponse)(nil),        // 3: featsvc.v1.ClipServiceExtractFeaturesResponse
+	(*ClipServiceExtractFeaturesChunkedRequest)(nil),  // 4: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	(*ClipServiceExtractFeaturesChunkedResponse)(nil), // 5: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	(*ClipServiceExtractFeaturesStreamRequest)(nil),   // 6: featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	(*ClipServiceExtractFeaturesStreamResponse)(nil),  // 7: featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	(*Texts)(nil),                     // 8: featsvc.v1.Texts
+	(*TextQuery)(nil),                 // 9: featsvc.v1.TextQuery
+	(*EncodeTextRequest)(nil),         // 10: featsvc.v1.EncodeTextRequest
 	(*EncodeTextResponse)(nil),        // 11: featsvc.v1.EncodeTextResponse
 	(*ComputeSimilarityRequest)(nil),  // 12: featsvc.v1.ComputeSimilarityRequest
-	(*ComputeSimilarityParams)(nil),   // 13: featsvc.v1.ComputeSimilarityParams
+	(*SimilarityParams)(nil),          // 13: featsvc.v1.SimilarityParams
 	(*ComputeSimilarityResponse)(nil), // 14: featsvc.v1.ComputeSimilarityResponse
 	(*EncodeImageRequest)(nil),        // 15: featsvc.v1.EncodeImageRequest
-	(*EncodeImageParams)(nil),         // 16: featsvc.v1.EncodeImageParams
-	(*EncodeImageResponse)(nil),       // 17: featsvc.v1.EncodeImageResponse
-	(*Image)(nil),                     // 18: featsvc.v1.Image
-	(InterpolationMode)(0),            // 19: featsvc.v1.InterpolationMode
-	(TensorFormat)(0),                 // 20: featsvc.v1.TensorFormat
-	(PaddingMode)(0),                  // 21: featsvc.v1.PaddingMode
-	(FeatureDType)(0),                 // 22: featsvc.v1.FeatureDType
-	(*Position)(nil),                  // 23: featsvc.v1.Position
-	(*Window)(nil),                    // 24: featsvc.v1.Window
-	(*Tensor)(nil),                    // 25: featsvc.v1.Tensor
-	(*Geometry)(nil),                  // 26: featsvc.v1.Geometry
-	(*Rounding)(nil),                  // 27: featsvc.v1.Rounding
-	(*TensorChunk)(nil),               // 28: featsvc.v1.TensorChunk
-	(*ItemError)(nil),                 // 29: featsvc.v1.ItemError
+	(*EncodeImageResponse)(nil),       // 16: featsvc.v1.EncodeImageResponse
+	(*Image)(nil),                     // 17: featsvc.v1.Image
+	(*GridParams)(nil),                // 18: featsvc.v1.GridParams
+	(*FeatureParams)(nil),             // 19: featsvc.v1.FeatureParams
+	(*Tensor)(nil),                    // 20: featsvc.v1.Tensor
+	(*Geometry)(nil),                  // 21: featsvc.v1.Geometry
+	(*Rounding)(nil),                  // 22: featsvc.v1.Rounding
+	(*TensorChunk)(nil),               // 23: featsvc.v1.TensorChunk
+	(*ItemError)(nil),                 // 24: featsvc.v1.ItemError
+	(TensorFormat)(0),                 // 25: featsvc.v1.TensorFormat
 }
 var file_featsvc_v1_clip_proto_depIdxs = []int32{
-	18, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
-	1,  // 1: featsvc.v1.ClipServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.ClipExtractFeaturesParams
-	19, // 2: featsvc.v1.ClipExtractFeaturesParams.interpolation_mode:type_name -> featsvc.v1.InterpolationMode
-	20, // 3: featsvc.v1.ClipExtractFeaturesParams.tensor_format:type_name -> featsvc.v1.TensorFormat
-	21, // 4: featsvc.v1.ClipExtractFeaturesParams.padding_mode:type_name -> featsvc.v1.PaddingMode
-	22, // 5: featsvc.v1.ClipExtractFeaturesParams.dtype:type_name -> featsvc.v1.FeatureDType
-	23, // 6: featsvc.v1.ClipExtractFeaturesParams.points:type_name -> featsvc.v1.Position
-	24, // 7: featsvc.v1.ClipExtractFeaturesParams.region:type_name -> featsvc.v1.Window
-	25, // 8: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
-	26, // 9: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
-	27, // 10: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
-	0,  // 11: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	2,  // 12: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	28, // 13: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
-	0,  // 14: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	2,  // 15: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	29, // 16: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	7,  // 17: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
-	10, // 18: featsvc.v1.EncodeTextRequest.params:type_name -> featsvc.v1.EncodeTextParams
-	25, // 19: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
-	18, // 20: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
-	8,  // 21: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
-	13, // 22: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ComputeSimilarityParams
-	19, // 23: featsvc.v1.ComputeSimilarityParams.interpolation_mode:type_name -> featsvc.v1.InterpolationMode
-	21, // 24: featsvc.v1.ComputeSimilarityParams.padding_mode:type_name -> featsvc.v1.PaddingMode
-	25, // 25: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
-	26, // 26: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
-	18, // 27: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
-	16, // 28: featsvc.v1.EncodeImageRequest.params:type_name -> featsvc.v1.EncodeImageParams
-	25, // 29: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
-	0,  // 30: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	3,  // 31: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	5,  // 32: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	9,  // 33: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
-	12, // 34: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
-	15, // 35: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
-	2,  // 36: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	4,  // 37: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	6,  // 38: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	11, // 39: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
-	14, // 40: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
-	17, // 41: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
-	36, // [36:42] is the sub-list for method output_type
-	30, // [30:36] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	17, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
+	1,  // 1: featsvc.v1.ClipServiceExtractFeaturesRequest.model:type_name -> featsvc.v1.ClipModel
+	2,  // 2: featsvc.v1.ClipServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.ClipParams
+	18, // 3: featsvc.v1.ClipServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
+	19, // 4: featsvc.v1.ClipServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
+	20, // 5: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
+	21, // 6: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
+	22, // 7: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
+	0,  // 8: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	3,  // 9: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	23, // 10: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
+	0,  // 11: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	3,  // 12: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	24, // 13: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
+	8,  // 14: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
+	1,  // 15: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
+	20, // 16: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
+	17, // 17: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
+	9,  // 18: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
+	1,  // 19: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
+	2,  // 20: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
+	18, // 21: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
+	13, // 22: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
+	25, // 23: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
+	20, // 24: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
+	21, // 25: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
+	17, // 26: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
+	1,  // 27: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
+	20, // 28: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
+	0,  // 29: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	4,  // 30: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	6,  // 31: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	10, // 32: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
+	12, // 33: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
+	15, // 34: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
+	3,  // 35: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	5,  // 36: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	7,  // 37: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	11, // 38: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
+	14, // 39: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
+	16, // 40: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
+	35, // [35:41] is the sub-list for method output_type
+	29, // [29:35] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_clip_proto_init() }
@@ -1615,29 +1433,29 @@ func file_featsvc_v1_clip_proto_init() {
 	if File_featsvc_v1_clip_proto != nil {
 		return
 	}
+	file_featsvc_v1_features_proto_init()
 	file_featsvc_v1_image_proto_init()
 	file_featsvc_v1_options_proto_init()
 	file_featsvc_v1_stream_proto_init()
 	file_featsvc_v1_tensor_proto_init()
 	file_featsvc_v1_clip_proto_msgTypes[1].OneofWrappers = []any{}
-	file_featsvc_v1_clip_proto_msgTypes[4].OneofWrappers = []any{
+	file_featsvc_v1_clip_proto_msgTypes[2].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[5].OneofWrappers = []any{
 		(*ClipServiceExtractFeaturesChunkedResponse_Reply)(nil),
 		(*ClipServiceExtractFeaturesChunkedResponse_Chunk)(nil),
 	}
-	file_featsvc_v1_clip_proto_msgTypes[6].OneofWrappers = []any{
+	file_featsvc_v1_clip_proto_msgTypes[7].OneofWrappers = []any{
 		(*ClipServiceExtractFeaturesStreamResponse_Response)(nil),
 		(*ClipServiceExtractFeaturesStreamResponse_Error)(nil),
 	}
-	file_featsvc_v1_clip_proto_msgTypes[10].OneofWrappers = []any{}
 	file_featsvc_v1_clip_proto_msgTypes[13].OneofWrappers = []any{}
-	file_featsvc_v1_clip_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_clip_proto_rawDesc), len(file_featsvc_v1_clip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

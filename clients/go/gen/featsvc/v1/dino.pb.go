@@ -89,8 +89,14 @@ type DinoServiceExtractFeaturesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// The options.
-	Params        *DinoExtractFeaturesParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model *DinoModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// How the picture is brought to it, and what is read of it.
+	Params *DinoParams `protobuf:"bytes,3,opt,name=params,proto3" json:"params,omitempty"`
+	// The grid of patches.
+	Grid *GridParams `protobuf:"bytes,4,opt,name=grid,proto3" json:"grid,omitempty"`
+	// What dense features of all models have in common.
+	Features      *FeatureParams `protobuf:"bytes,5,opt,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -132,68 +138,57 @@ func (x *DinoServiceExtractFeaturesRequest) GetImage() *Image {
 	return nil
 }
 
-func (x *DinoServiceExtractFeaturesRequest) GetParams() *DinoExtractFeaturesParams {
+func (x *DinoServiceExtractFeaturesRequest) GetModel() *DinoModel {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *DinoServiceExtractFeaturesRequest) GetParams() *DinoParams {
 	if x != nil {
 		return x.Params
 	}
 	return nil
 }
 
-// Options of dense DINO features.
-type DinoExtractFeaturesParams struct {
+func (x *DinoServiceExtractFeaturesRequest) GetGrid() *GridParams {
+	if x != nil {
+		return x.Grid
+	}
+	return nil
+}
+
+func (x *DinoServiceExtractFeaturesRequest) GetFeatures() *FeatureParams {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// Which DINO model answers.
+type DinoModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.
-	ModelType *string `protobuf:"bytes,1,opt,name=model_type,json=modelType,proto3,oneof" json:"model_type,omitempty"`
-	// Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
-	Stride *int32 `protobuf:"varint,2,opt,name=stride,proto3,oneof" json:"stride,omitempty"`
-	// Answer the three strongest principal components, scaled to [0, 1], instead of the features.
-	RetPca *bool `protobuf:"varint,3,opt,name=ret_pca,json=retPca,proto3,oneof" json:"ret_pca,omitempty"`
-	// Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-	RetPatches *bool `protobuf:"varint,4,opt,name=ret_patches,json=retPatches,proto3,oneof" json:"ret_patches,omitempty"`
-	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-	LoadSize *int32 `protobuf:"varint,5,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
-	// What is read from the block.
-	Facet *Facet `protobuf:"varint,6,opt,name=facet,proto3,enum=featsvc.v1.Facet,oneof" json:"facet,omitempty"`
-	// The block that is read, from 0; negative counts from the end.
-	Layer *int32 `protobuf:"varint,7,opt,name=layer,proto3,oneof" json:"layer,omitempty"`
-	// Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
-	Bin *bool `protobuf:"varint,8,opt,name=bin,proto3,oneof" json:"bin,omitempty"`
-	// Accepted for older clients; has no effect, because the components are computed exactly.
-	PcaNiter *int32 `protobuf:"varint,9,opt,name=pca_niter,json=pcaNiter,proto3,oneof" json:"pca_niter,omitempty"`
-	// Quantile of each component that becomes 0.
-	PcaQMin *float64 `protobuf:"fixed64,10,opt,name=pca_q_min,json=pcaQMin,proto3,oneof" json:"pca_q_min,omitempty"`
-	// Quantile of each component that becomes 1.
-	PcaQMax *float64 `protobuf:"fixed64,11,opt,name=pca_q_max,json=pcaQMax,proto3,oneof" json:"pca_q_max,omitempty"`
-	// How features are brought to pixels where ret_patches is false.
-	InterpolationMode *InterpolationMode `protobuf:"varint,12,opt,name=interpolation_mode,json=interpolationMode,proto3,enum=featsvc.v1.InterpolationMode,oneof" json:"interpolation_mode,omitempty"`
-	// Order of the axes of the answer.
-	TensorFormat *TensorFormat `protobuf:"varint,13,opt,name=tensor_format,json=tensorFormat,proto3,enum=featsvc.v1.TensorFormat,oneof" json:"tensor_format,omitempty"`
-	// What fills the picture up to a multiple of the patch size.
-	PaddingMode *PaddingMode `protobuf:"varint,14,opt,name=padding_mode,json=paddingMode,proto3,enum=featsvc.v1.PaddingMode,oneof" json:"padding_mode,omitempty"`
-	// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-	Dtype *FeatureDType `protobuf:"varint,15,opt,name=dtype,proto3,enum=featsvc.v1.FeatureDType,oneof" json:"dtype,omitempty"`
-	// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-	Points []*Position `protobuf:"bytes,16,rep,name=points,proto3" json:"points,omitempty"`
-	// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-	Region        *Window `protobuf:"bytes,17,opt,name=region,proto3,oneof" json:"region,omitempty"`
+	ModelType     *string `protobuf:"bytes,1,opt,name=model_type,json=modelType,proto3,oneof" json:"model_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DinoExtractFeaturesParams) Reset() {
-	*x = DinoExtractFeaturesParams{}
+func (x *DinoModel) Reset() {
+	*x = DinoModel{}
 	mi := &file_featsvc_v1_dino_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DinoExtractFeaturesParams) String() string {
+func (x *DinoModel) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DinoExtractFeaturesParams) ProtoMessage() {}
+func (*DinoModel) ProtoMessage() {}
 
-func (x *DinoExtractFeaturesParams) ProtoReflect() protoreflect.Message {
+func (x *DinoModel) ProtoReflect() protoreflect.Message {
 	mi := &file_featsvc_v1_dino_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -205,128 +200,98 @@ func (x *DinoExtractFeaturesParams) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DinoExtractFeaturesParams.ProtoReflect.Descriptor instead.
-func (*DinoExtractFeaturesParams) Descriptor() ([]byte, []int) {
+// Deprecated: Use DinoModel.ProtoReflect.Descriptor instead.
+func (*DinoModel) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *DinoExtractFeaturesParams) GetModelType() string {
+func (x *DinoModel) GetModelType() string {
 	if x != nil && x.ModelType != nil {
 		return *x.ModelType
 	}
 	return ""
 }
 
-func (x *DinoExtractFeaturesParams) GetStride() int32 {
-	if x != nil && x.Stride != nil {
-		return *x.Stride
-	}
-	return 0
+// How a picture is brought to DINO, and what is read of it.
+type DinoParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+	LoadSize *int32 `protobuf:"varint,1,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
+	// Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
+	Stride *int32 `protobuf:"varint,2,opt,name=stride,proto3,oneof" json:"stride,omitempty"`
+	// What is read from the block.
+	Facet *Facet `protobuf:"varint,3,opt,name=facet,proto3,enum=featsvc.v1.Facet,oneof" json:"facet,omitempty"`
+	// The block that is read, from 0; negative counts from the end.
+	Layer *int32 `protobuf:"varint,4,opt,name=layer,proto3,oneof" json:"layer,omitempty"`
+	// Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
+	Bin           *bool `protobuf:"varint,5,opt,name=bin,proto3,oneof" json:"bin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DinoExtractFeaturesParams) GetRetPca() bool {
-	if x != nil && x.RetPca != nil {
-		return *x.RetPca
-	}
-	return false
+func (x *DinoParams) Reset() {
+	*x = DinoParams{}
+	mi := &file_featsvc_v1_dino_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
 }
 
-func (x *DinoExtractFeaturesParams) GetRetPatches() bool {
-	if x != nil && x.RetPatches != nil {
-		return *x.RetPatches
-	}
-	return false
+func (x *DinoParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
 }
 
-func (x *DinoExtractFeaturesParams) GetLoadSize() int32 {
+func (*DinoParams) ProtoMessage() {}
+
+func (x *DinoParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_dino_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DinoParams.ProtoReflect.Descriptor instead.
+func (*DinoParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DinoParams) GetLoadSize() int32 {
 	if x != nil && x.LoadSize != nil {
 		return *x.LoadSize
 	}
 	return 0
 }
 
-func (x *DinoExtractFeaturesParams) GetFacet() Facet {
+func (x *DinoParams) GetStride() int32 {
+	if x != nil && x.Stride != nil {
+		return *x.Stride
+	}
+	return 0
+}
+
+func (x *DinoParams) GetFacet() Facet {
 	if x != nil && x.Facet != nil {
 		return *x.Facet
 	}
 	return Facet_FACET_UNSPECIFIED
 }
 
-func (x *DinoExtractFeaturesParams) GetLayer() int32 {
+func (x *DinoParams) GetLayer() int32 {
 	if x != nil && x.Layer != nil {
 		return *x.Layer
 	}
 	return 0
 }
 
-func (x *DinoExtractFeaturesParams) GetBin() bool {
+func (x *DinoParams) GetBin() bool {
 	if x != nil && x.Bin != nil {
 		return *x.Bin
 	}
 	return false
-}
-
-func (x *DinoExtractFeaturesParams) GetPcaNiter() int32 {
-	if x != nil && x.PcaNiter != nil {
-		return *x.PcaNiter
-	}
-	return 0
-}
-
-func (x *DinoExtractFeaturesParams) GetPcaQMin() float64 {
-	if x != nil && x.PcaQMin != nil {
-		return *x.PcaQMin
-	}
-	return 0
-}
-
-func (x *DinoExtractFeaturesParams) GetPcaQMax() float64 {
-	if x != nil && x.PcaQMax != nil {
-		return *x.PcaQMax
-	}
-	return 0
-}
-
-func (x *DinoExtractFeaturesParams) GetInterpolationMode() InterpolationMode {
-	if x != nil && x.InterpolationMode != nil {
-		return *x.InterpolationMode
-	}
-	return InterpolationMode_INTERPOLATION_MODE_UNSPECIFIED
-}
-
-func (x *DinoExtractFeaturesParams) GetTensorFormat() TensorFormat {
-	if x != nil && x.TensorFormat != nil {
-		return *x.TensorFormat
-	}
-	return TensorFormat_TENSOR_FORMAT_UNSPECIFIED
-}
-
-func (x *DinoExtractFeaturesParams) GetPaddingMode() PaddingMode {
-	if x != nil && x.PaddingMode != nil {
-		return *x.PaddingMode
-	}
-	return PaddingMode_PADDING_MODE_UNSPECIFIED
-}
-
-func (x *DinoExtractFeaturesParams) GetDtype() FeatureDType {
-	if x != nil && x.Dtype != nil {
-		return *x.Dtype
-	}
-	return FeatureDType_FEATURE_D_TYPE_UNSPECIFIED
-}
-
-func (x *DinoExtractFeaturesParams) GetPoints() []*Position {
-	if x != nil {
-		return x.Points
-	}
-	return nil
-}
-
-func (x *DinoExtractFeaturesParams) GetRegion() *Window {
-	if x != nil {
-		return x.Region
-	}
-	return nil
 }
 
 // Dense features of a picture.
@@ -344,14 +309,17 @@ type DinoServiceExtractFeaturesResponse struct {
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
 	ImageDigest string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	// What rounding to a smaller `dtype` changed; absent for float32.
-	Rounding      *Rounding `protobuf:"bytes,6,opt,name=rounding,proto3" json:"rounding,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Rounding *Rounding `protobuf:"bytes,6,opt,name=rounding,proto3" json:"rounding,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DinoServiceExtractFeaturesResponse) Reset() {
 	*x = DinoServiceExtractFeaturesResponse{}
-	mi := &file_featsvc_v1_dino_proto_msgTypes[2]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +331,7 @@ func (x *DinoServiceExtractFeaturesResponse) String() string {
 func (*DinoServiceExtractFeaturesResponse) ProtoMessage() {}
 
 func (x *DinoServiceExtractFeaturesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_dino_proto_msgTypes[2]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +344,7 @@ func (x *DinoServiceExtractFeaturesResponse) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use DinoServiceExtractFeaturesResponse.ProtoReflect.Descriptor instead.
 func (*DinoServiceExtractFeaturesResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DinoServiceExtractFeaturesResponse) GetFeatures() *Tensor {
@@ -421,6 +389,13 @@ func (x *DinoServiceExtractFeaturesResponse) GetRounding() *Rounding {
 	return nil
 }
 
+func (x *DinoServiceExtractFeaturesResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // A picture, how to extract its features, and that the answer comes in pieces.
 type DinoServiceExtractFeaturesChunkedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -432,7 +407,7 @@ type DinoServiceExtractFeaturesChunkedRequest struct {
 
 func (x *DinoServiceExtractFeaturesChunkedRequest) Reset() {
 	*x = DinoServiceExtractFeaturesChunkedRequest{}
-	mi := &file_featsvc_v1_dino_proto_msgTypes[3]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -444,7 +419,7 @@ func (x *DinoServiceExtractFeaturesChunkedRequest) String() string {
 func (*DinoServiceExtractFeaturesChunkedRequest) ProtoMessage() {}
 
 func (x *DinoServiceExtractFeaturesChunkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_dino_proto_msgTypes[3]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -457,7 +432,7 @@ func (x *DinoServiceExtractFeaturesChunkedRequest) ProtoReflect() protoreflect.M
 
 // Deprecated: Use DinoServiceExtractFeaturesChunkedRequest.ProtoReflect.Descriptor instead.
 func (*DinoServiceExtractFeaturesChunkedRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DinoServiceExtractFeaturesChunkedRequest) GetRequest() *DinoServiceExtractFeaturesRequest {
@@ -483,7 +458,7 @@ type DinoServiceExtractFeaturesChunkedResponse struct {
 
 func (x *DinoServiceExtractFeaturesChunkedResponse) Reset() {
 	*x = DinoServiceExtractFeaturesChunkedResponse{}
-	mi := &file_featsvc_v1_dino_proto_msgTypes[4]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -495,7 +470,7 @@ func (x *DinoServiceExtractFeaturesChunkedResponse) String() string {
 func (*DinoServiceExtractFeaturesChunkedResponse) ProtoMessage() {}
 
 func (x *DinoServiceExtractFeaturesChunkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_dino_proto_msgTypes[4]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -508,7 +483,7 @@ func (x *DinoServiceExtractFeaturesChunkedResponse) ProtoReflect() protoreflect.
 
 // Deprecated: Use DinoServiceExtractFeaturesChunkedResponse.ProtoReflect.Descriptor instead.
 func (*DinoServiceExtractFeaturesChunkedResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{4}
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DinoServiceExtractFeaturesChunkedResponse) GetPart() isDinoServiceExtractFeaturesChunkedResponse_Part {
@@ -569,7 +544,7 @@ type DinoServiceExtractFeaturesStreamRequest struct {
 
 func (x *DinoServiceExtractFeaturesStreamRequest) Reset() {
 	*x = DinoServiceExtractFeaturesStreamRequest{}
-	mi := &file_featsvc_v1_dino_proto_msgTypes[5]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +556,7 @@ func (x *DinoServiceExtractFeaturesStreamRequest) String() string {
 func (*DinoServiceExtractFeaturesStreamRequest) ProtoMessage() {}
 
 func (x *DinoServiceExtractFeaturesStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_dino_proto_msgTypes[5]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +569,7 @@ func (x *DinoServiceExtractFeaturesStreamRequest) ProtoReflect() protoreflect.Me
 
 // Deprecated: Use DinoServiceExtractFeaturesStreamRequest.ProtoReflect.Descriptor instead.
 func (*DinoServiceExtractFeaturesStreamRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{5}
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DinoServiceExtractFeaturesStreamRequest) GetRequestId() string {
@@ -629,7 +604,7 @@ type DinoServiceExtractFeaturesStreamResponse struct {
 
 func (x *DinoServiceExtractFeaturesStreamResponse) Reset() {
 	*x = DinoServiceExtractFeaturesStreamResponse{}
-	mi := &file_featsvc_v1_dino_proto_msgTypes[6]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +616,7 @@ func (x *DinoServiceExtractFeaturesStreamResponse) String() string {
 func (*DinoServiceExtractFeaturesStreamResponse) ProtoMessage() {}
 
 func (x *DinoServiceExtractFeaturesStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_dino_proto_msgTypes[6]
+	mi := &file_featsvc_v1_dino_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +629,7 @@ func (x *DinoServiceExtractFeaturesStreamResponse) ProtoReflect() protoreflect.M
 
 // Deprecated: Use DinoServiceExtractFeaturesStreamResponse.ProtoReflect.Descriptor instead.
 func (*DinoServiceExtractFeaturesStreamResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{6}
+	return file_featsvc_v1_dino_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DinoServiceExtractFeaturesStreamResponse) GetRequestId() string {
@@ -714,83 +689,45 @@ var File_featsvc_v1_dino_proto protoreflect.FileDescriptor
 const file_featsvc_v1_dino_proto_rawDesc = "" +
 	"\n" +
 	"\x15featsvc/v1/dino.proto\x12\n" +
-	"featsvc.v1\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"\x8b\x01\n" +
+	"featsvc.v1\x1a\x19featsvc/v1/features.proto\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"\xb4\x03\n" +
 	"!DinoServiceExtractFeaturesRequest\x12'\n" +
-	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12=\n" +
-	"\x06params\x18\x02 \x01(\v2%.featsvc.v1.DinoExtractFeaturesParamsR\x06params\"\x99\x10\n" +
-	"\x19DinoExtractFeaturesParams\x12:\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.DinoModelR\x05model\x12.\n" +
+	"\x06params\x18\x03 \x01(\v2\x16.featsvc.v1.DinoParamsR\x06params\x12*\n" +
+	"\x04grid\x18\x04 \x01(\v2\x16.featsvc.v1.GridParamsR\x04grid\x125\n" +
+	"\bfeatures\x18\x05 \x01(\v2\x19.featsvc.v1.FeatureParamsR\bfeatures:\xa5\x01\x92\xb5\x18\x8b\x01\n" +
+	"\vret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 98}\"\\\n" +
+	"\tDinoModel\x12:\n" +
 	"\n" +
 	"model_type\x18\x01 \x01(\tB\x16\x8a\xb5\x18\x12\n" +
-	"\rdinov2_vitl148\x80\x01H\x00R\tmodelType\x88\x01\x01\x126\n" +
-	"\x06stride\x18\x02 \x01(\x05B\x19\x8a\xb5\x18\x15\x12\x017\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00P@H\x01R\x06stride\x88\x01\x01\x12)\n" +
-	"\aret_pca\x18\x03 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x02R\x06retPca\x88\x01\x01\x120\n" +
-	"\vret_patches\x18\x04 \x01(\bB\n" +
-	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x03R\n" +
-	"retPatches\x88\x01\x01\x12@\n" +
-	"\tload_size\x18\x05 \x01(\x05B\x1e\x8a\xb5\x18\x1a\n" +
-	"\x02-1\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x04R\bloadSize\x88\x01\x01\x129\n" +
-	"\x05facet\x18\x06 \x01(\x0e2\x11.featsvc.v1.FacetB\v\x8a\xb5\x18\a\n" +
-	"\x05tokenH\x05R\x05facet\x88\x01\x01\x125\n" +
-	"\x05layer\x18\a \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
-	"\x02-1\x19\x00\x00\x00\x00\x00\x00`\xc0!\x00\x00\x00\x00\x00\xc0_@H\x06R\x05layer\x88\x01\x01\x12\"\n" +
-	"\x03bin\x18\b \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\aR\x03bin\x88\x01\x01\x12;\n" +
-	"\tpca_niter\x18\t \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
-	"\x015\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\bR\bpcaNiter\x88\x01\x01\x12=\n" +
-	"\tpca_q_min\x18\n" +
-	" \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\tR\apcaQMin\x88\x01\x01\x12=\n" +
-	"\tpca_q_max\x18\v \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\n" +
-	"R\apcaQMax\x88\x01\x01\x12a\n" +
-	"\x12interpolation_mode\x18\f \x01(\x0e2\x1d.featsvc.v1.InterpolationModeB\x0e\x8a\xb5\x18\n" +
+	"\rdinov2_vitl148\x80\x01H\x00R\tmodelType\x88\x01\x01:\x04\xa0\xb5\x18\x01B\r\n" +
+	"\v_model_type\"\xcf\x03\n" +
 	"\n" +
-	"\bbilinearH\vR\x11interpolationMode\x88\x01\x01\x12M\n" +
-	"\rtensor_format\x18\r \x01(\x0e2\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n" +
-	"\x03HWCH\fR\ftensorFormat\x88\x01\x01\x12O\n" +
-	"\fpadding_mode\x18\x0e \x01(\x0e2\x17.featsvc.v1.PaddingModeB\x0e\x8a\xb5\x18\n" +
+	"DinoParams\x12@\n" +
+	"\tload_size\x18\x01 \x01(\x05B\x1e\x8a\xb5\x18\x1a\n" +
+	"\x02-1\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00R\bloadSize\x88\x01\x01\x126\n" +
+	"\x06stride\x18\x02 \x01(\x05B\x19\x8a\xb5\x18\x15\x12\x017\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00P@H\x01R\x06stride\x88\x01\x01\x129\n" +
+	"\x05facet\x18\x03 \x01(\x0e2\x11.featsvc.v1.FacetB\v\x8a\xb5\x18\a\n" +
+	"\x05tokenH\x02R\x05facet\x88\x01\x01\x125\n" +
+	"\x05layer\x18\x04 \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
+	"\x02-1\x19\x00\x00\x00\x00\x00\x00`\xc0!\x00\x00\x00\x00\x00\xc0_@H\x03R\x05layer\x88\x01\x01\x12\"\n" +
+	"\x03bin\x18\x05 \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\x04R\x03bin\x88\x01\x01:|\x92\xb5\x18t\n" +
+	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\xa0\xb5\x18\x01B\f\n" +
 	"\n" +
-	"\bconstantH\rR\vpaddingMode\x88\x01\x01\x12B\n" +
-	"\x05dtype\x18\x0f \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
-	"\afloat32H\x0eR\x05dtype\x88\x01\x01\x12Q\n" +
-	"\x06points\x18\x10 \x03(\v2\x14.featsvc.v1.PositionB#\x8a\xb5\x18\x1f\x12\x19[[520, 820], [1090, 750]]0\x80\x80\x04R\x06points\x12M\n" +
-	"\x06region\x18\x11 \x01(\v2\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\x0fR\x06region\x88\x01\x01:\xd5\x05\x92\xb5\x18t\n" +
-	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18A\n" +
-	"\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n" +
-	"\x06region\x12Cregion is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n" +
-	"\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x8b\x01\n" +
-	"\vret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x92\xb5\x18\x96\x01\n" +
-	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and regionB\r\n" +
-	"\v_model_typeB\t\n" +
-	"\a_strideB\n" +
-	"\n" +
-	"\b_ret_pcaB\x0e\n" +
-	"\f_ret_patchesB\f\n" +
-	"\n" +
-	"_load_sizeB\b\n" +
+	"_load_sizeB\t\n" +
+	"\a_strideB\b\n" +
 	"\x06_facetB\b\n" +
 	"\x06_layerB\x06\n" +
-	"\x04_binB\f\n" +
-	"\n" +
-	"_pca_niterB\f\n" +
-	"\n" +
-	"_pca_q_minB\f\n" +
-	"\n" +
-	"_pca_q_maxB\x15\n" +
-	"\x13_interpolation_modeB\x10\n" +
-	"\x0e_tensor_formatB\x0f\n" +
-	"\r_padding_modeB\b\n" +
-	"\x06_dtypeB\t\n" +
-	"\a_region\"\x88\x02\n" +
+	"\x04_bin\"\xb5\x02\n" +
 	"\"DinoServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
 	"\bgeometry\x18\x03 \x01(\v2\x14.featsvc.v1.GeometryR\bgeometry\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x120\n" +
-	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\"s\n" +
+	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\x12+\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"s\n" +
 	"(DinoServiceExtractFeaturesChunkedRequest\x12G\n" +
 	"\arequest\x18\x01 \x01(\v2-.featsvc.v1.DinoServiceExtractFeaturesRequestR\arequest\"\xac\x01\n" +
 	")DinoServiceExtractFeaturesChunkedResponse\x12F\n" +
@@ -834,59 +771,53 @@ func file_featsvc_v1_dino_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_dino_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_dino_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_featsvc_v1_dino_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_featsvc_v1_dino_proto_goTypes = []any{
 	(Facet)(0), // 0: featsvc.v1.Facet
 	(*DinoServiceExtractFeaturesRequest)(nil),         // 1: featsvc.v1.DinoServiceExtractFeaturesRequest
-	(*DinoExtractFeaturesParams)(nil),                 // 2: featsvc.v1.DinoExtractFeaturesParams
-	(*DinoServiceExtractFeaturesResponse)(nil),        // 3: featsvc.v1.DinoServiceExtractFeaturesResponse
-	(*DinoServiceExtractFeaturesChunkedRequest)(nil),  // 4: featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
-	(*DinoServiceExtractFeaturesChunkedResponse)(nil), // 5: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
-	(*DinoServiceExtractFeaturesStreamRequest)(nil),   // 6: featsvc.v1.DinoServiceExtractFeaturesStreamRequest
-	(*DinoServiceExtractFeaturesStreamResponse)(nil),  // 7: featsvc.v1.DinoServiceExtractFeaturesStreamResponse
-	(*Image)(nil),          // 8: featsvc.v1.Image
-	(InterpolationMode)(0), // 9: featsvc.v1.InterpolationMode
-	(TensorFormat)(0),      // 10: featsvc.v1.TensorFormat
-	(PaddingMode)(0),       // 11: featsvc.v1.PaddingMode
-	(FeatureDType)(0),      // 12: featsvc.v1.FeatureDType
-	(*Position)(nil),       // 13: featsvc.v1.Position
-	(*Window)(nil),         // 14: featsvc.v1.Window
-	(*Tensor)(nil),         // 15: featsvc.v1.Tensor
-	(*Geometry)(nil),       // 16: featsvc.v1.Geometry
-	(*Rounding)(nil),       // 17: featsvc.v1.Rounding
-	(*TensorChunk)(nil),    // 18: featsvc.v1.TensorChunk
-	(*ItemError)(nil),      // 19: featsvc.v1.ItemError
+	(*DinoModel)(nil),                                 // 2: featsvc.v1.DinoModel
+	(*DinoParams)(nil),                                // 3: featsvc.v1.DinoParams
+	(*DinoServiceExtractFeaturesResponse)(nil),        // 4: featsvc.v1.DinoServiceExtractFeaturesResponse
+	(*DinoServiceExtractFeaturesChunkedRequest)(nil),  // 5: featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
+	(*DinoServiceExtractFeaturesChunkedResponse)(nil), // 6: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
+	(*DinoServiceExtractFeaturesStreamRequest)(nil),   // 7: featsvc.v1.DinoServiceExtractFeaturesStreamRequest
+	(*DinoServiceExtractFeaturesStreamResponse)(nil),  // 8: featsvc.v1.DinoServiceExtractFeaturesStreamResponse
+	(*Image)(nil),         // 9: featsvc.v1.Image
+	(*GridParams)(nil),    // 10: featsvc.v1.GridParams
+	(*FeatureParams)(nil), // 11: featsvc.v1.FeatureParams
+	(*Tensor)(nil),        // 12: featsvc.v1.Tensor
+	(*Geometry)(nil),      // 13: featsvc.v1.Geometry
+	(*Rounding)(nil),      // 14: featsvc.v1.Rounding
+	(*TensorChunk)(nil),   // 15: featsvc.v1.TensorChunk
+	(*ItemError)(nil),     // 16: featsvc.v1.ItemError
 }
 var file_featsvc_v1_dino_proto_depIdxs = []int32{
-	8,  // 0: featsvc.v1.DinoServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
-	2,  // 1: featsvc.v1.DinoServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.DinoExtractFeaturesParams
-	0,  // 2: featsvc.v1.DinoExtractFeaturesParams.facet:type_name -> featsvc.v1.Facet
-	9,  // 3: featsvc.v1.DinoExtractFeaturesParams.interpolation_mode:type_name -> featsvc.v1.InterpolationMode
-	10, // 4: featsvc.v1.DinoExtractFeaturesParams.tensor_format:type_name -> featsvc.v1.TensorFormat
-	11, // 5: featsvc.v1.DinoExtractFeaturesParams.padding_mode:type_name -> featsvc.v1.PaddingMode
-	12, // 6: featsvc.v1.DinoExtractFeaturesParams.dtype:type_name -> featsvc.v1.FeatureDType
-	13, // 7: featsvc.v1.DinoExtractFeaturesParams.points:type_name -> featsvc.v1.Position
-	14, // 8: featsvc.v1.DinoExtractFeaturesParams.region:type_name -> featsvc.v1.Window
-	15, // 9: featsvc.v1.DinoServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
-	16, // 10: featsvc.v1.DinoServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
-	17, // 11: featsvc.v1.DinoServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
-	1,  // 12: featsvc.v1.DinoServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.DinoServiceExtractFeaturesRequest
-	3,  // 13: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.DinoServiceExtractFeaturesResponse
-	18, // 14: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
-	1,  // 15: featsvc.v1.DinoServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.DinoServiceExtractFeaturesRequest
-	3,  // 16: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.DinoServiceExtractFeaturesResponse
-	19, // 17: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	1,  // 18: featsvc.v1.DinoService.ExtractFeatures:input_type -> featsvc.v1.DinoServiceExtractFeaturesRequest
-	4,  // 19: featsvc.v1.DinoService.ExtractFeaturesChunked:input_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
-	6,  // 20: featsvc.v1.DinoService.ExtractFeaturesStream:input_type -> featsvc.v1.DinoServiceExtractFeaturesStreamRequest
-	3,  // 21: featsvc.v1.DinoService.ExtractFeatures:output_type -> featsvc.v1.DinoServiceExtractFeaturesResponse
-	5,  // 22: featsvc.v1.DinoService.ExtractFeaturesChunked:output_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
-	7,  // 23: featsvc.v1.DinoService.ExtractFeaturesStream:output_type -> featsvc.v1.DinoServiceExtractFeaturesStreamResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	9,  // 0: featsvc.v1.DinoServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
+	2,  // 1: featsvc.v1.DinoServiceExtractFeaturesRequest.model:type_name -> featsvc.v1.DinoModel
+	3,  // 2: featsvc.v1.DinoServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.DinoParams
+	10, // 3: featsvc.v1.DinoServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
+	11, // 4: featsvc.v1.DinoServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
+	0,  // 5: featsvc.v1.DinoParams.facet:type_name -> featsvc.v1.Facet
+	12, // 6: featsvc.v1.DinoServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
+	13, // 7: featsvc.v1.DinoServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
+	14, // 8: featsvc.v1.DinoServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
+	1,  // 9: featsvc.v1.DinoServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.DinoServiceExtractFeaturesRequest
+	4,  // 10: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.DinoServiceExtractFeaturesResponse
+	15, // 11: featsvc.v1.DinoServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
+	1,  // 12: featsvc.v1.DinoServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.DinoServiceExtractFeaturesRequest
+	4,  // 13: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.DinoServiceExtractFeaturesResponse
+	16, // 14: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
+	1,  // 15: featsvc.v1.DinoService.ExtractFeatures:input_type -> featsvc.v1.DinoServiceExtractFeaturesRequest
+	5,  // 16: featsvc.v1.DinoService.ExtractFeaturesChunked:input_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
+	7,  // 17: featsvc.v1.DinoService.ExtractFeaturesStream:input_type -> featsvc.v1.DinoServiceExtractFeaturesStreamRequest
+	4,  // 18: featsvc.v1.DinoService.ExtractFeatures:output_type -> featsvc.v1.DinoServiceExtractFeaturesResponse
+	6,  // 19: featsvc.v1.DinoService.ExtractFeaturesChunked:output_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
+	8,  // 20: featsvc.v1.DinoService.ExtractFeaturesStream:output_type -> featsvc.v1.DinoServiceExtractFeaturesStreamResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_dino_proto_init() }
@@ -894,16 +825,18 @@ func file_featsvc_v1_dino_proto_init() {
 	if File_featsvc_v1_dino_proto != nil {
 		return
 	}
+	file_featsvc_v1_features_proto_init()
 	file_featsvc_v1_image_proto_init()
 	file_featsvc_v1_options_proto_init()
 	file_featsvc_v1_stream_proto_init()
 	file_featsvc_v1_tensor_proto_init()
 	file_featsvc_v1_dino_proto_msgTypes[1].OneofWrappers = []any{}
-	file_featsvc_v1_dino_proto_msgTypes[4].OneofWrappers = []any{
+	file_featsvc_v1_dino_proto_msgTypes[2].OneofWrappers = []any{}
+	file_featsvc_v1_dino_proto_msgTypes[5].OneofWrappers = []any{
 		(*DinoServiceExtractFeaturesChunkedResponse_Reply)(nil),
 		(*DinoServiceExtractFeaturesChunkedResponse_Chunk)(nil),
 	}
-	file_featsvc_v1_dino_proto_msgTypes[6].OneofWrappers = []any{
+	file_featsvc_v1_dino_proto_msgTypes[7].OneofWrappers = []any{
 		(*DinoServiceExtractFeaturesStreamResponse_Response)(nil),
 		(*DinoServiceExtractFeaturesStreamResponse_Error)(nil),
 	}
@@ -913,7 +846,7 @@ func file_featsvc_v1_dino_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_dino_proto_rawDesc), len(file_featsvc_v1_dino_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

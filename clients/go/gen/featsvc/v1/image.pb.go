@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Which way up a picture is taken.
+type Orientation int32
+
+const (
+	// The default.
+	Orientation_ORIENTATION_UNSPECIFIED Orientation = 0
+	// Pixels as they lie in the file, in every format: what it says about turning them is told, not applied.
+	Orientation_ORIENTATION_STORED Orientation = 1
+	// Turned and mirrored as the file's EXIF data say, as a browser shows it.
+	Orientation_ORIENTATION_SHOWN Orientation = 2
+)
+
+// Enum value maps for Orientation.
+var (
+	Orientation_name = map[int32]string{
+		0: "ORIENTATION_UNSPECIFIED",
+		1: "ORIENTATION_STORED",
+		2: "ORIENTATION_SHOWN",
+	}
+	Orientation_value = map[string]int32{
+		"ORIENTATION_UNSPECIFIED": 0,
+		"ORIENTATION_STORED":      1,
+		"ORIENTATION_SHOWN":       2,
+	}
+)
+
+func (x Orientation) Enum() *Orientation {
+	p := new(Orientation)
+	*p = x
+	return p
+}
+
+func (x Orientation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Orientation) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_image_proto_enumTypes[0].Descriptor()
+}
+
+func (Orientation) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_image_proto_enumTypes[0]
+}
+
+func (x Orientation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Orientation.Descriptor instead.
+func (Orientation) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{0}
+}
+
 // How a map is brought to the size of the picture.
 type InterpolationMode int32
 
@@ -72,11 +125,11 @@ func (x InterpolationMode) String() string {
 }
 
 func (InterpolationMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_image_proto_enumTypes[0].Descriptor()
+	return file_featsvc_v1_image_proto_enumTypes[1].Descriptor()
 }
 
 func (InterpolationMode) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_image_proto_enumTypes[0]
+	return &file_featsvc_v1_image_proto_enumTypes[1]
 }
 
 func (x InterpolationMode) Number() protoreflect.EnumNumber {
@@ -85,7 +138,7 @@ func (x InterpolationMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InterpolationMode.Descriptor instead.
 func (InterpolationMode) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{0}
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{1}
 }
 
 // Order of the axes of a feature tensor.
@@ -125,11 +178,11 @@ func (x TensorFormat) String() string {
 }
 
 func (TensorFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_image_proto_enumTypes[1].Descriptor()
+	return file_featsvc_v1_image_proto_enumTypes[2].Descriptor()
 }
 
 func (TensorFormat) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_image_proto_enumTypes[1]
+	return &file_featsvc_v1_image_proto_enumTypes[2]
 }
 
 func (x TensorFormat) Number() protoreflect.EnumNumber {
@@ -138,7 +191,7 @@ func (x TensorFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TensorFormat.Descriptor instead.
 func (TensorFormat) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{1}
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{2}
 }
 
 // What fills the pixels added at the right and bottom to reach a multiple of the patch size.
@@ -186,11 +239,11 @@ func (x PaddingMode) String() string {
 }
 
 func (PaddingMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_image_proto_enumTypes[2].Descriptor()
+	return file_featsvc_v1_image_proto_enumTypes[3].Descriptor()
 }
 
 func (PaddingMode) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_image_proto_enumTypes[2]
+	return &file_featsvc_v1_image_proto_enumTypes[3]
 }
 
 func (x PaddingMode) Number() protoreflect.EnumNumber {
@@ -199,10 +252,12 @@ func (x PaddingMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaddingMode.Descriptor instead.
 func (PaddingMode) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{3}
 }
 
-// A picture. Exactly one source.
+// A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the
+// colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black)
+// to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white.
 type Image struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the picture comes from.
@@ -212,7 +267,10 @@ type Image struct {
 	//	*Image_Content
 	//	*Image_Url
 	//	*Image_Digest
-	Source        isImage_Source `protobuf_oneof:"source"`
+	Source isImage_Source `protobuf_oneof:"source"`
+	// Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture
+	// that this makes.
+	Orientation   *Orientation `protobuf:"varint,4,opt,name=orientation,proto3,enum=featsvc.v1.Orientation,oneof" json:"orientation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +337,13 @@ func (x *Image) GetDigest() string {
 		}
 	}
 	return ""
+}
+
+func (x *Image) GetOrientation() Orientation {
+	if x != nil && x.Orientation != nil {
+		return *x.Orientation
+	}
+	return Orientation_ORIENTATION_UNSPECIFIED
 }
 
 type isImage_Source interface {
@@ -622,12 +687,15 @@ var File_featsvc_v1_image_proto protoreflect.FileDescriptor
 const file_featsvc_v1_image_proto_rawDesc = "" +
 	"\n" +
 	"\x16featsvc/v1/image.proto\x12\n" +
-	"featsvc.v1\x1a\x18featsvc/v1/options.proto\"\xd4\x01\n" +
+	"featsvc.v1\x1a\x18featsvc/v1/options.proto\"\xb2\x02\n" +
 	"\x05Image\x12\x1a\n" +
 	"\acontent\x18\x01 \x01(\fH\x00R\acontent\x12:\n" +
 	"\x03url\x18\x02 \x01(\tB&\x8a\xb5\x18\"\x12\x1dhttps://example.com/photo.jpg8\x80\x10H\x00R\x03url\x12i\n" +
-	"\x06digest\x18\x03 \x01(\tBO\x8a\xb5\x18K\x12Gsha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a088GH\x00R\x06digestB\b\n" +
-	"\x06source\"\\\n" +
+	"\x06digest\x18\x03 \x01(\tBO\x8a\xb5\x18K\x12Gsha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a088GH\x00R\x06digest\x12L\n" +
+	"\vorientation\x18\x04 \x01(\x0e2\x17.featsvc.v1.OrientationB\f\x8a\xb5\x18\b\n" +
+	"\x06storedH\x01R\vorientation\x88\x01\x01B\b\n" +
+	"\x06sourceB\x0e\n" +
+	"\f_orientation\"\\\n" +
 	"\bPosition\x12$\n" +
 	"\x01x\x18\x01 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AR\x01x\x12$\n" +
 	"\x01y\x18\x02 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AR\x01y:\x04\x88\xb5\x18\x01\"\xae\x01\n" +
@@ -657,7 +725,12 @@ const file_featsvc_v1_image_proto_rawDesc = "" +
 	"\bcrop_top\x18\r \x01(\rR\acropTop\x12\x1b\n" +
 	"\tcrop_left\x18\x0e \x01(\rR\bcropLeft\x12)\n" +
 	"\x10uncropped_height\x18\x0f \x01(\rR\x0funcroppedHeight\x12'\n" +
-	"\x0funcropped_width\x18\x10 \x01(\rR\x0euncroppedWidth*\xa0\x02\n" +
+	"\x0funcropped_width\x18\x10 \x01(\rR\x0euncroppedWidth*p\n" +
+	"\vOrientation\x12\x1b\n" +
+	"\x17ORIENTATION_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x12ORIENTATION_STORED\x10\x01\x1a\n" +
+	"\x8a\xb5\x18\x06stored\x12 \n" +
+	"\x11ORIENTATION_SHOWN\x10\x02\x1a\t\x8a\xb5\x18\x05shown*\xa0\x02\n" +
 	"\x11InterpolationMode\x12\"\n" +
 	"\x1eINTERPOLATION_MODE_UNSPECIFIED\x10\x00\x12-\n" +
 	"\x1bINTERPOLATION_MODE_BILINEAR\x10\x01\x1a\f\x8a\xb5\x18\bbilinear\x12+\n" +
@@ -692,23 +765,25 @@ func file_featsvc_v1_image_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_image_proto_rawDescData
 }
 
-var file_featsvc_v1_image_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_featsvc_v1_image_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_featsvc_v1_image_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_featsvc_v1_image_proto_goTypes = []any{
-	(InterpolationMode)(0), // 0: featsvc.v1.InterpolationMode
-	(TensorFormat)(0),      // 1: featsvc.v1.TensorFormat
-	(PaddingMode)(0),       // 2: featsvc.v1.PaddingMode
-	(*Image)(nil),          // 3: featsvc.v1.Image
-	(*Position)(nil),       // 4: featsvc.v1.Position
-	(*Window)(nil),         // 5: featsvc.v1.Window
-	(*Geometry)(nil),       // 6: featsvc.v1.Geometry
+	(Orientation)(0),       // 0: featsvc.v1.Orientation
+	(InterpolationMode)(0), // 1: featsvc.v1.InterpolationMode
+	(TensorFormat)(0),      // 2: featsvc.v1.TensorFormat
+	(PaddingMode)(0),       // 3: featsvc.v1.PaddingMode
+	(*Image)(nil),          // 4: featsvc.v1.Image
+	(*Position)(nil),       // 5: featsvc.v1.Position
+	(*Window)(nil),         // 6: featsvc.v1.Window
+	(*Geometry)(nil),       // 7: featsvc.v1.Geometry
 }
 var file_featsvc_v1_image_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0, // 0: featsvc.v1.Image.orientation:type_name -> featsvc.v1.Orientation
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_image_proto_init() }
@@ -727,7 +802,7 @@ func file_featsvc_v1_image_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_image_proto_rawDesc), len(file_featsvc_v1_image_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,

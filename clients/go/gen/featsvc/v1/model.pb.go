@@ -467,7 +467,9 @@ func (x *UnloadModelResponse) GetModel() *Model {
 
 // Asks for the state of the server.
 type GetStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also tell which models requests mean that name none, and which are here to try.
+	WithModels    bool `protobuf:"varint,1,opt,name=with_models,json=withModels,proto3" json:"with_models,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -502,6 +504,77 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
+func (x *GetStatusRequest) GetWithModels() bool {
+	if x != nil {
+		return x.WithModels
+	}
+	return false
+}
+
+// A model, and how a request names it.
+type NamedModel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service that it belongs to.
+	Family Family `protobuf:"varint,1,opt,name=family,proto3,enum=featsvc.v1.Family" json:"family,omitempty"`
+	// Key of the model.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// The options that name it in a request, with their values.
+	Options       map[string]string `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedModel) Reset() {
+	*x = NamedModel{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedModel) ProtoMessage() {}
+
+func (x *NamedModel) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedModel.ProtoReflect.Descriptor instead.
+func (*NamedModel) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NamedModel) GetFamily() Family {
+	if x != nil {
+		return x.Family
+	}
+	return Family_FAMILY_UNSPECIFIED
+}
+
+func (x *NamedModel) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *NamedModel) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 // A model in a worker's memory.
 type LoadedModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -510,14 +583,16 @@ type LoadedModel struct {
 	// The names that REST /health shows for it.
 	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
 	// Memory that it takes, in bytes.
-	SizeBytes     uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	SizeBytes uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// The service that it belongs to.
+	Family        Family `protobuf:"varint,4,opt,name=family,proto3,enum=featsvc.v1.Family" json:"family,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LoadedModel) Reset() {
 	*x = LoadedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	mi := &file_featsvc_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +604,7 @@ func (x *LoadedModel) String() string {
 func (*LoadedModel) ProtoMessage() {}
 
 func (x *LoadedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	mi := &file_featsvc_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +617,7 @@ func (x *LoadedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadedModel.ProtoReflect.Descriptor instead.
 func (*LoadedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LoadedModel) GetKey() string {
@@ -566,6 +641,13 @@ func (x *LoadedModel) GetSizeBytes() uint64 {
 	return 0
 }
 
+func (x *LoadedModel) GetFamily() Family {
+	if x != nil {
+		return x.Family
+	}
+	return Family_FAMILY_UNSPECIFIED
+}
+
 // A worker process.
 type Worker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -586,14 +668,16 @@ type Worker struct {
 	// Times that it has been started again.
 	Restarts uint32 `protobuf:"varint,8,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	// What it keeps to answer faster: embeddings of pictures and of texts.
-	Caches        []*Cache `protobuf:"bytes,9,rep,name=caches,proto3" json:"caches,omitempty"`
+	Caches []*Cache `protobuf:"bytes,9,rep,name=caches,proto3" json:"caches,omitempty"`
+	// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
+	FailedModels  []*FailedModel `protobuf:"bytes,10,rep,name=failed_models,json=failedModels,proto3" json:"failed_models,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[9]
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +689,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[9]
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +702,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Worker) GetId() uint32 {
@@ -684,6 +768,77 @@ func (x *Worker) GetCaches() []*Cache {
 	return nil
 }
 
+func (x *Worker) GetFailedModels() []*FailedModel {
+	if x != nil {
+		return x.FailedModels
+	}
+	return nil
+}
+
+// A model that cannot be loaded.
+type FailedModel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Key of the model.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Why not, and what would mend it.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The service that it belongs to.
+	Family        Family `protobuf:"varint,3,opt,name=family,proto3,enum=featsvc.v1.Family" json:"family,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedModel) Reset() {
+	*x = FailedModel{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedModel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedModel) ProtoMessage() {}
+
+func (x *FailedModel) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedModel.ProtoReflect.Descriptor instead.
+func (*FailedModel) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FailedModel) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *FailedModel) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *FailedModel) GetFamily() Family {
+	if x != nil {
+		return x.Family
+	}
+	return Family_FAMILY_UNSPECIFIED
+}
+
 // Things kept for a next question, the one longest unused given up first.
 type Cache struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -707,7 +862,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +874,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +887,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Cache) GetName() string {
@@ -802,14 +957,18 @@ type GetStatusResponse struct {
 	// GPUs that the server uses.
 	GpuCount uint32 `protobuf:"varint,7,opt,name=gpu_count,json=gpuCount,proto3" json:"gpu_count,omitempty"`
 	// Pictures kept for questions by digest.
-	Images        *Cache `protobuf:"bytes,8,opt,name=images,proto3" json:"images,omitempty"`
+	Images *Cache `protobuf:"bytes,8,opt,name=images,proto3" json:"images,omitempty"`
+	// Where with_models asks for it, of each service: the model that a request means which names none.
+	DefaultModels []*NamedModel `protobuf:"bytes,12,rep,name=default_models,json=defaultModels,proto3" json:"default_models,omitempty"`
+	// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
+	ModelsToTry   []*NamedModel `protobuf:"bytes,13,rep,name=models_to_try,json=modelsToTry,proto3" json:"models_to_try,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +980,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +993,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -893,6 +1052,20 @@ func (x *GetStatusResponse) GetImages() *Cache {
 	return nil
 }
 
+func (x *GetStatusResponse) GetDefaultModels() []*NamedModel {
+	if x != nil {
+		return x.DefaultModels
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetModelsToTry() []*NamedModel {
+	if x != nil {
+		return x.ModelsToTry
+	}
+	return nil
+}
+
 var File_featsvc_v1_model_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_model_proto_rawDesc = "" +
@@ -920,13 +1093,24 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x12UnloadModelRequest\x12\x19\n" +
 	"\x03key\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x02R\x03key\">\n" +
 	"\x13UnloadModelResponse\x12'\n" +
-	"\x05model\x18\x01 \x01(\v2\x11.featsvc.v1.ModelR\x05model\"\x12\n" +
-	"\x10GetStatusRequest\"T\n" +
+	"\x05model\x18\x01 \x01(\v2\x11.featsvc.v1.ModelR\x05model\"3\n" +
+	"\x10GetStatusRequest\x12\x1f\n" +
+	"\vwith_models\x18\x01 \x01(\bR\n" +
+	"withModels\"\xc5\x01\n" +
+	"\n" +
+	"NamedModel\x12*\n" +
+	"\x06family\x18\x01 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12=\n" +
+	"\aoptions\x18\x03 \x03(\v2#.featsvc.v1.NamedModel.OptionsEntryR\aoptions\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x01\n" +
 	"\vLoadedModel\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\x80\x02\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12*\n" +
+	"\x06family\x18\x04 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\xbe\x02\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x16\n" +
@@ -936,7 +1120,13 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\abatches\x18\x06 \x01(\x04R\abatches\x12\x14\n" +
 	"\x05items\x18\a \x01(\x04R\x05items\x12\x1a\n" +
 	"\brestarts\x18\b \x01(\rR\brestarts\x12)\n" +
-	"\x06caches\x18\t \x03(\v2\x11.featsvc.v1.CacheR\x06caches\"\xbf\x01\n" +
+	"\x06caches\x18\t \x03(\v2\x11.featsvc.v1.CacheR\x06caches\x12<\n" +
+	"\rfailed_models\x18\n" +
+	" \x03(\v2\x17.featsvc.v1.FailedModelR\ffailedModels\"c\n" +
+	"\vFailedModel\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
+	"\x06family\x18\x03 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\xbf\x01\n" +
 	"\x05Cache\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hits\x18\x02 \x01(\x04R\x04hits\x12\x16\n" +
@@ -946,7 +1136,7 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x06 \x01(\x04R\tsizeBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\a \x01(\x04R\n" +
-	"limitBytes\"\x95\x02\n" +
+	"limitBytes\"\x90\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\buptime_s\x18\x02 \x01(\x01R\auptimeS\x12,\n" +
@@ -955,7 +1145,9 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\fqueued_bytes\x18\x05 \x01(\x04R\vqueuedBytes\x12\x1a\n" +
 	"\brequests\x18\x06 \x01(\x04R\brequests\x12\x1b\n" +
 	"\tgpu_count\x18\a \x01(\rR\bgpuCount\x12)\n" +
-	"\x06images\x18\b \x01(\v2\x11.featsvc.v1.CacheR\x06images*q\n" +
+	"\x06images\x18\b \x01(\v2\x11.featsvc.v1.CacheR\x06images\x12=\n" +
+	"\x0edefault_models\x18\f \x03(\v2\x16.featsvc.v1.NamedModelR\rdefaultModels\x12:\n" +
+	"\rmodels_to_try\x18\r \x03(\v2\x16.featsvc.v1.NamedModelR\vmodelsToTry*q\n" +
 	"\x06Family\x12\x16\n" +
 	"\x12FAMILY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\vFAMILY_CLIP\x10\x01\x1a\b\x8a\xb5\x18\x04clip\x12\x19\n" +
@@ -985,7 +1177,7 @@ func file_featsvc_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_featsvc_v1_model_proto_goTypes = []any{
 	(Family)(0),                 // 0: featsvc.v1.Family
 	(*Model)(nil),               // 1: featsvc.v1.Model
@@ -996,10 +1188,13 @@ var file_featsvc_v1_model_proto_goTypes = []any{
 	(*UnloadModelRequest)(nil),  // 6: featsvc.v1.UnloadModelRequest
 	(*UnloadModelResponse)(nil), // 7: featsvc.v1.UnloadModelResponse
 	(*GetStatusRequest)(nil),    // 8: featsvc.v1.GetStatusRequest
-	(*LoadedModel)(nil),         // 9: featsvc.v1.LoadedModel
-	(*Worker)(nil),              // 10: featsvc.v1.Worker
-	(*Cache)(nil),               // 11: featsvc.v1.Cache
-	(*GetStatusResponse)(nil),   // 12: featsvc.v1.GetStatusResponse
+	(*NamedModel)(nil),          // 9: featsvc.v1.NamedModel
+	(*LoadedModel)(nil),         // 10: featsvc.v1.LoadedModel
+	(*Worker)(nil),              // 11: featsvc.v1.Worker
+	(*FailedModel)(nil),         // 12: featsvc.v1.FailedModel
+	(*Cache)(nil),               // 13: featsvc.v1.Cache
+	(*GetStatusResponse)(nil),   // 14: featsvc.v1.GetStatusResponse
+	nil,                         // 15: featsvc.v1.NamedModel.OptionsEntry
 }
 var file_featsvc_v1_model_proto_depIdxs = []int32{
 	0,  // 0: featsvc.v1.Model.family:type_name -> featsvc.v1.Family
@@ -1007,23 +1202,30 @@ var file_featsvc_v1_model_proto_depIdxs = []int32{
 	1,  // 2: featsvc.v1.ListModelsResponse.models:type_name -> featsvc.v1.Model
 	1,  // 3: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
 	1,  // 4: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
-	9,  // 5: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
-	11, // 6: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
-	10, // 7: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
-	11, // 8: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
-	2,  // 9: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
-	4,  // 10: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
-	6,  // 11: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
-	8,  // 12: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
-	3,  // 13: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
-	5,  // 14: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
-	7,  // 15: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
-	12, // 16: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	0,  // 5: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
+	15, // 6: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
+	0,  // 7: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
+	10, // 8: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
+	13, // 9: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
+	12, // 10: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
+	0,  // 11: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
+	11, // 12: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
+	13, // 13: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
+	9,  // 14: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
+	9,  // 15: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
+	2,  // 16: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
+	4,  // 17: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
+	6,  // 18: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
+	8,  // 19: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
+	3,  // 20: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
+	5,  // 21: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
+	7,  // 22: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
+	14, // 23: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
+	20, // [20:24] is the sub-list for method output_type
+	16, // [16:20] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_model_proto_init() }
@@ -1038,7 +1240,7 @@ func file_featsvc_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_model_proto_rawDesc), len(file_featsvc_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

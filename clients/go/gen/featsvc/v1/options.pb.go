@@ -49,7 +49,9 @@ type Param struct {
 	// In JSON a single value may stand for a list of one.
 	OneOrMany bool `protobuf:"varint,9,opt,name=one_or_many,json=oneOrMany,proto3" json:"one_or_many,omitempty"`
 	// The value that stands in REST where the caller gives none, where that is another than `default`.
-	RestDefault   string `protobuf:"bytes,10,opt,name=rest_default,json=restDefault,proto3" json:"rest_default,omitempty"`
+	RestDefault string `protobuf:"bytes,10,opt,name=rest_default,json=restDefault,proto3" json:"rest_default,omitempty"`
+	// Whether empty texts are refused, in a repeated field too.
+	NotEmpty      bool `protobuf:"varint,11,opt,name=not_empty,json=notEmpty,proto3" json:"not_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,7 +156,14 @@ func (x *Param) GetRestDefault() string {
 	return ""
 }
 
-// Something that must hold between the fields of one message.
+func (x *Param) GetNotEmpty() bool {
+	if x != nil {
+		return x.NotEmpty
+	}
+	return false
+}
+
+// Something that must hold between the fields of one message, or between all parameters of one request.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field to blame.
@@ -251,6 +260,22 @@ var file_featsvc_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50002,rep,name=rule",
 		Filename:      "featsvc/v1/options.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         50003,
+		Name:          "featsvc.v1.example",
+		Tag:           "bytes,50003,opt,name=example",
+		Filename:      "featsvc/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50004,
+		Name:          "featsvc.v1.parameters",
+		Tag:           "varint,50004,opt,name=parameters",
+		Filename:      "featsvc/v1/options.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -279,6 +304,15 @@ var (
 	//
 	// repeated featsvc.v1.Rule rule = 50002;
 	E_Rule = &file_featsvc_v1_options_proto_extTypes[3]
+	// A request to try, in JSON as REST takes it; a small picture, and the names of a model that the server has, come beside it.
+	//
+	// optional string example = 50003;
+	E_Example = &file_featsvc_v1_options_proto_extTypes[4]
+	// This message holds parameters of a call. Those of all such messages of one request are one flat list of names in REST and
+	// in the clients' keywords, and rules of the request hold between them.
+	//
+	// optional bool parameters = 50004;
+	E_Parameters = &file_featsvc_v1_options_proto_extTypes[5]
 )
 
 var File_featsvc_v1_options_proto protoreflect.FileDescriptor
@@ -286,7 +320,7 @@ var File_featsvc_v1_options_proto protoreflect.FileDescriptor
 const file_featsvc_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"\x18featsvc/v1/options.proto\x12\n" +
-	"featsvc.v1\x1a google/protobuf/descriptor.proto\"\xe3\x02\n" +
+	"featsvc.v1\x1a google/protobuf/descriptor.proto\"\x80\x03\n" +
 	"\x05Param\x12\x18\n" +
 	"\adefault\x18\x01 \x01(\tR\adefault\x12\x18\n" +
 	"\aexample\x18\x02 \x01(\tR\aexample\x12\x15\n" +
@@ -299,7 +333,8 @@ const file_featsvc_v1_options_proto_rawDesc = "" +
 	"\x04null\x18\b \x01(\tR\x04null\x12\x1e\n" +
 	"\vone_or_many\x18\t \x01(\bR\toneOrMany\x12!\n" +
 	"\frest_default\x18\n" +
-	" \x01(\tR\vrestDefaultB\x06\n" +
+	" \x01(\tR\vrestDefault\x12\x1b\n" +
+	"\tnot_empty\x18\v \x01(\bR\bnotEmptyB\x06\n" +
 	"\x04_minB\x06\n" +
 	"\x04_maxB\f\n" +
 	"\n" +
@@ -314,7 +349,11 @@ const file_featsvc_v1_options_proto_rawDesc = "" +
 	"\x05param\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\v2\x11.featsvc.v1.ParamR\x05param\x88\x01\x01::\n" +
 	"\x04word\x12!.google.protobuf.EnumValueOptions\x18ц\x03 \x01(\tR\x04word\x88\x01\x01::\n" +
 	"\x05array\x12\x1f.google.protobuf.MessageOptions\x18ц\x03 \x01(\bR\x05array\x88\x01\x01:G\n" +
-	"\x04rule\x12\x1f.google.protobuf.MessageOptions\x18҆\x03 \x03(\v2\x10.featsvc.v1.RuleR\x04ruleB\x89\x01\n" +
+	"\x04rule\x12\x1f.google.protobuf.MessageOptions\x18҆\x03 \x03(\v2\x10.featsvc.v1.RuleR\x04rule:>\n" +
+	"\aexample\x12\x1f.google.protobuf.MessageOptions\x18ӆ\x03 \x01(\tR\aexample\x88\x01\x01:D\n" +
+	"\n" +
+	"parameters\x12\x1f.google.protobuf.MessageOptions\x18Ԇ\x03 \x01(\bR\n" +
+	"parameters\x88\x01\x01B\x89\x01\n" +
 	"\x0ecom.featsvc.v1B\fOptionsProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
 	"Featsvc\\V1\xe2\x02\x16Featsvc\\V1\\GPBMetadata\xea\x02\vFeatsvc::V1b\x06proto3"
@@ -344,12 +383,14 @@ var file_featsvc_v1_options_proto_depIdxs = []int32{
 	3, // 1: featsvc.v1.word:extendee -> google.protobuf.EnumValueOptions
 	4, // 2: featsvc.v1.array:extendee -> google.protobuf.MessageOptions
 	4, // 3: featsvc.v1.rule:extendee -> google.protobuf.MessageOptions
-	0, // 4: featsvc.v1.param:type_name -> featsvc.v1.Param
-	1, // 5: featsvc.v1.rule:type_name -> featsvc.v1.Rule
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	4, // [4:6] is the sub-list for extension type_name
-	0, // [0:4] is the sub-list for extension extendee
+	4, // 4: featsvc.v1.example:extendee -> google.protobuf.MessageOptions
+	4, // 5: featsvc.v1.parameters:extendee -> google.protobuf.MessageOptions
+	0, // 6: featsvc.v1.param:type_name -> featsvc.v1.Param
+	1, // 7: featsvc.v1.rule:type_name -> featsvc.v1.Rule
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	6, // [6:8] is the sub-list for extension type_name
+	0, // [0:6] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -366,7 +407,7 @@ func file_featsvc_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_options_proto_rawDesc), len(file_featsvc_v1_options_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   2,
-			NumExtensions: 4,
+			NumExtensions: 6,
 			NumServices:   0,
 		},
 		GoTypes:           file_featsvc_v1_options_proto_goTypes,

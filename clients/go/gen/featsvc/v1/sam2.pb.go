@@ -199,6 +199,61 @@ func (MaskEncoding) EnumDescriptor() ([]byte, []int) {
 	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{2}
 }
 
+// Which SAM2 model answers.
+type Sam2Model struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of a SAM2 configuration; any folder before it is ignored.
+	ModelCfg *string `protobuf:"bytes,1,opt,name=model_cfg,json=modelCfg,proto3,oneof" json:"model_cfg,omitempty"`
+	// Name of a SAM2 checkpoint; any folder before it is ignored.
+	CheckpointPath *string `protobuf:"bytes,2,opt,name=checkpoint_path,json=checkpointPath,proto3,oneof" json:"checkpoint_path,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Sam2Model) Reset() {
+	*x = Sam2Model{}
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sam2Model) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sam2Model) ProtoMessage() {}
+
+func (x *Sam2Model) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sam2Model.ProtoReflect.Descriptor instead.
+func (*Sam2Model) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Sam2Model) GetModelCfg() string {
+	if x != nil && x.ModelCfg != nil {
+		return *x.ModelCfg
+	}
+	return ""
+}
+
+func (x *Sam2Model) GetCheckpointPath() string {
+	if x != nil && x.CheckpointPath != nil {
+		return *x.CheckpointPath
+	}
+	return ""
+}
+
 // A position in pixels of the picture as sent, x to the right, y down.
 type Point struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -212,7 +267,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[0]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +279,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[0]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +292,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{0}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Point) GetX() float64 {
@@ -271,7 +326,7 @@ type Box struct {
 
 func (x *Box) Reset() {
 	*x = Box{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[1]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +338,7 @@ func (x *Box) String() string {
 func (*Box) ProtoMessage() {}
 
 func (x *Box) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[1]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +351,7 @@ func (x *Box) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Box.ProtoReflect.Descriptor instead.
 func (*Box) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{1}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Box) GetX0() float64 {
@@ -338,7 +393,7 @@ type PointGrid struct {
 
 func (x *PointGrid) Reset() {
 	*x = PointGrid{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[2]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +405,7 @@ func (x *PointGrid) String() string {
 func (*PointGrid) ProtoMessage() {}
 
 func (x *PointGrid) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[2]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +418,7 @@ func (x *PointGrid) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PointGrid.ProtoReflect.Descriptor instead.
 func (*PointGrid) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PointGrid) GetPoints() []*Point {
@@ -378,15 +433,19 @@ type GenerateMasksRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// The options.
-	Params        *GenerateMasksParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model *Sam2Model `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// How masks are looked for.
+	Params *AutomaticMaskParams `protobuf:"bytes,3,opt,name=params,proto3" json:"params,omitempty"`
+	// How they are made and written. An option given here wins over the preset.
+	Masks         *MaskParams `protobuf:"bytes,4,opt,name=masks,proto3" json:"masks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GenerateMasksRequest) Reset() {
 	*x = GenerateMasksRequest{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[3]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +457,7 @@ func (x *GenerateMasksRequest) String() string {
 func (*GenerateMasksRequest) ProtoMessage() {}
 
 func (x *GenerateMasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[3]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +470,7 @@ func (x *GenerateMasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMasksRequest.ProtoReflect.Descriptor instead.
 func (*GenerateMasksRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GenerateMasksRequest) GetImage() *Image {
@@ -421,75 +480,56 @@ func (x *GenerateMasksRequest) GetImage() *Image {
 	return nil
 }
 
-func (x *GenerateMasksRequest) GetParams() *GenerateMasksParams {
+func (x *GenerateMasksRequest) GetModel() *Sam2Model {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *GenerateMasksRequest) GetParams() *AutomaticMaskParams {
 	if x != nil {
 		return x.Params
 	}
 	return nil
 }
 
-// Options of automatic masks. An option given here wins over the preset.
-type GenerateMasksParams struct {
+func (x *GenerateMasksRequest) GetMasks() *MaskParams {
+	if x != nil {
+		return x.Masks
+	}
+	return nil
+}
+
+// How masks are made of what the model answers, and how they are written.
+type MaskParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a SAM2 configuration; any folder before it is ignored.
-	ModelCfg *string `protobuf:"bytes,1,opt,name=model_cfg,json=modelCfg,proto3,oneof" json:"model_cfg,omitempty"`
-	// Name of a SAM2 checkpoint; any folder before it is ignored.
-	CheckpointPath *string `protobuf:"bytes,2,opt,name=checkpoint_path,json=checkpointPath,proto3,oneof" json:"checkpoint_path,omitempty"`
-	// A set of options under one name; absent: the defaults shown here.
-	Preset *Preset `protobuf:"varint,3,opt,name=preset,proto3,enum=featsvc.v1.Preset,oneof" json:"preset,omitempty"`
-	// Points sampled along one side of the image; the grid has their square.
-	PointsPerSide *int32 `protobuf:"varint,4,opt,name=points_per_side,json=pointsPerSide,proto3,oneof" json:"points_per_side,omitempty"`
-	// Points that the decoder takes at once; more is faster on a GPU and takes more memory.
-	PointsPerBatch *int32 `protobuf:"varint,5,opt,name=points_per_batch,json=pointsPerBatch,proto3,oneof" json:"points_per_batch,omitempty"`
-	// Least quality that the model predicts for a mask, as intersection over union.
-	PredIouThresh *float64 `protobuf:"fixed64,6,opt,name=pred_iou_thresh,json=predIouThresh,proto3,oneof" json:"pred_iou_thresh,omitempty"`
-	// Least stability of a mask under a change of its threshold.
-	StabilityScoreThresh *float64 `protobuf:"fixed64,7,opt,name=stability_score_thresh,json=stabilityScoreThresh,proto3,oneof" json:"stability_score_thresh,omitempty"`
-	// How far the threshold moves for the stability score, in logits.
-	StabilityScoreOffset *float64 `protobuf:"fixed64,8,opt,name=stability_score_offset,json=stabilityScoreOffset,proto3,oneof" json:"stability_score_offset,omitempty"`
+	// Take three masks for each prompt instead of one: good for an ambiguous one such as a single point.
+	MultimaskOutput *bool `protobuf:"varint,1,opt,name=multimask_output,json=multimaskOutput,proto3,oneof" json:"multimask_output,omitempty"`
 	// Logit above which a pixel belongs to the mask.
-	MaskThreshold *float64 `protobuf:"fixed64,9,opt,name=mask_threshold,json=maskThreshold,proto3,oneof" json:"mask_threshold,omitempty"`
-	// Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.
-	BoxNmsThresh *float64 `protobuf:"fixed64,10,opt,name=box_nms_thresh,json=boxNmsThresh,proto3,oneof" json:"box_nms_thresh,omitempty"`
-	// Layers of crops beside the whole picture; layer i has 4^i crops.
-	CropNLayers *int32 `protobuf:"varint,11,opt,name=crop_n_layers,json=cropNLayers,proto3,oneof" json:"crop_n_layers,omitempty"`
-	// Overlap of boxes above which the worse of two masks of different crops is dropped.
-	CropNmsThresh *float64 `protobuf:"fixed64,12,opt,name=crop_nms_thresh,json=cropNmsThresh,proto3,oneof" json:"crop_nms_thresh,omitempty"`
-	// Overlap of crops in the first layer, as a part of the shorter side; later layers have less.
-	CropOverlapRatio *float64 `protobuf:"fixed64,13,opt,name=crop_overlap_ratio,json=cropOverlapRatio,proto3,oneof" json:"crop_overlap_ratio,omitempty"`
-	// Points per side in layer i are divided by this to the i-th power.
-	CropNPointsDownscaleFactor *int32 `protobuf:"varint,14,opt,name=crop_n_points_downscale_factor,json=cropNPointsDownscaleFactor,proto3,oneof" json:"crop_n_points_downscale_factor,omitempty"`
-	// Grids of points, one for each crop layer, instead of points_per_side.
-	PointGrids []*PointGrid `protobuf:"bytes,15,rep,name=point_grids,json=pointGrids,proto3" json:"point_grids,omitempty"`
-	// Regions and holes smaller than this are removed, in pixels of the low-resolution logits.
-	MinMaskRegionArea *float64 `protobuf:"fixed64,16,opt,name=min_mask_region_area,json=minMaskRegionArea,proto3,oneof" json:"min_mask_region_area,omitempty"`
-	// Refine each mask by one more step with the mask itself as prompt.
-	UseM2M *bool `protobuf:"varint,17,opt,name=use_m2m,json=useM2m,proto3,oneof" json:"use_m2m,omitempty"`
-	// Take three masks for each point instead of one.
-	MultimaskOutput *bool `protobuf:"varint,18,opt,name=multimask_output,json=multimaskOutput,proto3,oneof" json:"multimask_output,omitempty"`
-	// Form of each mask in the answer.
-	OutputMode *OutputMode `protobuf:"varint,19,opt,name=output_mode,json=outputMode,proto3,enum=featsvc.v1.OutputMode,oneof" json:"output_mode,omitempty"`
-	// How the pixels of masks are written in the answer; in REST float32 where absent.
-	MaskEncoding  *MaskEncoding `protobuf:"varint,20,opt,name=mask_encoding,json=maskEncoding,proto3,enum=featsvc.v1.MaskEncoding,oneof" json:"mask_encoding,omitempty"`
+	MaskThreshold *float64 `protobuf:"fixed64,2,opt,name=mask_threshold,json=maskThreshold,proto3,oneof" json:"mask_threshold,omitempty"`
+	// How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where
+	// coco_rle has some hundred bytes for all.
+	MaskEncoding  *MaskEncoding `protobuf:"varint,3,opt,name=mask_encoding,json=maskEncoding,proto3,enum=featsvc.v1.MaskEncoding,oneof" json:"mask_encoding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GenerateMasksParams) Reset() {
-	*x = GenerateMasksParams{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[4]
+func (x *MaskParams) Reset() {
+	*x = MaskParams{}
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *GenerateMasksParams) String() string {
+func (x *MaskParams) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*GenerateMasksParams) ProtoMessage() {}
+func (*MaskParams) ProtoMessage() {}
 
-func (x *GenerateMasksParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[4]
+func (x *MaskParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,149 +540,202 @@ func (x *GenerateMasksParams) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use GenerateMasksParams.ProtoReflect.Descriptor instead.
-func (*GenerateMasksParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{4}
+// Deprecated: Use MaskParams.ProtoReflect.Descriptor instead.
+func (*MaskParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *GenerateMasksParams) GetModelCfg() string {
-	if x != nil && x.ModelCfg != nil {
-		return *x.ModelCfg
-	}
-	return ""
-}
-
-func (x *GenerateMasksParams) GetCheckpointPath() string {
-	if x != nil && x.CheckpointPath != nil {
-		return *x.CheckpointPath
-	}
-	return ""
-}
-
-func (x *GenerateMasksParams) GetPreset() Preset {
-	if x != nil && x.Preset != nil {
-		return *x.Preset
-	}
-	return Preset_PRESET_UNSPECIFIED
-}
-
-func (x *GenerateMasksParams) GetPointsPerSide() int32 {
-	if x != nil && x.PointsPerSide != nil {
-		return *x.PointsPerSide
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetPointsPerBatch() int32 {
-	if x != nil && x.PointsPerBatch != nil {
-		return *x.PointsPerBatch
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetPredIouThresh() float64 {
-	if x != nil && x.PredIouThresh != nil {
-		return *x.PredIouThresh
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetStabilityScoreThresh() float64 {
-	if x != nil && x.StabilityScoreThresh != nil {
-		return *x.StabilityScoreThresh
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetStabilityScoreOffset() float64 {
-	if x != nil && x.StabilityScoreOffset != nil {
-		return *x.StabilityScoreOffset
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetMaskThreshold() float64 {
-	if x != nil && x.MaskThreshold != nil {
-		return *x.MaskThreshold
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetBoxNmsThresh() float64 {
-	if x != nil && x.BoxNmsThresh != nil {
-		return *x.BoxNmsThresh
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetCropNLayers() int32 {
-	if x != nil && x.CropNLayers != nil {
-		return *x.CropNLayers
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetCropNmsThresh() float64 {
-	if x != nil && x.CropNmsThresh != nil {
-		return *x.CropNmsThresh
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetCropOverlapRatio() float64 {
-	if x != nil && x.CropOverlapRatio != nil {
-		return *x.CropOverlapRatio
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetCropNPointsDownscaleFactor() int32 {
-	if x != nil && x.CropNPointsDownscaleFactor != nil {
-		return *x.CropNPointsDownscaleFactor
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetPointGrids() []*PointGrid {
-	if x != nil {
-		return x.PointGrids
-	}
-	return nil
-}
-
-func (x *GenerateMasksParams) GetMinMaskRegionArea() float64 {
-	if x != nil && x.MinMaskRegionArea != nil {
-		return *x.MinMaskRegionArea
-	}
-	return 0
-}
-
-func (x *GenerateMasksParams) GetUseM2M() bool {
-	if x != nil && x.UseM2M != nil {
-		return *x.UseM2M
-	}
-	return false
-}
-
-func (x *GenerateMasksParams) GetMultimaskOutput() bool {
+func (x *MaskParams) GetMultimaskOutput() bool {
 	if x != nil && x.MultimaskOutput != nil {
 		return *x.MultimaskOutput
 	}
 	return false
 }
 
-func (x *GenerateMasksParams) GetOutputMode() OutputMode {
-	if x != nil && x.OutputMode != nil {
-		return *x.OutputMode
+func (x *MaskParams) GetMaskThreshold() float64 {
+	if x != nil && x.MaskThreshold != nil {
+		return *x.MaskThreshold
 	}
-	return OutputMode_OUTPUT_MODE_UNSPECIFIED
+	return 0
 }
 
-func (x *GenerateMasksParams) GetMaskEncoding() MaskEncoding {
+func (x *MaskParams) GetMaskEncoding() MaskEncoding {
 	if x != nil && x.MaskEncoding != nil {
 		return *x.MaskEncoding
 	}
 	return MaskEncoding_MASK_ENCODING_UNSPECIFIED
+}
+
+// Options of automatic masks. An option given here wins over the preset.
+type AutomaticMaskParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A set of options under one name; absent: the defaults shown here.
+	Preset *Preset `protobuf:"varint,1,opt,name=preset,proto3,enum=featsvc.v1.Preset,oneof" json:"preset,omitempty"`
+	// Points sampled along one side of the image; the grid has their square.
+	PointsPerSide *int32 `protobuf:"varint,2,opt,name=points_per_side,json=pointsPerSide,proto3,oneof" json:"points_per_side,omitempty"`
+	// Points that the decoder takes at once; more is faster on a GPU and takes more memory.
+	PointsPerBatch *int32 `protobuf:"varint,3,opt,name=points_per_batch,json=pointsPerBatch,proto3,oneof" json:"points_per_batch,omitempty"`
+	// Least quality that the model predicts for a mask, as intersection over union.
+	PredIouThresh *float64 `protobuf:"fixed64,4,opt,name=pred_iou_thresh,json=predIouThresh,proto3,oneof" json:"pred_iou_thresh,omitempty"`
+	// Least stability of a mask under a change of its threshold.
+	StabilityScoreThresh *float64 `protobuf:"fixed64,5,opt,name=stability_score_thresh,json=stabilityScoreThresh,proto3,oneof" json:"stability_score_thresh,omitempty"`
+	// How far the threshold moves for the stability score, in logits.
+	StabilityScoreOffset *float64 `protobuf:"fixed64,6,opt,name=stability_score_offset,json=stabilityScoreOffset,proto3,oneof" json:"stability_score_offset,omitempty"`
+	// Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.
+	BoxNmsThresh *float64 `protobuf:"fixed64,7,opt,name=box_nms_thresh,json=boxNmsThresh,proto3,oneof" json:"box_nms_thresh,omitempty"`
+	// Layers of crops beside the whole picture; layer i has 4^i crops.
+	CropNLayers *int32 `protobuf:"varint,8,opt,name=crop_n_layers,json=cropNLayers,proto3,oneof" json:"crop_n_layers,omitempty"`
+	// Overlap of boxes above which the worse of two masks of different crops is dropped.
+	CropNmsThresh *float64 `protobuf:"fixed64,9,opt,name=crop_nms_thresh,json=cropNmsThresh,proto3,oneof" json:"crop_nms_thresh,omitempty"`
+	// Overlap of crops in the first layer, as a part of the shorter side; later layers have less.
+	CropOverlapRatio *float64 `protobuf:"fixed64,10,opt,name=crop_overlap_ratio,json=cropOverlapRatio,proto3,oneof" json:"crop_overlap_ratio,omitempty"`
+	// Points per side in layer i are divided by this to the i-th power.
+	CropNPointsDownscaleFactor *int32 `protobuf:"varint,11,opt,name=crop_n_points_downscale_factor,json=cropNPointsDownscaleFactor,proto3,oneof" json:"crop_n_points_downscale_factor,omitempty"`
+	// Grids of points, one for each crop layer, instead of points_per_side.
+	PointGrids []*PointGrid `protobuf:"bytes,12,rep,name=point_grids,json=pointGrids,proto3" json:"point_grids,omitempty"`
+	// Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits.
+	MinMaskRegionArea *float64 `protobuf:"fixed64,13,opt,name=min_mask_region_area,json=minMaskRegionArea,proto3,oneof" json:"min_mask_region_area,omitempty"`
+	// Refine each mask by one more step with the mask itself as prompt.
+	UseM2M *bool `protobuf:"varint,14,opt,name=use_m2m,json=useM2m,proto3,oneof" json:"use_m2m,omitempty"`
+	// Form of each mask in the answer.
+	OutputMode    *OutputMode `protobuf:"varint,15,opt,name=output_mode,json=outputMode,proto3,enum=featsvc.v1.OutputMode,oneof" json:"output_mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AutomaticMaskParams) Reset() {
+	*x = AutomaticMaskParams{}
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutomaticMaskParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutomaticMaskParams) ProtoMessage() {}
+
+func (x *AutomaticMaskParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutomaticMaskParams.ProtoReflect.Descriptor instead.
+func (*AutomaticMaskParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *AutomaticMaskParams) GetPreset() Preset {
+	if x != nil && x.Preset != nil {
+		return *x.Preset
+	}
+	return Preset_PRESET_UNSPECIFIED
+}
+
+func (x *AutomaticMaskParams) GetPointsPerSide() int32 {
+	if x != nil && x.PointsPerSide != nil {
+		return *x.PointsPerSide
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetPointsPerBatch() int32 {
+	if x != nil && x.PointsPerBatch != nil {
+		return *x.PointsPerBatch
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetPredIouThresh() float64 {
+	if x != nil && x.PredIouThresh != nil {
+		return *x.PredIouThresh
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetStabilityScoreThresh() float64 {
+	if x != nil && x.StabilityScoreThresh != nil {
+		return *x.StabilityScoreThresh
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetStabilityScoreOffset() float64 {
+	if x != nil && x.StabilityScoreOffset != nil {
+		return *x.StabilityScoreOffset
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetBoxNmsThresh() float64 {
+	if x != nil && x.BoxNmsThresh != nil {
+		return *x.BoxNmsThresh
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetCropNLayers() int32 {
+	if x != nil && x.CropNLayers != nil {
+		return *x.CropNLayers
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetCropNmsThresh() float64 {
+	if x != nil && x.CropNmsThresh != nil {
+		return *x.CropNmsThresh
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetCropOverlapRatio() float64 {
+	if x != nil && x.CropOverlapRatio != nil {
+		return *x.CropOverlapRatio
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetCropNPointsDownscaleFactor() int32 {
+	if x != nil && x.CropNPointsDownscaleFactor != nil {
+		return *x.CropNPointsDownscaleFactor
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetPointGrids() []*PointGrid {
+	if x != nil {
+		return x.PointGrids
+	}
+	return nil
+}
+
+func (x *AutomaticMaskParams) GetMinMaskRegionArea() float64 {
+	if x != nil && x.MinMaskRegionArea != nil {
+		return *x.MinMaskRegionArea
+	}
+	return 0
+}
+
+func (x *AutomaticMaskParams) GetUseM2M() bool {
+	if x != nil && x.UseM2M != nil {
+		return *x.UseM2M
+	}
+	return false
+}
+
+func (x *AutomaticMaskParams) GetOutputMode() OutputMode {
+	if x != nil && x.OutputMode != nil {
+		return *x.OutputMode
+	}
+	return OutputMode_OUTPUT_MODE_UNSPECIFIED
 }
 
 // Run lengths in column-major order, beginning with background.
@@ -665,7 +758,7 @@ type Rle struct {
 
 func (x *Rle) Reset() {
 	*x = Rle{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[5]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +770,7 @@ func (x *Rle) String() string {
 func (*Rle) ProtoMessage() {}
 
 func (x *Rle) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[5]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +783,7 @@ func (x *Rle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rle.ProtoReflect.Descriptor instead.
 func (*Rle) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{5}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Rle) GetRuns() isRle_Runs {
@@ -761,7 +854,7 @@ type RunLengths struct {
 
 func (x *RunLengths) Reset() {
 	*x = RunLengths{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[6]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +866,7 @@ func (x *RunLengths) String() string {
 func (*RunLengths) ProtoMessage() {}
 
 func (x *RunLengths) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[6]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +879,7 @@ func (x *RunLengths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunLengths.ProtoReflect.Descriptor instead.
 func (*RunLengths) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{6}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RunLengths) GetCounts() []uint32 {
@@ -813,7 +906,7 @@ type Rectangle struct {
 
 func (x *Rectangle) Reset() {
 	*x = Rectangle{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[7]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +918,7 @@ func (x *Rectangle) String() string {
 func (*Rectangle) ProtoMessage() {}
 
 func (x *Rectangle) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[7]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +931,7 @@ func (x *Rectangle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rectangle.ProtoReflect.Descriptor instead.
 func (*Rectangle) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{7}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rectangle) GetX() float64 {
@@ -882,7 +975,8 @@ type Mask struct {
 	Segmentation isMask_Segmentation `protobuf_oneof:"segmentation"`
 	// Pixels in the mask.
 	Area uint32 `protobuf:"varint,3,opt,name=area,proto3" json:"area,omitempty"`
-	// The box around the mask.
+	// The box around the mask as sam2 gives it: width and height are the distances between its first and last column and
+	// row, so one less than pixels are in them, which COCO's tools count.
 	Bbox *Rectangle `protobuf:"bytes,4,opt,name=bbox,proto3" json:"bbox,omitempty"`
 	// Quality that the model predicts, as intersection over union.
 	PredictedIou float64 `protobuf:"fixed64,5,opt,name=predicted_iou,json=predictedIou,proto3" json:"predicted_iou,omitempty"`
@@ -898,7 +992,7 @@ type Mask struct {
 
 func (x *Mask) Reset() {
 	*x = Mask{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[8]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1004,7 @@ func (x *Mask) String() string {
 func (*Mask) ProtoMessage() {}
 
 func (x *Mask) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[8]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1017,7 @@ func (x *Mask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mask.ProtoReflect.Descriptor instead.
 func (*Mask) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{8}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Mask) GetSegmentation() isMask_Segmentation {
@@ -1041,14 +1135,17 @@ type GenerateMasksResponse struct {
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
 	ImageDigest string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	// For label_map: UINT16, height x width; 0 where there is no mask, else 1 + its index in `masks`.
-	LabelMap      *Tensor `protobuf:"bytes,6,opt,name=label_map,json=labelMap,proto3" json:"label_map,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LabelMap *Tensor `protobuf:"bytes,6,opt,name=label_map,json=labelMap,proto3" json:"label_map,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GenerateMasksResponse) Reset() {
 	*x = GenerateMasksResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[9]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1157,7 @@ func (x *GenerateMasksResponse) String() string {
 func (*GenerateMasksResponse) ProtoMessage() {}
 
 func (x *GenerateMasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[9]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1170,7 @@ func (x *GenerateMasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMasksResponse.ProtoReflect.Descriptor instead.
 func (*GenerateMasksResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{9}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GenerateMasksResponse) GetMasks() []*Mask {
@@ -1118,6 +1215,13 @@ func (x *GenerateMasksResponse) GetLabelMap() *Tensor {
 	return nil
 }
 
+func (x *GenerateMasksResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // A picture, how to find its masks, and that they come one by one.
 type GenerateMasksStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1129,7 +1233,7 @@ type GenerateMasksStreamRequest struct {
 
 func (x *GenerateMasksStreamRequest) Reset() {
 	*x = GenerateMasksStreamRequest{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[10]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1245,7 @@ func (x *GenerateMasksStreamRequest) String() string {
 func (*GenerateMasksStreamRequest) ProtoMessage() {}
 
 func (x *GenerateMasksStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[10]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1258,7 @@ func (x *GenerateMasksStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMasksStreamRequest.ProtoReflect.Descriptor instead.
 func (*GenerateMasksStreamRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{10}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GenerateMasksStreamRequest) GetRequest() *GenerateMasksRequest {
@@ -1180,7 +1284,7 @@ type GenerateMasksStreamResponse struct {
 
 func (x *GenerateMasksStreamResponse) Reset() {
 	*x = GenerateMasksStreamResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[11]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1296,7 @@ func (x *GenerateMasksStreamResponse) String() string {
 func (*GenerateMasksStreamResponse) ProtoMessage() {}
 
 func (x *GenerateMasksStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[11]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1309,7 @@ func (x *GenerateMasksStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateMasksStreamResponse.ProtoReflect.Descriptor instead.
 func (*GenerateMasksStreamResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GenerateMasksStreamResponse) GetPart() isGenerateMasksStreamResponse_Part {
@@ -1265,14 +1369,17 @@ type MasksSummary struct {
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
 	ImageDigest string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	// For label_map: UINT16, height x width; 0 where there is no mask, else 1 + its number in the order of the messages.
-	LabelMap      *Tensor `protobuf:"bytes,6,opt,name=label_map,json=labelMap,proto3" json:"label_map,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LabelMap *Tensor `protobuf:"bytes,6,opt,name=label_map,json=labelMap,proto3" json:"label_map,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *MasksSummary) Reset() {
 	*x = MasksSummary{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[12]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1391,7 @@ func (x *MasksSummary) String() string {
 func (*MasksSummary) ProtoMessage() {}
 
 func (x *MasksSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[12]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1404,7 @@ func (x *MasksSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MasksSummary.ProtoReflect.Descriptor instead.
 func (*MasksSummary) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{12}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MasksSummary) GetCount() uint32 {
@@ -1342,16 +1449,25 @@ func (x *MasksSummary) GetLabelMap() *Tensor {
 	return nil
 }
 
+func (x *MasksSummary) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // What to make a mask of: any combination of points, a box and an earlier mask, or none of them.
 type Prompt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false).
+	// Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false): from 0 to its width and height, both
+	// included. Points outside are refused.
 	PointCoords []*Point `protobuf:"bytes,1,rep,name=point_coords,json=pointCoords,proto3" json:"point_coords,omitempty"`
 	// For each point 1 (in the object) or 0 (not in it).
 	PointLabels []int32 `protobuf:"varint,2,rep,packed,name=point_labels,json=pointLabels,proto3" json:"point_labels,omitempty"`
-	// A box around the object.
+	// One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the
+	// picture is refused.
 	Box *Box `protobuf:"bytes,3,opt,name=box,proto3,oneof" json:"box,omitempty"`
-	// Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width.
+	// Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0.
 	MaskInput     *Tensor `protobuf:"bytes,4,opt,name=mask_input,json=maskInput,proto3,oneof" json:"mask_input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1359,7 +1475,7 @@ type Prompt struct {
 
 func (x *Prompt) Reset() {
 	*x = Prompt{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[13]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1487,7 @@ func (x *Prompt) String() string {
 func (*Prompt) ProtoMessage() {}
 
 func (x *Prompt) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[13]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1500,7 @@ func (x *Prompt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prompt.ProtoReflect.Descriptor instead.
 func (*Prompt) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{13}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Prompt) GetPointCoords() []*Point {
@@ -1422,15 +1538,19 @@ type PredictMasksRequest struct {
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// One or many prompts; each gets an answer of its own. None at all is one empty prompt.
 	Prompts []*Prompt `protobuf:"bytes,2,rep,name=prompts,proto3" json:"prompts,omitempty"`
+	// The model.
+	Model *Sam2Model `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
 	// The options.
-	Params        *PredictMasksParams `protobuf:"bytes,3,opt,name=params,proto3" json:"params,omitempty"`
+	Params *PromptMaskParams `protobuf:"bytes,4,opt,name=params,proto3" json:"params,omitempty"`
+	// How masks are made and written.
+	Masks         *MaskParams `protobuf:"bytes,5,opt,name=masks,proto3" json:"masks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PredictMasksRequest) Reset() {
 	*x = PredictMasksRequest{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[14]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1562,7 @@ func (x *PredictMasksRequest) String() string {
 func (*PredictMasksRequest) ProtoMessage() {}
 
 func (x *PredictMasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[14]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1575,7 @@ func (x *PredictMasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictMasksRequest.ProtoReflect.Descriptor instead.
 func (*PredictMasksRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{14}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PredictMasksRequest) GetImage() *Image {
@@ -1472,55 +1592,59 @@ func (x *PredictMasksRequest) GetPrompts() []*Prompt {
 	return nil
 }
 
-func (x *PredictMasksRequest) GetParams() *PredictMasksParams {
+func (x *PredictMasksRequest) GetModel() *Sam2Model {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *PredictMasksRequest) GetParams() *PromptMaskParams {
 	if x != nil {
 		return x.Params
 	}
 	return nil
 }
 
+func (x *PredictMasksRequest) GetMasks() *MaskParams {
+	if x != nil {
+		return x.Masks
+	}
+	return nil
+}
+
 // Options of prompt masks.
-type PredictMasksParams struct {
+type PromptMaskParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a SAM2 configuration; any folder before it is ignored.
-	ModelCfg *string `protobuf:"bytes,1,opt,name=model_cfg,json=modelCfg,proto3,oneof" json:"model_cfg,omitempty"`
-	// Name of a SAM2 checkpoint; any folder before it is ignored.
-	CheckpointPath *string `protobuf:"bytes,2,opt,name=checkpoint_path,json=checkpointPath,proto3,oneof" json:"checkpoint_path,omitempty"`
-	// Answer three masks instead of one: good for an ambiguous prompt such as a single point.
-	MultimaskOutput *bool `protobuf:"varint,3,opt,name=multimask_output,json=multimaskOutput,proto3,oneof" json:"multimask_output,omitempty"`
 	// Answer logits instead of booleans.
-	ReturnLogits *bool `protobuf:"varint,4,opt,name=return_logits,json=returnLogits,proto3,oneof" json:"return_logits,omitempty"`
+	ReturnLogits *bool `protobuf:"varint,1,opt,name=return_logits,json=returnLogits,proto3,oneof" json:"return_logits,omitempty"`
 	// Points and box are in pixels; false means that they are in [0, 1] of width and height.
-	NormalizeCoords *bool `protobuf:"varint,5,opt,name=normalize_coords,json=normalizeCoords,proto3,oneof" json:"normalize_coords,omitempty"`
-	// Logit above which a pixel belongs to the mask.
-	MaskThreshold *float64 `protobuf:"fixed64,6,opt,name=mask_threshold,json=maskThreshold,proto3,oneof" json:"mask_threshold,omitempty"`
+	NormalizeCoords *bool `protobuf:"varint,2,opt,name=normalize_coords,json=normalizeCoords,proto3,oneof" json:"normalize_coords,omitempty"`
 	// Holes up to this area are filled, in pixels of the low-resolution logits.
-	MaxHoleArea *float64 `protobuf:"fixed64,7,opt,name=max_hole_area,json=maxHoleArea,proto3,oneof" json:"max_hole_area,omitempty"`
+	MaxHoleArea *float64 `protobuf:"fixed64,3,opt,name=max_hole_area,json=maxHoleArea,proto3,oneof" json:"max_hole_area,omitempty"`
 	// Separate regions up to this area are removed, in pixels of the low-resolution logits.
-	MaxSprinkleArea *float64 `protobuf:"fixed64,8,opt,name=max_sprinkle_area,json=maxSprinkleArea,proto3,oneof" json:"max_sprinkle_area,omitempty"`
-	// How the pixels of masks are written in the answer; in REST float32 where absent.
-	MaskEncoding *MaskEncoding `protobuf:"varint,9,opt,name=mask_encoding,json=maskEncoding,proto3,enum=featsvc.v1.MaskEncoding,oneof" json:"mask_encoding,omitempty"`
+	MaxSprinkleArea *float64 `protobuf:"fixed64,4,opt,name=max_sprinkle_area,json=maxSprinkleArea,proto3,oneof" json:"max_sprinkle_area,omitempty"`
 	// Answer the low-resolution logits too; false makes the answer smaller where no next question needs them.
-	ReturnLowRes  *bool `protobuf:"varint,10,opt,name=return_low_res,json=returnLowRes,proto3,oneof" json:"return_low_res,omitempty"`
+	ReturnLowRes  *bool `protobuf:"varint,5,opt,name=return_low_res,json=returnLowRes,proto3,oneof" json:"return_low_res,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PredictMasksParams) Reset() {
-	*x = PredictMasksParams{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[15]
+func (x *PromptMaskParams) Reset() {
+	*x = PromptMaskParams{}
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PredictMasksParams) String() string {
+func (x *PromptMaskParams) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PredictMasksParams) ProtoMessage() {}
+func (*PromptMaskParams) ProtoMessage() {}
 
-func (x *PredictMasksParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[15]
+func (x *PromptMaskParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,75 +1655,40 @@ func (x *PredictMasksParams) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PredictMasksParams.ProtoReflect.Descriptor instead.
-func (*PredictMasksParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{15}
+// Deprecated: Use PromptMaskParams.ProtoReflect.Descriptor instead.
+func (*PromptMaskParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *PredictMasksParams) GetModelCfg() string {
-	if x != nil && x.ModelCfg != nil {
-		return *x.ModelCfg
-	}
-	return ""
-}
-
-func (x *PredictMasksParams) GetCheckpointPath() string {
-	if x != nil && x.CheckpointPath != nil {
-		return *x.CheckpointPath
-	}
-	return ""
-}
-
-func (x *PredictMasksParams) GetMultimaskOutput() bool {
-	if x != nil && x.MultimaskOutput != nil {
-		return *x.MultimaskOutput
-	}
-	return false
-}
-
-func (x *PredictMasksParams) GetReturnLogits() bool {
+func (x *PromptMaskParams) GetReturnLogits() bool {
 	if x != nil && x.ReturnLogits != nil {
 		return *x.ReturnLogits
 	}
 	return false
 }
 
-func (x *PredictMasksParams) GetNormalizeCoords() bool {
+func (x *PromptMaskParams) GetNormalizeCoords() bool {
 	if x != nil && x.NormalizeCoords != nil {
 		return *x.NormalizeCoords
 	}
 	return false
 }
 
-func (x *PredictMasksParams) GetMaskThreshold() float64 {
-	if x != nil && x.MaskThreshold != nil {
-		return *x.MaskThreshold
-	}
-	return 0
-}
-
-func (x *PredictMasksParams) GetMaxHoleArea() float64 {
+func (x *PromptMaskParams) GetMaxHoleArea() float64 {
 	if x != nil && x.MaxHoleArea != nil {
 		return *x.MaxHoleArea
 	}
 	return 0
 }
 
-func (x *PredictMasksParams) GetMaxSprinkleArea() float64 {
+func (x *PromptMaskParams) GetMaxSprinkleArea() float64 {
 	if x != nil && x.MaxSprinkleArea != nil {
 		return *x.MaxSprinkleArea
 	}
 	return 0
 }
 
-func (x *PredictMasksParams) GetMaskEncoding() MaskEncoding {
-	if x != nil && x.MaskEncoding != nil {
-		return *x.MaskEncoding
-	}
-	return MaskEncoding_MASK_ENCODING_UNSPECIFIED
-}
-
-func (x *PredictMasksParams) GetReturnLowRes() bool {
+func (x *PromptMaskParams) GetReturnLowRes() bool {
 	if x != nil && x.ReturnLowRes != nil {
 		return *x.ReturnLowRes
 	}
@@ -1627,7 +1716,7 @@ type PromptMasks struct {
 
 func (x *PromptMasks) Reset() {
 	*x = PromptMasks{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[16]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1728,7 @@ func (x *PromptMasks) String() string {
 func (*PromptMasks) ProtoMessage() {}
 
 func (x *PromptMasks) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[16]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1741,7 @@ func (x *PromptMasks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromptMasks.ProtoReflect.Descriptor instead.
 func (*PromptMasks) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{16}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PromptMasks) GetMasks() *Tensor {
@@ -1709,14 +1798,17 @@ type PredictMasksResponse struct {
 	// Key of the model that answered.
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
 	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
-	ImageDigest   string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ImageDigest string `protobuf:"bytes,5,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,6,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PredictMasksResponse) Reset() {
 	*x = PredictMasksResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[17]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1820,7 @@ func (x *PredictMasksResponse) String() string {
 func (*PredictMasksResponse) ProtoMessage() {}
 
 func (x *PredictMasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[17]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1833,7 @@ func (x *PredictMasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictMasksResponse.ProtoReflect.Descriptor instead.
 func (*PredictMasksResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{17}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PredictMasksResponse) GetResults() []*PromptMasks {
@@ -1779,6 +1871,13 @@ func (x *PredictMasksResponse) GetImageDigest() string {
 	return ""
 }
 
+func (x *PredictMasksResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 // One question of many.
 type PredictMasksStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1792,7 +1891,7 @@ type PredictMasksStreamRequest struct {
 
 func (x *PredictMasksStreamRequest) Reset() {
 	*x = PredictMasksStreamRequest{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[18]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1903,7 @@ func (x *PredictMasksStreamRequest) String() string {
 func (*PredictMasksStreamRequest) ProtoMessage() {}
 
 func (x *PredictMasksStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[18]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1916,7 @@ func (x *PredictMasksStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictMasksStreamRequest.ProtoReflect.Descriptor instead.
 func (*PredictMasksStreamRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{18}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PredictMasksStreamRequest) GetRequestId() string {
@@ -1852,7 +1951,7 @@ type PredictMasksStreamResponse struct {
 
 func (x *PredictMasksStreamResponse) Reset() {
 	*x = PredictMasksStreamResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[19]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1963,7 @@ func (x *PredictMasksStreamResponse) String() string {
 func (*PredictMasksStreamResponse) ProtoMessage() {}
 
 func (x *PredictMasksStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[19]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1976,7 @@ func (x *PredictMasksStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PredictMasksStreamResponse.ProtoReflect.Descriptor instead.
 func (*PredictMasksStreamResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{19}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PredictMasksStreamResponse) GetRequestId() string {
@@ -1935,15 +2034,15 @@ type EmbedImageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// The options.
-	Params        *EmbedImageParams `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	// The model.
+	Model         *Sam2Model `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EmbedImageRequest) Reset() {
 	*x = EmbedImageRequest{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[20]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2054,7 @@ func (x *EmbedImageRequest) String() string {
 func (*EmbedImageRequest) ProtoMessage() {}
 
 func (x *EmbedImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[20]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2067,7 @@ func (x *EmbedImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedImageRequest.ProtoReflect.Descriptor instead.
 func (*EmbedImageRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{20}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EmbedImageRequest) GetImage() *Image {
@@ -1978,66 +2077,11 @@ func (x *EmbedImageRequest) GetImage() *Image {
 	return nil
 }
 
-func (x *EmbedImageRequest) GetParams() *EmbedImageParams {
+func (x *EmbedImageRequest) GetModel() *Sam2Model {
 	if x != nil {
-		return x.Params
+		return x.Model
 	}
 	return nil
-}
-
-// Options of encoding a picture.
-type EmbedImageParams struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a SAM2 configuration; any folder before it is ignored.
-	ModelCfg *string `protobuf:"bytes,1,opt,name=model_cfg,json=modelCfg,proto3,oneof" json:"model_cfg,omitempty"`
-	// Name of a SAM2 checkpoint; any folder before it is ignored.
-	CheckpointPath *string `protobuf:"bytes,2,opt,name=checkpoint_path,json=checkpointPath,proto3,oneof" json:"checkpoint_path,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *EmbedImageParams) Reset() {
-	*x = EmbedImageParams{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[21]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *EmbedImageParams) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*EmbedImageParams) ProtoMessage() {}
-
-func (x *EmbedImageParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[21]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use EmbedImageParams.ProtoReflect.Descriptor instead.
-func (*EmbedImageParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{21}
-}
-
-func (x *EmbedImageParams) GetModelCfg() string {
-	if x != nil && x.ModelCfg != nil {
-		return *x.ModelCfg
-	}
-	return ""
-}
-
-func (x *EmbedImageParams) GetCheckpointPath() string {
-	if x != nil && x.CheckpointPath != nil {
-		return *x.CheckpointPath
-	}
-	return ""
 }
 
 // An encoded picture.
@@ -2047,21 +2091,24 @@ type EmbedImageResponse struct {
 	ImageDigest string `protobuf:"bytes,1,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
 	// Memory that its embedding takes in the cache of the worker, in bytes.
 	SizeBytes uint64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
-	// Whether it was there before this call.
+	// Whether it was there before this call, of a picture that this key has asked about lately; of others it is false.
 	WasCached bool `protobuf:"varint,3,opt,name=was_cached,json=wasCached,proto3" json:"was_cached,omitempty"`
 	// Height of the picture as sent, in pixels.
 	Height uint32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
 	// Width of the picture as sent, in pixels.
 	Width uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
 	// Key of the model that answered.
-	Model         string `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Model string `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *EmbedImageResponse) Reset() {
 	*x = EmbedImageResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[22]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2073,7 +2120,7 @@ func (x *EmbedImageResponse) String() string {
 func (*EmbedImageResponse) ProtoMessage() {}
 
 func (x *EmbedImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[22]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2086,7 +2133,7 @@ func (x *EmbedImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedImageResponse.ProtoReflect.Descriptor instead.
 func (*EmbedImageResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{22}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EmbedImageResponse) GetImageDigest() string {
@@ -2131,12 +2178,27 @@ func (x *EmbedImageResponse) GetModel() string {
 	return ""
 }
 
+func (x *EmbedImageResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
 var File_featsvc_v1_sam2_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\n" +
 	"\x15featsvc/v1/sam2.proto\x12\n" +
-	"featsvc.v1\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"Y\n" +
+	"featsvc.v1\x1a\x16featsvc/v1/image.proto\x1a\x18featsvc/v1/options.proto\x1a\x17featsvc/v1/stream.proto\x1a\x17featsvc/v1/tensor.proto\"\xdc\x01\n" +
+	"\tSam2Model\x12M\n" +
+	"\tmodel_cfg\x18\x01 \x01(\tB+\x8a\xb5\x18'\n" +
+	"\"configs/sam2.1/sam2.1_hiera_l.yaml8\x80\x02H\x00R\bmodelCfg\x88\x01\x01\x12X\n" +
+	"\x0fcheckpoint_path\x18\x02 \x01(\tB*\x8a\xb5\x18&\n" +
+	"!checkpoints/sam2.1_hiera_large.pt8\x80\x02H\x01R\x0echeckpointPath\x88\x01\x01:\x04\xa0\xb5\x18\x01B\f\n" +
+	"\n" +
+	"_model_cfgB\x12\n" +
+	"\x10_checkpoint_path\"Y\n" +
 	"\x05Point\x12$\n" +
 	"\x01x\x18\x01 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x80\x84.\xc1!\x00\x00\x00\x00\x80\x84.AR\x01x\x12$\n" +
 	"\x01y\x18\x02 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x80\x84.\xc1!\x00\x00\x00\x00\x80\x84.AR\x01y:\x04\x88\xb5\x18\x01\"\xab\x01\n" +
@@ -2147,66 +2209,65 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\x02y1\x18\x04 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x80\x84.\xc1!\x00\x00\x00\x00\x80\x84.AR\x02y1:\x04\x88\xb5\x18\x01\"H\n" +
 	"\tPointGrid\x125\n" +
 	"\x06points\x18\x01 \x03(\v2\x11.featsvc.v1.PointB\n" +
-	"\x8a\xb5\x18\x06(\x010\x80\x80\x04R\x06points:\x04\x88\xb5\x18\x01\"x\n" +
+	"\x8a\xb5\x18\x06(\x010\x80\x80\x04R\x06points:\x04\x88\xb5\x18\x01\"\x9b\x03\n" +
 	"\x14GenerateMasksRequest\x12'\n" +
-	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x127\n" +
-	"\x06params\x18\x02 \x01(\v2\x1f.featsvc.v1.GenerateMasksParamsR\x06params\"\xeb\x11\n" +
-	"\x13GenerateMasksParams\x12M\n" +
-	"\tmodel_cfg\x18\x01 \x01(\tB+\x8a\xb5\x18'\n" +
-	"\"configs/sam2.1/sam2.1_hiera_l.yaml8\x80\x02H\x00R\bmodelCfg\x88\x01\x01\x12X\n" +
-	"\x0fcheckpoint_path\x18\x02 \x01(\tB*\x8a\xb5\x18&\n" +
-	"!checkpoints/sam2.1_hiera_large.pt8\x80\x02H\x01R\x0echeckpointPath\x88\x01\x01\x12C\n" +
-	"\x06preset\x18\x03 \x01(\x0e2\x12.featsvc.v1.PresetB\x12\x8a\xb5\x18\x0e\x12\ffine_grainedH\x02R\x06preset\x88\x01\x01\x12G\n" +
-	"\x0fpoints_per_side\x18\x04 \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
-	"\x0232\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00p@H\x03R\rpointsPerSide\x88\x01\x01\x12I\n" +
-	"\x10points_per_batch\x18\x05 \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
-	"\x0264\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xb0@H\x04R\x0epointsPerBatch\x88\x01\x01\x12H\n" +
-	"\x0fpred_iou_thresh\x18\x06 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.8\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x05R\rpredIouThresh\x88\x01\x01\x12W\n" +
-	"\x16stability_score_thresh\x18\a \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.95\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x06R\x14stabilityScoreThresh\x88\x01\x01\x12V\n" +
-	"\x16stability_score_offset\x18\b \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00Y@H\aR\x14stabilityScoreOffset\x88\x01\x01\x12G\n" +
-	"\x0emask_threshold\x18\t \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.0\x19\x00\x00\x00\x00\x00\x00Y\xc0!\x00\x00\x00\x00\x00\x00Y@H\bR\rmaskThreshold\x88\x01\x01\x12F\n" +
-	"\x0ebox_nms_thresh\x18\n" +
-	" \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.7\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\tR\fboxNmsThresh\x88\x01\x01\x12B\n" +
-	"\rcrop_n_layers\x18\v \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
-	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\x10@H\n" +
-	"R\vcropNLayers\x88\x01\x01\x12H\n" +
-	"\x0fcrop_nms_thresh\x18\f \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.7\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\vR\rcropNmsThresh\x88\x01\x01\x12]\n" +
-	"\x12crop_overlap_ratio\x18\r \x01(\x01B*\x8a\xb5\x18&\n" +
-	"\x120.3413333333333333\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\fR\x10cropOverlapRatio\x88\x01\x01\x12b\n" +
-	"\x1ecrop_n_points_downscale_factor\x18\x0e \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
-	"\x011\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x000@H\rR\x1acropNPointsDownscaleFactor\x88\x01\x01\x12\\\n" +
-	"\vpoint_grids\x18\x0f \x03(\v2\x15.featsvc.v1.PointGridB$\x8a\xb5\x18 \x12\x1c[[[0.25, 0.5], [0.75, 0.5]]]0\x05R\n" +
-	"pointGrids\x12O\n" +
-	"\x14min_mask_region_area\x18\x10 \x01(\x01B\x19\x8a\xb5\x18\x15\n" +
-	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\x0eR\x11minMaskRegionArea\x88\x01\x01\x12)\n" +
-	"\ause_m2m\x18\x11 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x0fR\x06useM2m\x88\x01\x01\x12:\n" +
-	"\x10multimask_output\x18\x12 \x01(\bB\n" +
-	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x10R\x0fmultimaskOutput\x88\x01\x01\x12O\n" +
-	"\voutput_mode\x18\x13 \x01(\x0e2\x16.featsvc.v1.OutputModeB\x11\x8a\xb5\x18\r\n" +
-	"\vbinary_maskH\x11R\n" +
-	"outputMode\x88\x01\x01\x12W\n" +
-	"\rmask_encoding\x18\x14 \x01(\x0e2\x18.featsvc.v1.MaskEncodingB\x13\x8a\xb5\x18\x0f\n" +
-	"\x04bitsR\afloat32H\x12R\fmaskEncoding\x88\x01\x01:\xb2\x02\x92\xb5\x18\x8d\x01\n" +
-	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x92\xb5\x18\x9b\x01\n" +
-	"\vpoint_grids\x12Nnot point_grids or len(point_grids) == crop_n_layers + 1 or preset is not None\x1a<give one grid for each crop layer: crop_n_layers + 1 of themB\f\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.Sam2ModelR\x05model\x127\n" +
+	"\x06params\x18\x03 \x01(\v2\x1f.featsvc.v1.AutomaticMaskParamsR\x06params\x12,\n" +
+	"\x05masks\x18\x04 \x01(\v2\x16.featsvc.v1.MaskParamsR\x05masks:\xc5\x01\x92\xb5\x18\x8d\x01\n" +
+	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x9a\xb5\x18/{\"preset\": \"coarse\", \"output_mode\": \"coco_rle\"}\"\xaa\x02\n" +
 	"\n" +
-	"_model_cfgB\x12\n" +
-	"\x10_checkpoint_pathB\t\n" +
+	"MaskParams\x12:\n" +
+	"\x10multimask_output\x18\x01 \x01(\bB\n" +
+	"\x8a\xb5\x18\x06\n" +
+	"\x04trueH\x00R\x0fmultimaskOutput\x88\x01\x01\x12G\n" +
+	"\x0emask_threshold\x18\x02 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.0\x19\x00\x00\x00\x00\x00\x00Y\xc0!\x00\x00\x00\x00\x00\x00Y@H\x01R\rmaskThreshold\x88\x01\x01\x12W\n" +
+	"\rmask_encoding\x18\x03 \x01(\x0e2\x18.featsvc.v1.MaskEncodingB\x13\x8a\xb5\x18\x0f\n" +
+	"\x04bitsR\afloat32H\x02R\fmaskEncoding\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x13\n" +
+	"\x11_multimask_outputB\x11\n" +
+	"\x0f_mask_thresholdB\x10\n" +
+	"\x0e_mask_encoding\"\xfa\f\n" +
+	"\x13AutomaticMaskParams\x12C\n" +
+	"\x06preset\x18\x01 \x01(\x0e2\x12.featsvc.v1.PresetB\x12\x8a\xb5\x18\x0e\x12\ffine_grainedH\x00R\x06preset\x88\x01\x01\x12G\n" +
+	"\x0fpoints_per_side\x18\x02 \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
+	"\x0232\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00p@H\x01R\rpointsPerSide\x88\x01\x01\x12I\n" +
+	"\x10points_per_batch\x18\x03 \x01(\x05B\x1a\x8a\xb5\x18\x16\n" +
+	"\x0264\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xb0@H\x02R\x0epointsPerBatch\x88\x01\x01\x12H\n" +
+	"\x0fpred_iou_thresh\x18\x04 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.8\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03R\rpredIouThresh\x88\x01\x01\x12W\n" +
+	"\x16stability_score_thresh\x18\x05 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
+	"\x040.95\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04R\x14stabilityScoreThresh\x88\x01\x01\x12V\n" +
+	"\x16stability_score_offset\x18\x06 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00Y@H\x05R\x14stabilityScoreOffset\x88\x01\x01\x12F\n" +
+	"\x0ebox_nms_thresh\x18\a \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.7\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x06R\fboxNmsThresh\x88\x01\x01\x12B\n" +
+	"\rcrop_n_layers\x18\b \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\x10@H\aR\vcropNLayers\x88\x01\x01\x12H\n" +
+	"\x0fcrop_nms_thresh\x18\t \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.7\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\bR\rcropNmsThresh\x88\x01\x01\x12]\n" +
+	"\x12crop_overlap_ratio\x18\n" +
+	" \x01(\x01B*\x8a\xb5\x18&\n" +
+	"\x120.3413333333333333\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\tR\x10cropOverlapRatio\x88\x01\x01\x12b\n" +
+	"\x1ecrop_n_points_downscale_factor\x18\v \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x011\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x000@H\n" +
+	"R\x1acropNPointsDownscaleFactor\x88\x01\x01\x12\\\n" +
+	"\vpoint_grids\x18\f \x03(\v2\x15.featsvc.v1.PointGridB$\x8a\xb5\x18 \x12\x1c[[[0.25, 0.5], [0.75, 0.5]]]0\x05R\n" +
+	"pointGrids\x12O\n" +
+	"\x14min_mask_region_area\x18\r \x01(\x01B\x19\x8a\xb5\x18\x15\n" +
+	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\vR\x11minMaskRegionArea\x88\x01\x01\x12)\n" +
+	"\ause_m2m\x18\x0e \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\fR\x06useM2m\x88\x01\x01\x12O\n" +
+	"\voutput_mode\x18\x0f \x01(\x0e2\x16.featsvc.v1.OutputModeB\x11\x8a\xb5\x18\r\n" +
+	"\vbinary_maskH\rR\n" +
+	"outputMode\x88\x01\x01:\xa4\x01\x92\xb5\x18\x9b\x01\n" +
+	"\vpoint_grids\x12Nnot point_grids or len(point_grids) == crop_n_layers + 1 or preset is not None\x1a<give one grid for each crop layer: crop_n_layers + 1 of them\xa0\xb5\x18\x01B\t\n" +
 	"\a_presetB\x12\n" +
 	"\x10_points_per_sideB\x13\n" +
 	"\x11_points_per_batchB\x12\n" +
 	"\x10_pred_iou_threshB\x19\n" +
 	"\x17_stability_score_threshB\x19\n" +
 	"\x17_stability_score_offsetB\x11\n" +
-	"\x0f_mask_thresholdB\x11\n" +
 	"\x0f_box_nms_threshB\x10\n" +
 	"\x0e_crop_n_layersB\x12\n" +
 	"\x10_crop_nms_threshB\x15\n" +
@@ -2214,10 +2275,8 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\x1f_crop_n_points_downscale_factorB\x17\n" +
 	"\x15_min_mask_region_areaB\n" +
 	"\n" +
-	"\b_use_m2mB\x13\n" +
-	"\x11_multimask_outputB\x0e\n" +
-	"\f_output_modeB\x10\n" +
-	"\x0e_mask_encoding\"\x85\x01\n" +
+	"\b_use_m2mB\x0e\n" +
+	"\f_output_mode\"\x85\x01\n" +
 	"\x03Rle\x12\x14\n" +
 	"\x04coco\x18\x01 \x01(\tH\x00R\x04coco\x122\n" +
 	"\alengths\x18\x02 \x01(\v2\x16.featsvc.v1.RunLengthsH\x00R\alengths\x12\x16\n" +
@@ -2242,27 +2301,29 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\fpoint_coords\x18\x06 \x03(\v2\x11.featsvc.v1.PointR\vpointCoords\x12'\n" +
 	"\x0fstability_score\x18\a \x01(\x01R\x0estabilityScore\x120\n" +
 	"\bcrop_box\x18\b \x01(\v2\x15.featsvc.v1.RectangleR\acropBoxB\x0e\n" +
-	"\fsegmentation\"\xd7\x01\n" +
+	"\fsegmentation\"\x84\x02\n" +
 	"\x15GenerateMasksResponse\x12&\n" +
 	"\x05masks\x18\x01 \x03(\v2\x10.featsvc.v1.MaskR\x05masks\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x03 \x01(\rR\x05width\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x12/\n" +
-	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\"X\n" +
+	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\x12+\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"X\n" +
 	"\x1aGenerateMasksStreamRequest\x12:\n" +
 	"\arequest\x18\x01 \x01(\v2 .featsvc.v1.GenerateMasksRequestR\arequest\"\x83\x01\n" +
 	"\x1bGenerateMasksStreamResponse\x12&\n" +
 	"\x04mask\x18\x01 \x01(\v2\x10.featsvc.v1.MaskH\x00R\x04mask\x124\n" +
 	"\asummary\x18\x02 \x01(\v2\x18.featsvc.v1.MasksSummaryH\x00R\asummaryB\x06\n" +
-	"\x04part\"\xbc\x01\n" +
+	"\x04part\"\xe9\x01\n" +
 	"\fMasksSummary\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x03 \x01(\rR\x05width\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x12/\n" +
-	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\"\xb4\x04\n" +
+	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\x12+\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"\xb4\x04\n" +
 	"\x06Prompt\x12X\n" +
 	"\fpoint_coords\x18\x01 \x03(\v2\x11.featsvc.v1.PointB\"\x8a\xb5\x18\x1e\x12\x19[[520, 820], [1090, 750]]0\x80\bR\vpointCoords\x12D\n" +
 	"\fpoint_labels\x18\x02 \x03(\x05B!\x8a\xb5\x18\x1d\x12\x06[1, 1]\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?0\x80\bR\vpointLabels\x12D\n" +
@@ -2272,47 +2333,31 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\fpoint_labels\x12&len(point_labels) == len(point_coords)\x1a-give one label for each point of point_coords\x92\xb5\x18\x86\x01\n" +
 	"\x03box\x124box is None or (box[0] < box[2] and box[1] < box[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]B\x06\n" +
 	"\x04_boxB\r\n" +
-	"\v_mask_input\"\xad\x01\n" +
+	"\v_mask_input\"\x94\x04\n" +
 	"\x13PredictMasksRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x125\n" +
-	"\aprompts\x18\x02 \x03(\v2\x12.featsvc.v1.PromptB\a\x8a\xb5\x18\x030\x80\x02R\aprompts\x126\n" +
-	"\x06params\x18\x03 \x01(\v2\x1e.featsvc.v1.PredictMasksParamsR\x06params\"\xba\b\n" +
-	"\x12PredictMasksParams\x12M\n" +
-	"\tmodel_cfg\x18\x01 \x01(\tB+\x8a\xb5\x18'\n" +
-	"\"configs/sam2.1/sam2.1_hiera_l.yaml8\x80\x02H\x00R\bmodelCfg\x88\x01\x01\x12X\n" +
-	"\x0fcheckpoint_path\x18\x02 \x01(\tB*\x8a\xb5\x18&\n" +
-	"!checkpoints/sam2.1_hiera_large.pt8\x80\x02H\x01R\x0echeckpointPath\x88\x01\x01\x12:\n" +
-	"\x10multimask_output\x18\x03 \x01(\bB\n" +
+	"\aprompts\x18\x02 \x03(\v2\x12.featsvc.v1.PromptB\a\x8a\xb5\x18\x030\x80\x02R\aprompts\x12+\n" +
+	"\x05model\x18\x03 \x01(\v2\x15.featsvc.v1.Sam2ModelR\x05model\x124\n" +
+	"\x06params\x18\x04 \x01(\v2\x1c.featsvc.v1.PromptMaskParamsR\x06params\x12,\n" +
+	"\x05masks\x18\x05 \x01(\v2\x16.featsvc.v1.MaskParamsR\x05masks:\x8b\x02\x92\xb5\x18\x9b\x01\n" +
+	"\rmask_encoding\x129not return_logits or mask_encoding in ('bits', 'float32')\x1aOlogits are answered as float32: leave mask_encoding out, or return_logits false\x9a\xb5\x18g{\"point_coords\": [[32, 34]], \"point_labels\": [1], \"mask_encoding\": \"coco_rle\", \"return_low_res\": false}\"\xb8\x03\n" +
+	"\x10PromptMaskParams\x125\n" +
+	"\rreturn_logits\x18\x01 \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\x00R\freturnLogits\x88\x01\x01\x12:\n" +
+	"\x10normalize_coords\x18\x02 \x01(\bB\n" +
 	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x02R\x0fmultimaskOutput\x88\x01\x01\x125\n" +
-	"\rreturn_logits\x18\x04 \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\x03R\freturnLogits\x88\x01\x01\x12:\n" +
-	"\x10normalize_coords\x18\x05 \x01(\bB\n" +
+	"\x04trueH\x01R\x0fnormalizeCoords\x88\x01\x01\x12D\n" +
+	"\rmax_hole_area\x18\x03 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\x02R\vmaxHoleArea\x88\x01\x01\x12L\n" +
+	"\x11max_sprinkle_area\x18\x04 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\x03R\x0fmaxSprinkleArea\x88\x01\x01\x125\n" +
+	"\x0ereturn_low_res\x18\x05 \x01(\bB\n" +
 	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\x04R\x0fnormalizeCoords\x88\x01\x01\x12G\n" +
-	"\x0emask_threshold\x18\x06 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.0\x19\x00\x00\x00\x00\x00\x00Y\xc0!\x00\x00\x00\x00\x00\x00Y@H\x05R\rmaskThreshold\x88\x01\x01\x12D\n" +
-	"\rmax_hole_area\x18\a \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\x06R\vmaxHoleArea\x88\x01\x01\x12L\n" +
-	"\x11max_sprinkle_area\x18\b \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
-	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AH\aR\x0fmaxSprinkleArea\x88\x01\x01\x12W\n" +
-	"\rmask_encoding\x18\t \x01(\x0e2\x18.featsvc.v1.MaskEncodingB\x13\x8a\xb5\x18\x0f\n" +
-	"\x04bitsR\afloat32H\bR\fmaskEncoding\x88\x01\x01\x125\n" +
-	"\x0ereturn_low_res\x18\n" +
-	" \x01(\bB\n" +
-	"\x8a\xb5\x18\x06\n" +
-	"\x04trueH\tR\freturnLowRes\x88\x01\x01:\xa0\x01\x92\xb5\x18\x9b\x01\n" +
-	"\rmask_encoding\x129not return_logits or mask_encoding in ('bits', 'float32')\x1aOlogits are answered as float32: leave mask_encoding out, or return_logits falseB\f\n" +
-	"\n" +
-	"_model_cfgB\x12\n" +
-	"\x10_checkpoint_pathB\x13\n" +
-	"\x11_multimask_outputB\x10\n" +
+	"\x04trueH\x04R\freturnLowRes\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x10\n" +
 	"\x0e_return_logitsB\x13\n" +
-	"\x11_normalize_coordsB\x11\n" +
-	"\x0f_mask_thresholdB\x10\n" +
+	"\x11_normalize_coordsB\x10\n" +
 	"\x0e_max_hole_areaB\x14\n" +
-	"\x12_max_sprinkle_areaB\x10\n" +
-	"\x0e_mask_encodingB\x11\n" +
+	"\x12_max_sprinkle_areaB\x11\n" +
 	"\x0f_return_low_res\"\x92\x02\n" +
 	"\vPromptMasks\x12(\n" +
 	"\x05masks\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\x05masks\x12;\n" +
@@ -2320,13 +2365,14 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\rlow_res_masks\x18\x03 \x01(\v2\x12.featsvc.v1.TensorR\vlowResMasks\x12!\n" +
 	"\x03rle\x18\x04 \x03(\v2\x0f.featsvc.v1.RleR\x03rle\x12\x10\n" +
 	"\x03png\x18\x05 \x03(\fR\x03png\x12/\n" +
-	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\"\xb0\x01\n" +
+	"\tlabel_map\x18\x06 \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\"\xdd\x01\n" +
 	"\x14PredictMasksResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.featsvc.v1.PromptMasksR\aresults\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x03 \x01(\rR\x05width\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
-	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\"~\n" +
+	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x12+\n" +
+	"\x11image_orientation\x18\x06 \x01(\rR\x10imageOrientation\"~\n" +
 	"\x19PredictMasksStreamRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x129\n" +
@@ -2336,18 +2382,10 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12>\n" +
 	"\bresponse\x18\x02 \x01(\v2 .featsvc.v1.PredictMasksResponseH\x00R\bresponse\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05errorB\t\n" +
-	"\aoutcome\"r\n" +
+	"\aoutcome\"i\n" +
 	"\x11EmbedImageRequest\x12'\n" +
-	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x124\n" +
-	"\x06params\x18\x02 \x01(\v2\x1c.featsvc.v1.EmbedImageParamsR\x06params\"\xdd\x01\n" +
-	"\x10EmbedImageParams\x12M\n" +
-	"\tmodel_cfg\x18\x01 \x01(\tB+\x8a\xb5\x18'\n" +
-	"\"configs/sam2.1/sam2.1_hiera_l.yaml8\x80\x02H\x00R\bmodelCfg\x88\x01\x01\x12X\n" +
-	"\x0fcheckpoint_path\x18\x02 \x01(\tB*\x8a\xb5\x18&\n" +
-	"!checkpoints/sam2.1_hiera_large.pt8\x80\x02H\x01R\x0echeckpointPath\x88\x01\x01B\f\n" +
-	"\n" +
-	"_model_cfgB\x12\n" +
-	"\x10_checkpoint_path\"\xb9\x01\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.Sam2ModelR\x05model\"\xe6\x01\n" +
 	"\x12EmbedImageResponse\x12!\n" +
 	"\fimage_digest\x18\x01 \x01(\tR\vimageDigest\x12\x1d\n" +
 	"\n" +
@@ -2356,7 +2394,8 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"was_cached\x18\x03 \x01(\bR\twasCached\x12\x16\n" +
 	"\x06height\x18\x04 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x14\n" +
-	"\x05model\x18\x06 \x01(\tR\x05model*j\n" +
+	"\x05model\x18\x06 \x01(\tR\x05model\x12+\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation*j\n" +
 	"\x06Preset\x12\x16\n" +
 	"\x12PRESET_UNSPECIFIED\x10\x00\x12)\n" +
 	"\x13PRESET_FINE_GRAINED\x10\x01\x1a\x10\x8a\xb5\x18\ffine_grained\x12\x1d\n" +
@@ -2399,91 +2438,95 @@ func file_featsvc_v1_sam2_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_sam2_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_featsvc_v1_sam2_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_featsvc_v1_sam2_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_featsvc_v1_sam2_proto_goTypes = []any{
 	(Preset)(0),                         // 0: featsvc.v1.Preset
 	(OutputMode)(0),                     // 1: featsvc.v1.OutputMode
 	(MaskEncoding)(0),                   // 2: featsvc.v1.MaskEncoding
-	(*Point)(nil),                       // 3: featsvc.v1.Point
-	(*Box)(nil),                         // 4: featsvc.v1.Box
-	(*PointGrid)(nil),                   // 5: featsvc.v1.PointGrid
-	(*GenerateMasksRequest)(nil),        // 6: featsvc.v1.GenerateMasksRequest
-	(*GenerateMasksParams)(nil),         // 7: featsvc.v1.GenerateMasksParams
-	(*Rle)(nil),                         // 8: featsvc.v1.Rle
-	(*RunLengths)(nil),                  // 9: featsvc.v1.RunLengths
-	(*Rectangle)(nil),                   // 10: featsvc.v1.Rectangle
-	(*Mask)(nil),                        // 11: featsvc.v1.Mask
-	(*GenerateMasksResponse)(nil),       // 12: featsvc.v1.GenerateMasksResponse
-	(*GenerateMasksStreamRequest)(nil),  // 13: featsvc.v1.GenerateMasksStreamRequest
-	(*GenerateMasksStreamResponse)(nil), // 14: featsvc.v1.GenerateMasksStreamResponse
-	(*MasksSummary)(nil),                // 15: featsvc.v1.MasksSummary
-	(*Prompt)(nil),                      // 16: featsvc.v1.Prompt
-	(*PredictMasksRequest)(nil),         // 17: featsvc.v1.PredictMasksRequest
-	(*PredictMasksParams)(nil),          // 18: featsvc.v1.PredictMasksParams
-	(*PromptMasks)(nil),                 // 19: featsvc.v1.PromptMasks
-	(*PredictMasksResponse)(nil),        // 20: featsvc.v1.PredictMasksResponse
-	(*PredictMasksStreamRequest)(nil),   // 21: featsvc.v1.PredictMasksStreamRequest
-	(*PredictMasksStreamResponse)(nil),  // 22: featsvc.v1.PredictMasksStreamResponse
-	(*EmbedImageRequest)(nil),           // 23: featsvc.v1.EmbedImageRequest
-	(*EmbedImageParams)(nil),            // 24: featsvc.v1.EmbedImageParams
-	(*EmbedImageResponse)(nil),          // 25: featsvc.v1.EmbedImageResponse
-	(*Image)(nil),                       // 26: featsvc.v1.Image
-	(*Tensor)(nil),                      // 27: featsvc.v1.Tensor
-	(*ItemError)(nil),                   // 28: featsvc.v1.ItemError
+	(*Sam2Model)(nil),                   // 3: featsvc.v1.Sam2Model
+	(*Point)(nil),                       // 4: featsvc.v1.Point
+	(*Box)(nil),                         // 5: featsvc.v1.Box
+	(*PointGrid)(nil),                   // 6: featsvc.v1.PointGrid
+	(*GenerateMasksRequest)(nil),        // 7: featsvc.v1.GenerateMasksRequest
+	(*MaskParams)(nil),                  // 8: featsvc.v1.MaskParams
+	(*AutomaticMaskParams)(nil),         // 9: featsvc.v1.AutomaticMaskParams
+	(*Rle)(nil),                         // 10: featsvc.v1.Rle
+	(*RunLengths)(nil),                  // 11: featsvc.v1.RunLengths
+	(*Rectangle)(nil),                   // 12: featsvc.v1.Rectangle
+	(*Mask)(nil),                        // 13: featsvc.v1.Mask
+	(*GenerateMasksResponse)(nil),       // 14: featsvc.v1.GenerateMasksResponse
+	(*GenerateMasksStreamRequest)(nil),  // 15: featsvc.v1.GenerateMasksStreamRequest
+	(*GenerateMasksStreamResponse)(nil), // 16: featsvc.v1.GenerateMasksStreamResponse
+	(*MasksSummary)(nil),                // 17: featsvc.v1.MasksSummary
+	(*Prompt)(nil),                      // 18: featsvc.v1.Prompt
+	(*PredictMasksRequest)(nil),         // 19: featsvc.v1.PredictMasksRequest
+	(*PromptMaskParams)(nil),            // 20: featsvc.v1.PromptMaskParams
+	(*PromptMasks)(nil),                 // 21: featsvc.v1.PromptMasks
+	(*PredictMasksResponse)(nil),        // 22: featsvc.v1.PredictMasksResponse
+	(*PredictMasksStreamRequest)(nil),   // 23: featsvc.v1.PredictMasksStreamRequest
+	(*PredictMasksStreamResponse)(nil),  // 24: featsvc.v1.PredictMasksStreamResponse
+	(*EmbedImageRequest)(nil),           // 25: featsvc.v1.EmbedImageRequest
+	(*EmbedImageResponse)(nil),          // 26: featsvc.v1.EmbedImageResponse
+	(*Image)(nil),                       // 27: featsvc.v1.Image
+	(*Tensor)(nil),                      // 28: featsvc.v1.Tensor
+	(*ItemError)(nil),                   // 29: featsvc.v1.ItemError
 }
 var file_featsvc_v1_sam2_proto_depIdxs = []int32{
-	3,  // 0: featsvc.v1.PointGrid.points:type_name -> featsvc.v1.Point
-	26, // 1: featsvc.v1.GenerateMasksRequest.image:type_name -> featsvc.v1.Image
-	7,  // 2: featsvc.v1.GenerateMasksRequest.params:type_name -> featsvc.v1.GenerateMasksParams
-	0,  // 3: featsvc.v1.GenerateMasksParams.preset:type_name -> featsvc.v1.Preset
-	5,  // 4: featsvc.v1.GenerateMasksParams.point_grids:type_name -> featsvc.v1.PointGrid
-	1,  // 5: featsvc.v1.GenerateMasksParams.output_mode:type_name -> featsvc.v1.OutputMode
-	2,  // 6: featsvc.v1.GenerateMasksParams.mask_encoding:type_name -> featsvc.v1.MaskEncoding
-	9,  // 7: featsvc.v1.Rle.lengths:type_name -> featsvc.v1.RunLengths
-	27, // 8: featsvc.v1.Mask.bitmap:type_name -> featsvc.v1.Tensor
-	8,  // 9: featsvc.v1.Mask.rle:type_name -> featsvc.v1.Rle
-	10, // 10: featsvc.v1.Mask.bbox:type_name -> featsvc.v1.Rectangle
-	3,  // 11: featsvc.v1.Mask.point_coords:type_name -> featsvc.v1.Point
-	10, // 12: featsvc.v1.Mask.crop_box:type_name -> featsvc.v1.Rectangle
-	11, // 13: featsvc.v1.GenerateMasksResponse.masks:type_name -> featsvc.v1.Mask
-	27, // 14: featsvc.v1.GenerateMasksResponse.label_map:type_name -> featsvc.v1.Tensor
-	6,  // 15: featsvc.v1.GenerateMasksStreamRequest.request:type_name -> featsvc.v1.GenerateMasksRequest
-	11, // 16: featsvc.v1.GenerateMasksStreamResponse.mask:type_name -> featsvc.v1.Mask
-	15, // 17: featsvc.v1.GenerateMasksStreamResponse.summary:type_name -> featsvc.v1.MasksSummary
-	27, // 18: featsvc.v1.MasksSummary.label_map:type_name -> featsvc.v1.Tensor
-	3,  // 19: featsvc.v1.Prompt.point_coords:type_name -> featsvc.v1.Point
-	4,  // 20: featsvc.v1.Prompt.box:type_name -> featsvc.v1.Box
-	27, // 21: featsvc.v1.Prompt.mask_input:type_name -> featsvc.v1.Tensor
-	26, // 22: featsvc.v1.PredictMasksRequest.image:type_name -> featsvc.v1.Image
-	16, // 23: featsvc.v1.PredictMasksRequest.prompts:type_name -> featsvc.v1.Prompt
-	18, // 24: featsvc.v1.PredictMasksRequest.params:type_name -> featsvc.v1.PredictMasksParams
-	2,  // 25: featsvc.v1.PredictMasksParams.mask_encoding:type_name -> featsvc.v1.MaskEncoding
-	27, // 26: featsvc.v1.PromptMasks.masks:type_name -> featsvc.v1.Tensor
-	27, // 27: featsvc.v1.PromptMasks.iou_predictions:type_name -> featsvc.v1.Tensor
-	27, // 28: featsvc.v1.PromptMasks.low_res_masks:type_name -> featsvc.v1.Tensor
-	8,  // 29: featsvc.v1.PromptMasks.rle:type_name -> featsvc.v1.Rle
-	27, // 30: featsvc.v1.PromptMasks.label_map:type_name -> featsvc.v1.Tensor
-	19, // 31: featsvc.v1.PredictMasksResponse.results:type_name -> featsvc.v1.PromptMasks
-	17, // 32: featsvc.v1.PredictMasksStreamRequest.request:type_name -> featsvc.v1.PredictMasksRequest
-	20, // 33: featsvc.v1.PredictMasksStreamResponse.response:type_name -> featsvc.v1.PredictMasksResponse
-	28, // 34: featsvc.v1.PredictMasksStreamResponse.error:type_name -> featsvc.v1.ItemError
-	26, // 35: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
-	24, // 36: featsvc.v1.EmbedImageRequest.params:type_name -> featsvc.v1.EmbedImageParams
-	6,  // 37: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
-	13, // 38: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
-	17, // 39: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
-	21, // 40: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
-	23, // 41: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
-	12, // 42: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
-	14, // 43: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
-	20, // 44: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
-	22, // 45: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
-	25, // 46: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
-	42, // [42:47] is the sub-list for method output_type
-	37, // [37:42] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	4,  // 0: featsvc.v1.PointGrid.points:type_name -> featsvc.v1.Point
+	27, // 1: featsvc.v1.GenerateMasksRequest.image:type_name -> featsvc.v1.Image
+	3,  // 2: featsvc.v1.GenerateMasksRequest.model:type_name -> featsvc.v1.Sam2Model
+	9,  // 3: featsvc.v1.GenerateMasksRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
+	8,  // 4: featsvc.v1.GenerateMasksRequest.masks:type_name -> featsvc.v1.MaskParams
+	2,  // 5: featsvc.v1.MaskParams.mask_encoding:type_name -> featsvc.v1.MaskEncoding
+	0,  // 6: featsvc.v1.AutomaticMaskParams.preset:type_name -> featsvc.v1.Preset
+	6,  // 7: featsvc.v1.AutomaticMaskParams.point_grids:type_name -> featsvc.v1.PointGrid
+	1,  // 8: featsvc.v1.AutomaticMaskParams.output_mode:type_name -> featsvc.v1.OutputMode
+	11, // 9: featsvc.v1.Rle.lengths:type_name -> featsvc.v1.RunLengths
+	28, // 10: featsvc.v1.Mask.bitmap:type_name -> featsvc.v1.Tensor
+	10, // 11: featsvc.v1.Mask.rle:type_name -> featsvc.v1.Rle
+	12, // 12: featsvc.v1.Mask.bbox:type_name -> featsvc.v1.Rectangle
+	4,  // 13: featsvc.v1.Mask.point_coords:type_name -> featsvc.v1.Point
+	12, // 14: featsvc.v1.Mask.crop_box:type_name -> featsvc.v1.Rectangle
+	13, // 15: featsvc.v1.GenerateMasksResponse.masks:type_name -> featsvc.v1.Mask
+	28, // 16: featsvc.v1.GenerateMasksResponse.label_map:type_name -> featsvc.v1.Tensor
+	7,  // 17: featsvc.v1.GenerateMasksStreamRequest.request:type_name -> featsvc.v1.GenerateMasksRequest
+	13, // 18: featsvc.v1.GenerateMasksStreamResponse.mask:type_name -> featsvc.v1.Mask
+	17, // 19: featsvc.v1.GenerateMasksStreamResponse.summary:type_name -> featsvc.v1.MasksSummary
+	28, // 20: featsvc.v1.MasksSummary.label_map:type_name -> featsvc.v1.Tensor
+	4,  // 21: featsvc.v1.Prompt.point_coords:type_name -> featsvc.v1.Point
+	5,  // 22: featsvc.v1.Prompt.box:type_name -> featsvc.v1.Box
+	28, // 23: featsvc.v1.Prompt.mask_input:type_name -> featsvc.v1.Tensor
+	27, // 24: featsvc.v1.PredictMasksRequest.image:type_name -> featsvc.v1.Image
+	18, // 25: featsvc.v1.PredictMasksRequest.prompts:type_name -> featsvc.v1.Prompt
+	3,  // 26: featsvc.v1.PredictMasksRequest.model:type_name -> featsvc.v1.Sam2Model
+	20, // 27: featsvc.v1.PredictMasksRequest.params:type_name -> featsvc.v1.PromptMaskParams
+	8,  // 28: featsvc.v1.PredictMasksRequest.masks:type_name -> featsvc.v1.MaskParams
+	28, // 29: featsvc.v1.PromptMasks.masks:type_name -> featsvc.v1.Tensor
+	28, // 30: featsvc.v1.PromptMasks.iou_predictions:type_name -> featsvc.v1.Tensor
+	28, // 31: featsvc.v1.PromptMasks.low_res_masks:type_name -> featsvc.v1.Tensor
+	10, // 32: featsvc.v1.PromptMasks.rle:type_name -> featsvc.v1.Rle
+	28, // 33: featsvc.v1.PromptMasks.label_map:type_name -> featsvc.v1.Tensor
+	21, // 34: featsvc.v1.PredictMasksResponse.results:type_name -> featsvc.v1.PromptMasks
+	19, // 35: featsvc.v1.PredictMasksStreamRequest.request:type_name -> featsvc.v1.PredictMasksRequest
+	22, // 36: featsvc.v1.PredictMasksStreamResponse.response:type_name -> featsvc.v1.PredictMasksResponse
+	29, // 37: featsvc.v1.PredictMasksStreamResponse.error:type_name -> featsvc.v1.ItemError
+	27, // 38: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
+	3,  // 39: featsvc.v1.EmbedImageRequest.model:type_name -> featsvc.v1.Sam2Model
+	7,  // 40: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
+	15, // 41: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
+	19, // 42: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
+	23, // 43: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
+	25, // 44: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
+	14, // 45: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
+	16, // 46: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
+	22, // 47: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
+	24, // 48: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
+	26, // 49: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
+	45, // [45:50] is the sub-list for method output_type
+	40, // [40:45] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_sam2_proto_init() }
@@ -2495,34 +2538,35 @@ func file_featsvc_v1_sam2_proto_init() {
 	file_featsvc_v1_options_proto_init()
 	file_featsvc_v1_stream_proto_init()
 	file_featsvc_v1_tensor_proto_init()
-	file_featsvc_v1_sam2_proto_msgTypes[4].OneofWrappers = []any{}
-	file_featsvc_v1_sam2_proto_msgTypes[5].OneofWrappers = []any{
+	file_featsvc_v1_sam2_proto_msgTypes[0].OneofWrappers = []any{}
+	file_featsvc_v1_sam2_proto_msgTypes[5].OneofWrappers = []any{}
+	file_featsvc_v1_sam2_proto_msgTypes[6].OneofWrappers = []any{}
+	file_featsvc_v1_sam2_proto_msgTypes[7].OneofWrappers = []any{
 		(*Rle_Coco)(nil),
 		(*Rle_Lengths)(nil),
 	}
-	file_featsvc_v1_sam2_proto_msgTypes[8].OneofWrappers = []any{
+	file_featsvc_v1_sam2_proto_msgTypes[10].OneofWrappers = []any{
 		(*Mask_Bitmap)(nil),
 		(*Mask_Rle)(nil),
 		(*Mask_Png)(nil),
 	}
-	file_featsvc_v1_sam2_proto_msgTypes[11].OneofWrappers = []any{
+	file_featsvc_v1_sam2_proto_msgTypes[13].OneofWrappers = []any{
 		(*GenerateMasksStreamResponse_Mask)(nil),
 		(*GenerateMasksStreamResponse_Summary)(nil),
 	}
-	file_featsvc_v1_sam2_proto_msgTypes[13].OneofWrappers = []any{}
 	file_featsvc_v1_sam2_proto_msgTypes[15].OneofWrappers = []any{}
-	file_featsvc_v1_sam2_proto_msgTypes[19].OneofWrappers = []any{
+	file_featsvc_v1_sam2_proto_msgTypes[17].OneofWrappers = []any{}
+	file_featsvc_v1_sam2_proto_msgTypes[21].OneofWrappers = []any{
 		(*PredictMasksStreamResponse_Response)(nil),
 		(*PredictMasksStreamResponse_Error)(nil),
 	}
-	file_featsvc_v1_sam2_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_sam2_proto_rawDesc), len(file_featsvc_v1_sam2_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,7 +33,10 @@ type ItemError struct {
 	// The bad fields of the question.
 	FieldViolations []*FieldViolation `protobuf:"bytes,3,rep,name=field_violations,json=fieldViolations,proto3" json:"field_violations,omitempty"`
 	// Where another try will help: milliseconds to wait before it.
-	RetryAfterMs  uint32 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	RetryAfterMs uint32 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	// Where no other try will help, whatever the status: why not, such as reply-too-large; else empty. A call of one question has it
+	// in its trailing metadata, as featsvc-reason.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -96,6 +99,13 @@ func (x *ItemError) GetRetryAfterMs() uint32 {
 	return 0
 }
 
+func (x *ItemError) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // One bad field.
 type FieldViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -156,12 +166,13 @@ var File_featsvc_v1_stream_proto protoreflect.FileDescriptor
 const file_featsvc_v1_stream_proto_rawDesc = "" +
 	"\n" +
 	"\x17featsvc/v1/stream.proto\x12\n" +
-	"featsvc.v1\"\xa6\x01\n" +
+	"featsvc.v1\"\xbe\x01\n" +
 	"\tItemError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12E\n" +
 	"\x10field_violations\x18\x03 \x03(\v2\x1a.featsvc.v1.FieldViolationR\x0ffieldViolations\x12$\n" +
-	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\"H\n" +
+	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescriptionB\x88\x01\n" +

@@ -215,7 +215,8 @@ public final class FeatsvcClient implements AutoCloseable {
      * Dense CLIP features of many pictures. Answers come as they are done; what is wrong with one picture is its answer. The
      * deadline is that of all together.
      *
-     * @param questions the questions, each taken when there is room for it
+     * @param questions the questions, each taken when there is room for it, by a thread of its own: no answer waits for the next
+     *     question. Closing the answers interrupts it.
      * @param window how many are under way at most
      * @return the answers
      */

@@ -76,7 +76,8 @@ public final class FeatsvcException extends RuntimeException {
             code = each.name().equals(error.getCode()) ? each : code;
         }
         Duration retryAfter = Duration.ofMillis(Integer.toUnsignedLong(error.getRetryAfterMs()));
-        boolean isFinal = code == Status.Code.RESOURCE_EXHAUSTED && retryAfter.isZero();
+        boolean isFinal =
+                !error.getReason().isEmpty() || (code == Status.Code.RESOURCE_EXHAUSTED && retryAfter.isZero());
         return new FeatsvcException(
                 code.toStatus().withDescription(error.getMessage()), violations, retryAfter, "", isFinal);
     }

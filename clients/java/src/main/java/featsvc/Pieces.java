@@ -73,7 +73,7 @@ final class Pieces {
                     throw FeatsvcException.damaged(reply.getMasksCount() + " masks came of " + summary.getCount());
                 }
                 reply.setHeight(summary.getHeight()).setWidth(summary.getWidth()).setModel(summary.getModel());
-                reply.setImageDigest(summary.getImageDigest());
+                reply.setImageDigest(summary.getImageDigest()).setImageOrientation(summary.getImageOrientation());
                 if (summary.hasLabelMap()) {
                     reply.setLabelMap(summary.getLabelMap());
                 }

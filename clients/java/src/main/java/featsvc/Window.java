@@ -5,10 +5,11 @@ import io.grpc.Deadline;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import java.time.Duration;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiFunction;
 import java.util.function.Function;
@@ -19,7 +20,9 @@ final class Window<Q, R, M, A> implements Answers<R> {
 
     private final Connection connection;
     private final Method<Q, R, M, A> method;
-    private final Iterator<Question<Q>> questions;
+    private final Source<Q> source;
+    /** What comes from the server, and word that the source has given something. */
+    private final BlockingQueue<Wire.Event<A>> events = new LinkedBlockingQueue<>();
     private final int size;
     private final Deadline deadline;
     /** The questions without an answer so far, by the names that the server knows them by, in the order they were asked. */
@@ -54,7 +57,7 @@ final class Window<Q, R, M, A> implements Answers<R> {
     Window(Connection connection, Method<Q, R, M, A> method, Iterable<Question<Q>> questions, int size) {
         this.connection = connection;
         this.method = method;
-        this.questions = questions.iterator();
+        this.source = new Source<>(questions, () -> events.add(new Wire.Event<>(null, null, null)));
         this.size = Math.max(size, 1);
         this.deadline = connection.deadline();
     }
@@ -85,6 +88,7 @@ final class Window<Q, R, M, A> implements Answers<R> {
     @Override
     public void close() {
         done = true;
+        source.close();
         if (wire != null) {
             wire.close();
             wire = null;
@@ -93,26 +97,46 @@ final class Window<Q, R, M, A> implements Answers<R> {
 
     /** One step: what is due is sent, and what comes is taken; null where it is no answer for the caller. */
     private Answer<R> received() {
-        while (waiting.size() < size && questions.hasNext()) {
-            waiting.put(Long.toString(asked++), new Waiting<>(questions.next()));
+        Question<Q> drawn = source.taken();
+        if (drawn != null) {
+            waiting.put(Long.toString(asked++), new Waiting<>(drawn));
         }
-        if (waiting.isEmpty()) {
+        boolean more = waiting.size() >= size || source.draw();
+        if (!more && waiting.isEmpty()) {
             finish();
             return null;
         }
-        if (wire == null) {
-            wire = new Wire<>(connection.channel(), method.descriptor(), Connection.until(deadline), size + 1);
+        if (wire == null && !waiting.isEmpty()) {
+            wire = new Wire<>(
+                    connection.channel(), method.descriptor(), Connection.until(deadline), size + 1, events);
         }
-        Wire.Event<A> event = wire.next(send());
-        if (event == null) {
+        Wire.Event<A> event = wire == null ? idle() : wire.next(send());
+        if (event == null || event.from() == null || event.from() != wire) {
             return null;
         }
         if (event.message() == null) {
             wire = null;
-            broken(event.error());
+            // While nothing waits, a stream may end as it likes: the next question opens another.
+            if (!waiting.isEmpty()) {
+                broken(event.error());
+            }
             return null;
         }
         return taken(method.read().apply(event.message()));
+    }
+
+    /** Waits for the source alone; throws where the deadline comes first. */
+    private Wire.Event<A> idle() {
+        long left = deadline == null ? FOREVER : deadline.timeRemaining(TimeUnit.NANOSECONDS);
+        if (left <= 0) {
+            throw FeatsvcException.of(
+                    Status.DEADLINE_EXCEEDED.withDescription("the deadline has come before the next question"), null);
+        }
+        try {
+            return events.poll(left, TimeUnit.NANOSECONDS);
+        } catch (InterruptedException e) {
+            throw Connection.interrupted(e);
+        }
     }
 
     /** Lets the server end its side, which it does at once when it has answered all. */

@@ -16,13 +16,24 @@ import java.util.concurrent.TimeUnit;
  */
 final class Wire<Q, R> extends ClientCall.Listener<R> implements AutoCloseable {
     private final ClientCall<Q, R> call;
-    private final BlockingQueue<Event<R>> events = new LinkedBlockingQueue<>();
+    private final BlockingQueue<Event<R>> events;
 
-    /** A message, or (without one) the end of the call, whose error is null where it ended well. */
-    record Event<R>(R message, FeatsvcException error) {}
+    /**
+     * A message, or (without one) the end of the call, whose error is null where it ended well. From none it says that something
+     * else has come that its owner waits for.
+     */
+    record Event<R>(Wire<?, R> from, R message, FeatsvcException error) {}
 
     /** Begins a call that receives so many messages ahead of those that are taken. */
     Wire(Channel channel, MethodDescriptor<Q, R> method, CallOptions options, int ahead) {
+        this(channel, method, options, ahead, new LinkedBlockingQueue<>());
+    }
+
+    /** The same, into a queue that its owner waits at for other things too. */
+    Wire(
+            Channel channel, MethodDescriptor<Q, R> method, CallOptions options, int ahead,
+            BlockingQueue<Event<R>> events) {
+        this.events = events;
         call = channel.newCall(method, options);
         call.start(this, new Metadata());
         call.request(ahead);
@@ -30,12 +41,12 @@ final class Wire<Q, R> extends ClientCall.Listener<R> implements AutoCloseable {
 
     @Override
     public void onMessage(R message) {
-        events.add(new Event<>(message, null));
+        events.add(new Event<>(this, message, null));
     }
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-        events.add(new Event<>(null, status.isOk() ? null : FeatsvcException.of(status, trailers)));
+        events.add(new Event<>(this, null, status.isOk() ? null : FeatsvcException.of(status, trailers)));
     }
 
     void send(Q message) {
@@ -50,7 +61,7 @@ final class Wire<Q, R> extends ClientCall.Listener<R> implements AutoCloseable {
     Event<R> next(long nanoseconds) {
         try {
             Event<R> event = events.poll(nanoseconds, TimeUnit.NANOSECONDS);
-            if (event != null && event.message() != null) {
+            if (event != null && event.from() == this && event.message() != null) {
                 call.request(1);
             }
             return event;

@@ -77,7 +77,9 @@ class CallsTest {
         assertTrue(!failed(server.client(), () -> Scripted.refusal(Status.Code.INVALID_ARGUMENT)).isFinal());
         assertTrue(failed(server.client(), () -> Scripted.refusal(
                 Status.Code.RESOURCE_EXHAUSTED, "featsvc-reason", "reply-too-large")).isFinal());
-        assertEquals(2, attempts);
+        assertTrue(failed(server.client(), () -> Scripted.refusal(
+                Status.Code.UNAVAILABLE, "featsvc-reason", "killed-workers")).isFinal());
+        assertEquals(3, attempts);
     }
 
     @Test

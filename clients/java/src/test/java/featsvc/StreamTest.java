@@ -16,6 +16,7 @@ import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -183,6 +184,72 @@ class StreamTest {
         };
         assertEquals(Map.of("q0", "RESOURCE_EXHAUSTED"), collected(server.client(), 1, 1));
         assertEquals(1, attempts.get());
+    }
+
+    @Test
+    void aQuestionThatFailsForAReasonIsNotAskedAgain() {
+        var attempts = new AtomicInteger();
+        server.stream = () -> (to, asked) -> {
+            attempts.incrementAndGet();
+            to.onNext(DinoServiceExtractFeaturesStreamResponse.newBuilder()
+                    .setRequestId(asked.getRequestId())
+                    .setError(ItemError.newBuilder().setCode("UNAVAILABLE").setReason("killed-workers"))
+                    .build());
+        };
+        assertEquals(Map.of("q0", "UNAVAILABLE"), collected(server.client(), 1, 1));
+        assertEquals(1, attempts.get());
+    }
+
+    /** Questions q0, q1 and so on, each to be had only when there is a permit for it. */
+    private static Iterable<Question<DinoServiceExtractFeaturesRequest>> slow(int count, Semaphore permits) {
+        return () -> IntStream.range(0, count).mapToObj(i -> {
+            permits.acquireUninterruptibly();
+            return question("q" + i, (byte) i);
+        }).iterator();
+    }
+
+    @Test
+    void anAnswerDoesNotWaitForTheNextQuestion() {
+        server.stream = () -> StreamTest::answer;
+        var permits = new Semaphore(1);
+        int seen = 0;
+        for (var each : server.client().streamDinoFeatures(slow(3, permits), 4)) {
+            assertEquals("q" + seen++, each.id());
+            permits.release();
+        }
+        assertEquals(3, seen);
+    }
+
+    @Test
+    void closingDoesNotWaitForTheNextQuestion() {
+        server.stream = () -> StreamTest::answer;
+        var permits = new Semaphore(1);
+        try (var answers = server.client().streamDinoFeatures(slow(2, permits), 4)) {
+            answers.next();
+        }
+        permits.release();
+    }
+
+    @Test
+    void theDeadlineEndsAStreamWhoseSourceTakesItsTime() {
+        server.stream = () -> StreamTest::answer;
+        var permits = new Semaphore(1);
+        FeatsvcClient client = server.client().withDeadline(Duration.ofSeconds(1));
+        var answers = client.streamDinoFeatures(slow(2, permits), 4);
+        assertEquals("q0", answers.next().id());
+        assertEquals(
+                Status.Code.DEADLINE_EXCEEDED, assertThrows(FeatsvcException.class, () -> answers.next()).code());
+        permits.release();
+    }
+
+    @Test
+    void whatTheSourceThrowsComesOutOfTheLoop() {
+        server.stream = () -> StreamTest::answer;
+        Iterable<Question<DinoServiceExtractFeaturesRequest>> damaged = () -> {
+            throw new IllegalStateException("damaged");
+        };
+        var answers = server.client().streamDinoFeatures(damaged, 4);
+        assertEquals("damaged", assertThrows(IllegalStateException.class, () -> answers.next()).getMessage());
     }
 
     @Test

@@ -6,12 +6,14 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Geometry, Image, InterpolationMode, PaddingMode, Position, TensorFormat, Window } from "./image_pb.js";
+import type { FeatureParams, GridParams } from "./features_pb.js";
+import { file_featsvc_v1_features } from "./features_pb.js";
+import type { Geometry, Image, TensorFormat } from "./image_pb.js";
 import { file_featsvc_v1_image } from "./image_pb.js";
 import { file_featsvc_v1_options } from "./options_pb.js";
 import type { ItemError } from "./stream_pb.js";
 import { file_featsvc_v1_stream } from "./stream_pb.js";
-import type { FeatureDType, Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
+import type { Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
 import { file_featsvc_v1_tensor } from "./tensor_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -19,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/clip.proto.
  */
 export const file_featsvc_v1_clip: GenFile = /*@__PURE__*/
-  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEifAohQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0EiAKBWltYWdlGAEgASgLMhEuZmVhdHN2Yy52MS5JbWFnZRI1CgZwYXJhbXMYAiABKAsyJS5mZWF0c3ZjLnYxLkNsaXBFeHRyYWN0RmVhdHVyZXNQYXJhbXMilw8KGUNsaXBFeHRyYWN0RmVhdHVyZXNQYXJhbXMSOAoKbW9kZWxfbmFtZRgBIAEoCUIfirUYGwoWVmlULUwtMTQtMzM2LXF1aWNrZ2VsdTiAAUgAiAEBEi4KEG1vZGVsX3ByZXRyYWluZWQYAiABKAlCD4q1GAsKBm9wZW5haTiAAUgBiAEBEiEKB3JldF9wY2EYAyABKAhCC4q1GAcKBWZhbHNlSAKIAQESJAoLcmV0X3BhdGNoZXMYBCABKAhCCoq1GAYKBHRydWVIA4gBARI4Cglsb2FkX3NpemUYBSABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSASIAQESJQoLY2VudGVyX2Nyb3AYBiABKAhCC4q1GAcKBWZhbHNlSAWIAQESMQoJcGNhX25pdGVyGAcgASgFQhmKtRgVCgE1GQAAAAAAAAAAIQAAAAAAQI9ASAaIAQESNAoJcGNhX3FfbWluGAggASgBQhyKtRgYCgQwLjAxGQAAAAAAAAAAIQAAAAAAAPA/SAeIAQESNAoJcGNhX3FfbWF4GAkgASgBQhyKtRgYCgQwLjk5GQAAAAAAAAAAIQAAAAAAAPA/SAiIAQESTgoSaW50ZXJwb2xhdGlvbl9tb2RlGAogASgOMh0uZmVhdHN2Yy52MS5JbnRlcnBvbGF0aW9uTW9kZUIOirUYCgoIYmlsaW5lYXJICYgBARI/Cg10ZW5zb3JfZm9ybWF0GAsgASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gKiAEBEkIKDHBhZGRpbmdfbW9kZRgMIAEoDjIXLmZlYXRzdmMudjEuUGFkZGluZ01vZGVCDoq1GAoKCGNvbnN0YW50SAuIAQESOwoFZHR5cGUYDSABKA4yGC5mZWF0c3ZjLnYxLkZlYXR1cmVEVHlwZUINirUYCQoHZmxvYXQzMkgMiAEBEkkKBnBvaW50cxgOIAMoCzIULmZlYXRzdmMudjEuUG9zaXRpb25CI4q1GB8SGVtbNTIwLCA4MjBdLCBbMTA5MCwgNzUwXV0wgIAEEkUKBnJlZ2lvbhgPIAEoCzISLmZlYXRzdmMudjEuV2luZG93QhyKtRgYEhZbMjgwLCA0NDAsIDE0NzQsIDEyMjVdSA2IAQE6ywaStRh0Cglsb2FkX3NpemUSDmxvYWRfc2l6ZSAhPSAwGlcwIGlzIG5vIHNpemU6IGdpdmUgcGl4ZWxzIG9mIHRoZSBzaG9ydGVyIHNpZGUsIG9yIGEgbmVnYXRpdmUgZmFjdG9yICgtMSBrZWVwcyB0aGUgc2l6ZSmStRhyCgtjZW50ZXJfY3JvcBIgbm90IGNlbnRlcl9jcm9wIG9yIGxvYWRfc2l6ZSA+IDAaQWNyb3BzIGEgc3F1YXJlIG9mIGxvYWRfc2l6ZSBwaXhlbHMsIHNvIGxvYWRfc2l6ZSBtdXN0IGJlIHBvc2l0aXZlkrUYQQoJcGNhX3FfbWF4EhVwY2FfcV9taW4gPCBwY2FfcV9tYXgaHW11c3QgYmUgbGFyZ2VyIHRoYW4gcGNhX3FfbWlukrUYmAEKBnJlZ2lvbhJDcmVnaW9uIGlzIE5vbmUgb3IgKHJlZ2lvblswXSA8IHJlZ2lvblsyXSBhbmQgcmVnaW9uWzFdIDwgcmVnaW9uWzNdKRpJdGhlIHNlY29uZCBjb3JuZXIgbXVzdCBsaWUgcmlnaHQgb2YgYW5kIGJlbG93IHRoZSBmaXJzdDogW3gwLCB5MCwgeDEsIHkxXZK1GEwKBnJlZ2lvbhIccmVnaW9uIGlzIE5vbmUgb3Igbm90IHBvaW50cxokcG9pbnRzIGFuZCByZWdpb24gZXhjbHVkZSBlYWNoIG90aGVykrUYiwEKC3JldF9wYXRjaGVzEi5yZXRfcGF0Y2hlcyBvciAocmVnaW9uIGlzIE5vbmUgYW5kIG5vdCBwb2ludHMpGkxwb2ludHMgYW5kIHJlZ2lvbiBhcmUgdGFrZW4gZnJvbSB0aGUgZ3JpZCBvZiBwYXRjaGVzOiBsZWF2ZSByZXRfcGF0Y2hlcyB0cnVlkrUYlgEKB3JldF9wY2ESLm5vdCByZXRfcGNhIG9yIChyZWdpb24gaXMgTm9uZSBhbmQgbm90IHBvaW50cykaW3ByaW5jaXBhbCBjb21wb25lbnRzIGFyZSB0aG9zZSBvZiB0aGUgd2hvbGUgcGljdHVyZTogYXNrIGZvciB0aGVtIHdpdGhvdXQgcG9pbnRzIGFuZCByZWdpb25CDQoLX21vZGVsX25hbWVCEwoRX21vZGVsX3ByZXRyYWluZWRCCgoIX3JldF9wY2FCDgoMX3JldF9wYXRjaGVzQgwKCl9sb2FkX3NpemVCDgoMX2NlbnRlcl9jcm9wQgwKCl9wY2Ffbml0ZXJCDAoKX3BjYV9xX21pbkIMCgpfcGNhX3FfbWF4QhUKE19pbnRlcnBvbGF0aW9uX21vZGVCEAoOX3RlbnNvcl9mb3JtYXRCDwoNX3BhZGRpbmdfbW9kZUIICgZfZHR5cGVCCQoHX3JlZ2lvbiLPAQoiQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZRIkCghmZWF0dXJlcxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg4KBmlzX3BjYRgCIAEoCBImCghnZW9tZXRyeRgDIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYBCABKAkSFAoMaW1hZ2VfZGlnZXN0GAUgASgJEiYKCHJvdW5kaW5nGAYgASgLMhQuZmVhdHN2Yy52MS5Sb3VuZGluZyJqCihDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0Ej4KB3JlcXVlc3QYASABKAsyLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdCKeAQopQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVzcG9uc2USPwoFcmVwbHkYASABKAsyLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABIoCgVjaHVuaxgCIAEoCzIXLmZlYXRzdmMudjEuVGVuc29yQ2h1bmtIAEIGCgRwYXJ0IoYBCidDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlcXVlc3QSGwoKcmVxdWVzdF9pZBgBIAEoCUIHirUYAziAARI+CgdyZXF1ZXN0GAIgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QitQEKKENsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRJCCghyZXNwb25zZRgCIAEoCzIuLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZUgAEiYKBWVycm9yGAMgASgLMhUuZmVhdHN2Yy52MS5JdGVtRXJyb3JIAEIJCgdvdXRjb21lIjsKBVRleHRzEjIKBHRleHQYASADKAlCJIq1GCASFFsiYSBwaG90byBvZiBhIGNhciJdKAEwgAg4gCBIASJ7CglUZXh0UXVlcnkSMgoEdGV4dBgBIAMoCUIkirUYIBIUWyJhIHBob3RvIG9mIGEgY2FyIl0oATCAAjiAIEgBEjoKDW5lZ2F0aXZlX3RleHQYAiADKAlCI4q1GB8SFVsiYSBwaG90byBvZiBhIHJvYWQiXTCAAjiAIEgBImMKEUVuY29kZVRleHRSZXF1ZXN0EiAKBXRleHRzGAEgASgLMhEuZmVhdHN2Yy52MS5UZXh0cxIsCgZwYXJhbXMYAiABKAsyHC5mZWF0c3ZjLnYxLkVuY29kZVRleHRQYXJhbXMioAEKEEVuY29kZVRleHRQYXJhbXMSOAoKbW9kZWxfbmFtZRgBIAEoCUIfirUYGwoWVmlULUwtMTQtMzM2LXF1aWNrZ2VsdTiAAUgAiAEBEi4KEG1vZGVsX3ByZXRyYWluZWQYAiABKAlCD4q1GAsKBm9wZW5haTiAAUgBiAEBQg0KC19tb2RlbF9uYW1lQhMKEV9tb2RlbF9wcmV0cmFpbmVkIk8KEkVuY29kZVRleHRSZXNwb25zZRIqCg50ZXh0X2VtYmVkZGluZxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg0KBW1vZGVsGAIgASgJIpcBChhDb21wdXRlU2ltaWxhcml0eVJlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEiQKBXF1ZXJ5GAIgASgLMhUuZmVhdHN2Yy52MS5UZXh0UXVlcnkSMwoGcGFyYW1zGAMgASgLMiMuZmVhdHN2Yy52MS5Db21wdXRlU2ltaWxhcml0eVBhcmFtcyLrBwoXQ29tcHV0ZVNpbWlsYXJpdHlQYXJhbXMSOAoKbW9kZWxfbmFtZRgBIAEoCUIfirUYGwoWVmlULUwtMTQtMzM2LXF1aWNrZ2VsdTiAAUgAiAEBEi4KEG1vZGVsX3ByZXRyYWluZWQYAiABKAlCD4q1GAsKBm9wZW5haTiAAUgBiAEBEjQKB3NvZnRtYXgYAyABKAFCHoq1GBoKAzEuMBkAAAAAAAAAACEAAAAAAGr4QEIBMEgCiAEBEiEKB3JldF9wY2EYBCABKAhCC4q1GAcKBWZhbHNlSAOIAQESJAoLcmV0X3BhdGNoZXMYBSABKAhCCoq1GAYKBHRydWVIBIgBARI4Cglsb2FkX3NpemUYBiABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSAWIAQESJQoLY2VudGVyX2Nyb3AYByABKAhCC4q1GAcKBWZhbHNlSAaIAQESTgoSaW50ZXJwb2xhdGlvbl9tb2RlGAggASgOMh0uZmVhdHN2Yy52MS5JbnRlcnBvbGF0aW9uTW9kZUIOirUYCgoIYmlsaW5lYXJIB4gBARJCCgxwYWRkaW5nX21vZGUYCSABKA4yFy5mZWF0c3ZjLnYxLlBhZGRpbmdNb2RlQg6KtRgKCghjb25zdGFudEgIiAEBOt8CkrUYdAoJbG9hZF9zaXplEg5sb2FkX3NpemUgIT0gMBpXMCBpcyBubyBzaXplOiBnaXZlIHBpeGVscyBvZiB0aGUgc2hvcnRlciBzaWRlLCBvciBhIG5lZ2F0aXZlIGZhY3RvciAoLTEga2VlcHMgdGhlIHNpemUpkrUYcgoLY2VudGVyX2Nyb3ASIG5vdCBjZW50ZXJfY3JvcCBvciBsb2FkX3NpemUgPiAwGkFjcm9wcyBhIHNxdWFyZSBvZiBsb2FkX3NpemUgcGl4ZWxzLCBzbyBsb2FkX3NpemUgbXVzdCBiZSBwb3NpdGl2ZZK1GG0KB3JldF9wY2ESC25vdCByZXRfcGNhGlVhIHNpbWlsYXJpdHkgbWFwIGhhcyBubyBwcmluY2lwYWwgY29tcG9uZW50czsgYXNrIEV4dHJhY3RGZWF0dXJlcyAoL2V4dHJhY3QpIGZvciB0aGVtQg0KC19tb2RlbF9uYW1lQhMKEV9tb2RlbF9wcmV0cmFpbmVkQgoKCF9zb2Z0bWF4QgoKCF9yZXRfcGNhQg4KDF9yZXRfcGF0Y2hlc0IMCgpfbG9hZF9zaXplQg4KDF9jZW50ZXJfY3JvcEIVChNfaW50ZXJwb2xhdGlvbl9tb2RlQg8KDV9wYWRkaW5nX21vZGUilAEKGUNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USKgoOc2ltaWxhcml0eV9tYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchImCghnZW9tZXRyeRgCIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYAyABKAkSFAoMaW1hZ2VfZGlnZXN0GAQgASgJImUKEkVuY29kZUltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USLQoGcGFyYW1zGAIgASgLMh0uZmVhdHN2Yy52MS5FbmNvZGVJbWFnZVBhcmFtcyKhAQoRRW5jb2RlSW1hZ2VQYXJhbXMSOAoKbW9kZWxfbmFtZRgBIAEoCUIfirUYGwoWVmlULUwtMTQtMzM2LXF1aWNrZ2VsdTiAAUgAiAEBEi4KEG1vZGVsX3ByZXRyYWluZWQYAiABKAlCD4q1GAsKBm9wZW5haTiAAUgBiAEBQg0KC19tb2RlbF9uYW1lQhMKEV9tb2RlbF9wcmV0cmFpbmVkImcKE0VuY29kZUltYWdlUmVzcG9uc2USKwoPaW1hZ2VfZW1iZWRkaW5nGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDQoFbW9kZWwYAiABKAkSFAoMaW1hZ2VfZGlnZXN0GAMgASgJMpEFCgtDbGlwU2VydmljZRJwCg9FeHRyYWN0RmVhdHVyZXMSLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBouLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZRKHAQoWRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZBI0LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVxdWVzdBo1LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVzcG9uc2UwARKGAQoVRXh0cmFjdEZlYXR1cmVzU3RyZWFtEjMuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlcXVlc3QaNC5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVzcG9uc2UoATABEksKCkVuY29kZVRleHQSHS5mZWF0c3ZjLnYxLkVuY29kZVRleHRSZXF1ZXN0Gh4uZmVhdHN2Yy52MS5FbmNvZGVUZXh0UmVzcG9uc2USYAoRQ29tcHV0ZVNpbWlsYXJpdHkSJC5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVxdWVzdBolLmZlYXRzdmMudjEuQ29tcHV0ZVNpbWlsYXJpdHlSZXNwb25zZRJOCgtFbmNvZGVJbWFnZRIeLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXF1ZXN0Gh8uZmVhdHN2Yy52MS5FbmNvZGVJbWFnZVJlc3BvbnNlYgZwcm90bzM", [file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEijgMKIUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk2fSKfAQoJQ2xpcE1vZGVsEjgKCm1vZGVsX25hbWUYASABKAlCH4q1GBsKFlZpVC1MLTE0LTMzNi1xdWlja2dlbHU4gAFIAIgBARIuChBtb2RlbF9wcmV0cmFpbmVkGAIgASgJQg+KtRgLCgZvcGVuYWk4gAFIAYgBAToEoLUYAUINCgtfbW9kZWxfbmFtZUITChFfbW9kZWxfcHJldHJhaW5lZCKAAwoKQ2xpcFBhcmFtcxI4Cglsb2FkX3NpemUYASABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESJQoLY2VudGVyX2Nyb3AYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQE68gGStRh0Cglsb2FkX3NpemUSDmxvYWRfc2l6ZSAhPSAwGlcwIGlzIG5vIHNpemU6IGdpdmUgcGl4ZWxzIG9mIHRoZSBzaG9ydGVyIHNpZGUsIG9yIGEgbmVnYXRpdmUgZmFjdG9yICgtMSBrZWVwcyB0aGUgc2l6ZSmStRhyCgtjZW50ZXJfY3JvcBIgbm90IGNlbnRlcl9jcm9wIG9yIGxvYWRfc2l6ZSA+IDAaQWNyb3BzIGEgc3F1YXJlIG9mIGxvYWRfc2l6ZSBwaXhlbHMsIHNvIGxvYWRfc2l6ZSBtdXN0IGJlIHBvc2l0aXZloLUYAUIMCgpfbG9hZF9zaXplQg4KDF9jZW50ZXJfY3JvcCLqAQoiQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZRIkCghmZWF0dXJlcxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg4KBmlzX3BjYRgCIAEoCBImCghnZW9tZXRyeRgDIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYBCABKAkSFAoMaW1hZ2VfZGlnZXN0GAUgASgJEiYKCHJvdW5kaW5nGAYgASgLMhQuZmVhdHN2Yy52MS5Sb3VuZGluZxIZChFpbWFnZV9vcmllbnRhdGlvbhgHIAEoDSJqCihDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0Ej4KB3JlcXVlc3QYASABKAsyLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdCKeAQopQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVzcG9uc2USPwoFcmVwbHkYASABKAsyLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABIoCgVjaHVuaxgCIAEoCzIXLmZlYXRzdmMudjEuVGVuc29yQ2h1bmtIAEIGCgRwYXJ0IoYBCidDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlcXVlc3QSGwoKcmVxdWVzdF9pZBgBIAEoCUIHirUYAziAARI+CgdyZXF1ZXN0GAIgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QitQEKKENsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRJCCghyZXNwb25zZRgCIAEoCzIuLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZUgAEiYKBWVycm9yGAMgASgLMhUuZmVhdHN2Yy52MS5JdGVtRXJyb3JIAEIJCgdvdXRjb21lIj0KBVRleHRzEjQKBHRleHQYASADKAlCJoq1GCISFFsiYSBwaG90byBvZiBhIGNhciJdKAEwgAg4gCBIAVgBIn8KCVRleHRRdWVyeRI0CgR0ZXh0GAEgAygJQiaKtRgiEhRbImEgcGhvdG8gb2YgYSBjYXIiXSgBMIACOIAgSAFYARI8Cg1uZWdhdGl2ZV90ZXh0GAIgAygJQiWKtRghEhVbImEgcGhvdG8gb2YgYSByb2FkIl0wgAI4gCBIAVgBInkKEUVuY29kZVRleHRSZXF1ZXN0EiAKBXRleHRzGAEgASgLMhEuZmVhdHN2Yy52MS5UZXh0cxIkCgVtb2RlbBgCIAEoCzIVLmZlYXRzdmMudjEuQ2xpcE1vZGVsOhyatRgYeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSJ9Ik8KEkVuY29kZVRleHRSZXNwb25zZRIqCg50ZXh0X2VtYmVkZGluZxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg0KBW1vZGVsGAIgASgJIrcCChhDb21wdXRlU2ltaWxhcml0eVJlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEiQKBXF1ZXJ5GAIgASgLMhUuZmVhdHN2Yy52MS5UZXh0UXVlcnkSJAoFbW9kZWwYAyABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYBCABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgFIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIwCgpzaW1pbGFyaXR5GAYgASgLMhwuZmVhdHN2Yy52MS5TaW1pbGFyaXR5UGFyYW1zOi2atRgpeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSIsICJsb2FkX3NpemUiOiA5Nn0ilgQKEFNpbWlsYXJpdHlQYXJhbXMSNAoHc29mdG1heBgBIAEoAUIeirUYGgoDMS4wGQAAAAAAAAAAIQAAAAAAavhAQgEwSACIAQESIQoHcmV0X3BjYRgCIAEoCEILirUYBwoFZmFsc2VIAYgBARIxCglwY2Ffbml0ZXIYAyABKAVCGYq1GBUKATUZAAAAAAAAAAAhAAAAAABAj0BIAogBARI0CglwY2FfcV9taW4YBCABKAFCHIq1GBgKBDAuMDEZAAAAAAAAAAAhAAAAAAAA8D9IA4gBARI0CglwY2FfcV9tYXgYBSABKAFCHIq1GBgKBDAuOTkZAAAAAAAAAAAhAAAAAAAA8D9IBIgBARI/Cg10ZW5zb3JfZm9ybWF0GAYgASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gFiAEBOnWStRhtCgdyZXRfcGNhEgtub3QgcmV0X3BjYRpVYSBzaW1pbGFyaXR5IG1hcCBoYXMgbm8gcHJpbmNpcGFsIGNvbXBvbmVudHM7IGFzayBFeHRyYWN0RmVhdHVyZXMgKC9leHRyYWN0KSBmb3IgdGhlbaC1GAFCCgoIX3NvZnRtYXhCCgoIX3JldF9wY2FCDAoKX3BjYV9uaXRlckIMCgpfcGNhX3FfbWluQgwKCl9wY2FfcV9tYXhCEAoOX3RlbnNvcl9mb3JtYXQirwEKGUNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USKgoOc2ltaWxhcml0eV9tYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchImCghnZW9tZXRyeRgCIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYAyABKAkSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAUgASgNIlwKEkVuY29kZUltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbCKCAQoTRW5jb2RlSW1hZ2VSZXNwb25zZRIrCg9pbWFnZV9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCRIUCgxpbWFnZV9kaWdlc3QYAyABKAkSGQoRaW1hZ2Vfb3JpZW50YXRpb24YBCABKA0ykQUKC0NsaXBTZXJ2aWNlEnAKD0V4dHJhY3RGZWF0dXJlcxItLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0Gi4uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEocBChZFeHRyYWN0RmVhdHVyZXNDaHVua2VkEjQuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0GjUuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXNwb25zZTABEoYBChVFeHRyYWN0RmVhdHVyZXNTdHJlYW0SMy5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVxdWVzdBo0LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXNwb25zZSgBMAESSwoKRW5jb2RlVGV4dBIdLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlcXVlc3QaHi5mZWF0c3ZjLnYxLkVuY29kZVRleHRSZXNwb25zZRJgChFDb21wdXRlU2ltaWxhcml0eRIkLmZlYXRzdmMudjEuQ29tcHV0ZVNpbWlsYXJpdHlSZXF1ZXN0GiUuZmVhdHN2Yy52MS5Db21wdXRlU2ltaWxhcml0eVJlc3BvbnNlEk4KC0VuY29kZUltYWdlEh4uZmVhdHN2Yy52MS5FbmNvZGVJbWFnZVJlcXVlc3QaHy5mZWF0c3ZjLnYxLkVuY29kZUltYWdlUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
 
 /**
  * A picture, and how to extract its features.
@@ -35,11 +37,32 @@ export type ClipServiceExtractFeaturesRequest = Message<"featsvc.v1.ClipServiceE
   image?: Image | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.ClipExtractFeaturesParams params = 2;
+   * @generated from field: featsvc.v1.ClipModel model = 2;
    */
-  params?: ClipExtractFeaturesParams | undefined;
+  model?: ClipModel | undefined;
+
+  /**
+   * How the picture is brought to it.
+   *
+   * @generated from field: featsvc.v1.ClipParams params = 3;
+   */
+  params?: ClipParams | undefined;
+
+  /**
+   * The grid of patches.
+   *
+   * @generated from field: featsvc.v1.GridParams grid = 4;
+   */
+  grid?: GridParams | undefined;
+
+  /**
+   * What dense features of all models have in common.
+   *
+   * @generated from field: featsvc.v1.FeatureParams features = 5;
+   */
+  features?: FeatureParams | undefined;
 };
 
 /**
@@ -50,11 +73,11 @@ export const ClipServiceExtractFeaturesRequestSchema: GenMessage<ClipServiceExtr
   messageDesc(file_featsvc_v1_clip, 0);
 
 /**
- * Options of dense CLIP features.
+ * Which CLIP model answers.
  *
- * @generated from message featsvc.v1.ClipExtractFeaturesParams
+ * @generated from message featsvc.v1.ClipModel
  */
-export type ClipExtractFeaturesParams = Message<"featsvc.v1.ClipExtractFeaturesParams"> & {
+export type ClipModel = Message<"featsvc.v1.ClipModel"> & {
   /**
    * Name of the network, as open_clip calls it.
    *
@@ -68,105 +91,42 @@ export type ClipExtractFeaturesParams = Message<"featsvc.v1.ClipExtractFeaturesP
    * @generated from field: optional string model_pretrained = 2;
    */
   modelPretrained?: string | undefined;
+};
 
-  /**
-   * Answer the three strongest principal components, scaled to [0, 1], instead of the features.
-   *
-   * @generated from field: optional bool ret_pca = 3;
-   */
-  retPca?: boolean | undefined;
+/**
+ * Describes the message featsvc.v1.ClipModel.
+ * Use `create(ClipModelSchema)` to create a new message.
+ */
+export const ClipModelSchema: GenMessage<ClipModel> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 1);
 
-  /**
-   * Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-   *
-   * @generated from field: optional bool ret_patches = 4;
-   */
-  retPatches?: boolean | undefined;
-
+/**
+ * How a picture is brought to CLIP.
+ *
+ * @generated from message featsvc.v1.ClipParams
+ */
+export type ClipParams = Message<"featsvc.v1.ClipParams"> & {
   /**
    * Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
    *
-   * @generated from field: optional int32 load_size = 5;
+   * @generated from field: optional int32 load_size = 1;
    */
   loadSize?: number | undefined;
 
   /**
    * Crop a square of load_size pixels from the centre.
    *
-   * @generated from field: optional bool center_crop = 6;
+   * @generated from field: optional bool center_crop = 2;
    */
   centerCrop?: boolean | undefined;
-
-  /**
-   * Accepted for older clients; has no effect, because the components are computed exactly.
-   *
-   * @generated from field: optional int32 pca_niter = 7;
-   */
-  pcaNiter?: number | undefined;
-
-  /**
-   * Quantile of each component that becomes 0.
-   *
-   * @generated from field: optional double pca_q_min = 8;
-   */
-  pcaQMin?: number | undefined;
-
-  /**
-   * Quantile of each component that becomes 1.
-   *
-   * @generated from field: optional double pca_q_max = 9;
-   */
-  pcaQMax?: number | undefined;
-
-  /**
-   * How features are brought to pixels where ret_patches is false.
-   *
-   * @generated from field: optional featsvc.v1.InterpolationMode interpolation_mode = 10;
-   */
-  interpolationMode?: InterpolationMode | undefined;
-
-  /**
-   * Order of the axes of the answer.
-   *
-   * @generated from field: optional featsvc.v1.TensorFormat tensor_format = 11;
-   */
-  tensorFormat?: TensorFormat | undefined;
-
-  /**
-   * What fills the picture up to a multiple of the patch size.
-   *
-   * @generated from field: optional featsvc.v1.PaddingMode padding_mode = 12;
-   */
-  paddingMode?: PaddingMode | undefined;
-
-  /**
-   * Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-   *
-   * @generated from field: optional featsvc.v1.FeatureDType dtype = 13;
-   */
-  dtype?: FeatureDType | undefined;
-
-  /**
-   * Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-   *
-   * @generated from field: repeated featsvc.v1.Position points = 14;
-   */
-  points: Position[];
-
-  /**
-   * Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-   *
-   * @generated from field: optional featsvc.v1.Window region = 15;
-   */
-  region?: Window | undefined;
 };
 
 /**
- * Describes the message featsvc.v1.ClipExtractFeaturesParams.
- * Use `create(ClipExtractFeaturesParamsSchema)` to create a new message.
+ * Describes the message featsvc.v1.ClipParams.
+ * Use `create(ClipParamsSchema)` to create a new message.
  */
-export const ClipExtractFeaturesParamsSchema: GenMessage<ClipExtractFeaturesParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 1);
+export const ClipParamsSchema: GenMessage<ClipParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 2);
 
 /**
  * Dense features of a picture.
@@ -216,6 +176,14 @@ export type ClipServiceExtractFeaturesResponse = Message<"featsvc.v1.ClipService
    * @generated from field: featsvc.v1.Rounding rounding = 6;
    */
   rounding?: Rounding | undefined;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 7;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -223,7 +191,7 @@ export type ClipServiceExtractFeaturesResponse = Message<"featsvc.v1.ClipService
  * Use `create(ClipServiceExtractFeaturesResponseSchema)` to create a new message.
  */
 export const ClipServiceExtractFeaturesResponseSchema: GenMessage<ClipServiceExtractFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 2);
+  messageDesc(file_featsvc_v1_clip, 3);
 
 /**
  * A picture, how to extract its features, and that the answer comes in pieces.
@@ -244,7 +212,7 @@ export type ClipServiceExtractFeaturesChunkedRequest = Message<"featsvc.v1.ClipS
  * Use `create(ClipServiceExtractFeaturesChunkedRequestSchema)` to create a new message.
  */
 export const ClipServiceExtractFeaturesChunkedRequestSchema: GenMessage<ClipServiceExtractFeaturesChunkedRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 3);
+  messageDesc(file_featsvc_v1_clip, 4);
 
 /**
  * A part of an answer in pieces.
@@ -281,7 +249,7 @@ export type ClipServiceExtractFeaturesChunkedResponse = Message<"featsvc.v1.Clip
  * Use `create(ClipServiceExtractFeaturesChunkedResponseSchema)` to create a new message.
  */
 export const ClipServiceExtractFeaturesChunkedResponseSchema: GenMessage<ClipServiceExtractFeaturesChunkedResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 4);
+  messageDesc(file_featsvc_v1_clip, 5);
 
 /**
  * One question of many.
@@ -309,7 +277,7 @@ export type ClipServiceExtractFeaturesStreamRequest = Message<"featsvc.v1.ClipSe
  * Use `create(ClipServiceExtractFeaturesStreamRequestSchema)` to create a new message.
  */
 export const ClipServiceExtractFeaturesStreamRequestSchema: GenMessage<ClipServiceExtractFeaturesStreamRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 5);
+  messageDesc(file_featsvc_v1_clip, 6);
 
 /**
  * The answer to one question of many. Answers come as they are done, not in the order of the questions.
@@ -353,7 +321,7 @@ export type ClipServiceExtractFeaturesStreamResponse = Message<"featsvc.v1.ClipS
  * Use `create(ClipServiceExtractFeaturesStreamResponseSchema)` to create a new message.
  */
 export const ClipServiceExtractFeaturesStreamResponseSchema: GenMessage<ClipServiceExtractFeaturesStreamResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 6);
+  messageDesc(file_featsvc_v1_clip, 7);
 
 /**
  * Texts to embed.
@@ -362,7 +330,7 @@ export const ClipServiceExtractFeaturesStreamResponseSchema: GenMessage<ClipServ
  */
 export type Texts = Message<"featsvc.v1.Texts"> & {
   /**
-   * The texts; each is cut off at the context length of the model.
+   * The texts, none empty; each is cut off at the context length of the model.
    *
    * @generated from field: repeated string text = 1;
    */
@@ -374,7 +342,7 @@ export type Texts = Message<"featsvc.v1.Texts"> & {
  * Use `create(TextsSchema)` to create a new message.
  */
 export const TextsSchema: GenMessage<Texts> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 7);
+  messageDesc(file_featsvc_v1_clip, 8);
 
 /**
  * Texts to look for.
@@ -383,7 +351,7 @@ export const TextsSchema: GenMessage<Texts> = /*@__PURE__*/
  */
 export type TextQuery = Message<"featsvc.v1.TextQuery"> & {
   /**
-   * What to look for; each text gives one map.
+   * What to look for; each text gives one map, and none is empty.
    *
    * @generated from field: repeated string text = 1;
    */
@@ -402,7 +370,7 @@ export type TextQuery = Message<"featsvc.v1.TextQuery"> & {
  * Use `create(TextQuerySchema)` to create a new message.
  */
 export const TextQuerySchema: GenMessage<TextQuery> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 8);
+  messageDesc(file_featsvc_v1_clip, 9);
 
 /**
  * Texts, and the model to embed them with.
@@ -418,11 +386,11 @@ export type EncodeTextRequest = Message<"featsvc.v1.EncodeTextRequest"> & {
   texts?: Texts | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.EncodeTextParams params = 2;
+   * @generated from field: featsvc.v1.ClipModel model = 2;
    */
-  params?: EncodeTextParams | undefined;
+  model?: ClipModel | undefined;
 };
 
 /**
@@ -430,34 +398,6 @@ export type EncodeTextRequest = Message<"featsvc.v1.EncodeTextRequest"> & {
  * Use `create(EncodeTextRequestSchema)` to create a new message.
  */
 export const EncodeTextRequestSchema: GenMessage<EncodeTextRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 9);
-
-/**
- * Options of text embeddings.
- *
- * @generated from message featsvc.v1.EncodeTextParams
- */
-export type EncodeTextParams = Message<"featsvc.v1.EncodeTextParams"> & {
-  /**
-   * Name of the network, as open_clip calls it.
-   *
-   * @generated from field: optional string model_name = 1;
-   */
-  modelName?: string | undefined;
-
-  /**
-   * Tag of its weights, as open_clip calls it.
-   *
-   * @generated from field: optional string model_pretrained = 2;
-   */
-  modelPretrained?: string | undefined;
-};
-
-/**
- * Describes the message featsvc.v1.EncodeTextParams.
- * Use `create(EncodeTextParamsSchema)` to create a new message.
- */
-export const EncodeTextParamsSchema: GenMessage<EncodeTextParams> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_clip, 10);
 
 /**
@@ -509,11 +449,32 @@ export type ComputeSimilarityRequest = Message<"featsvc.v1.ComputeSimilarityRequ
   query?: TextQuery | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.ComputeSimilarityParams params = 3;
+   * @generated from field: featsvc.v1.ClipModel model = 3;
    */
-  params?: ComputeSimilarityParams | undefined;
+  model?: ClipModel | undefined;
+
+  /**
+   * How the picture is brought to it.
+   *
+   * @generated from field: featsvc.v1.ClipParams params = 4;
+   */
+  params?: ClipParams | undefined;
+
+  /**
+   * The grid of patches.
+   *
+   * @generated from field: featsvc.v1.GridParams grid = 5;
+   */
+  grid?: GridParams | undefined;
+
+  /**
+   * What is made of the similarities.
+   *
+   * @generated from field: featsvc.v1.SimilarityParams similarity = 6;
+   */
+  similarity?: SimilarityParams | undefined;
 };
 
 /**
@@ -524,80 +485,59 @@ export const ComputeSimilarityRequestSchema: GenMessage<ComputeSimilarityRequest
   messageDesc(file_featsvc_v1_clip, 12);
 
 /**
- * Options of text-to-picture similarity.
+ * What is made of the similarities.
  *
- * @generated from message featsvc.v1.ComputeSimilarityParams
+ * @generated from message featsvc.v1.SimilarityParams
  */
-export type ComputeSimilarityParams = Message<"featsvc.v1.ComputeSimilarityParams"> & {
-  /**
-   * Name of the network, as open_clip calls it.
-   *
-   * @generated from field: optional string model_name = 1;
-   */
-  modelName?: string | undefined;
-
-  /**
-   * Tag of its weights, as open_clip calls it.
-   *
-   * @generated from field: optional string model_pretrained = 2;
-   */
-  modelPretrained?: string | undefined;
-
+export type SimilarityParams = Message<"featsvc.v1.SimilarityParams"> & {
   /**
    * Factor of a softmax over all positions; 0 or null answers the raw dot products.
    *
-   * @generated from field: optional double softmax = 3;
+   * @generated from field: optional double softmax = 1;
    */
   softmax?: number | undefined;
 
   /**
    * Accepted for older clients; only false makes sense here.
    *
-   * @generated from field: optional bool ret_pca = 4;
+   * @generated from field: optional bool ret_pca = 2;
    */
   retPca?: boolean | undefined;
 
   /**
-   * Answer one value for each patch; false brings the map to the pixels of the resized picture.
+   * Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
    *
-   * @generated from field: optional bool ret_patches = 5;
+   * @generated from field: optional int32 pca_niter = 3;
    */
-  retPatches?: boolean | undefined;
+  pcaNiter?: number | undefined;
 
   /**
-   * Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+   * Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
    *
-   * @generated from field: optional int32 load_size = 6;
+   * @generated from field: optional double pca_q_min = 4;
    */
-  loadSize?: number | undefined;
+  pcaQMin?: number | undefined;
 
   /**
-   * Crop a square of load_size pixels from the centre.
+   * Accepted for callers that send the options of features too; has no effect, because a map has no principal components.
    *
-   * @generated from field: optional bool center_crop = 7;
+   * @generated from field: optional double pca_q_max = 5;
    */
-  centerCrop?: boolean | undefined;
+  pcaQMax?: number | undefined;
 
   /**
-   * How the map is brought to pixels where ret_patches is false.
+   * Accepted for callers that send the options of features too; has no effect, because a map has no channels.
    *
-   * @generated from field: optional featsvc.v1.InterpolationMode interpolation_mode = 8;
+   * @generated from field: optional featsvc.v1.TensorFormat tensor_format = 6;
    */
-  interpolationMode?: InterpolationMode | undefined;
-
-  /**
-   * What fills the picture up to a multiple of the patch size.
-   *
-   * @generated from field: optional featsvc.v1.PaddingMode padding_mode = 9;
-   */
-  paddingMode?: PaddingMode | undefined;
+  tensorFormat?: TensorFormat | undefined;
 };
 
 /**
- * Describes the message featsvc.v1.ComputeSimilarityParams.
- * Use `create(ComputeSimilarityParamsSchema)` to create a new message.
+ * Describes the message featsvc.v1.SimilarityParams.
+ * Use `create(SimilarityParamsSchema)` to create a new message.
  */
-export const ComputeSimilarityParamsSchema: GenMessage<ComputeSimilarityParams> = /*@__PURE__*/
+export const SimilarityParamsSchema: GenMessage<SimilarityParams> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_clip, 13);
 
 /**
@@ -633,6 +573,14 @@ export type ComputeSimilarityResponse = Message<"featsvc.v1.ComputeSimilarityRes
    * @generated from field: string image_digest = 4;
    */
   imageDigest: string;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 5;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -656,11 +604,11 @@ export type EncodeImageRequest = Message<"featsvc.v1.EncodeImageRequest"> & {
   image?: Image | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.EncodeImageParams params = 2;
+   * @generated from field: featsvc.v1.ClipModel model = 2;
    */
-  params?: EncodeImageParams | undefined;
+  model?: ClipModel | undefined;
 };
 
 /**
@@ -669,34 +617,6 @@ export type EncodeImageRequest = Message<"featsvc.v1.EncodeImageRequest"> & {
  */
 export const EncodeImageRequestSchema: GenMessage<EncodeImageRequest> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_clip, 15);
-
-/**
- * Options of picture embeddings.
- *
- * @generated from message featsvc.v1.EncodeImageParams
- */
-export type EncodeImageParams = Message<"featsvc.v1.EncodeImageParams"> & {
-  /**
-   * Name of the network, as open_clip calls it.
-   *
-   * @generated from field: optional string model_name = 1;
-   */
-  modelName?: string | undefined;
-
-  /**
-   * Tag of its weights, as open_clip calls it.
-   *
-   * @generated from field: optional string model_pretrained = 2;
-   */
-  modelPretrained?: string | undefined;
-};
-
-/**
- * Describes the message featsvc.v1.EncodeImageParams.
- * Use `create(EncodeImageParamsSchema)` to create a new message.
- */
-export const EncodeImageParamsSchema: GenMessage<EncodeImageParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 16);
 
 /**
  * The embedding of a picture.
@@ -724,6 +644,14 @@ export type EncodeImageResponse = Message<"featsvc.v1.EncodeImageResponse"> & {
    * @generated from field: string image_digest = 3;
    */
   imageDigest: string;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 4;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -731,7 +659,7 @@ export type EncodeImageResponse = Message<"featsvc.v1.EncodeImageResponse"> & {
  * Use `create(EncodeImageResponseSchema)` to create a new message.
  */
 export const EncodeImageResponseSchema: GenMessage<EncodeImageResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 17);
+  messageDesc(file_featsvc_v1_clip, 16);
 
 /**
  * Features of pictures and texts in one space.

@@ -6,12 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Geometry, Image, InterpolationMode, PaddingMode, Position, TensorFormat, Window } from "./image_pb.js";
+import type { FeatureParams, GridParams } from "./features_pb.js";
+import { file_featsvc_v1_features } from "./features_pb.js";
+import type { Geometry, Image } from "./image_pb.js";
 import { file_featsvc_v1_image } from "./image_pb.js";
 import { file_featsvc_v1_options } from "./options_pb.js";
 import type { ItemError } from "./stream_pb.js";
 import { file_featsvc_v1_stream } from "./stream_pb.js";
-import type { FeatureDType, Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
+import type { Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
 import { file_featsvc_v1_tensor } from "./tensor_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -19,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/dino.proto.
  */
 export const file_featsvc_v1_dino: GenFile = /*@__PURE__*/
-  fileDesc("ChVmZWF0c3ZjL3YxL2Rpbm8ucHJvdG8SCmZlYXRzdmMudjEifAohRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0EiAKBWltYWdlGAEgASgLMhEuZmVhdHN2Yy52MS5JbWFnZRI1CgZwYXJhbXMYAiABKAsyJS5mZWF0c3ZjLnYxLkRpbm9FeHRyYWN0RmVhdHVyZXNQYXJhbXMi9A4KGURpbm9FeHRyYWN0RmVhdHVyZXNQYXJhbXMSLwoKbW9kZWxfdHlwZRgBIAEoCUIWirUYEgoNZGlub3YyX3ZpdGwxNDiAAUgAiAEBEi4KBnN0cmlkZRgCIAEoBUIZirUYFRIBNxkAAAAAAADwPyEAAAAAAABQQEgBiAEBEiEKB3JldF9wY2EYAyABKAhCC4q1GAcKBWZhbHNlSAKIAQESJAoLcmV0X3BhdGNoZXMYBCABKAhCCoq1GAYKBHRydWVIA4gBARI2Cglsb2FkX3NpemUYBSABKAVCHoq1GBoKAi0xGQAAAAAAACDAIQAAAAAAAMBAQgItMUgEiAEBEjIKBWZhY2V0GAYgASgOMhEuZmVhdHN2Yy52MS5GYWNldEILirUYBwoFdG9rZW5IBYgBARIuCgVsYXllchgHIAEoBUIairUYFgoCLTEZAAAAAAAAYMAhAAAAAADAX0BIBogBARIdCgNiaW4YCCABKAhCC4q1GAcKBWZhbHNlSAeIAQESMQoJcGNhX25pdGVyGAkgASgFQhmKtRgVCgE1GQAAAAAAAAAAIQAAAAAAQI9ASAiIAQESNAoJcGNhX3FfbWluGAogASgBQhyKtRgYCgQwLjAxGQAAAAAAAAAAIQAAAAAAAPA/SAmIAQESNAoJcGNhX3FfbWF4GAsgASgBQhyKtRgYCgQwLjk5GQAAAAAAAAAAIQAAAAAAAPA/SAqIAQESTgoSaW50ZXJwb2xhdGlvbl9tb2RlGAwgASgOMh0uZmVhdHN2Yy52MS5JbnRlcnBvbGF0aW9uTW9kZUIOirUYCgoIYmlsaW5lYXJIC4gBARI/Cg10ZW5zb3JfZm9ybWF0GA0gASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gMiAEBEkIKDHBhZGRpbmdfbW9kZRgOIAEoDjIXLmZlYXRzdmMudjEuUGFkZGluZ01vZGVCDoq1GAoKCGNvbnN0YW50SA2IAQESOwoFZHR5cGUYDyABKA4yGC5mZWF0c3ZjLnYxLkZlYXR1cmVEVHlwZUINirUYCQoHZmxvYXQzMkgOiAEBEkkKBnBvaW50cxgQIAMoCzIULmZlYXRzdmMudjEuUG9zaXRpb25CI4q1GB8SGVtbNTIwLCA4MjBdLCBbMTA5MCwgNzUwXV0wgIAEEkUKBnJlZ2lvbhgRIAEoCzISLmZlYXRzdmMudjEuV2luZG93QhyKtRgYEhZbMjgwLCA0NDAsIDE0NzQsIDEyMjVdSA+IAQE61QWStRh0Cglsb2FkX3NpemUSDmxvYWRfc2l6ZSAhPSAwGlcwIGlzIG5vIHNpemU6IGdpdmUgcGl4ZWxzIG9mIHRoZSBzaG9ydGVyIHNpZGUsIG9yIGEgbmVnYXRpdmUgZmFjdG9yICgtMSBrZWVwcyB0aGUgc2l6ZSmStRhBCglwY2FfcV9tYXgSFXBjYV9xX21pbiA8IHBjYV9xX21heBodbXVzdCBiZSBsYXJnZXIgdGhhbiBwY2FfcV9taW6StRiYAQoGcmVnaW9uEkNyZWdpb24gaXMgTm9uZSBvciAocmVnaW9uWzBdIDwgcmVnaW9uWzJdIGFuZCByZWdpb25bMV0gPCByZWdpb25bM10pGkl0aGUgc2Vjb25kIGNvcm5lciBtdXN0IGxpZSByaWdodCBvZiBhbmQgYmVsb3cgdGhlIGZpcnN0OiBbeDAsIHkwLCB4MSwgeTFdkrUYTAoGcmVnaW9uEhxyZWdpb24gaXMgTm9uZSBvciBub3QgcG9pbnRzGiRwb2ludHMgYW5kIHJlZ2lvbiBleGNsdWRlIGVhY2ggb3RoZXKStRiLAQoLcmV0X3BhdGNoZXMSLnJldF9wYXRjaGVzIG9yIChyZWdpb24gaXMgTm9uZSBhbmQgbm90IHBvaW50cykaTHBvaW50cyBhbmQgcmVnaW9uIGFyZSB0YWtlbiBmcm9tIHRoZSBncmlkIG9mIHBhdGNoZXM6IGxlYXZlIHJldF9wYXRjaGVzIHRydWWStRiWAQoHcmV0X3BjYRIubm90IHJldF9wY2Egb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpbcHJpbmNpcGFsIGNvbXBvbmVudHMgYXJlIHRob3NlIG9mIHRoZSB3aG9sZSBwaWN0dXJlOiBhc2sgZm9yIHRoZW0gd2l0aG91dCBwb2ludHMgYW5kIHJlZ2lvbkINCgtfbW9kZWxfdHlwZUIJCgdfc3RyaWRlQgoKCF9yZXRfcGNhQg4KDF9yZXRfcGF0Y2hlc0IMCgpfbG9hZF9zaXplQggKBl9mYWNldEIICgZfbGF5ZXJCBgoEX2JpbkIMCgpfcGNhX25pdGVyQgwKCl9wY2FfcV9taW5CDAoKX3BjYV9xX21heEIVChNfaW50ZXJwb2xhdGlvbl9tb2RlQhAKDl90ZW5zb3JfZm9ybWF0Qg8KDV9wYWRkaW5nX21vZGVCCAoGX2R0eXBlQgkKB19yZWdpb24izwEKIkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2USJAoIZmVhdHVyZXMYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchIOCgZpc19wY2EYAiABKAgSJgoIZ2VvbWV0cnkYAyABKAsyFC5mZWF0c3ZjLnYxLkdlb21ldHJ5Eg0KBW1vZGVsGAQgASgJEhQKDGltYWdlX2RpZ2VzdBgFIAEoCRImCghyb3VuZGluZxgGIAEoCzIULmZlYXRzdmMudjEuUm91bmRpbmciagooRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVxdWVzdBI+CgdyZXF1ZXN0GAEgASgLMi0uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QingEKKURpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlEj8KBXJlcGx5GAEgASgLMi4uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlSAASKAoFY2h1bmsYAiABKAsyFy5mZWF0c3ZjLnYxLlRlbnNvckNodW5rSABCBgoEcGFydCKGAQonRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESPgoHcmVxdWVzdBgCIAEoCzItLmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0IrUBCihEaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlEhIKCnJlcXVlc3RfaWQYASABKAkSQgoIcmVzcG9uc2UYAiABKAsyLi5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSqKAQoFRmFjZXQSFQoRRkFDRVRfVU5TUEVDSUZJRUQQABIaCgtGQUNFVF9UT0tFThABGgmKtRgFdG9rZW4SFgoJRkFDRVRfS0VZEAIaB4q1GANrZXkSGgoLRkFDRVRfUVVFUlkQAxoJirUYBXF1ZXJ5EhoKC0ZBQ0VUX1ZBTFVFEAQaCYq1GAV2YWx1ZTKSAwoLRGlub1NlcnZpY2UScAoPRXh0cmFjdEZlYXR1cmVzEi0uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QaLi5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2UShwEKFkV4dHJhY3RGZWF0dXJlc0NodW5rZWQSNC5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlcXVlc3QaNS5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlMAEShgEKFUV4dHJhY3RGZWF0dXJlc1N0cmVhbRIzLmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0GjQuZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+  fileDesc("ChVmZWF0c3ZjL3YxL2Rpbm8ucHJvdG8SCmZlYXRzdmMudjEijgMKIURpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkRpbm9Nb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkRpbm9QYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk4fSJRCglEaW5vTW9kZWwSLwoKbW9kZWxfdHlwZRgBIAEoCUIWirUYEgoNZGlub3YyX3ZpdGwxNDiAAUgAiAEBOgSgtRgBQg0KC19tb2RlbF90eXBlIqoDCgpEaW5vUGFyYW1zEjYKCWxvYWRfc2l6ZRgBIAEoBUIeirUYGgoCLTEZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESLgoGc3RyaWRlGAIgASgFQhmKtRgVEgE3GQAAAAAAAPA/IQAAAAAAAFBASAGIAQESMgoFZmFjZXQYAyABKA4yES5mZWF0c3ZjLnYxLkZhY2V0QguKtRgHCgV0b2tlbkgCiAEBEi4KBWxheWVyGAQgASgFQhqKtRgWCgItMRkAAAAAAABgwCEAAAAAAMBfQEgDiAEBEh0KA2JpbhgFIAEoCEILirUYBwoFZmFsc2VIBIgBATp8krUYdAoJbG9hZF9zaXplEg5sb2FkX3NpemUgIT0gMBpXMCBpcyBubyBzaXplOiBnaXZlIHBpeGVscyBvZiB0aGUgc2hvcnRlciBzaWRlLCBvciBhIG5lZ2F0aXZlIGZhY3RvciAoLTEga2VlcHMgdGhlIHNpemUpoLUYAUIMCgpfbG9hZF9zaXplQgkKB19zdHJpZGVCCAoGX2ZhY2V0QggKBl9sYXllckIGCgRfYmluIuoBCiJEaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEiQKCGZlYXR1cmVzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDgoGaXNfcGNhGAIgASgIEiYKCGdlb21ldHJ5GAMgASgLMhQuZmVhdHN2Yy52MS5HZW9tZXRyeRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJgoIcm91bmRpbmcYBiABKAsyFC5mZWF0c3ZjLnYxLlJvdW5kaW5nEhkKEWltYWdlX29yaWVudGF0aW9uGAcgASgNImoKKERpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlcXVlc3QSPgoHcmVxdWVzdBgBIAEoCzItLmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0Ip4BCilEaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXNwb25zZRI/CgVyZXBseRgBIAEoCzIuLmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZUgAEigKBWNodW5rGAIgASgLMhcuZmVhdHN2Yy52MS5UZW5zb3JDaHVua0gAQgYKBHBhcnQihgEKJ0Rpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVxdWVzdBIbCgpyZXF1ZXN0X2lkGAEgASgJQgeKtRgDOIABEj4KB3JlcXVlc3QYAiABKAsyLS5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdCK1AQooRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXNwb25zZRISCgpyZXF1ZXN0X2lkGAEgASgJEkIKCHJlc3BvbnNlGAIgASgLMi4uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlSAASJgoFZXJyb3IYAyABKAsyFS5mZWF0c3ZjLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUqigEKBUZhY2V0EhUKEUZBQ0VUX1VOU1BFQ0lGSUVEEAASGgoLRkFDRVRfVE9LRU4QARoJirUYBXRva2VuEhYKCUZBQ0VUX0tFWRACGgeKtRgDa2V5EhoKC0ZBQ0VUX1FVRVJZEAMaCYq1GAVxdWVyeRIaCgtGQUNFVF9WQUxVRRAEGgmKtRgFdmFsdWUykgMKC0Rpbm9TZXJ2aWNlEnAKD0V4dHJhY3RGZWF0dXJlcxItLmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0Gi4uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEocBChZFeHRyYWN0RmVhdHVyZXNDaHVua2VkEjQuZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0GjUuZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXNwb25zZTABEoYBChVFeHRyYWN0RmVhdHVyZXNTdHJlYW0SMy5mZWF0c3ZjLnYxLkRpbm9TZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVxdWVzdBo0LmZlYXRzdmMudjEuRGlub1NlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXNwb25zZSgBMAFiBnByb3RvMw", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
 
 /**
  * A picture, and how to extract its features.
@@ -35,11 +37,32 @@ export type DinoServiceExtractFeaturesRequest = Message<"featsvc.v1.DinoServiceE
   image?: Image | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.DinoExtractFeaturesParams params = 2;
+   * @generated from field: featsvc.v1.DinoModel model = 2;
    */
-  params?: DinoExtractFeaturesParams | undefined;
+  model?: DinoModel | undefined;
+
+  /**
+   * How the picture is brought to it, and what is read of it.
+   *
+   * @generated from field: featsvc.v1.DinoParams params = 3;
+   */
+  params?: DinoParams | undefined;
+
+  /**
+   * The grid of patches.
+   *
+   * @generated from field: featsvc.v1.GridParams grid = 4;
+   */
+  grid?: GridParams | undefined;
+
+  /**
+   * What dense features of all models have in common.
+   *
+   * @generated from field: featsvc.v1.FeatureParams features = 5;
+   */
+  features?: FeatureParams | undefined;
 };
 
 /**
@@ -50,17 +73,38 @@ export const DinoServiceExtractFeaturesRequestSchema: GenMessage<DinoServiceExtr
   messageDesc(file_featsvc_v1_dino, 0);
 
 /**
- * Options of dense DINO features.
+ * Which DINO model answers.
  *
- * @generated from message featsvc.v1.DinoExtractFeaturesParams
+ * @generated from message featsvc.v1.DinoModel
  */
-export type DinoExtractFeaturesParams = Message<"featsvc.v1.DinoExtractFeaturesParams"> & {
+export type DinoModel = Message<"featsvc.v1.DinoModel"> & {
   /**
    * Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.
    *
    * @generated from field: optional string model_type = 1;
    */
   modelType?: string | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.DinoModel.
+ * Use `create(DinoModelSchema)` to create a new message.
+ */
+export const DinoModelSchema: GenMessage<DinoModel> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_dino, 1);
+
+/**
+ * How a picture is brought to DINO, and what is read of it.
+ *
+ * @generated from message featsvc.v1.DinoParams
+ */
+export type DinoParams = Message<"featsvc.v1.DinoParams"> & {
+  /**
+   * Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+   *
+   * @generated from field: optional int32 load_size = 1;
+   */
+  loadSize?: number | undefined;
 
   /**
    * Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
@@ -70,117 +114,33 @@ export type DinoExtractFeaturesParams = Message<"featsvc.v1.DinoExtractFeaturesP
   stride?: number | undefined;
 
   /**
-   * Answer the three strongest principal components, scaled to [0, 1], instead of the features.
-   *
-   * @generated from field: optional bool ret_pca = 3;
-   */
-  retPca?: boolean | undefined;
-
-  /**
-   * Answer one vector for each patch; false brings them to one for each pixel of the resized picture.
-   *
-   * @generated from field: optional bool ret_patches = 4;
-   */
-  retPatches?: boolean | undefined;
-
-  /**
-   * Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
-   *
-   * @generated from field: optional int32 load_size = 5;
-   */
-  loadSize?: number | undefined;
-
-  /**
    * What is read from the block.
    *
-   * @generated from field: optional featsvc.v1.Facet facet = 6;
+   * @generated from field: optional featsvc.v1.Facet facet = 3;
    */
   facet?: Facet | undefined;
 
   /**
    * The block that is read, from 0; negative counts from the end.
    *
-   * @generated from field: optional int32 layer = 7;
+   * @generated from field: optional int32 layer = 4;
    */
   layer?: number | undefined;
 
   /**
    * Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
    *
-   * @generated from field: optional bool bin = 8;
+   * @generated from field: optional bool bin = 5;
    */
   bin?: boolean | undefined;
-
-  /**
-   * Accepted for older clients; has no effect, because the components are computed exactly.
-   *
-   * @generated from field: optional int32 pca_niter = 9;
-   */
-  pcaNiter?: number | undefined;
-
-  /**
-   * Quantile of each component that becomes 0.
-   *
-   * @generated from field: optional double pca_q_min = 10;
-   */
-  pcaQMin?: number | undefined;
-
-  /**
-   * Quantile of each component that becomes 1.
-   *
-   * @generated from field: optional double pca_q_max = 11;
-   */
-  pcaQMax?: number | undefined;
-
-  /**
-   * How features are brought to pixels where ret_patches is false.
-   *
-   * @generated from field: optional featsvc.v1.InterpolationMode interpolation_mode = 12;
-   */
-  interpolationMode?: InterpolationMode | undefined;
-
-  /**
-   * Order of the axes of the answer.
-   *
-   * @generated from field: optional featsvc.v1.TensorFormat tensor_format = 13;
-   */
-  tensorFormat?: TensorFormat | undefined;
-
-  /**
-   * What fills the picture up to a multiple of the patch size.
-   *
-   * @generated from field: optional featsvc.v1.PaddingMode padding_mode = 14;
-   */
-  paddingMode?: PaddingMode | undefined;
-
-  /**
-   * Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
-   *
-   * @generated from field: optional featsvc.v1.FeatureDType dtype = 15;
-   */
-  dtype?: FeatureDType | undefined;
-
-  /**
-   * Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
-   *
-   * @generated from field: repeated featsvc.v1.Position points = 16;
-   */
-  points: Position[];
-
-  /**
-   * Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-   *
-   * @generated from field: optional featsvc.v1.Window region = 17;
-   */
-  region?: Window | undefined;
 };
 
 /**
- * Describes the message featsvc.v1.DinoExtractFeaturesParams.
- * Use `create(DinoExtractFeaturesParamsSchema)` to create a new message.
+ * Describes the message featsvc.v1.DinoParams.
+ * Use `create(DinoParamsSchema)` to create a new message.
  */
-export const DinoExtractFeaturesParamsSchema: GenMessage<DinoExtractFeaturesParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 1);
+export const DinoParamsSchema: GenMessage<DinoParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_dino, 2);
 
 /**
  * Dense features of a picture.
@@ -230,6 +190,14 @@ export type DinoServiceExtractFeaturesResponse = Message<"featsvc.v1.DinoService
    * @generated from field: featsvc.v1.Rounding rounding = 6;
    */
   rounding?: Rounding | undefined;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 7;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -237,7 +205,7 @@ export type DinoServiceExtractFeaturesResponse = Message<"featsvc.v1.DinoService
  * Use `create(DinoServiceExtractFeaturesResponseSchema)` to create a new message.
  */
 export const DinoServiceExtractFeaturesResponseSchema: GenMessage<DinoServiceExtractFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 2);
+  messageDesc(file_featsvc_v1_dino, 3);
 
 /**
  * A picture, how to extract its features, and that the answer comes in pieces.
@@ -258,7 +226,7 @@ export type DinoServiceExtractFeaturesChunkedRequest = Message<"featsvc.v1.DinoS
  * Use `create(DinoServiceExtractFeaturesChunkedRequestSchema)` to create a new message.
  */
 export const DinoServiceExtractFeaturesChunkedRequestSchema: GenMessage<DinoServiceExtractFeaturesChunkedRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 3);
+  messageDesc(file_featsvc_v1_dino, 4);
 
 /**
  * A part of an answer in pieces.
@@ -295,7 +263,7 @@ export type DinoServiceExtractFeaturesChunkedResponse = Message<"featsvc.v1.Dino
  * Use `create(DinoServiceExtractFeaturesChunkedResponseSchema)` to create a new message.
  */
 export const DinoServiceExtractFeaturesChunkedResponseSchema: GenMessage<DinoServiceExtractFeaturesChunkedResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 4);
+  messageDesc(file_featsvc_v1_dino, 5);
 
 /**
  * One question of many.
@@ -323,7 +291,7 @@ export type DinoServiceExtractFeaturesStreamRequest = Message<"featsvc.v1.DinoSe
  * Use `create(DinoServiceExtractFeaturesStreamRequestSchema)` to create a new message.
  */
 export const DinoServiceExtractFeaturesStreamRequestSchema: GenMessage<DinoServiceExtractFeaturesStreamRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 5);
+  messageDesc(file_featsvc_v1_dino, 6);
 
 /**
  * The answer to one question of many. Answers come as they are done, not in the order of the questions.
@@ -367,7 +335,7 @@ export type DinoServiceExtractFeaturesStreamResponse = Message<"featsvc.v1.DinoS
  * Use `create(DinoServiceExtractFeaturesStreamResponseSchema)` to create a new message.
  */
 export const DinoServiceExtractFeaturesStreamResponseSchema: GenMessage<DinoServiceExtractFeaturesStreamResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_dino, 6);
+  messageDesc(file_featsvc_v1_dino, 7);
 
 /**
  * What is read from a block.

@@ -13,10 +13,12 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/image.proto.
  */
 export const file_featsvc_v1_image: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL2ltYWdlLnByb3RvEgpmZWF0c3ZjLnYxIr4BCgVJbWFnZRIRCgdjb250ZW50GAEgASgMSAASNQoDdXJsGAIgASgJQiaKtRgiEh1odHRwczovL2V4YW1wbGUuY29tL3Bob3RvLmpwZziAEEgAEmEKBmRpZ2VzdBgDIAEoCUJPirUYSxJHc2hhMjU2OjlmODZkMDgxODg0YzdkNjU5YTJmZWFhMGM1NWFkMDE1YTNiZjRmMWIyYjBiODIyY2QxNWQ2YzE1YjBmMDBhMDg4R0gAQggKBnNvdXJjZSJWCghQb3NpdGlvbhIhCgF4GAEgASgBQhaKtRgSGQAAAAAAAAAAIQAAAACAhC5BEiEKAXkYAiABKAFCFoq1GBIZAAAAAAAAAAAhAAAAAICELkE6BIi1GAEingEKBldpbmRvdxIiCgJ4MBgBIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MBgCIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ4MRgDIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MRgEIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQToEiLUYASLfAgoIR2VvbWV0cnkSEgoKcGF0Y2hfc2l6ZRgBIAEoDRIOCgZzdHJpZGUYAiABKA0SFgoOcmVzaXplZF9oZWlnaHQYAyABKA0SFQoNcmVzaXplZF93aWR0aBgEIAEoDRIRCglwYWRfcmlnaHQYBSABKA0SEgoKcGFkX2JvdHRvbRgGIAEoDRIXCg9vcmlnaW5hbF9oZWlnaHQYByABKA0SFgoOb3JpZ2luYWxfd2lkdGgYCCABKA0SEwoLZ3JpZF9oZWlnaHQYCSABKA0SEgoKZ3JpZF93aWR0aBgKIAEoDRIRCglmaXJzdF9yb3cYCyABKA0SFAoMZmlyc3RfY29sdW1uGAwgASgNEhAKCGNyb3BfdG9wGA0gASgNEhEKCWNyb3BfbGVmdBgOIAEoDRIYChB1bmNyb3BwZWRfaGVpZ2h0GA8gASgNEhcKD3VuY3JvcHBlZF93aWR0aBgQIAEoDSqgAgoRSW50ZXJwb2xhdGlvbk1vZGUSIgoeSU5URVJQT0xBVElPTl9NT0RFX1VOU1BFQ0lGSUVEEAASLQobSU5URVJQT0xBVElPTl9NT0RFX0JJTElORUFSEAEaDIq1GAhiaWxpbmVhchIrChpJTlRFUlBPTEFUSU9OX01PREVfQklDVUJJQxACGguKtRgHYmljdWJpYxIrChpJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVBADGguKtRgHbmVhcmVzdBI3CiBJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVF9FWEFDVBAEGhGKtRgNbmVhcmVzdC1leGFjdBIlChdJTlRFUlBPTEFUSU9OX01PREVfQVJFQRAFGgiKtRgEYXJlYSptCgxUZW5zb3JGb3JtYXQSHQoZVEVOU09SX0ZPUk1BVF9VTlNQRUNJRklFRBAAEh4KEVRFTlNPUl9GT1JNQVRfSFdDEAEaB4q1GANIV0MSHgoRVEVOU09SX0ZPUk1BVF9DSFcQAhoHirUYA0NIVyrPAQoLUGFkZGluZ01vZGUSHAoYUEFERElOR19NT0RFX1VOU1BFQ0lGSUVEEAASJwoVUEFERElOR19NT0RFX0NPTlNUQU5UEAEaDIq1GAhjb25zdGFudBIlChRQQURESU5HX01PREVfUkVGTEVDVBACGguKtRgHcmVmbGVjdBIpChZQQURESU5HX01PREVfUkVQTElDQVRFEAMaDYq1GAlyZXBsaWNhdGUSJwoVUEFERElOR19NT0RFX0NJUkNVTEFSEAQaDIq1GAhjaXJjdWxhcmIGcHJvdG8z", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL2ltYWdlLnByb3RvEgpmZWF0c3ZjLnYxIo8CCgVJbWFnZRIRCgdjb250ZW50GAEgASgMSAASNQoDdXJsGAIgASgJQiaKtRgiEh1odHRwczovL2V4YW1wbGUuY29tL3Bob3RvLmpwZziAEEgAEmEKBmRpZ2VzdBgDIAEoCUJPirUYSxJHc2hhMjU2OjlmODZkMDgxODg0YzdkNjU5YTJmZWFhMGM1NWFkMDE1YTNiZjRmMWIyYjBiODIyY2QxNWQ2YzE1YjBmMDBhMDg4R0gAEj8KC29yaWVudGF0aW9uGAQgASgOMhcuZmVhdHN2Yy52MS5PcmllbnRhdGlvbkIMirUYCAoGc3RvcmVkSAGIAQFCCAoGc291cmNlQg4KDF9vcmllbnRhdGlvbiJWCghQb3NpdGlvbhIhCgF4GAEgASgBQhaKtRgSGQAAAAAAAAAAIQAAAACAhC5BEiEKAXkYAiABKAFCFoq1GBIZAAAAAAAAAAAhAAAAAICELkE6BIi1GAEingEKBldpbmRvdxIiCgJ4MBgBIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MBgCIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ4MRgDIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MRgEIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQToEiLUYASLfAgoIR2VvbWV0cnkSEgoKcGF0Y2hfc2l6ZRgBIAEoDRIOCgZzdHJpZGUYAiABKA0SFgoOcmVzaXplZF9oZWlnaHQYAyABKA0SFQoNcmVzaXplZF93aWR0aBgEIAEoDRIRCglwYWRfcmlnaHQYBSABKA0SEgoKcGFkX2JvdHRvbRgGIAEoDRIXCg9vcmlnaW5hbF9oZWlnaHQYByABKA0SFgoOb3JpZ2luYWxfd2lkdGgYCCABKA0SEwoLZ3JpZF9oZWlnaHQYCSABKA0SEgoKZ3JpZF93aWR0aBgKIAEoDRIRCglmaXJzdF9yb3cYCyABKA0SFAoMZmlyc3RfY29sdW1uGAwgASgNEhAKCGNyb3BfdG9wGA0gASgNEhEKCWNyb3BfbGVmdBgOIAEoDRIYChB1bmNyb3BwZWRfaGVpZ2h0GA8gASgNEhcKD3VuY3JvcHBlZF93aWR0aBgQIAEoDSpwCgtPcmllbnRhdGlvbhIbChdPUklFTlRBVElPTl9VTlNQRUNJRklFRBAAEiIKEk9SSUVOVEFUSU9OX1NUT1JFRBABGgqKtRgGc3RvcmVkEiAKEU9SSUVOVEFUSU9OX1NIT1dOEAIaCYq1GAVzaG93biqgAgoRSW50ZXJwb2xhdGlvbk1vZGUSIgoeSU5URVJQT0xBVElPTl9NT0RFX1VOU1BFQ0lGSUVEEAASLQobSU5URVJQT0xBVElPTl9NT0RFX0JJTElORUFSEAEaDIq1GAhiaWxpbmVhchIrChpJTlRFUlBPTEFUSU9OX01PREVfQklDVUJJQxACGguKtRgHYmljdWJpYxIrChpJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVBADGguKtRgHbmVhcmVzdBI3CiBJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVF9FWEFDVBAEGhGKtRgNbmVhcmVzdC1leGFjdBIlChdJTlRFUlBPTEFUSU9OX01PREVfQVJFQRAFGgiKtRgEYXJlYSptCgxUZW5zb3JGb3JtYXQSHQoZVEVOU09SX0ZPUk1BVF9VTlNQRUNJRklFRBAAEh4KEVRFTlNPUl9GT1JNQVRfSFdDEAEaB4q1GANIV0MSHgoRVEVOU09SX0ZPUk1BVF9DSFcQAhoHirUYA0NIVyrPAQoLUGFkZGluZ01vZGUSHAoYUEFERElOR19NT0RFX1VOU1BFQ0lGSUVEEAASJwoVUEFERElOR19NT0RFX0NPTlNUQU5UEAEaDIq1GAhjb25zdGFudBIlChRQQURESU5HX01PREVfUkVGTEVDVBACGguKtRgHcmVmbGVjdBIpChZQQURESU5HX01PREVfUkVQTElDQVRFEAMaDYq1GAlyZXBsaWNhdGUSJwoVUEFERElOR19NT0RFX0NJUkNVTEFSEAQaDIq1GAhjaXJjdWxhcmIGcHJvdG8z", [file_featsvc_v1_options]);
 
 /**
- * A picture. Exactly one source.
+ * A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the
+ * colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black)
+ * to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white.
  *
  * @generated from message featsvc.v1.Image
  */
@@ -52,6 +54,14 @@ export type Image = Message<"featsvc.v1.Image"> & {
     value: string;
     case: "digest";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture
+   * that this makes.
+   *
+   * @generated from field: optional featsvc.v1.Orientation orientation = 4;
+   */
+  orientation?: Orientation | undefined;
 };
 
 /**
@@ -259,6 +269,40 @@ export const GeometrySchema: GenMessage<Geometry> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_image, 3);
 
 /**
+ * Which way up a picture is taken.
+ *
+ * @generated from enum featsvc.v1.Orientation
+ */
+export enum Orientation {
+  /**
+   * The default.
+   *
+   * @generated from enum value: ORIENTATION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Pixels as they lie in the file, in every format: what it says about turning them is told, not applied.
+   *
+   * @generated from enum value: ORIENTATION_STORED = 1;
+   */
+  STORED = 1,
+
+  /**
+   * Turned and mirrored as the file's EXIF data say, as a browser shows it.
+   *
+   * @generated from enum value: ORIENTATION_SHOWN = 2;
+   */
+  SHOWN = 2,
+}
+
+/**
+ * Describes the enum featsvc.v1.Orientation.
+ */
+export const OrientationSchema: GenEnum<Orientation> = /*@__PURE__*/
+  enumDesc(file_featsvc_v1_image, 0);
+
+/**
  * How a map is brought to the size of the picture.
  *
  * @generated from enum featsvc.v1.InterpolationMode
@@ -311,7 +355,7 @@ export enum InterpolationMode {
  * Describes the enum featsvc.v1.InterpolationMode.
  */
 export const InterpolationModeSchema: GenEnum<InterpolationMode> = /*@__PURE__*/
-  enumDesc(file_featsvc_v1_image, 0);
+  enumDesc(file_featsvc_v1_image, 1);
 
 /**
  * Order of the axes of a feature tensor.
@@ -345,7 +389,7 @@ export enum TensorFormat {
  * Describes the enum featsvc.v1.TensorFormat.
  */
 export const TensorFormatSchema: GenEnum<TensorFormat> = /*@__PURE__*/
-  enumDesc(file_featsvc_v1_image, 1);
+  enumDesc(file_featsvc_v1_image, 2);
 
 /**
  * What fills the pixels added at the right and bottom to reach a multiple of the patch size.
@@ -393,5 +437,5 @@ export enum PaddingMode {
  * Describes the enum featsvc.v1.PaddingMode.
  */
 export const PaddingModeSchema: GenEnum<PaddingMode> = /*@__PURE__*/
-  enumDesc(file_featsvc_v1_image, 2);
+  enumDesc(file_featsvc_v1_image, 3);
 

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/model.proto.
  */
 export const file_featsvc_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSJPChFMaXN0TW9kZWxzUmVxdWVzdBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRIWCg5hdmFpbGFibGVfb25seRgCIAEoCCI3ChJMaXN0TW9kZWxzUmVzcG9uc2USIQoGbW9kZWxzGAEgAygLMhEuZmVhdHN2Yy52MS5Nb2RlbCIoChBMb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI1ChFMb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiKgoSVW5sb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI3ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiAKBW1vZGVsGAEgASgLMhEuZmVhdHN2Yy52MS5Nb2RlbCISChBHZXRTdGF0dXNSZXF1ZXN0Ij0KC0xvYWRlZE1vZGVsEgsKA2tleRgBIAEoCRINCgVuYW1lcxgCIAMoCRISCgpzaXplX2J5dGVzGAMgASgEIr4BCgZXb3JrZXISCgoCaWQYASABKA0SCwoDcGlkGAIgASgNEg4KBmRldmljZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRInCgZtb2RlbHMYBSADKAsyFy5mZWF0c3ZjLnYxLkxvYWRlZE1vZGVsEg8KB2JhdGNoZXMYBiABKAQSDQoFaXRlbXMYByABKAQSEAoIcmVzdGFydHMYCCABKA0SIQoGY2FjaGVzGAkgAygLMhEuZmVhdHN2Yy52MS5DYWNoZSKAAQoFQ2FjaGUSDAoEbmFtZRgBIAEoCRIMCgRoaXRzGAIgASgEEg4KBm1pc3NlcxgDIAEoBBIRCglldmljdGlvbnMYBCABKAQSDwoHZW50cmllcxgFIAEoBBISCgpzaXplX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEIskBChFHZXRTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCHVwdGltZV9zGAIgASgBEiMKB3dvcmtlcnMYAyADKAsyEi5mZWF0c3ZjLnYxLldvcmtlchIOCgZxdWV1ZWQYBCABKA0SFAoMcXVldWVkX2J5dGVzGAUgASgEEhAKCHJlcXVlc3RzGAYgASgEEhEKCWdwdV9jb3VudBgHIAEoDRIhCgZpbWFnZXMYCCABKAsyES5mZWF0c3ZjLnYxLkNhY2hlKnEKBkZhbWlseRIWChJGQU1JTFlfVU5TUEVDSUZJRUQQABIZCgtGQU1JTFlfQ0xJUBABGgiKtRgEY2xpcBIZCgtGQU1JTFlfRElOTxACGgiKtRgEZGlubxIZCgtGQU1JTFlfU0FNMhADGgiKtRgEc2FtMjK/AgoMTW9kZWxTZXJ2aWNlEksKCkxpc3RNb2RlbHMSHS5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXF1ZXN0Gh4uZmVhdHN2Yy52MS5MaXN0TW9kZWxzUmVzcG9uc2USSAoJTG9hZE1vZGVsEhwuZmVhdHN2Yy52MS5Mb2FkTW9kZWxSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5Mb2FkTW9kZWxSZXNwb25zZRJOCgtVbmxvYWRNb2RlbBIeLmZlYXRzdmMudjEuVW5sb2FkTW9kZWxSZXF1ZXN0Gh8uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlc3BvbnNlEkgKCUdldFN0YXR1cxIcLmZlYXRzdmMudjEuR2V0U3RhdHVzUmVxdWVzdBodLmZlYXRzdmMudjEuR2V0U3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSJPChFMaXN0TW9kZWxzUmVxdWVzdBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRIWCg5hdmFpbGFibGVfb25seRgCIAEoCCI3ChJMaXN0TW9kZWxzUmVzcG9uc2USIQoGbW9kZWxzGAEgAygLMhEuZmVhdHN2Yy52MS5Nb2RlbCIoChBMb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI1ChFMb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiKgoSVW5sb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI3ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiAKBW1vZGVsGAEgASgLMhEuZmVhdHN2Yy52MS5Nb2RlbCInChBHZXRTdGF0dXNSZXF1ZXN0EhMKC3dpdGhfbW9kZWxzGAEgASgIIqMBCgpOYW1lZE1vZGVsEiIKBmZhbWlseRgBIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5EgsKA2tleRgCIAEoCRI0CgdvcHRpb25zGAMgAygLMiMuZmVhdHN2Yy52MS5OYW1lZE1vZGVsLk9wdGlvbnNFbnRyeRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhCgtMb2FkZWRNb2RlbBILCgNrZXkYASABKAkSDQoFbmFtZXMYAiADKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIiCgZmYW1pbHkYBCABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSLuAQoGV29ya2VyEgoKAmlkGAEgASgNEgsKA3BpZBgCIAEoDRIOCgZkZXZpY2UYAyABKAkSDQoFc3RhdGUYBCABKAkSJwoGbW9kZWxzGAUgAygLMhcuZmVhdHN2Yy52MS5Mb2FkZWRNb2RlbBIPCgdiYXRjaGVzGAYgASgEEg0KBWl0ZW1zGAcgASgEEhAKCHJlc3RhcnRzGAggASgNEiEKBmNhY2hlcxgJIAMoCzIRLmZlYXRzdmMudjEuQ2FjaGUSLgoNZmFpbGVkX21vZGVscxgKIAMoCzIXLmZlYXRzdmMudjEuRmFpbGVkTW9kZWwiTgoLRmFpbGVkTW9kZWwSCwoDa2V5GAEgASgJEg4KBnJlYXNvbhgCIAEoCRIiCgZmYW1pbHkYAyABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKAAQoFQ2FjaGUSDAoEbmFtZRgBIAEoCRIMCgRoaXRzGAIgASgEEg4KBm1pc3NlcxgDIAEoBBIRCglldmljdGlvbnMYBCABKAQSDwoHZW50cmllcxgFIAEoBBISCgpzaXplX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEIqgCChFHZXRTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCHVwdGltZV9zGAIgASgBEiMKB3dvcmtlcnMYAyADKAsyEi5mZWF0c3ZjLnYxLldvcmtlchIOCgZxdWV1ZWQYBCABKA0SFAoMcXVldWVkX2J5dGVzGAUgASgEEhAKCHJlcXVlc3RzGAYgASgEEhEKCWdwdV9jb3VudBgHIAEoDRIhCgZpbWFnZXMYCCABKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDmRlZmF1bHRfbW9kZWxzGAwgAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsEi0KDW1vZGVsc190b190cnkYDSADKAsyFi5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwqcQoGRmFtaWx5EhYKEkZBTUlMWV9VTlNQRUNJRklFRBAAEhkKC0ZBTUlMWV9DTElQEAEaCIq1GARjbGlwEhkKC0ZBTUlMWV9ESU5PEAIaCIq1GARkaW5vEhkKC0ZBTUlMWV9TQU0yEAMaCIq1GARzYW0yMr8CCgxNb2RlbFNlcnZpY2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USSAoJR2V0U3RhdHVzEhwuZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
 
 /**
  * A model that the server knows.
@@ -217,6 +217,12 @@ export const UnloadModelResponseSchema: GenMessage<UnloadModelResponse> = /*@__P
  * @generated from message featsvc.v1.GetStatusRequest
  */
 export type GetStatusRequest = Message<"featsvc.v1.GetStatusRequest"> & {
+  /**
+   * Also tell which models requests mean that name none, and which are here to try.
+   *
+   * @generated from field: bool with_models = 1;
+   */
+  withModels: boolean;
 };
 
 /**
@@ -225,6 +231,41 @@ export type GetStatusRequest = Message<"featsvc.v1.GetStatusRequest"> & {
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_model, 7);
+
+/**
+ * A model, and how a request names it.
+ *
+ * @generated from message featsvc.v1.NamedModel
+ */
+export type NamedModel = Message<"featsvc.v1.NamedModel"> & {
+  /**
+   * The service that it belongs to.
+   *
+   * @generated from field: featsvc.v1.Family family = 1;
+   */
+  family: Family;
+
+  /**
+   * Key of the model.
+   *
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * The options that name it in a request, with their values.
+   *
+   * @generated from field: map<string, string> options = 3;
+   */
+  options: { [key: string]: string };
+};
+
+/**
+ * Describes the message featsvc.v1.NamedModel.
+ * Use `create(NamedModelSchema)` to create a new message.
+ */
+export const NamedModelSchema: GenMessage<NamedModel> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 8);
 
 /**
  * A model in a worker's memory.
@@ -252,6 +293,13 @@ export type LoadedModel = Message<"featsvc.v1.LoadedModel"> & {
    * @generated from field: uint64 size_bytes = 3;
    */
   sizeBytes: bigint;
+
+  /**
+   * The service that it belongs to.
+   *
+   * @generated from field: featsvc.v1.Family family = 4;
+   */
+  family: Family;
 };
 
 /**
@@ -259,7 +307,7 @@ export type LoadedModel = Message<"featsvc.v1.LoadedModel"> & {
  * Use `create(LoadedModelSchema)` to create a new message.
  */
 export const LoadedModelSchema: GenMessage<LoadedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 8);
+  messageDesc(file_featsvc_v1_model, 9);
 
 /**
  * A worker process.
@@ -329,6 +377,13 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
    * @generated from field: repeated featsvc.v1.Cache caches = 9;
    */
   caches: Cache[];
+
+  /**
+   * Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
+   *
+   * @generated from field: repeated featsvc.v1.FailedModel failed_models = 10;
+   */
+  failedModels: FailedModel[];
 };
 
 /**
@@ -336,7 +391,42 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
  * Use `create(WorkerSchema)` to create a new message.
  */
 export const WorkerSchema: GenMessage<Worker> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 9);
+  messageDesc(file_featsvc_v1_model, 10);
+
+/**
+ * A model that cannot be loaded.
+ *
+ * @generated from message featsvc.v1.FailedModel
+ */
+export type FailedModel = Message<"featsvc.v1.FailedModel"> & {
+  /**
+   * Key of the model.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * Why not, and what would mend it.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The service that it belongs to.
+   *
+   * @generated from field: featsvc.v1.Family family = 3;
+   */
+  family: Family;
+};
+
+/**
+ * Describes the message featsvc.v1.FailedModel.
+ * Use `create(FailedModelSchema)` to create a new message.
+ */
+export const FailedModelSchema: GenMessage<FailedModel> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 11);
 
 /**
  * Things kept for a next question, the one longest unused given up first.
@@ -399,7 +489,7 @@ export type Cache = Message<"featsvc.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 10);
+  messageDesc(file_featsvc_v1_model, 12);
 
 /**
  * The state of the server.
@@ -462,6 +552,20 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
    * @generated from field: featsvc.v1.Cache images = 8;
    */
   images?: Cache | undefined;
+
+  /**
+   * Where with_models asks for it, of each service: the model that a request means which names none.
+   *
+   * @generated from field: repeated featsvc.v1.NamedModel default_models = 12;
+   */
+  defaultModels: NamedModel[];
+
+  /**
+   * Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
+   *
+   * @generated from field: repeated featsvc.v1.NamedModel models_to_try = 13;
+   */
+  modelsToTry: NamedModel[];
 };
 
 /**
@@ -469,7 +573,7 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 11);
+  messageDesc(file_featsvc_v1_model, 13);
 
 /**
  * The service that a model belongs to.

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/options.proto.
  */
 export const file_featsvc_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChhmZWF0c3ZjL3YxL29wdGlvbnMucHJvdG8SCmZlYXRzdmMudjEiigIKBVBhcmFtEg8KB2RlZmF1bHQYASABKAkSDwoHZXhhbXBsZRgCIAEoCRIQCgNtaW4YAyABKAFIAIgBARIQCgNtYXgYBCABKAFIAYgBARIWCgltaW5faXRlbXMYBSABKAVIAogBARIWCgltYXhfaXRlbXMYBiABKAVIA4gBARIXCgptYXhfbGVuZ3RoGAcgASgFSASIAQESDAoEbnVsbBgIIAEoCRITCgtvbmVfb3JfbWFueRgJIAEoCBIUCgxyZXN0X2RlZmF1bHQYCiABKAlCBgoEX21pbkIGCgRfbWF4QgwKCl9taW5faXRlbXNCDAoKX21heF9pdGVtc0INCgtfbWF4X2xlbmd0aCI1CgRSdWxlEg0KBWZpZWxkGAEgASgJEg0KBWhvbGRzGAIgASgJEg8KB21lc3NhZ2UYAyABKAk6SwoFcGFyYW0SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGNGGAyABKAsyES5mZWF0c3ZjLnYxLlBhcmFtUgVwYXJhbYgBATo6CgR3b3JkEiEuZ29vZ2xlLnByb3RvYnVmLkVudW1WYWx1ZU9wdGlvbnMY0YYDIAEoCVIEd29yZIgBATo6CgVhcnJheRIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxjRhgMgASgIUgVhcnJheYgBATpHCgRydWxlEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGNKGAyADKAsyEC5mZWF0c3ZjLnYxLlJ1bGVSBHJ1bGViBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("ChhmZWF0c3ZjL3YxL29wdGlvbnMucHJvdG8SCmZlYXRzdmMudjEinQIKBVBhcmFtEg8KB2RlZmF1bHQYASABKAkSDwoHZXhhbXBsZRgCIAEoCRIQCgNtaW4YAyABKAFIAIgBARIQCgNtYXgYBCABKAFIAYgBARIWCgltaW5faXRlbXMYBSABKAVIAogBARIWCgltYXhfaXRlbXMYBiABKAVIA4gBARIXCgptYXhfbGVuZ3RoGAcgASgFSASIAQESDAoEbnVsbBgIIAEoCRITCgtvbmVfb3JfbWFueRgJIAEoCBIUCgxyZXN0X2RlZmF1bHQYCiABKAkSEQoJbm90X2VtcHR5GAsgASgIQgYKBF9taW5CBgoEX21heEIMCgpfbWluX2l0ZW1zQgwKCl9tYXhfaXRlbXNCDQoLX21heF9sZW5ndGgiNQoEUnVsZRINCgVmaWVsZBgBIAEoCRINCgVob2xkcxgCIAEoCRIPCgdtZXNzYWdlGAMgASgJOksKBXBhcmFtEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxjRhgMgASgLMhEuZmVhdHN2Yy52MS5QYXJhbVIFcGFyYW2IAQE6OgoEd29yZBIhLmdvb2dsZS5wcm90b2J1Zi5FbnVtVmFsdWVPcHRpb25zGNGGAyABKAlSBHdvcmSIAQE6OgoFYXJyYXkSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY0YYDIAEoCFIFYXJyYXmIAQE6RwoEcnVsZRIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxjShgMgAygLMhAuZmVhdHN2Yy52MS5SdWxlUgRydWxlOj4KB2V4YW1wbGUSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY04YDIAEoCVIHZXhhbXBsZYgBATpECgpwYXJhbWV0ZXJzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGNSGAyABKAhSCnBhcmFtZXRlcnOIAQFiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * Default, example and limits of one request field.
@@ -94,6 +94,13 @@ export type Param = Message<"featsvc.v1.Param"> & {
    * @generated from field: string rest_default = 10;
    */
   restDefault: string;
+
+  /**
+   * Whether empty texts are refused, in a repeated field too.
+   *
+   * @generated from field: bool not_empty = 11;
+   */
+  notEmpty: boolean;
 };
 
 /**
@@ -104,7 +111,7 @@ export const ParamSchema: GenMessage<Param> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_options, 0);
 
 /**
- * Something that must hold between the fields of one message.
+ * Something that must hold between the fields of one message, or between all parameters of one request.
  *
  * @generated from message featsvc.v1.Rule
  */
@@ -169,4 +176,21 @@ export const array: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
  */
 export const rule: GenExtension<MessageOptions, Rule[]> = /*@__PURE__*/
   extDesc(file_featsvc_v1_options, 3);
+
+/**
+ * A request to try, in JSON as REST takes it; a small picture, and the names of a model that the server has, come beside it.
+ *
+ * @generated from extension: optional string example = 50003;
+ */
+export const example: GenExtension<MessageOptions, string> = /*@__PURE__*/
+  extDesc(file_featsvc_v1_options, 4);
+
+/**
+ * This message holds parameters of a call. Those of all such messages of one request are one flat list of names in REST and
+ * in the clients' keywords, and rules of the request hold between them.
+ *
+ * @generated from extension: optional bool parameters = 50004;
+ */
+export const parameters: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
+  extDesc(file_featsvc_v1_options, 5);
 

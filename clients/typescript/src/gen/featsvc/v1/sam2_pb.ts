@@ -19,7 +19,35 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/sam2.proto.
  */
 export const file_featsvc_v1_sam2: GenFile = /*@__PURE__*/
-  fileDesc("ChVmZWF0c3ZjL3YxL3NhbTIucHJvdG8SCmZlYXRzdmMudjEiUwoFUG9pbnQSIQoBeBgBIAEoAUIWirUYEhkAAAAAgIQuwSEAAAAAgIQuQRIhCgF5GAIgASgBQhaKtRgSGQAAAACAhC7BIQAAAACAhC5BOgSItRgBIpsBCgNCb3gSIgoCeDAYASABKAFCFoq1GBIZAAAAAICELsEhAAAAAICELkESIgoCeTAYAiABKAFCFoq1GBIZAAAAAICELsEhAAAAAICELkESIgoCeDEYAyABKAFCFoq1GBIZAAAAAICELsEhAAAAAICELkESIgoCeTEYBCABKAFCFoq1GBIZAAAAAICELsEhAAAAAICELkE6BIi1GAEiQAoJUG9pbnRHcmlkEi0KBnBvaW50cxgBIAMoCzIRLmZlYXRzdmMudjEuUG9pbnRCCoq1GAYoATCAgAQ6BIi1GAEiaQoUR2VuZXJhdGVNYXNrc1JlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEi8KBnBhcmFtcxgCIAEoCzIfLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1BhcmFtcyK2DwoTR2VuZXJhdGVNYXNrc1BhcmFtcxJDCgltb2RlbF9jZmcYASABKAlCK4q1GCcKImNvbmZpZ3Mvc2FtMi4xL3NhbTIuMV9oaWVyYV9sLnlhbWw4gAJIAIgBARJICg9jaGVja3BvaW50X3BhdGgYAiABKAlCKoq1GCYKIWNoZWNrcG9pbnRzL3NhbTIuMV9oaWVyYV9sYXJnZS5wdDiAAkgBiAEBEjsKBnByZXNldBgDIAEoDjISLmZlYXRzdmMudjEuUHJlc2V0QhKKtRgOEgxmaW5lX2dyYWluZWRIAogBARI4Cg9wb2ludHNfcGVyX3NpZGUYBCABKAVCGoq1GBYKAjMyGQAAAAAAAPA/IQAAAAAAAHBASAOIAQESOQoQcG9pbnRzX3Blcl9iYXRjaBgFIAEoBUIairUYFgoCNjQZAAAAAAAA8D8hAAAAAAAAsEBIBIgBARI5Cg9wcmVkX2lvdV90aHJlc2gYBiABKAFCG4q1GBcKAzAuOBkAAAAAAAAAACEAAAAAAADwP0gFiAEBEkEKFnN0YWJpbGl0eV9zY29yZV90aHJlc2gYByABKAFCHIq1GBgKBDAuOTUZAAAAAAAAAAAhAAAAAAAA8D9IBogBARJAChZzdGFiaWxpdHlfc2NvcmVfb2Zmc2V0GAggASgBQhuKtRgXCgMxLjAZAAAAAAAAAAAhAAAAAAAAWUBIB4gBARI4Cg5tYXNrX3RocmVzaG9sZBgJIAEoAUIbirUYFwoDMC4wGQAAAAAAAFnAIQAAAAAAAFlASAiIAQESOAoOYm94X25tc190aHJlc2gYCiABKAFCG4q1GBcKAzAuNxkAAAAAAAAAACEAAAAAAADwP0gJiAEBEjUKDWNyb3Bfbl9sYXllcnMYCyABKAVCGYq1GBUKATAZAAAAAAAAAAAhAAAAAAAAEEBICogBARI5Cg9jcm9wX25tc190aHJlc2gYDCABKAFCG4q1GBcKAzAuNxkAAAAAAAAAACEAAAAAAADwP0gLiAEBEksKEmNyb3Bfb3ZlcmxhcF9yYXRpbxgNIAEoAUIqirUYJgoSMC4zNDEzMzMzMzMzMzMzMzMzGQAAAAAAAAAAIQAAAAAAAPA/SAyIAQESRgoeY3JvcF9uX3BvaW50c19kb3duc2NhbGVfZmFjdG9yGA4gASgFQhmKtRgVCgExGQAAAAAAAPA/IQAAAAAAADBASA2IAQESUAoLcG9pbnRfZ3JpZHMYDyADKAsyFS5mZWF0c3ZjLnYxLlBvaW50R3JpZEIkirUYIBIcW1tbMC4yNSwgMC41XSwgWzAuNzUsIDAuNV1dXTAFEjwKFG1pbl9tYXNrX3JlZ2lvbl9hcmVhGBAgASgBQhmKtRgVCgEwGQAAAAAAAAAAIQAAAACAhC5BSA6IAQESIQoHdXNlX20ybRgRIAEoCEILirUYBwoFZmFsc2VID4gBARIpChBtdWx0aW1hc2tfb3V0cHV0GBIgASgIQgqKtRgGCgR0cnVlSBCIAQESQwoLb3V0cHV0X21vZGUYEyABKA4yFi5mZWF0c3ZjLnYxLk91dHB1dE1vZGVCEYq1GA0KC2JpbmFyeV9tYXNrSBGIAQESSQoNbWFza19lbmNvZGluZxgUIAEoDjIYLmZlYXRzdmMudjEuTWFza0VuY29kaW5nQhOKtRgPCgRiaXRzUgdmbG9hdDMySBKIAQE6sgKStRiNAQoNbWFza19lbmNvZGluZxI3b3V0cHV0X21vZGUgPT0gJ2JpbmFyeV9tYXNrJyBvciBtYXNrX2VuY29kaW5nID09ICdiaXRzJxpDb3V0cHV0X21vZGUgc2F5cyBhbHJlYWR5IGhvdyBtYXNrcyBhcmUgd3JpdHRlbjogZ2l2ZSBvbmUgb2YgdGhlIHR3b5K1GJsBCgtwb2ludF9ncmlkcxJObm90IHBvaW50X2dyaWRzIG9yIGxlbihwb2ludF9ncmlkcykgPT0gY3JvcF9uX2xheWVycyArIDEgb3IgcHJlc2V0IGlzIG5vdCBOb25lGjxnaXZlIG9uZSBncmlkIGZvciBlYWNoIGNyb3AgbGF5ZXI6IGNyb3Bfbl9sYXllcnMgKyAxIG9mIHRoZW1CDAoKX21vZGVsX2NmZ0ISChBfY2hlY2twb2ludF9wYXRoQgkKB19wcmVzZXRCEgoQX3BvaW50c19wZXJfc2lkZUITChFfcG9pbnRzX3Blcl9iYXRjaEISChBfcHJlZF9pb3VfdGhyZXNoQhkKF19zdGFiaWxpdHlfc2NvcmVfdGhyZXNoQhkKF19zdGFiaWxpdHlfc2NvcmVfb2Zmc2V0QhEKD19tYXNrX3RocmVzaG9sZEIRCg9fYm94X25tc190aHJlc2hCEAoOX2Nyb3Bfbl9sYXllcnNCEgoQX2Nyb3Bfbm1zX3RocmVzaEIVChNfY3JvcF9vdmVybGFwX3JhdGlvQiEKH19jcm9wX25fcG9pbnRzX2Rvd25zY2FsZV9mYWN0b3JCFwoVX21pbl9tYXNrX3JlZ2lvbl9hcmVhQgoKCF91c2VfbTJtQhMKEV9tdWx0aW1hc2tfb3V0cHV0Qg4KDF9vdXRwdXRfbW9kZUIQCg5fbWFza19lbmNvZGluZyJnCgNSbGUSDgoEY29jbxgBIAEoCUgAEikKB2xlbmd0aHMYAiABKAsyFi5mZWF0c3ZjLnYxLlJ1bkxlbmd0aHNIABIOCgZoZWlnaHQYAyABKA0SDQoFd2lkdGgYBCABKA1CBgoEcnVucyIcCgpSdW5MZW5ndGhzEg4KBmNvdW50cxgBIAMoDSJGCglSZWN0YW5nbGUSCQoBeBgBIAEoARIJCgF5GAIgASgBEg0KBXdpZHRoGAMgASgBEg4KBmhlaWdodBgEIAEoAToEiLUYASKgAgoETWFzaxIkCgZiaXRtYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvckgAEh4KA3JsZRgCIAEoCzIPLmZlYXRzdmMudjEuUmxlSAASDQoDcG5nGAkgASgMSAASDAoEYXJlYRgDIAEoDRIjCgRiYm94GAQgASgLMhUuZmVhdHN2Yy52MS5SZWN0YW5nbGUSFQoNcHJlZGljdGVkX2lvdRgFIAEoARInCgxwb2ludF9jb29yZHMYBiADKAsyES5mZWF0c3ZjLnYxLlBvaW50EhcKD3N0YWJpbGl0eV9zY29yZRgHIAEoARInCghjcm9wX2JveBgIIAEoCzIVLmZlYXRzdmMudjEuUmVjdGFuZ2xlQg4KDHNlZ21lbnRhdGlvbiKjAQoVR2VuZXJhdGVNYXNrc1Jlc3BvbnNlEh8KBW1hc2tzGAEgAygLMhAuZmVhdHN2Yy52MS5NYXNrEg4KBmhlaWdodBgCIAEoDRINCgV3aWR0aBgDIAEoDRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJQoJbGFiZWxfbWFwGAYgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3IiTwoaR2VuZXJhdGVNYXNrc1N0cmVhbVJlcXVlc3QSMQoHcmVxdWVzdBgBIAEoCzIgLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1JlcXVlc3QidAobR2VuZXJhdGVNYXNrc1N0cmVhbVJlc3BvbnNlEiAKBG1hc2sYASABKAsyEC5mZWF0c3ZjLnYxLk1hc2tIABIrCgdzdW1tYXJ5GAIgASgLMhguZmVhdHN2Yy52MS5NYXNrc1N1bW1hcnlIAEIGCgRwYXJ0IogBCgxNYXNrc1N1bW1hcnkSDQoFY291bnQYASABKA0SDgoGaGVpZ2h0GAIgASgNEg0KBXdpZHRoGAMgASgNEg0KBW1vZGVsGAQgASgJEhQKDGltYWdlX2RpZ2VzdBgFIAEoCRIlCglsYWJlbF9tYXAYBiABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvciKKBAoGUHJvbXB0EksKDHBvaW50X2Nvb3JkcxgBIAMoCzIRLmZlYXRzdmMudjEuUG9pbnRCIoq1GB4SGVtbNTIwLCA4MjBdLCBbMTA5MCwgNzUwXV0wgAgSNwoMcG9pbnRfbGFiZWxzGAIgAygFQiGKtRgdEgZbMSwgMV0ZAAAAAAAAAAAhAAAAAAAA8D8wgAgSPwoDYm94GAMgASgLMg8uZmVhdHN2Yy52MS5Cb3hCHIq1GBgSFlsyODAsIDQ0MCwgMTQ3NCwgMTIyNV1IAIgBARIrCgptYXNrX2lucHV0GAQgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3JIAYgBATr0AZK1GGUKDHBvaW50X2xhYmVscxImbGVuKHBvaW50X2xhYmVscykgPT0gbGVuKHBvaW50X2Nvb3JkcykaLWdpdmUgb25lIGxhYmVsIGZvciBlYWNoIHBvaW50IG9mIHBvaW50X2Nvb3Jkc5K1GIYBCgNib3gSNGJveCBpcyBOb25lIG9yIChib3hbMF0gPCBib3hbMl0gYW5kIGJveFsxXSA8IGJveFszXSkaSXRoZSBzZWNvbmQgY29ybmVyIG11c3QgbGllIHJpZ2h0IG9mIGFuZCBiZWxvdyB0aGUgZmlyc3Q6IFt4MCwgeTAsIHgxLCB5MV1CBgoEX2JveEINCgtfbWFza19pbnB1dCKVAQoTUHJlZGljdE1hc2tzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USLAoHcHJvbXB0cxgCIAMoCzISLmZlYXRzdmMudjEuUHJvbXB0QgeKtRgDMIACEi4KBnBhcmFtcxgDIAEoCzIeLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUGFyYW1zIqcHChJQcmVkaWN0TWFza3NQYXJhbXMSQwoJbW9kZWxfY2ZnGAEgASgJQiuKtRgnCiJjb25maWdzL3NhbTIuMS9zYW0yLjFfaGllcmFfbC55YW1sOIACSACIAQESSAoPY2hlY2twb2ludF9wYXRoGAIgASgJQiqKtRgmCiFjaGVja3BvaW50cy9zYW0yLjFfaGllcmFfbGFyZ2UucHQ4gAJIAYgBARIpChBtdWx0aW1hc2tfb3V0cHV0GAMgASgIQgqKtRgGCgR0cnVlSAKIAQESJwoNcmV0dXJuX2xvZ2l0cxgEIAEoCEILirUYBwoFZmFsc2VIA4gBARIpChBub3JtYWxpemVfY29vcmRzGAUgASgIQgqKtRgGCgR0cnVlSASIAQESOAoObWFza190aHJlc2hvbGQYBiABKAFCG4q1GBcKAzAuMBkAAAAAAABZwCEAAAAAAABZQEgFiAEBEjcKDW1heF9ob2xlX2FyZWEYByABKAFCG4q1GBcKAzAuMBkAAAAAAAAAACEAAAAAgIQuQUgGiAEBEjsKEW1heF9zcHJpbmtsZV9hcmVhGAggASgBQhuKtRgXCgMwLjAZAAAAAAAAAAAhAAAAAICELkFIB4gBARJJCg1tYXNrX2VuY29kaW5nGAkgASgOMhguZmVhdHN2Yy52MS5NYXNrRW5jb2RpbmdCE4q1GA8KBGJpdHNSB2Zsb2F0MzJICIgBARInCg5yZXR1cm5fbG93X3JlcxgKIAEoCEIKirUYBgoEdHJ1ZUgJiAEBOqABkrUYmwEKDW1hc2tfZW5jb2RpbmcSOW5vdCByZXR1cm5fbG9naXRzIG9yIG1hc2tfZW5jb2RpbmcgaW4gKCdiaXRzJywgJ2Zsb2F0MzInKRpPbG9naXRzIGFyZSBhbnN3ZXJlZCBhcyBmbG9hdDMyOiBsZWF2ZSBtYXNrX2VuY29kaW5nIG91dCwgb3IgcmV0dXJuX2xvZ2l0cyBmYWxzZUIMCgpfbW9kZWxfY2ZnQhIKEF9jaGVja3BvaW50X3BhdGhCEwoRX211bHRpbWFza19vdXRwdXRCEAoOX3JldHVybl9sb2dpdHNCEwoRX25vcm1hbGl6ZV9jb29yZHNCEQoPX21hc2tfdGhyZXNob2xkQhAKDl9tYXhfaG9sZV9hcmVhQhQKEl9tYXhfc3ByaW5rbGVfYXJlYUIQCg5fbWFza19lbmNvZGluZ0IRCg9fcmV0dXJuX2xvd19yZXMi2gEKC1Byb21wdE1hc2tzEiEKBW1hc2tzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISKwoPaW91X3ByZWRpY3Rpb25zGAIgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISKQoNbG93X3Jlc19tYXNrcxgDIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEhwKA3JsZRgEIAMoCzIPLmZlYXRzdmMudjEuUmxlEgsKA3BuZxgFIAMoDBIlCglsYWJlbF9tYXAYBiABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvciKEAQoUUHJlZGljdE1hc2tzUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLmZlYXRzdmMudjEuUHJvbXB0TWFza3MSDgoGaGVpZ2h0GAIgASgNEg0KBXdpZHRoGAMgASgNEg0KBW1vZGVsGAQgASgJEhQKDGltYWdlX2RpZ2VzdBgFIAEoCSJqChlQcmVkaWN0TWFza3NTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESMAoHcmVxdWVzdBgCIAEoCzIfLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVxdWVzdCKZAQoaUHJlZGljdE1hc2tzU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRI0CghyZXNwb25zZRgCIAEoCzIgLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSJjChFFbWJlZEltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USLAoGcGFyYW1zGAIgASgLMhwuZmVhdHN2Yy52MS5FbWJlZEltYWdlUGFyYW1zIsMBChBFbWJlZEltYWdlUGFyYW1zEkMKCW1vZGVsX2NmZxgBIAEoCUIrirUYJwoiY29uZmlncy9zYW0yLjEvc2FtMi4xX2hpZXJhX2wueWFtbDiAAkgAiAEBEkgKD2NoZWNrcG9pbnRfcGF0aBgCIAEoCUIqirUYJgohY2hlY2twb2ludHMvc2FtMi4xX2hpZXJhX2xhcmdlLnB0OIACSAGIAQFCDAoKX21vZGVsX2NmZ0ISChBfY2hlY2twb2ludF9wYXRoIoABChJFbWJlZEltYWdlUmVzcG9uc2USFAoMaW1hZ2VfZGlnZXN0GAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAQSEgoKd2FzX2NhY2hlZBgDIAEoCBIOCgZoZWlnaHQYBCABKA0SDQoFd2lkdGgYBSABKA0SDQoFbW9kZWwYBiABKAkqagoGUHJlc2V0EhYKElBSRVNFVF9VTlNQRUNJRklFRBAAEikKE1BSRVNFVF9GSU5FX0dSQUlORUQQARoQirUYDGZpbmVfZ3JhaW5lZBIdCg1QUkVTRVRfQ09BUlNFEAIaCoq1GAZjb2Fyc2UqtwEKCk91dHB1dE1vZGUSGwoXT1VUUFVUX01PREVfVU5TUEVDSUZJRUQQABIsChdPVVRQVVRfTU9ERV9CSU5BUllfTUFTSxABGg+KtRgLYmluYXJ5X21hc2sSNgocT1VUUFVUX01PREVfVU5DT01QUkVTU0VEX1JMRRACGhSKtRgQdW5jb21wcmVzc2VkX3JsZRImChRPVVRQVVRfTU9ERV9DT0NPX1JMRRADGgyKtRgIY29jb19ybGUq7QEKDE1hc2tFbmNvZGluZxIdChlNQVNLX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASIAoSTUFTS19FTkNPRElOR19CSVRTEAEaCIq1GARiaXRzEigKFk1BU0tfRU5DT0RJTkdfQ09DT19STEUQAhoMirUYCGNvY29fcmxlEh4KEU1BU0tfRU5DT0RJTkdfUE5HEAMaB4q1GANwbmcSKgoXTUFTS19FTkNPRElOR19MQUJFTF9NQVAQBBoNirUYCWxhYmVsX21hcBImChVNQVNLX0VOQ09ESU5HX0ZMT0FUMzIQBRoLirUYB2Zsb2F0MzIy1gMKC1NhbTJTZXJ2aWNlElQKDUdlbmVyYXRlTWFza3MSIC5mZWF0c3ZjLnYxLkdlbmVyYXRlTWFza3NSZXF1ZXN0GiEuZmVhdHN2Yy52MS5HZW5lcmF0ZU1hc2tzUmVzcG9uc2USaAoTR2VuZXJhdGVNYXNrc1N0cmVhbRImLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1N0cmVhbVJlcXVlc3QaJy5mZWF0c3ZjLnYxLkdlbmVyYXRlTWFza3NTdHJlYW1SZXNwb25zZTABElEKDFByZWRpY3RNYXNrcxIfLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVxdWVzdBogLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVzcG9uc2USZwoSUHJlZGljdE1hc2tzU3RyZWFtEiUuZmVhdHN2Yy52MS5QcmVkaWN0TWFza3NTdHJlYW1SZXF1ZXN0GiYuZmVhdHN2Yy52MS5QcmVkaWN0TWFza3NTdHJlYW1SZXNwb25zZSgBMAESSwoKRW1iZWRJbWFnZRIdLmZlYXRzdmMudjEuRW1iZWRJbWFnZVJlcXVlc3QaHi5mZWF0c3ZjLnYxLkVtYmVkSW1hZ2VSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+  fileDesc("ChVmZWF0c3ZjL3YxL3NhbTIucHJvdG8SCmZlYXRzdmMudjEiwgEKCVNhbTJNb2RlbBJDCgltb2RlbF9jZmcYASABKAlCK4q1GCcKImNvbmZpZ3Mvc2FtMi4xL3NhbTIuMV9oaWVyYV9sLnlhbWw4gAJIAIgBARJICg9jaGVja3BvaW50X3BhdGgYAiABKAlCKoq1GCYKIWNoZWNrcG9pbnRzL3NhbTIuMV9oaWVyYV9sYXJnZS5wdDiAAkgBiAEBOgSgtRgBQgwKCl9tb2RlbF9jZmdCEgoQX2NoZWNrcG9pbnRfcGF0aCJTCgVQb2ludBIhCgF4GAEgASgBQhaKtRgSGQAAAACAhC7BIQAAAACAhC5BEiEKAXkYAiABKAFCFoq1GBIZAAAAAICELsEhAAAAAICELkE6BIi1GAEimwEKA0JveBIiCgJ4MBgBIAEoAUIWirUYEhkAAAAAgIQuwSEAAAAAgIQuQRIiCgJ5MBgCIAEoAUIWirUYEhkAAAAAgIQuwSEAAAAAgIQuQRIiCgJ4MRgDIAEoAUIWirUYEhkAAAAAgIQuwSEAAAAAgIQuQRIiCgJ5MRgEIAEoAUIWirUYEhkAAAAAgIQuwSEAAAAAgIQuQToEiLUYASJACglQb2ludEdyaWQSLQoGcG9pbnRzGAEgAygLMhEuZmVhdHN2Yy52MS5Qb2ludEIKirUYBigBMICABDoEiLUYASL+AgoUR2VuZXJhdGVNYXNrc1JlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEiQKBW1vZGVsGAIgASgLMhUuZmVhdHN2Yy52MS5TYW0yTW9kZWwSLwoGcGFyYW1zGAMgASgLMh8uZmVhdHN2Yy52MS5BdXRvbWF0aWNNYXNrUGFyYW1zEiUKBW1hc2tzGAQgASgLMhYuZmVhdHN2Yy52MS5NYXNrUGFyYW1zOsUBkrUYjQEKDW1hc2tfZW5jb2RpbmcSN291dHB1dF9tb2RlID09ICdiaW5hcnlfbWFzaycgb3IgbWFza19lbmNvZGluZyA9PSAnYml0cycaQ291dHB1dF9tb2RlIHNheXMgYWxyZWFkeSBob3cgbWFza3MgYXJlIHdyaXR0ZW46IGdpdmUgb25lIG9mIHRoZSB0d2+atRgveyJwcmVzZXQiOiAiY29hcnNlIiwgIm91dHB1dF9tb2RlIjogImNvY29fcmxlIn0i/AEKCk1hc2tQYXJhbXMSKQoQbXVsdGltYXNrX291dHB1dBgBIAEoCEIKirUYBgoEdHJ1ZUgAiAEBEjgKDm1hc2tfdGhyZXNob2xkGAIgASgBQhuKtRgXCgMwLjAZAAAAAAAAWcAhAAAAAAAAWUBIAYgBARJJCg1tYXNrX2VuY29kaW5nGAMgASgOMhguZmVhdHN2Yy52MS5NYXNrRW5jb2RpbmdCE4q1GA8KBGJpdHNSB2Zsb2F0MzJIAogBAToEoLUYAUITChFfbXVsdGltYXNrX291dHB1dEIRCg9fbWFza190aHJlc2hvbGRCEAoOX21hc2tfZW5jb2RpbmcijQsKE0F1dG9tYXRpY01hc2tQYXJhbXMSOwoGcHJlc2V0GAEgASgOMhIuZmVhdHN2Yy52MS5QcmVzZXRCEoq1GA4SDGZpbmVfZ3JhaW5lZEgAiAEBEjgKD3BvaW50c19wZXJfc2lkZRgCIAEoBUIairUYFgoCMzIZAAAAAAAA8D8hAAAAAAAAcEBIAYgBARI5ChBwb2ludHNfcGVyX2JhdGNoGAMgASgFQhqKtRgWCgI2NBkAAAAAAADwPyEAAAAAAACwQEgCiAEBEjkKD3ByZWRfaW91X3RocmVzaBgEIAEoAUIbirUYFwoDMC44GQAAAAAAAAAAIQAAAAAAAPA/SAOIAQESQQoWc3RhYmlsaXR5X3Njb3JlX3RocmVzaBgFIAEoAUIcirUYGAoEMC45NRkAAAAAAAAAACEAAAAAAADwP0gEiAEBEkAKFnN0YWJpbGl0eV9zY29yZV9vZmZzZXQYBiABKAFCG4q1GBcKAzEuMBkAAAAAAAAAACEAAAAAAABZQEgFiAEBEjgKDmJveF9ubXNfdGhyZXNoGAcgASgBQhuKtRgXCgMwLjcZAAAAAAAAAAAhAAAAAAAA8D9IBogBARI1Cg1jcm9wX25fbGF5ZXJzGAggASgFQhmKtRgVCgEwGQAAAAAAAAAAIQAAAAAAABBASAeIAQESOQoPY3JvcF9ubXNfdGhyZXNoGAkgASgBQhuKtRgXCgMwLjcZAAAAAAAAAAAhAAAAAAAA8D9ICIgBARJLChJjcm9wX292ZXJsYXBfcmF0aW8YCiABKAFCKoq1GCYKEjAuMzQxMzMzMzMzMzMzMzMzMxkAAAAAAAAAACEAAAAAAADwP0gJiAEBEkYKHmNyb3Bfbl9wb2ludHNfZG93bnNjYWxlX2ZhY3RvchgLIAEoBUIZirUYFQoBMRkAAAAAAADwPyEAAAAAAAAwQEgKiAEBElAKC3BvaW50X2dyaWRzGAwgAygLMhUuZmVhdHN2Yy52MS5Qb2ludEdyaWRCJIq1GCASHFtbWzAuMjUsIDAuNV0sIFswLjc1LCAwLjVdXV0wBRI8ChRtaW5fbWFza19yZWdpb25fYXJlYRgNIAEoAUIZirUYFQoBMBkAAAAAAAAAACEAAAAAgIQuQUgLiAEBEiEKB3VzZV9tMm0YDiABKAhCC4q1GAcKBWZhbHNlSAyIAQESQwoLb3V0cHV0X21vZGUYDyABKA4yFi5mZWF0c3ZjLnYxLk91dHB1dE1vZGVCEYq1GA0KC2JpbmFyeV9tYXNrSA2IAQE6pAGStRibAQoLcG9pbnRfZ3JpZHMSTm5vdCBwb2ludF9ncmlkcyBvciBsZW4ocG9pbnRfZ3JpZHMpID09IGNyb3Bfbl9sYXllcnMgKyAxIG9yIHByZXNldCBpcyBub3QgTm9uZRo8Z2l2ZSBvbmUgZ3JpZCBmb3IgZWFjaCBjcm9wIGxheWVyOiBjcm9wX25fbGF5ZXJzICsgMSBvZiB0aGVtoLUYAUIJCgdfcHJlc2V0QhIKEF9wb2ludHNfcGVyX3NpZGVCEwoRX3BvaW50c19wZXJfYmF0Y2hCEgoQX3ByZWRfaW91X3RocmVzaEIZChdfc3RhYmlsaXR5X3Njb3JlX3RocmVzaEIZChdfc3RhYmlsaXR5X3Njb3JlX29mZnNldEIRCg9fYm94X25tc190aHJlc2hCEAoOX2Nyb3Bfbl9sYXllcnNCEgoQX2Nyb3Bfbm1zX3RocmVzaEIVChNfY3JvcF9vdmVybGFwX3JhdGlvQiEKH19jcm9wX25fcG9pbnRzX2Rvd25zY2FsZV9mYWN0b3JCFwoVX21pbl9tYXNrX3JlZ2lvbl9hcmVhQgoKCF91c2VfbTJtQg4KDF9vdXRwdXRfbW9kZSJnCgNSbGUSDgoEY29jbxgBIAEoCUgAEikKB2xlbmd0aHMYAiABKAsyFi5mZWF0c3ZjLnYxLlJ1bkxlbmd0aHNIABIOCgZoZWlnaHQYAyABKA0SDQoFd2lkdGgYBCABKA1CBgoEcnVucyIcCgpSdW5MZW5ndGhzEg4KBmNvdW50cxgBIAMoDSJGCglSZWN0YW5nbGUSCQoBeBgBIAEoARIJCgF5GAIgASgBEg0KBXdpZHRoGAMgASgBEg4KBmhlaWdodBgEIAEoAToEiLUYASKgAgoETWFzaxIkCgZiaXRtYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvckgAEh4KA3JsZRgCIAEoCzIPLmZlYXRzdmMudjEuUmxlSAASDQoDcG5nGAkgASgMSAASDAoEYXJlYRgDIAEoDRIjCgRiYm94GAQgASgLMhUuZmVhdHN2Yy52MS5SZWN0YW5nbGUSFQoNcHJlZGljdGVkX2lvdRgFIAEoARInCgxwb2ludF9jb29yZHMYBiADKAsyES5mZWF0c3ZjLnYxLlBvaW50EhcKD3N0YWJpbGl0eV9zY29yZRgHIAEoARInCghjcm9wX2JveBgIIAEoCzIVLmZlYXRzdmMudjEuUmVjdGFuZ2xlQg4KDHNlZ21lbnRhdGlvbiK+AQoVR2VuZXJhdGVNYXNrc1Jlc3BvbnNlEh8KBW1hc2tzGAEgAygLMhAuZmVhdHN2Yy52MS5NYXNrEg4KBmhlaWdodBgCIAEoDRINCgV3aWR0aBgDIAEoDRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJQoJbGFiZWxfbWFwGAYgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISGQoRaW1hZ2Vfb3JpZW50YXRpb24YByABKA0iTwoaR2VuZXJhdGVNYXNrc1N0cmVhbVJlcXVlc3QSMQoHcmVxdWVzdBgBIAEoCzIgLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1JlcXVlc3QidAobR2VuZXJhdGVNYXNrc1N0cmVhbVJlc3BvbnNlEiAKBG1hc2sYASABKAsyEC5mZWF0c3ZjLnYxLk1hc2tIABIrCgdzdW1tYXJ5GAIgASgLMhguZmVhdHN2Yy52MS5NYXNrc1N1bW1hcnlIAEIGCgRwYXJ0IqMBCgxNYXNrc1N1bW1hcnkSDQoFY291bnQYASABKA0SDgoGaGVpZ2h0GAIgASgNEg0KBXdpZHRoGAMgASgNEg0KBW1vZGVsGAQgASgJEhQKDGltYWdlX2RpZ2VzdBgFIAEoCRIlCglsYWJlbF9tYXAYBiABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchIZChFpbWFnZV9vcmllbnRhdGlvbhgHIAEoDSKKBAoGUHJvbXB0EksKDHBvaW50X2Nvb3JkcxgBIAMoCzIRLmZlYXRzdmMudjEuUG9pbnRCIoq1GB4SGVtbNTIwLCA4MjBdLCBbMTA5MCwgNzUwXV0wgAgSNwoMcG9pbnRfbGFiZWxzGAIgAygFQiGKtRgdEgZbMSwgMV0ZAAAAAAAAAAAhAAAAAAAA8D8wgAgSPwoDYm94GAMgASgLMg8uZmVhdHN2Yy52MS5Cb3hCHIq1GBgSFlsyODAsIDQ0MCwgMTQ3NCwgMTIyNV1IAIgBARIrCgptYXNrX2lucHV0GAQgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3JIAYgBATr0AZK1GGUKDHBvaW50X2xhYmVscxImbGVuKHBvaW50X2xhYmVscykgPT0gbGVuKHBvaW50X2Nvb3JkcykaLWdpdmUgb25lIGxhYmVsIGZvciBlYWNoIHBvaW50IG9mIHBvaW50X2Nvb3Jkc5K1GIYBCgNib3gSNGJveCBpcyBOb25lIG9yIChib3hbMF0gPCBib3hbMl0gYW5kIGJveFsxXSA8IGJveFszXSkaSXRoZSBzZWNvbmQgY29ybmVyIG11c3QgbGllIHJpZ2h0IG9mIGFuZCBiZWxvdyB0aGUgZmlyc3Q6IFt4MCwgeTAsIHgxLCB5MV1CBgoEX2JveEINCgtfbWFza19pbnB1dCLuAwoTUHJlZGljdE1hc2tzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USLAoHcHJvbXB0cxgCIAMoCzISLmZlYXRzdmMudjEuUHJvbXB0QgeKtRgDMIACEiQKBW1vZGVsGAMgASgLMhUuZmVhdHN2Yy52MS5TYW0yTW9kZWwSLAoGcGFyYW1zGAQgASgLMhwuZmVhdHN2Yy52MS5Qcm9tcHRNYXNrUGFyYW1zEiUKBW1hc2tzGAUgASgLMhYuZmVhdHN2Yy52MS5NYXNrUGFyYW1zOosCkrUYmwEKDW1hc2tfZW5jb2RpbmcSOW5vdCByZXR1cm5fbG9naXRzIG9yIG1hc2tfZW5jb2RpbmcgaW4gKCdiaXRzJywgJ2Zsb2F0MzInKRpPbG9naXRzIGFyZSBhbnN3ZXJlZCBhcyBmbG9hdDMyOiBsZWF2ZSBtYXNrX2VuY29kaW5nIG91dCwgb3IgcmV0dXJuX2xvZ2l0cyBmYWxzZZq1GGd7InBvaW50X2Nvb3JkcyI6IFtbMzIsIDM0XV0sICJwb2ludF9sYWJlbHMiOiBbMV0sICJtYXNrX2VuY29kaW5nIjogImNvY29fcmxlIiwgInJldHVybl9sb3dfcmVzIjogZmFsc2V9Iu0CChBQcm9tcHRNYXNrUGFyYW1zEicKDXJldHVybl9sb2dpdHMYASABKAhCC4q1GAcKBWZhbHNlSACIAQESKQoQbm9ybWFsaXplX2Nvb3JkcxgCIAEoCEIKirUYBgoEdHJ1ZUgBiAEBEjcKDW1heF9ob2xlX2FyZWEYAyABKAFCG4q1GBcKAzAuMBkAAAAAAAAAACEAAAAAgIQuQUgCiAEBEjsKEW1heF9zcHJpbmtsZV9hcmVhGAQgASgBQhuKtRgXCgMwLjAZAAAAAAAAAAAhAAAAAICELkFIA4gBARInCg5yZXR1cm5fbG93X3JlcxgFIAEoCEIKirUYBgoEdHJ1ZUgEiAEBOgSgtRgBQhAKDl9yZXR1cm5fbG9naXRzQhMKEV9ub3JtYWxpemVfY29vcmRzQhAKDl9tYXhfaG9sZV9hcmVhQhQKEl9tYXhfc3ByaW5rbGVfYXJlYUIRCg9fcmV0dXJuX2xvd19yZXMi2gEKC1Byb21wdE1hc2tzEiEKBW1hc2tzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISKwoPaW91X3ByZWRpY3Rpb25zGAIgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISKQoNbG93X3Jlc19tYXNrcxgDIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEhwKA3JsZRgEIAMoCzIPLmZlYXRzdmMudjEuUmxlEgsKA3BuZxgFIAMoDBIlCglsYWJlbF9tYXAYBiABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvciKfAQoUUHJlZGljdE1hc2tzUmVzcG9uc2USKAoHcmVzdWx0cxgBIAMoCzIXLmZlYXRzdmMudjEuUHJvbXB0TWFza3MSDgoGaGVpZ2h0GAIgASgNEg0KBXdpZHRoGAMgASgNEg0KBW1vZGVsGAQgASgJEhQKDGltYWdlX2RpZ2VzdBgFIAEoCRIZChFpbWFnZV9vcmllbnRhdGlvbhgGIAEoDSJqChlQcmVkaWN0TWFza3NTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESMAoHcmVxdWVzdBgCIAEoCzIfLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVxdWVzdCKZAQoaUHJlZGljdE1hc2tzU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRI0CghyZXNwb25zZRgCIAEoCzIgLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySABCCQoHb3V0Y29tZSJbChFFbWJlZEltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLlNhbTJNb2RlbCKbAQoSRW1iZWRJbWFnZVJlc3BvbnNlEhQKDGltYWdlX2RpZ2VzdBgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgEEhIKCndhc19jYWNoZWQYAyABKAgSDgoGaGVpZ2h0GAQgASgNEg0KBXdpZHRoGAUgASgNEg0KBW1vZGVsGAYgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAcgASgNKmoKBlByZXNldBIWChJQUkVTRVRfVU5TUEVDSUZJRUQQABIpChNQUkVTRVRfRklORV9HUkFJTkVEEAEaEIq1GAxmaW5lX2dyYWluZWQSHQoNUFJFU0VUX0NPQVJTRRACGgqKtRgGY29hcnNlKrcBCgpPdXRwdXRNb2RlEhsKF09VVFBVVF9NT0RFX1VOU1BFQ0lGSUVEEAASLAoXT1VUUFVUX01PREVfQklOQVJZX01BU0sQARoPirUYC2JpbmFyeV9tYXNrEjYKHE9VVFBVVF9NT0RFX1VOQ09NUFJFU1NFRF9STEUQAhoUirUYEHVuY29tcHJlc3NlZF9ybGUSJgoUT1VUUFVUX01PREVfQ09DT19STEUQAxoMirUYCGNvY29fcmxlKu0BCgxNYXNrRW5jb2RpbmcSHQoZTUFTS19FTkNPRElOR19VTlNQRUNJRklFRBAAEiAKEk1BU0tfRU5DT0RJTkdfQklUUxABGgiKtRgEYml0cxIoChZNQVNLX0VOQ09ESU5HX0NPQ09fUkxFEAIaDIq1GAhjb2NvX3JsZRIeChFNQVNLX0VOQ09ESU5HX1BORxADGgeKtRgDcG5nEioKF01BU0tfRU5DT0RJTkdfTEFCRUxfTUFQEAQaDYq1GAlsYWJlbF9tYXASJgoVTUFTS19FTkNPRElOR19GTE9BVDMyEAUaC4q1GAdmbG9hdDMyMtYDCgtTYW0yU2VydmljZRJUCg1HZW5lcmF0ZU1hc2tzEiAuZmVhdHN2Yy52MS5HZW5lcmF0ZU1hc2tzUmVxdWVzdBohLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1Jlc3BvbnNlEmgKE0dlbmVyYXRlTWFza3NTdHJlYW0SJi5mZWF0c3ZjLnYxLkdlbmVyYXRlTWFza3NTdHJlYW1SZXF1ZXN0GicuZmVhdHN2Yy52MS5HZW5lcmF0ZU1hc2tzU3RyZWFtUmVzcG9uc2UwARJRCgxQcmVkaWN0TWFza3MSHy5mZWF0c3ZjLnYxLlByZWRpY3RNYXNrc1JlcXVlc3QaIC5mZWF0c3ZjLnYxLlByZWRpY3RNYXNrc1Jlc3BvbnNlEmcKElByZWRpY3RNYXNrc1N0cmVhbRIlLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzU3RyZWFtUmVxdWVzdBomLmZlYXRzdmMudjEuUHJlZGljdE1hc2tzU3RyZWFtUmVzcG9uc2UoATABEksKCkVtYmVkSW1hZ2USHS5mZWF0c3ZjLnYxLkVtYmVkSW1hZ2VSZXF1ZXN0Gh4uZmVhdHN2Yy52MS5FbWJlZEltYWdlUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+
+/**
+ * Which SAM2 model answers.
+ *
+ * @generated from message featsvc.v1.Sam2Model
+ */
+export type Sam2Model = Message<"featsvc.v1.Sam2Model"> & {
+  /**
+   * Name of a SAM2 configuration; any folder before it is ignored.
+   *
+   * @generated from field: optional string model_cfg = 1;
+   */
+  modelCfg?: string | undefined;
+
+  /**
+   * Name of a SAM2 checkpoint; any folder before it is ignored.
+   *
+   * @generated from field: optional string checkpoint_path = 2;
+   */
+  checkpointPath?: string | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.Sam2Model.
+ * Use `create(Sam2ModelSchema)` to create a new message.
+ */
+export const Sam2ModelSchema: GenMessage<Sam2Model> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_sam2, 0);
 
 /**
  * A position in pixels of the picture as sent, x to the right, y down.
@@ -47,7 +75,7 @@ export type Point = Message<"featsvc.v1.Point"> & {
  * Use `create(PointSchema)` to create a new message.
  */
 export const PointSchema: GenMessage<Point> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 0);
+  messageDesc(file_featsvc_v1_sam2, 1);
 
 /**
  * A box by two corners, in pixels of the picture as sent.
@@ -89,7 +117,7 @@ export type Box = Message<"featsvc.v1.Box"> & {
  * Use `create(BoxSchema)` to create a new message.
  */
 export const BoxSchema: GenMessage<Box> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 1);
+  messageDesc(file_featsvc_v1_sam2, 2);
 
 /**
  * Points to prompt with, x and y in [0, 1] of the crop's width and height.
@@ -110,7 +138,7 @@ export type PointGrid = Message<"featsvc.v1.PointGrid"> & {
  * Use `create(PointGridSchema)` to create a new message.
  */
 export const PointGridSchema: GenMessage<PointGrid> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 2);
+  messageDesc(file_featsvc_v1_sam2, 3);
 
 /**
  * A picture, and how to find its masks.
@@ -126,11 +154,25 @@ export type GenerateMasksRequest = Message<"featsvc.v1.GenerateMasksRequest"> & 
   image?: Image | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.GenerateMasksParams params = 2;
+   * @generated from field: featsvc.v1.Sam2Model model = 2;
    */
-  params?: GenerateMasksParams | undefined;
+  model?: Sam2Model | undefined;
+
+  /**
+   * How masks are looked for.
+   *
+   * @generated from field: featsvc.v1.AutomaticMaskParams params = 3;
+   */
+  params?: AutomaticMaskParams | undefined;
+
+  /**
+   * How they are made and written. An option given here wins over the preset.
+   *
+   * @generated from field: featsvc.v1.MaskParams masks = 4;
+   */
+  masks?: MaskParams | undefined;
 };
 
 /**
@@ -138,161 +180,162 @@ export type GenerateMasksRequest = Message<"featsvc.v1.GenerateMasksRequest"> & 
  * Use `create(GenerateMasksRequestSchema)` to create a new message.
  */
 export const GenerateMasksRequestSchema: GenMessage<GenerateMasksRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 3);
+  messageDesc(file_featsvc_v1_sam2, 4);
+
+/**
+ * How masks are made of what the model answers, and how they are written.
+ *
+ * @generated from message featsvc.v1.MaskParams
+ */
+export type MaskParams = Message<"featsvc.v1.MaskParams"> & {
+  /**
+   * Take three masks for each prompt instead of one: good for an ambiguous one such as a single point.
+   *
+   * @generated from field: optional bool multimask_output = 1;
+   */
+  multimaskOutput?: boolean | undefined;
+
+  /**
+   * Logit above which a pixel belongs to the mask.
+   *
+   * @generated from field: optional double mask_threshold = 2;
+   */
+  maskThreshold?: number | undefined;
+
+  /**
+   * How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where
+   * coco_rle has some hundred bytes for all.
+   *
+   * @generated from field: optional featsvc.v1.MaskEncoding mask_encoding = 3;
+   */
+  maskEncoding?: MaskEncoding | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.MaskParams.
+ * Use `create(MaskParamsSchema)` to create a new message.
+ */
+export const MaskParamsSchema: GenMessage<MaskParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_sam2, 5);
 
 /**
  * Options of automatic masks. An option given here wins over the preset.
  *
- * @generated from message featsvc.v1.GenerateMasksParams
+ * @generated from message featsvc.v1.AutomaticMaskParams
  */
-export type GenerateMasksParams = Message<"featsvc.v1.GenerateMasksParams"> & {
-  /**
-   * Name of a SAM2 configuration; any folder before it is ignored.
-   *
-   * @generated from field: optional string model_cfg = 1;
-   */
-  modelCfg?: string | undefined;
-
-  /**
-   * Name of a SAM2 checkpoint; any folder before it is ignored.
-   *
-   * @generated from field: optional string checkpoint_path = 2;
-   */
-  checkpointPath?: string | undefined;
-
+export type AutomaticMaskParams = Message<"featsvc.v1.AutomaticMaskParams"> & {
   /**
    * A set of options under one name; absent: the defaults shown here.
    *
-   * @generated from field: optional featsvc.v1.Preset preset = 3;
+   * @generated from field: optional featsvc.v1.Preset preset = 1;
    */
   preset?: Preset | undefined;
 
   /**
    * Points sampled along one side of the image; the grid has their square.
    *
-   * @generated from field: optional int32 points_per_side = 4;
+   * @generated from field: optional int32 points_per_side = 2;
    */
   pointsPerSide?: number | undefined;
 
   /**
    * Points that the decoder takes at once; more is faster on a GPU and takes more memory.
    *
-   * @generated from field: optional int32 points_per_batch = 5;
+   * @generated from field: optional int32 points_per_batch = 3;
    */
   pointsPerBatch?: number | undefined;
 
   /**
    * Least quality that the model predicts for a mask, as intersection over union.
    *
-   * @generated from field: optional double pred_iou_thresh = 6;
+   * @generated from field: optional double pred_iou_thresh = 4;
    */
   predIouThresh?: number | undefined;
 
   /**
    * Least stability of a mask under a change of its threshold.
    *
-   * @generated from field: optional double stability_score_thresh = 7;
+   * @generated from field: optional double stability_score_thresh = 5;
    */
   stabilityScoreThresh?: number | undefined;
 
   /**
    * How far the threshold moves for the stability score, in logits.
    *
-   * @generated from field: optional double stability_score_offset = 8;
+   * @generated from field: optional double stability_score_offset = 6;
    */
   stabilityScoreOffset?: number | undefined;
 
   /**
-   * Logit above which a pixel belongs to the mask.
-   *
-   * @generated from field: optional double mask_threshold = 9;
-   */
-  maskThreshold?: number | undefined;
-
-  /**
    * Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped.
    *
-   * @generated from field: optional double box_nms_thresh = 10;
+   * @generated from field: optional double box_nms_thresh = 7;
    */
   boxNmsThresh?: number | undefined;
 
   /**
    * Layers of crops beside the whole picture; layer i has 4^i crops.
    *
-   * @generated from field: optional int32 crop_n_layers = 11;
+   * @generated from field: optional int32 crop_n_layers = 8;
    */
   cropNLayers?: number | undefined;
 
   /**
    * Overlap of boxes above which the worse of two masks of different crops is dropped.
    *
-   * @generated from field: optional double crop_nms_thresh = 12;
+   * @generated from field: optional double crop_nms_thresh = 9;
    */
   cropNmsThresh?: number | undefined;
 
   /**
    * Overlap of crops in the first layer, as a part of the shorter side; later layers have less.
    *
-   * @generated from field: optional double crop_overlap_ratio = 13;
+   * @generated from field: optional double crop_overlap_ratio = 10;
    */
   cropOverlapRatio?: number | undefined;
 
   /**
    * Points per side in layer i are divided by this to the i-th power.
    *
-   * @generated from field: optional int32 crop_n_points_downscale_factor = 14;
+   * @generated from field: optional int32 crop_n_points_downscale_factor = 11;
    */
   cropNPointsDownscaleFactor?: number | undefined;
 
   /**
    * Grids of points, one for each crop layer, instead of points_per_side.
    *
-   * @generated from field: repeated featsvc.v1.PointGrid point_grids = 15;
+   * @generated from field: repeated featsvc.v1.PointGrid point_grids = 12;
    */
   pointGrids: PointGrid[];
 
   /**
-   * Regions and holes smaller than this are removed, in pixels of the low-resolution logits.
+   * Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits.
    *
-   * @generated from field: optional double min_mask_region_area = 16;
+   * @generated from field: optional double min_mask_region_area = 13;
    */
   minMaskRegionArea?: number | undefined;
 
   /**
    * Refine each mask by one more step with the mask itself as prompt.
    *
-   * @generated from field: optional bool use_m2m = 17;
+   * @generated from field: optional bool use_m2m = 14;
    */
   useM2m?: boolean | undefined;
 
   /**
-   * Take three masks for each point instead of one.
-   *
-   * @generated from field: optional bool multimask_output = 18;
-   */
-  multimaskOutput?: boolean | undefined;
-
-  /**
    * Form of each mask in the answer.
    *
-   * @generated from field: optional featsvc.v1.OutputMode output_mode = 19;
+   * @generated from field: optional featsvc.v1.OutputMode output_mode = 15;
    */
   outputMode?: OutputMode | undefined;
-
-  /**
-   * How the pixels of masks are written in the answer; in REST float32 where absent.
-   *
-   * @generated from field: optional featsvc.v1.MaskEncoding mask_encoding = 20;
-   */
-  maskEncoding?: MaskEncoding | undefined;
 };
 
 /**
- * Describes the message featsvc.v1.GenerateMasksParams.
- * Use `create(GenerateMasksParamsSchema)` to create a new message.
+ * Describes the message featsvc.v1.AutomaticMaskParams.
+ * Use `create(AutomaticMaskParamsSchema)` to create a new message.
  */
-export const GenerateMasksParamsSchema: GenMessage<GenerateMasksParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 4);
+export const AutomaticMaskParamsSchema: GenMessage<AutomaticMaskParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_sam2, 6);
 
 /**
  * Run lengths in column-major order, beginning with background.
@@ -343,7 +386,7 @@ export type Rle = Message<"featsvc.v1.Rle"> & {
  * Use `create(RleSchema)` to create a new message.
  */
 export const RleSchema: GenMessage<Rle> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 5);
+  messageDesc(file_featsvc_v1_sam2, 7);
 
 /**
  * Lengths of runs, in pixels.
@@ -364,7 +407,7 @@ export type RunLengths = Message<"featsvc.v1.RunLengths"> & {
  * Use `create(RunLengthsSchema)` to create a new message.
  */
 export const RunLengthsSchema: GenMessage<RunLengths> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 6);
+  messageDesc(file_featsvc_v1_sam2, 8);
 
 /**
  * A rectangle by its corner and size, in pixels of the picture as sent.
@@ -406,7 +449,7 @@ export type Rectangle = Message<"featsvc.v1.Rectangle"> & {
  * Use `create(RectangleSchema)` to create a new message.
  */
 export const RectangleSchema: GenMessage<Rectangle> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 7);
+  messageDesc(file_featsvc_v1_sam2, 9);
 
 /**
  * One mask of a picture.
@@ -453,7 +496,8 @@ export type Mask = Message<"featsvc.v1.Mask"> & {
   area: number;
 
   /**
-   * The box around the mask.
+   * The box around the mask as sam2 gives it: width and height are the distances between its first and last column and
+   * row, so one less than pixels are in them, which COCO's tools count.
    *
    * @generated from field: featsvc.v1.Rectangle bbox = 4;
    */
@@ -493,7 +537,7 @@ export type Mask = Message<"featsvc.v1.Mask"> & {
  * Use `create(MaskSchema)` to create a new message.
  */
 export const MaskSchema: GenMessage<Mask> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 8);
+  messageDesc(file_featsvc_v1_sam2, 10);
 
 /**
  * Masks of a picture.
@@ -542,6 +586,14 @@ export type GenerateMasksResponse = Message<"featsvc.v1.GenerateMasksResponse"> 
    * @generated from field: featsvc.v1.Tensor label_map = 6;
    */
   labelMap?: Tensor | undefined;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 7;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -549,7 +601,7 @@ export type GenerateMasksResponse = Message<"featsvc.v1.GenerateMasksResponse"> 
  * Use `create(GenerateMasksResponseSchema)` to create a new message.
  */
 export const GenerateMasksResponseSchema: GenMessage<GenerateMasksResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 9);
+  messageDesc(file_featsvc_v1_sam2, 11);
 
 /**
  * A picture, how to find its masks, and that they come one by one.
@@ -570,7 +622,7 @@ export type GenerateMasksStreamRequest = Message<"featsvc.v1.GenerateMasksStream
  * Use `create(GenerateMasksStreamRequestSchema)` to create a new message.
  */
 export const GenerateMasksStreamRequestSchema: GenMessage<GenerateMasksStreamRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 10);
+  messageDesc(file_featsvc_v1_sam2, 12);
 
 /**
  * A part of the answer.
@@ -607,7 +659,7 @@ export type GenerateMasksStreamResponse = Message<"featsvc.v1.GenerateMasksStrea
  * Use `create(GenerateMasksStreamResponseSchema)` to create a new message.
  */
 export const GenerateMasksStreamResponseSchema: GenMessage<GenerateMasksStreamResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 11);
+  messageDesc(file_featsvc_v1_sam2, 13);
 
 /**
  * What is known about all masks of a picture.
@@ -656,6 +708,14 @@ export type MasksSummary = Message<"featsvc.v1.MasksSummary"> & {
    * @generated from field: featsvc.v1.Tensor label_map = 6;
    */
   labelMap?: Tensor | undefined;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 7;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -663,7 +723,7 @@ export type MasksSummary = Message<"featsvc.v1.MasksSummary"> & {
  * Use `create(MasksSummarySchema)` to create a new message.
  */
 export const MasksSummarySchema: GenMessage<MasksSummary> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 12);
+  messageDesc(file_featsvc_v1_sam2, 14);
 
 /**
  * What to make a mask of: any combination of points, a box and an earlier mask, or none of them.
@@ -672,7 +732,8 @@ export const MasksSummarySchema: GenMessage<MasksSummary> = /*@__PURE__*/
  */
 export type Prompt = Message<"featsvc.v1.Prompt"> & {
   /**
-   * Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false).
+   * Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false): from 0 to its width and height, both
+   * included. Points outside are refused.
    *
    * @generated from field: repeated featsvc.v1.Point point_coords = 1;
    */
@@ -686,14 +747,15 @@ export type Prompt = Message<"featsvc.v1.Prompt"> & {
   pointLabels: number[];
 
   /**
-   * A box around the object.
+   * One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the
+   * picture is refused.
    *
    * @generated from field: optional featsvc.v1.Box box = 3;
    */
   box?: Box | undefined;
 
   /**
-   * Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width.
+   * Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0.
    *
    * @generated from field: optional featsvc.v1.Tensor mask_input = 4;
    */
@@ -705,7 +767,7 @@ export type Prompt = Message<"featsvc.v1.Prompt"> & {
  * Use `create(PromptSchema)` to create a new message.
  */
 export const PromptSchema: GenMessage<Prompt> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 13);
+  messageDesc(file_featsvc_v1_sam2, 15);
 
 /**
  * A picture, prompts about it, and how to answer them.
@@ -728,11 +790,25 @@ export type PredictMasksRequest = Message<"featsvc.v1.PredictMasksRequest"> & {
   prompts: Prompt[];
 
   /**
+   * The model.
+   *
+   * @generated from field: featsvc.v1.Sam2Model model = 3;
+   */
+  model?: Sam2Model | undefined;
+
+  /**
    * The options.
    *
-   * @generated from field: featsvc.v1.PredictMasksParams params = 3;
+   * @generated from field: featsvc.v1.PromptMaskParams params = 4;
    */
-  params?: PredictMasksParams | undefined;
+  params?: PromptMaskParams | undefined;
+
+  /**
+   * How masks are made and written.
+   *
+   * @generated from field: featsvc.v1.MaskParams masks = 5;
+   */
+  masks?: MaskParams | undefined;
 };
 
 /**
@@ -740,91 +816,56 @@ export type PredictMasksRequest = Message<"featsvc.v1.PredictMasksRequest"> & {
  * Use `create(PredictMasksRequestSchema)` to create a new message.
  */
 export const PredictMasksRequestSchema: GenMessage<PredictMasksRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 14);
+  messageDesc(file_featsvc_v1_sam2, 16);
 
 /**
  * Options of prompt masks.
  *
- * @generated from message featsvc.v1.PredictMasksParams
+ * @generated from message featsvc.v1.PromptMaskParams
  */
-export type PredictMasksParams = Message<"featsvc.v1.PredictMasksParams"> & {
-  /**
-   * Name of a SAM2 configuration; any folder before it is ignored.
-   *
-   * @generated from field: optional string model_cfg = 1;
-   */
-  modelCfg?: string | undefined;
-
-  /**
-   * Name of a SAM2 checkpoint; any folder before it is ignored.
-   *
-   * @generated from field: optional string checkpoint_path = 2;
-   */
-  checkpointPath?: string | undefined;
-
-  /**
-   * Answer three masks instead of one: good for an ambiguous prompt such as a single point.
-   *
-   * @generated from field: optional bool multimask_output = 3;
-   */
-  multimaskOutput?: boolean | undefined;
-
+export type PromptMaskParams = Message<"featsvc.v1.PromptMaskParams"> & {
   /**
    * Answer logits instead of booleans.
    *
-   * @generated from field: optional bool return_logits = 4;
+   * @generated from field: optional bool return_logits = 1;
    */
   returnLogits?: boolean | undefined;
 
   /**
    * Points and box are in pixels; false means that they are in [0, 1] of width and height.
    *
-   * @generated from field: optional bool normalize_coords = 5;
+   * @generated from field: optional bool normalize_coords = 2;
    */
   normalizeCoords?: boolean | undefined;
 
   /**
-   * Logit above which a pixel belongs to the mask.
-   *
-   * @generated from field: optional double mask_threshold = 6;
-   */
-  maskThreshold?: number | undefined;
-
-  /**
    * Holes up to this area are filled, in pixels of the low-resolution logits.
    *
-   * @generated from field: optional double max_hole_area = 7;
+   * @generated from field: optional double max_hole_area = 3;
    */
   maxHoleArea?: number | undefined;
 
   /**
    * Separate regions up to this area are removed, in pixels of the low-resolution logits.
    *
-   * @generated from field: optional double max_sprinkle_area = 8;
+   * @generated from field: optional double max_sprinkle_area = 4;
    */
   maxSprinkleArea?: number | undefined;
 
   /**
-   * How the pixels of masks are written in the answer; in REST float32 where absent.
-   *
-   * @generated from field: optional featsvc.v1.MaskEncoding mask_encoding = 9;
-   */
-  maskEncoding?: MaskEncoding | undefined;
-
-  /**
    * Answer the low-resolution logits too; false makes the answer smaller where no next question needs them.
    *
-   * @generated from field: optional bool return_low_res = 10;
+   * @generated from field: optional bool return_low_res = 5;
    */
   returnLowRes?: boolean | undefined;
 };
 
 /**
- * Describes the message featsvc.v1.PredictMasksParams.
- * Use `create(PredictMasksParamsSchema)` to create a new message.
+ * Describes the message featsvc.v1.PromptMaskParams.
+ * Use `create(PromptMaskParamsSchema)` to create a new message.
  */
-export const PredictMasksParamsSchema: GenMessage<PredictMasksParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 15);
+export const PromptMaskParamsSchema: GenMessage<PromptMaskParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_sam2, 17);
 
 /**
  * Masks of one prompt.
@@ -880,7 +921,7 @@ export type PromptMasks = Message<"featsvc.v1.PromptMasks"> & {
  * Use `create(PromptMasksSchema)` to create a new message.
  */
 export const PromptMasksSchema: GenMessage<PromptMasks> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 16);
+  messageDesc(file_featsvc_v1_sam2, 18);
 
 /**
  * Masks of all prompts.
@@ -922,6 +963,14 @@ export type PredictMasksResponse = Message<"featsvc.v1.PredictMasksResponse"> & 
    * @generated from field: string image_digest = 5;
    */
   imageDigest: string;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 6;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -929,7 +978,7 @@ export type PredictMasksResponse = Message<"featsvc.v1.PredictMasksResponse"> & 
  * Use `create(PredictMasksResponseSchema)` to create a new message.
  */
 export const PredictMasksResponseSchema: GenMessage<PredictMasksResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 17);
+  messageDesc(file_featsvc_v1_sam2, 19);
 
 /**
  * One question of many.
@@ -957,7 +1006,7 @@ export type PredictMasksStreamRequest = Message<"featsvc.v1.PredictMasksStreamRe
  * Use `create(PredictMasksStreamRequestSchema)` to create a new message.
  */
 export const PredictMasksStreamRequestSchema: GenMessage<PredictMasksStreamRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 18);
+  messageDesc(file_featsvc_v1_sam2, 20);
 
 /**
  * The answer to one question of many. Answers come as they are done, not in the order of the questions.
@@ -1001,7 +1050,7 @@ export type PredictMasksStreamResponse = Message<"featsvc.v1.PredictMasksStreamR
  * Use `create(PredictMasksStreamResponseSchema)` to create a new message.
  */
 export const PredictMasksStreamResponseSchema: GenMessage<PredictMasksStreamResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 19);
+  messageDesc(file_featsvc_v1_sam2, 21);
 
 /**
  * A picture to encode.
@@ -1017,11 +1066,11 @@ export type EmbedImageRequest = Message<"featsvc.v1.EmbedImageRequest"> & {
   image?: Image | undefined;
 
   /**
-   * The options.
+   * The model.
    *
-   * @generated from field: featsvc.v1.EmbedImageParams params = 2;
+   * @generated from field: featsvc.v1.Sam2Model model = 2;
    */
-  params?: EmbedImageParams | undefined;
+  model?: Sam2Model | undefined;
 };
 
 /**
@@ -1029,35 +1078,7 @@ export type EmbedImageRequest = Message<"featsvc.v1.EmbedImageRequest"> & {
  * Use `create(EmbedImageRequestSchema)` to create a new message.
  */
 export const EmbedImageRequestSchema: GenMessage<EmbedImageRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 20);
-
-/**
- * Options of encoding a picture.
- *
- * @generated from message featsvc.v1.EmbedImageParams
- */
-export type EmbedImageParams = Message<"featsvc.v1.EmbedImageParams"> & {
-  /**
-   * Name of a SAM2 configuration; any folder before it is ignored.
-   *
-   * @generated from field: optional string model_cfg = 1;
-   */
-  modelCfg?: string | undefined;
-
-  /**
-   * Name of a SAM2 checkpoint; any folder before it is ignored.
-   *
-   * @generated from field: optional string checkpoint_path = 2;
-   */
-  checkpointPath?: string | undefined;
-};
-
-/**
- * Describes the message featsvc.v1.EmbedImageParams.
- * Use `create(EmbedImageParamsSchema)` to create a new message.
- */
-export const EmbedImageParamsSchema: GenMessage<EmbedImageParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 21);
+  messageDesc(file_featsvc_v1_sam2, 22);
 
 /**
  * An encoded picture.
@@ -1080,7 +1101,7 @@ export type EmbedImageResponse = Message<"featsvc.v1.EmbedImageResponse"> & {
   sizeBytes: bigint;
 
   /**
-   * Whether it was there before this call.
+   * Whether it was there before this call, of a picture that this key has asked about lately; of others it is false.
    *
    * @generated from field: bool was_cached = 3;
    */
@@ -1106,6 +1127,14 @@ export type EmbedImageResponse = Message<"featsvc.v1.EmbedImageResponse"> & {
    * @generated from field: string model = 6;
    */
   model: string;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 7;
+   */
+  imageOrientation: number;
 };
 
 /**
@@ -1113,7 +1142,7 @@ export type EmbedImageResponse = Message<"featsvc.v1.EmbedImageResponse"> & {
  * Use `create(EmbedImageResponseSchema)` to create a new message.
  */
 export const EmbedImageResponseSchema: GenMessage<EmbedImageResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_sam2, 22);
+  messageDesc(file_featsvc_v1_sam2, 23);
 
 /**
  * A set of options under one name.

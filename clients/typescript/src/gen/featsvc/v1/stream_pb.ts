@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/stream.proto.
  */
 export const file_featsvc_v1_stream: GenFile = /*@__PURE__*/
-  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSJ4CglJdGVtRXJyb3ISDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEjQKEGZpZWxkX3Zpb2xhdGlvbnMYAyADKAsyGi5mZWF0c3ZjLnYxLkZpZWxkVmlvbGF0aW9uEhYKDnJldHJ5X2FmdGVyX21zGAQgASgNIjQKDkZpZWxkVmlvbGF0aW9uEg0KBWZpZWxkGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJYgZwcm90bzM");
+  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSKIAQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRI0ChBmaWVsZF92aW9sYXRpb25zGAMgAygLMhouZmVhdHN2Yy52MS5GaWVsZFZpb2xhdGlvbhIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDRIOCgZyZWFzb24YBSABKAkiNAoORmllbGRWaW9sYXRpb24SDQoFZmllbGQYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAliBnByb3RvMw");
 
 /**
  * Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
@@ -47,6 +47,14 @@ export type ItemError = Message<"featsvc.v1.ItemError"> & {
    * @generated from field: uint32 retry_after_ms = 4;
    */
   retryAfterMs: number;
+
+  /**
+   * Where no other try will help, whatever the status: why not, such as reply-too-large; else empty. A call of one question has it
+   * in its trailing metadata, as featsvc-reason.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
 };
 
 /**

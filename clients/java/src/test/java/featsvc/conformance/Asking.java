@@ -12,8 +12,10 @@ import featsvc.Question;
 import featsvc.v1.*;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.Semaphore;
 import java.util.function.Function;
 
 /** Each method of the contract, by the client's own way to ask it. */
@@ -95,9 +97,12 @@ final class Asking {
             }
             Map<String, Map<String, Object>> found = new HashMap<>();
             FeatsvcException broken = null;
-            try (Answers<R> answers = call.ask(questions, 2)) {
+            Semaphore seen = new Semaphore(0);
+            Iterable<Question<Q>> source = about.paced() ? () -> paced(questions.iterator(), seen) : questions;
+            try (Answers<R> answers = call.ask(source, 2)) {
                 for (Answer<R> answer : answers) {
                     found.put(answer.id(), line(answer, read));
+                    seen.release();
                 }
             } catch (FeatsvcException e) {
                 broken = e;
@@ -107,6 +112,32 @@ final class Asking {
                 lines.add(found.containsKey(name) ? found.get(name) : Main.refused(name, broken));
             }
             return lines;
+        };
+    }
+
+    /** The questions, each only when the answer to the one before it has been seen. */
+    private static <T> Iterator<T> paced(Iterator<T> questions, Semaphore seen) {
+        return new Iterator<>() {
+            private boolean isFirst = true;
+
+            @Override
+            public boolean hasNext() {
+                return questions.hasNext();
+            }
+
+            @Override
+            public T next() {
+                if (!isFirst) {
+                    // A caller that has left interrupts it.
+                    try {
+                        seen.acquire();
+                    } catch (InterruptedException e) {
+                        throw new IllegalStateException(e);
+                    }
+                }
+                isFirst = false;
+                return questions.next();
+            }
         };
     }
 

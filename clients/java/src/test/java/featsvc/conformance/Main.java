@@ -26,7 +26,7 @@ public final class Main {
     private Main() {}
 
     /** One call of the case file. */
-    record Case(String name, String rpc, List<Asked> questions, String apiKey, Duration limit) {
+    record Case(String name, String rpc, List<Asked> questions, String apiKey, Duration limit, boolean paced) {
         static Case of(JsonObject line) {
             List<Asked> questions = new ArrayList<>();
             for (JsonElement each : line.getAsJsonArray("questions")) {
@@ -36,7 +36,7 @@ public final class Main {
             Duration limit = Duration.ofNanos((long) (line.get("timeout_s").getAsDouble() * 1e9));
             return new Case(
                     line.get("name").getAsString(), line.get("rpc").getAsString(), questions,
-                    line.get("api_key").getAsString(), limit);
+                    line.get("api_key").getAsString(), limit, line.get("paced").getAsBoolean());
         }
 
         List<String> names() {

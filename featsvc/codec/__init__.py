@@ -1,0 +1,1 @@
+"""Arrays and messages as bytes, for server, shim and clients. Knows neither torch nor gRPC."""

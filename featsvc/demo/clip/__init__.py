@@ -1,0 +1,1 @@
+"""demo-clip: its network, its training and how well it does."""

@@ -1,0 +1,1 @@
+"""demo-dino: its network, its training and how well it does."""

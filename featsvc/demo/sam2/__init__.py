@@ -1,0 +1,1 @@
+"""demo-sam2: its network, its training and how well it does."""

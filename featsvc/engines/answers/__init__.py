@@ -1,0 +1,1 @@
+"""From what a network computed to the answer that was asked for, within its limits."""

@@ -1,0 +1,52 @@
+"""Refuses an answer that no message could carry, before the device works on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from featsvc.errors import ReplyTooLarge
+from featsvc.work.item import Way
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import HeightWidth
+
+FLOAT_BYTES = 4
+IN_ONE_PIECE = Way()
+
+
+def check_reply(nbytes: int, options: EngineOptions, remedy: str, way: Way = IN_ONE_PIECE) -> None:
+    """Raises when a reply of this size cannot be sent; `remedy` says what would make it fit."""
+    limit = options.max_chunked_bytes if way.chunked else options.max_reply_bytes
+    if nbytes > limit:
+        raise ReplyTooLarge(f"the reply would be {nbytes} bytes, at most {limit}: {remedy}")
+
+
+def check_json(nbytes: int, way: Way, remedy: str) -> None:
+    """Raises when arrays of this size are more than a JSON reply may hold."""
+    if way.json is not None and nbytes > way.json.max_bytes:
+        message = f"the arrays of the reply would be {nbytes} bytes, at most {way.json.max_bytes} in JSON"
+        raise ReplyTooLarge(f"{message} (--max-json-bytes): {remedy}")
+
+
+def check_masks(count: int, size: HeightWidth, options: EngineOptions, remedy: str) -> None:
+    """Raises when masks of this height and width, a byte a pixel as they are made, would take too much memory."""
+    height, width = size
+    nbytes = count * height * width
+    if nbytes > options.max_mask_bytes:
+        message = f"{count} masks of {width} x {height} pixels take {nbytes} bytes of memory"
+        raise ReplyTooLarge(f"{message}, at most {options.max_mask_bytes}: {remedy}")
+
+
+def float_bytes(shape: Iterable[int]) -> int:
+    """Bytes of a float32 tensor."""
+    return math.prod(shape) * FLOAT_BYTES
+
+
+def bitmap_bytes(count: int, height: int, width: int) -> int:
+    """Bytes of masks as a message carries them: bits, each row from a byte of its own."""
+    return count * height * math.ceil(width / 8)
+
+
+def label_bytes(height: int, width: int) -> int:
+    """Bytes of a map of labels, two a pixel."""
+    return 2 * height * width

@@ -1,0 +1,73 @@
+"""Features in smaller element types, and what that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from featsvc.engines.running.steps import step
+from featsvc.v1.schema import FeatureDType
+from featsvc.work.results import Rounding
+
+BAND_ELEMENTS = 1 << 20
+"""Elements that are rounded at a time: what is made on the way stays in the cache."""
+LARGEST_INT8 = 127
+
+ITEM_BYTES: Mapping[FeatureDType, int] = {
+    FeatureDType.FLOAT32: 4,
+    FeatureDType.FLOAT16: 2,
+    FeatureDType.BFLOAT16: 2,
+    FeatureDType.INT8: 1,
+}
+TORCH: Mapping[FeatureDType, torch.dtype] = {
+    FeatureDType.FLOAT16: torch.float16,
+    FeatureDType.BFLOAT16: torch.bfloat16,
+    FeatureDType.INT8: torch.int8,
+}
+
+
+def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | None]:
+    """Float32 features … x D in another type, and how far they are from what they were.
+
+    int8: `scale` is the largest absolute value of each channel over 127, and integers times scale are the features.
+    float16: what is beyond its range, 65504, is brought to its end; bfloat16 rounds to nearest even.
+    """
+    if dtype is FeatureDType.FLOAT32:
+        return features, None
+    flat = features.reshape(-1, features.shape[-1])
+    scale = _scale(flat) if dtype is FeatureDType.INT8 else None
+    answer = torch.empty(flat.shape, dtype=TORCH[dtype], device=flat.device)
+    largest, total = 0.0, 0.0
+    for band in _bands(flat):
+        step()
+        small = _narrow(flat[band], scale, TORCH[dtype])
+        answer[band] = small
+        error = (small.float() if scale is None else small.float() * scale).sub_(flat[band]).abs_()
+        largest = max(largest, float(error.max()))
+        total += float(error.sum(dtype=torch.float64))
+    mean = total / max(1, flat.numel())
+    return answer.view(features.shape), Rounding(
+        largest, mean, None if scale is None else scale.cpu().numpy()
+    )
+
+
+def _bands(flat: Tensor) -> Iterator[slice]:
+    rows = max(1, BAND_ELEMENTS // max(1, flat.shape[1]))
+    return (slice(start, start + rows) for start in range(0, len(flat), rows))
+
+
+def _scale(flat: Tensor) -> Tensor:
+    """One factor for each channel; 1 where a channel is 0 everywhere, as any would do."""
+    low, high = torch.aminmax(flat, dim=0)
+    scale = torch.maximum(-low, high) / LARGEST_INT8
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def _narrow(band: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    if scale is not None:
+        return (band / scale).round_().clamp_(-LARGEST_INT8, LARGEST_INT8).to(dtype)
+    if dtype is torch.float16:
+        band = band.clamp(-torch.finfo(dtype).max, torch.finfo(dtype).max)
+    return band.to(dtype)

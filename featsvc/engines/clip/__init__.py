@@ -1,0 +1,1 @@
+"""CLIP: its networks, its texts, and the operations on them."""

@@ -1,0 +1,260 @@
+"""The CLIP operations: dense features, text and picture embeddings, similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from featsvc.catalog import ClipEntry
+from featsvc.engines.answers.feature_reply import feature_reply
+from featsvc.engines.answers.feature_size import check_axes, check_features
+from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
+from featsvc.engines.clip import model as clip_model
+from featsvc.engines.clip.dense import dense_features, image_embeddings
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.similarity import probability_maps, similarity_maps
+from featsvc.engines.clip.text import TextCache, Words, embedded, text_features, words
+from featsvc.engines.clip.tokens import check_words
+from featsvc.engines.decoding.pictures import decoded
+from featsvc.engines.decoding.reading import FIELD
+from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.networks.compiled import warmed
+from featsvc.engines.networks.cost import Sight, checked_flop
+from featsvc.engines.running.family import Family, Operation, Prepared, forward_each, picture_key
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import (
+    ClipExtractFeaturesParams,
+    ComputeSimilarityParams,
+    EncodeImageParams,
+    EncodeTextParams,
+    TextQuery,
+    Texts,
+)
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Embeddings, Floats, Geometry, Result, Similarity
+
+DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
+
+
+@dataclass(frozen=True)
+class ClipPicture(Prepared):
+    """A picture for the dense path."""
+
+    input: NetworkInput
+
+
+@dataclass(frozen=True)
+class PreparedQuery(ClipPicture):
+    """A picture and the texts of a similarity, positive ones first."""
+
+    words: Words
+    positives: int
+
+
+@dataclass(frozen=True)
+class PreparedTexts(Prepared):
+    """Texts to embed."""
+
+    words: Words
+
+
+@dataclass(frozen=True)
+class PreparedEmbed(Prepared):
+    """A picture for the global embedding, 3 x S x S."""
+
+    picture: Tensor
+
+
+def _fit(params: DenseParams) -> Fit:
+    return Fit(params.load_size, params.center_crop, params.padding_mode)
+
+
+def _grid(loaded: ClipModel) -> Grid:
+    return Grid(loaded.patch_size, loaded.patch_size)
+
+
+def _geometry(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> Geometry:
+    return checked_geometry(picture, _fit(params), _grid(loaded), options)
+
+
+def _checked_flop(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> float:
+    sight = Sight(picture.size, _fit(params), _grid(loaded))
+    return checked_flop(sight, loaded.transformer, loaded.entry.key, options)
+
+
+def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInput:
+    return network_input(picture, _fit(params), _grid(loaded), loaded.entry.mean, loaded.entry.std)
+
+
+def prepare_features(
+    item: Item, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
+) -> ClipPicture:
+    """Decodes and fits the picture."""
+    picture = decoded(item, options)
+    geometry = _geometry(picture.pixels, params, loaded, options)
+    check_features(geometry, loaded.channels, params, options, item.way)
+    flop = _checked_flop(picture.pixels, params, loaded, options)
+    ready = _input(picture.pixels, params, loaded)
+    key, pixels = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
+    return ClipPicture(key, pixels, flop, ready, orientation=picture.orientation)
+
+
+def run_features(
+    batch: list[ClipPicture], params: ClipExtractFeaturesParams, loaded: ClipModel
+) -> list[Result]:
+    """Dense features of pictures of one size."""
+    outputs = _dense(batch, loaded)
+    return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
+
+
+def _dense(batch: Sequence[ClipPicture], loaded: ClipModel) -> list[Tensor]:
+    pictures = [each.input.pixels for each in batch]
+    return forward_each(pictures, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
+
+
+def prepare_text(
+    cache: TextCache, item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedTexts:
+    """Tokenizes the texts that are new."""
+    if not isinstance(item.texts, Texts):
+        raise invalid_field("texts.text", "give at least one text")
+    check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
+    check_words({"texts.text": item.texts.text}, options.max_word_letters)
+    sought = words(item.texts.text, loaded, cache)
+    # A token of text takes memory like a patch of a picture.
+    return PreparedTexts("texts", sought.cost * loaded.patch_size**2, _flop_of(sought, loaded), sought)
+
+
+def _flop_of(sought: Words, loaded: ClipModel) -> float:
+    return sum(loaded.text_transformer.flop(len(row)) for row in sought.tokens.values())
+
+
+def run_text(
+    cache: TextCache, batch: list[PreparedTexts], params: EncodeTextParams, loaded: ClipModel
+) -> list[Result]:
+    """Embeddings of the texts of all items, computed together."""
+    return [Embeddings(each) for each in embedded([item.words for item in batch], loaded, cache)]
+
+
+def prepare_similarity(
+    cache: TextCache, item: Item, params: ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedQuery:
+    """Decodes and fits the picture, tokenizes the texts that are new."""
+    if params.ret_pca:
+        message = "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"
+        raise invalid_field("params.ret_pca", message)
+    if not isinstance(item.texts, TextQuery):
+        raise invalid_field("query.text", "give at least one text")
+    picture = decoded(item, options)
+    geometry, count = _geometry(picture.pixels, params, loaded, options), len(item.texts.text)
+    if params.ret_patches:
+        nbytes = float_bytes((count, geometry.grid_height, geometry.grid_width))
+    else:
+        nbytes = float_bytes((count, geometry.resized_height, geometry.resized_width))
+    remedy = "fewer texts, ret_patches true or a smaller load_size make it fit"
+    check_reply(nbytes, options, remedy)
+    check_json(nbytes, item.way, remedy)
+    if item.texts.negative_text and not params.ret_patches:
+        check_axes(geometry, options)
+    texts = {"query.text": item.texts.text, "query.negative_text": item.texts.negative_text}
+    check_words(texts, options.max_word_letters)
+    flop = _checked_flop(picture.pixels, params, loaded, options)
+    sought = words((*item.texts.text, *item.texts.negative_text), loaded, cache)
+    ready = _input(picture.pixels, params, loaded)
+    key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
+    flop += _flop_of(sought, loaded)
+    return PreparedQuery(key, cost, flop, ready, sought, count, orientation=picture.orientation)
+
+
+def run_similarity(
+    cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: ClipModel
+) -> list[Result]:
+    """Heat maps of each picture's texts."""
+    texts = embedded([item.words for item in batch], loaded, cache)
+    outputs = _dense(batch, loaded)
+    return [_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)]
+
+
+def _similarity(
+    features: Tensor, texts: Floats, item: PreparedQuery, params: ComputeSimilarityParams
+) -> Similarity:
+    vectors = torch.from_numpy(texts).to(features.device)
+    positive, negative = vectors[: item.positives], vectors[item.positives :]
+    geometry = item.input.geometry
+    if len(negative):
+        maps = probability_maps(features, positive, negative, geometry, params)
+    else:
+        maps = similarity_maps(features, positive, geometry, params)
+    single = item.positives == 1
+    return Similarity((maps[0] if single else maps).contiguous().cpu().numpy(), geometry)
+
+
+def prepare_image(
+    item: Item, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions
+) -> PreparedEmbed:
+    """Decodes the picture and preprocesses it as the model's own evaluation does."""
+    picture = decoded(item, options)
+    _check_shape(picture.pixels, loaded, options)
+    seen = loaded.eval_transform(picture.pixels)
+    flop = loaded.transformer.flop(seen[0].numel() // loaded.patch_size**2)
+    key, pixels = picture_key(seen.shape, options), seen[0].numel()
+    return PreparedEmbed(key, pixels, flop, seen, orientation=picture.orientation)
+
+
+def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> None:
+    """Refuses a picture so long that bringing its shorter side to the network's size makes too many pixels."""
+    side = max(loaded.visual.image_size)
+    longest = side * max(picture.size) // min(picture.size)
+    if longest * side > options.max_image_pixels:
+        message = (
+            f"{picture.width} x {picture.height} pixels become {longest} x {side} for this model, at most "
+            f"{options.max_image_pixels} in all: cut the picture"
+        )
+        raise invalid_field(FIELD, message)
+
+
+def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
+    """Global embeddings, 1 x D each."""
+    pictures = [each.picture for each in batch]
+    outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels))
+    return [Embeddings(each[None].cpu().numpy()) for each in outputs]
+
+
+def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
+    """The model, compiled for pictures and texts if that is asked for."""
+    loaded = clip_model.load(entry, options)
+    if options.compile:
+        height, width = loaded.visual.image_size
+        pictures, texts = torch.zeros(2, 3, height, width), ["a photo", "two", "three"]
+        tokens = loaded.tokenizer(texts).to(loaded.device)
+        warmed(
+            entry.key,
+            (
+                lambda: dense_features(loaded.visual, pictures[:1].to(loaded.device)),
+                lambda: dense_features(loaded.visual, pictures.to(loaded.device)),
+                lambda: text_features(loaded.network, tokens[:1]),
+                lambda: text_features(loaded.network, tokens),
+            ),
+        )
+    return loaded
+
+
+def family(texts: TextCache) -> Family:
+    """The operations, all over one cache of text embeddings."""
+    return Family(
+        load,
+        {
+            "clip.extract_features": Operation(prepare_features, run_features),
+            "clip.encode_text": Operation(partial(prepare_text, texts), partial(run_text, texts)),
+            "clip.compute_similarity": Operation(
+                partial(prepare_similarity, texts), partial(run_similarity, texts)
+            ),
+            "clip.encode_image": Operation(prepare_image, run_image),
+        },
+    )

@@ -1,0 +1,1 @@
+"""From the bytes of an image file to RGB: what its header says, what decoding it will cost, and the decoding itself."""

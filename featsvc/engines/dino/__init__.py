@@ -1,0 +1,1 @@
+"""DINO: its networks and its dense features."""

@@ -1,0 +1,118 @@
+"""Features at some places of the picture only: at points, or in a window of the grid.
+
+From a position x in pixels of the picture as sent, 0 being the centre of its first pixel, to the grid:
+
+    u = (x + 0.5) * uncropped_width / original_width - crop_left - 0.5    in pixels of what the network sees
+    column = (u - (patch_size - 1) / 2) / stride                          in cells, 0 being the centre of the first
+
+and the same for y with heights. Padding is at the right and bottom, so it moves nothing. Between the centres of four
+cells the features are interpolated linearly; beyond those of the outermost cells the border's hold.
+The edges of a window are such positions without the halves: 0 is the left edge of the first pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from featsvc.errors import FieldViolation, InvalidFields, invalid_field
+from featsvc.fields.base import MOST_TOLD
+from featsvc.v1.schema import Position, Window
+from featsvc.work.results import Geometry
+
+NOISE = 1e-6
+"""Pixels by which a window may seem to reach into a cell by rounding alone."""
+
+
+def check_points(points: Sequence[Position], geometry: Geometry) -> None:
+    """Refuses points outside the picture, or of the part that was cropped off; tells the first few of them."""
+    if not points:
+        return
+    width, height = geometry.original_width, geometry.original_height
+    places = torch.tensor(points, dtype=torch.float64)
+    outside = ~_between(places, torch.tensor([width - 1.0, height - 1.0]))
+    seen = _seen(places + 0.5, geometry)
+    cut = ~_between(seen, torch.tensor([float(geometry.resized_width), float(geometry.resized_height)]))
+    bad = (outside | cut).nonzero().flatten()[:MOST_TOLD].tolist()
+    if bad:
+        raise InvalidFields(
+            [_violation(index, points[index], outside[index].item(), geometry) for index in bad]
+        )
+
+
+def _between(places: Tensor, most: Tensor) -> Tensor:
+    """Which of positions N x 2 lie between 0 and `most`; what is no number does not."""
+    return ((places >= 0) & (places <= most)).all(dim=1)
+
+
+def _violation(index: int, point: Position, is_outside: object, geometry: Geometry) -> FieldViolation:
+    width, height = geometry.original_width, geometry.original_height
+    message = f"({point.x:g}, {point.y:g}) is in what center_crop cuts off"
+    if is_outside:
+        message = (
+            f"({point.x:g}, {point.y:g}) is outside the picture: at most ({width - 1}, {height - 1}) "
+            f"in one of {width} x {height} pixels"
+        )
+    return FieldViolation(f"params.points[{index}]", message)
+
+
+def _seen(edges: Tensor, geometry: Geometry) -> Tensor:
+    """Positions N x 2 in the picture as sent to those in what the network sees, each from its first pixel's edge."""
+    scale = torch.tensor(
+        [
+            geometry.uncropped_width / geometry.original_width,
+            geometry.uncropped_height / geometry.original_height,
+        ],
+        dtype=torch.float64,
+    )
+    return edges * scale - torch.tensor([geometry.crop_left, geometry.crop_top], dtype=torch.float64)
+
+
+def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) -> Tensor:
+    """Features N x D at points, of features h x w x D on the grid."""
+    edges = torch.tensor(points, dtype=torch.float64) + 0.5
+    cells = (_seen(edges, geometry) - geometry.patch_size / 2) / geometry.stride
+    last = torch.tensor([geometry.grid_width - 1, geometry.grid_height - 1])
+    cells = cells.clamp(min=torch.zeros(2, dtype=torch.float64), max=last.double())
+    low = cells.floor().long()
+    high = torch.minimum(low + 1, last).to(features.device)
+    part = (cells - low).to(features)[:, :, None]
+    low = low.to(features.device)
+    above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])
+    below = torch.lerp(features[high[:, 1], low[:, 0]], features[high[:, 1], high[:, 0]], part[:, 0])
+    return torch.lerp(above, below, part[:, 1])
+
+
+def window(region: Window, geometry: Geometry) -> tuple[slice, slice]:
+    """Rows and columns of the grid whose patches overlap the region; refuses one that is not in the picture."""
+    width, height = geometry.original_width, geometry.original_height
+    if not (0 <= region.x0 < region.x1 <= width and 0 <= region.y0 < region.y1 <= height):
+        corner = f"({region.x1:g}, {region.y1:g})"
+        raise invalid_field(
+            "params.region", f"reaches {corner}, outside the picture of {width} x {height} pixels"
+        )
+    corners = torch.tensor([[region.x0, region.y0], [region.x1, region.y1]], dtype=torch.float64)
+    (left, top), (right, bottom) = _seen(corners, geometry).tolist()
+    rows = _overlapping((top, bottom), geometry.grid_height, geometry)
+    columns = _overlapping((left, right), geometry.grid_width, geometry)
+    # Beyond the crop there may be padding, whose patches would answer for what was cut off.
+    is_seen = left + NOISE < geometry.resized_width and top + NOISE < geometry.resized_height
+    if not (is_seen and rows.start < rows.stop and columns.start < columns.stop):
+        raise invalid_field("params.region", "lies in what center_crop cuts off")
+    return rows, columns
+
+
+def _overlapping(edges: tuple[float, float], cells: int, geometry: Geometry) -> slice:
+    """Cells along an axis whose patch, from cell * stride, overlaps the stretch between two edges."""
+    low, high = edges[0] + NOISE, edges[1] - NOISE
+    first = math.floor((low - geometry.patch_size) / geometry.stride) + 1
+    return slice(max(0, first), max(0, min(cells, math.ceil(high / geometry.stride))))
+
+
+def windowed(geometry: Geometry, rows: slice, columns: slice) -> Geometry:
+    """The geometry of an answer that begins elsewhere; the grid stays the whole one."""
+    return replace(geometry, first_row=rows.start, first_column=columns.start)

@@ -1,0 +1,151 @@
+"""Resize, crop, normalise and pad, and the geometry that follows: docs/formulas.md has the rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from featsvc.catalog.entry import Colours
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import PaddingMode
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Geometry
+
+WidthHeight = tuple[int, int]
+REFLECTS = {PaddingMode.REFLECT: 1, PaddingMode.CIRCULAR: 0}
+"""How much smaller than the picture the padding must be, for modes that copy it."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture is brought to the network."""
+
+    load_size: int
+    center_crop: bool
+    padding_mode: PaddingMode
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Patches of `patch` pixels every `stride` pixels."""
+
+    patch: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A normalised and padded picture, 3 x H x W, and how its grid lies on the original."""
+
+    pixels: Tensor
+    geometry: Geometry
+
+
+def network_input(picture: Image, fit: Fit, grid: Grid, mean: Colours, std: Colours) -> NetworkInput:
+    """What the network sees of an RGB picture."""
+    geometry = geometry_of(picture.size, fit, grid)
+    pixels = TF.normalize(TF.to_tensor(fitted(picture, fit)), mean, std)
+    right, bottom = geometry.pad_right, geometry.pad_bottom
+    return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
+
+
+def geometry_of(size: WidthHeight, fit: Fit, grid: Grid) -> Geometry:
+    """How the grid will lie on a picture of this width and height, before any pixel is made."""
+    original_width, original_height = size
+    uncropped = width, height = _scaled(size, fit.load_size)
+    if fit.center_crop:
+        width = height = min(width, height)
+    right, bottom = -width % grid.patch, -height % grid.patch
+    return Geometry(
+        patch_size=grid.patch,
+        stride=grid.stride,
+        resized_height=height,
+        resized_width=width,
+        pad_right=right,
+        pad_bottom=bottom,
+        original_height=original_height,
+        original_width=original_width,
+        grid_height=1 + (height + bottom - grid.patch) // grid.stride,
+        grid_width=1 + (width + right - grid.patch) // grid.stride,
+        uncropped_height=uncropped[1],
+        uncropped_width=uncropped[0],
+        crop_top=_cropped_off(uncropped[1] - height),
+        crop_left=_cropped_off(uncropped[0] - width),
+    )
+
+
+def _cropped_off(difference: int) -> int:
+    """Of pixels that a crop to the centre takes away, those before it, as torchvision's center_crop rounds them."""
+    return round(difference / 2.0)
+
+
+def checked_geometry(picture: Image, fit: Fit, grid: Grid, options: EngineOptions) -> Geometry:
+    """The geometry of a picture that is not too large for its pixels to be made, nor its grid for the device."""
+    check_size(picture, fit, options)
+    geometry = geometry_of(picture.size, fit, grid)
+    _check_cells(geometry, options)
+    return geometry
+
+
+def _check_cells(geometry: Geometry, options: EngineOptions) -> None:
+    """Refuses a grid that would keep the device busy for very long."""
+    cells = geometry.grid_height * geometry.grid_width
+    if cells > options.max_cells:
+        finer = geometry.stride < geometry.patch_size
+        remedy = "take a larger stride, or a smaller load_size" if finer else "take a smaller one"
+        message = f"makes {cells} cells, at most {options.max_cells}: {remedy}"
+        raise invalid_field("params.stride" if finer else "params.load_size", message)
+
+
+def check_size(picture: Image, fit: Fit, options: EngineOptions) -> None:
+    """Refuses a load_size that makes more pixels than a picture may have."""
+    width, height = _scaled(picture.size, fit.load_size)
+    if width * height > options.max_image_pixels:
+        message = (
+            f"makes {width} x {height} pixels of this picture, at most {options.max_image_pixels} in all"
+        )
+        raise invalid_field("params.load_size", message)
+
+
+def fitted(picture: Image, fit: Fit) -> Image:
+    """Resized, and cropped if asked for."""
+    width, height = _scaled(picture.size, fit.load_size)
+    if (width, height) != picture.size:
+        picture = TF.resize(picture, [height, width], InterpolationMode.BICUBIC, antialias=True)
+    if fit.center_crop:
+        side = min(width, height)
+        picture = TF.center_crop(picture, [side, side])
+    return picture
+
+
+def _scaled(size: WidthHeight, load_size: int) -> WidthHeight:
+    """Width and height for a load_size, as torchvision's Resize computes them from the shorter side."""
+    width, height = size
+    if load_size == 0:
+        raise invalid_field(
+            "params.load_size", "0 is no size: give pixels of the shorter side, or a negative factor"
+        )
+    short, long = min(size), max(size)
+    new_short = load_size if load_size > 0 else short * -load_size
+    new_long = int(new_short * long / short)
+    return (new_short, new_long) if width <= height else (new_long, new_short)
+
+
+def padded(pixels: Tensor, right: int, bottom: int, mode: PaddingMode) -> Tensor:
+    """Padding at right and bottom, 3 x H x W to 3 x (H + bottom) x (W + right)."""
+    if not right and not bottom:
+        return pixels
+    height, width = pixels.shape[1:]
+    margin = REFLECTS.get(mode)
+    if margin is not None and (right > width - margin or bottom > height - margin):
+        message = (
+            f"{mode.value} cannot pad {width} x {height} pixels by {right} at the right and {bottom} at the "
+            "bottom: use constant or replicate, or a larger load_size"
+        )
+        raise invalid_field("params.padding_mode", message)
+    return F.pad(pixels[None], (0, right, 0, bottom), mode=mode.value)[0]

@@ -1,0 +1,149 @@
+"""What a pass will cost, known before it begins; refuses pictures that would keep a device for many minutes."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from featsvc.engines.geometry.sizing import Fit, Grid, WidthHeight, geometry_of
+from featsvc.errors import invalid_field
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Geometry
+
+log = logging.getLogger(__name__)
+TERA = 1e12
+MAX_TFLOP = {"cpu": 25.0}
+"""Where nobody set a limit: four minutes of two cores, and more than dinov2_vitl14 takes for 1800 x 1200 pixels."""
+MAX_TFLOP_GPU = 2000.0
+LONG_FLOP = 10 * TERA
+"""A pass of more than this is watched while a GPU computes it: it takes a second or so."""
+NOTED_FLOP = 5 * TERA
+"""A pass of more than this is told in the log of a CPU's worker: a minute or more of two cores."""
+BRISK_FLOP = 0.1 * TERA
+"""What is advised instead: a second or two."""
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The blocks of a ViT: arithmetic in floating point of a pass over so many tokens."""
+
+    blocks: int
+    width: int
+    token_flop: int
+    """Of the linear layers of one block, for one token."""
+
+    @classmethod
+    def of(cls, blocks: Iterable[nn.Module], width: int) -> Transformer:
+        """What these blocks, which are alike, do."""
+        every = list(blocks)
+        return cls(len(every), width, sum(map(linear_flop, every)) // max(1, len(every)))
+
+    def first(self, blocks: int) -> Transformer:
+        """The same up to some block."""
+        return replace(self, blocks=blocks)
+
+    def flop(self, tokens: int) -> float:
+        """Linear layers see each token, and attention each pair of tokens, twice."""
+        return float(self.blocks) * tokens * (self.token_flop + 4 * tokens * self.width)
+
+
+def linear_flop(network: nn.Module) -> int:
+    """Arithmetic of all linear layers of a network for one row."""
+    layers: Iterable[Any] = network.modules()  # Any: packed layers have the same two numbers
+    return sum(
+        2 * each.in_features * each.out_features
+        for each in layers
+        if hasattr(each, "in_features") and hasattr(each, "out_features")
+    )
+
+
+def max_tflop(options: EngineOptions) -> float:
+    """The limit that is in force on this device."""
+    return options.max_tflop or MAX_TFLOP.get(options.device, MAX_TFLOP_GPU)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A picture before a ViT: its size as sent, and how it is brought to the network."""
+
+    size: WidthHeight
+    fit: Fit
+    grid: Grid
+
+    def flop(self, transformer: Transformer) -> float:
+        """What the pass costs."""
+        return transformer.flop(cells_of(geometry_of(self.size, self.fit, self.grid)))
+
+
+def cells_of(geometry: Geometry) -> int:
+    """Cells of a grid."""
+    return geometry.grid_height * geometry.grid_width
+
+
+def checked_flop(sight: Sight, transformer: Transformer, name: str, options: EngineOptions) -> float:
+    """What the pass costs; refuses one over the limit, and says what would make it fit."""
+    cost, limit = sight.flop(transformer), max_tflop(options) * TERA
+    if cost <= limit:
+        if cost > NOTED_FLOP and options.device == "cpu":
+            _note(sight, cost, lambda other: other.flop(transformer) <= BRISK_FLOP, name)
+        return cost
+    finer = sight.grid.stride < sight.grid.patch
+    value = sight.grid.stride if finer else sight.fit.load_size
+    message = (
+        f"{value} makes {cells_of(geometry_of(sight.size, sight.fit, sight.grid))} cells of this picture, which cost "
+        f"{_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's {_kind(options)} (--max-tflop): "
+        f"{_remedy(sight, lambda other: other.flop(transformer) <= limit)}"
+    )
+    raise invalid_field("params.stride" if finer else "params.load_size", message)
+
+
+def _note(sight: Sight, cost: float, is_brisk: Callable[[Sight], bool], name: str) -> None:
+    """Tells who runs the server why it is busy for so long; that the caller may ask for it is documented."""
+    width, height = sight.size
+    log.warning(
+        f"a picture of {width} x {height} pixels at load_size {sight.fit.load_size} makes "
+        f"{cells_of(geometry_of(sight.size, sight.fit, sight.grid))} cells, which cost {_shown(cost)} TFLOP in {name}: "
+        f"minutes on a CPU; for seconds {_remedy(sight, is_brisk)}"
+    )
+
+
+def _remedy(sight: Sight, fits: Callable[[Sight], bool]) -> str:
+    """What to ask for instead."""
+    patch = sight.grid.patch
+    strides = [each for each in range(sight.grid.stride + 1, patch + 1) if patch % each == 0]
+    for stride in strides:
+        if fits(replace(sight, grid=Grid(patch, stride))):
+            return f"stride {stride} fits, or take a smaller load_size"
+    largest = _largest_load_size(replace(sight, grid=Grid(patch, patch)), fits)
+    if largest is None:
+        return "cut the picture: no load_size makes it small enough"
+    coarse = f"stride {patch} and " if strides else ""
+    return f"take {coarse}load_size {largest} or less (pixels of the shorter side)"
+
+
+def _largest_load_size(sight: Sight, fits: Callable[[Sight], bool]) -> int | None:
+    def at(load_size: int) -> bool:
+        return fits(replace(sight, fit=replace(sight.fit, load_size=load_size)))
+
+    low, high = (
+        0,
+        min(sight.size) * max(1, -sight.fit.load_size) if sight.fit.load_size < 0 else sight.fit.load_size,
+    )
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if at(middle) else (low, middle - 1)
+    return low or None
+
+
+def _shown(flop: float) -> str:
+    tera = flop / TERA
+    return f"{tera:,.0f}" if tera >= 10 else f"{math.ceil(tera * 10) / 10:g}"
+
+
+def _kind(options: EngineOptions) -> str:
+    return "CPU" if options.device == "cpu" else "GPU"

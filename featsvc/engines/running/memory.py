@@ -1,0 +1,33 @@
+"""The several ways in which torch says that memory has run out, as one error."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import torch
+
+from featsvc.errors import OutOfMemory
+
+
+class out_of_memory_as:
+    """Within the block any lack of memory is OutOfMemory with this message.
+
+    A class, because from Python 3.12 on a generator's frame would be in a cycle with the error, and with it everything
+    that the failed pass has taken, until the garbage collector runs.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Raises OutOfMemory where the block ended for lack of memory."""
+        # The CPU's allocator has no error class of its own.
+        if isinstance(error, torch.OutOfMemoryError) or (
+            isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        ):
+            raise OutOfMemory(self._message) from error

@@ -1,0 +1,149 @@
+"""Masks of everything in a picture: what sam2's SAM2AutomaticMaskGenerator finds, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, box_area
+
+from featsvc.engines.running.family import Prepared, alone
+from featsvc.engines.running.steps import step
+from featsvc.engines.sam2.candidates import Candidates, CropSearch, joined
+from featsvc.engines.sam2.decoder import MULTIMASKS
+from featsvc.engines.sam2.grid import Crop, crops
+from featsvc.engines.sam2.mask_list import MaskWriter
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.engines.sam2.points import PointDecoder
+from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import GenerateMasksParams
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import HeightWidth, MaskList, Result
+
+MOST_BOXES = 8192
+"""Boxes that torchvision judges in well under a second: it compares each pair of them in one piece."""
+
+
+class CropView(NamedTuple):
+    """Where to look, and what the encoder says of it."""
+
+    crop: Crop
+    view: View
+
+
+@dataclass(frozen=True)
+class PreparedSearch(Prepared):
+    """A picture by its crops, and where to look in each."""
+
+    size: HeightWidth
+    """Height and width of the picture as sent."""
+    crops: tuple[CropView, ...]
+    params: GenerateMasksParams
+    writer: MaskWriter
+
+
+def prepare(
+    cache: EmbeddingCache,
+    item: Item,
+    params: GenerateMasksParams,
+    loaded: Sam2Model,
+    options: EngineOptions,
+) -> PreparedSearch:
+    """Decodes the picture if need be; the parameters are those in force, without a preset behind them."""
+    picture = RequestPicture(cache, item, loaded, options)
+    whole = picture.whole()
+    parts = crops(whole.size, params)
+    count = sum(len(each.points) for each in parts)
+    _check_points(count, params, options)
+    cost = loaded.image_size**2 * len(parts)
+    writer = MaskWriter(whole.size, params, options, item.way)
+    # The first crop is the whole picture.
+    views = (whole, *(picture.crop(each.box) for each in parts[1:]))
+    searched = tuple(map(CropView, parts, views))
+    flop = sum(view.flop(loaded) for view in views) + prompts_of(count, params) * loaded.prompt_flop
+    return PreparedSearch(
+        alone(), cost, flop, whole.size, searched, params, writer, orientation=whole.orientation
+    )
+
+
+def prompts_of(points: int, params: GenerateMasksParams) -> int:
+    """Questions to the mask decoder: each point, and with `use_m2m` each of its masks once more."""
+    masks = MULTIMASKS if params.multimask_output else 1
+    return points * (1 + masks if params.use_m2m else 1)
+
+
+def _check_points(count: int, params: GenerateMasksParams, options: EngineOptions) -> None:
+    if count > options.max_points:
+        field = "params.point_grids" if params.point_grids else "params.points_per_side"
+        message = f"{count} points over all crops, at most {options.max_points}"
+        raise invalid_field(field, message)
+
+
+def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Model) -> list[Result]:
+    """Masks of each picture."""
+    return [_mask_list(item, loaded) for item in batch]
+
+
+def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
+    candidates = joined([_of_crop(item, each, loaded) for each in item.crops])
+    if len(item.crops) > 1 and len(candidates):
+        # Smaller crops first: their masks are finer.
+        best = distinct(
+            candidates.boxes.float(),
+            1 / box_area(candidates.crops),
+            item.params.crop_nms_thresh,
+            item.writer.check_count,
+        )
+        candidates = candidates.at(best)
+    return item.writer.mask_list(candidates)
+
+
+def _of_crop(item: PreparedSearch, part: CropView, loaded: Sam2Model) -> Candidates:
+    decoder = PointDecoder(loaded.network, part.view.embedding(loaded), loaded.steps)
+    candidates = CropSearch(decoder, loaded.passes, part.crop, item.size, item.params).candidates()
+    # Of several crops fewer remain in the end.
+    check = item.writer.check_count if len(item.crops) == 1 else _any_number
+    best = distinct(candidates.boxes.float(), candidates.ious, item.params.box_nms_thresh, check)
+    return candidates.at(best)
+
+
+def _any_number(count: int) -> None:
+    """Is right."""
+
+
+def distinct(
+    boxes: Tensor, scores: Tensor, threshold: float, check: Callable[[int], None] = lambda count: None
+) -> Tensor:
+    """Indices of the best of boxes n x 4 whose IoU is over the threshold, best first: `batched_nms` of one category.
+
+    Where they are many, `check` hears how many there are already, and may raise.
+    """
+    if len(boxes) <= MOST_BOXES:
+        best: Tensor = batched_nms(boxes, scores, torch.zeros(len(boxes)), threshold)
+        return best
+    order = scores.sort(descending=True, stable=True).indices
+    corners = boxes[order].numpy()
+    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    left = np.arange(len(corners))
+    chosen: list[int] = []
+    while len(left):
+        step()
+        first, left = left[0], left[1:]
+        chosen.append(int(first))
+        check(len(chosen))
+        low = np.maximum(corners[first, :2], corners[left, :2])
+        high = np.minimum(corners[first, 2:], corners[left, 2:])
+        shared = np.prod(np.maximum(high - low, np.float32(0)), axis=1)
+        # As torchvision: a float32 against a double; of two empty boxes the IoU is no number, and both stay.
+        with np.errstate(invalid="ignore"):
+            iou = shared / (areas[first] + areas[left] - shared)
+        left = left[~(iou.astype(np.float64) > threshold)]
+    indices = order[torch.tensor(chosen, dtype=torch.long)].sort().values
+    # As torchvision orders so many: of equal scores any may be the first.
+    return indices[scores[indices].sort(descending=True).indices]

@@ -1,0 +1,57 @@
+"""The SAM2 operations: masks of everything, masks of what prompts point at, and encoding ahead of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+
+import torch
+
+from featsvc.catalog import Sam2Entry
+from featsvc.engines.networks.compiled import warmed
+from featsvc.engines.running.family import Family, Operation
+from featsvc.engines.sam2 import embed as sam2_embed
+from featsvc.engines.sam2 import generate as sam2_generate
+from featsvc.engines.sam2 import model as sam2_model
+from featsvc.engines.sam2 import predict as sam2_predict
+from featsvc.engines.sam2.embedding import encoded
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.engines.sam2.points import Answers, PointDecoder
+from featsvc.engines.sam2.prompts import Prompts
+from featsvc.engines.sam2.view import EmbeddingCache
+from featsvc.work.options import EngineOptions
+
+ASKED_TOGETHER = 5
+"""Unlike every other size there is, which a compiler would take for the same."""
+
+
+def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
+    """The model, compiled if that is asked for."""
+    loaded = sam2_model.load(entry, options)
+    if options.compile:
+        warmed(entry.key, _passes(loaded))
+    return loaded
+
+
+def _passes(loaded: Sam2Model) -> Iterator[Callable[[], Answers]]:
+    """Encodes a grey picture, and asks about one and about several points of it, without and with masks."""
+    side = loaded.image_size
+    embedding = encoded(loaded.network, torch.zeros(3, side, side, device=loaded.device), (side, side))
+    decoder = PointDecoder(loaded.network, embedding, loaded.steps)
+    for points, shown in product((ASKED_TOGETHER, 1), (False, True)):
+        coords, labels = torch.zeros(points, 1, 2), torch.ones(points, 1, dtype=torch.int32)
+        masks = torch.zeros(points, 1, loaded.mask_size, loaded.mask_size) if shown else None
+        yield partial(decoder.answers, Prompts(coords, labels, masks).to(loaded.device), multimask=True)
+
+
+def family(embeddings: EmbeddingCache) -> Family:
+    """The operations, all over one cache of embeddings."""
+    return Family(
+        load,
+        {
+            "sam2.generate_masks": Operation(partial(sam2_generate.prepare, embeddings), sam2_generate.run),
+            "sam2.predict_masks": Operation(partial(sam2_predict.prepare, embeddings), sam2_predict.run),
+            "sam2.embed_image": Operation(partial(sam2_embed.prepare, embeddings), sam2_embed.run),
+        },
+    )

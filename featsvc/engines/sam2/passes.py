@@ -1,0 +1,119 @@
+"""How many prompts share a pass of SAM2's mask decoder, so that each has the last bits of the batch that was asked for.
+
+A CPU is fastest with a few prompts at a time. But the last bits of a matrix product depend on its number of rows, and
+which numbers agree differs between processors (and with the environment variables of MKL and oneDNN). What has one row
+a prompt is therefore always computed among the rows of the whole batch (`BatchSlice`). What has as many rows a prompt
+as it has tokens is tried out when a model is loaded, which takes some ten milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+
+FEW = (8, 16, 32)
+"""Prompts in a pass on a CPU, the fastest first: more need more memory, which costs more time than it saves."""
+WITH_MASKS = 16
+"""At least so many where each has a mask."""
+MOST = 128
+"""Prompts in a pass where no fewer have the bits of more."""
+TRIED = 63
+"""At least so many prompts are tried: almost as many as a batch has by default, so that the last pass takes a rest."""
+PLACES = 1024
+"""Most rows a prompt of what is multiplied for each place of the picture; of so many, more change nothing."""
+
+
+@dataclass(frozen=True)
+class BatchSlice:
+    """The batch that was asked for, and where in it the prompts of a pass begin."""
+
+    size: int
+    start: int = 0
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Tokens of the pass, B x n x C, among zeros for the others of the batch."""
+        if len(tokens) == self.size:
+            return tokens
+        every = tokens.new_zeros((self.size, *tokens.shape[1:]))
+        every[self.start : self.start + len(tokens)] = tokens
+        return every
+
+
+class Pass(NamedTuple):
+    """Prompts that are computed together."""
+
+    own: slice
+    """Which they are of all."""
+    batch: BatchSlice
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How batches are cut for a network on its device."""
+
+    together: int | None = None
+    """Prompts in a pass; None for all of a batch."""
+    exact: bool = False
+    """Whether masks have the bits of the sam2 package, asked for in batches of at most MOST."""
+
+    def of(self, count: int, per_batch: int, with_masks: bool = False) -> list[Pass]:
+        """The passes of so many prompts, asked for in batches of `per_batch`."""
+        few = self.together
+        if few is not None and with_masks:
+            few = max(few, WITH_MASKS)
+        passes: list[Pass] = []
+        for first in range(0, count, per_batch):
+            size = min(per_batch, count - first)
+            cuts = [0, *([] if few is None else cut(size, few)), size]
+            passes += [Pass(slice(first + a, first + b), BatchSlice(size, a)) for a, b in pairwise(cuts)]
+        return passes
+
+
+WHOLE_BATCHES = Passes()
+
+
+def probed(network: SAM2Base) -> Passes:
+    """The passes for a float32 network on this processor, with the threads and the switches that are set now."""
+    decoder: MaskDecoder = network.sam_mask_decoder
+    height, width = network.sam_prompt_encoder.image_embedding_size
+    layers = {(each.in_features, each.out_features): each for each in _linear(decoder.transformer)}.values()
+    tokens = 3 + decoder.num_mask_tokens + bool(decoder.pred_obj_scores)
+    generator = torch.Generator().manual_seed(0)
+    narrow = min(map(_weights, layers))
+    # The picture's own products are those of keys and values, which are half as wide as the tokens.
+    for each in layers:
+        if _weights(each) == narrow and not _same(each, 2, min(PLACES, height * width), 1, generator):
+            # Nothing brings sam2's bits, so what is fastest will do.
+            return Passes(FEW[0])
+    for few in FEW:
+        size = max(TRIED, 3 * few - 1)
+        if all(_same(each, size, tokens, few, generator) for each in layers):
+            return Passes(few, exact=True)
+    return Passes(MOST, exact=True)
+
+
+def _linear(part: nn.Module) -> list[nn.Linear]:
+    return [each for each in part.modules() if isinstance(each, nn.Linear)]
+
+
+def _weights(layer: nn.Linear) -> int:
+    return layer.in_features * layer.out_features
+
+
+def _same(layer: nn.Linear, size: int, rows: int, few: int, generator: torch.Generator) -> bool:
+    """Whether its products for `size` prompts of so many rows have the same bits in passes of `few`."""
+    some = torch.randn(size * rows, layer.in_features, generator=generator)
+    parts = some.tensor_split([place * rows for place in cut(size, few)])
+    with torch.inference_mode():
+        return torch.equal(layer(some), torch.cat([layer(part) for part in parts]))
+
+
+def cut(count: int, together: int) -> list[int]:
+    """Where to cut so many prompts; fewer than `together` are never by themselves."""
+    return list(range(together, count - together + 1, together))

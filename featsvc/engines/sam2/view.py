@@ -1,0 +1,111 @@
+"""A picture or a part of it that a request asks about; its embedding is made once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from PIL.Image import Image
+from torch import Tensor
+
+from featsvc.engines.answers.rle import Box
+from featsvc.engines.decoding.pictures import decoded
+from featsvc.engines.decoding.reading import Decoded
+from featsvc.engines.running.cache import ByteCache
+from featsvc.engines.sam2.embedding import Embedding, encoded, encoder_input
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.v1.schema import Orientation
+from featsvc.work.item import Item
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import HeightWidth
+
+EmbeddingKey = tuple[Hashable, str, Orientation, Box | None]
+"""Whose embedding of what: network, digest of the picture and which way up, the crop's corners or None for all."""
+EmbeddingCache = ByteCache[EmbeddingKey, Embedding]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the encoder is to see, unless it has seen it before."""
+
+    cache: EmbeddingCache
+    key: EmbeddingKey | None
+    """None where the picture has no name to keep it under."""
+    hit: Embedding | None
+    """Held from the preparation on, so that an eviction meanwhile costs nothing."""
+    pixels: Callable[[], Tensor]
+    """Gives 3 x S x S; asked only where the embedding is not known."""
+    size: HeightWidth
+    """Height and width of the picture or crop as sent."""
+    orientation: int
+    """How the file says that its picture is to be shown, as EXIF counts."""
+
+    def flop(self, loaded: Sam2Model) -> float:
+        """What the encoder's part costs."""
+        return loaded.encoder_flop if self.hit is None else 0.0
+
+    def cached(self) -> Embedding | None:
+        """The embedding if it is known, perhaps by the request before this one."""
+        return self.hit or (self.cache.find(self.key) if self.key else None)
+
+    def embedding(self, loaded: Sam2Model) -> Embedding:
+        """The embedding, encoded if nobody has done so yet."""
+        cached = self.cached()
+        if cached is not None:
+            return cached
+        embedding = encoded(loaded.network, self.pixels().to(loaded.device), self.size)
+        embedding = replace(embedding, orientation=self.orientation)
+        if self.key:
+            self.cache.put(self.key, embedding)
+        return embedding
+
+
+@dataclass(frozen=True)
+class RequestPicture:
+    """The picture of one request, decoded only if something of it has to be encoded."""
+
+    cache: EmbeddingCache
+    item: Item
+    loaded: Sam2Model
+    options: EngineOptions
+
+    @cached_property
+    def picture(self) -> Decoded:
+        """The picture itself."""
+        return decoded(self.item, self.options)
+
+    def whole(self) -> View:
+        """All of it, resized now: the device need not wait for that."""
+        hit, key = self._hit(None)
+        if hit is not None:
+            return View(self.cache, key, hit, _gone, (hit.height, hit.width), hit.orientation)
+        picture = self.picture.pixels
+        pixels = encoder_input(picture, self.loaded.image_size)
+        size = (picture.height, picture.width)
+        return View(self.cache, key, None, lambda: pixels, size, self.picture.orientation)
+
+    def crop(self, box: Box) -> View:
+        """A part of it, cut out only when the encoder asks for it: many at once would fill the memory."""
+        hit, key = self._hit(box)
+        x0, y0, x1, y1 = box
+        size = (y1 - y0, x1 - x0)
+        if hit is not None:
+            return View(self.cache, key, hit, _gone, size, hit.orientation)
+        pixels = partial(_cut, self.picture.pixels, box, self.loaded.image_size)
+        return View(self.cache, key, None, pixels, size, self.picture.orientation)
+
+    def _hit(self, box: Box | None) -> tuple[Embedding | None, EmbeddingKey | None]:
+        """The embedding if it is in the cache, and where it is kept."""
+        if not self.item.digest:
+            return None, None
+        key = (self.loaded.identity, self.item.digest, self.item.orientation, box)
+        return self.cache.find(key), key
+
+
+def _cut(picture: Image, box: Box, image_size: int) -> Tensor:
+    return encoder_input(picture.crop(box), image_size)
+
+
+def _gone() -> Tensor:
+    raise LookupError("who knows the embedding keeps no pixels")

@@ -1,0 +1,1 @@
+"""What the gateway, the pool and the workers say to each other."""

@@ -1,0 +1,39 @@
+"""What the gateway asks of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Limits of keys are settings, whose checks take a tenth of a second to import: a worker needs none of it.
+    from featsvc.work.caller import Caller
+
+
+@dataclass(frozen=True)
+class Brief:
+    """An item that names what it is about and does not hold it."""
+
+    item: object
+    nbytes: int
+
+
+@dataclass(slots=True)
+class Job:
+    """One item for one model; jobs of equal operation, model and params may share a batch."""
+
+    service: str
+    operation: str
+    model: str
+    params: Hashable  # a frozen schema class; the pool only compares it
+    item: object  # opaque here: only the engines look inside
+    deadline: float | None = (
+        None  # by time.monotonic of this process; a worker is told the seconds that are left
+    )
+    nbytes: int = 0  # what it holds in memory while it waits
+    caller: Caller | None = None  # None where nobody with a key asks
+    request_id: str = ""  # for the log
+    question: Hashable = None  # equal for items that are the same; None where that cannot be told
+    affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
+    brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted

@@ -1,0 +1,184 @@
+"""What a pool and its worker processes say to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from featsvc.errors import FeatsvcError, Overloaded
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import CacheStatus, FailedModel, LoadedModel
+
+
+@dataclass(frozen=True)
+class Boot:
+    """First message to a worker: who it is."""
+
+    worker: int
+    device: str
+    threads: int
+    engines: str
+    engine_options: object | None
+    prepare_threads: int
+    max_batch_pixels: int
+    preload: tuple[str, ...]
+    model_memory_bytes: int
+    max_models: int
+    log_level: str
+    log_format: str
+
+    @classmethod
+    def of(cls, worker: int, device: str, settings: PoolSettings) -> Boot:
+        """The settings of the pool, as one worker gets them."""
+        options: Any = settings.engine_options  # a dataclass of the engines with these two fields
+        if options is not None:
+            options = replace(options, device=device, threads=settings.threads_per_worker)
+        return cls(
+            worker=worker,
+            device=device,
+            threads=settings.threads_per_worker,
+            engines=settings.engines,
+            engine_options=options,
+            prepare_threads=settings.prepare_threads,
+            max_batch_pixels=settings.max_batch_pixels,
+            preload=settings.preload,
+            model_memory_bytes=settings.model_memory_bytes,
+            max_models=settings.max_models,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+        )
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One item of a batch."""
+
+    id: int
+    request_id: str
+    item: object
+    left_s: float | None
+    """Seconds until its deadline when it was sent: clocks differ from machine to machine."""
+
+
+@dataclass(frozen=True)
+class RunBatch:
+    """Items of one operation, model and params."""
+
+    id: int
+    operation: str
+    model: str
+    params: Hashable
+    items: tuple[BatchItem, ...]
+
+    def unread(self) -> Unread:
+        """What the worker gets where it has no room for this."""
+        return Unread(tuple(item.id for item in self.items))
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A batch whose content did not arrive."""
+
+    items: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Asks for Pong, to be answered at once whatever the worker computes."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Nobody waits for this item any more."""
+
+    item: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a model; answered by LoadReply."""
+
+    call: int
+    model: str
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Drop a model; answered by LoadReply."""
+
+    call: int
+    model: str
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """The worker takes work."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The worker cannot work here, whenever it starts."""
+
+    error: FeatsvcError
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The worker answers."""
+
+
+@dataclass(frozen=True)
+class WorkerModels:
+    """The models that the worker has now, and those that it should have and cannot load."""
+
+    models: tuple[LoadedModel, ...]
+    failed: tuple[FailedModel, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkerCaches:
+    """The caches of the worker's engines, when they have changed."""
+
+    caches: tuple[CacheStatus, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to one item: a result, an error, or neither when the worker skipped it as unwanted."""
+
+    item: int
+    result: object | None = None
+    error: FeatsvcError | None = None
+    skipped: bool = False
+
+    def unread(self) -> Outcome:
+        """What the pool gets where it has no room for this."""
+        return Outcome(self.item, error=no_room())
+
+
+@dataclass(frozen=True)
+class GoesOn:
+    """A batch that takes long: short ones need not wait for it."""
+
+    batch: int
+    computes: bool
+    """Whether it is the thread that computes that says so: then nothing has hung there."""
+
+
+@dataclass(frozen=True)
+class LoadReply:
+    """The answer to Load or Unload; `done` is false when there was nothing to unload."""
+
+    call: int
+    error: FeatsvcError | None = None
+    done: bool = True
+
+
+ToWorker = Boot | RunBatch | Unread | Cancel | Load | Unload | Ping
+FromWorker = WorkerReady | Refused | WorkerModels | WorkerCaches | Outcome | GoesOn | LoadReply | Pong
+
+
+def no_room() -> Overloaded:
+    """What a caller is told where a process has no descriptors or memory for what comes or goes."""
+    return Overloaded("the server has no memory or descriptors left for this at the moment: try again later")

@@ -1,0 +1,45 @@
+"""The one small interface between the gateway and whatever runs the models."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from featsvc.errors import FeatsvcError
+from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.status import PoolStatus
+
+
+class Pool(Protocol):
+    """Runs jobs; `featsvc.pool.workers.pool` has the one that there is."""
+
+    async def run(self, job: Job) -> Any:  # Any: which result class it is follows from the operation
+        """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
+        ...
+
+    async def load(self, model: str, worker: int | None = None) -> None:
+        """Load a model in one worker, or in all live ones."""
+        ...
+
+    async def unload(self, model: str) -> int:
+        """Drop a model everywhere once no batch uses it; the number of workers that had it."""
+        ...
+
+    def status(self) -> PoolStatus:
+        """How the workers and the queue are now."""
+        ...
+
+    async def alive_change(self, last: int = -1) -> int:
+        """The number of live workers, as soon as it is another than `last`."""
+        ...
+
+    async def news(self, last: int = -1) -> int:
+        """A number that is another than `last`, as soon as workers have died or come, or models failed to load."""
+        ...
+
+    async def cannot_work(self) -> FeatsvcError:
+        """Why no worker will ever start here, when that is so; until then it waits."""
+        ...
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new work, and finish what was admitted, for at most `grace_s`."""
+        ...

@@ -1,0 +1,136 @@
+"""Every limit of the pool in one frozen value; the server settings fill it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """How many workers there are, what they run, and how much they may take on."""
+
+    devices: tuple[str, ...] = ("cpu",)
+    """One entry per device; workers get it as `EngineOptions.device`."""
+
+    workers_per_device: int = 1
+    """Worker processes for each device."""
+
+    engines: str = "featsvc.engines.registry:build"
+    """Import path of the function that builds the engines in a worker."""
+
+    engine_options: object | None = None
+    """A picklable frozen dataclass with fields `device` and `threads`, which the pool fills per worker."""
+
+    threads: int = 0
+    """Compute threads per worker; 0 shares the machine's cores out among the workers."""
+
+    prepare_threads: int = 2
+    """Threads of a worker that decode pictures while the device computes."""
+
+    slots: int = 2
+    """Batches in flight at a worker at once: one computes, the others are being prepared."""
+
+    max_batch_items: int = 8
+    """Most items in one batch."""
+
+    max_batch_bytes: int = 48 * MIB
+    """Most bytes in one batch, but for one item that is larger: a worker keeps the memory that it once took."""
+
+    batch_items: Mapping[str, int] = field(default_factory=dict)
+    """The same by operation, for those whose items are small, such as texts."""
+
+    max_batch_pixels: int = 16 * MIB
+    """Budget of one forward pass, in the unit of `WorkerEngines.pixels`; halved when memory runs out."""
+
+    max_concurrency: int = 4
+    """Batches of one service on one worker at once."""
+
+    max_queued: int = 256
+    """Most jobs waiting for a worker."""
+
+    max_queued_bytes: int = 512 * MIB
+    """Most bytes held by waiting jobs."""
+
+    assumed_deadline_s: float = 300.0
+    """Urgency of a job that has no deadline: as if it had this one."""
+
+    affinity_s: float = 1.0
+    """Head start of jobs whose model or picture a worker has over jobs for which it must load or encode one;
+    and how long a job waits for the worker that has its picture before another may take it."""
+
+    preload: tuple[str, ...] = ()
+    """Models that every worker loads before it counts as alive."""
+
+    model_memory_bytes: int = 0
+    """Budget for models in one worker; 0 sets no limit."""
+
+    max_models: int = 0
+    """Most models in one worker; 0 sets no limit."""
+
+    batch_timeout_s: float = 300.0
+    """A batch that takes longer than this for each open item has hung: its worker is killed, and the item refused."""
+
+    quarantine_s: float = 600.0
+    """An item that was refused because of what it did to workers is refused at once for this long; 0 for never."""
+
+    load_timeout_s: float = 1800.0
+    """A model load on the way to a batch may take this long, a download included."""
+
+    heartbeat_timeout_s: float = 30.0
+    """A worker that does not even say that it lives, for this long, is killed."""
+
+    start_timeout_s: float = 1800.0
+    """A worker may take this long to start, preloading included."""
+
+    restart_delay_s: float = 0.1
+    """Pause before a worker that died young starts again; doubles each time."""
+
+    max_restart_delay_s: float = 30.0
+    """Longest pause before a restart."""
+
+    reserved_descriptors: int = 32
+    """Open files that are kept for workers and their messages, whatever else this process opens."""
+
+    healthy_after_s: float = 30.0
+    """A worker that lived this long did not die young."""
+
+    max_failed_starts: int = 5
+    """Starts in a row that may fail before jobs no longer wait for the worker; it is tried again all the same."""
+
+    log_level: str = "INFO"
+    """Level of the workers' logs."""
+
+    log_format: str = "auto"
+    """Form of their lines: json, plain, or auto, which is plain on a terminal."""
+
+    def __post_init__(self) -> None:
+        least_one = ("workers_per_device", "prepare_threads", "slots", "max_batch_items", "max_batch_bytes",
+                     "max_batch_pixels", "max_concurrency", "max_queued", "max_queued_bytes",
+                     "max_failed_starts")  # fmt: skip
+        for name in least_one:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)}, at least 1")
+        for operation, items in self.batch_items.items():
+            if items < 1:
+                raise ValueError(f"batch_items: {items} for {operation}, at least 1")
+        if not self.devices:
+            raise ValueError("devices: empty, at least one such as 'cpu'")
+
+    @property
+    def worker_devices(self) -> tuple[str, ...]:
+        """The device of each worker, in order of worker id."""
+        return tuple(device for device in self.devices for _ in range(self.workers_per_device))
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Cores shared out: more threads than cores spin against each other and are many times slower."""
+        return self.threads or max(1, _cores() // len(self.worker_devices))
+
+
+def _cores() -> int:
+    """Cores that this process may use; only Linux tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

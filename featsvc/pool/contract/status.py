@@ -1,0 +1,79 @@
+"""What a pool says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    DEAD = "dead"  # and about to start again
+    FAILED = "failed"  # too many starts in a row failed: tried again all the same, but nobody waits for it
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in the memory of a worker; `keys` are its names for health pages."""
+
+    name: str
+    nbytes: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FailedModel:
+    """A model that should be in memory and cannot be loaded; `reason` is written for callers."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CacheStatus:
+    """A cache of a worker's engines, since the worker started; `max_bytes` 0 is one that keeps nothing."""
+
+    name: str
+    hits: int
+    misses: int
+    evictions: int
+    entries: int
+    nbytes: int
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker, since the pool started."""
+
+    id: int
+    pid: int | None
+    device: str
+    state: WorkerState
+    models: tuple[LoadedModel, ...]
+    failed_models: tuple[FailedModel, ...]
+    batches: int
+    items: int
+    restarts: int
+    caches: tuple[CacheStatus, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolStatus:
+    """All workers and the queue before them."""
+
+    workers: tuple[WorkerStatus, ...]
+    queued_count: int
+    queued_bytes: int
+    total_requests: int
+    open_requests: int = 0
+    """Those that wait or are at work now."""
+
+    @property
+    def alive(self) -> int:
+        """Workers that take work."""
+        return sum(worker.state in (WorkerState.READY, WorkerState.BUSY) for worker in self.workers)

@@ -1,0 +1,120 @@
+"""What a worker has in flight: the batches that were dispatched to it and are not completed, and what it knows."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from featsvc.pool.contract.job import Brief, Job
+from featsvc.pool.contract.messages import BatchItem, RunBatch
+from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
+
+MOST_ASIDE = 4  # batches of a worker that take long and hold no place
+
+
+@dataclass(eq=False)
+class Batch:
+    """Entries at a worker that are not yet answered; `alone` when it may share the worker with nothing."""
+
+    id: int
+    worker: int
+    entries: dict[int, QueueEntry]
+    alone: bool
+    size: int = field(init=False)
+    job: Job = field(init=False)
+    """One of them: all agree in all that decides about a batch."""
+    affinity_key: AffinityKey = field(init=False)
+    began_at: float | None = None
+    """When its model was there."""
+    watched_since: float | None = None
+    """When its time limit began to run."""
+    is_aside: bool = False
+    """It takes long, and short ones need not wait for it."""
+    is_known: bool = False
+    """The worker has answered about what it is about."""
+
+    def __post_init__(self) -> None:
+        first = next(iter(self.entries.values()))
+        self.size, self.job, self.affinity_key = len(self.entries), first.job, first.affinity_key
+
+    def message(self) -> tuple[RunBatch, int]:
+        """What is sent to the worker, and the bytes that it holds."""
+        now, items, nbytes = time.monotonic(), [], 0
+        for entry in self.entries.values():
+            job, content = entry.job, self._content(entry)
+            left_s = None if job.deadline is None else job.deadline - now
+            items.append(BatchItem(entry.id, job.request_id, content.item, left_s))
+            nbytes += content.nbytes
+        job = self.job
+        return RunBatch(self.id, job.operation, job.model, job.params, tuple(items)), nbytes
+
+    def _content(self, entry: QueueEntry) -> Job | Brief:
+        job = entry.job
+        return job.brief if job.brief and self.is_known and not entry.is_wanted_whole else job
+
+
+@dataclass(eq=False)
+class InFlight:
+    """The in-flight state of a live worker. The scheduler alone writes it."""
+
+    worker: int
+    models: frozenset[str] = frozenset()
+    batches: dict[int, Batch] = field(default_factory=dict)
+    """Oldest first."""
+    affinities: OrderedDict[AffinityKey, bool] = field(default_factory=OrderedDict)
+    """What it was given, latest last, and whether it has answered about that."""
+    is_leaving: bool = False
+    """It gets no more."""
+
+    def has_place(self, slots: int) -> bool:
+        """Whether a further batch may be dispatched; some that take long take no place."""
+        aside = sum(batch.is_aside for batch in self.batches.values())
+        return not self.is_leaving and len(self.batches) - min(aside, MOST_ASIDE) < slots
+
+    def load(self) -> tuple[int, int]:
+        """How much it has: the less, the sooner it gets more."""
+        return len(self.batches), len(self.models)
+
+    def entries(self) -> Iterator[QueueEntry]:
+        """All that is not yet answered."""
+        return (entry for batch in self.batches.values() for entry in batch.entries.values())
+
+    def is_alone(self) -> bool:
+        """Whether a batch is in flight that may share the worker with nothing."""
+        return any(batch.alone for batch in self.batches.values())
+
+    def may_run_beside(self, batch: Batch) -> bool:
+        """Whether others in flight may run while this one pauses."""
+        return batch.is_aside and len(self.batches) > 1
+
+    def is_about(self, key: AffinityKey) -> bool:
+        """Whether some batch in flight is about this."""
+        return any(batch.affinity_key == key for batch in self.batches.values())
+
+    def has(self, model: str) -> bool:
+        """The model is loaded here, or about to be for a batch in flight."""
+        return model in self.models or any(batch.job.model == model for batch in self.batches.values())
+
+    def batches_of(self, service: str) -> Iterator[Batch]:
+        """Those of a service that hold a place."""
+        return (each for each in self.batches.values() if each.job.service == service and not each.is_aside)
+
+    def note_models(self, models: frozenset[str]) -> None:
+        """Note which models are loaded, and so since when each batch has its own."""
+        self.models = models
+        now = time.monotonic()
+        for batch in self.batches.values():
+            if (batch.job.model in models) != (batch.began_at is not None):
+                batch.began_at = now if batch.began_at is None else None
+                batch.watched_since = None
+
+    def stand_aside(self, batch: int, computes: bool) -> None:
+        """Note that a batch takes long and lets short ones pass; if it is computed, the worker has not hung."""
+        if found := self.batches.get(batch):
+            found.is_aside = True
+            found.watched_since = None
+        if computes:
+            for each in self.batches.values():
+                each.watched_since = None

@@ -1,0 +1,275 @@
+"""Which batch a worker with a free place gets next. Pure bookkeeping: no processes, no timers.
+
+A suspect is an entry that was in flight when a worker died. Nobody knows which of those in flight was the cause, so
+each runs alone, on a worker that has nothing else; one worker is emptied for that, and the others go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Collection
+
+from featsvc.errors import Overloaded
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.scheduling.in_flight import Batch, InFlight
+from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
+
+RETRY_AFTER_MS = (100, 60_000)
+MOST_KNOWN = 256  # affinity keys that a worker is remembered for, more than it can have in memory
+SMOOTHING = 0.2  # weight of the newest batch in the mean time of an item
+
+
+class Scheduler:
+    """The queue with its limits, what each worker has in flight, and the choice of the next batch."""
+
+    def __init__(self, settings: PoolSettings) -> None:
+        self.queue = Queue(self._home)
+        self._settings = settings
+        self._workers: dict[int, InFlight] = {}
+        self._entries: dict[int, QueueEntry] = {}  # in flight
+        self._emptied: int | None = None  # the worker that gets nothing more until it takes a suspect
+        self._delaying: frozenset[int] = frozenset()  # the batches that it had when that began
+        self._holders: dict[AffinityKey, InFlight] = {}  # who was given a key last
+        self._batch_ids = itertools.count(1)
+        self._item_s = 0.1
+
+    # The workers.
+
+    def add_worker(self, worker: int) -> None:
+        """From now on there is this worker."""
+        self._workers[worker] = InFlight(worker)
+
+    def retire_worker(self, worker: int) -> None:
+        """Give a worker nothing more; what it has in flight it completes."""
+        state = self._workers[worker]
+        state.is_leaving = True
+        self._forget(state)
+
+    def remove_worker(self, worker: int) -> None:
+        """From now on there is no such worker; it must have nothing in flight."""
+        del self._workers[worker]
+
+    def in_flight(self, worker: int) -> InFlight:
+        """What a worker has in flight, to be read."""
+        return self._workers[worker]
+
+    def entry(self, item: int) -> QueueEntry | None:
+        """An entry in flight."""
+        return self._entries.get(item)
+
+    def set_models(self, worker: int, models: frozenset[str]) -> None:
+        """A worker says what it has loaded."""
+        self._workers[worker].note_models(models)
+
+    def stand_aside(self, worker: int, batch: int, computes: bool) -> None:
+        """A worker says that a batch takes long and lets short ones pass."""
+        self._workers[worker].stand_aside(batch, computes)
+
+    def left_s(self, worker: int) -> float | None:
+        """Seconds that the oldest batch of a worker still has, for the others wait for it; None where it has none."""
+        batch = next(iter(self._workers[worker].batches.values()), None)
+        if batch is None:
+            return None
+        now = time.monotonic()
+        batch.watched_since = batch.watched_since or now
+        # A load may be a download.
+        is_loading = batch.began_at is None
+        s = self._settings
+        limit_s = s.load_timeout_s if is_loading else s.batch_timeout_s * len(batch.entries)
+        return batch.watched_since + limit_s - now
+
+    # The queue.
+
+    def admit(self, entry: QueueEntry, workers: int) -> None:
+        """Queue a new entry, or refuse it."""
+        limits = self._settings
+        queue = self.queue
+        if queue.count >= limits.max_queued:
+            raise Overloaded(
+                f"{queue.count} requests are waiting, at most {limits.max_queued}: try again later",
+                self._retry_after_ms(workers),
+            )
+        if queue.count and queue.nbytes + entry.job.nbytes > limits.max_queued_bytes:
+            raise Overloaded(
+                f"{queue.nbytes} bytes are waiting, at most {limits.max_queued_bytes}: try again later",
+                self._retry_after_ms(workers),
+            )
+        queue.add(entry)
+
+    def release(self, entry: QueueEntry) -> None:
+        """An entry has waited long enough for the worker that knows what it is about: let others take it too."""
+        if entry.is_waiting and not entry.deaths:
+            self.queue.release(entry.affinity_key)
+
+    # Dispatch and completion.
+
+    def next_batch(self, worker: int, alive: Collection[int]) -> Batch | None:
+        """What this worker, one of those that are `alive`, shall run next; the batch is then in flight."""
+        state, others = self._workers[worker], [self._workers[each] for each in alive]
+        if not state.has_place(self._settings.slots) or state.is_alone():
+            return None
+        suspect = self._suspect()
+        if suspect is None:
+            self._emptied = None
+        if suspect and state.batches:
+            if worker == self._emptied_for_it(others) and not self._pauses_for_others(state):
+                return None
+            suspect = None
+        if suspect:
+            self.queue.remove(suspect)
+            self._emptied = None
+        entries = [suspect] if suspect else self._group(state, others)
+        if not entries:
+            return None
+        is_alone = suspect is not None
+        batch = Batch(next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone)
+        for entry in entries:
+            entry.batch = batch
+            self._entries[entry.id] = entry
+        state.batches[batch.id] = batch
+        if batch.job.model in state.models:
+            batch.began_at = time.monotonic()
+        if batch.job.affinity:
+            batch.is_known = state.affinities.get(batch.affinity_key, False)
+            self._note(state, batch.affinity_key)
+        return batch
+
+    def completed(self, entry: QueueEntry) -> bool:
+        """An entry in flight is answered; whether it was the last of its batch."""
+        batch = self._land(entry)
+        if batch.entries:
+            return False
+        state = self._workers[batch.worker]
+        if batch.began_at is not None:
+            item_s = (time.monotonic() - batch.began_at) / batch.size
+            self._item_s += SMOOTHING * (item_s - self._item_s)
+        if batch.affinity_key in state.affinities:
+            state.affinities[batch.affinity_key] = True
+        self._close(state, batch)
+        return True
+
+    def dropped(self, entry: QueueEntry) -> None:
+        """An entry in flight never reached its worker, of which nothing is learned by that."""
+        batch = self._land(entry)
+        if not batch.entries:
+            self._close(self._workers[batch.worker], batch)
+
+    def resend(self, entry: QueueEntry) -> None:
+        """Queue an entry once more, to be sent whole: its worker has lost what it knew."""
+        assert entry.batch is not None, "in flight"
+        state = self._workers[entry.batch.worker]
+        self.dropped(entry)
+        if entry.affinity_key in state.affinities:
+            state.affinities[entry.affinity_key] = False
+        entry.is_wanted_whole = True
+        self.queue.add(entry)
+
+    def lost(self, worker: int) -> list[QueueEntry]:
+        """A worker has died, and with it all that it knew: what it had in flight, which is so no more."""
+        state = self._workers[worker]
+        entries = list(state.entries())
+        for entry in entries:
+            self._land(entry)
+        for batch in tuple(state.batches.values()):
+            self._close(state, batch)
+        state.models = frozenset()
+        self._forget(state)
+        return entries
+
+    def _land(self, entry: QueueEntry) -> Batch:
+        batch, entry.batch = entry.batch, None
+        assert batch is not None, "in flight"
+        del batch.entries[entry.id], self._entries[entry.id]
+        batch.watched_since = None  # the time of the others begins anew
+        return batch
+
+    def _close(self, state: InFlight, batch: Batch) -> None:
+        del state.batches[batch.id]
+        if batch.job.affinity:
+            self.queue.rehome(batch.affinity_key)
+
+    # Affinity: who knows what a job is about.
+
+    def _home(self, key: AffinityKey, is_overdue: bool) -> int | None:
+        """The worker that has it in flight, and for a while the one that had it last; None where any may take it."""
+        holder = self._holders.get(key)
+        if holder is None or (is_overdue and not holder.is_about(key)):
+            return None
+        return holder.worker
+
+    def _note(self, state: InFlight, key: AffinityKey) -> None:
+        """From now on this worker knows it best."""
+        state.affinities.setdefault(key, False)
+        state.affinities.move_to_end(key)
+        self._holders[key] = state
+        if len(state.affinities) > MOST_KNOWN:
+            self._forget_oldest(state)
+        self.queue.rehome(key)
+
+    def _forget(self, state: InFlight) -> None:
+        while state.affinities:
+            self._forget_oldest(state)
+
+    def _forget_oldest(self, state: InFlight) -> None:
+        key, _ = state.affinities.popitem(last=False)
+        if self._holders.get(key) is state:
+            del self._holders[key]
+            self.queue.rehome(key)
+
+    # The choice.
+
+    def _suspect(self) -> QueueEntry | None:
+        """The most urgent suspect whose caller still waits."""
+        suspects = self.queue.suspects
+        while suspects and suspects[0].future.done():
+            self.queue.remove(suspects[0])
+        return suspects[0] if suspects else None
+
+    def _emptied_for_it(self, states: list[InFlight]) -> int | None:
+        """The worker that becomes empty for the suspect, while the others go on: the one with the least to do."""
+        usable = [each for each in states if not (each.is_alone() or each.is_leaving)]
+        if self._emptied not in [each.worker for each in usable]:
+            emptied = min(usable, key=lambda each: len(each.batches))
+            self._emptied, self._delaying = emptied.worker, frozenset(emptied.batches)
+        return self._emptied
+
+    def _pauses_for_others(self, state: InFlight) -> bool:
+        """Whether the suspect waits for what takes long anyway, so that short work meanwhile costs it nothing.
+
+        What comes meanwhile does not count, or there would be no end of it.
+        """
+        return any(batch.is_aside and batch.id in self._delaying for batch in state.batches.values())
+
+    def _group(self, state: InFlight, others: list[InFlight]) -> list[QueueEntry]:
+        """The most urgent batch group for this worker, without callers that have gone."""
+
+        def urgency(head: QueueEntry) -> tuple[float, tuple[float, int]]:
+            warmth = state.has(head.job.model) + (head.affinity_key in state.affinities)
+            return head.due - warmth * self._settings.affinity_s, head.order
+
+        while heads := [
+            head
+            for head in self.queue.heads(state.worker)
+            if self._has_room(state, head) and self._suits(state, others, head)
+        ]:
+            head = min(heads, key=urgency)
+            most = self._settings.batch_items.get(head.job.operation, self._settings.max_batch_items)
+            if entries := self.queue.take(head, most, self._settings.max_batch_bytes):
+                return entries
+        return []
+
+    def _has_room(self, state: InFlight, head: QueueEntry) -> bool:
+        return sum(1 for _ in state.batches_of(head.job.service)) < self._settings.max_concurrency
+
+    def _suits(self, state: InFlight, others: list[InFlight], head: QueueEntry) -> bool:
+        """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
+        model = head.job.model
+        if state.has(model):
+            return True
+        holders = [other for other in others if other.has(model)]
+        return not holders or (not state.batches and all(holder.batches for holder in holders))
+
+    def _retry_after_ms(self, workers: int) -> int:
+        estimate_ms = 1000 * self.queue.count * self._item_s / max(1, workers)
+        return int(min(max(estimate_ms, RETRY_AFTER_MS[0]), RETRY_AFTER_MS[1]))

@@ -1,0 +1,1 @@
+"""Messages between processes, whatever is large beside them in shared memory."""

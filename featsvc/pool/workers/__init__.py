@@ -1,0 +1,1 @@
+"""The workers as the gateway holds them: started, watched, fed, ended."""

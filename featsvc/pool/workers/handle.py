@@ -1,0 +1,309 @@
+"""One worker from start to start: watched, ended, restarted. It knows processes and times, and not what waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import ParamSpec
+
+from featsvc.children import RestartBackoff
+from featsvc.errors import FeatsvcError, TookTooLong
+from featsvc.pool.contract.messages import (
+    Boot,
+    FromWorker,
+    GoesOn,
+    Load,
+    LoadReply,
+    Outcome,
+    Ping,
+    Pong,
+    Refused,
+    RunBatch,
+    ToWorker,
+    Unload,
+    WorkerCaches,
+    WorkerModels,
+    WorkerReady,
+    no_room,
+)
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import CacheStatus, FailedModel, LoadedModel, WorkerState, WorkerStatus
+from featsvc.pool.contract.worker import Spawn, Worker
+from featsvc.pool.transport.descriptors import is_no_room
+from featsvc.pool.transport.frames import LARGE_BYTES
+from featsvc.pool.workers.calls import OpenCalls
+from featsvc.pool.workers.heartbeat import LOOK_S, Heartbeat
+from featsvc.pool.workers.observer import Observer
+
+log = logging.getLogger("featsvc.pool.workers.handle")
+P = ParamSpec("P")
+UNSENDABLE = FeatsvcError("this request cannot be sent to a worker; the server's log says why")
+
+
+class WorkerHandle:
+    """A worker as the pool holds it, whichever process it is. Construct it in a running loop: it starts soon after."""
+
+    def __init__(
+        self, id: int, device: str, settings: PoolSettings, spawn: Spawn, observer: Observer
+    ) -> None:
+        self.id = id
+        self.state = WorkerState.STARTING
+        self.closed = asyncio.Event()
+        self.failed_models: tuple[FailedModel, ...] = ()
+        self._device = device
+        self._settings = settings
+        self._spawn = spawn
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._batches = self._items = self._starts = 0
+        self._models: tuple[LoadedModel, ...] = ()
+        self._caches: tuple[CacheStatus, ...] = ()
+        self._backoff = RestartBackoff(
+            settings.restart_delay_s, settings.max_restart_delay_s, settings.healthy_after_s
+        )
+        self._closing = self._refused = self._is_last_life = self._is_blameless = False
+        self._calls = OpenCalls(self.send)
+        self._worker: Worker | None = None
+        self._heart = Heartbeat(lambda: self.send(Ping()), settings.heartbeat_timeout_s)
+        self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
+        # One timer at a time: the pause before a start, the start, or the oldest batch in flight.
+        self._timer: asyncio.TimerHandle | None = None
+        self._set_timer(0, self._start)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes work."""
+        return self.state is WorkerState.READY and not self._is_last_life
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it does not answer, so that other workers are better asked."""
+        return self._heart.is_silent
+
+    def status(self) -> WorkerStatus:
+        """How it is now."""
+        return WorkerStatus(
+            id=self.id,
+            pid=self._worker.describe().pid if self._worker else None,
+            device=self._device,
+            state=WorkerState.BUSY if self._is_at_work() else self.state,
+            models=self._models,
+            failed_models=self.failed_models,
+            batches=self._batches,
+            items=self._items,
+            restarts=max(0, self._starts - 1),
+            caches=self._caches,
+        )
+
+    def send(self, message: ToWorker, large: bool = False) -> None:
+        """Pass a message on, if there is a process to take it."""
+        if self._worker:
+            self._worker.send(message, large)
+
+    def dispatch(self, batch: RunBatch, nbytes: int) -> None:
+        """Send a batch, which holds so many bytes."""
+        self.send(batch, large=nbytes >= LARGE_BYTES)
+        self.watch()
+
+    def count(self, batches: int) -> None:
+        """Take note that an item is answered, and perhaps with it a batch."""
+        self._items += 1
+        self._batches += batches
+        if batches:
+            self._backoff.did_work()
+
+    def watch(self) -> None:
+        """Time the oldest batch in flight; to be called where that is another, or its time begins anew."""
+        left_s = self._observer.left_s(self)
+        if left_s is None:
+            return
+        if left_s <= 0:
+            self._observer.on_overdue(self)
+            self._hung()
+        # A timer that fires too early looks again: cheaper than a new one for every answer.
+        elif self._timer is None or self._timer.when() > self._loop.time() + left_s:
+            self._set_timer(left_s, self._look)
+
+    async def load(self, model: str) -> None:
+        """Load a model in this worker; raises TookTooLong where that does not end."""
+        try:
+            async with asyncio.timeout(self._settings.load_timeout_s):
+                await self._calls.ask(Load, model)
+        except TimeoutError:
+            self._is_blameless = True  # what else is in flight has nothing to do with it
+            self._hung()
+            raise TookTooLong(
+                f"loading {model} took longer than {self._settings.load_timeout_s:g} s (--load-timeout) and was ended"
+            ) from None
+
+    async def unload(self, model: str) -> bool:
+        """Drop a model from this worker; false if it had none such."""
+        return await self._calls.ask(Unload, model)
+
+    def retire(self) -> None:
+        """Start the worker no more once it has ended."""
+        self._is_last_life = True
+
+    def close(self) -> None:
+        """End the worker for good; `closed` is set when nothing of it is left."""
+        self._closing = True
+        self._cancel_timer()
+        self._look_again.cancel()
+        if self._worker:
+            self._worker.kill()
+        else:
+            self.closed.set()
+
+    def on_messages(self, messages: list[FromWorker]) -> None:
+        """Take what the worker says, and use what that makes possible."""
+        if self._closing:
+            return
+        self._guarded(self._take_all, messages)
+
+    def kill(self) -> None:
+        """End this process; what is in flight goes to the next."""
+        if self._worker:
+            self._worker.kill()
+
+    def _take_all(self, messages: list[FromWorker]) -> None:
+        self._heart.heard()
+        for message in messages:
+            self._take(message)
+        self._observer.on_change(self)
+
+    def _guarded(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What the event loop would only log also ends the worker, so that nobody waits for what was not done."""
+        try:
+            act(*args, **kwargs)
+        except Exception:  # a defect of the pool, whatever it is
+            log.exception("a defect of the pool: worker %s is killed for it", self.id)
+            self.kill()
+
+    def _take(self, message: FromWorker) -> None:
+        match message:
+            case Outcome():
+                self._observer.on_outcome(self, message)
+            case WorkerModels():
+                self._models, self.failed_models = message.models, message.failed
+                self._observer.on_models(self, frozenset(model.name for model in message.models))
+                self.watch()
+            case WorkerCaches():
+                self._caches = message.caches
+            case GoesOn():
+                self._observer.on_goes_on(self, message.batch, message.computes)
+                self.watch()
+            case WorkerReady():
+                self._ready()
+            case LoadReply():
+                self._calls.settle(message)
+            case Refused():
+                self._refused = True
+                self._observer.on_refusal(message.error)
+            case Pong():
+                pass
+
+    def on_unsendable(self, message: ToWorker, error: Exception) -> None:
+        """Answer for the worker what it never saw."""
+        if isinstance(message, RunBatch):
+            self._guarded(self._tell_unsent, message, no_room() if is_no_room(error) else UNSENDABLE)
+
+    def _tell_unsent(self, batch: RunBatch, error: FeatsvcError) -> None:
+        self._observer.on_unsent(self, batch, error)
+        self._observer.on_change(self)
+
+    def on_exit(self, returncode: int) -> None:
+        """The process is gone: settle what was in flight, and start again after a pause."""
+        try:
+            self._settle_exit(returncode)
+        except Exception:  # a defect of the pool, whatever it is
+            log.critical("a defect of the pool: work of worker %s is given up", self.id, exc_info=True)
+            self._observer.on_defect(self)
+
+    def _settle_exit(self, returncode: int) -> None:
+        self._heart.heard()
+        self._worker, self._models, self.failed_models, self._caches = None, (), (), ()
+        self._cancel_timer()
+        self._calls.break_off()
+        if self._closing:
+            self.closed.set()
+            return
+        if not self._refused:
+            log.error("worker died", extra={"worker": self.id, "returncode": returncode})
+        self._refused = False
+        if self._is_last_life:
+            self.state = WorkerState.DEAD
+        else:
+            self._plan_restart()
+        is_its_own = not (self._heart.was_stopped or self._is_blameless)
+        self._is_blameless = False
+        self._observer.on_death(self, is_its_own)
+
+    def _start(self) -> None:
+        if not self._cannot_start():
+            self.state = WorkerState.STARTING
+        self._starts += 1
+        try:
+            self._worker = self._spawn(Boot.of(self.id, self._device, self._settings), self)
+        except Exception as error:  # no memory, processes, threads or descriptors left: as if it had died
+            log.error("worker cannot be started: %s", error, extra={"worker": self.id})
+            self._plan_restart()
+            self._observer.on_change(self)
+            return
+        log.info(
+            "worker starts",
+            extra={"worker": self.id, "pid": self._worker.describe().pid, "device": self._device},
+        )
+        self._set_timer(self._settings.start_timeout_s, self._hung)
+
+    def _ready(self) -> None:
+        self._backoff.was_born()
+        self.state = WorkerState.READY
+        self._cancel_timer()
+        failed = [model.name for model in self.failed_models]
+        log.info("worker is ready", extra={"worker": self.id, "failed_models": failed})
+
+    def _plan_restart(self) -> None:
+        delay_s = self._backoff.restart_delay_s()
+        if self._cannot_start() and self.state is not WorkerState.FAILED:
+            log.critical(
+                "worker cannot start: mend the cause above; it is tried again every %g s at the latest",
+                self._settings.max_restart_delay_s,
+                extra={"worker": self.id},
+            )
+        self.state = WorkerState.FAILED if self._cannot_start() else WorkerState.DEAD
+        self._set_timer(delay_s, self._start)
+
+    def _cannot_start(self) -> bool:
+        """Whether so many starts in a row failed that nobody should wait for the next."""
+        return self._backoff.failed_starts >= self._settings.max_failed_starts
+
+    def _is_at_work(self) -> bool:
+        return self.state is WorkerState.READY and self._observer.left_s(self) is not None
+
+    def _look(self) -> None:
+        self._timer = None
+        self.watch()
+
+    def _look_after(self) -> None:
+        """Whether the worker answers, where somebody waits for it."""
+        self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
+        is_awaited = self._is_at_work() or self._calls.are_open
+        worker = self._worker
+        if worker and self._heart.is_lost(
+            worker, is_starting=self.state is not WorkerState.READY, is_awaited=is_awaited
+        ):
+            self._hung()
+
+    def _hung(self) -> None:
+        log.error("worker hangs and is killed", extra={"worker": self.id, "state": self.state})
+        self.kill()
+
+    def _set_timer(self, delay_s: float, act: Callable[[], None]) -> None:
+        self._cancel_timer()
+        self._timer = self._loop.call_later(delay_s, self._guarded, act)
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,45 @@
+"""What a worker's handle tells the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from featsvc.errors import FeatsvcError
+from featsvc.pool.contract.messages import Outcome, RunBatch
+
+if TYPE_CHECKING:
+    from featsvc.pool.workers.handle import WorkerHandle
+
+
+class Observer(Protocol):
+    """Who hears what a worker does."""
+
+    def on_outcome(self, worker: WorkerHandle, outcome: Outcome) -> None:
+        """An item in flight is answered."""
+
+    def on_models(self, worker: WorkerHandle, models: frozenset[str]) -> None:
+        """The worker has these models now."""
+
+    def on_goes_on(self, worker: WorkerHandle, batch: int, computes: bool) -> None:
+        """A batch takes long, and lets short ones pass."""
+
+    def on_unsent(self, worker: WorkerHandle, batch: RunBatch, error: FeatsvcError) -> None:
+        """A batch never reached the worker."""
+
+    def on_change(self, worker: WorkerHandle) -> None:
+        """The worker said something, or is given up: other batches may be possible now."""
+
+    def left_s(self, worker: WorkerHandle) -> float | None:
+        """Seconds that the work in flight may still take; None where there is none."""
+
+    def on_overdue(self, worker: WorkerHandle) -> None:
+        """The work in flight has taken too long; the worker dies for it."""
+
+    def on_death(self, worker: WorkerHandle, is_its_own: bool) -> None:
+        """The worker died, of itself or of what it was given."""
+
+    def on_refusal(self, error: FeatsvcError) -> None:
+        """A worker cannot work on this machine."""
+
+    def on_defect(self, worker: WorkerHandle) -> None:
+        """The end of the worker could not be handled: nobody must go on waiting for what it had."""

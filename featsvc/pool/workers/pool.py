@@ -1,0 +1,310 @@
+"""The pool: callers wait here, the scheduler says what goes where, and handles hold the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
+from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.messages import Cancel, Outcome, RunBatch
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import PoolStatus
+from featsvc.pool.contract.worker import Spawn
+from featsvc.pool.scheduling.deaths import Deaths, refuse
+from featsvc.pool.scheduling.queue import QueueEntry
+from featsvc.pool.scheduling.scheduler import Scheduler
+from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.workers.handle import WorkerHandle
+from featsvc.pool.workers.members import Members
+from featsvc.pool.workers.process import WorkerProcess
+
+log = logging.getLogger("featsvc.pool.workers.pool")
+
+NONE_STARTS = "no worker can start at the moment; the server's log says why"
+
+
+@asynccontextmanager
+async def local_pool(settings: PoolSettings) -> AsyncIterator[WorkerPool]:
+    """A pool of processes of this machine."""
+    reserve = Reserve(settings.reserved_descriptors)
+    try:
+        async with WorkerPool(settings, partial(WorkerProcess, reserve=reserve)) as pool:
+            yield pool
+    finally:
+        reserve.close()
+
+
+class WorkerPool:
+    """A `Pool`; `async with` starts a worker for each device, without waiting for them, and ends them.
+
+    Workers may be added and removed while it runs.
+    """
+
+    def __init__(self, settings: PoolSettings, spawn: Spawn) -> None:
+        self._settings = settings
+        self._spawn = spawn
+        self._workers: Members
+        self._scheduler = Scheduler(settings)
+        self._callers: set[QueueEntry] = set()
+        self._deaths = Deaths(settings, self._scheduler, self._callers)
+        self._ids = itertools.count(1)
+        self._total_requests = 0
+        self._draining = False
+        self._emptied: dict[int, asyncio.Event] = {}  # of workers that are being removed
+
+    async def __aenter__(self) -> WorkerPool:
+        self._workers = Members(self._settings, self._spawn, self)
+        for device in self._settings.worker_devices:
+            self.add_worker(device)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.drain(0)
+        await asyncio.gather(*(self._workers.end(worker) for worker in self._workers))
+
+    async def run(self, job: Job) -> Any:  # Any: which result class it is follows from the operation
+        """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
+        self._total_requests += 1
+        await self._deaths.quarantine.check(job)
+        self._check_open()
+        now = time.monotonic()
+        due = now + self._settings.assumed_deadline_s if job.deadline is None else job.deadline
+        if job.deadline is not None and job.deadline <= now:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        loop = asyncio.get_running_loop()
+        entry = QueueEntry(next(self._ids), job, due, loop.create_future())
+        self._scheduler.admit(entry, self._workers.alive_count)
+        self._callers.add(entry)
+        deadline = None if job.deadline is None else loop.call_later(due - now, _expire, entry)
+        try:
+            self._dispatch()
+            self._release_later(entry)
+            return await entry.future
+        finally:
+            if deadline:
+                deadline.cancel()
+            self._leave(entry)
+            # Or its future's error would hold this frame, and that the job, until the garbage collector runs.
+            del entry
+
+    async def load(self, model: str, worker: int | None = None) -> None:
+        """Load a model in one worker, or in all live ones."""
+        self._check_open()
+        if worker is not None and worker not in self._workers:
+            numbers = ", ".join(str(each.id) for each in self._workers)
+            raise InvalidArgument(f"worker: {worker}, the workers are {numbers}")
+        chosen = [each for each in self._workers.alive if worker in (None, each.id)]
+        if not chosen:
+            raise Unavailable("no worker is up to load the model; try again")
+        await asyncio.gather(*(each.load(model) for each in chosen))
+
+    async def unload(self, model: str) -> int:
+        """Drop a model everywhere once no batch uses it; the number of workers that had it."""
+        self._check_open()
+        return sum(await asyncio.gather(*(each.unload(model) for each in self._workers.alive)))
+
+    def status(self) -> PoolStatus:
+        """How the workers and the queue are now."""
+        queue = self._scheduler.queue
+        workers = tuple(worker.status() for worker in self._workers)
+        return PoolStatus(
+            workers, queue.count, queue.nbytes, self._total_requests, open_requests=len(self._callers)
+        )
+
+    async def alive_change(self, last: int = -1) -> int:
+        """The number of live workers, as soon as it is another than `last`."""
+        return await self._workers.alive_change(last)
+
+    async def news(self, last: int = -1) -> int:
+        """A number that is another than `last`, as soon as workers have died or come, or models failed to load."""
+        return await self._workers.news(last)
+
+    async def cannot_work(self) -> FeatsvcError:
+        """Why no worker will ever start here, when that is so; until then it waits."""
+        return await self._workers.cannot_work()
+
+    async def drain(self, grace_s: float) -> None:
+        """Refuse new work, and finish what was admitted, for at most `grace_s`."""
+        self._draining = True
+        if self._callers and grace_s > 0:
+            await asyncio.wait([entry.future for entry in self._callers], timeout=grace_s)
+        for entry in self._callers:
+            refuse(entry, Unavailable("the server shut down before this request was done"))
+
+    # The set of workers.
+
+    def add_worker(self, device: str) -> int:
+        """Start one more worker, without waiting for it; its number, which no other ever has."""
+        number = self._workers.new_number()
+        self._scheduler.add_worker(number)
+        self._workers.start(number, device)
+        return number
+
+    async def remove_worker(self, number: int, grace_s: float) -> None:
+        """Give a worker nothing more, and end it when it has completed what it has, after `grace_s` at the latest.
+
+        What it still has then goes to others. Raises KeyError where there is no such worker.
+        """
+        worker = self._workers[number]
+        worker.retire()
+        self._scheduler.retire_worker(number)
+        self._recount()  # what waited for it may go elsewhere now
+        emptied = self._emptied.setdefault(number, asyncio.Event())
+        self._note_emptied(worker)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(emptied.wait(), grace_s)
+        finally:  # who calls may be cancelled, and the worker is of no use any more
+            await self._workers.end(worker)
+            # Others may have removed it meanwhile.
+            if self._workers.remove(number):
+                self._requeue_from(worker, is_its_own=False)
+                self._scheduler.remove_worker(number)
+                del self._emptied[number]
+                self._recount()
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Unavailable("the server is shutting down")
+        if not self._workers:
+            raise Unavailable("there is no worker at the moment; try again")
+        if self._workers.are_hopeless:
+            raise Unavailable(NONE_STARTS)
+
+    def _recount(self) -> None:
+        """Count the living, and use what a change makes possible."""
+        self._workers.recount()
+        if self._workers.are_hopeless:
+            for entry in self._callers:
+                refuse(entry, Unavailable(NONE_STARTS))
+        self._dispatch()
+
+    # From the queue to a worker.
+
+    def _dispatch(self) -> None:
+        """Give every free place of a live worker what it may take."""
+        while self._scheduler.queue.count and self._dispatch_one():
+            pass
+
+    def _dispatch_one(self) -> bool:
+        in_flight = self._scheduler.in_flight
+        alive = [each for each in self._workers.alive if not each.is_silent]
+        numbers = [each.id for each in alive]
+        for worker in sorted(alive, key=lambda each: in_flight(each.id).load()):
+            if batch := self._scheduler.next_batch(worker.id, numbers):
+                try:
+                    worker.dispatch(*batch.message())
+                except Exception:  # a defect: the batch must not stay with a worker that never saw it
+                    log.exception("a batch cannot be handed to worker %s: it is killed", worker.id)
+                    worker.kill()
+                return True
+        return False
+
+    def _release_later(self, entry: QueueEntry) -> None:
+        """Let an entry wait for the worker that knows its picture, but not longer than it should."""
+        if entry.is_waiting and entry.job.affinity:
+            loop = asyncio.get_running_loop()
+            entry.release = loop.call_later(self._settings.affinity_s, self._release, entry)
+
+    def _release(self, entry: QueueEntry) -> None:
+        if entry.is_waiting:
+            self._scheduler.release(entry)
+            self._dispatch()
+
+    def _leave(self, entry: QueueEntry) -> None:
+        """The caller has its answer, or has gone."""
+        self._callers.discard(entry)
+        if entry.release:
+            entry.release.cancel()
+        if entry.is_waiting:
+            self._scheduler.queue.remove(entry)
+            self._dispatch()  # a suspect may have held workers back
+        elif entry.batch:
+            self._workers[entry.batch.worker].send(Cancel(entry.id))
+
+    # What the workers tell.
+
+    def on_outcome(self, worker: WorkerHandle, outcome: Outcome) -> None:
+        """Pass an answer to its caller, if there still is one."""
+        entry = self._scheduler.entry(outcome.item)
+        if entry is None:
+            return  # answered already, as what could not be sent
+        if isinstance(outcome.error, ContentWanted) and not entry.is_wanted_whole:
+            self._scheduler.resend(entry)
+            if entry.future.done():
+                self._scheduler.queue.remove(entry)
+            self._release_later(entry)
+            worker.watch()
+            self._note_emptied(worker)
+            return
+        if outcome.error:
+            refuse(entry, outcome.error)
+        elif outcome.skipped:
+            _expire(entry)
+        elif not entry.future.done():
+            entry.future.set_result(outcome.result)
+        worker.count(batches=self._scheduler.completed(entry))
+        worker.watch()
+        self._note_emptied(worker)
+
+    def on_models(self, worker: WorkerHandle, models: frozenset[str]) -> None:
+        """Prefer workers that have a model."""
+        self._scheduler.set_models(worker.id, models)
+
+    def on_goes_on(self, worker: WorkerHandle, batch: int, computes: bool) -> None:
+        """Let short work run beside a batch that takes long."""
+        self._scheduler.stand_aside(worker.id, batch, computes)
+
+    def on_change(self, worker: WorkerHandle) -> None:
+        """Count the living, and use what a change makes possible."""
+        self._recount()
+
+    def on_refusal(self, error: FeatsvcError) -> None:
+        """Tell who waits for `cannot_work`, unless there were workers that could."""
+        self._workers.refuse(error)
+
+    def left_s(self, worker: WorkerHandle) -> float | None:
+        """Seconds that what a worker has in flight may still take."""
+        return self._scheduler.left_s(worker.id)
+
+    def on_unsent(self, worker: WorkerHandle, batch: RunBatch, error: FeatsvcError) -> None:
+        """Refuse what never reached the worker."""
+        self._deaths.unsent(batch, error)
+        worker.watch()
+        self._note_emptied(worker)
+
+    def on_overdue(self, worker: WorkerHandle) -> None:
+        """Refuse what has taken too long."""
+        self._deaths.too_long(worker.id)
+
+    def on_death(self, worker: WorkerHandle, is_its_own: bool) -> None:
+        """Queue once more what the worker had."""
+        self._requeue_from(worker, is_its_own)
+        self._note_emptied(worker)
+        self._recount()
+
+    def on_defect(self, worker: WorkerHandle) -> None:
+        """Refuse what nobody can say where it is."""
+        self._deaths.defect(worker.id)
+
+    def _requeue_from(self, worker: WorkerHandle, is_its_own: bool) -> None:
+        for entry in self._deaths.died(worker.id, is_its_own):
+            self._release_later(entry)
+
+    def _note_emptied(self, worker: WorkerHandle) -> None:
+        if worker.id in self._emptied and not self._scheduler.in_flight(worker.id).batches:
+            self._emptied[worker.id].set()
+
+
+def _expire(entry: QueueEntry) -> None:
+    refuse(entry, DeadlineExceeded("the deadline passed before the work was done"))

@@ -1,0 +1,161 @@
+"""A worker process as the gateway holds it: the child, its socket, and two threads beside the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from featsvc.pool.contract.messages import Boot, ToWorker
+from featsvc.pool.contract.worker import Condition, Description, Events
+from featsvc.pool.transport.channel import Link
+from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.workers.heartbeat import condition
+
+log = logging.getLogger("featsvc.pool.workers.process")
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+KEPT_RESULT_BYTES = (
+    320 << 20
+)  # of shared memory in which large results come: four of the largest in one message
+CPU_ENVIRONMENT = {
+    # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    # Otherwise each thread keeps freed memory of its own, and a worker grows by that.
+    "MALLOC_ARENA_MAX": "2",
+    # Threads that spin while they wait take the cores from the gateway: three times the processor time, and seconds
+    # instead of milliseconds where there are no more cores than threads.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+class WorkerProcess:
+    """A worker on this machine: a fresh interpreter (not a fork) that runs `featsvc.pool.worker`."""
+
+    def __init__(self, boot: Boot, events: Events, reserve: Reserve) -> None:
+        self._events = events
+        self._loop = asyncio.get_running_loop()
+        self._process, ours = reserve.use(partial(_connected, boot.device, boot.threads))
+        self._link = Link(ours, KEPT_RESULT_BYTES, reserve=reserve)
+        self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{boot.worker}", daemon=True)
+        self._reader = threading.Thread(
+            target=self._receive_all, name=f"from-worker-{boot.worker}", daemon=True
+        )
+        self.send(boot)
+        try:
+            self._sender.start()
+            self._reader.start()
+        except BaseException:  # no memory for a thread: then there is no worker either
+            self._process.kill()
+            self._process.wait()
+            self._link.end()
+            self._link.close()
+            raise
+
+    def describe(self) -> Description:
+        """Which process it is."""
+        return Description(self._process.pid)
+
+    def condition(self) -> Condition:
+        """Why it may not answer, as Linux tells."""
+        return condition(self._process.pid)
+
+    def send(self, message: ToWorker, large: bool = False) -> None:
+        """Send without waiting; lost if the worker is dying, which on_exit then tells.
+
+        What is `large` is packed by a thread, for that would hold up the event loop.
+        """
+        (self._link.post_later if large else self._link.post)(message)
+
+    def kill(self) -> None:
+        """End the process at once; on_exit follows."""
+        self._process.kill()
+
+    def resume(self) -> None:
+        """Let the process go on that a signal has stopped."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def _send_all(self) -> None:
+        try:
+            self._link.send_all(self._on_unsendable)
+        except OSError as error:
+            log.debug("worker %s takes no messages: %s", self._process.pid, error)
+            self.kill()
+        except (
+            BaseException
+        ):  # a defect: what is posted arrives no more, and its callers must not wait for it
+            log.exception("messages to worker %s cannot be sent: it is killed", self._process.pid)
+            self.kill()
+
+    def _on_unsendable(self, message: ToWorker, error: Exception) -> None:
+        log.error("a job cannot be sent to a worker", exc_info=error)
+        self._post(partial(self._events.on_unsendable, message), error)
+
+    def _receive_all(self) -> None:
+        try:
+            while True:
+                self._post(self._events.on_messages, self._link.receive())
+        except (EOFError, ConnectionError):
+            pass
+        except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
+            log.exception("a message from worker %s cannot be read: it is killed", self._process.pid)
+        self.kill()
+        returncode = self._process.wait()
+        try:
+            self._link.end()
+            self._sender.join()
+            self._link.close()
+        finally:
+            self._post(self._events.on_exit, returncode)
+
+    def _post(self, callback: Callable[[Any], None], argument: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, argument)
+        except RuntimeError:  # the loop is closed: nobody is left to tell
+            log.debug("worker %s outlived the event loop", self._process.pid)
+
+
+def _connected(device: str, threads: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A new worker, and the socket to it."""
+    ours, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        return _started(child_end, device, threads), ours
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        child_end.close()
+
+
+def _started(child_end: socket.socket, device: str, threads: int) -> subprocess.Popen[bytes]:
+    # To be called by the loop's own thread: PR_SET_PDEATHSIG in the child means the death of this thread.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "featsvc.pool.worker", str(child_end.fileno())],
+        pass_fds=(child_end.fileno(),),
+        stdin=subprocess.DEVNULL,
+        env=_environment(device, threads),
+        process_group=0,  # Ctrl-C is for this process, which ends its workers
+    )
+
+
+def _environment(device: str, threads: int) -> dict[str, str]:
+    """This process's environment, passed on unread, with what must be set before a library loads.
+
+    Our own variables stay here: a worker is told what it needs, and API keys it does not.
+    """
+    return {
+        **(CPU_ENVIRONMENT if device == "cpu" else {}),
+        **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+    }

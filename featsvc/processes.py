@@ -1,0 +1,61 @@
+"""What every process of ours asks of the system: memory, open files, signals."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import signal
+import sys
+from contextlib import suppress
+
+# glibc's malloc.h, and what we set.
+M_ARENA_MAX, ARENAS = -8, 2
+M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4 * 1024 * 1024
+SWITCH_S = 0.0005
+YOUNG_OBJECTS = 1_000  # what is frozen does not count, so going through the rest takes microseconds
+
+
+def raise_limit() -> None:
+    """Let this process open as many files as it may: shells and supervisors often set the soft limit to 1,024."""
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS takes no infinity here
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def tune() -> None:
+    """Lets no thread hold the one event loop up for long, and keeps memory from spreading over threads."""
+    # A thread that computes would keep the interpreter for Python's 5 ms.
+    sys.setswitchinterval(SWITCH_S)
+    # What has been made by now stays: going through all of it again and again takes tens of milliseconds each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+    keep_few_arenas()
+
+
+def keep_few_arenas() -> None:
+    """Keep memory from spreading: glibc gives each thread some of its own, which grows where threads take turns."""
+    _mallopt(M_ARENA_MAX, ARENAS)
+
+
+def give_large_blocks_back() -> None:
+    """Let large blocks go back to the system when they are freed: glibc would keep those that it has seen before."""
+    keep_few_arenas()
+    _mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _mallopt(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(option, value)
+
+
+def leave_signals_to_parent() -> None:
+    """Ctrl-C, `systemctl stop` and a terminal that closes reach the whole group; the parent decides when this ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

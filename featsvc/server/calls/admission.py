@@ -1,0 +1,179 @@
+"""Which calls are let in, which give way to others, and how much memory messages may take while they arrive.
+
+gRPC receives a message from the moment that it is asked for, and judges its length when all of it is there: a caller
+may declare gigabytes, or stop just before the end. So a call is asked for its message only after its key was judged,
+and what waits for its caller can be ended: when the first message is late, when others need the place, or when too
+much has arrived that nobody can read yet. Which message the memory belongs to, gRPC does not tell; those that began to
+arrive since memory was calm are the likely ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from featsvc.errors import DeadlineExceeded, FeatsvcError, Overloaded, RequestTooLarge, Unavailable
+from featsvc.server.calls.call import Call
+from featsvc.server.calls.memory import Memory
+
+TICK_S = 0.05
+RARELY_S = 1.0
+# A call that has waited for less has had no time to receive much.
+YOUNG_S = 0.02
+# Of all that may be arriving, the part from which on nobody without a key is waited for.
+KEYLESS_PART = 4
+# Of the calls that are open, the part that gives way at once when all places are taken.
+WAY_PART = 16
+# Of the calls without a key, the part that one connection may have.
+PEER_PART = 4
+# What a message at work takes at most: its parsed form and its picture too; or a reply, also where gRPC sends it.
+COPIES = 3
+CROWDED = "the server has too many calls open; try again soon"
+TOO_MUCH = "the server receives too many large messages at once; try again soon"
+
+
+@dataclass(frozen=True)
+class AdmissionLimits:
+    """How many calls and bytes there may be."""
+
+    max_calls: int
+    max_keyless_calls: int
+    message_timeout_s: float
+    max_receiving_bytes: int
+    max_request_bytes: int
+
+
+class Admission:
+    """The open calls of a server; `watch` runs beside them."""
+
+    def __init__(self, limits: AdmissionLimits, kept_bytes: Callable[[], int]) -> None:
+        self._limits = limits
+        self._kept_bytes = kept_bytes
+        self._open: dict[bool, dict[Call, None]] = {True: {}, False: {}}  # by whether they have a key
+        self._keyless_peers: Counter[str] = Counter()
+        self._waiting: dict[Call, float] = {}  # since when each waits for its caller, longest first
+        self._calm_at = time.monotonic()
+        self._reply_bytes = 0
+
+    def enter(self, call: Call) -> None:
+        """Let a call in, perhaps in place of others that wait for their callers; raises Overloaded where none does."""
+        has_key = bool(call.caller.name)
+        calls = self._open[has_key]
+        if not has_key:
+            if self._keyless_peers[call.peer] * PEER_PART >= self._limits.max_keyless_calls:
+                raise Overloaded(CROWDED)
+            self._keyless_peers[call.peer] += 1
+            call.is_counted = True
+        most = self._limits.max_calls if has_key else self._limits.max_keyless_calls
+        if len(calls) >= most:
+            self._make_way(calls, has_key)
+            if len(calls) >= most:
+                raise Overloaded(CROWDED)
+        calls[call] = None
+
+    def leave(self, call: Call) -> None:
+        """A call has ended."""
+        self._open[bool(call.caller.name)].pop(call, None)
+        if call.is_counted:
+            self._keyless_peers[call.peer] -= 1
+            if not self._keyless_peers[call.peer]:
+                del self._keyless_peers[call.peer]
+
+    def replies(self, call: Call, nbytes: int) -> None:
+        """A call makes a large reply, which takes memory until it has been sent."""
+        self._reply_bytes += nbytes
+
+        def sent() -> None:
+            self._reply_bytes -= nbytes
+
+        call.when_done(sent)
+
+    async def message(self, call: Call) -> bytes | None:
+        """The next message of a call, None after the last one; raises RequestTooLarge."""
+        self._waiting[call] = time.monotonic()
+        try:
+            message = await call.read()
+        finally:
+            self._waiting.pop(call, None)
+        if not isinstance(message, bytes):
+            return None
+        call.received(message)
+        most = self._limits.max_request_bytes
+        if len(message) > most:
+            raise RequestTooLarge(
+                f"the request has {len(message)} bytes, at most {most} (--max-request-bytes)"
+            )
+        return message
+
+    async def watch(self) -> None:
+        """Ends calls whose first message is late, and calls of which too much has arrived."""
+        memory, due = Memory(), time.monotonic() + RARELY_S
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            # Asking what is allocated may take milliseconds, and is needed only where there is more than there was.
+            if memory.grown_bytes() * KEYLESS_PART < self._limits.max_receiving_bytes:
+                self._calm_at = now
+            elif self._waiting:
+                self._end_large(memory.allocated_more(), now)
+            if now >= due:
+                due = now + RARELY_S
+                self._end_late(now)
+                await memory.give_back()
+
+    def _make_way(self, calls: dict[Call, None], has_key: bool) -> None:
+        """Ends some that wait for their callers; without a key also those that were answered and stay open."""
+        idle = [call for call in calls if not has_key or (call in self._waiting and not call.open_questions)]
+        for call in _crowd_first(idle, lambda call: call.began)[: 1 + len(calls) // WAY_PART]:
+            self._end(call, Overloaded(CROWDED))
+            calls.pop(call)
+
+    def close(self) -> None:
+        """Ends what has no message yet: the server is shutting down."""
+        for call in list(self._waiting):
+            if not call.messages_in:
+                self._end(call, Unavailable("the server is shutting down"))
+
+    def _end_late(self, now: float) -> None:
+        oldest = now - self._limits.message_timeout_s
+        for call, since in list(self._waiting.items()):
+            if since > oldest:
+                break
+            if not call.messages_in:
+                limit = f"{self._limits.message_timeout_s:g} s"
+                self._end(call, DeadlineExceeded(f"no message came within {limit} (--message-timeout)"))
+
+    def _end_large(self, more: int, now: float) -> None:
+        limit = self._limits.max_receiving_bytes
+        at_work = self._reply_bytes + sum(call.bytes_open for calls in self._open.values() for call in calls)
+        arriving = more - self._kept_bytes() - COPIES * at_work
+        if arriving * KEYLESS_PART < limit:
+            self._calm_at = now
+            return
+        waiting = [call for call, since in self._waiting.items() if since < now - YOUNG_S]
+        ending = [call for call in waiting if not call.caller.name]
+        if arriving > limit:
+            likely = [
+                call for call in waiting if call.caller.name and self._waiting[call] >= self._calm_at - TICK_S
+            ]
+            asked = _crowd_first(
+                likely or [call for call in waiting if call.caller.name], self._waiting.__getitem__
+            )
+            ending += asked[: (len(asked) + 1) // 2]
+        for call in ending:
+            self._end(call, Overloaded(TOO_MUCH))
+
+    def _end(self, call: Call, refusal: FeatsvcError) -> None:
+        self._waiting.pop(call, None)
+        call.end(refusal)
+
+
+def _crowd_first(calls: Iterable[Call], since: Callable[[Call], float]) -> list[Call]:
+    """The caller who has most of the calls first, of its connections the one with most, and there the oldest."""
+    calls = list(calls)
+    callers = Counter(call.caller.name for call in calls)
+    peers = Counter(call.peer for call in calls)
+    return sorted(calls, key=lambda call: (-callers[call.caller.name], -peers[call.peer], since(call)))

@@ -1,0 +1,133 @@
+"""One call as the services see it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import Message as ProtoMessage
+
+from featsvc.errors import Abandoned, FeatsvcError
+from featsvc.request_ids import is_right
+from featsvc.server.calls.reply import Reply, encoded
+from featsvc.work.caller import NOBODY
+from featsvc.work.item import Json
+
+# What probes and generic clients ask, every few seconds for as long as the server lives, and before they have a key.
+PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
+
+# Of the REST shim: most bytes of arrays in the JSON, and whether masks become float32 in it.
+JSON_HEADER = "featsvc-json"
+JSON_LIMIT = re.compile(r"([0-9]{1,18})(; masks=float32)?")
+
+
+def _json(value: str) -> Json | None:
+    found = JSON_LIMIT.fullmatch(value)
+    return Json(int(found[1]), bool(found[2])) if found else None
+
+
+class Call:
+    """Who asks, until when, and where the messages of a streamed answer go."""
+
+    def __init__(self, method: str, context: grpc.aio.ServicerContext, own_id: str) -> None:
+        self.method = method
+        self.json: Json | None = None
+        """What the REST shim says of a reply that ends as JSON."""
+        asked = self.authorization = ""
+        for name, value in context.invocation_metadata() or ():
+            if name == "authorization":
+                self.authorization = str(value)
+            elif name == "x-request-id":
+                asked = str(value)
+            elif name == JSON_HEADER:
+                self.json = _json(str(value))
+        self.is_named = asked != "" and is_right(asked)
+        """Whether the caller has given the request id."""
+        self.request_id = asked if self.is_named else own_id
+        self.caller = NOBODY
+        """Who asks; nobody where no key was asked for, or none was right."""
+        remaining = context.time_remaining()
+        self.began = time.monotonic()
+        self.deadline = None if remaining is None else self.began + float(remaining)
+        self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.bytes_open = 0
+        """Bytes of the messages that are being answered."""
+        self.refusal: FeatsvcError | None = None
+        """Why the server itself has ended the call."""
+        self.is_counted = False
+        """Whether it counts among the calls of its connection."""
+        self._task = asyncio.current_task()
+        self._context = context
+        self._writing: asyncio.Lock | None = None
+
+    @cached_property
+    def peer(self) -> str:
+        """The connection that the call came by."""
+        return str(self._context.peer())
+
+    @property
+    def open_questions(self) -> int:
+        """Messages that have no answer yet."""
+        return max(0, self.messages_in - self.messages_out)
+
+    def end(self, refusal: FeatsvcError) -> None:
+        """Ends the call: its caller is told the refusal."""
+        self.refusal = refusal
+        if self._task is not None:
+            self._task.cancel()
+
+    def when_done(self, act: Callable[[], None]) -> None:
+        """Acts when all has been sent, or the caller has left."""
+        self._context.add_done_callback(lambda _: act())
+
+    def proceed(self) -> None:
+        """Takes the cancellation of an end back, so that the refusal can be told."""
+        if self._task is not None:
+            self._task.uncancel()
+
+    def read(self) -> Awaitable[bytes | object]:
+        """The next message, EOF after the last one. Not before it is asked for does gRPC receive it."""
+        return self._context.read()  # type: ignore[no-any-return]  # grpc is untyped
+
+    def received(self, message: bytes) -> None:
+        """Counts a message from the caller."""
+        nbytes = len(message)
+        self.messages_in += 1
+        self.bytes_in += nbytes
+        self.bytes_open += nbytes
+
+    async def write(self, reply: Reply | ProtoMessage) -> None:
+        """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left."""
+        message = await encoded(reply)
+        self._writing = self._writing or asyncio.Lock()
+        async with self._writing:
+            try:
+                await self._context.write(message)
+            except grpc.aio.InternalError:
+                raise Abandoned("the caller has left") from None
+        self.sent(message)
+
+    def sent(self, message: bytes) -> None:
+        """Counts a message to the caller."""
+        waiting = self.messages_in - self.messages_out
+        self.bytes_open = 0 if waiting <= 1 else self.bytes_open - self.bytes_open // waiting
+        self.messages_out += 1
+        self.bytes_out += len(message)
+
+
+class CallObserver(Protocol):
+    """Is told of every call to a method of the server, of all four kinds: the log is one, figures and traces others.
+
+    It is told on the event loop of every call, so it must be quick.
+    """
+
+    def on_start(self, call: Call) -> None:
+        """The key was judged, and no message is received yet. What it raises refuses the call."""
+
+    def on_end(self, call: Call, code: str) -> None:
+        """The call has ended, with the name of its status: once for each start, however it ended. Raises nothing."""

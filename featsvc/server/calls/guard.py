@@ -1,0 +1,158 @@
+"""Around every call: request id, caller, a place among the open calls, errors, and observers such as the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
+
+from featsvc.codec.wire import refuse_crowded
+from featsvc.errors import InvalidArgument
+from featsvc.request_ids import own_ids, request_id
+from featsvc.server.calls.admission import Admission
+from featsvc.server.calls.call import PROBES, Call, CallObserver
+from featsvc.server.calls.reply import Reply, encoded
+from featsvc.server.calls.statuses import abort, told
+from featsvc.server.config.keys import ApiKeys
+
+# Asked without a key, as PROBES are; REST /health shows the status.
+OPEN = "/featsvc.v1.ModelService/GetStatus"
+# Their questions are a name at most.
+OPEN_BYTES = 64 * 1024
+# Below this, handing work to a thread costs more than doing it.
+LARGE = 256 * 1024
+# grpc's handlers are untyped, hence Any in this module.
+Act = Callable[[Call], Awaitable[bytes | None]]
+
+
+class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is untyped
+    """The methods of the server: gives each call its id and its caller, turns errors into statuses, tells observers.
+
+    Generated code adds services to it as it would to a server. It is a handler and no interceptor of grpc's, which
+    would ask for the handler by further coroutines at each call. To gRPC all of its methods take streams, which are
+    the same on the wire: of others gRPC receives the message before it asks anybody.
+    """
+
+    def __init__(self, keys: ApiKeys, observers: Sequence[CallObserver], admission: Admission) -> None:
+        self._keys = keys
+        # Looked up once, and not at every call.
+        self._on_start = tuple(each.on_start for each in observers)
+        self._on_end = tuple(each.on_end for each in observers)
+        self._admission = admission
+        self._methods: dict[str, Any] = {}
+        self._own_ids = own_ids()
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """The handler of a method, if it is one of ours."""
+        return self._methods.get(details.method)
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """What generated code says first; the same comes again by name."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Takes the methods of a service."""
+        for name, handler in handlers.items():
+            method = f"/{service}/{name}"
+            self._methods[method] = self._around(handler, method)
+
+    def repeat(self, service: str, name: str) -> None:
+        """Answers the methods of a service under another name too."""
+        for method in [each for each in self._methods if each.startswith(f"/{service}/")]:
+            self._methods[method.replace(service, name)] = self._methods[method]
+
+    def _around(self, handler: Any, method: str) -> Any:
+        """The handler with bytes on both sides. A service method answers a reply, or writes them where it streams."""
+        decode, is_asked_many = handler.request_deserializer, handler.request_streaming
+        # There is one of these, by the kind of the method.
+        answer = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+        async def answered(call: Call) -> Any:
+            if is_asked_many:
+                return await answer(self._questions(decode, call), call)
+            return await answer(await self._question(decode, call), call)
+
+        async def sent(call: Call) -> bytes:
+            reply = await answered(call)
+            if isinstance(reply, Reply) and reply.nbytes > LARGE:
+                self._admission.replies(call, reply.nbytes)
+            message = await encoded(reply)
+            call.sent(message)
+            return message
+
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._guarded(method, answered))
+        return grpc.stream_unary_rpc_method_handler(self._guarded(method, sent))
+
+    def _guarded(
+        self, method: str, act: Act
+    ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[bytes | None]]:
+        """What gRPC calls: `act` for callers with a key, its errors told."""
+        is_open = method == OPEN or method.startswith(PROBES)
+
+        async def guarded(_: object, context: grpc.aio.ServicerContext) -> bytes | None:
+            call = Call(method, context, next(self._own_ids))
+            request_id.set(call.request_id)
+            code, observers = "OK", 0
+            try:
+                try:
+                    if not is_open:
+                        call.caller = self._keys.caller(call.authorization)
+                finally:
+                    for on_start in self._on_start:
+                        observers += 1
+                        on_start(call)
+                self._admission.enter(call)
+                # Others learn the id where something goes wrong; sending it always costs a tenth of a small call.
+                if call.is_named:
+                    context.set_trailing_metadata((("x-request-id", call.request_id),))
+                return await act(call)
+            except asyncio.CancelledError:
+                code = "CANCELLED" if call.refusal is None else call.refusal.code
+                if call.refusal is None:
+                    raise
+                call.proceed()
+                await abort(context, call.refusal)
+            except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
+                refusal = told(error, method)
+                code = refusal.code
+                await abort(context, refusal)
+            finally:
+                self._admission.leave(call)
+                for on_end in self._on_end[:observers]:
+                    on_end(call, code)
+            # An abort does not return but where the caller has left.
+            raise asyncio.CancelledError
+
+        return guarded
+
+    async def _question(self, decode: Any, call: Call) -> ProtoMessage:
+        """The only message of a call."""
+        raw = await self._admission.message(call)
+        if raw is None:
+            raise InvalidArgument("the call has no message")
+        return await _decoded(decode, raw, call)
+
+    async def _questions(self, decode: Any, call: Call) -> AsyncIterator[ProtoMessage]:
+        """The messages of a call, one after the other."""
+        while (raw := await self._admission.message(call)) is not None:
+            yield await _decoded(decode, raw, call)
+
+
+async def _decoded(decode: Any, raw: bytes, call: Call) -> ProtoMessage:
+    """The message; raises InvalidArgument where it is none, or larger than one without a key may be."""
+    if not call.caller.name and len(raw) > OPEN_BYTES:
+        raise InvalidArgument(f"{len(raw)} bytes, at most {OPEN_BYTES} without a key")
+    try:
+        return await asyncio.to_thread(_counted, decode, raw) if len(raw) > LARGE else decode(raw)
+    except DecodeError:
+        raise InvalidArgument("the request is no valid protobuf message of this method") from None
+
+
+def _counted(decode: Any, raw: bytes) -> ProtoMessage:
+    refuse_crowded(raw, decode.__self__.DESCRIPTOR)
+    message: ProtoMessage = decode(raw)
+    return message

@@ -1,0 +1,125 @@
+"""The command line: `featsvc up | serve | demo | models | config | verify`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import partial
+from importlib.util import find_spec
+
+import uvloop
+
+from featsvc import __version__
+from featsvc.errors import FeatsvcError, InvalidArgument
+from featsvc.logs import is_plain, setup
+from featsvc.processes import raise_limit
+from featsvc.server.commands import demo as demo_command
+from featsvc.server.commands import models as model_commands
+from featsvc.server.commands import verify as verify_command
+from featsvc.server.commands.run import serve, up
+from featsvc.server.config.keys import keys_in_force
+from featsvc.server.config.settings import configuration
+from featsvc.settings.attributes import Attribute, attributes
+from featsvc.settings.flags import add_flags
+from featsvc.settings.sources import check_ports
+from featsvc.settings.tree import DEFAULT_KEY, GatewaySettings, Settings
+
+
+def main(arguments: Sequence[str] | None = None, tree: type[Settings] = Settings) -> int:
+    """Runs a command; 0 is success, 2 a mistake in the settings or the command."""
+    known, others = _parser(tree).parse_known_args(arguments)
+    flags = vars(known)
+    command, parser = flags.pop("command"), flags.pop("parser")
+    if others:
+        parser.error(_unknown(others, parser))
+    try:
+        return int(command(flags))
+    except FeatsvcError as error:
+        print(f"featsvc: {error.message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`); without this Python complains once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """What to say of flags that a command does not have: argparse would show the usage of all commands."""
+    flags = re.findall(r"--[a-z0-9-]+", parser.format_help())
+    near = get_close_matches(words[0].partition("=")[0], flags, 3)
+    nearest = f"did you mean {', '.join(near)}? " if near else ""
+    return f"not known: {' '.join(words)}; {nearest}`{parser.prog} --help` lists what there is"
+
+
+def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="featsvc", description="CLIP, DINO and SAM2 over gRPC and REST.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text, settings in (
+        ("up", _up, "gRPC server and the three REST ports in one go", tree),
+        ("serve", _serve, "gRPC server alone", GatewaySettings),
+        ("config", _config, "print the settings in force, and where each came from", tree),
+    ):
+        # All flags in a row would be a page before the first one that is explained.
+        sub = commands.add_parser(name, help=text, description=text, usage=f"featsvc {name} [FLAG ...]")
+        add_flags(sub, attributes(settings))
+        if name != "config":
+            text = "stop when standard input ends, for programs that start this one"
+            sub.add_argument("--end-with-stdin", action="store_true", help=text)
+        sub.set_defaults(command=partial(command, tree), parser=sub)
+    demo_command.add(commands)
+    model_commands.add(commands)
+    verify_command.add(commands)
+    return parser
+
+
+def _up(tree: type[Settings], flags: dict[str, object]) -> int:
+    if find_spec("uvicorn") is None or find_spec("fastapi") is None:
+        raise InvalidArgument(
+            "up needs FastAPI and uvicorn for the REST ports: pip install '.[rest]' at the top of a clone, or "
+            "`featsvc serve` for gRPC alone"
+        )
+    return _run(tree, flags, rest=True)
+
+
+def _serve(tree: type[Settings], flags: dict[str, object]) -> int:
+    return _run(tree, flags, rest=False)
+
+
+def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
+    found = configuration(flags, tree)
+    settings = found.settings
+    if rest:
+        check_ports(settings, attributes(tree))
+    if is_plain(settings.log_format, sys.stderr) and found.origins["log_level"] == "default":
+        # A line for each call is for programs; a person sees what is wrong.
+        settings = replace(settings, log_level="warning")
+    setup(settings.log_level, settings.log_format)
+    raise_limit()
+    keys = keys_in_force(settings)
+    return uvloop.run((up if rest else serve)(settings, keys, bool(flags["end_with_stdin"])))
+
+
+def _config(tree: type[Settings], flags: dict[str, object]) -> int:
+    found = configuration(flags, tree)
+    rows = [
+        (f"{each.name} = {_value(each, getattr(found.settings, each.name))}", found.origins[each.name])
+        for each in attributes(tree)
+    ]
+    width = max(len(row) for row, _ in rows)
+    for row, origin in rows:
+        print(f"{row:<{width}}  # {origin}")
+    return 0
+
+
+def _value(attribute: Attribute, value: object) -> str:
+    if attribute.name == "api_key":
+        return "(hidden)" if value else DEFAULT_KEY
+    return attribute.written.text(value)

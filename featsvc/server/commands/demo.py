@@ -1,0 +1,28 @@
+"""`featsvc demo`: one picture of what all three services of a running server answer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from featsvc.server.commands.models import Subparsers
+from featsvc.settings.tree import DEFAULT_KEY
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    text = "ask a running server about a drawn picture, and draw what CLIP, DINO and SAM2 answer"
+    parser = commands.add_parser("demo", help=text, description=text)
+    parser.add_argument("out", type=Path, nargs="?", default=Path("featsvc-demo.png"), metavar="OUT.png")
+    parser.add_argument(
+        "--target", default="localhost:50051", help="address of the gRPC server [%(default)s]"
+    )
+    parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to send [%(default)s]")
+    parser.add_argument("--seed", type=int, help="which picture is drawn")
+    parser.set_defaults(command=_demo, parser=parser)
+
+
+def _demo(flags: dict[str, object]) -> int:
+    # OpenCV and the drawing are for this command alone.
+    print(import_module("featsvc.demo.show").show(**flags))
+    return 0

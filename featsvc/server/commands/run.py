@@ -1,0 +1,57 @@
+"""Runs the gateway, with or without the REST shim, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+
+from featsvc.children import stop_signal
+from featsvc.processes import tune
+from featsvc.server.commands.shim import rest_ports
+from featsvc.server.commands.welcome import Announcer
+from featsvc.server.config.devices import engine_options
+from featsvc.server.gateway import Gateway, gateway
+from featsvc.settings.tree import Settings
+
+
+async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
+    """The gateway alone, until SIGTERM or SIGINT, or until standard input ends."""
+    stop = stop_signal(end_with_stdin)
+    async with gateway(settings, keys) as running:
+        tune()
+        announcer = Announcer(settings, keys, engine_options(settings))
+        announcer.listening({"grpc_port": running.port})
+        await _until(stop, running, announcer)
+        announcer.stopping(running.pool.status())
+    return 0
+
+
+async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
+    """As `serve`, with the three REST ports. Raises Unavailable where the shim cannot start."""
+    stop = stop_signal(end_with_stdin)
+    async with gateway(settings, keys) as running, rest_ports(settings, running.port, keys, stop) as ports:
+        tune()
+        announcer = Announcer(settings, keys, engine_options(settings))
+        announcer.listening({"grpc_port": running.port, **ports})
+        await _until(stop, running, announcer)
+        announcer.stopping(running.pool.status())
+        # What runs may finish, over REST too, before the shim that would carry its reply is ended.
+        await running.pool.drain(settings.grace)
+    return 0
+
+
+async def _until(stop: asyncio.Event, running: Gateway, announcer: Announcer) -> None:
+    """Announces the first live worker and waits for the signal. Raises what keeps every worker from ever starting."""
+    stopping = asyncio.create_task(stop.wait())
+    hopeless = asyncio.create_task(running.pool.cannot_work())
+    alive = asyncio.create_task(running.pool.alive_change(0))
+    tasks: tuple[asyncio.Task[object], ...] = (stopping, hopeless, alive)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if alive.done():
+            announcer.ready(running.pool.status())
+            await asyncio.wait((stopping, hopeless), return_when=asyncio.FIRST_COMPLETED)
+        if hopeless.done():
+            raise hopeless.result()
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,34 @@
+"""`featsvc verify HOST:PORT`: whether a server answers the conformance kit as it should.
+
+The kit ships with the Python client, which is a distribution of its own: this imports it when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from featsvc.errors import InvalidArgument
+from featsvc.server.commands.models import Subparsers
+from featsvc.settings.tree import DEFAULT_KEY
+
+
+def add(commands: Subparsers) -> None:
+    """Adds the command."""
+    text = "ask a server the conformance kit, and tell whether it answers as it should"
+    parser = commands.add_parser("verify", help=text, description=text)
+    parser.add_argument("target", metavar="HOST:PORT", help="where the gRPC server answers")
+    parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to send")
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", help="certificate of the authority that the server's must come from"
+    )
+    parser.add_argument("--verbose", action="store_true", help="show right answers too")
+    parser.set_defaults(command=_verify, parser=parser)
+
+
+def _verify(flags: dict[str, object]) -> int:
+    if find_spec("featsvc_client") is None:
+        raise InvalidArgument(
+            "verify needs the Python client: pip install ./clients/python at the top of a clone"
+        )
+    return int(import_module("featsvc_client.conformance.verify").verify(**flags))

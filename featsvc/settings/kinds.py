@@ -1,0 +1,79 @@
+"""What the value of a setting may be, how people write it, and how the help shows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+Value = TypeVar("Value")
+UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+@dataclass(frozen=True)
+class Written:
+    """How a value stands in the help."""
+
+    placeholder: str
+    """What stands for it behind its flag."""
+    text: Callable[[Any], str] = str
+    """A value as the command line would take it."""
+
+
+def in_bytes(text: str) -> str | int:
+    """A size such as 512MiB; MB and M mean the same. Plain numbers are left to pydantic."""
+    match = re.fullmatch(r"(\d+)\s*([kmg])?(?:i?b)?", text.strip().lower().replace("_", ""))
+    if match is None:
+        raise PydanticCustomError("size", "is no size such as 512MiB")
+    return int(match[1]) * UNITS[match[2] or ""]
+
+
+def size_words(nbytes: int) -> str:
+    """A size as people write it: 1GiB rather than 1073741824."""
+    unit, factor = next((u, f) for u, f in reversed(UNITS.items()) if nbytes % f == 0)
+    return f"{nbytes // factor}{unit.upper()}{'iB' if unit else ''}" if nbytes else "0"
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas between."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def prefix(text: str) -> str:
+    """The path that a proxy puts before others, without a slash at its end."""
+    if not re.fullmatch(r"(/[\w.~-]+)*/?", text, re.ASCII):
+        raise PydanticCustomError("prefix", "is no path: write it as /featsvc")
+    return text.rstrip("/")
+
+
+# `Common[Port]` is a Port that the help shows among the settings that most people set first.
+COMMON = "common"
+Common = Annotated[Value, COMMON]
+
+Natural = Annotated[int, Field(ge=0), Written("N")]
+Count = Annotated[int, Field(ge=1), Written("N")]
+Port = Annotated[int, Field(ge=0, le=65535), Written("PORT")]
+Room = Annotated[int, BeforeValidator(in_bytes), Field(ge=0), Written("SIZE", size_words)]
+Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1), Written("SIZE", size_words)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
+# How long something may take: in no time nothing could be done.
+Patience = Annotated[float, Field(gt=0, allow_inf_nan=False), Written("SECONDS")]
+Tflop = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("TFLOP")]
+WordList = Annotated[tuple[str, ...], BeforeValidator(parts), Written("LIST", ",".join)]
+Capitals = Annotated[
+    tuple[str, ...], BeforeValidator(lambda text: parts(text.upper())), Written("LIST", ",".join)
+]
+Prefix = Annotated[str, BeforeValidator(prefix)]
+
+_small = BeforeValidator(str.lower)
+Precision = Literal["fp32", "bf16", "fp16"]
+AnyPrecision = Annotated[Precision, _small, Written("fp32|bf16|fp16")]
+Profile = Annotated[Literal["default", "demo"], _small, Written("default|demo")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], _small, Written("debug|info|warning|error")
+]
+LogFormat = Annotated[Literal["auto", "plain", "json"], _small, Written("auto|plain|json")]

@@ -1,0 +1,94 @@
+"""Where settings come from: flag over environment variable over TOML file over default."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from featsvc.errors import InvalidArgument
+from featsvc.settings.attributes import Attribute, attributes, names
+from featsvc.settings.environment import environment
+from featsvc.settings.tree import GatewaySettings, Settings, ShimSettings
+
+Tree = TypeVar("Tree")
+NO_WORDS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Configuration(Generic[Tree]):
+    """Settings in force, and where each value came from."""
+
+    settings: Tree
+    origins: Mapping[str, str]
+
+
+def configuration(
+    flags: Mapping[str, object], tree: type[Tree], words: Mapping[str, str] = NO_WORDS
+) -> Configuration[Tree]:
+    """The settings in force. Raises InvalidArgument that names the setting, its source and what it may be.
+
+    `words` are the flags that a command has under other names than the tree.
+    """
+    variables = environment()
+    path = flags.get("config") or variables.get("FEATSVC_CONFIG")
+    from_file = _file(Path(str(path)), {*names(Settings), *names(tree)}) if path else {}
+    values: dict[str, Any] = {}  # Any: each has a type of its own
+    origins: dict[str, str] = {}
+    for each in attributes(tree):
+        sources = (
+            (flags.get(each.name), f"flag {words.get(each.name, each.flag)}"),
+            (variables.get(each.variable), f"environment {each.variable}"),
+            (from_file.get(each.name), f"file {path}"),
+        )
+        value, origin = next(((v, o) for v, o in sources if v is not None), (None, "default"))
+        try:
+            values[each.name] = each.default if value is None else each.parsed(value)
+        except ValueError as error:
+            raise InvalidArgument(f"{origin}: {error}") from None
+        origins[each.name] = origin
+    return Configuration(tree(**values), origins)
+
+
+def check_ports(settings: object, ports: Sequence[Attribute]) -> None:
+    """Raises InvalidArgument where two of them are one port; 0 takes a free one for each."""
+    names: dict[int, str] = {}
+    for each in (each for each in ports if each.written.placeholder == "PORT"):
+        port = getattr(settings, each.name)
+        if port and port in names:
+            raise InvalidArgument(
+                f"{each.name}: {port}, which {names[port]} has already: give another by {each.flag}"
+            )
+        names[port] = each.name
+
+
+def check_own_key(settings: GatewaySettings | ShimSettings) -> None:
+    """Raises InvalidArgument where others than this machine could use the documented key, for nobody chose another."""
+    if not (settings.is_loopback or settings.api_key or settings.api_key_file):
+        raise InvalidArgument(
+            f"host {settings.host} is open to others and the API key is the documented default: set one of your own by "
+            "--api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
+        )
+
+
+def part(settings: object, tree: type[Tree]) -> Tree:
+    """The settings that a class of the tree has too."""
+    shared = {each.name for each in fields(tree)} & vars(settings).keys()  # type: ignore[arg-type]  # a dataclass
+    return tree(**{name: getattr(settings, name) for name in shared})
+
+
+def _file(path: Path, settings: set[str]) -> dict[str, object]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InvalidArgument(f"config: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"config: {path} is no UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(f"config: {path} is no TOML: {error}") from None
+    values = {key.replace("-", "_"): value for key, value in table.items()}
+    if unknown := values.keys() - settings:
+        raise InvalidArgument(f"config: {path} has unknown settings: {', '.join(sorted(unknown))}")
+    return values

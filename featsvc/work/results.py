@@ -1,0 +1,182 @@
+"""What an operation answers: numpy arrays and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featsvc.v1.schema import FeatureDType
+
+Floats = NDArray[np.float32]
+HeightWidth = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class OfPicture:
+    """An answer about a picture."""
+
+    orientation: int = field(default=1, kw_only=True)
+    """How its file says that it is to be shown, as EXIF counts; 1 is upright."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the grid of features lies on the picture, in pixels (grid_* and first_* in cells).
+
+    `uncropped_*` is the size after resizing; `resized_*` that after cropping too, without the padding at right and
+    bottom; `first_*` where in the grid the answer begins.
+    """
+
+    patch_size: int
+    stride: int
+    resized_height: int
+    resized_width: int
+    pad_right: int
+    pad_bottom: int
+    original_height: int
+    original_width: int
+    grid_height: int
+    grid_width: int
+    uncropped_height: int = 0
+    uncropped_width: int = 0
+    crop_top: int = 0
+    crop_left: int = 0
+    first_row: int = 0
+    first_column: int = 0
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """What a smaller element type has changed: absolute differences from the features in float32."""
+
+    largest_error: float
+    mean_error: float
+    scale: Floats | None
+    """Of int8, for each channel: D, or D x 1 x 1 where channels come first; integers * scale are the features."""
+
+
+@dataclass(frozen=True)
+class Features(OfPicture):
+    """Dense features: h x w x D, or D x h x w where CHW was asked for; of patches or of pixels; N x D at points."""
+
+    features: Floats | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
+    """bfloat16 as its bits."""
+    is_pca: bool
+    geometry: Geometry
+    dtype: FeatureDType = FeatureDType.FLOAT32
+    rounding: Rounding | None = None
+    """None for float32."""
+
+
+@dataclass(frozen=True)
+class Embeddings(OfPicture):
+    """Text or picture embeddings, N x D, each row of length 1."""
+
+    embeddings: Floats
+
+
+@dataclass(frozen=True)
+class Similarity(OfPicture):
+    """A map h x w for one text, T x h x w for several."""
+
+    similarity_map: Floats
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Booleans, a bit each as numpy.packbits packs them; each row of the last axis starts on a byte."""
+
+    data: NDArray[np.uint8]
+    """… x ceil(W / 8)."""
+    shape: tuple[int, ...]
+    """… x W."""
+
+
+@dataclass(frozen=True)
+class Rle:
+    """Run lengths of a mask in column-major order, beginning with background; as text in COCO's form."""
+
+    counts: str | tuple[int, ...]
+    size: HeightWidth
+
+
+@dataclass(frozen=True)
+class Png:
+    """A PNG file of one bit a pixel."""
+
+    content: bytes
+
+
+LabelMap = NDArray[np.uint16]
+"""H x W: 0 where no mask is, else 1 + the index of the mask, the best by predicted IoU where several are."""
+
+
+@dataclass(frozen=True)
+class PromptMasks(OfPicture):
+    """Answers to one prompt: K masks of the picture's size, best-of-K by `iou_predictions`."""
+
+    masks: Bits | Floats | tuple[Rle, ...] | tuple[Png, ...] | None
+    """K x H x W, or one each; logits where those were asked for; None where a label map has them."""
+    iou_predictions: Floats
+    low_res_masks: Floats | None
+    """Logits clamped to [-32, 32], K x h x w; a next prompt's mask_input. None where nobody asked for them."""
+    height: int
+    width: int
+    label_map: LabelMap | None = None
+
+
+Rectangle = tuple[float, float, float, float]
+"""x, y, width, height."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One automatic mask."""
+
+    segmentation: Bits | Floats | Rle | Png | None
+    """H x W; None where the list has a label map."""
+    area: int
+    bbox: Rectangle
+    predicted_iou: float
+    point_coords: tuple[tuple[float, float], ...]
+    stability_score: float
+    crop_box: Rectangle
+
+
+@dataclass(frozen=True)
+class MaskList(OfPicture):
+    """All masks of one picture, in the order of the sam2 package's generator."""
+
+    masks: tuple[Mask, ...]
+    height: int
+    width: int
+    label_map: LabelMap | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedImage(OfPicture):
+    """A picture that SAM2 has encoded."""
+
+    nbytes: int
+    """Memory that its embedding takes."""
+    cached: bool
+    """Whether it was there before this call."""
+    height: int
+    width: int
+
+
+Result = Features | Embeddings | Similarity | tuple[PromptMasks, ...] | MaskList | EmbeddedImage
+
+
+R = TypeVar("R", bound=Result)
+
+
+def with_orientation(result: R, orientation: int) -> R:
+    """The answer with what its picture's file says of the way up."""
+    if isinstance(result, tuple):
+        return tuple(replace(each, orientation=orientation) for each in result)  # type: ignore[return-value]  # mypy loses R
+    return replace(result, orientation=orientation)

@@ -1,0 +1,1 @@
+"""The application of one port: its endpoints, what each does, and its pages."""

@@ -1,0 +1,88 @@
+"""GET /health: the state of the gateway in the documented fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import grpc
+
+from featsvc.twin.messages import words
+from featsvc.v1 import model_pb2
+from rest_shim.call.gateway import GatewayClient, takes_no_more_calls
+from rest_shim.reply.replies import Health
+
+FAMILIES = words(model_pb2.Family.DESCRIPTOR)
+SERVICES = {
+    "clip": "featsvc.v1.ClipService",
+    "dino": "featsvc.v1.DinoService",
+    "sam2": "featsvc.v1.Sam2Service",
+}
+LIVE = frozenset({"ready", "busy"})
+
+
+@dataclass
+class Counter:
+    """Requests of one port in this process."""
+
+    requests: int = 0
+
+
+async def health(family: str, gateway: GatewayClient, counter: Counter) -> Health:
+    """What is known; unhealthy where the gateway cannot be reached or has no live worker."""
+    # Busy is not broken: who restarts what is unhealthy would lose all the work in it.
+    busy = False
+    try:
+        status = await gateway.status()
+    except grpc.aio.AioRpcError as error:
+        status, busy = model_pb2.GetStatusResponse(), takes_no_more_calls(error)
+    live = [worker for worker in status.workers if worker.state in LIVE]
+    first = live[0] if live else None
+    names = [name for worker in live for name in _names(worker, family)]
+    return Health(
+        status="healthy" if first or busy else "unhealthy",
+        device=first.device if first else None,
+        worker_id=first.pid if first else None,
+        gpu_id=_gpu(first.device) if first else None,
+        gpu_count=status.gpu_count,
+        models_loaded=sorted(set(names)),
+        total_model_instances=len(names),
+        request_counter=counter.requests,
+        problems=_problems(status, family),
+    )
+
+
+async def why_not_ready(family: str, gateway: GatewayClient) -> str:
+    """Why this port should get no requests at the moment; empty where it should."""
+    try:
+        if await gateway.is_serving(SERVICES[family]):
+            return ""
+        status = await gateway.status()
+    except grpc.aio.AioRpcError as error:
+        if takes_no_more_calls(error):
+            return "the gateway takes no more calls at the moment"
+        return "the gateway cannot be reached at the moment: it starts, or is being started again"
+    problems = _problems(status, family)
+    return "; ".join(problems) or "no worker is up at the moment: they start, or are being started again"
+
+
+def _problems(status: model_pb2.GetStatusResponse, family: str) -> list[str]:
+    """What is wrong with models of this family, each told once."""
+    told = (
+        f"{model.key} cannot be loaded: {model.reason}"
+        for worker in status.workers
+        for model in worker.failed_models
+        if FAMILIES.get(model.family) == family
+    )
+    return list(dict.fromkeys(told))
+
+
+def _names(worker: model_pb2.Worker, family: str) -> Iterator[str]:
+    for model in worker.models:
+        if FAMILIES.get(model.family) == family:
+            yield from model.names
+
+
+def _gpu(device: str) -> int | None:
+    kind, _, number = device.partition(":")
+    return int(number or 0) if kind == "cuda" else None

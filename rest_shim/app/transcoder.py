@@ -1,0 +1,99 @@
+"""One endpoint at work: key, body, message, call, reply."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import grpc
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from featsvc.request_ids import request_id
+from rest_shim.app.content import content
+from rest_shim.app.endpoints import Endpoint
+from rest_shim.app.question import Wish, question
+from rest_shim.call.calls import GatewayAnswer, ask
+from rest_shim.call.gateway import GatewayClient
+from rest_shim.call.off_loop import off_loop
+from rest_shim.call.streamed import Streamed
+from rest_shim.errors import HttpError, field_violations, http_error
+from rest_shim.reply.blobs import BLOCK_BYTES
+from rest_shim.request.accept import accepted
+from rest_shim.request.locations import invalid_request
+from rest_shim.request.reading import BodyLimits, authorization, timeout_s
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What holds for every path of a port."""
+
+    gateway: GatewayClient
+    limits: BodyLimits
+    max_json_bytes: int
+    refused_key: str | None
+    documented_key: str | None = None
+    """The documented default key, where it is one that works here."""
+
+
+@dataclass(frozen=True)
+class Transcoder:
+    """Answers one path."""
+
+    endpoint: Endpoint
+    terms: Terms
+
+    async def answer(self, request: Request) -> Response:
+        """The reply; the key is judged before the body is read, and a caller that leaves stops the work."""
+        try:
+            return await self._answer(request)
+        except HttpError as error:
+            return error.response()
+        except ClientDisconnect:
+            return HttpError(499, "the caller has left").response()
+
+    async def _answer(self, request: Request) -> Response:
+        key = authorization(request, self.terms.refused_key)
+        patience_s = timeout_s(request)
+        metadata = (("authorization", key), ("x-request-id", request_id.get()))
+        await self.terms.gateway.check_key(key, metadata)
+        form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
+        async with self.terms.limits.body(request) as body:
+            message, wish = await self.terms.limits.converted(
+                request, len(body), question, self.endpoint, body, form
+            )
+        limit = wish.limit(self.terms.max_json_bytes)
+        called = ask(
+            self.terms.gateway, self.endpoint.called, message, (*metadata, *limit), request, patience_s
+        )
+        # The request is on its way: from here on only its reply is kept.
+        del body, message
+        with ExitStack() as stack:
+            stack.callback(called.departure.end)
+            try:
+                response = await self._response(called, wish)
+            except grpc.aio.AioRpcError as error:
+                raise self._refusal(error, wish) from error
+            if isinstance(response, Streamed):
+                # It watches on until it is sent.
+                stack.pop_all()
+            return response
+
+    async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:
+        reply = await called.reply()
+        answer = await off_loop(
+            reply.ByteSize(), content, self.endpoint, wish, reply, self.terms.max_json_bytes
+        )
+        if answer.body.comes_over_call or answer.body.length > BLOCK_BYTES:
+            return Streamed(
+                answer.body.pieces(called.data()), answer.body.length, called.departure, answer.headers
+            )
+        async for _ in called.data():
+            raise ValueError("the gateway sent more than its reply announced")
+        return Response(answer.body.whole(), headers=answer.headers)
+
+    def _refusal(self, error: grpc.aio.AioRpcError, wish: Wish) -> HttpError:
+        violations = field_violations(error)
+        if not violations:
+            return http_error(error)
+        return invalid_request(violations, self.endpoint.method.input_type, wish.picture)

@@ -1,0 +1,1 @@
+"""Calls of the gateway that end with their caller."""

@@ -1,0 +1,166 @@
+"""The gRPC gateway as the shim sees it: bytes in and bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from itertools import cycle, islice
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from grpc_health.v1 import health_pb2
+
+from featsvc.v1 import model_pb2
+from rest_shim.errors import http_error
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # A gateway that comes back is found again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    # Despite its name this is how long one attempt may take: a busy gateway must not count as gone.
+    ("grpc.min_reconnect_backoff_ms", 10_000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_http_proxy", 0),
+    # Channels to one target would share one connection.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+# The gateway takes a hundred calls over one connection, and has a queue that is longer than that.
+CONNECTIONS = 4
+MODELS = model_pb2.DESCRIPTOR.services_by_name["ModelService"].methods_by_name
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name
+STATUS_TIMEOUT_S = 2.0
+# How long a key that the gateway accepted counts as accepted: every call carries it and is judged again.
+KEY_LIFETIME_S = 30.0
+MOST_KEYS = 1024
+
+Metadata = Sequence[tuple[str, str]]
+
+
+class GatewayCall(Protocol):
+    """A call under way, as grpc.aio makes it."""
+
+    def cancel(self) -> bool:
+        """Stops the work behind it."""
+
+    def __await__(self) -> Generator[Any, None, bytes]:  # Any: what an event loop yields is its own affair
+        """The reply, or grpc.aio.AioRpcError."""
+
+
+class StreamCall(Protocol):
+    """A call under way whose reply comes in several messages."""
+
+    def cancel(self) -> bool:
+        """Stops the work behind it."""
+
+    async def read(self) -> Any:  # Any: bytes, or grpc.aio.EOF, which has no type of its own
+        """The next message, grpc.aio.EOF after the last one, or grpc.aio.AioRpcError."""
+
+
+def takes_no_more_calls(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the gateway has all the calls that it takes at once."""
+    return bool(error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+class GatewayClient:
+    """Connections to the gateway, which are made anew by themselves when they break, and take turns."""
+
+    def __init__(self, target: str, timeout_s: float) -> None:
+        self._channels = tuple(
+            grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(CONNECTIONS)
+        )
+        self._turns = cycle(self._channels)
+        self._timeout_s = timeout_s
+        self._accepted: OrderedDict[bytes, float] = OrderedDict()
+        self._judging: dict[bytes, asyncio.Future[grpc.aio.AioRpcError | None]] = {}
+        self._last_status: model_pb2.GetStatusResponse | None = None
+
+    def call(
+        self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float | None = None
+    ) -> GatewayCall:
+        """The running call; cancelling it stops the work behind it."""
+        return self._start(method, request, metadata, timeout_s or self._timeout_s)
+
+    def stream(
+        self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float | None = None
+    ) -> StreamCall:
+        """The same of a method that answers in several messages."""
+        calling = self._channel().unary_stream(path(method))
+        call: StreamCall = calling(request, metadata=tuple(metadata), timeout=timeout_s or self._timeout_s)
+        return call
+
+    async def is_serving(self, service: str) -> bool:
+        """What the gateway's own health says of a service; raises AioRpcError."""
+        asked = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+        raw = await self._start(HEALTH["Check"], asked, (), STATUS_TIMEOUT_S)
+        reply = health_pb2.HealthCheckResponse.FromString(raw)
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def status(self, *, with_models: bool = False) -> model_pb2.GetStatusResponse:
+        """The state of the gateway, or its last known one while it takes no more calls; raises AioRpcError."""
+        asked = model_pb2.GetStatusRequest(with_models=with_models).SerializeToString()
+        try:
+            raw = await self._start(MODELS["GetStatus"], asked, (), STATUS_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if self._last_status is None or not takes_no_more_calls(error):
+                raise
+            return self._last_status
+        self._last_status = model_pb2.GetStatusResponse.FromString(raw)
+        return self._last_status
+
+    async def check_key(self, authorization: str, metadata: Metadata) -> None:
+        """Raises HttpError unless the gateway accepts the key: bodies are read only for those it knows."""
+        digest = hashlib.sha256(authorization.encode()).digest()
+        if self._accepted.get(digest, 0.0) > time.monotonic():
+            return
+        judging = self._judging.get(digest)
+        if judging is None:
+            # All who come with the same key meanwhile wait for the same answer.
+            judging = self._judging[digest] = asyncio.ensure_future(self._refusal(metadata))
+            judging.add_done_callback(lambda _: self._judging.pop(digest))
+        refusal = await asyncio.shield(judging)
+        if refusal is not None:
+            raise http_error(refusal)
+        self._accepted[digest] = time.monotonic() + KEY_LIFETIME_S
+        self._accepted.move_to_end(digest)
+        if len(self._accepted) > MOST_KEYS:
+            self._accepted.popitem(last=False)
+
+    async def _refusal(self, metadata: Metadata) -> grpc.aio.AioRpcError | None:
+        """What the gateway says against a key."""
+        # The shortest list of models: what counts is whether it is answered.
+        asked = model_pb2.ListModelsRequest(family=model_pb2.FAMILY_SAM2).SerializeToString()
+        try:
+            await self._start(MODELS["ListModels"], asked, metadata, self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return error
+        return None
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    def _start(
+        self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float
+    ) -> GatewayCall:
+        calling = self._channel().unary_unary(path(method))
+        call: GatewayCall = calling(request, metadata=tuple(metadata), timeout=timeout_s)
+        return call
+
+    def _channel(self) -> grpc.aio.Channel:
+        """The next in turn; one that still waits to connect again refuses its calls, so only where all do."""
+        for channel in islice(self._turns, CONNECTIONS):
+            if channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                return channel
+        return channel
+
+
+def path(method: MethodDescriptor) -> str:
+    """What gRPC calls a method."""
+    return f"/{method.containing_service.full_name}/{method.name}"

@@ -1,0 +1,1 @@
+"""The processes of the shim: their settings, sockets, logs and children."""

@@ -1,0 +1,114 @@
+"""Listening: the applications of some families in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import uvicorn
+from fastapi import FastAPI
+
+from rest_shim.app.endpoints import FAMILIES
+from rest_shim.app.ports import application
+from rest_shim.app.transcoder import Terms
+from rest_shim.call.gateway import GatewayClient
+from rest_shim.connection import Connection
+from rest_shim.crowd import ConnectionLimits, Crowd
+from rest_shim.processes.settings import RunnerSettings
+from rest_shim.request.reading import BodyLimits
+
+BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to us: several share one loop, and uvicorn raises them again at the end.
+
+    Each second it looks at its connections: a timer for each would cost small calls more.
+    """
+
+    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+        super().__init__(config)
+        self._crowd = crowd
+
+    async def on_tick(self, counter: int) -> bool:
+        """Is called ten times a second."""
+        try:
+            if counter % 10 == 0:
+                self._crowd.check(asyncio.get_running_loop().time())
+            return await super().on_tick(counter)
+        except MemoryError:
+            # It may pass, and what fails here would end the port.
+            return self.should_exit
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures nothing."""
+        yield
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket; raises OSError where the address cannot be had."""
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # localhost may be both: IPv4 is what old clients expect.
+    family, _, _, _, address = sorted(found, key=lambda each: each[0] != socket.AF_INET)[0]
+    # Named TCP, or asyncio leaves Nagle's algorithm on: each reply would wait 40 ms for an acknowledgement.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(address)
+    listening.listen(BACKLOG)
+    return listening
+
+
+async def serve(
+    settings: RunnerSettings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
+) -> None:
+    """Serves until `stop` is set, then finishes what runs, within the grace."""
+    gateway = GatewayClient(target, settings.request_timeout)
+    # A body that may be sent must have place when it is alone.
+    together = max(settings.max_total_body_bytes, settings.max_request_bytes)
+    limits = BodyLimits(settings.max_request_bytes, together, settings.body_timeout)
+    terms = Terms(gateway, limits, settings.max_json_bytes, settings.refused_key, settings.documented_key)
+    servers = {
+        _server(settings, application(FAMILIES[family], terms, settings.cors_origins)): listening
+        for family, listening in sockets.items()
+    }
+    running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*running)
+        stopping.cancel()
+        await gateway.close()
+
+
+def _server(settings: RunnerSettings, app: FastAPI) -> Server:
+    crowd = Crowd(
+        ConnectionLimits(
+            header_bytes=settings.max_header_bytes,
+            header_timeout=settings.header_timeout,
+            keep_alive=settings.keep_alive,
+            drained_bytes=settings.max_request_bytes,
+            connections=settings.rest_connections,
+            connections_per_peer=max(1, settings.rest_connections // 2),
+        )
+    )
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, crowd=crowd),  # type: ignore[arg-type]  # called as the class would be
+        ws="none",
+        log_config=None,
+        # It tells of every start and stop; we tell of those ourselves.
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        root_path=settings.root_path,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+    )
+    return Server(config, crowd)

@@ -1,0 +1,118 @@
+"""The settings of a runner: those of the REST ports, and what is for the gateway that it starts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from featsvc.errors import InvalidArgument
+from featsvc.settings.attributes import Attribute, attributes, names
+from featsvc.settings.flags import add_flags
+from featsvc.settings.sources import check_own_key, check_ports, configuration
+from featsvc.settings.tree import DEFAULT_KEY, GatewaySettings, ShimSettings
+
+# What the flags of a runner are also called.
+WORDS = {"rest_workers": "--workers", "request_timeout": "--timeout", "max_request_bytes": "--max-body-bytes"}
+# The gateway of a runner listens where the runner says.
+NOT_SHARED = ("host",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSettings(ShimSettings):
+    """Gateway."""
+
+    grpc_target: str = ""
+    """Gateway to talk to as host:port; without it one is started."""
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether somebody chose the key, be it the documented one."""
+        return bool(self.api_key or self.api_key_file)
+
+    @property
+    def refused_key(self) -> str | None:
+        """The documented default key, where nobody chose it and others than this machine could use it."""
+        return None if self.has_own_key or self.is_loopback else DEFAULT_KEY
+
+    @property
+    def documented_key(self) -> str | None:
+        """The same key, where it works: on this machine, unless another was chosen."""
+        chosen = DEFAULT_KEY in self.api_key or not self.has_own_key
+        return DEFAULT_KEY if chosen and self.is_loopback else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """What the command line of a runner says."""
+
+    settings: RunnerSettings
+    ports: Mapping[str, int]
+    """Port of each family that is served; 0 takes a free one."""
+    end_with_stdin: bool = False
+    """Whether the end of standard input asks to end, as a signal does: a killed parent can send none."""
+    beat: bool = False
+    """Whether it gives a sign of life each second on standard output."""
+    gateway_flags: tuple[str, ...] = field(default=(), repr=False)
+    """What the gateway is told, where one is started."""
+
+
+def parsed(
+    arguments: Sequence[str] | None, families: Sequence[str], tree: type[RunnerSettings] = RunnerSettings
+) -> Runner:
+    """The settings of a command line; one family has `--port`, several `--clip-port` and so on. May exit."""
+    words = {**WORDS, f"{families[0]}_port": "--port"} if len(families) == 1 else WORDS
+    parser = argparse.ArgumentParser(
+        description=f"REST for {', '.join(family.upper() for family in families)}.",
+        epilog="Every flag is also a FEATSVC_… variable of its longer name, and a key of the TOML file. Without "
+        "--grpc-target further flags go to the gateway that is started, such as --profile demo, --devices cuda:0 or "
+        "--weights-dir DIR: `featsvc serve --help` has them all.",
+        allow_abbrev=False,
+        usage="%(prog)s [FLAG ...]",
+    )
+    own = [each for each in attributes(tree) if _is_for(each, families)]
+    add_flags(parser, own, words)
+    # A flag alone: a variable would reach processes that it is not meant for.
+    parser.add_argument(
+        "--end-with-stdin",
+        action="store_true",
+        help="end when standard input does: for parents that hold the other end",
+    )
+    parser.add_argument(
+        "--beat",
+        action="store_true",
+        help="write an empty line each second: for parents that start anew what is silent",
+    )
+    known, others = parser.parse_known_args(arguments)
+    flags = vars(known)
+    try:
+        settings = configuration(flags, tree, words).settings
+        check_ports(settings, own)
+        if not settings.grpc_target:
+            check_own_key(settings)
+    except InvalidArgument as error:
+        parser.error(error.message)
+    if settings.grpc_target and others:
+        parser.error(f"not known: {' '.join(others)}")
+    return Runner(
+        settings=settings,
+        ports={family: getattr(settings, f"{family}_port") for family in families},
+        end_with_stdin=flags["end_with_stdin"],
+        beat=flags["beat"],
+        gateway_flags=() if settings.grpc_target else (*_for_gateway(flags), *others),
+    )
+
+
+def _is_for(each: Attribute, families: Sequence[str]) -> bool:
+    """Whether a runner of these families asks for the setting."""
+    family, _, what = each.name.partition("_")
+    return what != "port" or family in families
+
+
+def _for_gateway(flags: Mapping[str, object]) -> list[str]:
+    """What was typed for both, typed again; the gateway reads the same variables and the same file."""
+    shared = [each for each in attributes(GatewaySettings) if each.name in names(ShimSettings)]
+    typed = [
+        each.typed(flags[each.name]) for each in shared if each.name in flags and each.name not in NOT_SHARED
+    ]
+    return [*typed, *([f"--config={flags['config']}"] if flags["config"] else [])]

@@ -1,0 +1,1 @@
+"""Replies: JSON, and bytes alone."""

@@ -1,0 +1,174 @@
+"""Replies as they are documented in OpenAPI."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ENCODED = "as base64 of float32, row-major, little-endian"
+FORMS = (
+    "As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape "
+    "counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out."
+)
+LABELS = "base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 +"
+SIZE = "Height and width."
+
+
+class JsonReply(BaseModel):
+    """What every reply is."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Rounding(JsonReply):
+    """What writing features in fewer bits has cost."""
+
+    largest_error: float = Field(description="Largest absolute difference from the float32 features.")
+    mean_error: float = Field(description="Mean absolute difference from the float32 features.")
+    scale: str | None = Field(
+        default=None,
+        description=f"For int8: one factor for each channel, {ENCODED}; features = integers * scale.",
+    )
+
+
+class Features(JsonReply):
+    """Dense features of a picture."""
+
+    features: str = Field(description=f"The features {ENCODED}; of another type where `dtype` asked for it.")
+    shape: list[int] = Field(description="Their shape.", examples=[[73, 73, 768]])
+    is_pca: bool = Field(description="Whether the channels are three principal components.")
+    dtype: str | None = Field(
+        default=None, description="Their type, where it is not float32.", examples=["float16"]
+    )
+    rounding: Rounding | None = Field(default=None, description="What that type has cost.")
+
+
+class TextEmbedding(JsonReply):
+    """Embeddings of texts."""
+
+    text_embedding: str = Field(description=f"One row of length 1 for each text, {ENCODED}.")
+    shape: list[int] = Field(
+        description="Texts and channels; channels alone for one text that is in no list.", examples=[[768]]
+    )
+
+
+class ImageEmbedding(JsonReply):
+    """The embedding of a whole picture."""
+
+    image_embedding: str = Field(description=f"One row of length 1, {ENCODED}.")
+    shape: list[int] = Field(description="1 and channels.", examples=[[1, 768]])
+
+
+class SimilarityMap(JsonReply):
+    """How well each place of a picture fits each text."""
+
+    similarity_map: str = Field(description=f"The map {ENCODED}.")
+    shape: list[int] = Field(
+        description="Height and width; texts first where a list of them was given.", examples=[[73, 73]]
+    )
+
+
+class Rle(JsonReply):
+    """Run lengths in column-major order, beginning with background."""
+
+    size: tuple[int, int] = Field(description="Height and width.")
+    counts: str | list[int] = Field(description="COCO's compressed text, or the lengths themselves.")
+
+
+class PromptMasks(JsonReply):
+    """Masks of one prompt."""
+
+    # One list of either: generated clients cannot tell two kinds of lists apart.
+    masks: str | list[Rle | str] | None = Field(
+        default=None,
+        description=f"0 and 1, or logits where those were asked for, {ENCODED}. {FORMS} With coco_rle and png a list.",
+    )
+    masks_shape: list[int] | None = Field(
+        default=None, description="Masks, height, width.", examples=[[3, 1200, 1800]]
+    )
+    label_map: str | None = Field(default=None, description=f"For label_map: {LABELS} the index of the mask.")
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+    iou_predictions: str = Field(description=f"The quality that the model predicts for each mask, {ENCODED}.")
+    iou_shape: list[int] = Field(description="Masks.", examples=[[3]])
+    low_res_masks: str | None = Field(
+        default=None, description=f"Logits to send along with a next question, {ENCODED}, unless left out."
+    )
+    low_res_shape: list[int] | None = Field(
+        default=None, description="Masks, height, width.", examples=[[3, 256, 256]]
+    )
+
+
+class Mask(JsonReply):
+    """One mask of a picture."""
+
+    segmentation: str | Rle | None = Field(
+        default=None,
+        description=f"0 and 1 {ENCODED}; with the RLE output modes the run lengths. {FORMS}",
+    )
+    segmentation_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+    area: int = Field(description="Pixels in the mask.")
+    bbox: tuple[float, float, float, float] = Field(
+        description="The box as sam2 gives it: x, y, and the distances between first and last column and row."
+    )
+    predicted_iou: float = Field(description="Quality that the model predicts.")
+    point_coords: list[tuple[float, float]] = Field(description="The points that gave this mask: x, y.")
+    stability_score: float = Field(description="Stability under a change of the threshold.")
+    crop_box: tuple[float, float, float, float] = Field(
+        description="The crop it was found in: x, y, width, height."
+    )
+
+
+class AutoMasks(JsonReply):
+    """Masks of everything in a picture."""
+
+    masks: list[Mask] = Field(description="The masks.")
+    num_masks: int = Field(description="How many there are.")
+    label_map: str | None = Field(
+        default=None, description=f"For label_map: {LABELS} the index in `masks`, best mask on top."
+    )
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+
+
+class Health(JsonReply):
+    """The state of the server, as far as it concerns this port."""
+
+    status: str = Field(description="healthy, or unhealthy where no worker lives.", examples=["healthy"])
+    device: str | None = Field(description="Device of the first live worker.", examples=["cuda:0"])
+    worker_id: int | None = Field(description="Process id of that worker.", examples=[12345])
+    gpu_id: int | None = Field(description="Number of its GPU; null on a CPU.", examples=[0])
+    gpu_count: int = Field(description="GPUs that the server uses.", examples=[4])
+    models_loaded: list[str] = Field(description="Models of this port's family that are in memory.")
+    total_model_instances: int = Field(
+        description="The same, each counted once for each worker that holds it."
+    )
+    request_counter: int = Field(
+        description="Requests that this process has taken on this port, health aside."
+    )
+    problems: list[str] = Field(
+        default=[], description="Models that should be in memory and cannot be loaded, and why."
+    )
+
+
+class Ready(JsonReply):
+    """The port should get requests."""
+
+    status: str = Field(description="ready", examples=["ready"])
+
+
+class Problem(JsonReply):
+    """Why there is no answer."""
+
+    detail: str = Field(description="What is wrong, and what would mend it.")
+
+
+class FieldProblem(JsonReply):
+    """One bad field."""
+
+    loc: list[str | int] = Field(description="Where it is.", examples=[["body", "image"]])
+    msg: str = Field(description="What is wrong with it.")
+    type: str = Field(description="Kind of mistake.")
+
+
+class FieldProblems(JsonReply):
+    """What is wrong with which field."""
+
+    detail: list[FieldProblem] = Field(description="The bad fields.")

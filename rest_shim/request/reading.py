@@ -1,0 +1,224 @@
+"""Reading a request: its key, and its body within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from rest_shim.call.off_loop import OFF_LOOP_BYTES
+from rest_shim.errors import HttpError, too_large, unauthenticated
+
+P = ParamSpec("P")
+R = TypeVar("R")
+BEARER = re.compile(r"bearer +[\x21-\x7e]+", re.IGNORECASE)
+TIMEOUT_HEADER = "X-Request-Timeout"
+SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
+# A year: the gateway has a limit of its own, and gRPC cannot write down much more.
+LONGEST_S = 365 * 24 * 3600
+HOW = "send the header 'Authorization: Bearer KEY'"
+# Each takes up to four times its size while it is converted.
+LARGE_AT_ONCE = 2
+# Beside its timeout each body has the time that it would take at this pace: 128 kbit a second.
+SLOWEST_BYTES_PER_S = 16 * 1024
+# A body that has been arriving for so long gives way where there is no room for another.
+SLOW_S = 2.0
+# Content codings, as zlib's windowBits.
+PACKINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+UNPACKED_AT_ONCE = 256 * 1024
+
+
+def authorization(request: Request, refused_key: str | None) -> str:
+    """The header that carries the key; raises HttpError where there is none, or a refused one."""
+    given = request.headers.get("authorization", "").strip()
+    if not BEARER.fullmatch(given):
+        raise unauthenticated(f"API key missing: {HOW}")
+    key = given.partition(" ")[2].strip()
+    if refused_key is not None and hmac.compare_digest(_digest(key), _digest(refused_key)):
+        raise unauthenticated(
+            "the default API key works on loopback only; start the server with a key of your own"
+        )
+    return f"Bearer {key}"
+
+
+def timeout_s(request: Request) -> float | None:
+    """How long the caller will wait, where it says so; raises HttpError where that is no time."""
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return None
+    shown = given.strip()[:32]
+    if not SECONDS.fullmatch(given.strip()) or not float(given):
+        message = f"{shown!r} is no number of seconds above 0, such as 120 or 0.5"
+    elif float(given) > LONGEST_S:
+        message = f"{shown} seconds, at most {LONGEST_S} (a year)"
+    else:
+        message = ""
+    if message:
+        raise HttpError(422, [{"loc": ["header", TIMEOUT_HEADER], "msg": message, "type": "invalid_timeout"}])
+    return float(given)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+@dataclass(eq=False)
+class Arrival:
+    """One body on its way."""
+
+    began: float
+    patience: asyncio.Timeout
+    nbytes: int = 0
+    gave_way: bool = False
+
+
+class BodyLimits:
+    """How large one body may be, how long it may take, and how much all that are held may have together."""
+
+    def __init__(self, max_bytes: int, max_total_bytes: int, timeout_s: float = 30.0) -> None:
+        self._max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self._timeout_s = timeout_s
+        self._held_bytes = 0
+        self._arrivals: list[Arrival] = []
+        self._large_at_once = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._unpacking = asyncio.Lock()
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body, counted against the limits while it is held; raises HttpError over them."""
+        _check_type(request)
+        packing = _packing(request)
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit():
+            self._check_length(int(declared))
+        body = bytearray()
+        try:
+            await self._arrived(request, body)
+            if packing is not None:
+                async with self._unpacking:
+                    await _unless_left(request)
+                    content = await asyncio.to_thread(_unpacked, body, packing, self._max_bytes)
+                self._held_bytes += len(content) - len(body)
+                body = content
+                self._make_room()
+            yield body
+        finally:
+            self._held_bytes -= len(body)
+
+    async def converted(
+        self, request: Request, nbytes: int, work: Callable[P, R], *arguments: P.args, **keywords: P.kwargs
+    ) -> R:
+        """What the work makes of a body: large ones in threads, and few at once, each takes several times its size."""
+        if nbytes < OFF_LOOP_BYTES:
+            return work(*arguments, **keywords)
+        async with self._large_at_once:
+            await _unless_left(request)
+            return await asyncio.to_thread(work, *arguments, **keywords)
+
+    async def _arrived(self, request: Request, body: bytearray) -> None:
+        """Reads all of it into `body`, as long as it comes at some pace."""
+        now = asyncio.get_running_loop().time()
+        arrival = Arrival(now, asyncio.timeout(self._timeout_s))
+        self._arrivals.append(arrival)
+        try:
+            async with arrival.patience:
+                async for chunk in request.stream():
+                    self._held_bytes += len(chunk)
+                    body += chunk
+                    arrival.nbytes = len(body)
+                    self._check_length(len(body))
+                    self._make_room(arrival)
+                    if not arrival.gave_way:
+                        arrival.patience.reschedule(now + self._timeout_s + len(body) / SLOWEST_BYTES_PER_S)
+        except TimeoutError:
+            if arrival.gave_way:
+                raise _busy() from None
+            raise HttpError(
+                408, f"the body did not come within {self._timeout_s:g} s, or too slowly (--body-timeout)"
+            ) from None
+        finally:
+            self._arrivals.remove(arrival)
+
+    def _check_length(self, nbytes: int) -> None:
+        if nbytes > self._max_bytes:
+            raise too_large("request", f"the body is larger than {self._max_bytes} bytes")
+
+    def _make_room(self, newcomer: Arrival | None = None) -> None:
+        """Over the limit the oldest bodies that are still arriving give way, where that makes the room."""
+        missing = self._held_bytes - self._max_total_bytes
+        if missing <= 0:
+            return
+        leaving = sum(each.nbytes for each in self._arrivals if each.gave_way)
+        now = asyncio.get_running_loop().time()
+        slow = [
+            each
+            for each in self._arrivals
+            if each is not newcomer
+            and not (each.gave_way or each.patience.expired())
+            and now - each.began > SLOW_S
+        ]
+        if leaving + sum(each.nbytes for each in slow) < missing:
+            raise _busy()
+        for each in slow:
+            if leaving >= missing:
+                return
+            each.gave_way = True
+            each.patience.reschedule(now)
+            leaving += each.nbytes
+
+
+async def _unless_left(request: Request) -> None:
+    """Raises ClientDisconnect where the caller has not waited until its turn came."""
+    if await request.is_disconnected():
+        raise ClientDisconnect
+
+
+def _busy() -> HttpError:
+    return HttpError(429, "too many large requests at once; try again", {"Retry-After": "1"})
+
+
+def _packing(request: Request) -> int | None:
+    """How zlib is told to unpack the body; None where it is not packed."""
+    given = request.headers.get("content-encoding", "identity").strip().lower()
+    if given in ("", "identity"):
+        return None
+    if given not in PACKINGS:
+        raise HttpError(
+            415,
+            f"Content-Encoding {given[:64]!r} is not read: send the body as it is, or as gzip or deflate",
+            {"Accept-Encoding": "gzip, deflate"},
+        )
+    return PACKINGS[given]
+
+
+def _unpacked(packed: bytearray, packing: int, max_bytes: int) -> bytearray:
+    unpacking, content = zlib.decompressobj(packing), bytearray()
+    try:
+        for start in range(0, len(packed), UNPACKED_AT_ONCE):
+            step: bytes | memoryview = memoryview(packed)[start : start + UNPACKED_AT_ONCE]
+            while step:
+                # In small steps: between them other threads have their turn.
+                content += unpacking.decompress(step, UNPACKED_AT_ONCE)
+                if len(content) > max_bytes:
+                    raise too_large("request", f"the body unpacks to more than {max_bytes} bytes")
+                step = unpacking.unconsumed_tail
+    except zlib.error:
+        raise HttpError(400, "the body is not what its Content-Encoding says") from None
+    if not unpacking.eof or unpacking.unused_data:
+        raise HttpError(400, "the body ends before its packed content does, or after it")
+    return content
+
+
+def _check_type(request: Request) -> None:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise HttpError(415, "the body must be JSON: send the header 'Content-Type: application/json'")

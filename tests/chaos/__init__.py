@@ -1,0 +1,1 @@
+"""Attacks on a running server: floods, stalled messages and mistakes, bounded and on loopback only."""

@@ -1,0 +1,75 @@
+"""The manifest: read by anybody at any time, written by one run, and true about the model."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from featsvc_client.bulk.manifest import NAME, Manifest
+from featsvc_client.bulk.records import Result
+
+from tests.client.bulk.service import answer, noted, photos, run, started
+from tests.client.gateway import answering
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def test_a_reader_in_the_middle_of_a_question_keeps_no_run_from_its_end(tmp_path: Path, out: Path) -> None:
+    pictures = photos(tmp_path / "photos", 3)
+    with answering(answer) as script:
+        assert run(script, pictures, "--out", out) == 0
+        with closing(sqlite3.connect(out / NAME, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT count(*) FROM results").fetchone() == (3,)
+            photos(tmp_path / "photos", 5)
+            assert run(script, pictures, "--out", out) == 0
+            assert reader.execute("SELECT count(*) FROM results").fetchone() == (3,)
+        assert len(noted(out)) == 5
+
+
+def test_a_run_keeps_no_reader_waiting(out: Path) -> None:
+    out.mkdir()
+    with closing(Manifest(out / NAME)) as manifest:
+        manifest.begin_run("a job", "")
+        position = manifest.see("a").position
+        manifest.announce(Result(position, "", "", "a.npy", 1, "demo"))
+        with closing(sqlite3.connect(out / NAME, timeout=0)) as reader:
+            assert reader.execute("SELECT key, model FROM results").fetchall() == [("a", "demo")]
+        manifest.confirm(position)
+
+
+def test_a_dry_run_reads_beside_a_run(tmp_path: Path, out: Path) -> None:
+    pictures = photos(tmp_path / "photos", 2)
+    with answering(answer) as script:
+        assert run(script, pictures, "--out", out) == 0
+        with closing(Manifest(out / NAME)):
+            assert run(script, pictures, "--out", out, "--dry-run") == 0
+
+
+def test_the_folder_of_a_killed_run_is_free(tmp_path: Path, out: Path) -> None:
+    pictures = photos(tmp_path / "photos", 2)
+    with answering(answer) as script:
+        process = started(script, pictures, "--out", out)
+        process.kill()
+        process.communicate()
+        assert run(script, pictures, "--out", out) == 0
+
+
+def test_a_model_that_was_left_to_the_server_is_noted_as_what_answered_only(
+    tmp_path: Path, out: Path
+) -> None:
+    pictures = photos(tmp_path / "photos", 1)
+    with answering(answer) as script:
+        assert run(script, pictures, "--out", out) == 0
+    ((parameters, model),) = noted(out, "parameters, model")
+    assert model == "demo"
+    assert not {name for name in json.loads(parameters)["params"] if name.startswith("model_")}
+    with answering(answer) as script:
+        assert run(script, pictures, "--out", out, "--again", "--model-name", "ViT-B-32") == 0
+    assert json.loads(noted(out, "parameters")[0][0])["params"]["model_name"] == "ViT-B-32"

@@ -1,0 +1,161 @@
+"""The commands that README.md and docs/ print run as printed, at the top of a clone, against `make serve`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.programs import blocks, python
+from tests.conformance.runners import BUILT, ROOT
+
+README, REST_API = ROOT / "README.md", ROOT / "docs" / "rest-api.md"
+SCREEN = 50  # lines
+WIDTH = 400  # letters
+# What is printed and not run here: why, by how a command begins.
+NOT_RUN = {
+    "make": "sets up, serves and tests: what runs this",
+    "featsvc models pull": "a download",
+    "featsvc verify": "test_verify.py asks it",
+}
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl: not on this machine")
+REASON = "this machine gives tests no network of their own"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a reader has around: a place to write to, and the files of the repository."""
+    for name in (".venv", "docs", "protos", "clients"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def own_network() -> list[str]:
+    """The beginning of a command that makes it run where all ports are free."""
+    words = ["unshare", "--net", "bash", "-c", 'ip link set lo up && exec bash -c "$0"']
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip(REASON)
+    return words
+
+
+def shell(script: str, clone: Path, words: tuple[str, ...] = ("bash", "-c")) -> str:
+    """What a reader sees of it; it must end well, in a screenful."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
+    environment["PATH"] = os.pathsep.join((str(BUILT), environment["PATH"]))
+    done = subprocess.run(
+        [*words, f"set -eo pipefail\n{script}"],
+        cwd=clone,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def is_screenful(text: str) -> bool:
+    """Whether a person can look at it."""
+    lines = text.splitlines()
+    return 0 < len(lines) <= SCREEN and max(map(len, lines)) <= WIDTH
+
+
+@needs_curl
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_the_commands_of_the_readme_run_as_printed(clone: Path) -> None:
+    commands = blocks(README, "bash")
+    asked = [block for block in commands if "grpcurl" not in block]
+    assert len(asked) == len(commands) - 1 == 2
+    printed = [shell(f"source .venv/bin/activate\n{block}", clone) for block in asked]
+    assert all(map(is_screenful, printed))
+    assert (clone / "featsvc-demo.png").stat().st_size > 10_000
+    health, text, masks = printed[1].splitlines()
+    assert '"status":"healthy"' in health
+    assert text.startswith('{"text_embedding":"')
+    assert '"counts":"' in masks
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_grpcurl_in_the_readme_runs_as_printed(clone: Path) -> None:
+    if shutil.which("grpcurl", path=os.pathsep.join((str(BUILT), os.environ["PATH"]))) is None:
+        pytest.skip("grpcurl: not on this machine; make test-clients builds it")
+    (block,) = (block for block in blocks(README, "bash") if "grpcurl" in block)
+    printed = shell(block, clone)
+    assert is_screenful(printed)
+    assert "rpc EncodeText" in printed
+    assert "text_embedding" in printed
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_the_program_of_the_readme_runs_as_printed(clone: Path) -> None:
+    (program,) = blocks(README, "python")
+    assert python(program, clone)[0] == "(32, 32, 128) 14"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_the_program_of_the_rest_page_reads_the_documented_form(clone: Path) -> None:
+    (program,) = blocks(REST_API, "python")
+    (printed,) = python(program, clone)
+    assert re.fullmatch(r"\(3, 256, 256\) \d{3,4} pixels in the best mask", printed)
+
+
+@needs_curl
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("make_serve")
+def test_the_commands_of_the_rest_page_run_as_printed(clone: Path) -> None:
+    commands = blocks(REST_API, "bash")
+    headings = re.findall(r"^### POST `(\S+)`", REST_API.read_text(), re.MULTILINE)
+    assert len(commands) == len(headings) + 3, "one for each endpoint, the function, bytes and health"
+    # One shell, as a reader has: the function and the picture stay.
+    script = "\n".join(f"echo ---\n{block}" for block in commands)
+    printed = shell(f"source .venv/bin/activate\n{script}", clone).split("---\n")[1:]
+    fields = ("features", "text_embedding", "similarity_map", "features", "masks", "masks")
+    for endpoint, field, text in zip(headings, fields, printed[1:-2], strict=True):
+        assert is_screenful(text), endpoint
+        assert text.startswith("{"), text
+        assert f'"{field}"' in text, (endpoint, text)
+        assert '"detail"' not in text, (endpoint, text)
+    assert printed[-2].startswith("(")
+    assert '"status":"healthy"' in printed[-1]
+
+
+@needs_curl
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_other_command_that_is_printed_runs_too(clone: Path, own_network: list[str]) -> None:
+    """Those that start servers of their own, one after the other, where the documented ports are free."""
+    (clone / "keys.txt").write_text("a-key\n")
+    (clone / "weights").mkdir()
+    lines = [
+        line.split("#")[0].strip()
+        for page in (README, REST_API)
+        for line in re.findall(r"^    ((?:featsvc|python|make) .*)$", page.read_text(), re.MULTILINE)
+    ]
+    servers = [line for line in lines if line.startswith(("featsvc up", "python -m rest_shim"))]
+    others = [line for line in lines if line not in servers and not line.startswith(tuple(NOT_RUN))]
+    assert len(servers) == 6
+    assert sorted(others) == ["featsvc models check dinov2_vitl14", "featsvc models list"]
+    for line in others:
+        text = shell(f"source .venv/bin/activate\n{line} || [ $? = 1 ]", clone)
+        assert "dinov2_vitl14" in text
+    for line in servers:
+        ports = re.findall(r"--port (\d+)", line) or ["8096", "8097", "8098"]
+        asking = "\n".join(
+            f"curl -sS --retry 100 --retry-delay 1 --retry-all-errors localhost:{port}/health"
+            for port in ports
+        )
+        script = (
+            f"source .venv/bin/activate\n{line} 2>log & pid=$!\n{asking}\nkill $pid\nwait $pid || cat log"
+        )
+        printed = shell(script, clone, tuple(own_network))
+        assert printed.count('"status":"healthy"') == len(ports), printed

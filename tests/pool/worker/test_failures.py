@@ -1,0 +1,87 @@
+"""What fails leaves neither its picture nor its arrays behind, even before the garbage collector runs."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from featsvc.errors import FeatsvcError
+from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, Load, LoadReply, Outcome, RunBatch
+from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.pipeline import Pipeline
+from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
+
+BOOT = Boot(0, "cpu", 1, "", None, 1, 100, (), 0, 0, "INFO", "")
+MODEL = FakeModel("m", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_collector() -> Iterator[None]:
+    logging.disable()  # or pytest would keep the log's lines, and the errors in them
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def sent() -> list[FromWorker]:
+    return []
+
+
+@pytest.fixture
+def pipeline(sent: list[FromWorker]) -> Pipeline:
+    return Pipeline(FakeEngines(FakeOptions()), BOOT, lambda *messages: sent.extend(messages))
+
+
+def batch_of(item: FakeItem) -> RunBatch:
+    return RunBatch(1, "fake.run", "m", FakeParams(), (BatchItem(1, "a request", item, None),))
+
+
+def told(sent: list[FromWorker]) -> FeatsvcError:
+    (outcome,) = [each for each in sent if isinstance(each, Outcome)]
+    assert outcome.error is not None
+    return outcome.error
+
+
+@pytest.mark.parametrize("does", ["refuse", "fail", "no memory"])
+def test_an_item_that_cannot_be_prepared_goes_with_its_answer(
+    pipeline: Pipeline, sent: list[FromWorker], does: str
+) -> None:
+    item = FakeItem(b"a picture", does, "prepare")
+    gone, batch = weakref.ref(item), batch_of(item)
+    pipeline.put(batch)
+    pipeline._prepared_item(batch, batch.items[0], MODEL)
+    error = told(sent)
+    assert (error.__traceback__, error.__context__) == (None, None)
+    del item, batch
+    pipeline._inbox.get()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("does", ["refuse", "fail", "no memory"])
+def test_an_item_that_cannot_be_computed_goes_with_its_answer(
+    pipeline: Pipeline, sent: list[FromWorker], does: str
+) -> None:
+    item = FakeItem(b"a picture", does)
+    gone, batch = weakref.ref(item), batch_of(item)
+    pipeline.put(batch)
+    pipeline._inbox.get()
+    loaded = pipeline._models.acquire("m")
+    compute = Compute(pipeline._engines, 100, pipeline)
+    compute.run(Work(batch, loaded, [PreparedItem(batch.items[0], item, 1, 1, 0.0)]))
+    told(sent)
+    del item, batch
+    assert gone() is None
+
+
+def test_a_model_that_cannot_be_loaded_leaves_nothing(pipeline: Pipeline, sent: list[FromWorker]) -> None:
+    pipeline._load(Load(1, "missing"))
+    (reply,) = [each for each in sent if isinstance(each, LoadReply)]
+    assert reply.error is not None
+    assert reply.error.__traceback__ is None

@@ -1,0 +1,84 @@
+"""The cache of models itself, without a worker."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from featsvc.errors import OutOfMemory
+from featsvc.pool.contract.engine_protocol import EngineModel
+from featsvc.pool.worker.model_cache import ModelCache
+from tests.pool.fakes import FakeEngines, FakeModel, FakeOptions
+
+
+class ScarceMemory(FakeEngines):
+    """Engines with room for so many models, whatever the budget says."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(FakeOptions())
+        self.room = room
+        self.cache: ModelCache | None = None
+
+    def load(self, model: str) -> FakeModel:
+        if self.cache is not None and len(self.cache._models) >= self.room:
+            raise MemoryError
+        return FakeModel(model, 1)
+
+
+def test_idle_models_make_way_when_a_device_has_no_memory_for_another() -> None:
+    told: list[list[str]] = []
+    engines = ScarceMemory(room=2)
+    cache = engines.cache = ModelCache(
+        engines, 0, 0, (), lambda said: told.append([m.name for m in said.models])
+    )
+    for model in ("a", "b"):
+        with cache.using(model):
+            pass
+    with cache.using("c"):
+        assert told[-1] == ["c"]
+
+
+def test_a_model_that_never_fits_is_out_of_memory_and_not_kept() -> None:
+    engines = ScarceMemory(room=0)
+    cache = engines.cache = ModelCache(engines, 0, 0, (), lambda said: None)
+    with pytest.raises(OutOfMemory, match="huge does not fit"):
+        cache.acquire("huge")
+    assert not cache._models
+
+
+def test_a_model_in_use_stays_until_it_is_released() -> None:
+    cache = ModelCache(ScarceMemory(room=9), 0, 1, (), lambda said: None)
+    cache.acquire("a")
+    done = threading.Event()
+
+    def acquired() -> None:
+        cache.acquire("b")
+        done.set()
+
+    thread = threading.Thread(target=acquired)
+    thread.start()
+    assert not done.wait(0.05)
+    assert list(cache._models) == ["a"]
+    cache.release("a")
+    thread.join(10)
+    assert done.is_set()
+    assert "a" not in cache._models
+
+
+def test_a_model_that_is_unloaded_while_it_is_in_use_goes_when_it_is_idle() -> None:
+    cache, idle = ModelCache(ScarceMemory(room=9), 0, 0, (), lambda said: None), threading.Event()
+    cache.acquire("a")
+    assert cache.unload("a", idle.set) is None
+    got: list[EngineModel] = []
+    thread = threading.Thread(target=lambda: got.append(cache.acquire("a")))
+    thread.start()
+    cache.release("a")
+    assert idle.is_set()
+    assert not got, "it is given to no other"
+    assert cache.unload("a", idle.set) is True
+    thread.join(10)
+    assert got, "it is loaded anew"
+    cache.release("a")
+    assert cache.unload("a", idle.set) is True
+    assert cache.unload("a", idle.set) is False

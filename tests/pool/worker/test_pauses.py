@@ -1,0 +1,163 @@
+"""A long pass pauses for short work of others, which never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from featsvc.errors import TookTooLong
+from featsvc.pool.contract.job import Job
+from featsvc.pool.scheduling.scheduler import Scheduler
+from featsvc.pool.worker.pauses import FIRST_RATE, Clock, Rates, WorkQueue
+from tests.pool.conftest import Journal, MakeGate, PassTime, StartPool
+from tests.pool.fakes import FakeItem, FakeParams
+from tests.pool.jobs import job, submit, submitted
+
+LONG_FLOP = 1e13
+
+
+def long(end: Path, number: int = 0, gate: str = "") -> Job:
+    """A job that computes until its file is there; each in a batch of its own."""
+    item = FakeItem(str(end), "compute until it is there", gate=gate, flop=LONG_FLOP)
+    return job(item=item, params=FakeParams(most=100 + number))
+
+
+@pytest_asyncio.fixture
+async def told(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the pool hears that a long pass goes on and lets others pass."""
+    event, real = asyncio.Event(), Scheduler.stand_aside
+
+    def stand_aside(*arguments: Any) -> None:
+        real(*arguments)
+        event.set()
+
+    monkeypatch.setattr(Scheduler, "stand_aside", stand_aside)
+    return event
+
+
+async def test_short_work_is_answered_while_a_long_pass_computes(
+    start_pool: StartPool, tmp_path: Path, journal: Journal
+) -> None:
+    pool, end = await start_pool(), tmp_path / "end"
+    running = submit(pool, long(end))[0]
+    for number in range(3):
+        assert (await asyncio.wait_for(pool.run(job(number)), 60)).value == number
+    assert not running.done()
+    end.touch()
+    assert (await running).value == str(end)
+
+
+async def test_long_work_waits_for_long_work_and_holds_no_place_for_short_one(
+    start_pool: StartPool, make_gate: MakeGate, tmp_path: Path, journal: Journal
+) -> None:
+    pool, gate = await start_pool(slots=2), make_gate()
+    ends = [tmp_path / f"end{number}" for number in range(4)]
+    running = submit(pool, long(ends[0], gate=str(gate)))
+    await gate.reached()
+    running += await submitted(pool, *(long(end, number) for number, end in enumerate(ends) if number))
+    gate.let_through()
+    assert (await asyncio.wait_for(pool.run(job("short")), 60)).value == "short"
+    assert [line for line in journal.lines() if line.startswith("run")] == [f"run {ends[0]}", "run short"]
+    for end in ends:
+        end.touch()
+    await asyncio.gather(*running)
+
+
+async def test_work_that_needs_the_memory_of_the_pass_that_pauses_is_answered_after_it(
+    start_pool: StartPool, tmp_path: Path, journal: Journal
+) -> None:
+    pool, end = await start_pool(), tmp_path / "end"
+    await pool.run(job("first"))  # the model is there, so that what comes first is first
+    running = submit(pool, long(end))[0]
+    greedy = submit(
+        pool, job(item=FakeItem(str(end), "need memory until it is there"), params=FakeParams(7))
+    )[0]
+    assert (await asyncio.wait_for(pool.run(job("short")), 60)).value == "short"
+    assert not greedy.done()
+    end.touch()
+    await running
+    assert (await greedy).value == str(end)
+
+
+async def test_a_long_pass_that_goes_on_has_not_hung(
+    start_pool: StartPool, tmp_path: Path, pass_time: PassTime, told: asyncio.Event
+) -> None:
+    pool, end = await start_pool(), tmp_path / "end"
+    pid = pool.status().workers[0].pid
+    running = submit(pool, long(end))[0]
+    for _ in range(3):
+        await told.wait()
+        told.clear()
+        pass_time(pool, 0)
+        pass_time(pool, 299)
+    end.touch()
+    assert (await running).pid == pid
+
+
+async def test_a_long_pass_is_not_refused_for_short_work_that_hangs_in_its_pause(
+    start_pool: StartPool, make_gate: MakeGate, tmp_path: Path, pass_time: PassTime, told: asyncio.Event
+) -> None:
+    pool, gate, hanging, end = await start_pool(), make_gate(), make_gate(), tmp_path / "end"
+    passing = submit(pool, long(end, gate=str(gate)))[0]
+    await gate.reached()
+    hung = (await submitted(pool, job(item=FakeItem("hung", gate=str(hanging)))))[0]
+    gate.let_through()
+    await hanging.reached()
+    await told.wait()
+    pass_time(pool, 0)
+    pass_time(pool, 300)
+    await pool.alive_change(1)
+    end.touch()
+    gate.let_through()
+    assert (await passing).value == str(end)
+    await hanging.reached()
+    pass_time(pool, 300)
+    with pytest.raises(TookTooLong):
+        await hung
+
+
+async def test_a_long_pass_whose_caller_left_ends_though_it_paused(
+    start_pool: StartPool, tmp_path: Path
+) -> None:
+    pool = await start_pool(slots=1)
+    running = submit(pool, long(tmp_path / "never"))[0]
+    assert (await asyncio.wait_for(pool.run(job("short")), 60)).value == "short"
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await asyncio.wait_for(pool.run(long(tmp_path)), 60)).value == str(tmp_path)
+
+
+def test_what_was_computed_says_how_long_more_of_it_takes() -> None:
+    rates, text, mask = Rates(), ("text", "m"), ("mask", "m")
+    assert rates.seconds(text, 1e12) == 1e12 * FIRST_RATE
+    rates.learn(text, 1e12, 4.0)
+    assert rates.seconds(text, 2e12) == 8.0
+    # Of another operation nothing is known yet but how fast this machine is.
+    assert rates.seconds(mask, 1e12) == 4.0
+    rates.learn(text, 0.0, 100.0)
+    assert rates.seconds(text, 1e12) == 4.0
+
+
+def test_a_pass_earns_only_what_it_has_computed_itself() -> None:
+    clock = Clock()
+    began = clock._began
+    clock.resume(paused_at=began - 10)
+    assert clock.own_s < 0 < clock.earned_s < 5
+    assert clock.is_to_tell()
+    assert not clock.is_to_tell()
+
+
+def test_a_work_queue_gives_the_oldest_that_suits() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    for number in (5, 2, 3):
+        queue.put(number)
+    assert queue.take_first(lambda number: number < 4) == 2
+    assert queue.take_first(lambda number: number > 9) is None
+    queue.put_back(1)
+    assert queue.now() == (1, 5, 3)
+    assert [queue.take() for _ in range(3)] == [1, 5, 3]

@@ -1,0 +1,114 @@
+"""Bodies that come slowly, or never, and what a body may unpack to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import AsyncExitStack
+
+import psutil
+import pytest
+
+from rest_shim.request import reading
+from rest_shim.request.reading import Arrival, BodyLimits
+from tests.rest.fake_gateway import FakeGateway, fake_gateway
+from tests.rest.shim import PICTURE, Shim, shim
+from tests.rest.wire import question, request, wire
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+MIB = 1024 * 1024
+ROOM_BYTES = 100 * MIB
+
+
+def memory() -> int:
+    return psutil.Process().memory_info().rss
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
+async def test_a_body_that_never_comes_ends(framing: str) -> None:
+    async with fake_gateway() as fake, shim(fake.target, body_timeout=0.3) as ports, wire(ports) as line:
+        await line.send(request(None, framing))
+        answered = await line.answer()
+        assert answered.status == 408
+        assert "--body-timeout" in str(answered.detail)
+        assert fake.requests == []
+
+
+async def test_a_drop_of_a_body_now_and_then_does_not_lengthen_its_time() -> None:
+    async with fake_gateway() as fake, shim(fake.target, body_timeout=0.5) as ports, wire(ports) as line:
+        await line.send(request(None, "Content-Length: 100000"))
+        answering = asyncio.ensure_future(line.answer())
+        while not answering.done():
+            await line.send(b" ")
+            await asyncio.wait((answering,), timeout=0.1)
+        assert answering.result().status == 408
+
+
+async def test_a_body_that_may_be_sent_has_place_when_it_is_alone() -> None:
+    async with fake_gateway() as fake, shim(fake.target, max_total_body_bytes=1000) as ports:
+        sent = await ports.raw("clip", "/extract", question() + b" " * 100_000)
+        assert sent.status_code == 200
+
+
+async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    full, real = asyncio.Event(), BodyLimits._make_room
+
+    def make_room(limits: BodyLimits, newcomer: Arrival | None = None) -> None:
+        real(limits, newcomer)
+        if limits._held_bytes == 4 * 24_000:
+            full.set()
+
+    monkeypatch.setattr(BodyLimits, "_make_room", make_room)
+    async with (
+        fake_gateway() as fake,
+        shim(fake.target, max_total_body_bytes=100_000, max_request_bytes=100_000) as ports,
+        AsyncExitStack() as stack,
+    ):
+        slow = [await stack.enter_async_context(wire(ports)) for _ in range(4)]
+        for each in slow:
+            await each.send(request(None, "Content-Length: 30000") + b" " * 24_000)
+        await full.wait()
+        statuses = []
+        # They hold the room while they may still come quickly, and then no longer.
+        for slow_s in (math.inf, -1.0):
+            monkeypatch.setattr(reading, "SLOW_S", slow_s)
+            statuses.append((await ports.raw("clip", "/extract", question() + b" " * 30_000)).status_code)
+        assert statuses == [429, 200]
+        # Two gave way; the others are as good as before.
+        for each in slow:
+            await each.send(b" " * 5_900 + question().ljust(100))
+        answers = [await each.answer() for each in slow]
+        assert sorted(each.status for each in answers) == [200, 200, 429, 429]
+        assert all(each.headers["retry-after"] == "1" for each in answers if each.status == 429)
+
+
+async def test_numbers_where_texts_belong_are_counted_first(gateway: FakeGateway) -> None:
+    async with shim(gateway.target, max_request_bytes=64 * MIB) as ports:
+        before = memory()
+        for count in (2_000_000, 8_000_000):
+            body = b'{"text": [' + b"1," * count + b"1]}"
+            answered = await ports.raw("clip", "/encode_text", body)
+            assert answered.status_code == 422
+            assert len(answered.content) < 1000
+        assert memory() - before < 4 * ROOM_BYTES
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b'"ab",', b"0.5,"])
+async def test_a_body_is_bounded_by_what_it_unpacks_to(gateway: FakeGateway, piece: bytes) -> None:
+    async with shim(gateway.target, max_request_bytes=64 * MIB) as ports:
+        body = b'{"text": [' + piece * (16 * MIB // len(piece)) + piece[:-1] + b"]}"
+        before = memory()
+        answered = await ports.raw("clip", "/encode_text", body)
+        assert answered.status_code == 422
+        assert "values" in answered.json()["detail"][0]["msg"]
+        assert memory() - before < 2 * ROOM_BYTES
+
+
+async def test_of_many_names_that_nobody_knows_the_first_are_told(ports: Shim, gateway: FakeGateway) -> None:
+    body = {"image": PICTURE, **{f"name{number}": 1 for number in range(20_000)}}
+    answered = await ports.post("clip", "/extract", body)
+    assert answered.status_code == 422
+    assert [each["loc"] for each in answered.json()["detail"]] == [
+        ["body", f"name{number}"] for number in range(8)
+    ]
+    assert "more" in answered.json()["detail"][-1]["msg"]

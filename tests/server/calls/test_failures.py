@@ -1,0 +1,52 @@
+"""A call that fails leaves nothing of its request behind, even before the garbage collector runs."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from featsvc.pool.contract.job import Job
+from featsvc.pool.workers.pool import WorkerPool
+from tests.server.asking import asking, refusal
+from tests.server.conftest import AUTHORISED, Running
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    logging.disable()  # or pytest would keep the log's lines, and the errors in them
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [(b"broken", grpc.StatusCode.INVALID_ARGUMENT), (b"defect", grpc.StatusCode.INTERNAL)],
+)
+async def test_a_request_goes_with_its_refusal(
+    served: Running,
+    no_collector: None,
+    monkeypatch: pytest.MonkeyPatch,
+    program: bytes,
+    code: grpc.StatusCode,
+) -> None:
+    gone, run = asyncio.Event(), WorkerPool.run
+    items: list[weakref.ref[object]] = []
+
+    async def noting(pool: WorkerPool, job: Job) -> Any:
+        items.append(weakref.ref(job.item, lambda _: gone.set()))
+        return await run(pool, job)
+
+    monkeypatch.setattr(WorkerPool, "run", noting)
+    error = await refusal(served.clip.ExtractFeatures(asking(program), metadata=AUTHORISED))
+    assert error.code() == code
+    await asyncio.wait_for(gone.wait(), 60)
