@@ -77,7 +77,9 @@ async def test_messages_that_never_end_give_way_before_they_take_all_memory(
 ) -> None:
     async with start(max_receiving_bytes=32 * 1024**2) as served:
         body, peak = message(bytes(LARGE), declared=2 * 1024**3), Peak()
-        ended = await asyncio.gather(*(_sent_slowly(served.gateway.port, method, key, body) for _ in range(8)))
+        ended = await asyncio.gather(
+            *(_sent_slowly(served.gateway.port, method, key, body) for _ in range(8))
+        )
         assert all(b"grpc-status\x018" in last for last in ended)
         assert peak.stop() < 6 * LARGE
         # Others are as before.
