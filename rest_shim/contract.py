@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from featsvc.codec.wire import PARAM
 from featsvc.v1 import image_pb2, schema, tensor_pb2
@@ -53,10 +53,3 @@ def field_of(request: Descriptor, enum: EnumDescriptor) -> str | None:
             if field.enum_type is not None and field.enum_type.full_name == enum.full_name:
                 return field.name
     return None
-
-
-def in_chunks(method: MethodDescriptor) -> MethodDescriptor | None:
-    """The method that answers the same to one request in pieces, where there is one."""
-    methods = method.containing_service.methods_by_name
-    named = (methods.get(f"{method.name}{end}") for end in ("Chunked", "Stream"))
-    return next((each for each in named if each is not None and not each.client_streaming), None)

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 
 from featsvc.catalog.entry import ClipEntry, DinoEntry, Entry, Sam2Entry
 from featsvc.catalog.names import catalog, resolve_clip, resolve_dino, resolve_sam2
-from featsvc.errors import NotFound
+from featsvc.errors import NotFound, invalid_field
 from featsvc.v1 import schema
+from featsvc.work.operations import AnyOperation
 
 DEMO = {"clip": "demo-clip", "dino": "demo-dino", "sam2": "demo-sam2"}
 
@@ -26,6 +27,15 @@ def entry_for(params: BaseModel, profile: str) -> Entry:
     if isinstance(params, schema.Sam2Model):
         return _sam2(params, profile)
     raise NotFound(f"no model answers {type(params).__name__}")
+
+
+def check_answers(entry: Entry, operation: AnyOperation) -> None:
+    """Raises InvalidFields where the model cannot be asked this."""
+    if entry.operations is not None and operation not in entry.operations:
+        known = ", ".join(each.name for each in entry.operations)
+        raise invalid_field(
+            f"params.{next(iter(naming(entry)))}", f"{entry.key} answers {known}, and not {operation.name}"
+        )
 
 
 def default_models(profile: str) -> tuple[Entry, ...]:

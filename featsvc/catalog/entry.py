@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Family = Literal["clip", "dino", "sam2"]
+from featsvc.work.operations import AnyOperation, Family
+
 PositionRule = Literal["dino", "dinov2", "dinov2_reg", "timm"]
 Colours = tuple[float, float, float]
 
@@ -51,6 +52,8 @@ class Entry:
     nbytes: int
     """Size of the weights in float32, in bytes, approximately."""
     description: str
+    operations: tuple[AnyOperation, ...] | None = field(default=None, kw_only=True)
+    """What it can be asked; None for all that is asked of its family."""
 
     @property
     def health_key(self) -> str:

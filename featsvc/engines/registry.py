@@ -20,16 +20,16 @@ from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.running.cache import ByteCache, CacheStats
-from featsvc.engines.running.family import Family, Loaded, Operation, Prepared
+from featsvc.engines.running.family import Family, Halves, Loaded, Prepared
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.steps import stepping
 from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
 from featsvc.errors import NoDevice, OutOfMemory
-from featsvc.work.item import Item
+from featsvc.work.item import Item, PictureItem
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Result, with_orientation
+from featsvc.work.results import OfPicture, Result
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Engines:
 
     def may_take_long(self, item: Item) -> bool:
         """Whether preparing it may hold up others: by a picture that is not quickly decoded."""
-        return may_take_long(item, self.options)
+        return isinstance(item, PictureItem) and may_take_long(item, self.options)
 
     def prepare(
         self,
@@ -69,7 +69,7 @@ class Engines:
         Raises Abandoned where that takes long and `wanted()` has become false.
         """
         with stepping(wanted):
-            return self._operation(operation).prepare(item, params, loaded, self.options)
+            return self._halves(operation).prepare(item, params, loaded, self.options)
 
     def batch_key(self, prepared: Prepared) -> Hashable:
         """Items with equal keys may share a forward pass."""
@@ -99,10 +99,8 @@ class Engines:
 
         def act() -> list[Result]:
             with torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
-                results = self._operation(operation).run(prepared, params, loaded)
-            return [
-                with_orientation(each, item.orientation) for each, item in zip(results, prepared, strict=True)
-            ]
+                results = self._halves(operation).run(prepared, params, loaded)
+            return [_turned(each, item.orientation) for each, item in zip(results, prepared, strict=True)]
 
         place, count = self.options.device, len(prepared)
         return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
@@ -117,8 +115,10 @@ class Engines:
             return None
         return partial(torch.cuda.synchronize, self.options.device)
 
-    def _operation(self, name: str) -> Operation:
-        return self.families[name.split(".")[0]].operations[name]
+    def _halves(self, operation: str) -> Halves:
+        return next(
+            each.operations[operation] for each in self.families.values() if operation in each.operations
+        )
 
     def _with_room(self, act: Callable[[], T], message: str) -> T:
         """What `act` returns; where memory runs out, what is kept between requests goes before the request does."""
@@ -130,6 +130,11 @@ class Engines:
                 raise
         with out_of_memory_as(message):
             return act()
+
+
+def _turned(result: Result, orientation: int) -> Result:
+    """The answer with what its picture's file says of the way up."""
+    return replace(result, image_orientation=orientation) if isinstance(result, OfPicture) else result
 
 
 def build(options: EngineOptions) -> Engines:

@@ -29,8 +29,6 @@ from featsvc.server.config.keys import ApiKeys
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
-from featsvc.server.services.clip import ClipService
-from featsvc.server.services.dino import DinoService
 from featsvc.server.services.intake import Intake
 from featsvc.server.services.model import ModelService
 from featsvc.server.services.open_services import (
@@ -42,38 +40,19 @@ from featsvc.server.services.open_services import (
     Reflection,
     State,
 )
-from featsvc.server.services.sam2 import Sam2Service
+from featsvc.server.services.rpcs import OperationMethods
 from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings, KeyLimits
-from featsvc.v1 import (
-    clip_pb2,
-    clip_pb2_grpc,
-    dino_pb2,
-    dino_pb2_grpc,
-    model_pb2,
-    model_pb2_grpc,
-    sam2_pb2,
-    sam2_pb2_grpc,
-)
+from featsvc.v1 import model_pb2, model_pb2_grpc
+from featsvc.work.operations import OPERATIONS, AnyOperation
 
 log = logging.getLogger("featsvc.server.gateway")
-SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in (
-        (clip_pb2, "ClipService"),
-        (dino_pb2, "DinoService"),
-        (sam2_pb2, "Sam2Service"),
-        (model_pb2, "ModelService"),
-    )
-)
+MODELS = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 # What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
 HANDSHAKE_MS = 10_000
 DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
 ONLY_IDENTITY = 1
 LONGEST = 2**31 - 1
-
-
-SERVICE_OF = dict(zip(("clip", "dino", "sam2"), SERVICES, strict=False))
 LIVE = (WorkerState.READY, WorkerState.BUSY)
 
 
@@ -91,10 +70,12 @@ async def gateway(
     keys: tuple[str, ...],
     engines: str = PoolSettings.engines,
     observers: Sequence[CallObserver] = (),
+    operations: Sequence[AnyOperation] = OPERATIONS,
 ) -> AsyncIterator[Gateway]:
     """Runs the gateway; on leaving it stops admitting, finishes within the grace, and ends its workers.
 
-    `engines` is the import path of what builds the engines in a worker. `observers` hear of every call, after the log.
+    `engines` is the import path of what builds the engines in a worker, which compute `operations`. `observers` hear of
+    every call, after the log.
     Raises InvalidArgument where the port is taken.
     """
     limits = _fetch_limits(settings)
@@ -109,19 +90,19 @@ async def gateway(
         methods = GuardedMethods(ApiKeys(keys, part(settings, KeyLimits)), (calls, *observers), admission)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
         intake = Intake(pool, fetcher, images, settings, asyncio.Event())
-        clip_pb2_grpc.add_ClipServiceServicer_to_server(ClipService(intake), methods)
-        dino_pb2_grpc.add_DinoServiceServicer_to_server(DinoService(intake), methods)
-        sam2_pb2_grpc.add_Sam2ServiceServicer_to_server(Sam2Service(intake), methods)
+        for operation in operations:
+            handlers = OperationMethods(operation, intake).handlers()
+            methods.add_registered_method_handlers(operation.service, handlers)
         model_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(pool, options, images, settings.profile), methods
         )
-        checks = HealthService(_states((), ()))
+        checks = HealthService(_states(operations, (), ()))
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
-        _add_reflection(methods)
+        _add_reflection(methods, operations)
         port = _bound(server, settings)
         await server.start()
         try:
-            async with at_work(_watch(pool, checks, settings.preload), admission.watch()):
+            async with at_work(_watch(pool, checks, operations, settings.preload), admission.watch()):
                 yield Gateway(port, pool)
         finally:
             intake.closing.set()
@@ -188,30 +169,40 @@ def _fetch_limits(settings: GatewaySettings) -> FetchLimits:
     )
 
 
-def _add_reflection(methods: GuardedMethods) -> None:
+def _add_reflection(methods: GuardedMethods, operations: Sequence[AnyOperation]) -> None:
     """In both versions, of which generated code knows one; their messages are the same."""
-    reflection = Reflection((*SERVICES, HEALTH, *REFLECTION))
+    reflection = Reflection((*_services(operations), HEALTH, *REFLECTION))
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, methods)
     methods.repeat(*REFLECTION)
 
 
-async def _watch(pool: Pool, checks: HealthService, preload: tuple[str, ...]) -> None:
+async def _watch(
+    pool: Pool, checks: HealthService, operations: Sequence[AnyOperation], preload: tuple[str, ...]
+) -> None:
     known = -1
     while True:
         known = await pool.news(known)
         workers = [worker for worker in pool.status().workers if worker.state in LIVE]
         failed = {model.name for worker in workers for model in worker.failed_models}
         log.info("workers", extra={"alive": len(workers), "failed_models": sorted(failed)})
-        checks.set(_states(workers, preload))
+        checks.set(_states(operations, workers, preload))
 
 
-def _states(workers: Sequence[WorkerStatus], preload: tuple[str, ...]) -> dict[str, State]:
+def _services(operations: Sequence[AnyOperation]) -> tuple[str, ...]:
+    """Each once, in the order of the table."""
+    return tuple(dict.fromkeys((*(each.service for each in operations), MODELS)))
+
+
+def _states(
+    operations: Sequence[AnyOperation], workers: Sequence[WorkerStatus], preload: tuple[str, ...]
+) -> dict[str, State]:
     """The engines' services need a live worker with what was to be preloaded; the model service answers without one."""
-    states = dict.fromkeys(("", *SERVICES), SERVING if workers else NOT_SERVING)
+    states = dict.fromkeys(("", *_services(operations)), SERVING if workers else NOT_SERVING)
     for key in preload:
         if all(key in {model.name for model in worker.failed_models} for worker in workers):
-            states[SERVICE_OF[entry_of(key).family]] = NOT_SERVING
-    states[SERVICES[-1]] = SERVING
+            family = entry_of(key).family
+            states |= {each.service: NOT_SERVING for each in operations if each.family == family}
+    states[MODELS] = SERVING
     return states
 
 

@@ -15,8 +15,8 @@ from featsvc.errors import FieldViolation
 from featsvc.fields.base import MOST_TOLD, Parameters
 from featsvc.fields.words import in_words
 from featsvc.twin.messages import PARAMETERS, parameters_of
+from featsvc.twin.methods import QUESTION
 
-QUESTION = "request"
 PARAMETER = re.compile(rf"{PARAMETERS}\.(\w+)")
 UNKNOWN = "extra_forbidden"
 LONGEST_NAME = 64

@@ -1,8 +1,10 @@
-"""What a request asks about, beside its parameters."""
+"""What a request asks about, beside its parameters. Fields are called as in the request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from featsvc.v1.schema import Orientation, Prompt, TextQuery, Texts
 
@@ -24,38 +26,89 @@ class Way:
     chunked: bool = False
     """In parts, so that only `max_chunked_bytes` limits it."""
     json: Json | None = None
+    """What holds for a reply that ends as JSON."""
+
+
+IN_ONE_PIECE = Way()
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture as it came, texts, prompts: whichever the operation takes."""
+    """What every request has."""
 
-    image: bytes = b""
-    texts: Texts | TextQuery | None = None
-    prompts: tuple[Prompt, ...] = ()
-    digest: str = ""
-    """Name of the picture's content, "sha256:…"; empty where nobody knows it, and then nothing is kept of it."""
-    chunked: bool = False
-    """The reply goes in parts, so only `max_chunked_bytes` limits it."""
-    json: Json | None = None
-    """What holds for a reply that ends as JSON."""
-    orientation: Orientation = Orientation.STORED
-    """Which way up the picture is taken."""
-
-    def without_image(self) -> Item:
-        """The same with the name of its picture alone."""
-        return replace(self, image=b"")
-
-    @property
-    def way(self) -> Way:
-        """How the answer goes."""
-        return Way(self.chunked, self.json)
+    way: Way = field(default=IN_ONE_PIECE, kw_only=True)
+    """How the answer goes."""
 
     @property
     def nbytes(self) -> int:
         """What it holds in memory, but for some overhead."""
+        return 0
+
+    @property
+    def question(self) -> Hashable:
+        """Equal for items that ask the same, whichever way the answer goes; None where that cannot be told."""
+        return replace(self, way=IN_ONE_PIECE)
+
+
+@dataclass(frozen=True)
+class TextItem(Item):
+    """Texts."""
+
+    texts: Texts
+
+    @property
+    def nbytes(self) -> int:
+        """Letters of all texts."""
+        return sum(map(len, self.texts.text))
+
+
+@dataclass(frozen=True)
+class PictureItem(Item):
+    """A picture."""
+
+    image: bytes = b""
+    """The file as it came; empty where its name is enough."""
+    digest: str = ""
+    """Name of the picture's content, "sha256:…"; empty where nobody knows it, and then nothing is kept of it."""
+    orientation: Orientation = Orientation.STORED
+    """Which way up the picture is taken."""
+
+    def without_image(self) -> Self:
+        """The same with the name of its picture alone."""
+        return replace(self, image=b"")
+
+    @property
+    def nbytes(self) -> int:
+        """The file."""
+        return len(self.image)
+
+    @property
+    def question(self) -> Hashable:
+        """As of every item; by the name of the picture."""
+        return replace(self, way=IN_ONE_PIECE, image=b"") if self.digest else None
+
+
+@dataclass(frozen=True)
+class QueryItem(PictureItem):
+    """A picture, and texts to look for in it."""
+
+    query: TextQuery = field(kw_only=True)
+
+    @property
+    def nbytes(self) -> int:
+        """The file, and the letters of all texts."""
+        return len(self.image) + sum(map(len, (*self.query.text, *self.query.negative_text)))
+
+
+@dataclass(frozen=True)
+class PromptItem(PictureItem):
+    """A picture, and prompts about it; none at all is one empty prompt."""
+
+    prompts: tuple[Prompt, ...] = field(default=(), kw_only=True)
+
+    @property
+    def nbytes(self) -> int:
+        """The file, and the masks and points of all prompts."""
         masks = (prompt.mask_input for prompt in self.prompts)
-        negative = self.texts.negative_text if isinstance(self.texts, TextQuery) else ()
-        texts = (*self.texts.text, *negative) if self.texts else ()
         points = sum(16 * len(prompt.point_coords) for prompt in self.prompts)
-        return len(self.image) + sum(len(mask.data) for mask in masks if mask) + sum(map(len, texts)) + points
+        return len(self.image) + sum(len(mask.data) for mask in masks if mask) + points

@@ -1,9 +1,8 @@
-"""What an operation answers: numpy arrays and what they mean."""
+"""What an operation answers: numpy arrays and what they mean. Fields are called as in the reply."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,15 @@ HeightWidth = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class OfPicture:
+class Result:
+    """Any answer."""
+
+
+@dataclass(frozen=True)
+class OfPicture(Result):
     """An answer about a picture."""
 
-    orientation: int = field(default=1, kw_only=True)
+    image_orientation: int = field(default=1, kw_only=True)
     """How its file says that it is to be shown, as EXIF counts; 1 is upright."""
 
 
@@ -72,10 +76,17 @@ class Features(OfPicture):
 
 
 @dataclass(frozen=True)
-class Embeddings(OfPicture):
-    """Text or picture embeddings, N x D, each row of length 1."""
+class TextEmbeddings(Result):
+    """Embeddings of texts, N x D, each row of length 1."""
 
-    embeddings: Floats
+    text_embedding: Floats
+
+
+@dataclass(frozen=True)
+class ImageEmbedding(OfPicture):
+    """The embedding of a picture, 1 x D, of length 1."""
+
+    image_embedding: Floats
 
 
 @dataclass(frozen=True)
@@ -116,7 +127,7 @@ LabelMap = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
-class PromptMasks(OfPicture):
+class PromptMasks:
     """Answers to one prompt: K masks of the picture's size, best-of-K by `iou_predictions`."""
 
     masks: Bits | Floats | tuple[Rle, ...] | tuple[Png, ...] | None
@@ -124,9 +135,16 @@ class PromptMasks(OfPicture):
     iou_predictions: Floats
     low_res_masks: Floats | None
     """Logits clamped to [-32, 32], K x h x w; a next prompt's mask_input. None where nobody asked for them."""
+    label_map: LabelMap | None = None
+
+
+@dataclass(frozen=True)
+class PromptResults(OfPicture):
+    """The answer to each prompt about one picture, in their order."""
+
+    results: tuple[PromptMasks, ...]
     height: int
     width: int
-    label_map: LabelMap | None = None
 
 
 Rectangle = tuple[float, float, float, float]
@@ -156,27 +174,19 @@ class MaskList(OfPicture):
     width: int
     label_map: LabelMap | None = None
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.masks)
+
 
 @dataclass(frozen=True)
 class EmbeddedImage(OfPicture):
     """A picture that SAM2 has encoded."""
 
-    nbytes: int
+    size_bytes: int
     """Memory that its embedding takes."""
-    cached: bool
+    was_cached: bool
     """Whether it was there before this call."""
     height: int
     width: int
-
-
-Result = Features | Embeddings | Similarity | tuple[PromptMasks, ...] | MaskList | EmbeddedImage
-
-
-R = TypeVar("R", bound=Result)
-
-
-def with_orientation(result: R, orientation: int) -> R:
-    """The answer with what its picture's file says of the way up."""
-    if isinstance(result, tuple):
-        return tuple(replace(each, orientation=orientation) for each in result)  # type: ignore[return-value]  # mypy loses R
-    return replace(result, orientation=orientation)

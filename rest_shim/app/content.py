@@ -42,7 +42,7 @@ def content(endpoint: Endpoint, wish: Wish, reply: Message, max_json_bytes: int)
     """The reply as its caller wants it; raises HttpError where that cannot be had."""
     if wish.is_about_one_text is not None:
         encode.put_axis_of_texts(reply, wish.is_about_one_text, endpoint.has_axis_of_one_text)
-    facts = encode.headers(reply, endpoint.service) | {"Content-Type": str(wish.form)}
+    facts = encode.headers(reply, endpoint.method.containing_service) | {"Content-Type": str(wish.form)}
     if wish.form is not Form.JSON:
         return Content(raw.RawBody(reply, wish.form), facts | raw.headers(reply))
     body = JsonText(endpoint.encoder(reply, wish.written))

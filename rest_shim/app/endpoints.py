@@ -5,27 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from pydantic import BaseModel
 
-from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
-from rest_shim.contract import in_chunks
+from featsvc.twin.methods import method_of, variants
+from featsvc.work import operations
+from featsvc.work.operations import AnyOperation
 from rest_shim.reply import encode, replies
 from rest_shim.request.bodies import Body, body_class
-
-CLIP = clip_pb2.DESCRIPTOR.services_by_name["ClipService"]
-DINO = dino_pb2.DESCRIPTOR.services_by_name["DinoService"]
-SAM2 = sam2_pb2.DESCRIPTOR.services_by_name["Sam2Service"]
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One path: the method behind it, and the form of its reply."""
+    """One path: the operation behind it, and the form of its reply."""
 
     path: str
     summary: str
-    service: ServiceDescriptor
-    method_name: str
+    operation: AnyOperation
     reply: type[BaseModel]
     encoder: encode.Encoder = encode.one_tensor
     has_axis_of_one_text: bool = False
@@ -39,12 +35,14 @@ class Endpoint:
     @property
     def method(self) -> MethodDescriptor:
         """The gRPC method."""
-        return self.service.methods_by_name[self.method_name]
+        method: MethodDescriptor = method_of(self.operation.rpc)
+        return method
 
     @cached_property
     def called(self) -> MethodDescriptor:
         """The method that is called: the one in chunks where there is one, so that no step holds a large reply."""
-        return in_chunks(self.method) or self.method
+        others = variants(self.method)
+        return others.pieces or others.parts or self.method
 
     @property
     def has_one_tensor(self) -> bool:
@@ -67,17 +65,29 @@ class RestPort:
 
 
 CLIP_ENDPOINTS = (
-    Endpoint("/extract", "Extract CLIP features", CLIP, "ExtractFeatures", replies.Features),
+    Endpoint("/extract", "Extract CLIP features", operations.EXTRACT_CLIP, replies.Features),
     Endpoint(
-        "/encode_text", "Encode text", CLIP, "EncodeText", replies.TextEmbedding, has_axis_of_one_text=True
+        "/encode_text",
+        "Encode text",
+        operations.ENCODE_TEXT,
+        replies.TextEmbedding,
+        has_axis_of_one_text=True,
     ),
-    Endpoint("/similarity", "Compare a picture to texts", CLIP, "ComputeSimilarity", replies.SimilarityMap),
-    Endpoint("/encode_image", "Encode a whole picture", CLIP, "EncodeImage", replies.ImageEmbedding),
+    Endpoint(
+        "/similarity", "Compare a picture to texts", operations.COMPUTE_SIMILARITY, replies.SimilarityMap
+    ),
+    Endpoint("/encode_image", "Encode a whole picture", operations.ENCODE_IMAGE, replies.ImageEmbedding),
 )
-DINO_ENDPOINTS = (Endpoint("/extract", "Extract DINO features", DINO, "ExtractFeatures", replies.Features),)
-AUTO = Endpoint("/auto_mask", "Find all masks", SAM2, "GenerateMasks", replies.AutoMasks, encode.auto_masks)
+DINO_ENDPOINTS = (Endpoint("/extract", "Extract DINO features", operations.EXTRACT_DINO, replies.Features),)
+AUTO = Endpoint(
+    "/auto_mask", "Find all masks", operations.GENERATE_MASKS, replies.AutoMasks, encode.auto_masks
+)
 PROMPT = Endpoint(
-    "/prompt_mask", "Find what is pointed at", SAM2, "PredictMasks", replies.PromptMasks, encode.prompt_masks
+    "/prompt_mask",
+    "Find what is pointed at",
+    operations.PREDICT_MASKS,
+    replies.PromptMasks,
+    encode.prompt_masks,
 )
 FAMILIES = {
     family.name: family

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import grpc
 
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2
+from featsvc.work.operations import OPERATIONS
 from rest_shim.call.gateway import GatewayClient, takes_no_more_calls
 from rest_shim.reply.replies import Health
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
-SERVICES = {
-    "clip": "featsvc.v1.ClipService",
-    "dino": "featsvc.v1.DinoService",
-    "sam2": "featsvc.v1.Sam2Service",
-}
+SERVICES: Mapping[str, str] = {each.family: each.service for each in OPERATIONS}
 LIVE = frozenset({"ready", "busy"})
 
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-from google.protobuf.message_factory import GetMessageClass
 from pydantic import ValidationError
 
 from featsvc.fields.base import MOST_TOLD
+from featsvc.twin.methods import message_class
 from featsvc.v1 import sam2_pb2, schema, tensor_pb2
 from rest_shim.app.endpoints import Endpoint
 from rest_shim.call.gateway import Metadata
@@ -75,7 +75,7 @@ def question(endpoint: Endpoint, content: bytearray, form: Form) -> Question:
     )
     # The picture's text, which is larger than the picture that was made of it.
     del values
-    message: Any = GetMessageClass(endpoint.called.input_type)()  # Any: a class made at run time
+    message: Any = message_class(endpoint.called.input_type)()  # Any: a class made at run time
     # A call in chunks holds the same request in a field of its own.
     request = message if endpoint.called is endpoint.method else message.request
     put(body, request, endpoint.method.input_type)

@@ -7,13 +7,14 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast, get_args, g
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as ProtoMessage
-from pydantic import Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from featsvc.codec import arrays
 from featsvc.fields.base import Message, NullMeans, Number, OneOrMany, Ruled
 from featsvc.twin.messages import fill
+from featsvc.twin.methods import twin_of
 from featsvc.v1 import schema, tensor_pb2
 from rest_shim.contract import (
     BESIDE_SOURCES,
@@ -123,7 +124,7 @@ class ImageBody(Body):
 def body_class(name: str, request: Descriptor) -> type[Body]:
     """The body of a gRPC request: the fields of all its parts side by side, as REST has them."""
     messages = [message_of(field) for field in request.fields if not is_image(field)]
-    parts = _parts(getattr(schema, request.name))
+    parts = _parts(twin_of(request))
     # Reversed, because pydantic lists the fields of the last base first.
     root = ImageBody if any(map(is_image, request.fields)) else Body
     bases: tuple[type[Message], ...] = (*reversed(parts), root)
@@ -136,12 +137,12 @@ def body_class(name: str, request: Descriptor) -> type[Body]:
         described = next(part.model_fields[each].description for part in parts if each in part.model_fields)
         fields[each] = (Base64 | None, Field(default=None, description=f"{described} As base64."))
         fields[shape_name(each)] = (Shape | None, Field(default=None, description=f"Shape of {each}."))
-    documentation = getattr(schema, request.name).__doc__
+    documentation = twin_of(request).__doc__
     made = create_model(name, __base__=bases, __module__=__name__, __doc__=documentation, **fields)
     return _completed(made, parts, tensors, {field.name: _defaults(field) for field in ours})
 
 
-def _parts(request: type[Message]) -> tuple[type[Message], ...]:
+def _parts(request: type[BaseModel]) -> tuple[type[Message], ...]:
     """The classes of what a request holds beside a picture, all its parameters in one."""
     kinds = [field.annotation for field in request.model_fields.values()]
     # Of several, such as prompts, a body has one. Any: what is said of a type is no type.
@@ -193,8 +194,7 @@ def _defaults(option: FieldDescriptor) -> Defaults:
 
 def _schema_field(option: FieldDescriptor) -> FieldInfo:
     message = cast(Descriptor, option.containing_type)  # an option is a field of some message
-    field: FieldInfo = getattr(schema, message.name).model_fields[option.name]
-    return field
+    return twin_of(message).model_fields[option.name]
 
 
 def put(body: Body, message: ProtoMessage, request: Descriptor) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from featsvc.pool.contract.engine_protocol import WorkerEngines
 from featsvc.work.item import Item
+from featsvc.work.operations import ENCODE_TEXT
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Embeddings, Features, Geometry
+from featsvc.work.results import Features, Geometry, TextEmbeddings
 
 ROWS, COLUMNS, CHANNELS = 128, 128, 1024
 
@@ -75,8 +76,8 @@ class FixedEngines:
         self, operation: str, prepared: list[Item], params: object, loaded: object, wanted: Callable[[], bool]
     ) -> list[Any]:
         """The fixed features, or a fixed embedding."""
-        if operation == "clip.encode_text":
-            return [Embeddings(features()[0, :1, :512]) for _ in prepared]
+        if operation == ENCODE_TEXT.rpc:
+            return [TextEmbeddings(features()[0, :1, :512]) for _ in prepared]
         geometry = Geometry(14, 14, 1792, 1792, 0, 0, 1792, 1792, ROWS, COLUMNS)
         return [Features(features(), False, geometry) for _ in prepared]
 

@@ -19,12 +19,12 @@ import uvloop
 
 from featsvc.errors import FeatsvcError
 from featsvc.logs import setup
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.processes import tune
 from featsvc.server import gateway as gateway_module
 from featsvc.settings.tree import Settings
-from featsvc.work.results import Embeddings
+from featsvc.work.results import TextEmbeddings
 from tests.bench.children import answer_commands
 from tests.bench.fixed import features
 from tests.servers import KEY
@@ -117,7 +117,7 @@ class InstantPool:
     """Answers every job at once, in the gateway itself."""
 
     def __init__(self, settings: object) -> None:
-        self._reply = Embeddings(features()[0, :1, :512])
+        self._reply = TextEmbeddings(features()[0, :1, :512])
 
     async def __aenter__(self) -> InstantPool:
         return self
@@ -125,7 +125,7 @@ class InstantPool:
     async def __aexit__(self, *_: object) -> None:
         return
 
-    async def run(self, job: Job) -> Any:  # Any: as the protocol has it
+    async def run(self, job: AnyJob) -> Any:  # Any: as the protocol has it
         """The fixed embedding."""
         return self._reply
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from featsvc.engines.registry import build
 from featsvc.v1.schema import ClipExtractFeaturesParams
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
+from featsvc.work.operations import EXTRACT_CLIP
 from featsvc.work.options import EngineOptions
 from tests.bench import networks
 from tests.bench.children import Child, environment
@@ -56,8 +57,8 @@ def test_the_bare_dense_forward_pass_gives_the_engines_features() -> None:
     model = engines.load("demo-clip")
     params = ClipExtractFeaturesParams(model_name="demo-clip", load_size=192, center_crop=True)
     picture = image_of(0, {"width": 192, "height": 192, "seed": 0})
-    prepared = engines.prepare("clip.extract_features", Item(picture), params, model)
-    ours = engines.run("clip.extract_features", [prepared], params, model)[0].features
+    prepared = engines.prepare(EXTRACT_CLIP.rpc, PictureItem(picture), params, model)
+    ours = engines.run(EXTRACT_CLIP.rpc, [prepared], params, model)[0].features
     theirs = networks.dense(networks.clip("demo-clip", ""), _pixels(picture))
     np.testing.assert_allclose(theirs[0].numpy().reshape(ours.shape), ours, rtol=0, atol=1e-4)
 

@@ -19,7 +19,7 @@ OPERATIONS = {each.path: each for each in vars(operations).values() if isinstanc
 WRAPPED = {
     variant.path: (kind, variant)
     for each in OPERATIONS.values()
-    for kind in ("chunked", "stream", "one_by_one")
+    for kind in ("pieces", "stream", "parts")
     if (variant := getattr(each, kind))
 }
 

@@ -8,8 +8,8 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from featsvc.catalog.presets import in_force
 from featsvc.v1 import schema
+from featsvc.work.presets import in_force
 from tests.servers import ROOT
 
 # Each endpoint of the document, in its order, and the classes that its body consists of.

@@ -22,6 +22,7 @@ CONTRACT = (
     "featsvc.output",
     "featsvc.processes",
     "featsvc.request_ids",
+    "featsvc.work",
 )
 TORCH = ("torch", "torchvision", "open_clip", "timm", "sam2")
 GRPC = ("grpc", "google.protobuf", "google.rpc", "grpc_health", "grpc_reflection")

@@ -25,9 +25,11 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2.model import Sam2Model
-from featsvc.work.item import Item
+from featsvc.v1.schema import PredictMasksParams
+from featsvc.work.item import Item, PictureItem, PromptItem
+from featsvc.work.operations import OPERATIONS, PREDICT_MASKS
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Bits
+from featsvc.work.results import Bits, Features, ImageEmbedding, PromptResults, TextEmbeddings
 
 CPU = torch.device("cpu")
 THREADS = int(os.environ.get("TEST_THREADS", "1"))
@@ -57,19 +59,45 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options: Any) -> byt
     return buffer.getvalue()
 
 
-def picture_item(width: int, height: int, seed: int = 0) -> Item:
+def picture_item(width: int, height: int, seed: int = 0) -> PictureItem:
     """An item with such a picture."""
-    return Item(encoded(picture(width, height, seed)))
+    return PictureItem(encoded(picture(width, height, seed)))
 
 
-def item_of(image: Image.Image, **fields: Any) -> Item:
+def item_of(image: Image.Image, **fields: Any) -> PictureItem:
     """An item with this picture."""
-    return Item(encoded(image), **fields)
+    return PictureItem(encoded(image), **fields)
 
 
 def answer(engines: Engines, operation: str, item: Item, params: Any, loaded: Any) -> object:
     """One item's result, alone in its batch."""
     return engines.run(operation, [engines.prepare(operation, item, params, loaded)], params, loaded)[0]
+
+
+def demo_key(rpc: str) -> str:
+    """The demo model that answers this."""
+    return next(f"demo-{each.family}" for each in OPERATIONS if each.rpc == rpc)
+
+
+def prompted(
+    engines: Engines, item: PromptItem, params: PredictMasksParams, loaded: Sam2Model
+) -> PromptResults:
+    """The answers to the prompts about one picture."""
+    result = answer(engines, PREDICT_MASKS.rpc, item, params, loaded)
+    assert isinstance(result, PromptResults)
+    return result
+
+
+def vectors(result: object) -> np.ndarray:
+    """The features or embeddings of a result."""
+    match result:
+        case Features():
+            return result.features
+        case TextEmbeddings():
+            return result.text_embedding
+        case ImageEmbedding():
+            return result.image_embedding
+    raise AssertionError(f"{type(result).__name__} has no vectors")
 
 
 def random_clip(name: str = "ViT-B-16-quickgelu", seed: int = 0, **options: Any) -> ClipModel:

@@ -12,26 +12,35 @@ from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery, Texts
-from featsvc.work.item import Item
+from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.operations import (
+    COMPUTE_SIMILARITY,
+    ENCODE_IMAGE,
+    ENCODE_TEXT,
+    EXTRACT_CLIP,
+    EXTRACT_DINO,
+    GENERATE_MASKS,
+    PREDICT_MASKS,
+)
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 
 PICTURE = models.encoded(models.picture(64, 48))
 DENSE: dict[str, tuple[BaseModel, Item]] = {
-    "clip.extract_features": (schema.ClipExtractFeaturesParams(load_size=-1), Item(PICTURE)),
-    "clip.compute_similarity": (
+    EXTRACT_CLIP.rpc: (schema.ClipExtractFeaturesParams(load_size=-1), PictureItem(PICTURE)),
+    COMPUTE_SIMILARITY.rpc: (
         schema.ComputeSimilarityParams(load_size=-1),
-        Item(PICTURE, texts=TextQuery(text=("a red circle",))),
+        QueryItem(PICTURE, query=TextQuery(text=("a red circle",))),
     ),
-    "clip.encode_image": (schema.EncodeImageParams(), Item(PICTURE)),
-    "dino.extract_features": (schema.DinoExtractFeaturesParams(), Item(PICTURE)),
+    ENCODE_IMAGE.rpc: (schema.EncodeImageParams(), PictureItem(PICTURE)),
+    EXTRACT_DINO.rpc: (schema.DinoExtractFeaturesParams(), PictureItem(PICTURE)),
 }
 MASKS: dict[str, tuple[BaseModel, Item]] = {
-    "sam2.generate_masks": (schema.GenerateMasksParams(points_per_side=1), Item(PICTURE)),
-    "sam2.predict_masks": (schema.PredictMasksParams(), Item(PICTURE)),
+    GENERATE_MASKS.rpc: (schema.GenerateMasksParams(points_per_side=1), PictureItem(PICTURE)),
+    PREDICT_MASKS.rpc: (schema.PredictMasksParams(), PromptItem(PICTURE)),
 }
 WORDS: dict[str, tuple[BaseModel, Item]] = {
-    "clip.encode_text": (schema.EncodeTextParams(), Item(texts=Texts(text=("a red circle",)))),
+    ENCODE_TEXT.rpc: (schema.EncodeTextParams(), TextItem(Texts(text=("a red circle",)))),
 }
 EVERY = DENSE | MASKS | WORDS
 
@@ -39,7 +48,7 @@ EVERY = DENSE | MASKS | WORDS
 def work(engines: Engines, operation: str, count: int) -> Work:
     """Equal items of one batch, prepared."""
     params, item = EVERY[operation]
-    model = f"demo-{operation.split('.')[0]}"
+    model = models.demo_key(operation)
     loaded = engines.load(model)
     prepared = []
     for number in range(count):
@@ -107,13 +116,13 @@ def test_pictures_share_a_pass_on_a_gpu_only(operation: str) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 def test_texts_share_a_run_anywhere(device: str) -> None:
-    assert len(keys(on(device), "clip.encode_text")) == 1
+    assert len(keys(on(device), ENCODE_TEXT.rpc)) == 1
 
 
-@pytest.mark.parametrize("operation", ["clip.extract_features", "dino.extract_features"])
+@pytest.mark.parametrize("operation", [EXTRACT_CLIP.rpc, EXTRACT_DINO.rpc])
 def test_pictures_of_other_padded_sizes_are_of_other_passes(operation: str) -> None:
     engines, params = on("cuda:0"), EVERY[operation][0]
-    loaded = engines.load(f"demo-{operation.split('.')[0]}")
+    loaded = engines.load(models.demo_key(operation))
     small, same, large = (
         engines.batch_key(engines.prepare(operation, models.picture_item(*size), params, loaded))
         for size in ((64, 48), (60, 44), (100, 48))

@@ -14,7 +14,8 @@ from featsvc.engines.sam2.model import Sam2Model
 from featsvc.errors import OutOfMemory
 from featsvc.v1 import schema
 from featsvc.v1.schema import ClipExtractFeaturesParams, PredictMasksParams, Prompt
-from featsvc.work.item import Item
+from featsvc.work.item import PromptItem
+from featsvc.work.operations import EXTRACT_CLIP, EXTRACT_DINO, PREDICT_MASKS
 from featsvc.work.results import Features, PromptMasks
 from tests.engines import models
 
@@ -23,11 +24,12 @@ def test_threads_that_share_a_model_do_not_share_pictures(engines: Engines, smal
     params = PredictMasksParams()
     prompt = Prompt(point_coords=((20.0, 30.0),), point_labels=(1,))
     items = [
-        Item(models.encoded(models.picture(60 + 10 * each, 50, each)), prompts=(prompt,)) for each in range(4)
+        PromptItem(models.encoded(models.picture(60 + 10 * each, 50, each)), prompts=(prompt,))
+        for each in range(4)
     ]
 
-    def masks(item: Item) -> PromptMasks:
-        (one,) = models.answer(engines, "sam2.predict_masks", item, params, small_sam2)
+    def masks(item: PromptItem) -> PromptMasks:
+        (one,) = models.prompted(engines, item, params, small_sam2).results
         return one
 
     alone = [masks(item) for item in items]
@@ -64,18 +66,18 @@ def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
     monkeypatch.setattr("featsvc.engines.clip.operations.dense_features", fail)
     params = ClipExtractFeaturesParams(load_size=48)
     with pytest.raises(OutOfMemory, match="no memory for 1 items"):
-        models.answer(engines, "clip.extract_features", models.picture_item(75, 50), params, demo_clip)
+        models.answer(engines, EXTRACT_CLIP.rpc, models.picture_item(75, 50), params, demo_clip)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("operation", ["clip", "dino", "sam2"])
 def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, operation: str) -> None:
     on_gpu = models.engines(device="cuda:0")
-    item = models.picture_item(90, 60)
+    item = PromptItem(models.encoded(models.picture(90, 60)))
     name, params = {
-        "clip": ("clip.extract_features", ClipExtractFeaturesParams(load_size=60)),
-        "dino": ("dino.extract_features", schema.DinoExtractFeaturesParams(stride=7)),
-        "sam2": ("sam2.predict_masks", PredictMasksParams(return_logits=True)),
+        "clip": (EXTRACT_CLIP.rpc, ClipExtractFeaturesParams(load_size=60)),
+        "dino": (EXTRACT_DINO.rpc, schema.DinoExtractFeaturesParams(stride=7)),
+        "sam2": (PREDICT_MASKS.rpc, PredictMasksParams(return_logits=True)),
     }[operation]
     here, there = (
         models.answer(each, name, item, params, each.load(f"demo-{operation}")) for each in (engines, on_gpu)
@@ -83,4 +85,4 @@ def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, operation: str) ->
     if isinstance(here, Features):
         np.testing.assert_allclose(there.features, here.features, atol=1e-2)
     else:
-        np.testing.assert_allclose(there[0].masks, here[0].masks, atol=1e-1)
+        np.testing.assert_allclose(there.results[0].masks, here.results[0].masks, atol=1e-1)

@@ -11,7 +11,8 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import ComputeSimilarityParams, PredictMasksParams, Prompt, TextQuery
-from featsvc.work.item import Item
+from featsvc.work.item import PromptItem, QueryItem
+from featsvc.work.operations import COMPUTE_SIMILARITY
 from tests.engines import models
 
 SCENES = range(HELD_OUT_SEED + 500, HELD_OUT_SEED + 512)
@@ -26,8 +27,8 @@ def test_a_colour_and_shape_light_up_that_object(engines: Engines, demo_clip: Cl
     for scene in map(draw, SCENES):
         query = TextQuery(text=tuple(each.text for each in scene.objects))
         params = ComputeSimilarityParams(load_size=256, ret_patches=False, softmax=0)
-        item = Item(file_of(scene), texts=query)
-        maps = models.answer(engines, "clip.compute_similarity", item, params, demo_clip).similarity_map
+        item = QueryItem(file_of(scene), query=query)
+        maps = models.answer(engines, COMPUTE_SIMILARITY.rpc, item, params, demo_clip).similarity_map
         for found, mask in zip(maps.reshape(-1, *maps.shape[-2:]), scene.masks, strict=True):
             hits.append(bool(mask[np.unravel_index(found.argmax(), found.shape)]))
     assert np.mean(hits) > 0.75
@@ -38,9 +39,9 @@ def test_a_prompt_returns_the_object_it_points_at(engines: Engines, demo_sam2: S
     scores = []
     for scene in map(draw, SCENES):
         prompts = tuple(prompt_for(mask, by) for mask in scene.masks)
-        item = Item(file_of(scene), prompts=prompts)
-        answers = models.answer(engines, "sam2.predict_masks", item, PredictMasksParams(), demo_sam2)
-        for answer, mask in zip(answers, scene.masks, strict=True):
+        item = PromptItem(file_of(scene), prompts=prompts)
+        answers = models.prompted(engines, item, PredictMasksParams(), demo_sam2)
+        for answer, mask in zip(answers.results, scene.masks, strict=True):
             scores.append(max(iou(each, mask) for each in models.unpacked(answer.masks)))
     assert np.mean(scores) > 0.75
 

@@ -14,20 +14,29 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from featsvc.catalog.choice import entry_for
-from featsvc.catalog.presets import in_force
 from featsvc.engines.registry import Engines
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
-from featsvc.work.item import Item
+from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.operations import (
+    COMPUTE_SIMILARITY,
+    ENCODE_TEXT,
+    EXTRACT_CLIP,
+    EXTRACT_DINO,
+    GENERATE_MASKS,
+    PREDICT_MASKS,
+)
+from featsvc.work.presets import in_force
 from featsvc.work.results import (
-    Embeddings,
     Features,
     Mask,
     MaskList,
     PromptMasks,
+    PromptResults,
     Result,
     Rle,
     Similarity,
+    TextEmbeddings,
 )
 from tests.engines import models
 from tests.engines.sam2.test_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
@@ -207,21 +216,21 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
     query = schema.TextQuery(text=("a red circle",))
     match given:
         case schema.ClipExtractFeaturesParams():
-            return "clip.extract_features", given, Item(picture), "demo_clip"
+            return EXTRACT_CLIP.rpc, given, PictureItem(picture), "demo_clip"
         case schema.ComputeSimilarityParams():
-            return "clip.compute_similarity", given, Item(picture, texts=query), "demo_clip"
+            return COMPUTE_SIMILARITY.rpc, given, QueryItem(picture, query=query), "demo_clip"
         case schema.TextQuery():
             params = schema.ComputeSimilarityParams(load_size=48)
-            return "clip.compute_similarity", params, Item(picture, texts=given), "demo_clip"
+            return COMPUTE_SIMILARITY.rpc, params, QueryItem(picture, query=given), "demo_clip"
         case schema.Texts():
-            return "clip.encode_text", schema.EncodeTextParams(), Item(texts=given), "demo_clip"
+            return ENCODE_TEXT.rpc, schema.EncodeTextParams(), TextItem(given), "demo_clip"
         case schema.DinoExtractFeaturesParams():
-            return "dino.extract_features", given, Item(picture), "demo_dino"
+            return EXTRACT_DINO.rpc, given, PictureItem(picture), "demo_dino"
         case schema.GenerateMasksParams():
             # Masks of random weights are as large as the picture, which says little about crops.
             in_crops = given.points_per_side == CROPS["points_per_side"]
             size, model = (LARGE, "spotted_sam2") if in_crops else (SIZE, "small_sam2")
-            return "sam2.generate_masks", in_force(given), models.picture_item(*size), model
+            return GENERATE_MASKS.rpc, in_force(given), models.picture_item(*size), model
         case schema.PredictMasksParams() | schema.Prompt():
             point = schema.Prompt(point_coords=((0.4, 0.45), (0.9, 0.2)), point_labels=(1, 1))
             params, prompt = (
@@ -229,8 +238,8 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
                 if isinstance(given, schema.PredictMasksParams)
                 else (schema.PredictMasksParams(), given)
             )
-            item = Item(models.encoded(models.picture(130, 90)), prompts=(prompt,))
-            return "sam2.predict_masks", params, item, "small_sam2"
+            item = PromptItem(models.encoded(models.picture(130, 90)), prompts=(prompt,))
+            return PREDICT_MASKS.rpc, params, item, "small_sam2"
     raise AssertionError(f"no engine takes {type(given).__name__}")
 
 
@@ -241,12 +250,14 @@ def content(result: Result) -> list[np.ndarray]:
             return [result.features]
         case Similarity():
             return [result.similarity_map]
-        case Embeddings():
-            return [result.embeddings]
+        case TextEmbeddings():
+            return [result.text_embedding]
         case MaskList():
             return [each for mask in result.masks for each in (*drawn(mask.segmentation), numbers(mask))]
-    assert isinstance(result, tuple)
-    return [each for one in result for each in (*drawn(one.masks), one.iou_predictions, *low_res(one))]
+    assert isinstance(result, PromptResults)
+    return [
+        each for one in result.results for each in (*drawn(one.masks), one.iou_predictions, *low_res(one))
+    ]
 
 
 def drawn(pixels: object) -> list[np.ndarray]:

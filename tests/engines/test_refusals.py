@@ -10,18 +10,19 @@ from featsvc.engines.dino import operations as dino
 from featsvc.errors import FeatsvcError, InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery
-from featsvc.work.item import Item
+from featsvc.work.item import Item, PictureItem, QueryItem
+from featsvc.work.operations import COMPUTE_SIMILARITY, EXTRACT_CLIP, EXTRACT_DINO
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 
 PICTURE = models.encoded(models.picture(60, 40))
 DENSE: dict[str, tuple[BaseModel, Item]] = {
-    "clip.extract_features": (schema.ClipExtractFeaturesParams(load_size=-1), Item(PICTURE)),
-    "clip.compute_similarity": (
+    EXTRACT_CLIP.rpc: (schema.ClipExtractFeaturesParams(load_size=-1), PictureItem(PICTURE)),
+    COMPUTE_SIMILARITY.rpc: (
         schema.ComputeSimilarityParams(load_size=-1),
-        Item(PICTURE, texts=TextQuery(text=("a red circle",))),
+        QueryItem(PICTURE, query=TextQuery(text=("a red circle",))),
     ),
-    "dino.extract_features": (schema.DinoExtractFeaturesParams(), Item(PICTURE)),
+    EXTRACT_DINO.rpc: (schema.DinoExtractFeaturesParams(), PictureItem(PICTURE)),
 }
 LIMITS: dict[str, tuple[object, type[FeatsvcError]]] = {
     "max_cells": (11, InvalidFields),
@@ -46,14 +47,14 @@ def test_a_refused_picture_costs_no_pixels(
     if limit == "max_image_pixels":
         params = params.model_copy(update={"load_size": 41})
     with pytest.raises(error):
-        few.prepare(operation, item, params, few.load(f"demo-{operation.split('.')[0]}"))
+        few.prepare(operation, item, params, few.load(models.demo_key(operation)))
 
 
 def components(limits: dict[str, int], **options: object) -> None:
     """Prepares colours of demo-dino's 3 x 5 cells of 128 channels."""
     engines = models.engines(**limits)
     params = schema.DinoExtractFeaturesParams(ret_pca=True, **options)
-    engines.prepare("dino.extract_features", Item(PICTURE), params, engines.load("demo-dino"))
+    engines.prepare(EXTRACT_DINO.rpc, PictureItem(PICTURE), params, engines.load("demo-dino"))
 
 
 @pytest.mark.parametrize("ret_patches", [True, False])
@@ -84,7 +85,7 @@ def test_the_matrix_behind_components_has_a_limit() -> None:
 def test_a_plain_answer_has_the_limit_of_its_reply_alone() -> None:
     engines = models.engines(max_feature_bytes=1, max_pca_side=1)
     params = schema.DinoExtractFeaturesParams(bin=True)
-    engines.prepare("dino.extract_features", Item(PICTURE), params, engines.load("demo-dino"))
+    engines.prepare(EXTRACT_DINO.rpc, PictureItem(PICTURE), params, engines.load("demo-dino"))
 
 
 def test_defaults_allow_components_of_the_largest_plain_grid() -> None:

@@ -12,19 +12,21 @@ import numpy as np
 
 from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
 from featsvc.pool.contract.engine_protocol import WorkerEngines
-from featsvc.v1.schema import FeatureDType, Texts
-from featsvc.work.item import Item
+from featsvc.v1.schema import FeatureDType
+from featsvc.work.item import Item, PictureItem, TextItem
+from featsvc.work.operations import EMBED_IMAGE, ENCODE_TEXT, GENERATE_MASKS, PREDICT_MASKS
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import (
     Bits,
     EmbeddedImage,
-    Embeddings,
     Features,
     Geometry,
     Mask,
     MaskList,
     PromptMasks,
+    PromptResults,
     Rounding,
+    TextEmbeddings,
 )
 from tests.pool.fakes import wait_at
 
@@ -35,9 +37,10 @@ BITS = Bits(np.array([[0b10100000], [0b01000000]], np.uint8), (2, 3))
 RECTANGLE = (0.0, 0.0, 3.0, 2.0)
 
 
-def _prompted(argument: bytes) -> tuple[PromptMasks, ...]:
+def _prompted(argument: bytes) -> PromptResults:
     ious = np.array([float(argument or 0)], np.float32)
-    return (PromptMasks(Bits(BITS.data[None], (1, 2, 3)), ious, np.zeros((1, 2, 2), np.float32), 2, 3),)
+    masks = PromptMasks(Bits(BITS.data[None], (1, 2, 3)), ious, np.zeros((1, 2, 2), np.float32))
+    return PromptResults((masks,), 2, 3)
 
 
 def _found(argument: bytes) -> MaskList:
@@ -49,9 +52,9 @@ def _found(argument: bytes) -> MaskList:
 
 
 MASKS: dict[str, Callable[[bytes], object]] = {
-    "sam2.predict_masks": _prompted,
-    "sam2.generate_masks": _found,
-    "sam2.embed_image": lambda argument: EmbeddedImage(1000, True, 2, 3),
+    PREDICT_MASKS.rpc: _prompted,
+    GENERATE_MASKS.rpc: _found,
+    EMBED_IMAGE.rpc: lambda argument: EmbeddedImage(1000, True, 2, 3),
 }
 
 
@@ -99,9 +102,10 @@ class FakeEngines:
         return [self._answer(operation, item) for item in prepared]
 
     def _answer(self, operation: str, item: Item) -> object:
-        if operation == "clip.encode_text":
-            assert isinstance(item.texts, Texts)
-            return Embeddings(np.ones((len(item.texts.text), 4), np.float32))
+        if operation == ENCODE_TEXT.rpc:
+            assert isinstance(item, TextItem)
+            return TextEmbeddings(np.ones((len(item.texts.text), 4), np.float32))
+        assert isinstance(item, PictureItem)
         word, _, argument = item.image.partition(b" ")
         if word == b"defect":
             raise ValueError("/secret/path")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from featsvc.twin import to_message, violations
 from featsvc.twin.messages import numbers
+from featsvc.twin.methods import twin_of
 from featsvc.v1 import model_pb2, schema
 from featsvc_client import operations, results
 from featsvc_client.arguments import message_fields, parted, with_first
@@ -127,7 +128,7 @@ def checked(
     `said` is what the caller says of the picture.
     """
     beside = dict(said or {})
-    twin: type[BaseModel] = getattr(schema, operation.request.DESCRIPTOR.name)
+    twin = twin_of(operation.request.DESCRIPTOR)
     try:
         question = twin.model_validate(parts if image is None else {"image": image.source | beside, **parts})
     except ValidationError as error:

@@ -141,7 +141,7 @@ class Session:
 
     def _variant(self, operation: Operation[object]) -> Variant | None:
         """The rpc that answers in pieces, if there is one."""
-        found = operation.chunked
+        found = operation.pieces
         return None if found is None or found.path in self.missing else found
 
 

@@ -6,12 +6,11 @@ import math
 from collections.abc import Iterable
 
 from featsvc.errors import ReplyTooLarge
-from featsvc.work.item import Way
+from featsvc.work.item import IN_ONE_PIECE, Way
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth
 
 FLOAT_BYTES = 4
-IN_ONE_PIECE = Way()
 
 
 def check_reply(nbytes: int, options: EngineOptions, remedy: str, way: Way = IN_ONE_PIECE) -> None:

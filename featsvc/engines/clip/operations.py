@@ -25,19 +25,18 @@ from featsvc.engines.decoding.reading import FIELD
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.engines.networks.compiled import warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
-from featsvc.engines.running.family import Family, Operation, Prepared, forward_each, picture_key
+from featsvc.engines.running.family import Family, Prepared, computed, forward_each, picture_key
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
     ComputeSimilarityParams,
     EncodeImageParams,
     EncodeTextParams,
-    TextQuery,
-    Texts,
 )
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem, QueryItem, TextItem
+from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Embeddings, Floats, Geometry, Result, Similarity
+from featsvc.work.results import Features, Floats, Geometry, ImageEmbedding, Similarity, TextEmbeddings
 
 DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
 
@@ -93,7 +92,7 @@ def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInp
 
 
 def prepare_features(
-    item: Item, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
+    item: PictureItem, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
 ) -> ClipPicture:
     """Decodes and fits the picture."""
     picture = decoded(item, options)
@@ -107,7 +106,7 @@ def prepare_features(
 
 def run_features(
     batch: list[ClipPicture], params: ClipExtractFeaturesParams, loaded: ClipModel
-) -> list[Result]:
+) -> list[Features]:
     """Dense features of pictures of one size."""
     outputs = _dense(batch, loaded)
     return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
@@ -119,11 +118,9 @@ def _dense(batch: Sequence[ClipPicture], loaded: ClipModel) -> list[Tensor]:
 
 
 def prepare_text(
-    cache: TextCache, item: Item, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
+    cache: TextCache, item: TextItem, params: EncodeTextParams, loaded: ClipModel, options: EngineOptions
 ) -> PreparedTexts:
     """Tokenizes the texts that are new."""
-    if not isinstance(item.texts, Texts):
-        raise invalid_field("texts.text", "give at least one text")
     check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
     check_words({"texts.text": item.texts.text}, options.max_word_letters)
     sought = words(item.texts.text, loaded, cache)
@@ -137,22 +134,24 @@ def _flop_of(sought: Words, loaded: ClipModel) -> float:
 
 def run_text(
     cache: TextCache, batch: list[PreparedTexts], params: EncodeTextParams, loaded: ClipModel
-) -> list[Result]:
+) -> list[TextEmbeddings]:
     """Embeddings of the texts of all items, computed together."""
-    return [Embeddings(each) for each in embedded([item.words for item in batch], loaded, cache)]
+    return [TextEmbeddings(each) for each in embedded([item.words for item in batch], loaded, cache)]
 
 
 def prepare_similarity(
-    cache: TextCache, item: Item, params: ComputeSimilarityParams, loaded: ClipModel, options: EngineOptions
+    cache: TextCache,
+    item: QueryItem,
+    params: ComputeSimilarityParams,
+    loaded: ClipModel,
+    options: EngineOptions,
 ) -> PreparedQuery:
     """Decodes and fits the picture, tokenizes the texts that are new."""
     if params.ret_pca:
         message = "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"
         raise invalid_field("params.ret_pca", message)
-    if not isinstance(item.texts, TextQuery):
-        raise invalid_field("query.text", "give at least one text")
     picture = decoded(item, options)
-    geometry, count = _geometry(picture.pixels, params, loaded, options), len(item.texts.text)
+    geometry, count = _geometry(picture.pixels, params, loaded, options), len(item.query.text)
     if params.ret_patches:
         nbytes = float_bytes((count, geometry.grid_height, geometry.grid_width))
     else:
@@ -160,12 +159,12 @@ def prepare_similarity(
     remedy = "fewer texts, ret_patches true or a smaller load_size make it fit"
     check_reply(nbytes, options, remedy)
     check_json(nbytes, item.way, remedy)
-    if item.texts.negative_text and not params.ret_patches:
+    if item.query.negative_text and not params.ret_patches:
         check_axes(geometry, options)
-    texts = {"query.text": item.texts.text, "query.negative_text": item.texts.negative_text}
+    texts = {"query.text": item.query.text, "query.negative_text": item.query.negative_text}
     check_words(texts, options.max_word_letters)
     flop = _checked_flop(picture.pixels, params, loaded, options)
-    sought = words((*item.texts.text, *item.texts.negative_text), loaded, cache)
+    sought = words((*item.query.text, *item.query.negative_text), loaded, cache)
     ready = _input(picture.pixels, params, loaded)
     key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
     flop += _flop_of(sought, loaded)
@@ -174,7 +173,7 @@ def prepare_similarity(
 
 def run_similarity(
     cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: ClipModel
-) -> list[Result]:
+) -> list[Similarity]:
     """Heat maps of each picture's texts."""
     texts = embedded([item.words for item in batch], loaded, cache)
     outputs = _dense(batch, loaded)
@@ -196,7 +195,7 @@ def _similarity(
 
 
 def prepare_image(
-    item: Item, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions
+    item: PictureItem, params: EncodeImageParams, loaded: ClipModel, options: EngineOptions
 ) -> PreparedEmbed:
     """Decodes the picture and preprocesses it as the model's own evaluation does."""
     picture = decoded(item, options)
@@ -219,11 +218,13 @@ def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> N
         raise invalid_field(FIELD, message)
 
 
-def run_image(batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel) -> list[Result]:
+def run_image(
+    batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel
+) -> list[ImageEmbedding]:
     """Global embeddings, 1 x D each."""
     pictures = [each.picture for each in batch]
     outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels))
-    return [Embeddings(each[None].cpu().numpy()) for each in outputs]
+    return [ImageEmbedding(each[None].cpu().numpy()) for each in outputs]
 
 
 def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
@@ -249,12 +250,14 @@ def family(texts: TextCache) -> Family:
     """The operations, all over one cache of text embeddings."""
     return Family(
         load,
-        {
-            "clip.extract_features": Operation(prepare_features, run_features),
-            "clip.encode_text": Operation(partial(prepare_text, texts), partial(run_text, texts)),
-            "clip.compute_similarity": Operation(
-                partial(prepare_similarity, texts), partial(run_similarity, texts)
-            ),
-            "clip.encode_image": Operation(prepare_image, run_image),
-        },
+        dict(
+            (
+                computed(EXTRACT_CLIP, prepare_features, run_features),
+                computed(ENCODE_TEXT, partial(prepare_text, texts), partial(run_text, texts)),
+                computed(
+                    COMPUTE_SIMILARITY, partial(prepare_similarity, texts), partial(run_similarity, texts)
+                ),
+                computed(ENCODE_IMAGE, prepare_image, run_image),
+            )
+        ),
     )

@@ -8,7 +8,7 @@ from featsvc.engines.decoding.netpbm import netpbm
 from featsvc.engines.decoding.reading import FIELD, Decoded, PictureLimits, checked
 from featsvc.errors import ContentWanted, InvalidFields, invalid_field
 from featsvc.v1.schema import Orientation
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
 
 # Seconds for a pixel, measured with noise, which is the worst that cameras make.
@@ -19,7 +19,7 @@ QUICK_DECODE_S = 0.5
 """What may be decoded beside everything else."""
 
 
-def decoded(item: Item, options: EngineOptions) -> Decoded:
+def decoded(item: PictureItem, options: EngineOptions) -> Decoded:
     """The picture as RGB; the error says what is wrong with its file. Raises ContentWanted if that was not sent."""
     if item.digest and not item.image:
         raise ContentWanted("the picture itself is wanted: its name alone was sent")
@@ -31,7 +31,7 @@ def decoded(item: Item, options: EngineOptions) -> Decoded:
     return picture
 
 
-def may_take_long(item: Item, options: EngineOptions) -> bool:
+def may_take_long(item: PictureItem, options: EngineOptions) -> bool:
     """Whether decoding its picture may hold up what is quick."""
     if not item.image:
         return False
@@ -51,7 +51,7 @@ def _is_quick(head: Header) -> bool:
     return seconds is not None and seconds <= QUICK_DECODE_S
 
 
-def _checked(item: Item, options: EngineOptions) -> Header:
+def _checked(item: PictureItem, options: EngineOptions) -> Header:
     """The header of a file that is worth decoding."""
     content = item.image
     if not content:

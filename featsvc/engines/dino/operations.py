@@ -17,12 +17,13 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.engines.networks.compiled import warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
-from featsvc.engines.running.family import Family, Operation, Prepared, forward_each, picture_key
+from featsvc.engines.running.family import Family, Prepared, computed, forward_each, picture_key
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DinoExtractFeaturesParams, Facet
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
+from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Features, Result
+from featsvc.work.results import Features
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class DinoPicture(Prepared):
 
 
 def prepare_features(
-    item: Item, params: DinoExtractFeaturesParams, loaded: DinoModel, options: EngineOptions
+    item: PictureItem, params: DinoExtractFeaturesParams, loaded: DinoModel, options: EngineOptions
 ) -> DinoPicture:
     """Decodes and fits the picture; checks what only this model can know."""
     stride, layer = _stride(params, loaded), _layer(params, loaded)
@@ -75,7 +76,7 @@ def _layer(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
 
 def run_features(
     batch: list[DinoPicture], params: DinoExtractFeaturesParams, loaded: DinoModel
-) -> list[Result]:
+) -> list[Features]:
     """Dense features of pictures of one size."""
     stride, reading = _stride(params, loaded), Reading(params.facet, batch[0].layer)
 
@@ -106,4 +107,4 @@ def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
     return loaded
 
 
-FAMILY = Family(load, {"dino.extract_features": Operation(prepare_features, run_features)})
+FAMILY = Family(load, dict((computed(EXTRACT_DINO, prepare_features, run_features),)))

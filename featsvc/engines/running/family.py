@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
-from featsvc.work.item import Item
+from featsvc.work.operations import I, Operation, P
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Result
 
@@ -90,22 +90,36 @@ def picture_key(shape: torch.Size, options: EngineOptions) -> Hashable:
     return alone() if options.device == "cpu" else tuple(shape)
 
 
-# Each operation takes its own classes of item, parameters, model and prepared item; the table that joins them
-# cannot say which, so they are Any here and typed in the functions.
+M = TypeVar("M", bound=Loaded)
+Q = TypeVar("Q", bound=Prepared)
+R = TypeVar("R", bound=Result)
+
+
+# Any: the classes of item, parameters, model and prepared item differ from operation to operation; `computed` joins
+# those that belong together.
 @dataclass(frozen=True)
-class Operation:
+class Halves:
     """The two halves of an operation: CPU work that may run beside the device, and the device's work."""
 
-    prepare: Callable[[Item, Any, Any, EngineOptions], Prepared]
-    run: Callable[[list[Any], Any, Any], list[Result]]
+    prepare: Callable[[Any, Any, Any, EngineOptions], Prepared]
+    run: Callable[[list[Any], Any, Any], Sequence[Result]]
+
+
+def computed(
+    operation: Operation[P, I, R],
+    prepare: Callable[[I, P, M, EngineOptions], Q],
+    run: Callable[[list[Q], P, M], Sequence[R]],
+) -> tuple[str, Halves]:
+    """How an operation is computed, under the name of its rpc."""
+    return operation.rpc, Halves(prepare, run)
 
 
 @dataclass(frozen=True)
 class Family:
-    """How models of a family are loaded, and what they can do."""
+    """How models of a family are loaded, and what is computed with them."""
 
     load: Callable[[Any, EngineOptions], Loaded]
-    operations: Mapping[str, Operation]
+    operations: Mapping[str, Halves]
 
 
 def forward_each(

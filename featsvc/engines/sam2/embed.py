@@ -8,9 +8,9 @@ from featsvc.engines.running.family import Prepared, alone
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
 from featsvc.v1.schema import EmbedImageParams
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import EmbeddedImage, Result
+from featsvc.work.results import EmbeddedImage
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,11 @@ class PreparedView(Prepared):
 
 
 def prepare(
-    cache: EmbeddingCache, item: Item, params: EmbedImageParams, loaded: Sam2Model, options: EngineOptions
+    cache: EmbeddingCache,
+    item: PictureItem,
+    params: EmbedImageParams,
+    loaded: Sam2Model,
+    options: EngineOptions,
 ) -> PreparedView:
     """Decodes the picture if need be."""
     view = RequestPicture(cache, item, loaded, options).whole()
@@ -29,7 +33,7 @@ def prepare(
     return PreparedView(alone(), pixels, view.flop(loaded), view, orientation=view.orientation)
 
 
-def run(batch: list[PreparedView], params: EmbedImageParams, loaded: Sam2Model) -> list[Result]:
+def run(batch: list[PreparedView], params: EmbedImageParams, loaded: Sam2Model) -> list[EmbeddedImage]:
     """What each picture takes in the cache."""
     return [_embedded(item.view, loaded) for item in batch]
 

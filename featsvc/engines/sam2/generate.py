@@ -22,9 +22,9 @@ from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import GenerateMasksParams
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import HeightWidth, MaskList, Result
+from featsvc.work.results import HeightWidth, MaskList
 
 MOST_BOXES = 8192
 """Boxes that torchvision judges in well under a second: it compares each pair of them in one piece."""
@@ -50,7 +50,7 @@ class PreparedSearch(Prepared):
 
 def prepare(
     cache: EmbeddingCache,
-    item: Item,
+    item: PictureItem,
     params: GenerateMasksParams,
     loaded: Sam2Model,
     options: EngineOptions,
@@ -85,7 +85,7 @@ def _check_points(count: int, params: GenerateMasksParams, options: EngineOption
         raise invalid_field(field, message)
 
 
-def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Model) -> list[Result]:
+def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Model) -> list[MaskList]:
     """Masks of each picture."""
     return [_mask_list(item, loaded) for item in batch]
 

@@ -10,7 +10,7 @@ import torch
 
 from featsvc.catalog import Sam2Entry
 from featsvc.engines.networks.compiled import warmed
-from featsvc.engines.running.family import Family, Operation
+from featsvc.engines.running.family import Family, computed
 from featsvc.engines.sam2 import embed as sam2_embed
 from featsvc.engines.sam2 import generate as sam2_generate
 from featsvc.engines.sam2 import model as sam2_model
@@ -20,6 +20,7 @@ from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import Answers, PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
 from featsvc.engines.sam2.view import EmbeddingCache
+from featsvc.work.operations import EMBED_IMAGE, GENERATE_MASKS, PREDICT_MASKS
 from featsvc.work.options import EngineOptions
 
 ASKED_TOGETHER = 5
@@ -49,9 +50,11 @@ def family(embeddings: EmbeddingCache) -> Family:
     """The operations, all over one cache of embeddings."""
     return Family(
         load,
-        {
-            "sam2.generate_masks": Operation(partial(sam2_generate.prepare, embeddings), sam2_generate.run),
-            "sam2.predict_masks": Operation(partial(sam2_predict.prepare, embeddings), sam2_predict.run),
-            "sam2.embed_image": Operation(partial(sam2_embed.prepare, embeddings), sam2_embed.run),
-        },
+        dict(
+            (
+                computed(GENERATE_MASKS, partial(sam2_generate.prepare, embeddings), sam2_generate.run),
+                computed(PREDICT_MASKS, partial(sam2_predict.prepare, embeddings), sam2_predict.run),
+                computed(EMBED_IMAGE, partial(sam2_embed.prepare, embeddings), sam2_embed.run),
+            )
+        ),
     )

@@ -15,9 +15,9 @@ from featsvc.engines.sam2.prompts import Frame, Prompts, check_places, prompt_te
 from featsvc.engines.sam2.steps import UNCOMPILED
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
 from featsvc.v1.schema import PredictMasksParams, Prompt
-from featsvc.work.item import Item
+from featsvc.work.item import PromptItem
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import PromptMasks, Result
+from featsvc.work.results import PromptMasks, PromptResults
 
 PROMPTS_AT_ONCE = {True: 8, False: 64}
 """Prompts in one pass of the decoder, on a CPU and on a GPU: a CPU gains nothing beyond a few."""
@@ -34,7 +34,7 @@ class PreparedPrompts(Prepared):
 
 def prepare(
     cache: EmbeddingCache,
-    item: Item,
+    item: PromptItem,
     params: PredictMasksParams,
     loaded: Sam2Model,
     options: EngineOptions,
@@ -51,12 +51,12 @@ def prepare(
     return PreparedPrompts(alone(), cost, flop, view, tensors, writer, orientation=view.orientation)
 
 
-def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[Result]:
+def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[PromptResults]:
     """Masks of each picture's prompts; a picture is encoded once, whatever the number of its prompts."""
     return [_masks(item, params, loaded) for item in batch]
 
 
-def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> tuple[PromptMasks, ...]:
+def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> PromptResults:
     embedding = item.view.embedding(loaded)
     # sam2's own decoder takes float32 alone, and is not compiled.
     own = embedding.coarse.dtype is torch.float32 and loaded.steps is UNCOMPILED
@@ -71,4 +71,4 @@ def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model)
         )
         for row, index in enumerate(indices):
             answers[index] = item.writer.answer(masks.at(row))
-    return item.writer.checked(tuple(answers[index] for index in range(len(answers))))
+    return item.writer.results(tuple(answers[index] for index in range(len(answers))))

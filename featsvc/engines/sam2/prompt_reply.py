@@ -24,7 +24,7 @@ from featsvc.engines.sam2.regions import cleaned
 from featsvc.v1.schema import MaskEncoding, PredictMasksParams
 from featsvc.work.item import Way
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Bits, Floats, HeightWidth, LabelMap, Png, PromptMasks, Rle
+from featsvc.work.results import Bits, Floats, HeightWidth, LabelMap, Png, PromptMasks, PromptResults, Rle
 
 Pixels = Bits | Floats | tuple[Rle, ...] | tuple[Png, ...] | None
 
@@ -85,15 +85,13 @@ class PromptWriter:
             masks=masks,
             iou_predictions=ious,
             low_res_masks=low_res.clamped[0].cpu().numpy() if self.params.return_low_res else None,
-            height=self.size[0],
-            width=self.size[1],
             label_map=labels,
         )
 
-    def checked(self, answers: tuple[PromptMasks, ...]) -> tuple[PromptMasks, ...]:
-        """The same; raises where run lengths or files, whose size nobody knew before, make them too large."""
+    def results(self, answers: tuple[PromptMasks, ...]) -> PromptResults:
+        """The answers together; raises where run lengths or files, whose size nobody knew, make them too large."""
         check_reply(sum(map(_nbytes, answers)), self.options, self._remedy, self.way)
-        return answers
+        return PromptResults(answers, *self.size)
 
     def _written(self, logits: Tensor, ious: Scores) -> tuple[Pixels, LabelMap | None]:
         if self.params.return_logits:

@@ -16,7 +16,7 @@ from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.sam2.embedding import Embedding, encoded, encoder_input
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import Orientation
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth
 
@@ -66,7 +66,7 @@ class RequestPicture:
     """The picture of one request, decoded only if something of it has to be encoded."""
 
     cache: EmbeddingCache
-    item: Item
+    item: PictureItem
     loaded: Sam2Model
     options: EngineOptions
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     # Limits of keys are settings, whose checks take a tenth of a second to import: a worker needs none of it.
     from featsvc.work.caller import Caller
+    from featsvc.work.operations import Operation
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,10 @@ class Brief:
 
 
 @dataclass(slots=True)
-class Job:
-    """One item for one model; jobs of equal operation, model and params may share a batch."""
+class Job(Generic[R]):
+    """One item for one model; jobs of one operation, model and params may share a batch."""
 
-    service: str
-    operation: str
+    operation: Operation[Any, Any, R]
     model: str
     params: Hashable  # a frozen schema class; the pool only compares it
     item: object  # opaque here: only the engines look inside
@@ -37,3 +39,7 @@ class Job:
     question: Hashable = None  # equal for items that are the same; None where that cannot be told
     affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
     brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted
+
+
+AnyJob: TypeAlias = Job[Any]
+"""Where it does not matter what comes of it."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import Job, R
 from featsvc.pool.contract.status import PoolStatus
 
 
 class Pool(Protocol):
     """Runs jobs; `featsvc.pool.workers.pool` has the one that there is."""
 
-    async def run(self, job: Job) -> Any:  # Any: which result class it is follows from the operation
+    async def run(self, job: Job[R]) -> R:
         """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
         ...
 

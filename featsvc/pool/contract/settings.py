@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MIB = 1024 * 1024
 
@@ -40,14 +39,11 @@ class PoolSettings:
     max_batch_bytes: int = 48 * MIB
     """Most bytes in one batch, but for one item that is larger: a worker keeps the memory that it once took."""
 
-    batch_items: Mapping[str, int] = field(default_factory=dict)
-    """The same by operation, for those whose items are small, such as texts."""
-
     max_batch_pixels: int = 16 * MIB
     """Budget of one forward pass, in the unit of `WorkerEngines.pixels`; halved when memory runs out."""
 
     max_concurrency: int = 4
-    """Batches of one service on one worker at once."""
+    """Batches of one family on one worker at once."""
 
     max_queued: int = 256
     """Most jobs waiting for a worker."""
@@ -114,11 +110,15 @@ class PoolSettings:
         for name in least_one:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)}, at least 1")
-        for operation, items in self.batch_items.items():
-            if items < 1:
-                raise ValueError(f"batch_items: {items} for {operation}, at least 1")
         if not self.devices:
             raise ValueError("devices: empty, at least one such as 'cpu'")
+
+    def most_items(self, per_picture: int) -> int:
+        """Most items in a batch, of which so many cost a GPU about as much as one with a picture.
+
+        A CPU gains nothing beyond the first few, and is kept busier by batches that come one after the other.
+        """
+        return self.max_batch_items * (1 if set(self.devices) == {"cpu"} else per_picture)
 
     @property
     def worker_devices(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from featsvc.pool.contract.job import Brief, Job
+from featsvc.pool.contract.job import AnyJob, Brief
 from featsvc.pool.contract.messages import BatchItem, RunBatch
 from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
 
@@ -23,7 +23,7 @@ class Batch:
     entries: dict[int, QueueEntry]
     alone: bool
     size: int = field(init=False)
-    job: Job = field(init=False)
+    job: AnyJob = field(init=False)
     """One of them: all agree in all that decides about a batch."""
     affinity_key: AffinityKey = field(init=False)
     began_at: float | None = None
@@ -48,9 +48,9 @@ class Batch:
             items.append(BatchItem(entry.id, job.request_id, content.item, left_s))
             nbytes += content.nbytes
         job = self.job
-        return RunBatch(self.id, job.operation, job.model, job.params, tuple(items)), nbytes
+        return RunBatch(self.id, job.operation.rpc, job.model, job.params, tuple(items)), nbytes
 
-    def _content(self, entry: QueueEntry) -> Job | Brief:
+    def _content(self, entry: QueueEntry) -> AnyJob | Brief:
         job = entry.job
         return job.brief if job.brief and self.is_known and not entry.is_wanted_whole else job
 
@@ -97,9 +97,10 @@ class InFlight:
         """The model is loaded here, or about to be for a batch in flight."""
         return model in self.models or any(batch.job.model == model for batch in self.batches.values())
 
-    def batches_of(self, service: str) -> Iterator[Batch]:
-        """Those of a service that hold a place."""
-        return (each for each in self.batches.values() if each.job.service == service and not each.is_aside)
+    def batches_of(self, family: str) -> Iterator[Batch]:
+        """Those of a family that hold a place."""
+        batches = self.batches.values()
+        return (each for each in batches if each.job.operation.family == family and not each.is_aside)
 
     def note_models(self, models: frozenset[str]) -> None:
         """Note which models are loaded, and so since when each batch has its own."""

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from featsvc.errors import KilledWorkers, TookTooLong
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 
 MOST = 1024
 Cost = KilledWorkers | TookTooLong
@@ -31,7 +31,7 @@ class Quarantine:
         self._duration_s = duration_s
         self._cases: OrderedDict[int, _Case] = OrderedDict()  # the oldest first
 
-    def add(self, job: Job, error: Cost) -> None:
+    def add(self, job: AnyJob, error: Cost) -> None:
         """Remember a job for a while."""
         if job.question is None or not self._duration_s:
             return
@@ -42,7 +42,7 @@ class Quarantine:
         if len(self._cases) > MOST:
             self._cases.popitem(last=False)
 
-    async def check(self, job: Job) -> None:
+    async def check(self, job: AnyJob) -> None:
         """Raises the error that the same question has had."""
         while self._cases and next(iter(self._cases.values())).until <= time.monotonic():
             self._cases.popitem(last=False)
@@ -54,18 +54,18 @@ class Quarantine:
             raise type(case.error)(case.error.message)
 
 
-def is_same(job: Job, other: Job) -> bool:
+def is_same(job: AnyJob, other: AnyJob) -> bool:
     """Whether two jobs ask the same."""
     if job.question is None or _kind(job) != _kind(other):
         return False
     return (job.params, job.question) == (other.params, other.question)
 
 
-def _kind(job: Job) -> Kind:
-    return job.operation, job.model, job.nbytes
+def _kind(job: AnyJob) -> Kind:
+    return job.operation.rpc, job.model, job.nbytes
 
 
-def _fingerprint(job: Job) -> int:
+def _fingerprint(job: AnyJob) -> int:
     """The hash alone: the question itself may hold megabytes."""
     # Python hashes -1 and -2 alike, and both are sizes that parameters may have.
-    return hash((job.operation, job.model, repr(job.params), job.question))
+    return hash((job.operation.rpc, job.model, repr(job.params), job.question))

@@ -10,7 +10,7 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -25,7 +25,7 @@ class QueueEntry:
     """A job and the future its caller awaits."""
 
     id: int
-    job: Job
+    job: AnyJob
     due: float
     """When it must be done, by the clock of time.monotonic."""
     future: asyncio.Future[Any]  # Any: which result class it is follows from the operation
@@ -45,7 +45,7 @@ class QueueEntry:
     affinity_key: AffinityKey = field(init=False)
 
     def __post_init__(self) -> None:
-        self.affinity_key = self.job.service, self.job.model, self.job.affinity
+        self.affinity_key = self.job.operation.family, self.job.model, self.job.affinity
 
     @property
     def likeness(self) -> Hashable:

@@ -254,13 +254,13 @@ class Scheduler:
             if self._has_room(state, head) and self._suits(state, others, head)
         ]:
             head = min(heads, key=urgency)
-            most = self._settings.batch_items.get(head.job.operation, self._settings.max_batch_items)
+            most = self._settings.most_items(head.job.operation.per_picture)
             if entries := self.queue.take(head, most, self._settings.max_batch_bytes):
                 return entries
         return []
 
     def _has_room(self, state: InFlight, head: QueueEntry) -> bool:
-        return sum(1 for _ in state.batches_of(head.job.service)) < self._settings.max_concurrency
+        return sum(1 for _ in state.batches_of(head.job.operation.family)) < self._settings.max_concurrency
 
     def _suits(self, state: InFlight, others: list[InFlight], head: QueueEntry) -> bool:
         """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import Job, R
 from featsvc.pool.contract.messages import Cancel, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
@@ -72,7 +71,7 @@ class WorkerPool:
         await self.drain(0)
         await asyncio.gather(*(self._workers.end(worker) for worker in self._workers))
 
-    async def run(self, job: Job) -> Any:  # Any: which result class it is follows from the operation
+    async def run(self, job: Job[R]) -> R:
         """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
         self._total_requests += 1
         await self._deaths.quarantine.check(job)
@@ -89,7 +88,8 @@ class WorkerPool:
         try:
             self._dispatch()
             self._release_later(entry)
-            return await entry.future
+            result: R = await entry.future
+            return result
         finally:
             if deadline:
                 deadline.cancel()

@@ -17,9 +17,6 @@ from featsvc.work.options import EngineOptions
 
 DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
 LONGEST_QUERY_S = 10
-# Requests of texts that share a batch on a GPU, for each of pictures: they cost that much less. A CPU gains nothing
-# beyond the first few, and is kept busier by batches that come one after the other.
-TEXTS_FOR_PICTURE = 8
 
 
 def engine_options(settings: GatewaySettings) -> EngineOptions:
@@ -36,16 +33,13 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
     """The pool's part of the settings. Raises NotFound for an unknown model to preload, InvalidArgument for devices."""
     for key in settings.preload:
         entry_of(key)
-    slots = devices(settings.devices)
-    texts = settings.max_batch * (1 if set(slots) == {"cpu"} else TEXTS_FOR_PICTURE)
     return PoolSettings(
-        devices=slots,
+        devices=devices(settings.devices),
         workers_per_device=settings.workers_per_device,
         engine_options=options,
         threads=settings.threads,
         max_batch_items=settings.max_batch,
         max_batch_bytes=settings.max_batch_bytes,
-        batch_items={"clip.encode_text": texts},
         max_concurrency=settings.max_concurrency,
         max_queued=settings.max_queue,
         max_queued_bytes=settings.max_queue_bytes,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
-from featsvc.catalog.choice import entry_for
-from featsvc.catalog.presets import in_force
+from featsvc.catalog import Entry
+from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, InvalidFields, UnknownPicture, invalid_field
-from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Brief, Job
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
@@ -23,17 +24,24 @@ from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
-from featsvc.v1.schema import GenerateMasksParams, Image
-from featsvc.work.item import Item
+from featsvc.v1.schema import Image
+from featsvc.work.item import Item, PictureItem, Way
+from featsvc.work.operations import AnyOperation, I, Operation, P, R
 from featsvc.work.results import EmbeddedImage
 
 Twin = TypeVar("Twin", bound=BaseModel)
 # Checking thousands of points takes long enough to be felt by other callers.
 LARGE = 32 * 1024
-# Services whose workers keep what they know of a picture.
-KEEPING_PICTURES = frozenset(("sam2",))
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SMALLER = "; a smaller picture (load_size) takes less"
+
+
+@dataclass(frozen=True)
+class Answer(Generic[R]):
+    """A result, and what the reply says beside it."""
+
+    result: R
+    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -59,57 +67,60 @@ class Intake:
             raise InvalidFields(violations(error, twin)) from None
 
     async def answer(
-        self, operation: str, params: Parameters, item: Item, call: Call
-    ) -> tuple[Any, str]:  # Any: which result class it is follows from the operation
-        """The result of an operation, and the key of the model that gave it."""
+        self, operation: Operation[P, I, R], asked: Any, call: Call, chunked: bool = False
+    ) -> Answer[R]:  # Any: the twin of the operation's request
+        """The answer to a request."""
+        item = await self._item(operation.item, asked, Way(chunked, call.json), call)
         try:
-            return await self._answer(operation, params, item, call)
+            entry = entry_for(asked.params, self.settings.profile)
+            check_answers(entry, operation)
+            result = await self._result(operation, asked.params, item, entry, call)
         except InvalidFields as error:
             # Engines know the parameters side by side, and nothing of the messages that hold them.
-            raise InvalidFields(in_holders(error.violations, type(params))) from None
+            raise InvalidFields(in_holders(error.violations, operation.params)) from None
+        facts = {"image_digest": item.digest} if isinstance(item, PictureItem) else {}
+        return Answer(result, {"model": entry.key, **facts})
 
-    async def _answer(
-        self, operation: str, params: Parameters, item: Item, call: Call
-    ) -> tuple[Any, str]:  # Any: see above
-        entry = entry_for(params, self.settings.profile)
-        if isinstance(params, GenerateMasksParams):
-            params = in_force(params)
+    async def _result(self, operation: Operation[P, I, R], params: P, item: I, entry: Entry, call: Call) -> R:
+        if operation.settled is not None:
+            params = operation.settled(params)
         deadline, is_ours = self._deadline(call)
-        nbytes, image_bytes = item.nbytes, len(item.image)
-        affinity = item.digest if entry.family in KEEPING_PICTURES else ""
         job = Job(
-            service=entry.family,
             operation=operation,
             model=entry.key,
             params=params,
             item=item,
             deadline=deadline,
-            nbytes=nbytes,
+            nbytes=item.nbytes,
             caller=call.caller,
             request_id=call.request_id,
-            question=(item.digest, item.orientation, item.texts, item.prompts),
-            affinity=affinity,
-            brief=Brief(item.without_image(), nbytes - image_bytes)
-            if affinity and image_bytes >= LARGE_BYTES
-            else None,
+            question=item.question,
+            affinity=item.digest if operation.keeps_pictures and isinstance(item, PictureItem) else "",
+            brief=_brief(operation, item),
         )
-        picture_key = (entry.key, item.digest, item.orientation)
-        is_known = self.answered.knows(call.caller, picture_key)
         try:
-            result = await self.pool.run(job)
+            if isinstance(item, PictureItem):
+                return await self._about_picture(job, item, call)
+            return await self.pool.run(job)
         except DeadlineExceeded:
             if not is_ours:
                 raise
-            raise DeadlineExceeded(self._limit_told(call) + (SMALLER if image_bytes else "")) from None
+            smaller = SMALLER if isinstance(item, PictureItem) and item.image else ""
+            raise DeadlineExceeded(self._limit_told(call) + smaller) from None
+
+    async def _about_picture(self, job: Job[R], item: PictureItem, call: Call) -> R:
+        key = (job.model, item.digest, item.orientation)
+        is_known = self.answered.knows(call.caller, key)
+        result = await self.pool.run(job)
         if item.digest:
             # Only now: what cannot be decoded is not worth the room.
             self.images.keep(call.caller, Picture(item.image, item.digest))
-        if affinity:
-            self.answered.note(call.caller, picture_key)
+        if job.affinity:
+            self.answered.note(call.caller, key)
         if isinstance(result, EmbeddedImage) and not is_known:
             # That somebody else has asked about it is nothing to this caller.
-            result = replace(result, cached=False)
-        return result, entry.key
+            result = replace(result, was_cached=False)
+        return result
 
     def _deadline(self, call: Call) -> tuple[float, bool]:
         """Until when the request may take, and whether that is a limit of ours."""
@@ -131,16 +142,18 @@ class Intake:
             "(--max-request-timeout)"
         )
 
-    async def item(self, image: Image, call: Call, **beside: Any) -> Item:  # Any: what else an Item holds
-        """What the engines get of a question about a picture; raises what `picture` raises."""
-        picture = await self.picture(image, call)
-        return Item(
-            image=picture.content,
-            digest=picture.digest,
-            orientation=image.orientation,
-            json=call.json,
-            **beside,
-        )
+    async def _item(self, kind: type[I], asked: Any, way: Way, call: Call) -> I:  # Any: see `answer`
+        """What the engines get beside the parameters; raises what `picture` raises."""
+        own: Any = kind  # Any: mypy takes no dataclass for hashable
+        values: dict[str, Any] = {name: getattr(asked, name) for name in _own_fields(own)}
+        if issubclass(kind, PictureItem):
+            picture = await self.picture(asked.image, call)
+            values |= {
+                "image": picture.content,
+                "digest": picture.digest,
+                "orientation": asked.image.orientation,
+            }
+        return kind(way=way, **values)
 
     async def picture(self, image: Image, call: Call) -> Picture:
         """The encoded picture and its name. Raises InvalidFields where it is empty, too large or out of reach.
@@ -174,3 +187,19 @@ class Intake:
                 "image.digest", "names no picture that was sent lately with this key: send the file itself"
             )
         return picture
+
+
+@cache
+def _own_fields(kind: type[Item]) -> tuple[str, ...]:
+    """What a class of items holds beside a picture."""
+    common = {field.name for field in fields(PictureItem)}
+    return tuple(field.name for field in fields(kind) if field.name not in common)
+
+
+def _brief(operation: AnyOperation, item: Item) -> Brief | None:
+    """The item by the name of its picture, where a worker may know that already and sending it takes long."""
+    if not (operation.keeps_pictures and isinstance(item, PictureItem) and item.digest):
+        return None
+    return (
+        Brief(item.without_image(), item.nbytes - len(item.image)) if len(item.image) >= LARGE_BYTES else None
+    )

@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import fields
+from functools import cache, singledispatch
 from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
-from featsvc.server.calls.reply import Part, Reply, flat
+from featsvc.server.calls.reply import Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
-from featsvc.work.results import Bits, Geometry, Mask, MaskList, Png, PromptMasks, Rle, Rounding
+from featsvc.work.results import Bits, Geometry, Mask, Png, PromptMasks, Result, Rle, Rounding
 
-Beside: TypeAlias = dict[str, Part | ProtoMessage | list[Part]]
+Beside: TypeAlias = dict[str, Any]  # Any: what `Reply` takes beside its message
+# protobuf's compiled and pure descriptors share no type.
+Descriptor: TypeAlias = Any
 SMALL = 16 * 1024
 """Bytes up to which copying an array into its message costs less than what keeps it beside."""
+
+
+def of_result(result: Result, message: Any, *, as_head: bool = False) -> Reply:
+    """The reply with this result, whose fields are called as those of the message; the message has some already.
+
+    `as_head` leaves out the elements of its tensors. Any: a generated message.
+    """
+    kind: Any = type(result)  # Any: mypy takes no dataclass for hashable
+    scalars, parts = _names(kind, message.DESCRIPTOR)
+    for name in scalars:
+        setattr(message, name, getattr(result, name))
+    beside: Beside = {}
+    for name in parts:
+        value = getattr(result, name)
+        if isinstance(value, np.ndarray):
+            dtype = getattr(result, "dtype", "")
+            beside[name] = Reply(tensor_head(value, dtype)) if as_head else tensor(value, dtype)
+        elif isinstance(value, tuple):
+            beside[name] = [written(each) for each in value]
+        elif value is not None:
+            beside[name] = written(value)
+    return Reply(message, **beside)
+
+
+def count_of(result: Result) -> int:
+    """Messages of the lists in a result, about."""
+    return sum(len(value) for value in vars(result).values() if isinstance(value, tuple))
+
+
+@cache
+def _names(result: type[Result], message: Descriptor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that both classes have: those with one value, and those that hold messages."""
+    known = {field.name for field in fields(result)} | {
+        name for name, value in vars(result).items() if isinstance(value, property)
+    }
+    shared = [field for field in message.fields if field.name in known]
+    return (
+        tuple(field.name for field in shared if field.message_type is None),
+        tuple(field.name for field in shared if field.message_type is not None),
+    )
+
+
+@singledispatch
+def written(value: object) -> Reply | ProtoMessage:
+    """A part of a result as the message of the reply's field."""
+    raise TypeError(f"{type(value).__name__} has no message")
 
 
 def tensor(array: NDArray[np.generic], dtype: str = "") -> Reply | tensor_pb2.Tensor:
@@ -40,18 +89,21 @@ def _number(dtype: str | np.dtype[np.generic]) -> int:
     return tensor_pb2.DType.Value(f"D_TYPE_{name.upper()}")
 
 
-def geometry(result: Geometry) -> image_pb2.Geometry:
+@written.register
+def _geometry(result: Geometry) -> image_pb2.Geometry:
     """How the grid lies on the picture."""
     return image_pb2.Geometry(**vars(result))
 
 
-def rounding(result: Rounding) -> Reply:
+@written.register
+def _rounding(result: Rounding) -> Reply:
     """What a smaller element type has changed."""
     message = tensor_pb2.Rounding(largest_error=result.largest_error, mean_error=result.mean_error)
     return Reply(message) if result.scale is None else Reply(message, scale=tensor(result.scale))
 
 
-def prompt_masks(result: PromptMasks) -> Reply:
+@written.register
+def _prompt_masks(result: PromptMasks) -> Reply:
     """Masks of one prompt, as the engine has written them."""
     beside: Beside = {"iou_predictions": tensor(result.iou_predictions)}
     if result.low_res_masks is not None:
@@ -68,7 +120,8 @@ def prompt_masks(result: PromptMasks) -> Reply:
     return Reply(message, **beside)
 
 
-def mask(result: Mask) -> Reply:
+@written.register
+def _mask(result: Mask) -> Reply:
     """One automatic mask."""
     message = sam2_pb2.Mask(
         area=result.area,
@@ -86,13 +139,6 @@ def mask(result: Mask) -> Reply:
         case Bits() | np.ndarray():
             return Reply(message, bitmap=_bitmap(result.segmentation))
     return Reply(message)
-
-
-def about_all(result: MaskList, message: ProtoMessage, **beside: Part | ProtoMessage | list[Part]) -> Reply:
-    """What a list of masks has beside the masks."""
-    if result.label_map is not None:
-        beside["label_map"] = tensor(result.label_map)
-    return Reply(message, **beside)
 
 
 def _bitmap(pixels: Bits | NDArray[np.float32]) -> Reply | tensor_pb2.Tensor:

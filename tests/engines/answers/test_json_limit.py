@@ -19,15 +19,16 @@ from featsvc.v1.schema import (
     PredictMasksParams,
     TextQuery,
 )
-from featsvc.work.item import Item, Json, Way
+from featsvc.work.item import Json, PictureItem, PromptItem, QueryItem, Way
+from featsvc.work.operations import COMPUTE_SIMILARITY, EXTRACT_CLIP, GENERATE_MASKS, PREDICT_MASKS
 from tests.engines import models
 
 WIDTH, HEIGHT = 60, 40
 FILE = models.encoded(models.picture(WIDTH, HEIGHT))
 
 
-def item(max_bytes: int, float_masks: bool = False, **fields: object) -> Item:
-    return Item(FILE, json=Json(max_bytes, float_masks), **fields)
+def item(max_bytes: int, float_masks: bool = False) -> PromptItem:
+    return PromptItem(FILE, way=Way(json=Json(max_bytes, float_masks)))
 
 
 def test_masks_of_prompts_count_as_floats_before_the_picture_is_encoded(
@@ -35,12 +36,12 @@ def test_masks_of_prompts_count_as_floats_before_the_picture_is_encoded(
 ) -> None:
     params = PredictMasksParams(return_low_res=False)
     needed = 3 * 4 + 3 * HEIGHT * WIDTH * 4
-    engines.prepare("sam2.predict_masks", item(needed, True), params, small_sam2)
-    engines.prepare("sam2.predict_masks", item(needed // 20), params, small_sam2)
+    engines.prepare(PREDICT_MASKS.rpc, item(needed, True), params, small_sam2)
+    engines.prepare(PREDICT_MASKS.rpc, item(needed // 20), params, small_sam2)
     with pytest.raises(
         ReplyTooLarge, match=rf"{needed} bytes, at most {needed - 1} in JSON.*mask_encoding bits"
     ):
-        engines.prepare("sam2.predict_masks", item(needed - 1, True), params, small_sam2)
+        engines.prepare(PREDICT_MASKS.rpc, item(needed - 1, True), params, small_sam2)
 
 
 def test_features_and_maps_are_judged_before_the_work(
@@ -49,23 +50,23 @@ def test_features_and_maps_are_judged_before_the_work(
     clip = request.getfixturevalue("demo_clip")
     params = ClipExtractFeaturesParams(load_size=-1)
     with pytest.raises(ReplyTooLarge, match=r"in JSON.*Accept: application/octet-stream"):
-        engines.prepare("clip.extract_features", item(100), params, clip)
-    query = item(10, texts=TextQuery(text=("a",)))
+        engines.prepare(EXTRACT_CLIP.rpc, item(100), params, clip)
+    query = QueryItem(FILE, query=TextQuery(text=("a",)), way=Way(json=Json(10)))
     with pytest.raises(ReplyTooLarge, match=r"in JSON.*smaller load_size"):
-        engines.prepare("clip.compute_similarity", query, ComputeSimilarityParams(load_size=-1), clip)
+        engines.prepare(COMPUTE_SIMILARITY.rpc, query, ComputeSimilarityParams(load_size=-1), clip)
 
 
 def test_automatic_masks_count_as_floats_before_they_are_written(
     engines: Engines, small_sam2: Sam2Model
 ) -> None:
     params = GenerateMasksParams(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    found = models.answer(engines, "sam2.generate_masks", item(1 << 40, True), params, small_sam2)
+    found = models.answer(engines, GENERATE_MASKS.rpc, item(1 << 40, True), params, small_sam2)
     needed = len(found.masks) * HEIGHT * WIDTH * 4
     assert needed
     with pytest.raises(ReplyTooLarge, match=rf"{needed} bytes, at most {needed - 1} in JSON.*coco_rle"):
-        models.answer(engines, "sam2.generate_masks", item(needed - 1, True), params, small_sam2)
+        models.answer(engines, GENERATE_MASKS.rpc, item(needed - 1, True), params, small_sam2)
     # As bits they fit.
-    models.answer(engines, "sam2.generate_masks", item(needed - 1), params, small_sam2)
+    models.answer(engines, GENERATE_MASKS.rpc, item(needed - 1), params, small_sam2)
 
 
 def test_only_bits_become_floats() -> None:
@@ -96,7 +97,7 @@ def test_of_many_masks_more_than_labels_are_refused_when_there_is_one_too_many(
         crop_nms_thresh=1.0, crop_n_layers=layers, mask_encoding=MaskEncoding.LABEL_MAP,
     )  # fmt: skip
     with pytest.raises(InvalidFields, match="label_map has numbers for 1 masks"):
-        models.answer(engines, "sam2.generate_masks", Item(FILE), params, small_sam2)
+        models.answer(engines, GENERATE_MASKS.rpc, PictureItem(FILE), params, small_sam2)
 
 
 def test_more_masks_than_labels_are_refused_before_one_is_drawn(
@@ -109,7 +110,7 @@ def test_more_masks_than_labels_are_refused_before_one_is_drawn(
         mask_encoding=MaskEncoding.LABEL_MAP,
     )  # fmt: skip
     with pytest.raises(InvalidFields, match="label_map has numbers for 1 masks"):
-        models.answer(engines, "sam2.generate_masks", Item(FILE), params, small_sam2)
+        models.answer(engines, GENERATE_MASKS.rpc, PictureItem(FILE), params, small_sam2)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
 from featsvc.errors import ReplyTooLarge
 from featsvc.v1.schema import ClipExtractFeaturesParams, FeatureDType
+from featsvc.work.item import Way
+from featsvc.work.operations import EXTRACT_CLIP
 from featsvc.work.results import Features
 from tests.engines import models
 
@@ -20,8 +22,8 @@ NUMPY = {"float16": np.float16, "bfloat16": np.uint16, "int8": np.int8}
 
 def extract(engines: Engines, model: ClipModel, chunked: bool = False, **options: object) -> Features:
     params = ClipExtractFeaturesParams(**{"load_size": 48, **options})
-    item = models.item_of(models.picture(75, 50), chunked=chunked)
-    found = models.answer(engines, "clip.extract_features", item, params, model)
+    item = models.item_of(models.picture(75, 50), way=Way(chunked))
+    found = models.answer(engines, EXTRACT_CLIP.rpc, item, params, model)
     assert isinstance(found, Features)
     return found
 

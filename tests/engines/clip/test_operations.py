@@ -12,19 +12,19 @@ import torch.nn.functional as F
 
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
-from featsvc.errors import InvalidFields, ReplyTooLarge
+from featsvc.errors import ReplyTooLarge
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
     EncodeImageParams,
     EncodeTextParams,
-    TextQuery,
     Texts,
 )
-from featsvc.work.item import Item
-from featsvc.work.results import Embeddings, Features
+from featsvc.work.item import Item, TextItem
+from featsvc.work.operations import ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
+from featsvc.work.results import Features, TextEmbeddings
 from tests.engines import models
 
-OPERATION = "clip.extract_features"
+OPERATION = EXTRACT_CLIP.rpc
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -90,25 +90,21 @@ def test_dense_features_equal_the_formula_written_down_plainly(
 
 def test_a_text_embedding_is_that_of_open_clip(engines: Engines, vit_b16: ClipModel) -> None:
     texts = ("a photo of a car", "Schrödinger's cat, twice", "word " * 200, "!")
-    got = models.answer(
-        engines, "clip.encode_text", Item(texts=Texts(text=texts)), EncodeTextParams(), vit_b16
-    )
-    assert isinstance(got, Embeddings)
+    got = models.answer(engines, ENCODE_TEXT.rpc, TextItem(Texts(text=texts)), EncodeTextParams(), vit_b16)
+    assert isinstance(got, TextEmbeddings)
     tokens = open_clip.get_tokenizer("ViT-B-16-quickgelu")(list(texts))
     wanted = F.normalize(models.plain_clip().encode_text(tokens), dim=-1)
-    np.testing.assert_allclose(got.embeddings, wanted.numpy(), atol=1e-6)
-    assert len({row.tobytes() for row in got.embeddings}) == len(texts)
+    np.testing.assert_allclose(got.text_embedding, wanted.numpy(), atol=1e-6)
+    assert len({row.tobytes() for row in got.text_embedding}) == len(texts)
 
 
 def test_a_text_has_the_same_embedding_alone_and_among_many(engines: Engines, demo_clip: ClipModel) -> None:
     texts = tuple(f"a red circle, a blue star and {number}" for number in range(70))
-    many = models.answer(
-        engines, "clip.encode_text", Item(texts=Texts(text=texts)), EncodeTextParams(), demo_clip
-    )
+    many = models.answer(engines, ENCODE_TEXT.rpc, TextItem(Texts(text=texts)), EncodeTextParams(), demo_clip)
     one = models.answer(
-        engines, "clip.encode_text", Item(texts=Texts(text=texts[9])), EncodeTextParams(), demo_clip
+        engines, ENCODE_TEXT.rpc, TextItem(Texts(text=texts[9])), EncodeTextParams(), demo_clip
     )
-    np.testing.assert_allclose(many.embeddings[9], one.embeddings[0], atol=1e-6)
+    np.testing.assert_allclose(many.text_embedding[9], one.text_embedding[0], atol=1e-6)
 
 
 def test_the_tokenizer_is_built_once(demo_clip: ClipModel) -> None:
@@ -118,11 +114,11 @@ def test_the_tokenizer_is_built_once(demo_clip: ClipModel) -> None:
 def test_a_picture_embedding_is_that_of_open_clip(engines: Engines, vit_b16: ClipModel) -> None:
     picture = models.picture(150, 100)
     got = models.answer(
-        engines, "clip.encode_image", models.picture_item(150, 100), EncodeImageParams(), vit_b16
+        engines, ENCODE_IMAGE.rpc, models.picture_item(150, 100), EncodeImageParams(), vit_b16
     )
     transform = open_clip.image_transform(224, is_train=False, mean=OPENAI_MEAN, std=OPENAI_STD)
     wanted = F.normalize(models.plain_clip().encode_image(transform(picture)[None]), dim=-1)
-    np.testing.assert_allclose(got.embeddings, wanted.numpy(), atol=1e-6)
+    np.testing.assert_allclose(got.image_embedding, wanted.numpy(), atol=1e-6)
 
 
 def test_pixels_have_upsampled_features_without_the_padding(engines: Engines, demo_clip: ClipModel) -> None:
@@ -187,9 +183,3 @@ def test_a_reply_over_the_limit_is_refused_with_its_exact_size_and_what_helps(de
     with pytest.raises(ReplyTooLarge, match=rf"{pixels} bytes.*ret_patches true \({cells} bytes\)"):
         extract(models.engines(max_reply_bytes=cells), demo_clip, item, ret_patches=False)
     extract(models.engines(max_reply_bytes=60 * 40 * 3 * 4), demo_clip, item, ret_patches=False, ret_pca=True)
-
-
-def test_texts_that_are_missing_are_an_error_of_their_field(engines: Engines, demo_clip: ClipModel) -> None:
-    for item in (Item(), Item(texts=TextQuery(text="a red circle"))):
-        with pytest.raises(InvalidFields, match="at least one text"):
-            models.answer(engines, "clip.encode_text", item, EncodeTextParams(), demo_clip)

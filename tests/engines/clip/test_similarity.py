@@ -21,11 +21,12 @@ from featsvc.v1.schema import (
     TextQuery,
     Texts,
 )
-from featsvc.work.item import Item
-from featsvc.work.results import Embeddings, Features, Geometry, Similarity
+from featsvc.work.item import QueryItem, TextItem
+from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_TEXT, EXTRACT_CLIP
+from featsvc.work.results import Features, Geometry, Similarity, TextEmbeddings
 from tests.engines import models
 
-OPERATION = "clip.compute_similarity"
+OPERATION = COMPUTE_SIMILARITY.rpc
 TEXTS = ("a red circle", "a blue star", "green")
 GEOMETRY = Geometry(
     patch_size=8,
@@ -48,7 +49,9 @@ def similarity(
     negative: tuple[str, ...] = (),
     **options: object,
 ) -> np.ndarray:
-    item = Item(models.encoded(models.picture(60, 40)), texts=TextQuery(text=text, negative_text=negative))
+    item = QueryItem(
+        models.encoded(models.picture(60, 40)), query=TextQuery(text=text, negative_text=negative)
+    )
     params = ComputeSimilarityParams(**{"load_size": -1, **options})
     result = models.answer(engines, OPERATION, item, params, model)
     assert isinstance(result, Similarity)
@@ -60,13 +63,11 @@ def parts(engines: Engines, model: ClipModel, texts: tuple[str, ...]) -> tuple[n
     """Features and embeddings by the other operations."""
     picture = models.picture_item(60, 40)
     params = ClipExtractFeaturesParams(load_size=-1)
-    features = models.answer(engines, "clip.extract_features", picture, params, model)
-    words = models.answer(
-        engines, "clip.encode_text", Item(texts=Texts(text=texts)), EncodeTextParams(), model
-    )
+    features = models.answer(engines, EXTRACT_CLIP.rpc, picture, params, model)
+    words = models.answer(engines, ENCODE_TEXT.rpc, TextItem(Texts(text=texts)), EncodeTextParams(), model)
     assert isinstance(features, Features)
-    assert isinstance(words, Embeddings)
-    return features.features, words.embeddings
+    assert isinstance(words, TextEmbeddings)
+    return features.features, words.text_embedding
 
 
 def test_the_raw_map_is_the_dot_product_of_features_and_text(engines: Engines, demo_clip: ClipModel) -> None:
@@ -182,7 +183,7 @@ def test_components_of_a_map_are_refused_where_the_schema_is_passed_by(
     engines: Engines, demo_clip: ClipModel
 ) -> None:
     params = ComputeSimilarityParams.model_construct(**{**dict(ComputeSimilarityParams()), "ret_pca": True})
-    item = Item(models.encoded(models.picture(60, 40)), texts=TextQuery(text="a car"))
+    item = QueryItem(models.encoded(models.picture(60, 40)), query=TextQuery(text="a car"))
     with pytest.raises(InvalidFields, match="no principal components") as caught:
         engines.prepare(OPERATION, item, params, demo_clip)
     assert caught.value.violations[0].field == "params.ret_pca"

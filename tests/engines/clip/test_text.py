@@ -14,11 +14,12 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams, TextQuery, Texts
-from featsvc.work.item import Item
-from featsvc.work.results import Embeddings, Floats
+from featsvc.work.item import PictureItem, TextItem
+from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_TEXT
+from featsvc.work.results import Floats, TextEmbeddings
 from tests.engines import models
 
-OPERATION = "clip.encode_text"
+OPERATION = ENCODE_TEXT.rpc
 LONG = "red circle and blue star " * 30
 VARIED = ("!", "a", "a red circle", "a photo of a small green ring left of a blue star", LONG, "a ring")
 
@@ -26,10 +27,10 @@ VARIED = ("!", "a", "a red circle", "a photo of a small green ring left of a blu
 def run(engines: Engines, loaded: ClipModel, *requests: tuple[str, ...]) -> list[Floats]:
     """Embeddings of requests that share a batch."""
     params = EncodeTextParams()
-    prepared = [engines.prepare(OPERATION, Item(texts=Texts(text=text)), params, loaded) for text in requests]
+    prepared = [engines.prepare(OPERATION, TextItem(Texts(text=text)), params, loaded) for text in requests]
     results = engines.run(OPERATION, prepared, params, loaded)
-    assert all(isinstance(each, Embeddings) for each in results)
-    return [each.embeddings for each in results]
+    assert all(isinstance(each, TextEmbeddings) for each in results)
+    return [each.text_embedding for each in results]
 
 
 def forgetful() -> Engines:
@@ -113,10 +114,10 @@ def test_a_kept_text_is_neither_tokenized_nor_computed_again(
 def test_similarity_and_text_embeddings_share_what_is_kept(demo_clip: ClipModel) -> None:
     engines = models.engines()
     run(engines, demo_clip, ("a red circle", "a blue star"))
-    item = Item(
+    item = PictureItem(
         models.encoded(models.picture(64, 48)), TextQuery(text="a red circle", negative_text="a ring")
     )
-    models.answer(engines, "clip.compute_similarity", item, ComputeSimilarityParams(load_size=48), demo_clip)
+    models.answer(engines, COMPUTE_SIMILARITY.rpc, item, ComputeSimilarityParams(load_size=48), demo_clip)
     texts = next(each for each in engines.caches() if each.name == "clip_texts")
     assert (texts.hits, texts.misses, texts.entries) == (1, 3, 3)
     assert texts.nbytes == 3 * (128 * 4 + clip_text.ENTRY_BYTES) <= texts.max_bytes == 64 << 20
@@ -151,7 +152,7 @@ def test_only_new_texts_cost_tokens(demo_clip: ClipModel) -> None:
     engines, params = models.engines(), EncodeTextParams()
 
     def cost() -> int:
-        item = Item(texts=Texts(text=("a red circle", "a red circle", LONG)))
+        item = TextItem(Texts(text=("a red circle", "a red circle", LONG)))
         return engines.pixels(engines.prepare(OPERATION, item, params, demo_clip))
 
     assert cost() == (16 + 32) * 16**2

@@ -12,7 +12,8 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.tokens import Tokenizer
 from featsvc.errors import InvalidFields
 from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams, TextQuery, Texts
-from featsvc.work.item import Item
+from featsvc.work.item import QueryItem, TextItem
+from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_TEXT
 from tests.engines import models
 
 TEXTS = (
@@ -132,16 +133,18 @@ def test_the_time_of_a_long_word_does_not_grow_with_its_square(tokenizer: Tokeni
 def test_long_words_without_end_are_refused_by_field(demo_clip: ClipModel) -> None:
     engines = models.engines(max_word_letters=1000)
     for text in (("fine", f"a {'字' * 999} b"), ("x" * 128,) * 40, ("1" * 4000, "many words " * 300)):
-        engines.prepare("clip.encode_text", Item(texts=Texts(text=text)), EncodeTextParams(), demo_clip)
+        engines.prepare(ENCODE_TEXT.rpc, TextItem(Texts(text=text)), EncodeTextParams(), demo_clip)
     for word in ("x" * 501, "ß" * 501, "-" * 501, "_" * 501, "字" * 501):
         texts = Texts(text=("fine", f"a {word} b", word))
         with pytest.raises(InvalidFields) as caught:
-            engines.prepare("clip.encode_text", Item(texts=texts), EncodeTextParams(), demo_clip)
+            engines.prepare(ENCODE_TEXT.rpc, TextItem(texts), EncodeTextParams(), demo_clip)
         (violation,) = caught.value.violations
         assert violation.field == "texts.text[2]"
         assert "have 1002 together, at most 1000 (--max-word-letters)" in violation.message
-        item = models.item_of(models.picture(32, 32), texts=TextQuery(text=(word,), negative_text=(word,)))
+        item = QueryItem(
+            models.encoded(models.picture(32, 32)), query=TextQuery(text=(word,), negative_text=(word,))
+        )
         with pytest.raises(InvalidFields) as caught:
-            engines.prepare("clip.compute_similarity", item, ComputeSimilarityParams(load_size=-1), demo_clip)
+            engines.prepare(COMPUTE_SIMILARITY.rpc, item, ComputeSimilarityParams(load_size=-1), demo_clip)
         (violation,) = caught.value.violations
         assert violation.field == "query.negative_text[0]"

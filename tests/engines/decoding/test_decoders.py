@@ -25,7 +25,8 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.running.steps import stepping
 from featsvc.errors import Abandoned, InvalidFields, OutOfMemory, Unavailable
 from featsvc.v1.schema import DinoExtractFeaturesParams, Orientation
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
+from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 from tests.pictures import OddPicture, corpus
@@ -65,15 +66,15 @@ def photo(width: int, height: int, file_format: str, **how: object) -> bytes:
 def test_what_no_header_judges_is_decoded_elsewhere_and_the_same(
     odd: OddPicture, options: EngineOptions
 ) -> None:
-    assert may_take_long(Item(odd.content), options)
-    np.testing.assert_array_equal(np.asarray(decoded(Item(odd.content), options).pixels), odd.right)
+    assert may_take_long(PictureItem(odd.content), options)
+    np.testing.assert_array_equal(np.asarray(decoded(PictureItem(odd.content), options).pixels), odd.right)
 
 
 @pytest.mark.parametrize(
     "odd", [each for each in CORPUS if "orientation" in each.name and each.name.endswith("tif")]
 )
 def test_a_decoder_turns_and_tells_the_orientation(odd: OddPicture, options: EngineOptions) -> None:
-    item = Item(odd.content, orientation=Orientation.SHOWN)
+    item = PictureItem(odd.content, orientation=Orientation.SHOWN)
     there, here = decoded(item, options), decoded(item, OPTIONS)
     assert there.orientation == here.orientation == odd.orientation
     np.testing.assert_array_equal(np.asarray(there.pixels), np.asarray(here.pixels))
@@ -83,7 +84,7 @@ def test_a_decoder_turns_and_tells_the_orientation(odd: OddPicture, options: Eng
 def test_a_decoder_tells_what_is_wrong_with_a_file(name: str, options: EngineOptions) -> None:
     odd = next(each for each in CORPUS if each.name == name)
     with pytest.raises(InvalidFields, match=odd.refused):
-        decoded(Item(odd.content), options)
+        decoded(PictureItem(odd.content), options)
 
 
 def test_pictures_of_cameras_and_browsers_are_decoded_at_once() -> None:
@@ -94,36 +95,38 @@ def test_pictures_of_cameras_and_browsers_are_decoded_at_once() -> None:
         photo(2000, 1500, "WEBP"),
         photo(1920, 1080, "BMP"),
     ):
-        assert not may_take_long(Item(content), OPTIONS)
+        assert not may_take_long(PictureItem(content), OPTIONS)
 
 
 def test_a_small_jpeg_of_500_scans_is_refused_by_its_header() -> None:
     content = with_scans(photo(7000, 7000, "JPEG", progressive=True, quality=1), 500)
     began = time.process_time()
     with pytest.raises(InvalidFields, match=r"7000 x 7000 pixels in 5\d\d scans takes about \d+ s"):
-        decoded(Item(content), OPTIONS)
+        decoded(PictureItem(content), OPTIONS)
     assert time.process_time() - began < 1
 
 
 def test_scans_of_a_thumbnail_do_not_refuse_its_photograph() -> None:
     thumbnail = photo(160, 120, "JPEG", progressive=True)
     content = with_segments(photo(640, 480, "JPEG"), (0xE1, b"Exif\0\0" + thumbnail))
-    assert decoded(Item(content), OPTIONS).pixels.size == (640, 480)
+    assert decoded(PictureItem(content), OPTIONS).pixels.size == (640, 480)
 
 
 def test_decoding_ends_at_its_time_and_the_next_picture_is_decoded() -> None:
     content = run_lengths(3500, 3500)
     options = reading(decode_timeout=0.2)
     with pytest.raises(InvalidFields, match=r"longer than 0.2 s \(--decode-timeout\)"):
-        decoded(Item(content), options)
+        decoded(PictureItem(content), options)
     patient = reading(decode_timeout=60.0)
-    np.testing.assert_array_equal(np.asarray(decoded(Item(SMALL.content), patient).pixels), SMALL.right)
+    np.testing.assert_array_equal(
+        np.asarray(decoded(PictureItem(SMALL.content), patient).pixels), SMALL.right
+    )
 
 
 def stopped_decoder(options: EngineOptions) -> int:
     """The process of the one decoder of these options; it goes on where somebody tells it to."""
     assert isinstance(options.reader, Decoders)
-    decoded(Item(SMALL.content), options)
+    decoded(PictureItem(SMALL.content), options)
     (decoder,) = options.reader._idle
     os.kill(decoder._process.pid, signal.SIGSTOP)
     return decoder._process.pid
@@ -140,7 +143,7 @@ def test_a_decoder_that_gets_no_processor_is_left_its_time(monkeypatch: pytest.M
         return True
 
     with stepping(wanted):
-        picture = decoded(Item(SMALL.content), options).pixels
+        picture = decoded(PictureItem(SMALL.content), options).pixels
     np.testing.assert_array_equal(np.asarray(picture), SMALL.right)
     assert time.monotonic() - began > 1
 
@@ -150,7 +153,7 @@ def test_a_decoder_that_never_gets_any_is_ended(monkeypatch: pytest.MonkeyPatch)
     options = reading(decode_timeout=0.2)
     stopped_decoder(options)
     with pytest.raises(InvalidFields, match="--decode-timeout"):
-        decoded(Item(SMALL.content), options)
+        decoded(PictureItem(SMALL.content), options)
 
 
 def test_decoding_ends_when_its_caller_leaves(demo_dino: DinoModel) -> None:
@@ -159,10 +162,10 @@ def test_decoding_ends_when_its_caller_leaves(demo_dino: DinoModel) -> None:
     params = DinoExtractFeaturesParams()
     with pytest.raises(Abandoned):
         engines.prepare(
-            "dino.extract_features", Item(SMALL.content), params, demo_dino, lambda: next(looks, False)
+            EXTRACT_DINO.rpc, PictureItem(SMALL.content), params, demo_dino, lambda: next(looks, False)
         )
     assert not os.path.exists(f"/proc/{pid}")
-    assert engines.prepare("dino.extract_features", Item(SMALL.content), params, demo_dino).flop
+    assert engines.prepare(EXTRACT_DINO.rpc, PictureItem(SMALL.content), params, demo_dino).flop
 
 
 @pytest.mark.parametrize(
@@ -184,13 +187,13 @@ def test_a_worker_without_memory_does_not_blame_the_file(
     with monkeypatch.context() as patch:
         patch.setattr(reading_module, "rgb", without_memory)
         with pytest.raises(OutOfMemory, match="no memory to decode the PNG file"):
-            decoded(Item(content), OPTIONS)
-    assert decoded(Item(content), OPTIONS).pixels.size == (64, 48)
+            decoded(PictureItem(content), OPTIONS)
+    assert decoded(PictureItem(content), OPTIONS).pixels.size == (64, 48)
 
 
 def test_a_decoder_that_dies_fails_its_picture_alone(options: EngineOptions) -> None:
     assert isinstance(options.reader, Decoders)
-    decoded(Item(SMALL.content), options)
+    decoded(PictureItem(SMALL.content), options)
     (decoder,) = options.reader._idle
     pid = decoder._process.pid
     os.kill(pid, signal.SIGSTOP)
@@ -198,7 +201,7 @@ def test_a_decoder_that_dies_fails_its_picture_alone(options: EngineOptions) -> 
 
     def ask() -> None:
         try:
-            decoded(Item(SMALL.content), options)
+            decoded(PictureItem(SMALL.content), options)
         except InvalidFields as error:
             failed.append(error.violations[0].message)
 
@@ -209,7 +212,7 @@ def test_a_decoder_that_dies_fails_its_picture_alone(options: EngineOptions) -> 
     os.kill(pid, signal.SIGKILL)
     asking.join()
     assert "its decoder died of it" in failed[0]
-    assert decoded(Item(SMALL.content), options).pixels.size == (18, 12)
+    assert decoded(PictureItem(SMALL.content), options).pixels.size == (18, 12)
 
 
 def test_a_file_that_asks_for_endless_memory_is_refused(options: EngineOptions) -> None:
@@ -220,7 +223,7 @@ def test_a_file_that_asks_for_endless_memory_is_refused(options: EngineOptions) 
         b"II*\0" + struct.pack("<I", 8 + len(body)) + body + struct.pack("<H", count) + fields + bytes(4)
     )
     with pytest.raises(InvalidFields, match=r"memory|damaged|longer than"):
-        decoded(Item(content), options)
+        decoded(PictureItem(content), options)
 
 
 def test_without_a_process_the_caller_may_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +232,7 @@ def test_without_a_process_the_caller_may_try_again(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(processes.subprocess, "Popen", failing)
     with pytest.raises(Unavailable, match="try again"):
-        decoded(Item(SMALL.content), reading())
+        decoded(PictureItem(SMALL.content), reading())
 
 
 def test_a_decoder_knows_no_model() -> None:
@@ -246,11 +249,11 @@ def test_engines_decode_with_decoders(engines: object) -> None:
 
 def test_a_decoder_that_died_while_it_idled_is_no_fault_of_the_next_picture(options: EngineOptions) -> None:
     assert isinstance(options.reader, Decoders)
-    decoded(Item(SMALL.content), options)
+    decoded(PictureItem(SMALL.content), options)
     for decoder in options.reader._idle:
         os.kill(decoder._process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, decoder._process.pid, os.WEXITED | os.WNOWAIT)
-    assert decoded(Item(SMALL.content), options).pixels.size == (18, 12)
+    assert decoded(PictureItem(SMALL.content), options).pixels.size == (18, 12)
 
 
 def test_without_room_for_a_picture_the_caller_may_try_again(
@@ -262,5 +265,5 @@ def test_without_room_for_a_picture_the_caller_may_try_again(
     with monkeypatch.context() as patch:
         patch.setattr(processes, "shared", without_descriptors)
         with pytest.raises(Unavailable, match="no memory or descriptors"):
-            decoded(Item(SMALL.content), options)
-    assert decoded(Item(SMALL.content), options).pixels.size == (18, 12)
+            decoded(PictureItem(SMALL.content), options)
+    assert decoded(PictureItem(SMALL.content), options).pixels.size == (18, 12)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.errors import InvalidFields
 from featsvc.v1.schema import Orientation
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 from tests.pictures import OddPicture, corpus
@@ -41,14 +41,14 @@ def png_header(width: int, height: int) -> bytes:
 
 def pixels(content: bytes, options: EngineOptions = OPTIONS, shown: bool = False) -> np.ndarray:
     orientation = Orientation.SHOWN if shown else Orientation.STORED
-    picture = decoded(Item(content, orientation=orientation), options).pixels
+    picture = decoded(PictureItem(content, orientation=orientation), options).pixels
     assert picture.mode == "RGB"
     return np.asarray(picture)
 
 
 @pytest.mark.parametrize("odd", [each for each in CORPUS if not each.refused], ids=lambda odd: odd.name)
 def test_an_odd_file_has_the_right_colours_and_tells_its_orientation(odd: OddPicture) -> None:
-    got = decoded(Item(odd.content), OPTIONS)
+    got = decoded(PictureItem(odd.content), OPTIONS)
     assert (got.pixels.mode, got.orientation) == ("RGB", odd.orientation)
     found = np.asarray(got.pixels)
     assert found.shape == odd.right.shape
@@ -60,7 +60,7 @@ def test_an_odd_file_has_the_right_colours_and_tells_its_orientation(odd: OddPic
 @pytest.mark.parametrize("odd", [each for each in CORPUS if each.refused], ids=lambda odd: odd.name)
 def test_a_file_that_is_no_picture_is_refused_in_words(odd: OddPicture) -> None:
     with pytest.raises(InvalidFields, match=odd.refused) as caught:
-        decoded(Item(odd.content), OPTIONS)
+        decoded(PictureItem(odd.content), OPTIONS)
     assert caught.value.violations[0].field == "image"
 
 
@@ -118,30 +118,30 @@ BAD = {
 def test_a_bad_file_is_an_error_of_the_field(name: str) -> None:
     content, complaint = BAD[name]
     with pytest.raises(InvalidFields, match=complaint) as caught:
-        decoded(Item(content), OPTIONS)
+        decoded(PictureItem(content), OPTIONS)
     assert caught.value.violations[0].field == "image"
 
 
 def test_the_limit_of_bytes_holds() -> None:
     content = models.encoded(RGB)
-    decoded(Item(content), EngineOptions(max_image_bytes=len(content)))
+    decoded(PictureItem(content), EngineOptions(max_image_bytes=len(content)))
     with pytest.raises(InvalidFields, match=f"{len(content)} bytes, at most {len(content) - 1}"):
-        decoded(Item(content), EngineOptions(max_image_bytes=len(content) - 1))
+        decoded(PictureItem(content), EngineOptions(max_image_bytes=len(content) - 1))
 
 
 def test_the_limit_of_pixels_holds_before_decoding() -> None:
     content = models.encoded(RGB)
-    decoded(Item(content), EngineOptions(max_image_pixels=240))
+    decoded(PictureItem(content), EngineOptions(max_image_pixels=240))
     with pytest.raises(InvalidFields, match="20 x 12 pixels, at most 239"):
-        decoded(Item(content), EngineOptions(max_image_pixels=239))
+        decoded(PictureItem(content), EngineOptions(max_image_pixels=239))
     # Nothing but the header is there to be read.
     with pytest.raises(InvalidFields, match="30 x 30 pixels, at most 100"):
-        decoded(Item(png_header(30, 30)), EngineOptions(max_image_pixels=100))
+        decoded(PictureItem(png_header(30, 30)), EngineOptions(max_image_pixels=100))
 
 
 def test_a_format_off_the_list_is_refused() -> None:
     with pytest.raises(InvalidFields, match="formats PNG"):
-        decoded(Item(models.encoded(RGB, "BMP")), EngineOptions(image_formats=("PNG",)))
+        decoded(PictureItem(models.encoded(RGB, "BMP")), EngineOptions(image_formats=("PNG",)))
 
 
 # Pillow warns about what it can do without, such as damaged EXIF data.
@@ -154,7 +154,7 @@ def test_a_damaged_file_is_a_picture_or_an_error_of_the_field(seed: int) -> None
     for place in rng.integers(0, len(content), 12):
         content[place] = rng.integers(0, 256)
     try:
-        mode = decoded(Item(bytes(content)), OPTIONS).pixels.mode
+        mode = decoded(PictureItem(bytes(content)), OPTIONS).pixels.mode
     except InvalidFields as error:
         mode = error.violations[0].field
     assert mode in ("RGB", "image")

@@ -15,10 +15,11 @@ from featsvc.engines.dino.position import positioned
 from featsvc.engines.registry import Engines
 from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import DinoExtractFeaturesParams
+from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.results import Features
 from tests.engines import models
 
-OPERATION = "dino.extract_features"
+OPERATION = EXTRACT_DINO.rpc
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 

@@ -21,10 +21,11 @@ from featsvc.v1.schema import (
     Position,
     Window,
 )
+from featsvc.work.operations import EXTRACT_CLIP, EXTRACT_DINO
 from featsvc.work.results import Features, Geometry
 from tests.engines import models
 
-CLIP, DINO = "clip.extract_features", "dino.extract_features"
+CLIP, DINO = EXTRACT_CLIP.rpc, EXTRACT_DINO.rpc
 CASES = [
     ((75, 50), -1, False, Grid(16, 16)),
     ((75, 50), 96, False, Grid(16, 8)),
@@ -244,7 +245,7 @@ def test_of_thousands_of_bad_points_the_first_few_are_told(engines: Engines, dem
     points = ((1.0, 1.0), *((60.0, float(number)) for number in range(60_000)))
     params = DinoExtractFeaturesParams(points=points)
     with pytest.raises(InvalidFields) as caught:
-        engines.prepare("dino.extract_features", models.picture_item(60, 40), params, demo_dino)
+        engines.prepare(EXTRACT_DINO.rpc, models.picture_item(60, 40), params, demo_dino)
     assert [each.field for each in caught.value.violations] == [
         f"params.points[{index}]" for index in range(1, 9)
     ]

@@ -13,16 +13,16 @@ from featsvc.errors import Abandoned, CannotCompile
 from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema
 from featsvc.v1.schema import Texts
-from featsvc.work.item import Item
-from featsvc.work.results import Embeddings, Features
+from featsvc.work.item import TextItem
+from featsvc.work.operations import ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP, EXTRACT_DINO
 from tests.engines import models
 
-TEXTS = Item(texts=Texts(text=("a red circle", "a blue star and a very small green ring")))
+TEXTS = TextItem(Texts(text=("a red circle", "a blue star and a very small green ring")))
 QUESTIONS = (
-    ("clip.extract_features", "demo-clip", models.picture_item(100, 64), schema.ClipExtractFeaturesParams),
-    ("clip.encode_text", "demo-clip", TEXTS, schema.EncodeTextParams),
-    ("clip.encode_image", "demo-clip", models.picture_item(100, 64), schema.EncodeImageParams),
-    ("dino.extract_features", "demo-dino", models.picture_item(90, 70), schema.DinoExtractFeaturesParams),
+    (EXTRACT_CLIP.rpc, "demo-clip", models.picture_item(100, 64), schema.ClipExtractFeaturesParams),
+    (ENCODE_TEXT.rpc, "demo-clip", TEXTS, schema.EncodeTextParams),
+    (ENCODE_IMAGE.rpc, "demo-clip", models.picture_item(100, 64), schema.EncodeImageParams),
+    (EXTRACT_DINO.rpc, "demo-dino", models.picture_item(90, 70), schema.DinoExtractFeaturesParams),
 )
 
 
@@ -31,11 +31,6 @@ def afresh() -> Iterator[None]:
     """What is compiled in one test is forgotten in the next."""
     yield
     torch.compiler.reset()
-
-
-def values(result: object) -> np.ndarray:
-    assert isinstance(result, Features | Embeddings)
-    return result.features if isinstance(result, Features) else result.embeddings
 
 
 @pytest.mark.slow
@@ -47,12 +42,12 @@ def test_compiled_networks_answer_the_same_and_compile_nothing_for_a_request(
     for operation, model, item, params in QUESTIONS:
         loaded = compiling.load(model)
         with torch.compiler.set_stance("fail_on_recompile"):
-            got = values(models.answer(compiling, operation, item, params(), loaded))
+            got = models.vectors(models.answer(compiling, operation, item, params(), loaded))
             if operation.endswith("features"):
                 for size in (64, 97, 210):
                     asked = params(load_size=size)
                     models.answer(compiling, operation, models.picture_item(90, 70), asked, loaded)
-        wanted = values(models.answer(plain, operation, item, params(), plain.load(model)))
+        wanted = models.vectors(models.answer(plain, operation, item, params(), plain.load(model)))
         np.testing.assert_allclose(got, wanted, atol=tolerance * max(1.0, np.abs(wanted).max()))
 
 
@@ -61,12 +56,12 @@ def test_a_compiled_pass_that_nobody_waits_for_ends() -> None:
     engines = models.engines(compile=True)
     loaded = engines.load("demo-dino")
     params = schema.DinoExtractFeaturesParams()
-    prepared = engines.prepare("dino.extract_features", models.picture_item(90, 70), params, loaded)
+    prepared = engines.prepare(EXTRACT_DINO.rpc, models.picture_item(90, 70), params, loaded)
     asked = [True, True, False]
     with pytest.raises(Abandoned):
-        engines.run("dino.extract_features", [prepared], params, loaded, lambda: asked.pop(0))
+        engines.run(EXTRACT_DINO.rpc, [prepared], params, loaded, lambda: asked.pop(0))
     assert not asked
-    engines.run("dino.extract_features", [prepared], params, loaded)
+    engines.run(EXTRACT_DINO.rpc, [prepared], params, loaded)
 
 
 def test_a_machine_without_a_compiler_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

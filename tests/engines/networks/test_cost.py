@@ -43,6 +43,13 @@ from featsvc.v1.schema import (
     PaddingMode,
     PredictMasksParams,
 )
+from featsvc.work.item import PromptItem, QueryItem
+from featsvc.work.operations import (
+    COMPUTE_SIMILARITY,
+    ENCODE_IMAGE,
+    EXTRACT_CLIP,
+    EXTRACT_DINO,
+)
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 
@@ -134,13 +141,13 @@ def test_a_request_over_the_limit_is_refused_before_its_pixels_are_made(
     small = replace(engines, options=replace(engines.options, max_tflop=0.01))
     item = models.picture_item(300, 200)
     refused = (
-        ("dino.extract_features", DinoExtractFeaturesParams(load_size=400), dinov2, item),
-        ("clip.extract_features", ClipExtractFeaturesParams(load_size=400), vit_b16, item),
+        (EXTRACT_DINO.rpc, DinoExtractFeaturesParams(load_size=400), dinov2, item),
+        (EXTRACT_CLIP.rpc, ClipExtractFeaturesParams(load_size=400), vit_b16, item),
         (
-            "clip.compute_similarity",
+            COMPUTE_SIMILARITY.rpc,
             ComputeSimilarityParams(load_size=400),
             vit_b16,
-            replace(item, texts=schema.TextQuery(text=("a",))),
+            QueryItem(item.image, query=schema.TextQuery(text=("a",))),
         ),
     )
     for operation, params, model, asked in refused:
@@ -148,7 +155,7 @@ def test_a_request_over_the_limit_is_refused_before_its_pixels_are_made(
             small.prepare(operation, asked, params, model)
     # Only the blocks that are computed count.
     read = DinoExtractFeaturesParams(load_size=224, layer=0)
-    assert small.prepare("dino.extract_features", item, read, dinov2).flop < 0.01 * TERA
+    assert small.prepare(EXTRACT_DINO.rpc, item, read, dinov2).flop < 0.01 * TERA
 
 
 def test_steps_of_attention_have_the_bits_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,9 +252,8 @@ def test_a_column_of_pixels_is_brought_to_the_encoder_without_filling_the_memory
 
 
 def test_a_click_on_a_column_of_pixels_is_answered(engines: Engines, demo_sam2: Sam2Model) -> None:
-    item = models.item_of(Image.new("RGB", COLUMN, "red"))
-    params = PredictMasksParams(multimask_output=False)
-    (found,) = models.answer(engines, "sam2.predict_masks", item, params, demo_sam2)
+    item = PromptItem(models.encoded(Image.new("RGB", COLUMN, "red")))
+    found = models.prompted(engines, item, PredictMasksParams(multimask_output=False), demo_sam2)
     assert (found.height, found.width) == COLUMN[::-1]
 
 
@@ -256,7 +262,7 @@ def test_a_column_of_pixels_is_no_picture_for_a_global_embedding(
 ) -> None:
     item = models.item_of(Image.new("RGB", COLUMN, "red"))
     with pytest.raises(InvalidFields, match=r"image: 1 x 917490 pixels become \d+ x \d+ .* cut the picture"):
-        engines.prepare("clip.encode_image", item, EncodeImageParams(), demo_clip)
+        engines.prepare(ENCODE_IMAGE.rpc, item, EncodeImageParams(), demo_clip)
 
 
 @pytest.mark.parametrize("load_size", [-1, 1])
@@ -266,8 +272,8 @@ def test_axes_too_long_for_their_matrices_are_refused(
     item = models.item_of(Image.new("RGB", (1, 100_000), "red"))
     dense = DinoExtractFeaturesParams(load_size=load_size, ret_pca=True, ret_patches=False)
     with pytest.raises(InvalidFields, match=r"params\.ret_patches: a grid of 1 x \d+ cells is too long"):
-        engines.prepare("dino.extract_features", item, dense, demo_dino)
-    query = replace(item, texts=schema.TextQuery(text=("a",), negative_text=("b",)))
+        engines.prepare(EXTRACT_DINO.rpc, item, dense, demo_dino)
+    query = QueryItem(item.image, query=schema.TextQuery(text=("a",), negative_text=("b",)))
     against = ComputeSimilarityParams(load_size=load_size, ret_patches=False)
     with pytest.raises(InvalidFields, match=r"params\.ret_patches"):
-        engines.prepare("clip.compute_similarity", query, against, demo_clip)
+        engines.prepare(COMPUTE_SIMILARITY.rpc, query, against, demo_clip)

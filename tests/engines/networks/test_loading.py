@@ -23,6 +23,7 @@ from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.errors import NotFound, WeightsMissing
 from featsvc.v1.schema import DinoExtractFeaturesParams
+from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 
@@ -60,9 +61,7 @@ def test_dinov2_files_of_meta_and_of_timm_give_the_same_network(
     loaded = dino_model.load(model.entry, options(tmp_path))
     params = DinoExtractFeaturesParams(stride=7, facet="value")
     item = models.picture_item(70, 42)
-    got, wanted = (
-        models.answer(engines, "dino.extract_features", item, params, each) for each in (loaded, model)
-    )
+    got, wanted = (models.answer(engines, EXTRACT_DINO.rpc, item, params, each) for each in (loaded, model))
     np.testing.assert_allclose(got.features, wanted.features, atol=1e-5)
 
 

@@ -17,8 +17,8 @@ from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema
 from featsvc.v1.schema import Facet, Texts
-from featsvc.work.item import Item
-from featsvc.work.results import Embeddings, Features
+from featsvc.work.item import TextItem
+from featsvc.work.operations import ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP, EXTRACT_DINO
 from tests.engines import models
 
 SMALL: tuple[Precision, ...] = ("bf16", "fp16")
@@ -33,10 +33,7 @@ def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 def close(ours: object, theirs: object) -> bool:
     """At least 0.999 in the mean, and a bound for the worst vector."""
-    assert isinstance(ours, Features | Embeddings)
-    first, second = (
-        each.features if isinstance(each, Features) else each.embeddings for each in (ours, theirs)
-    )
+    first, second = models.vectors(ours), models.vectors(theirs)
     assert first.dtype == np.float32
     assert not np.array_equal(first, second)
     found = cosines(first, second)
@@ -49,11 +46,11 @@ def test_clip_in_a_smaller_type_answers_nearly_the_same(
 ) -> None:
     small = models.engines(precision=precision)
     loaded = small.load("demo-clip")
-    texts = Item(texts=Texts(text=("a red circle", "a blue star and a green ring")))
+    texts = TextItem(Texts(text=("a red circle", "a blue star and a green ring")))
     for operation, params, item in (
-        ("clip.extract_features", schema.ClipExtractFeaturesParams(load_size=112), ITEM),
-        ("clip.encode_image", schema.EncodeImageParams(), ITEM),
-        ("clip.encode_text", schema.EncodeTextParams(), texts),
+        (EXTRACT_CLIP.rpc, schema.ClipExtractFeaturesParams(load_size=112), ITEM),
+        (ENCODE_IMAGE.rpc, schema.EncodeImageParams(), ITEM),
+        (ENCODE_TEXT.rpc, schema.EncodeTextParams(), texts),
     ):
         ours = models.answer(small, operation, item, params, loaded)
         assert close(ours, models.answer(engines, operation, item, params, demo_clip)), operation
@@ -66,26 +63,22 @@ def test_dino_in_a_smaller_type_answers_nearly_the_same(
 ) -> None:
     small = models.engines(precision=precision)
     params = schema.DinoExtractFeaturesParams(facet=facet, stride=7, layer=4)
-    ours = models.answer(small, "dino.extract_features", ITEM, params, small.load("demo-dino"))
-    assert close(ours, models.answer(engines, "dino.extract_features", ITEM, params, demo_dino))
+    ours = models.answer(small, EXTRACT_DINO.rpc, ITEM, params, small.load("demo-dino"))
+    assert close(ours, models.answer(engines, EXTRACT_DINO.rpc, ITEM, params, demo_dino))
 
 
 @pytest.mark.parametrize("name", ["dinov2_vits14", "dinov2_vits14_reg"])
 def test_a_real_dino_in_bfloat16_keeps_its_directions(engines: Engines, name: str) -> None:
     params = schema.DinoExtractFeaturesParams()
     plain, small = models.random_dino(name), models.random_dino(name, precision="bf16")
-    ours, theirs = (
-        models.answer(engines, "dino.extract_features", ITEM, params, each) for each in (small, plain)
-    )
+    ours, theirs = (models.answer(engines, EXTRACT_DINO.rpc, ITEM, params, each) for each in (small, plain))
     assert close(ours, theirs)
 
 
 def test_a_real_clip_in_bfloat16_keeps_its_directions(engines: Engines, vit_b16: ClipModel) -> None:
     params = schema.ClipExtractFeaturesParams(load_size=64)
     small = models.random_clip(precision="bf16")
-    ours, theirs = (
-        models.answer(engines, "clip.extract_features", ITEM, params, each) for each in (small, vit_b16)
-    )
+    ours, theirs = (models.answer(engines, EXTRACT_CLIP.rpc, ITEM, params, each) for each in (small, vit_b16))
     assert close(ours, theirs)
 
 

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from featsvc.catalog.presets import COARSE, FINE_GRAINED, in_force
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.passes import MOST
 from featsvc.errors import InvalidFields
 from featsvc.v1.schema import GenerateMasksParams, Preset
+from featsvc.work.operations import GENERATE_MASKS
+from featsvc.work.presets import COARSE, FINE_GRAINED, in_force
 from featsvc.work.results import Mask, MaskList
 from tests.engines import models, upstream
 from tests.engines.upstream import with_components
 
-OPERATION = "sam2.generate_masks"
+OPERATION = GENERATE_MASKS.rpc
 SIZE = (150, 100)
 # Random weights find no stable masks: thresholds that let some through, and keep boxes that all are the picture.
 LOOSE = {

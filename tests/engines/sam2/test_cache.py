@@ -14,15 +14,16 @@ from featsvc.engines.sam2 import view as sam2_view
 from featsvc.engines.sam2.embedding import Embedding, encoded
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import EmbedImageParams, GenerateMasksParams, Orientation, PredictMasksParams, Prompt
-from featsvc.work.item import Item
-from featsvc.work.results import EmbeddedImage, MaskList, PromptMasks
+from featsvc.work.item import Item, PromptItem
+from featsvc.work.operations import EMBED_IMAGE, GENERATE_MASKS, PREDICT_MASKS
+from featsvc.work.results import EmbeddedImage, MaskList, PromptMasks, PromptResults
 from tests.engines import models
 
-PREDICT, GENERATE, EMBED = "sam2.predict_masks", "sam2.generate_masks", "sam2.embed_image"
+PREDICT, GENERATE, EMBED = PREDICT_MASKS.rpc, GENERATE_MASKS.rpc, EMBED_IMAGE.rpc
 DIGEST = "sha256:one"
 PROMPTS = (Prompt(point_coords=((40.0, 30.0),), point_labels=(1,)),)
 PICTURE = models.encoded(models.picture(130, 90))
-ITEM = Item(PICTURE, prompts=PROMPTS, digest=DIGEST)
+ITEM = PromptItem(PICTURE, prompts=PROMPTS, digest=DIGEST)
 # What is not decoded cannot be found damaged.
 UNREADABLE = replace(ITEM, image=b"no picture")
 SEARCH = GenerateMasksParams(
@@ -44,9 +45,13 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return sizes
 
 
-def predicted(engines: Engines, model: Sam2Model, item: Item) -> PromptMasks:
-    (result,) = models.answer(engines, PREDICT, item, PredictMasksParams(), model)
+def predicted(engines: Engines, model: Sam2Model, item: PromptItem) -> PromptMasks:
+    (result,) = answered(engines, model, item).results
     return result
+
+
+def answered(engines: Engines, model: Sam2Model, item: PromptItem) -> PromptResults:
+    return models.prompted(engines, item, PredictMasksParams(), model)
 
 
 def generated(engines: Engines, model: Sam2Model, item: Item, params: GenerateMasksParams) -> MaskList:
@@ -66,8 +71,8 @@ def test_a_second_question_neither_decodes_nor_encodes(
 ) -> None:
     engines = models.engines()
     first = predicted(engines, small_sam2, ITEM)
-    again = predicted(engines, small_sam2, UNREADABLE)
-    assert same(first, again)
+    again = answered(engines, small_sam2, UNREADABLE)
+    assert same(first, again.results[0])
     assert (again.height, again.width) == (90, 130)
     assert encodings == [(90, 130)]
     assert (stats(engines).hits, stats(engines).misses, stats(engines).entries) == (1, 1, 1)
@@ -142,8 +147,9 @@ def test_an_eviction_between_preparing_and_running_costs_nothing(
     prepared = engines.prepare(PREDICT, UNREADABLE, PredictMasksParams(), small_sam2)
     for cache in engines.kept:
         cache.clear()
-    ((result,),) = engines.run(PREDICT, [prepared], PredictMasksParams(), small_sam2)
-    assert same(result, expected)
+    (answer,) = engines.run(PREDICT, [prepared], PredictMasksParams(), small_sam2)
+    assert isinstance(answer, PromptResults)
+    assert same(answer.results[0], expected)
     assert len(encodings) == 1
 
 
@@ -220,10 +226,10 @@ def test_a_picture_as_stored_and_as_shown_are_two_and_both_tell_their_orientatio
     shown = replace(stored, orientation=Orientation.SHOWN)
     for _ in range(2):
         sizes = [
-            (each.height, each.width, each.orientation)
-            for each in (predicted(engines, small_sam2, item) for item in (stored, shown))
+            (each.height, each.width, each.image_orientation)
+            for each in (answered(engines, small_sam2, item) for item in (stored, shown))
         ]
         assert sizes == [(90, 130, 6), (130, 90, 6)]
     assert encodings == [(90, 130), (130, 90)]
-    crops = [generated(engines, small_sam2, item, IN_CROPS).orientation for item in (stored, shown)]
+    crops = [generated(engines, small_sam2, item, IN_CROPS).image_orientation for item in (stored, shown)]
     assert crops == [6, 6]

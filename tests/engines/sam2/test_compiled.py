@@ -15,7 +15,8 @@ from featsvc.engines.sam2.model import Sam2Model
 from featsvc.errors import Abandoned
 from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import GenerateMasksParams, PredictMasksParams, Prompt
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem, PromptItem
+from featsvc.work.operations import GENERATE_MASKS
 from featsvc.work.results import MaskList, PromptMasks
 from tests.engines import models
 from tests.engines.test_meaning import iou
@@ -47,16 +48,14 @@ def loaded(**options: object) -> tuple[Engines, Sam2Model]:
 
 def clicked(engines: Engines, model: Sam2Model, prompts: int, points: int) -> list[PromptMasks]:
     prompt = Prompt(point_coords=PLACES[:points], point_labels=(1,) * points)
-    item = Item(PICTURE, prompts=(prompt,) * prompts)
+    item = PromptItem(PICTURE, prompts=(prompt,) * prompts)
     params = PredictMasksParams(normalize_coords=False)
-    answers = models.answer(engines, "sam2.predict_masks", item, params, model)
-    assert isinstance(answers, tuple)
-    return [each for each in answers if isinstance(each, PromptMasks)]
+    return list(models.prompted(engines, item, params, model).results)
 
 
 def found(engines: Engines, model: Sam2Model, options: dict[str, object]) -> list[np.ndarray]:
     params = GenerateMasksParams(**options)
-    masks = models.answer(engines, "sam2.generate_masks", Item(PICTURE), params, model)
+    masks = models.answer(engines, GENERATE_MASKS.rpc, PictureItem(PICTURE), params, model)
     assert isinstance(masks, MaskList)
     return [models.unpacked(each.segmentation) for each in masks.masks]
 
@@ -89,11 +88,11 @@ def test_a_compiled_network_finds_the_same_masks_and_compiles_nothing_for_a_requ
 def test_a_compiled_search_that_nobody_waits_for_ends() -> None:
     engines, model = loaded(compile=True)
     params = GenerateMasksParams(points_per_side=8)
-    prepared = engines.prepare("sam2.generate_masks", Item(PICTURE), params, model)
+    prepared = engines.prepare(GENERATE_MASKS.rpc, PictureItem(PICTURE), params, model)
     # Within the decoder: the encoder has been asked about once a block and for its neck.
     asked = [*[True] * (len(model.stops) + 3), False]
     with torch.compiler.set_stance("fail_on_recompile"):
         with pytest.raises(Abandoned):
-            engines.run("sam2.generate_masks", [prepared], params, model, lambda: asked.pop(0))
+            engines.run(GENERATE_MASKS.rpc, [prepared], params, model, lambda: asked.pop(0))
         assert not asked
-        engines.run("sam2.generate_masks", [prepared], params, model, lambda: True)
+        engines.run(GENERATE_MASKS.rpc, [prepared], params, model, lambda: True)

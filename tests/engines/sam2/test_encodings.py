@@ -13,7 +13,8 @@ from featsvc.engines.registry import Engines
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.errors import ReplyTooLarge
 from featsvc.v1.schema import GenerateMasksParams, PredictMasksParams, Prompt
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem, PromptItem, Way
+from featsvc.work.operations import GENERATE_MASKS, PREDICT_MASKS
 from featsvc.work.results import MaskList, Png, PromptMasks, Rle
 from tests.engines import models
 
@@ -32,16 +33,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def generated(engines: Engines, model: Sam2Model, chunked: bool = False, **options: object) -> MaskList:
-    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), chunked=chunked)
+    item = PictureItem(models.encoded(models.picture(WIDTH, HEIGHT)), way=Way(chunked))
     params = GenerateMasksParams(**OPTIONS, **options)
-    return models.answer(engines, "sam2.generate_masks", item, params, model)
+    return models.answer(engines, GENERATE_MASKS.rpc, item, params, model)
 
 
 def predicted(
     engines: Engines, model: Sam2Model, chunked: bool = False, **options: object
 ) -> tuple[PromptMasks, ...]:
-    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=PROMPTS, chunked=chunked)
-    return models.answer(engines, "sam2.predict_masks", item, PredictMasksParams(**options), model)
+    item = PromptItem(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=PROMPTS, way=Way(chunked))
+    return models.prompted(engines, item, PredictMasksParams(**options), model).results
 
 
 def decoded(pixels: object) -> np.ndarray:
@@ -192,9 +193,9 @@ def test_masks_of_prompts_over_the_limit_are_refused_before_the_device_works(
     needed = 2 * (SIZES[encoding](3) + 3 * 4 + low_res * 3 * 64 * 64 * 4)
     assert predicted(models.engines(max_reply_bytes=needed), small_sam2, **options)
     few = models.engines(max_reply_bytes=needed - 1)
-    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=PROMPTS)
+    item = PromptItem(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=PROMPTS)
     with pytest.raises(ReplyTooLarge, match=f"{needed} bytes, at most {needed - 1}: fewer prompts"):
-        few.prepare("sam2.predict_masks", item, PredictMasksParams(**options), small_sam2)
+        few.prepare(PREDICT_MASKS.rpc, item, PredictMasksParams(**options), small_sam2)
     assert predicted(
         models.engines(max_reply_bytes=10, max_chunked_bytes=needed), small_sam2, True, **options
     )

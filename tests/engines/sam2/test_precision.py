@@ -11,7 +11,8 @@ from featsvc.demo.drawing.scenes import HELD_OUT_SEED, draw
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import EmbedImageParams, GenerateMasksParams, PredictMasksParams
-from featsvc.work.item import Item
+from featsvc.work.item import PictureItem, PromptItem
+from featsvc.work.operations import EMBED_IMAGE, GENERATE_MASKS
 from featsvc.work.results import MaskList
 from tests.engines import models
 from tests.engines.test_meaning import iou, prompt_for
@@ -30,7 +31,7 @@ def lowered() -> tuple[Engines, Sam2Model]:
 
 def automatic(engines: Engines, model: Sam2Model, picture: bytes) -> list[np.ndarray]:
     params = GenerateMasksParams(points_per_side=8)
-    found = models.answer(engines, "sam2.generate_masks", Item(picture), params, model)
+    found = models.answer(engines, GENERATE_MASKS.rpc, PictureItem(picture), params, model)
     assert isinstance(found, MaskList)
     return [models.unpacked(each.segmentation) for each in found.masks]
 
@@ -58,11 +59,11 @@ def test_masks_of_prompts_stay_what_they_are(
     same: list[float] = []
     for scene in map(draw, SCENES):
         prompts = tuple(prompt_for(mask, by) for mask in scene.masks)
-        item = Item(models.encoded(Image.fromarray(scene.image)), prompts=prompts)
+        item = PromptItem(models.encoded(Image.fromarray(scene.image)), prompts=prompts)
         params = PredictMasksParams(multimask_output=multimask)
-        exact = models.answer(engines, "sam2.predict_masks", item, params, demo_sam2)
-        rounded = models.answer(lowered[0], "sam2.predict_masks", item, params, lowered[1])
-        for one, other in zip(exact, rounded, strict=True):
+        exact = models.prompted(engines, item, params, demo_sam2)
+        rounded = models.prompted(lowered[0], item, params, lowered[1])
+        for one, other in zip(exact.results, rounded.results, strict=True):
             assert other.low_res_masks.dtype == other.iou_predictions.dtype == np.float32
             best = int(one.iou_predictions.argmax())
             same.append(iou(models.unpacked(one.masks)[best], models.unpacked(other.masks)[best]))
@@ -74,8 +75,8 @@ def test_an_embedding_takes_half_the_memory(
     lowered: tuple[Engines, Sam2Model], engines: Engines, demo_sam2: Sam2Model
 ) -> None:
     item = models.picture_item(300, 220)
-    half = models.answer(lowered[0], "sam2.embed_image", item, EmbedImageParams(), lowered[1])
-    whole = models.answer(engines, "sam2.embed_image", item, EmbedImageParams(), demo_sam2)
-    assert 2 * half.nbytes == whole.nbytes
+    half = models.answer(lowered[0], EMBED_IMAGE.rpc, item, EmbedImageParams(), lowered[1])
+    whole = models.answer(engines, EMBED_IMAGE.rpc, item, EmbedImageParams(), demo_sam2)
+    assert 2 * half.size_bytes == whole.size_bytes
     attention = lowered[1].network.sam_mask_decoder.transformer.layers[0].self_attn
     assert attention.q_proj.weight.dtype is torch.bfloat16

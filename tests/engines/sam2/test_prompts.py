@@ -12,12 +12,13 @@ from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.prompts import Prompts
 from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import PredictMasksParams, Prompt, Tensor
-from featsvc.work.item import Item
+from featsvc.work.item import PromptItem
+from featsvc.work.operations import PREDICT_MASKS
 from featsvc.work.results import PromptMasks
 from tests.engines import models, upstream
 from tests.engines.upstream import with_components
 
-OPERATION = "sam2.predict_masks"
+OPERATION = PREDICT_MASKS.rpc
 WIDTH, HEIGHT = 130, 90
 POINTS = ((40.0, 45.0), (90.0, 20.5))
 
@@ -27,10 +28,8 @@ __all__ = ["with_components"]
 def ask(
     engines: Engines, model: Sam2Model, prompts: tuple[Prompt, ...], params: PredictMasksParams
 ) -> tuple[PromptMasks, ...]:
-    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=prompts)
-    result = models.answer(engines, OPERATION, item, params, model)
-    assert isinstance(result, tuple)
-    return result
+    item = PromptItem(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=prompts)
+    return models.prompted(engines, item, params, model).results
 
 
 def expect(model: Sam2Model, thresholds: dict[str, float], **arguments: object) -> tuple[np.ndarray, ...]:
@@ -246,7 +245,7 @@ def test_a_reply_over_the_limit_is_refused_with_its_exact_size(small_sam2: Sam2M
 def test_masks_that_memory_cannot_hold_are_refused_before_the_device_works(small_sam2: Sam2Model) -> None:
     prompts = (Prompt(), Prompt())
     needed = 2 * 3 * HEIGHT * WIDTH
-    item = Item(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=prompts)
+    item = PromptItem(models.encoded(models.picture(WIDTH, HEIGHT)), prompts=prompts)
     params = PredictMasksParams()
     models.engines(max_mask_bytes=needed).prepare(OPERATION, item, params, small_sam2)
     few = models.engines(max_mask_bytes=needed - 1)

@@ -13,7 +13,7 @@ from featsvc.pool.scheduling.scheduler import MOST_KNOWN, Scheduler
 from tests.pool.conftest import MakeEntry, MakeGate, StartPool
 from tests.pool.entries import Worker, completed, dispatched, scheduler_with, taken
 from tests.pool.fakes import FakeItem
-from tests.pool.jobs import job, submit, submitted
+from tests.pool.jobs import fake_operation, job, submit, submitted
 
 MODELS = frozenset({"m"})
 
@@ -51,7 +51,7 @@ async def test_a_picture_that_nobody_has_goes_to_any_worker(make_entry: MakeEntr
 
 async def test_waiting_jobs_follow_the_first_that_is_taken_about_their_picture(make_entry: MakeEntry) -> None:
     first, second = two_workers()
-    entries = [make_entry(affinity="new", operation=f"fake.{number}") for number in range(3)]
+    entries = [make_entry(affinity="new", operation=fake_operation(f"fake.{number}")) for number in range(3)]
     other = make_entry(due=500)
     scheduler = scheduler_with(*entries, other)
     assert taken(scheduler, first, second) == entries[:1]
@@ -104,7 +104,7 @@ async def test_a_worker_prefers_pictures_that_it_has(make_entry: MakeEntry) -> N
     scheduler = scheduler_with(make_entry(affinity="known"))
     completed(scheduler, given(scheduler, first, second))
     sooner, known = make_entry(due=10.0, affinity="new"), make_entry(due=10.5, affinity="known")
-    much_later = make_entry(due=12.0, affinity="known", operation="fake.other")
+    much_later = make_entry(due=12.0, affinity="known", operation=fake_operation("fake.other"))
     for entry in (sooner, known, much_later):
         scheduler.admit(entry, workers=2)
     assert taken(scheduler, first, second) == [known]

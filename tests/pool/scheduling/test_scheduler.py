@@ -10,6 +10,7 @@ from featsvc.pool.scheduling.queue import Queue
 from tests.pool.conftest import MakeEntry
 from tests.pool.entries import Worker, completed, dispatched, scheduler_with, taken
 from tests.pool.fakes import FakeParams
+from tests.pool.jobs import fake_operation
 
 
 async def test_a_batch_is_what_waits_now_with_the_same_operation_model_and_params(
@@ -17,10 +18,10 @@ async def test_a_batch_is_what_waits_now_with_the_same_operation_model_and_param
 ) -> None:
     alike = [make_entry(), make_entry(params=FakeParams())]
     different = [
-        make_entry(operation="fake.other"),
+        make_entry(operation=fake_operation("fake.other")),
         make_entry(model="n"),
         make_entry(params=FakeParams(most=7)),
-        make_entry(service="other"),
+        make_entry(operation=fake_operation("other.run", "dino")),
     ]
     scheduler = scheduler_with(alike[0], *different, alike[1])
     assert taken(scheduler, Worker(0)) == alike
@@ -51,10 +52,14 @@ async def test_a_batch_has_at_most_so_many_bytes_but_for_one_item(make_entry: Ma
     assert [[each.job.nbytes for each in taken(scheduler, worker)] for _ in range(2)] == [[90], [30, 20]]
 
 
-async def test_an_operation_may_have_its_own_limit(make_entry: MakeEntry) -> None:
-    entries = [make_entry(operation="fake.small") for _ in range(9)]
-    scheduler = scheduler_with(*entries, make_entry(), batch_items={"fake.small": 7})
-    assert taken(scheduler, Worker(0)) == entries[:7]
+@pytest.mark.parametrize(("devices", "most"), [(("cuda:0",), 6), (("cpu", "cpu"), 3), (("cpu", "cuda:0"), 6)])
+async def test_more_of_what_is_small_shares_a_batch_where_there_is_a_gpu(
+    make_entry: MakeEntry, devices: tuple[str, ...], most: int
+) -> None:
+    small = fake_operation("fake.small", per_picture=2)
+    entries = [make_entry(operation=small) for _ in range(9)]
+    scheduler = scheduler_with(*entries, make_entry(), devices=devices)
+    assert taken(scheduler, Worker(0)) == entries[:most]
 
 
 async def test_a_worker_carries_one_batch_in_compute_and_one_in_preparation(make_entry: MakeEntry) -> None:
@@ -66,13 +71,13 @@ async def test_a_worker_carries_one_batch_in_compute_and_one_in_preparation(make
     assert taken(scheduler, worker)
 
 
-async def test_a_service_has_at_most_so_many_batches_at_a_worker(make_entry: MakeEntry) -> None:
-    other = make_entry(service="other", due=500)
+async def test_a_family_has_at_most_so_many_batches_at_a_worker(make_entry: MakeEntry) -> None:
+    other = make_entry(operation=fake_operation("other.run", "dino"), due=500)
     scheduler = scheduler_with(*(make_entry() for _ in range(9)), other, max_concurrency=1)
     worker = Worker(0)
     batch = dispatched(scheduler, worker)
     assert batch is not None
-    assert batch.job.service == "fake"
+    assert batch.job.operation.family == "clip"
     assert taken(scheduler, worker) == [other]
     completed(scheduler, batch)
     assert len(taken(scheduler, worker)) == 3
@@ -283,7 +288,7 @@ async def test_no_worker_stays_empty_for_a_suspect_whose_caller_has_gone(make_en
 
 
 async def test_only_the_thread_that_computes_can_say_that_nothing_hangs(make_entry: MakeEntry) -> None:
-    entries = [make_entry(operation=f"fake.{number}") for number in range(2)]
+    entries = [make_entry(operation=fake_operation(f"fake.{number}")) for number in range(2)]
     scheduler, worker = scheduler_with(*entries), Worker(0)
     hung, decoding = (dispatched(scheduler, worker) for _ in range(2))
     assert hung

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from featsvc.errors import TookTooLong
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.scheduling.scheduler import Scheduler
 from featsvc.pool.worker.pauses import FIRST_RATE, Clock, Rates, WorkQueue
 from tests.pool.conftest import Journal, MakeGate, PassTime, StartPool
@@ -20,7 +20,7 @@ from tests.pool.jobs import job, submit, submitted
 LONG_FLOP = 1e13
 
 
-def long(end: Path, number: int = 0, gate: str = "") -> Job:
+def long(end: Path, number: int = 0, gate: str = "") -> AnyJob:
     """A job that computes until its file is there; each in a batch of its own."""
     item = FakeItem(str(end), "compute until it is there", gate=gate, flop=LONG_FLOP)
     return job(item=item, params=FakeParams(most=100 + number))

@@ -14,7 +14,7 @@ from featsvc.errors import FeatsvcError, InvalidArgument, Overloaded
 from featsvc.pool.contract.status import WorkerState
 from tests.pool.conftest import Journal, MakeGate, StartPool
 from tests.pool.fakes import FakeItem, FakeParams
-from tests.pool.jobs import job, submit, submitted
+from tests.pool.jobs import fake_operation, job, submit, submitted
 
 
 async def test_an_idle_pool_answers_at_once_from_another_process(start_pool: StartPool) -> None:
@@ -205,7 +205,7 @@ async def test_the_concurrency_limit_keeps_the_others_in_the_queue(
     await gate.reached(2)
     assert all(worker.state is WorkerState.BUSY for worker in pool.status().workers), "one on each worker"
     waiting = await submitted(pool, job(1), job(2))
-    elsewhere = await submitted(pool, job("free", service="other"))
+    elsewhere = await submitted(pool, job("free", operation=fake_operation("other.run", "dino")))
     assert pool.status().queued_count == 2, "those of the service that has its batch on each worker"
     gate.let_through(2)
     assert (await elsewhere[0]).value == "free"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from featsvc.errors import ContentWanted, KilledWorkers
-from featsvc.pool.contract.job import Brief, Job
+from featsvc.pool.contract.job import AnyJob, Brief
 from featsvc.pool.contract.messages import RunBatch
 from featsvc.pool.workers.handle import WorkerHandle
 from featsvc.pool.workers.pool import WorkerPool
@@ -23,7 +23,7 @@ from tests.pool.scheduling.test_affinity import given, two_workers
 PICTURE = b"\x00" * 200_000
 
 
-def click(does: str = "", about: str = "p", **fields: Any) -> Job:
+def click(does: str = "", about: str = "p", **fields: Any) -> AnyJob:
     """A question about a picture, with its brief."""
     item = FakeItem(PICTURE, does, named=about, **fields.pop("item", {}))
     brief = Brief(replace(item, value=b""), 0)

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.workers.pool import WorkerPool
 from tests.server.asking import asking, refusal
 from tests.server.conftest import AUTHORISED, Running
@@ -42,7 +42,7 @@ async def test_a_request_goes_with_its_refusal(
     gone, run = asyncio.Event(), WorkerPool.run
     items: list[weakref.ref[object]] = []
 
-    async def noting(pool: WorkerPool, job: Job) -> Any:
+    async def noting(pool: WorkerPool, job: AnyJob) -> Any:
         items.append(weakref.ref(job.item, lambda _: gone.set()))
         return await run(pool, job)
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from featsvc.errors import NotFound, Overloaded
-from featsvc.pool.contract.job import Job
+from featsvc.pool.contract.job import AnyJob
 from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.guard import GuardedMethods
@@ -175,13 +175,13 @@ async def test_the_gateway_tells_observers_of_open_methods_too_and_a_job_knows_i
     assert [job.caller for job in jobs] == [Caller("key 0", limits=limits)]
 
 
-def watched_jobs(served: Running, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+def watched_jobs(served: Running, monkeypatch: pytest.MonkeyPatch) -> list[AnyJob]:
     """The jobs that the gateway gives its pool from now on."""
-    jobs: list[Job] = []
+    jobs: list[AnyJob] = []
     pool = served.gateway.pool
     run = pool.run
 
-    async def watched(job: Job) -> object:
+    async def watched(job: AnyJob) -> object:
         jobs.append(job)
         return await run(job)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.codec.arrays import to_array
 from featsvc.server.calls.reply import Reply, encoded
@@ -17,7 +18,7 @@ SHAPES = [(2, 3, 4), (0, 7), (), (1,), (700, 1000)]
 RECTANGLE = (0.0, 1.0, 2.0, 3.0)
 
 
-def written(part: Reply | tensor_pb2.Tensor) -> bytes:
+def written(part: Reply | ProtoMessage) -> bytes:
     return part.joined() if isinstance(part, Reply) else part.SerializeToString()
 
 
@@ -61,7 +62,7 @@ def test_all_forms_of_masks_reach_their_fields() -> None:
 
     def read(segmentation: Bits | np.ndarray | Rle | Png | None) -> sam2_pb2.Mask:
         mask = Mask(segmentation, 3, RECTANGLE, 0.9, ((1.0, 2.0),), 0.8, RECTANGLE)
-        return sam2_pb2.Mask.FromString(replies.mask(mask).joined())
+        return sam2_pb2.Mask.FromString(written(replies.written(mask)))
 
     assert np.array_equal(to_array(read(bits).bitmap), dense.astype(bool))
     assert np.array_equal(to_array(read(dense).bitmap), dense)
@@ -77,9 +78,9 @@ def test_all_forms_of_prompt_masks_reach_their_fields_in_order() -> None:
     low, labels = np.ones((2, 4, 4), np.float32), np.ones((2, 3), np.uint16)
 
     def read(masks: Any, **more: Any) -> sam2_pb2.PromptMasks:
-        values: dict[str, Any] = {"low_res_masks": None, "height": 2, "width": 3, **more}
+        values: dict[str, Any] = {"low_res_masks": None, **more}
         result = PromptMasks(masks=masks, iou_predictions=ious, **values)
-        return sam2_pb2.PromptMasks.FromString(replies.prompt_masks(result).joined())
+        return sam2_pb2.PromptMasks.FromString(written(replies.written(result)))
 
     assert np.array_equal(to_array(read(np.ones((2, 2, 3), np.float32)).masks), np.ones((2, 2, 3)))
     assert list(read((Png(b"one"), Png(b"two"))).png) == [b"one", b"two"]

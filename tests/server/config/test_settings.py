@@ -22,6 +22,7 @@ from featsvc.settings.attributes import Attribute, attributes, names, shown
 from featsvc.settings.sources import Configuration
 from featsvc.settings.tree import KeyLimits, Settings
 from featsvc.work.caller import Caller
+from featsvc.work.operations import ENCODE_TEXT, EXTRACT_CLIP
 from tests.servers import ROOT
 
 
@@ -189,7 +190,8 @@ def test_more_texts_than_pictures_share_a_batch_where_there_is_a_gpu(devices: st
     settings = Settings(devices=devices)
     pool = places.pool_settings(settings, places.engine_options(settings))
     assert pool.max_batch_items == 8
-    assert pool.batch_items == {"clip.encode_text": texts}
+    assert pool.most_items(ENCODE_TEXT.per_picture) == texts
+    assert pool.most_items(EXTRACT_CLIP.per_picture) == 8
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from featsvc.codec.arrays import to_array
-from featsvc.server.services.features import CHUNK
+from featsvc.server.services.rpcs import CHUNK
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, tensor_pb2
 from tests.server.asking import Request, arrived, asking, gate_at, opened, refusal, violations
 from tests.server.conftest import AUTHORISED, Lines, Running

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from featsvc.twin.methods import twin_of
 from featsvc.v1 import schema
 from featsvc_client import calls, operations, pictures
 from featsvc_client.arguments import channels_first, first_field, message_fields
@@ -113,8 +114,7 @@ def _texts(command: Command, parts: Mapping[str, Mapping[str, object]]) -> tuple
 
 def request_class(operation: Operation[Any]) -> type[BaseModel]:
     """The generated class of an operation's request."""
-    found: type[BaseModel] = getattr(schema, operation.request.DESCRIPTOR.name)
-    return found
+    return twin_of(operation.request.DESCRIPTOR)
 
 
 def _fields_of(part: type[BaseModel], *kinds: object) -> frozenset[str]:

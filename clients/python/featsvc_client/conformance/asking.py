@@ -50,13 +50,13 @@ class Asker:
 
     def _outcomes(self, case: Case, operation: Operation[Any], path: str) -> list[Outcome]:
         session = Session(channel.metadata(case.api_key or self.api_key), case.timeout_s, PATIENT)
-        if path != getattr(operation.chunked, "path", None) and operation.chunked:
-            session.missing.add(operation.chunked.path)
+        if path != getattr(operation.pieces, "path", None) and operation.pieces:
+            session.missing.add(operation.pieces.path)
         made = [Call(operation, _Request(operation, each.request)) for each in case.questions]
         try:
             if path == getattr(operation.stream, "path", None):
                 return self._streamed(session, operation, made, case.paced)
-            if path == getattr(operation.one_by_one, "path", None):
+            if path == getattr(operation.parts, "path", None):
                 return [self._collected(MaskStream(session, made[0], None))]
             return [blocking.answered(self.connected, session, session.answered(lambda: made[0], None))]
         except CallError as error:
@@ -106,7 +106,7 @@ class _Request:
 
 def paths(operation: Operation[Any]) -> tuple[str, ...]:
     """Paths of an operation and of the rpcs that answer the same question in another way."""
-    variants = (operation.chunked, operation.stream, operation.one_by_one)
+    variants = (operation.pieces, operation.stream, operation.parts)
     return (operation.path, *(each.path for each in variants if each))
 
 
