@@ -17,8 +17,3 @@ def environment() -> dict[str, str]:
 def child_environment(**more: str) -> dict[str, str]:
     """All of it for a child of this process, with a few variables more."""
     return {**os.environ, **more}
-
-
-def visible_gpus() -> str | None:
-    """CUDA's own variable that hides GPUs from programs; None where it is not set."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import subprocess
+import sys
 from pathlib import Path
-from shutil import which
 
 from featsvc.catalog import entry_of
 from featsvc.errors import InvalidArgument
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.settings.environment import visible_gpus
 from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings
 from featsvc.work.options import EngineOptions
 
 DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
-LONGEST_QUERY_S = 10
+ASK_DRIVER = (sys.executable, "-P", "-m", "featsvc.server.config.driver")
+LONGEST_LOOK_S = 60
+"""Of eight GPUs that nobody has used lately a driver needs several seconds."""
+log = logging.getLogger("featsvc.server.config.devices")
 
 
 def engine_options(settings: GatewaySettings) -> EngineOptions:
@@ -56,7 +60,7 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
 
 
 def devices(text: str) -> tuple[str, ...]:
-    """The device of each slot: `auto` takes every GPU, or else the CPU; `cpu:2` is two slots on the CPU."""
+    """The device of each slot: `auto` takes every GPU that CUDA shows, or else the CPU; `cpu:2` is two slots."""
     if text == "auto":
         return tuple(f"cuda:{index}" for index in range(_gpus())) or ("cpu",)
     slots: list[str] = []
@@ -73,19 +77,17 @@ def devices(text: str) -> tuple[str, ...]:
 
 
 def _gpus() -> int:
-    """GPUs that the driver shows; asking torch would bring it into the gateway."""
-    program = which("nvidia-smi")
-    if program is None:
-        return 0
+    """GPUs that CUDA's driver shows; asking torch would bring it into the gateway."""
     try:
-        listed = subprocess.run(
-            [program, "-L"], capture_output=True, text=True, timeout=LONGEST_QUERY_S, check=True
-        )
-    except (subprocess.SubprocessError, OSError):
+        asked = subprocess.run(ASK_DRIVER, capture_output=True, text=True, timeout=LONGEST_LOOK_S, check=True)
+        answer = json.loads(asked.stdout)
+    except subprocess.TimeoutExpired:
+        answer = {"problem": f"it has not answered within {LONGEST_LOOK_S} s"}
+    except (subprocess.SubprocessError, OSError, json.JSONDecodeError) as error:
+        answer = {"problem": str(error)}
+    if "problem" in answer:
+        log.warning("CUDA's driver does not work, so --devices auto is the CPU: %s", answer["problem"])
         return 0
-    present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    visible = visible_gpus()
-    if visible is None:
-        return present
-    # torch numbers the visible ones from 0.
-    return min(present, sum(each.strip() not in ("", "-1", "NoDevFiles") for each in visible.split(",")))
+    for number, gpu in enumerate(answer["gpus"]):
+        log.info("gpu", extra={"device": f"cuda:{number}", "gpu": gpu})
+    return len(answer["gpus"])

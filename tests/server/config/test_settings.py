@@ -194,35 +194,6 @@ def test_more_texts_than_pictures_share_a_batch_where_there_is_a_gpu(devices: st
     assert pool.most_items(EXTRACT_CLIP.per_picture) == 8
 
 
-@pytest.mark.parametrize(
-    ("present", "visible", "found"),
-    [
-        (3, None, ("cuda:0", "cuda:1", "cuda:2")),
-        (3, "2,0", ("cuda:0", "cuda:1")),
-        (1, "0,1,2,3", ("cuda:0",)),
-        (3, "", ("cpu",)),
-        (3, "-1", ("cpu",)),
-        (0, "0,1", ("cpu",)),
-    ],
-)
-def test_auto_takes_the_gpus_that_are_there_and_that_cuda_shows(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, present: int, visible: str | None, found: tuple[str, ...]
-) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\n" + "".join(f"echo GPU {number}: a card\n" for number in range(present)))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert places.devices("auto") == found
-
-
-def test_auto_without_a_driver_is_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    assert places.devices("auto") == ("cpu",)
-
-
 def printed(*words: str) -> tuple[int, str]:
     out = io.StringIO()
     with redirect_stdout(out):
