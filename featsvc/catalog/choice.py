@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from pydantic import BaseModel
 
 from featsvc.catalog.entry import ClipEntry, DinoEntry, Entry, Sam2Entry
 from featsvc.catalog.names import catalog, resolve_clip, resolve_dino, resolve_sam2
 from featsvc.errors import NotFound, invalid_field
 from featsvc.v1 import schema
-from featsvc.work.operations import AnyOperation
+from featsvc.work.operations import AnyOperation, Family
 
 DEMO = {"clip": "demo-clip", "dino": "demo-dino", "sam2": "demo-sam2"}
 
@@ -34,16 +36,17 @@ def check_answers(entry: Entry, operation: AnyOperation) -> None:
     if entry.operations is not None and operation not in entry.operations:
         known = ", ".join(each.name for each in entry.operations)
         raise invalid_field(
-            f"params.{next(iter(naming(entry)))}", f"{entry.key} answers {known}, and not {operation.name}"
+            f"params.{next(iter(naming(entry)))}",
+            f"{entry.key} answers {known}, and not {operation.name}: name another model (ListModels shows them)",
         )
 
 
 def default_models(profile: str) -> tuple[Entry, ...]:
     """The model of each family that answers where a request names none: CLIP's, DINO's, SAM2's."""
-    return tuple(default_of(family, profile) for family in ("clip", "dino", "sam2"))
+    return tuple(default_of(family, profile) for family in get_args(Family))
 
 
-def default_of(family: str, profile: str) -> Entry:
+def default_of(family: Family, profile: str) -> Entry:
     """The model of a request that names none."""
     params = {"clip": schema.ClipModel(), "dino": schema.DinoModel(), "sam2": schema.Sam2Model()}
     return entry_for(params[family], profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import cv2
@@ -20,7 +20,7 @@ from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.running.cache import ByteCache, CacheStats
-from featsvc.engines.running.family import Family, Halves, Loaded, Prepared
+from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.steps import stepping
@@ -43,7 +43,7 @@ class Engines:
     """All families on one device, and what they keep between requests. Holds no model: who called `load` keeps it."""
 
     options: EngineOptions
-    families: Mapping[str, Family]
+    families: Mapping[str, FamilyEngines]
     kept: tuple[ByteCache[Any, Any], ...]
 
     def load(self, model: str) -> Loaded:
@@ -69,7 +69,8 @@ class Engines:
         Raises Abandoned where that takes long and `wanted()` has become false.
         """
         with stepping(wanted):
-            return self._halves(operation).prepare(item, params, loaded, self.options)
+            prepared: Prepared = self._computations[operation].prepare(item, params, loaded, self.options)
+            return prepared
 
     def batch_key(self, prepared: Prepared) -> Hashable:
         """Items with equal keys may share a forward pass."""
@@ -99,8 +100,11 @@ class Engines:
 
         def act() -> list[Result]:
             with torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
-                results = self._halves(operation).run(prepared, params, loaded)
-            return [_turned(each, item.orientation) for each, item in zip(results, prepared, strict=True)]
+                results = self._computations[operation].run(prepared, params, loaded)
+            return [
+                _with_orientation(each, item.orientation)
+                for each, item in zip(results, prepared, strict=True)
+            ]
 
         place, count = self.options.device, len(prepared)
         return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
@@ -115,10 +119,11 @@ class Engines:
             return None
         return partial(torch.cuda.synchronize, self.options.device)
 
-    def _halves(self, operation: str) -> Halves:
-        return next(
-            each.operations[operation] for each in self.families.values() if operation in each.operations
-        )
+    @cached_property
+    def _computations(self) -> Mapping[str, AnyComputation]:
+        """By the names of their rpcs."""
+        families = self.families.values()
+        return {each.operation.rpc: each for family in families for each in family.computations}
 
     def _with_room(self, act: Callable[[], T], message: str) -> T:
         """What `act` returns; where memory runs out, what is kept between requests goes before the request does."""
@@ -132,7 +137,7 @@ class Engines:
             return act()
 
 
-def _turned(result: Result, orientation: int) -> Result:
+def _with_orientation(result: Result, orientation: int) -> Result:
     """The answer with what its picture's file says of the way up."""
     return replace(result, image_orientation=orientation) if isinstance(result, OfPicture) else result
 

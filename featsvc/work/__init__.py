@@ -1,1 +1,1 @@
-"""What the gateway and the engines both speak: items, options and results. Knows neither torch nor gRPC."""
+"""What gateway and engines both speak: operations, items, options, results, callers. Knows neither torch nor gRPC."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Any, Self
 
 from featsvc.v1.schema import Orientation, Prompt, TextQuery, Texts
 
@@ -24,7 +25,7 @@ class Way:
     """How an answer goes to its caller."""
 
     chunked: bool = False
-    """In parts, so that only `max_chunked_bytes` limits it."""
+    """In chunks or one by one, so that only `max_chunked_bytes` limits it."""
     json: Json | None = None
     """What holds for a reply that ends as JSON."""
 
@@ -47,7 +48,7 @@ class Item:
     @property
     def question(self) -> Hashable:
         """Equal for items that ask the same, whichever way the answer goes; None where that cannot be told."""
-        return replace(self, way=IN_ONE_PIECE)
+        return _question(self)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class PictureItem(Item):
     @property
     def question(self) -> Hashable:
         """As of every item; by the name of the picture."""
-        return replace(self, way=IN_ONE_PIECE, image=b"") if self.digest else None
+        return _question(self) if self.digest else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class QueryItem(PictureItem):
 
 @dataclass(frozen=True)
 class PromptItem(PictureItem):
-    """A picture, and prompts about it; none at all is one empty prompt."""
+    """A picture, and prompts about it."""
 
     prompts: tuple[Prompt, ...] = field(default=(), kw_only=True)
 
@@ -112,3 +113,14 @@ class PromptItem(PictureItem):
         masks = (prompt.mask_input for prompt in self.prompts)
         points = sum(16 * len(prompt.point_coords) for prompt in self.prompts)
         return len(self.image) + sum(len(mask.data) for mask in masks if mask) + points
+
+
+def _question(item: Item) -> Hashable:
+    kind: Any = type(item)  # Any: mypy takes no dataclass for hashable
+    return (kind, *(getattr(item, name) for name in _asked(kind)))
+
+
+@cache
+def _asked(kind: type[Item]) -> tuple[str, ...]:
+    """What tells questions apart: a picture has its name for that."""
+    return tuple(each.name for each in fields(kind) if each.name not in ("way", "image"))

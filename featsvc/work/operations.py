@@ -1,4 +1,4 @@
-"""The table of operations: gateway, engines, limits, REST and Python client read what is said here once."""
+"""The table of operations: gateway, batches, engines, REST and Python client read what is said here once."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from featsvc.work.results import (
     ImageEmbedding,
     MaskList,
     PromptResults,
+    Result,
     Similarity,
     TextEmbeddings,
 )
@@ -23,7 +24,7 @@ from featsvc.work.results import (
 Family = Literal["clip", "dino", "sam2"]
 P = TypeVar("P", bound=Parameters)
 I = TypeVar("I", bound=Item)  # noqa: E741  # beside P and R
-R = TypeVar("R")
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Which path calls which method, and how its reply is encoded. All else follows from the contract."""
+"""Which path asks which operation, and how its reply is encoded. All else follows from the contract."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Endpoint:
     def called(self) -> MethodDescriptor:
         """The method that is called: the one in chunks where there is one, so that no step holds a large reply."""
         others = variants(self.method)
-        return others.pieces or others.parts or self.method
+        return others.chunked or others.one_by_one or self.method
 
     @property
     def has_one_tensor(self) -> bool:
@@ -62,6 +62,11 @@ class RestPort:
     name: str
     title: str
     endpoints: tuple[Endpoint, ...]
+
+    @property
+    def services(self) -> frozenset[str]:
+        """The gRPC services behind it."""
+        return frozenset(each.operation.service for each in self.endpoints)
 
 
 CLIP_ENDPOINTS = (

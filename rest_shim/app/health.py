@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import grpc
 
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2
-from featsvc.work.operations import OPERATIONS
+from rest_shim.app.endpoints import RestPort
 from rest_shim.call.gateway import GatewayClient, takes_no_more_calls
 from rest_shim.reply.replies import Health
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
-SERVICES: Mapping[str, str] = {each.family: each.service for each in OPERATIONS}
 LIVE = frozenset({"ready", "busy"})
 
 
@@ -49,17 +49,18 @@ async def health(family: str, gateway: GatewayClient, counter: Counter) -> Healt
     )
 
 
-async def why_not_ready(family: str, gateway: GatewayClient) -> str:
+async def why_not_ready(port: RestPort, gateway: GatewayClient) -> str:
     """Why this port should get no requests at the moment; empty where it should."""
     try:
-        if await gateway.is_serving(SERVICES[family]):
+        serving = await asyncio.gather(*map(gateway.is_serving, port.services))
+        if all(serving):
             return ""
         status = await gateway.status()
     except grpc.aio.AioRpcError as error:
         if takes_no_more_calls(error):
             return "the gateway takes no more calls at the moment"
         return "the gateway cannot be reached at the moment: it starts, or is being started again"
-    problems = _problems(status, family)
+    problems = _problems(status, port.name)
     return "; ".join(problems) or "no worker is up at the moment: they start, or are being started again"
 
 

@@ -95,7 +95,7 @@ def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...]) -
         responses={503: {"model": Problem, "description": "Not at the moment; `detail` says why."}},
     )
     async def readiness() -> Response:
-        reason = await why_not_ready(family.name, terms.gateway)
+        reason = await why_not_ready(family, terms.gateway)
         return HttpError(503, reason).response() if reason else JSONResponse({"status": "ready"})
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -15,11 +15,11 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-OPERATIONS = {each.path: each for each in vars(operations).values() if isinstance(each, operations.Operation)}
+OPERATIONS = {each.path: each for each in vars(operations).values() if isinstance(each, operations.Rpc)}
 WRAPPED = {
     variant.path: (kind, variant)
     for each in OPERATIONS.values()
-    for kind in ("pieces", "stream", "parts")
+    for kind in ("chunked", "stream", "one_by_one")
     if (variant := getattr(each, kind))
 }
 

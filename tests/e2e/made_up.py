@@ -18,21 +18,68 @@ from featsvc.work.results import OfPicture
 
 PROTO = """
 name: "made_up.proto" package: "featsvc.v1" syntax: "proto3"
-dependency: "featsvc/v1/clip.proto" dependency: "featsvc/v1/tensor.proto"
+dependency: "featsvc/v1/clip.proto" dependency: "featsvc/v1/stream.proto" dependency: "featsvc/v1/tensor.proto"
 message_type {
   name: "MeanColourResponse"
-  field { name: "colour" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".featsvc.v1.Tensor" }
+  field { name: "colour" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.Tensor" }
   field { name: "pixels" number: 2 label: LABEL_OPTIONAL type: TYPE_INT32 }
   field { name: "model" number: 3 label: LABEL_OPTIONAL type: TYPE_STRING }
   field { name: "image_digest" number: 4 label: LABEL_OPTIONAL type: TYPE_STRING }
 }
+message_type {
+  name: "MeanColourChunkedRequest"
+  field { name: "request" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.EncodeImageRequest" }
+}
+message_type {
+  name: "MeanColourChunkedResponse"
+  field { name: "reply" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.MeanColourResponse" }
+  field { name: "chunk" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.TensorChunk" }
+}
+message_type {
+  name: "MeanColourStreamRequest"
+  field { name: "request_id" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+  field { name: "request" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.EncodeImageRequest" }
+}
+message_type {
+  name: "MeanColourStreamResponse"
+  field { name: "request_id" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING }
+  field { name: "response" number: 2 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.MeanColourResponse" }
+  field { name: "error" number: 3 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.ItemError" }
+}
 service {
   name: "MadeUpService"
+  method {
+    name: "MeanColourChunked" server_streaming: true
+    input_type: ".featsvc.v1.MeanColourChunkedRequest" output_type: ".featsvc.v1.MeanColourChunkedResponse"
+  }
+  method {
+    name: "MeanColourStream" client_streaming: true server_streaming: true
+    input_type: ".featsvc.v1.MeanColourStreamRequest" output_type: ".featsvc.v1.MeanColourStreamResponse"
+  }
   method {
     name: "MeanColour" input_type: ".featsvc.v1.EncodeImageRequest" output_type: ".featsvc.v1.MeanColourResponse"
   }
 }
 """
+
+
+class MeanColourChunkedRequest(schema.Message):
+    """The twin that `make proto` would make."""
+
+    request: schema.EncodeImageRequest
+
+
+class MeanColourStreamRequest(MeanColourChunkedRequest):
+    """Likewise."""
+
+    request_id: str = ""
 
 
 @dataclass(frozen=True)

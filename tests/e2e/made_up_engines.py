@@ -10,7 +10,7 @@ from featsvc.engines import registry
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.registry import Engines
-from featsvc.engines.running.family import Prepared, alone, computed
+from featsvc.engines.running.family import Computation, Prepared, alone
 from featsvc.v1.schema import EncodeImageParams
 from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
@@ -43,5 +43,5 @@ def build(options: EngineOptions) -> Engines:
     """All engines, and this operation for CLIP's models."""
     engines = registry.build(options)
     clip = engines.families["clip"]
-    more = {**clip.operations, **dict([computed(MEAN_COLOUR, prepare, run)])}
-    return replace(engines, families={**engines.families, "clip": replace(clip, operations=more)})
+    more = (*clip.computations, Computation(MEAN_COLOUR, prepare, run))
+    return replace(engines, families={**engines.families, "clip": replace(clip, computations=more)})

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from featsvc_client import AsyncFeatsvcClient, calls
-from featsvc_client.operations import Operation as ClientOperation
+from featsvc_client.operations import Rpc as ClientOperation
 from featsvc_client.results import floats
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,10 +22,11 @@ from pydantic import BaseModel
 from featsvc.codec.arrays import to_array
 from featsvc.server.gateway import gateway
 from featsvc.settings.tree import Settings
-from featsvc.v1 import clip_pb2, image_pb2
+from featsvc.v1 import clip_pb2, image_pb2, schema
 from featsvc.work.operations import OPERATIONS
 from rest_shim.app import endpoints
 from rest_shim.app.endpoints import Endpoint
+from tests.e2e import made_up
 from tests.e2e.made_up import MEAN_COLOUR, registered
 from tests.rest.shim import Shim, shim
 
@@ -66,6 +67,8 @@ async def served() -> AsyncIterator[str]:
 async def test_an_operation_is_served_by_its_line_in_the_table(
     reply: type[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for twin in (made_up.MeanColourChunkedRequest, made_up.MeanColourStreamRequest):
+        monkeypatch.setattr(schema, twin.__name__, twin, raising=False)
     endpoint = Endpoint("/mean_colour", "The mean colour", MEAN_COLOUR, Reply)
     port = endpoints.FAMILIES["clip"]
     monkeypatch.setitem(endpoints.FAMILIES, "clip", replace(port, endpoints=(*port.endpoints, endpoint)))

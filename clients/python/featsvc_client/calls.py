@@ -17,7 +17,7 @@ from featsvc_client import operations, results
 from featsvc_client.arguments import message_fields, parted, with_first
 from featsvc_client.errors import FieldViolation, invalid
 from featsvc_client.mask_results import PromptMasks
-from featsvc_client.operations import Operation, Variant
+from featsvc_client.operations import Rpc, Variant
 from featsvc_client.pictures import ImageLike, Picture, picture
 
 Result = TypeVar("Result", covariant=True)
@@ -27,7 +27,7 @@ Result = TypeVar("Result", covariant=True)
 class Call(Generic[Result]):
     """A question ready to be sent."""
 
-    operation: Operation[Result]
+    operation: Rpc[Result]
     request: Callable[[str], ProtoMessage]
     """Makes the request: with the file of its picture, or with the digest that is given instead."""
     picture: Picture | None = None
@@ -40,9 +40,7 @@ class Call(Generic[Result]):
         return (request if wrapper is None else wrapper(request=request, **beside)).SerializeToString()
 
 
-def about_picture(
-    operation: Operation[Result], image: ImageLike, params: Mapping[str, object]
-) -> Call[Result]:
+def about_picture(operation: Rpc[Result], image: ImageLike, params: Mapping[str, object]) -> Call[Result]:
     """A call that takes a picture and options."""
     said, options = parted(params, schema.Image)
     return checked(operation, {"params": message_fields(options)}, picture(image), said)
@@ -118,7 +116,7 @@ def status() -> Call[model_pb2.GetStatusResponse]:
 
 
 def checked(
-    operation: Operation[Result],
+    operation: Rpc[Result],
     parts: Mapping[str, object],
     image: Picture | None = None,
     said: Mapping[str, object] | None = None,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from featsvc.codec import varint
 from featsvc.codec.arrays import nbytes
 from featsvc.errors import InvalidArgument
+from featsvc.twin.methods import tensor_field
 from featsvc_client.errors import damaged
 
 # Any: the replies of CLIP and DINO have the same fields, but no common type.
@@ -44,7 +45,7 @@ class Pieces:
         if chunk is not None:
             return chunk
         part: Reply = self._message.FromString(message)
-        if part.WhichOneof("part") == "chunk":
+        if part.HasField("chunk"):
             return Chunk(part.chunk.offset, memoryview(part.chunk.data))
         return part.reply
 
@@ -77,7 +78,7 @@ class Pieces:
     def _begin(self, reply: Reply) -> None:
         if self._reply is not None:
             raise damaged("it began twice")
-        self._reply, tensor = reply, reply.features
+        self._reply, tensor = reply, getattr(reply, tensor_field(reply.DESCRIPTOR).name)
         try:
             size = nbytes(tensor.dtype, tensor.shape)
         except InvalidArgument as error:

@@ -22,12 +22,12 @@ class MaskStream:
     """
 
     def __init__(self, session: Session, call: Call[Masks], timeout_s: float | None) -> None:
-        if call.operation.parts is None:
+        if call.operation.one_by_one is None:
             raise TypeError(f"{call.operation.path} answers in one message")
         self.session = session
         self.is_complete = False
         self._call = call
-        self._variant: Variant = call.operation.parts
+        self._variant: Variant = call.operation.one_by_one
         self._attempts = session.attempts(timeout_s)
         self._digest = session.known(call)
         self._given = 0

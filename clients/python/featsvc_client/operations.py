@@ -29,7 +29,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Operation(Generic[Result]):
+class Rpc(Generic[Result]):
     """One rpc, and how its answer is read; the contract says the rest."""
 
     path: str
@@ -47,14 +47,14 @@ class Operation(Generic[Result]):
         return _called(self.path).reply
 
     @cached_property
-    def pieces(self) -> Variant | None:
-        """The rpc that answers in pieces."""
-        return _variant(variants(method_of(self.path)).pieces)
+    def chunked(self) -> Variant | None:
+        """The rpc that answers in chunks."""
+        return _variant(variants(method_of(self.path)).chunked)
 
     @cached_property
-    def parts(self) -> Variant | None:
+    def one_by_one(self) -> Variant | None:
         """The rpc that answers one mask a message."""
-        return _variant(variants(method_of(self.path)).parts)
+        return _variant(variants(method_of(self.path)).one_by_one)
 
     @cached_property
     def stream(self) -> Variant | None:
@@ -85,15 +85,15 @@ def _status(reply: Reply) -> model_pb2.GetStatusResponse:
     return status
 
 
-CLIP_FEATURES = Operation(table.EXTRACT_CLIP.rpc, results.features)
-ENCODE_TEXT = Operation(table.ENCODE_TEXT.rpc, results.embedded_texts)
-SIMILARITY = Operation(table.COMPUTE_SIMILARITY.rpc, results.similarity)
-ENCODE_IMAGE = Operation(table.ENCODE_IMAGE.rpc, results.embedded_picture)
-DINO_FEATURES = Operation(table.EXTRACT_DINO.rpc, results.features)
-GENERATE_MASKS = Operation(table.GENERATE_MASKS.rpc, mask_results.masks)
-PREDICT_MASKS = Operation(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)
-EMBED_IMAGE = Operation(table.EMBED_IMAGE.rpc, results.embedded)
-LIST_MODELS = Operation("/featsvc.v1.ModelService/ListModels", _models)
-LOAD_MODEL = Operation("/featsvc.v1.ModelService/LoadModel", _model)
-UNLOAD_MODEL = Operation("/featsvc.v1.ModelService/UnloadModel", _model)
-STATUS = Operation("/featsvc.v1.ModelService/GetStatus", _status)
+CLIP_FEATURES = Rpc(table.EXTRACT_CLIP.rpc, results.features)
+ENCODE_TEXT = Rpc(table.ENCODE_TEXT.rpc, results.embedded_texts)
+SIMILARITY = Rpc(table.COMPUTE_SIMILARITY.rpc, results.similarity)
+ENCODE_IMAGE = Rpc(table.ENCODE_IMAGE.rpc, results.embedded_picture)
+DINO_FEATURES = Rpc(table.EXTRACT_DINO.rpc, results.features)
+GENERATE_MASKS = Rpc(table.GENERATE_MASKS.rpc, mask_results.masks)
+PREDICT_MASKS = Rpc(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)
+EMBED_IMAGE = Rpc(table.EMBED_IMAGE.rpc, results.embedded)
+LIST_MODELS = Rpc("/featsvc.v1.ModelService/ListModels", _models)
+LOAD_MODEL = Rpc("/featsvc.v1.ModelService/LoadModel", _model)
+UNLOAD_MODEL = Rpc("/featsvc.v1.ModelService/UnloadModel", _model)
+STATUS = Rpc("/featsvc.v1.ModelService/GetStatus", _status)

@@ -17,7 +17,7 @@ from featsvc_client import channel
 from featsvc_client.calls import Call
 from featsvc_client.chunks import Pieces
 from featsvc_client.errors import Failure
-from featsvc_client.operations import Operation, Variant
+from featsvc_client.operations import Rpc, Variant
 from featsvc_client.retry import RETRY, Attempts, RetryPolicy
 from featsvc_client.sent import SentPictures
 
@@ -139,9 +139,9 @@ class Session:
             else:
                 yield Pause(attempts.pause_s(failure))
 
-    def _variant(self, operation: Operation[object]) -> Variant | None:
+    def _variant(self, operation: Rpc[object]) -> Variant | None:
         """The rpc that answers in pieces, if there is one."""
-        found = operation.pieces
+        found = operation.chunked
         return None if found is None or found.path in self.missing else found
 
 

@@ -16,7 +16,7 @@ from featsvc.v1 import params
 from featsvc_client import channel
 from featsvc_client.calls import Call
 from featsvc_client.errors import CallError, DeadlineExceeded, Failure, FieldViolation, Unavailable, invalid
-from featsvc_client.operations import Operation, Variant
+from featsvc_client.operations import Rpc, Variant
 from featsvc_client.pictures import ImageLike
 from featsvc_client.retry import Attempts
 from featsvc_client.session import Session
@@ -69,7 +69,7 @@ class Window(Generic[Result]):
     def __init__(
         self,
         session: Session,
-        operation: Operation[Result],
+        operation: Rpc[Result],
         build: Callable[..., Call[Result]],
         size: int,
         timeout_s: float | None,

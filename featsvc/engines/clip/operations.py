@@ -25,7 +25,7 @@ from featsvc.engines.decoding.reading import FIELD
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.engines.networks.compiled import warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
-from featsvc.engines.running.family import Family, Prepared, computed, forward_each, picture_key
+from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -246,18 +246,16 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     return loaded
 
 
-def family(texts: TextCache) -> Family:
+def family(texts: TextCache) -> FamilyEngines:
     """The operations, all over one cache of text embeddings."""
-    return Family(
+    return FamilyEngines(
         load,
-        dict(
-            (
-                computed(EXTRACT_CLIP, prepare_features, run_features),
-                computed(ENCODE_TEXT, partial(prepare_text, texts), partial(run_text, texts)),
-                computed(
-                    COMPUTE_SIMILARITY, partial(prepare_similarity, texts), partial(run_similarity, texts)
-                ),
-                computed(ENCODE_IMAGE, prepare_image, run_image),
-            )
+        (
+            Computation(EXTRACT_CLIP, prepare_features, run_features),
+            Computation(ENCODE_TEXT, partial(prepare_text, texts), partial(run_text, texts)),
+            Computation(
+                COMPUTE_SIMILARITY, partial(prepare_similarity, texts), partial(run_similarity, texts)
+            ),
+            Computation(ENCODE_IMAGE, prepare_image, run_image),
         ),
     )

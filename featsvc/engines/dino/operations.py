@@ -17,7 +17,7 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.engines.networks.compiled import warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
-from featsvc.engines.running.family import Family, Prepared, computed, forward_each, picture_key
+from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DinoExtractFeaturesParams, Facet
 from featsvc.work.item import PictureItem
@@ -107,4 +107,4 @@ def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
     return loaded
 
 
-FAMILY = Family(load, dict((computed(EXTRACT_DINO, prepare_features, run_features),)))
+FAMILY = FamilyEngines(load, (Computation(EXTRACT_DINO, prepare_features, run_features),))

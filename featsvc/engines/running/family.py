@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
-from featsvc.work.operations import I, Operation, P
+from featsvc.work.operations import I, Operation, P, R
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Result
 
 
 class Loaded(Protocol):
@@ -92,34 +91,27 @@ def picture_key(shape: torch.Size, options: EngineOptions) -> Hashable:
 
 M = TypeVar("M", bound=Loaded)
 Q = TypeVar("Q", bound=Prepared)
-R = TypeVar("R", bound=Result)
-
-
-# Any: the classes of item, parameters, model and prepared item differ from operation to operation; `computed` joins
-# those that belong together.
-@dataclass(frozen=True)
-class Halves:
-    """The two halves of an operation: CPU work that may run beside the device, and the device's work."""
-
-    prepare: Callable[[Any, Any, Any, EngineOptions], Prepared]
-    run: Callable[[list[Any], Any, Any], Sequence[Result]]
-
-
-def computed(
-    operation: Operation[P, I, R],
-    prepare: Callable[[I, P, M, EngineOptions], Q],
-    run: Callable[[list[Q], P, M], Sequence[R]],
-) -> tuple[str, Halves]:
-    """How an operation is computed, under the name of its rpc."""
-    return operation.rpc, Halves(prepare, run)
 
 
 @dataclass(frozen=True)
-class Family:
+class Computation(Generic[P, I, R, M, Q]):
+    """How an operation is computed: by CPU work that may run beside the device, and by the device's work."""
+
+    operation: Operation[P, I, R]
+    prepare: Callable[[I, P, M, EngineOptions], Q]
+    run: Callable[[list[Q], P, M], Sequence[R]]
+
+
+AnyComputation: TypeAlias = Computation[Any, Any, Any, Any, Any]
+"""Where it does not matter which."""
+
+
+@dataclass(frozen=True)
+class FamilyEngines:
     """How models of a family are loaded, and what is computed with them."""
 
-    load: Callable[[Any, EngineOptions], Loaded]
-    operations: Mapping[str, Halves]
+    load: Callable[[Any, EngineOptions], Loaded]  # Any: the family's class of entries
+    computations: tuple[AnyComputation, ...]
 
 
 def forward_each(

@@ -10,7 +10,7 @@ import torch
 
 from featsvc.catalog import Sam2Entry
 from featsvc.engines.networks.compiled import warmed
-from featsvc.engines.running.family import Family, computed
+from featsvc.engines.running.family import Computation, FamilyEngines
 from featsvc.engines.sam2 import embed as sam2_embed
 from featsvc.engines.sam2 import generate as sam2_generate
 from featsvc.engines.sam2 import model as sam2_model
@@ -46,15 +46,13 @@ def _passes(loaded: Sam2Model) -> Iterator[Callable[[], Answers]]:
         yield partial(decoder.answers, Prompts(coords, labels, masks).to(loaded.device), multimask=True)
 
 
-def family(embeddings: EmbeddingCache) -> Family:
+def family(embeddings: EmbeddingCache) -> FamilyEngines:
     """The operations, all over one cache of embeddings."""
-    return Family(
+    return FamilyEngines(
         load,
-        dict(
-            (
-                computed(GENERATE_MASKS, partial(sam2_generate.prepare, embeddings), sam2_generate.run),
-                computed(PREDICT_MASKS, partial(sam2_predict.prepare, embeddings), sam2_predict.run),
-                computed(EMBED_IMAGE, partial(sam2_embed.prepare, embeddings), sam2_embed.run),
-            )
+        (
+            Computation(GENERATE_MASKS, partial(sam2_generate.prepare, embeddings), sam2_generate.run),
+            Computation(PREDICT_MASKS, partial(sam2_predict.prepare, embeddings), sam2_predict.run),
+            Computation(EMBED_IMAGE, partial(sam2_embed.prepare, embeddings), sam2_embed.run),
         ),
     )

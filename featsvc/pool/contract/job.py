@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    # Limits of keys are settings, whose checks take a tenth of a second to import: a worker needs none of it.
+    # Checks of settings and parameters take a tenth of a second to import, and a worker needs none of them here.
     from featsvc.work.caller import Caller
     from featsvc.work.operations import Operation
+    from featsvc.work.results import Result
 
-R = TypeVar("R")
+R = TypeVar("R", bound="Result")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, get_args
 
 from featsvc.catalog import Entry, catalog, check, entry_of, find_weights
 from featsvc.catalog.choice import default_models
@@ -13,6 +13,7 @@ from featsvc.server.config.settings import configuration
 from featsvc.settings.attributes import attributes
 from featsvc.settings.flags import add_flags
 from featsvc.settings.tree import Settings, Weights
+from featsvc.work.operations import Family
 
 # argparse's type of the object that add_subparsers returns is private.
 Subparsers = Any
@@ -31,7 +32,7 @@ def add(commands: Subparsers) -> None:
     ):
         sub = subcommands.add_parser(name, help=text, description=text)
         sub.add_argument("keys", nargs="+" if name == "pull" else "*", metavar="MODEL", help="key of a model")
-        sub.add_argument("--family", choices=("clip", "dino", "sam2"), help="only models of this service")
+        sub.add_argument("--family", choices=get_args(Family), help="only models of this family")
         add_flags(sub, attributes(Weights))
         sub.set_defaults(command=command, parser=sub)
 

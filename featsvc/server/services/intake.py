@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, InvalidFields, UnknownPicture, invalid_field
+from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Brief, Job
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
@@ -25,15 +26,28 @@ from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
 from featsvc.v1.schema import Image
-from featsvc.work.item import Item, PictureItem, Way
+from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way
 from featsvc.work.operations import AnyOperation, I, Operation, P, R
 from featsvc.work.results import EmbeddedImage
 
 Twin = TypeVar("Twin", bound=BaseModel)
+P_co = TypeVar("P_co", bound=Parameters, covariant=True)
 # Checking thousands of points takes long enough to be felt by other callers.
 LARGE = 32 * 1024
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SMALLER = "; a smaller picture (load_size) takes less"
+
+
+FACTS = ("model", "image_digest")
+"""What replies say beside the result, where they have such fields."""
+
+
+class Asked(Protocol[P_co]):
+    """The twin of a request; beside its parameters it has what the item of its operation holds."""
+
+    @property
+    def params(self) -> P_co:
+        """All of them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Answer(Generic[R]):
 
 @dataclass(frozen=True)
 class Intake:
-    """What every service needs to turn a request into an answer."""
+    """What the methods of all operations need to turn a request into an answer."""
 
     pool: Pool
     fetcher: PictureFetcher
@@ -67,10 +81,11 @@ class Intake:
             raise InvalidFields(violations(error, twin)) from None
 
     async def answer(
-        self, operation: Operation[P, I, R], asked: Any, call: Call, chunked: bool = False
-    ) -> Answer[R]:  # Any: the twin of the operation's request
+        self, operation: Operation[P, I, R], asked: Asked[P], call: Call, chunked: bool = False
+    ) -> Answer[R]:
         """The answer to a request."""
-        item = await self._item(operation.item, asked, Way(chunked, call.json), call)
+        way = Way(chunked, call.json) if chunked or call.json else IN_ONE_PIECE
+        item = await self._item(operation.item, asked, way, call)
         try:
             entry = entry_for(asked.params, self.settings.profile)
             check_answers(entry, operation)
@@ -78,8 +93,8 @@ class Intake:
         except InvalidFields as error:
             # Engines know the parameters side by side, and nothing of the messages that hold them.
             raise InvalidFields(in_holders(error.violations, operation.params)) from None
-        facts = {"image_digest": item.digest} if isinstance(item, PictureItem) else {}
-        return Answer(result, {"model": entry.key, **facts})
+        digest = item.digest if isinstance(item, PictureItem) else ""
+        return Answer(result, {"model": entry.key, "image_digest": digest})
 
     async def _result(self, operation: Operation[P, I, R], params: P, item: I, entry: Entry, call: Call) -> R:
         if operation.settled is not None:
@@ -142,10 +157,12 @@ class Intake:
             "(--max-request-timeout)"
         )
 
-    async def _item(self, kind: type[I], asked: Any, way: Way, call: Call) -> I:  # Any: see `answer`
+    async def _item(
+        self, kind: type[I], asked: Any, way: Way, call: Call
+    ) -> I:  # Any: what it is asked about
         """What the engines get beside the parameters; raises what `picture` raises."""
         own: Any = kind  # Any: mypy takes no dataclass for hashable
-        values: dict[str, Any] = {name: getattr(asked, name) for name in _own_fields(own)}
+        values: dict[str, Any] = {name: getattr(asked, name) for name in _beside_picture(own)}
         if issubclass(kind, PictureItem):
             picture = await self.picture(asked.image, call)
             values |= {
@@ -190,7 +207,7 @@ class Intake:
 
 
 @cache
-def _own_fields(kind: type[Item]) -> tuple[str, ...]:
+def _beside_picture(kind: type[Item]) -> tuple[str, ...]:
     """What a class of items holds beside a picture."""
     common = {field.name for field in fields(PictureItem)}
     return tuple(field.name for field in fields(kind) if field.name not in common)

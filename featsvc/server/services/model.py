@@ -8,7 +8,7 @@ from collections import Counter
 
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
-from featsvc.catalog.choice import DEMO, default_of, naming
+from featsvc.catalog.choice import DEMO, default_models, naming
 from featsvc.errors import NotFound, invalid_field
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.status import WorkerStatus
@@ -78,7 +78,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     def _told_models(self) -> dict[str, list[model_pb2.NamedModel]]:
         """The models of requests that name none, and those to try; looks at files."""
-        defaults = [default_of(family, self._profile) for family in FAMILIES.values()]
+        defaults = default_models(self._profile)
         found = [
             next((each for each in (entry, entry_of(DEMO[entry.family])) if self._is_here(each)), None)
             for entry in defaults

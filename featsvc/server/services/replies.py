@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from functools import cache, singledispatch
 from typing import Any, TypeAlias
@@ -12,53 +13,74 @@ from numpy.typing import NDArray
 
 from featsvc.server.calls.reply import Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
-from featsvc.work.results import Bits, Geometry, Mask, Png, PromptMasks, Result, Rle, Rounding
+from featsvc.work.results import Bits, Features, Geometry, Mask, Png, PromptMasks, Result, Rle, Rounding
 
 Beside: TypeAlias = dict[str, Any]  # Any: what `Reply` takes beside its message
-# protobuf's compiled and pure descriptors share no type.
-Descriptor: TypeAlias = Any
+MOST_NUMBERS, NUMBERS_OF_MESSAGE = 8000, 250
+"""So many numbers, of which a message costs as much as so many, take about a millisecond."""
 SMALL = 16 * 1024
 """Bytes up to which copying an array into its message costs less than what keeps it beside."""
 
 
-def of_result(result: Result, message: Any, *, as_head: bool = False) -> Reply:
-    """The reply with this result, whose fields are called as those of the message; the message has some already.
+class ReplyClass:
+    """A message that has the fields of a result, and facts beside them.
 
-    `as_head` leaves out the elements of its tensors. Any: a generated message.
+    Raises LookupError where it has others. Any: a generated class, and one of results.
     """
-    kind: Any = type(result)  # Any: mypy takes no dataclass for hashable
-    scalars, parts = _names(kind, message.DESCRIPTOR)
-    for name in scalars:
-        setattr(message, name, getattr(result, name))
-    beside: Beside = {}
-    for name in parts:
-        value = getattr(result, name)
-        if isinstance(value, np.ndarray):
-            dtype = getattr(result, "dtype", "")
-            beside[name] = Reply(tensor_head(value, dtype)) if as_head else tensor(value, dtype)
-        elif isinstance(value, tuple):
-            beside[name] = [written(each) for each in value]
-        elif value is not None:
-            beside[name] = written(value)
-    return Reply(message, **beside)
+
+    def __init__(self, message: Any, result: Any, facts: Collection[str]) -> None:
+        self._message = message
+        known = {field.name for field in fields(result)} | {
+            name
+            for kind in result.__mro__
+            for name, value in vars(kind).items()
+            if isinstance(value, property)
+        }
+        names = {field.name: field for field in message.DESCRIPTOR.fields}
+        if missing := names.keys() - known - {*facts}:
+            raise LookupError(
+                f"{result.__name__} lacks {', '.join(sorted(missing))} of {message.DESCRIPTOR.name}"
+            )
+        self._facts = tuple(name for name in facts if name in names)
+        shared = [field for name, field in names.items() if name in known]
+        self._scalars = tuple(field.name for field in shared if field.message_type is None)
+        self._messages = tuple(field.name for field in shared if field.message_type is not None)
+
+    def written(self, result: Result, facts: Mapping[str, str], *, without_data: bool = False) -> Reply:
+        """The reply, perhaps without the elements of its tensors."""
+        message = self._message(**{name: facts[name] for name in self._facts})
+        for name in self._scalars:
+            setattr(message, name, getattr(result, name))
+        beside: Beside = {}
+        for name in self._messages:
+            value = getattr(result, name)
+            if isinstance(value, np.ndarray):
+                dtype = result.dtype if isinstance(result, Features) else ""
+                beside[name] = Reply(tensor_head(value, dtype)) if without_data else tensor(value, dtype)
+            elif isinstance(value, tuple):
+                beside[name] = [written(each) for each in value]
+            elif value is not None:
+                beside[name] = written(value)
+        return Reply(message, **beside)
 
 
-def count_of(result: Result) -> int:
-    """Messages of the lists in a result, about."""
-    return sum(len(value) for value in vars(result).values() if isinstance(value, tuple))
+def takes_long(result: Result) -> bool:
+    """Whether writing the lists in a result would hold up the event loop."""
+    return sum(map(_numbers, vars(result).values())) > MOST_NUMBERS
 
 
-@cache
-def _names(result: type[Result], message: Descriptor) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fields that both classes have: those with one value, and those that hold messages."""
-    known = {field.name for field in fields(result)} | {
-        name for name, value in vars(result).items() if isinstance(value, property)
-    }
-    shared = [field for field in message.fields if field.name in known]
-    return (
-        tuple(field.name for field in shared if field.message_type is None),
-        tuple(field.name for field in shared if field.message_type is not None),
-    )
+def _numbers(value: object) -> int:
+    """What is written one by one, in numbers."""
+    match value:
+        case tuple():
+            return sum(NUMBERS_OF_MESSAGE + _numbers(each) for each in value)
+        case Mask():
+            return _numbers(value.segmentation)
+        case PromptMasks():
+            return _numbers(value.masks)
+        case Rle(counts=tuple()):
+            return len(value.counts)
+    return 0
 
 
 @singledispatch

@@ -12,7 +12,7 @@ from featsvc.codec.arrays import to_array
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.services import replies
 from featsvc.v1 import clip_pb2, sam2_pb2, tensor_pb2
-from featsvc.work.results import Bits, Mask, Png, PromptMasks, Rle
+from featsvc.work.results import Bits, Mask, MaskList, Png, PromptMasks, PromptResults, Rle
 
 SHAPES = [(2, 3, 4), (0, 7), (), (1,), (700, 1000)]
 RECTANGLE = (0.0, 1.0, 2.0, 3.0)
@@ -90,6 +90,24 @@ def test_all_forms_of_prompt_masks_reach_their_fields_in_order() -> None:
     assert np.array_equal(to_array(labelled.low_res_masks), low)
     assert np.array_equal(to_array(labelled.iou_predictions), ious)
     assert not labelled.HasField("masks")
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "count", "is_long"),
+    [
+        (Rle("a" * 100_000, (2, 3)), 8, False),
+        (Rle((1,) * 20_000, (2, 3)), 1, True),
+        (None, 100, True),
+        (None, 8, False),
+    ],
+)
+def test_what_takes_long_to_write_is_known_beforehand(
+    segmentation: Rle | None, count: int, is_long: bool
+) -> None:
+    mask = Mask(segmentation, 3, RECTANGLE, 0.9, ((1.0, 2.0),), 0.8, RECTANGLE)
+    assert replies.takes_long(MaskList((mask,) * count, 2, 3)) is is_long
+    prompted = PromptMasks((segmentation,) * count if segmentation else None, np.zeros(1, np.float32), None)
+    assert replies.takes_long(PromptResults((prompted,), 2, 3)) is (is_long and segmentation is not None)
 
 
 async def test_a_joined_reply_holds_no_array_any_more() -> None:

@@ -23,4 +23,7 @@ async def test_a_model_is_asked_only_what_its_entry_names(
     assert (await served.clip.EncodeText(texts, metadata=AUTHORISED)).model == "demo-clip"
     error = await refusal(served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert violations(error) == {"model.model_name": "demo-clip answers EncodeText, and not ExtractFeatures"}
+    message = (
+        "demo-clip answers EncodeText, and not ExtractFeatures: name another model (ListModels shows them)"
+    )
+    assert violations(error) == {"model.model_name": message}

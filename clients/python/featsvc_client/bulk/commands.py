@@ -15,7 +15,7 @@ from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
-from featsvc_client.operations import Operation
+from featsvc_client.operations import Rpc
 from featsvc_client.window import NO_PICTURE
 
 PICTURE = "image"
@@ -30,7 +30,7 @@ class Command:
     words: tuple[str, ...]
     help: str
     # Any: the answers of the operations have no class in common.
-    operation: Operation[Any]
+    operation: Rpc[Any]
     outcome: Callable[[Any], Outcome]
     preview: preview.Drawing | None = None
     formats: tuple[str, ...] = ARRAY_FORMATS
@@ -112,7 +112,7 @@ def _texts(command: Command, parts: Mapping[str, Mapping[str, object]]) -> tuple
     return ()
 
 
-def request_class(operation: Operation[Any]) -> type[BaseModel]:
+def request_class(operation: Rpc[Any]) -> type[BaseModel]:
     """The generated class of an operation's request."""
     return twin_of(operation.request.DESCRIPTOR)
 

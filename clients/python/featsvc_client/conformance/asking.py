@@ -18,14 +18,12 @@ from featsvc_client.conformance.cases import Case
 from featsvc_client.errors import CallError, FeatsvcError
 from featsvc_client.mask_results import Masks, MasksSummary
 from featsvc_client.mask_stream import MaskStream
-from featsvc_client.operations import Operation
+from featsvc_client.operations import Rpc
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
 from featsvc_client.window import NO_PICTURE, Window
 
-OPERATIONS: tuple[Operation[Any], ...] = tuple(
-    each for each in vars(operations).values() if isinstance(each, Operation)
-)
+OPERATIONS: tuple[Rpc[Any], ...] = tuple(each for each in vars(operations).values() if isinstance(each, Rpc))
 WINDOW = 2
 # The server may be restarted meanwhile.
 PATIENT = RetryPolicy(attempts=60, max_delay_s=1.0)
@@ -48,22 +46,22 @@ class Asker:
         for name, outcome in zip(case.lines, self._outcomes(case, operation, path), strict=True):
             yield described(name, outcome)
 
-    def _outcomes(self, case: Case, operation: Operation[Any], path: str) -> list[Outcome]:
+    def _outcomes(self, case: Case, operation: Rpc[Any], path: str) -> list[Outcome]:
         session = Session(channel.metadata(case.api_key or self.api_key), case.timeout_s, PATIENT)
-        if path != getattr(operation.pieces, "path", None) and operation.pieces:
-            session.missing.add(operation.pieces.path)
+        if path != getattr(operation.chunked, "path", None) and operation.chunked:
+            session.missing.add(operation.chunked.path)
         made = [Call(operation, _Request(operation, each.request)) for each in case.questions]
         try:
             if path == getattr(operation.stream, "path", None):
                 return self._streamed(session, operation, made, case.paced)
-            if path == getattr(operation.parts, "path", None):
+            if path == getattr(operation.one_by_one, "path", None):
                 return [self._collected(MaskStream(session, made[0], None))]
             return [blocking.answered(self.connected, session, session.answered(lambda: made[0], None))]
         except CallError as error:
             return [error] * len(made)
 
     def _streamed(
-        self, session: Session, operation: Operation[Any], made: list[Call[Any]], paced: bool
+        self, session: Session, operation: Rpc[Any], made: list[Call[Any]], paced: bool
     ) -> list[Outcome]:
         # Stands for the one call that a window builds to see whether the options are good.
         options = Call(operation, lambda _: operation.request())
@@ -96,7 +94,7 @@ class Asker:
 
 @dataclass(frozen=True)
 class _Request:
-    operation: Operation[Any]
+    operation: Rpc[Any]
     json: Any
 
     def __call__(self, _: str) -> Any:
@@ -104,9 +102,9 @@ class _Request:
         return ParseDict(self.json, self.operation.request())
 
 
-def paths(operation: Operation[Any]) -> tuple[str, ...]:
+def paths(operation: Rpc[Any]) -> tuple[str, ...]:
     """Paths of an operation and of the rpcs that answer the same question in another way."""
-    variants = (operation.pieces, operation.stream, operation.parts)
+    variants = (operation.chunked, operation.stream, operation.one_by_one)
     return (operation.path, *(each.path for each in variants if each))
 
 
