@@ -116,7 +116,7 @@ class Workers:
     threads: Natural = 0
     """Compute threads of a worker; 0 shares the cores out."""
     max_concurrency: Count = 4
-    """Batches of one service on one worker at once; requests that share a batch count once."""
+    """Batches of one family (CLIP, DINO or SAM2) on one worker at once; requests that share a batch count once."""
     max_batch: Count = 8
     """Most requests in one batch."""
     max_batch_bytes: Size = 48 * MIB

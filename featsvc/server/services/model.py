@@ -35,7 +35,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, call: Call
     ) -> model_pb2.ListModelsResponse:
-        """All models, or those of one service."""
+        """All models, or those of one family."""
         if request.family and request.family not in FAMILIES:
             raise invalid_field("family", f"number {request.family} is no family")
         family = FAMILIES.get(request.family)
