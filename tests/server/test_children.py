@@ -144,9 +144,15 @@ async def test_a_child_that_says_nothing_in_time_is_not_left_behind() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_what_asks_a_program_to_end_is_heard(number: signal.Signals) -> None:
-    stop = stop_signal()
-    os.kill(os.getpid(), number)
-    await stop.wait()
+    # Who runs the tests by nohup has the end of a terminal ignored.
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        stop = stop_signal()
+        os.kill(os.getpid(), number)
+        await stop.wait()
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, before)
 
 
 async def test_a_terminal_that_closes_does_not_end_what_nohup_has_started() -> None:
