@@ -107,12 +107,15 @@ def test_ctrl_c_while_the_server_starts_ends_it_without_a_trace(tmp_path: Path, 
         log.open("w") as errors,
         subprocess.Popen(words, cwd=ROOT, stdout=errors, stderr=errors, process_group=0) as process,
     ):
-        family = psutil.Process(process.pid)
-        # What comes before that is Python's own start, which tells where the signal met it.
-        while " featsvc.server\n" not in log.read_text() or len(family.children()) < children:
-            assert process.poll() is None, log.read_text()
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=60) in (0, -signal.SIGINT)
+        try:
+            family = psutil.Process(process.pid)
+            # What comes before that is Python's own start, which tells where the signal met it.
+            while " featsvc.server\n" not in log.read_text() or len(family.children()) < children:
+                assert process.poll() is None, log.read_text()
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(timeout=60) in (0, -signal.SIGINT)
+        finally:
+            process.kill()
     assert "Traceback" not in log.read_text()
     assert "does not start" not in log.read_text()
 

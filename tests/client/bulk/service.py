@@ -100,8 +100,12 @@ def started(script: Script, *more: object) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Its exit status and what it said."""
-    _, said = process.communicate(timeout=WAIT_S)
+    """Its exit status and what it said; no later test shall meet what goes on for too long."""
+    with process:
+        try:
+            _, said = process.communicate(timeout=WAIT_S)
+        finally:
+            process.kill()
     return process.returncode, said
 
 

@@ -68,7 +68,10 @@ def test_a_worker_is_silent_only_after_several_looks() -> None:
 
 
 def test_the_condition_of_a_process_is_read_where_the_system_tells() -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+    waiting = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # until it has started it may wait for a disk
         assert condition(process.pid) is Condition.UNKNOWN
         process.send_signal(signal.SIGSTOP)
         while condition(process.pid) is not Condition.STOPPED:
