@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +79,11 @@ def test_all_weights_together_stay_under_12_megabytes() -> None:
 
 def test_the_merges_file_is_what_the_vocabulary_writes(tmp_path: Path) -> None:
     write_merges(tmp_path / "merges.gz")
-    digests = {
-        hashlib.sha256(path.read_bytes()).digest() for path in (tmp_path / "merges.gz", clip_model.MERGES)
-    }
-    assert len(digests) == 1
+    # How it is packed hangs on Python and its zlib.
+    written, shipped = (
+        gzip.decompress(path.read_bytes()) for path in (tmp_path / "merges.gz", clip_model.MERGES)
+    )
+    assert written == shipped
     assert clip_model.MERGES.parent == CONFIGS
 
 
