@@ -14,7 +14,7 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams, TextQuery, Texts
-from featsvc.work.item import PictureItem, TextItem
+from featsvc.work.item import QueryItem, TextItem
 from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_TEXT
 from featsvc.work.results import Floats, TextEmbeddings
 from tests.engines import models
@@ -114,8 +114,8 @@ def test_a_kept_text_is_neither_tokenized_nor_computed_again(
 def test_similarity_and_text_embeddings_share_what_is_kept(demo_clip: ClipModel) -> None:
     engines = models.engines()
     run(engines, demo_clip, ("a red circle", "a blue star"))
-    item = PictureItem(
-        models.encoded(models.picture(64, 48)), TextQuery(text="a red circle", negative_text="a ring")
+    item = QueryItem(
+        models.encoded(models.picture(64, 48)), query=TextQuery(text="a red circle", negative_text="a ring")
     )
     models.answer(engines, COMPUTE_SIMILARITY.rpc, item, ComputeSimilarityParams(load_size=48), demo_clip)
     texts = next(each for each in engines.caches() if each.name == "clip_texts")
