@@ -33,6 +33,12 @@ DECODER_EXTRAS = {
     "dynamic_multimask_stability_thresh": 0.98,
 }
 """What build_sam2 adds by default: an unstable single mask gives way to the best of three."""
+FOR_VIDEOS = {
+    "sam2.modeling.position_encoding.PositionEmbeddingSine": "torch.nn.Identity",
+    "sam2.modeling.sam.transformer.RoPEAttention": "sam2.modeling.sam.transformer.Attention",
+}
+"""What only the memory of a video looks at, and what has the same weights and takes its place."""
+ROTARY_ARGUMENTS = ("rope_theta", "rope_k_repeat", "feat_sizes")
 
 
 @dataclass(frozen=True)
@@ -110,5 +116,26 @@ def built(entry: Sam2Entry) -> SAM2Base:
     folder = CONFIGS if entry.weights.bundled else PACKAGE
     config = OmegaConf.load(folder / entry.config)
     extras = DictConfig({"model": {"sam_mask_decoder_extra_args": DECODER_EXTRAS}})
-    network: SAM2Base = instantiate(OmegaConf.merge(config, extras).model, _recursive_=True)
+    merged = OmegaConf.to_container(OmegaConf.merge(config, extras).model)
+    _leave_out_videos(merged)
+    network: SAM2Base = instantiate(merged, _recursive_=True)
     return network
+
+
+def _leave_out_videos(config: object) -> None:
+    """Changes a part of a configuration so that nothing is made that pictures do not need.
+
+    Where there are GPUs, both classes put tables on the current one, which may be another worker's. And the table of
+    positions, 88 MB for pictures of 1024 pixels, would be copied for each picture.
+    """
+    if isinstance(config, list):
+        for each in config:
+            _leave_out_videos(each)
+    if not isinstance(config, dict):
+        return
+    if config.get("_target_") in FOR_VIDEOS:
+        config["_target_"] = FOR_VIDEOS[config["_target_"]]
+        for name in ROTARY_ARGUMENTS:
+            config.pop(name, None)
+    for each in config.values():
+        _leave_out_videos(each)
