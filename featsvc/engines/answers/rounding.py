@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_host
 from featsvc.v1.schema import FeatureDType
 from featsvc.work.results import Rounding
 
@@ -29,7 +30,7 @@ TORCH: Mapping[FeatureDType, torch.dtype] = {
 
 
 def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | None]:
-    """Float32 features … x D in another type, and how far they are from what they were.
+    """Float32 features … x D in another type, in the host's memory, and how far they are from what they were.
 
     int8: `scale` is the largest absolute value of each channel over 127, and integers times scale are the features.
     float16: what is beyond its range, 65504, is brought to its end; bfloat16 rounds to nearest even.
@@ -39,18 +40,19 @@ def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | N
     flat = features.reshape(-1, features.shape[-1])
     scale = _scale(flat) if dtype is FeatureDType.INT8 else None
     answer = torch.empty(flat.shape, dtype=TORCH[dtype], device=flat.device)
-    largest, total = 0.0, 0.0
+    largest, total = flat.new_zeros(()), flat.new_zeros((), dtype=torch.float64)
     for band in _bands(flat):
         step()
         small = _narrow(flat[band], scale, TORCH[dtype])
         answer[band] = small
         error = (small.float() if scale is None else small.float() * scale).sub_(flat[band]).abs_()
-        largest = max(largest, float(error.max()))
-        total += float(error.sum(dtype=torch.float64))
-    mean = total / max(1, flat.numel())
-    return answer.view(features.shape), Rounding(
-        largest, mean, None if scale is None else scale.cpu().numpy()
-    )
+        largest = torch.fmax(largest, error.max())
+        total = total + error.sum(dtype=torch.float64)
+    beside = [] if scale is None else [scale]
+    *beside, largest, total, answer = on_host(*beside, largest, total, answer)
+    factors = beside[0].numpy() if beside else None
+    mean = float(total) / max(1, flat.numel())
+    return answer.view(features.shape), Rounding(float(largest), mean, factors)
 
 
 def _bands(flat: Tensor) -> Iterator[slice]:

@@ -26,6 +26,7 @@ from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geo
 from featsvc.engines.networks.compiled import warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
+from featsvc.engines.running.transfer import on_device
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -183,7 +184,7 @@ def run_similarity(
 def _similarity(
     features: Tensor, texts: Floats, item: PreparedQuery, params: ComputeSimilarityParams
 ) -> Similarity:
-    vectors = torch.from_numpy(texts).to(features.device)
+    vectors = on_device(torch.from_numpy(texts), features.device)
     positive, negative = vectors[: item.positives], vectors[item.positives :]
     geometry = item.input.geometry
     if len(negative):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from featsvc.engines.geometry.upsample import axis_weights, to_pixels
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_device
 from featsvc.v1.schema import ComputeSimilarityParams
 from featsvc.work.results import Geometry
 
@@ -66,18 +67,21 @@ def _lengths(features: Tensor, geometry: Geometry, params: ComputeSimilarityPara
     """Lengths of all features, h x w or H x W; upsampled ones exist for a band of rows at a time."""
     if params.ret_patches:
         return features.square().sum(dim=-1).sqrt()
-    vertical, horizontal = (each.to(features) for each in axis_weights(geometry, params.interpolation_mode))
+    # Here, where it costs no wait to find which of them are of any weight.
+    vertical, horizontal = (
+        each.to(features.dtype) for each in axis_weights(geometry, params.interpolation_mode)
+    )
     width = min(len(horizontal), MOST_ALONG)
     rows = max(1, min(MOST_ALONG, BAND_ELEMENTS // (width * features.shape[-1])))
     squares: list[Tensor] = []
     for band in torch.split(vertical, rows):
         near = _near(band)
-        tall = torch.einsum("ih,hwd->iwd", band[:, near], features[near])
+        tall = torch.einsum("ih,hwd->iwd", on_device(band[:, near], features.device), features[near])
         parts: list[Tensor] = []
         for part in torch.split(horizontal, width):
             step()
             near = _near(part)
-            upsampled = torch.einsum("jw,iwd->ijd", part[:, near], tall[:, near])
+            upsampled = torch.einsum("jw,iwd->ijd", on_device(part[:, near], tall.device), tall[:, near])
             parts.append(upsampled.square().sum(dim=-1))
         squares.append(torch.cat(parts, dim=1))
     return torch.cat(squares).sqrt()

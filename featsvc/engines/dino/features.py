@@ -87,5 +87,5 @@ def log_binned(features: Tensor) -> Tensor:
 
 def _neighbours(length: int, distance: int, device: torch.device) -> Tensor:
     """Indices before, at and after each position of an axis, clamped to it, 3 x length."""
-    offsets = torch.tensor([-distance, 0, distance], device=device)
+    offsets = distance * torch.arange(-1, 2, device=device)
     return (torch.arange(length, device=device) + offsets[:, None]).clamp(0, length - 1)

@@ -19,6 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from featsvc.engines.running.transfer import on_device
 from featsvc.errors import FieldViolation, InvalidFields, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import Position, Window
@@ -79,9 +80,9 @@ def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) ->
     last = torch.tensor([geometry.grid_width - 1, geometry.grid_height - 1])
     cells = cells.clamp(min=torch.zeros(2, dtype=torch.float64), max=last.double())
     low = cells.floor().long()
-    high = torch.minimum(low + 1, last).to(features.device)
-    part = (cells - low).to(features)[:, :, None]
-    low = low.to(features.device)
+    part = on_device((cells - low).to(features.dtype)[:, :, None], features.device)
+    high = on_device(torch.minimum(low + 1, last), features.device)
+    low = on_device(low, features.device)
     above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])
     below = torch.lerp(features[high[:, 1], low[:, 0]], features[high[:, 1], high[:, 0]], part[:, 0])
     return torch.lerp(above, below, part[:, 1])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
+from featsvc.engines.running.transfer import on_device
 from featsvc.work.operations import I, Operation, P, R
 from featsvc.work.options import EngineOptions
 
@@ -124,4 +125,4 @@ def forward_each(
     """
     if device.type == "cpu":
         return [forward(each[None])[0].float() for each in pictures]
-    return list(forward(torch.stack(pictures).to(device)).float())
+    return list(forward(on_device(torch.stack(pictures), device)).float())

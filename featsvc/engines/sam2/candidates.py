@@ -12,10 +12,11 @@ from torch import Tensor
 from featsvc.codec.rle import Counts
 from featsvc.engines.answers.rle import Box
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.engines.sam2.decoder import LOGIT_LIMIT
 from featsvc.engines.sam2.embedding import to_network
 from featsvc.engines.sam2.grid import Crop
-from featsvc.engines.sam2.measure import Areas, FullSize
+from featsvc.engines.sam2.measure import Areas, FullSize, boxed
 from featsvc.engines.sam2.passes import BatchSlice, Passes
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
@@ -74,14 +75,21 @@ def joined(parts: list[Candidates]) -> Candidates:
 
 @dataclass(frozen=True)
 class _Masks:
-    """Low-resolution masks with what is known of them: n x h x w, n, n x 2."""
+    """Low-resolution masks with what is known of them: n x h x w, n, n x 2. Points are in the host's memory."""
 
     logits: Tensor
     ious: Tensor
     points: Tensor
 
-    def where(self, keep: Tensor) -> _Masks:
-        return _Masks(self.logits[keep], self.ious[keep], self.points[keep])
+    def known(self) -> _Masks:
+        """The same with predicted IoUs in the host's memory."""
+        (ious,) = on_host(self.ious)
+        return _Masks(self.logits, ious, self.points)
+
+    def over(self, least_iou: float) -> _Masks:
+        """Those of a better predicted IoU, which is known."""
+        keep = (self.ious > least_iou).nonzero().flatten()
+        return _Masks(self.logits[on_device(keep, self.logits.device)], self.ious[keep], self.points[keep])
 
 
 def _all(parts: list[_Masks]) -> _Masks:
@@ -114,7 +122,7 @@ class CropSearch:
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
         params = self._params
-        points = torch.as_tensor(self._crop.points, dtype=torch.float32, device=self._decoder.device)
+        points = torch.as_tensor(self._crop.points, dtype=torch.float32)
         if params.use_m2m:
             # Upstream refines the masks of a whole batch together, so a batch stays whole until then.
             batches = torch.split(points, min(params.points_per_batch, MOST_REFINED))
@@ -128,8 +136,9 @@ class CropSearch:
     def _filtered(self, masks: _Masks) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
         params = self._params
+        masks = masks.known()
         if params.pred_iou_thresh > 0:
-            masks = masks.where(masks.ious > params.pred_iou_thresh)
+            masks = masks.over(params.pred_iou_thresh)
         area = params.min_mask_region_area
         return self._measured(
             _Masks(cleaned(masks.logits, area, area, REGION_THRESHOLD), masks.ious, masks.points)
@@ -142,8 +151,9 @@ class CropSearch:
 
         Those are n x 1 x h x w.
         """
-        coords = to_network(points, self._crop.size, self._decoder.image_size)[:, None]
-        labels = torch.ones(len(points), 1, dtype=torch.int32, device=points.device)
+        device = self._decoder.device
+        coords = on_device(to_network(points, self._crop.size, self._decoder.image_size)[:, None], device)
+        labels = torch.ones(len(points), 1, dtype=torch.int32, device=device)
         several = self._params.multimask_output and prompts is None
         answers = self._decoder.answers(Prompts(coords, labels, prompts), several, least_iou, batch)
         ious = answers.masks.ious
@@ -167,12 +177,12 @@ class CropSearch:
         stability: list[np.float32] = []
         corners: list[Corners] = []
         runs: list[Counts] = []
-        for index, logits in enumerate(self._full_size.of(masks.logits)):
+        for index, sized in enumerate(self._full_size.of(masks.logits)):
             step()
-            score = _stability(self._full_size.areas(logits))
+            score = _stability(sized.areas)
             if least > 0 and not score >= least:
                 continue
-            mask = self._full_size.mask(logits)
+            mask = boxed(sized.bitmap())
             box = _inclusive(mask.box)
             if self._is_cut(box):
                 continue
@@ -181,11 +191,11 @@ class CropSearch:
             corners.append(box)
             runs.append(self._full_size.runs(mask))
         x0, y0, _, _ = self._crop.box
-        chosen = masks.where(torch.tensor(stable, dtype=torch.long, device=masks.ious.device))
+        kept = torch.tensor(stable, dtype=torch.long)
         return Candidates(
             boxes=torch.tensor(corners, dtype=torch.long).view(-1, 4) + torch.tensor([x0, y0, x0, y0]),
-            ious=chosen.ious.float().cpu(),
-            points=chosen.points.cpu() + torch.tensor([x0, y0]),
+            ious=masks.ious[kept].float(),
+            points=masks.points[kept] + torch.tensor([x0, y0]),
             stability=torch.tensor(np.array(stability, np.float32)).nan_to_num(0.0),
             crops=torch.tensor([self._crop.box]).expand(len(stable), -1),
             runs=tuple(runs),

@@ -15,6 +15,7 @@ from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
+from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.engines.sam2.decoder import LowRes
 from featsvc.engines.sam2.embedding import Embedding
 from featsvc.engines.sam2.passes import BatchSlice
@@ -27,9 +28,9 @@ class Answers:
     """Masks of those of B prompts that may have one of the wanted quality."""
 
     indices: Tensor
-    """Which of the prompts, n."""
+    """Which of the prompts, n, in the host's memory."""
     masks: LowRes
-    """Theirs, n x K."""
+    """Theirs, n x K; predicted IoUs in the host's memory where they were needed there."""
 
 
 class PointDecoder:
@@ -78,21 +79,23 @@ class PointDecoder:
         first = 1 if self._decoder.pred_obj_scores else 0
         ious = self._decoder.iou_prediction_head(rows[:, first])[own]
         predicted = ious[:, 1:] if multimask else ious
-        # A single mask gives way to one of several if it is unstable, so any of them may be the answer.
-        is_needed = (
-            (predicted > least_iou).any(1)
-            if least_iou > 0
-            else torch.ones_like(predicted[:, 0], dtype=torch.bool)
-        )
-        indices = is_needed.nonzero().flatten()
+        indices = torch.arange(len(predicted))
+        if least_iou > 0:
+            # A single mask gives way to one of several if it is unstable, so any of them may be the answer.
+            (predicted,) = on_host(predicted)
+            indices = (predicted > least_iou).any(1).nonzero().flatten()
         if not len(indices):
             none = self._coarse.new_zeros((0, 3 if multimask else 1, *self._prompts.mask_input_size))
-            return Answers(indices, LowRes(none, none[:, :, 0, 0]))
+            return Answers(indices, LowRes(none, predicted[:0, : none.shape[1]]))
         weights = self._weights(rows[:, first + 1 :])[own]
         if len(indices) < len(tokens):
-            weights, keys, ious = weights[indices], keys[indices], ious[indices]
+            needed = on_device(indices, self.device)
+            weights, keys, ious = weights[needed], keys[needed], ious[needed]
+            predicted = predicted[indices]
         logits = self._steps.masks(self._decoder, weights, keys, self._fine)
-        return Answers(indices, self._chosen(logits, ious, multimask))
+        if multimask:
+            return Answers(indices, LowRes(logits[:, 1:].float(), predicted))
+        return Answers(indices, self._single(logits, ious))
 
     def _weights(self, tokens: Tensor) -> Tensor:
         """What each mask takes of the upscaled features, B x K x c, by its token of B x n x C."""
@@ -133,10 +136,8 @@ class PointDecoder:
             own.insert(0, decoder.obj_score_token.weight)
         return torch.cat([torch.cat(own)[None].expand(len(sparse), -1, -1), sparse], dim=1)
 
-    def _chosen(self, logits: Tensor, ious: Tensor, multimask: bool) -> LowRes:
-        """What `MaskDecoder.forward` gives of the masks of all tokens."""
-        if multimask:
-            return LowRes(logits[:, 1:].float(), ious[:, 1:])
+    def _single(self, logits: Tensor, ious: Tensor) -> LowRes:
+        """What `MaskDecoder.forward` gives of the masks of all tokens where one is wanted."""
         if self._decoder.dynamic_multimask_via_stability:
             logits, ious = self._decoder._dynamic_multimask_via_stability(logits, ious)
         return LowRes(logits[:, :1].float(), ious[:, :1])

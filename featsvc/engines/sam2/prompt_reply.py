@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+from numpy.typing import NDArray
 
 from featsvc.engines.answers import mask_encoding, rle
 from featsvc.engines.answers.limits import check_json, check_masks, check_reply, float_bytes
@@ -19,6 +20,7 @@ from featsvc.engines.answers.mask_encoding import (
     worst_first,
 )
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.decoder import MULTIMASKS, LowRes, full_size
 from featsvc.engines.sam2.regions import cleaned
 from featsvc.v1.schema import MaskEncoding, PredictMasksParams
@@ -79,12 +81,15 @@ class PromptWriter:
             self.params.max_sprinkle_area,
             self.params.mask_threshold,
         )
-        ious = low_res.ious[0].float().cpu().numpy()
-        masks, labels = self._written(full_size(logits[None], self.size)[0], ious)
+        full = full_size(logits[None], self.size)[0]
+        pixels = full if self.params.return_logits else full > self.params.mask_threshold
+        low = (low_res.clamped[0],) if self.params.return_low_res else ()
+        ious, *kept, last = (each.numpy() for each in on_host(low_res.ious[0].float(), *low, pixels))
+        masks, labels = self._written(last, ious)
         return PromptMasks(
             masks=masks,
             iou_predictions=ious,
-            low_res_masks=low_res.clamped[0].cpu().numpy() if self.params.return_low_res else None,
+            low_res_masks=kept[0] if kept else None,
             label_map=labels,
         )
 
@@ -93,10 +98,11 @@ class PromptWriter:
         check_reply(sum(map(_nbytes, answers)), self.options, self._remedy, self.way)
         return PromptResults(answers, *self.size)
 
-    def _written(self, logits: Tensor, ious: Scores) -> tuple[Pixels, LabelMap | None]:
+    # Any: booleans, or the logits themselves.
+    def _written(self, masks: NDArray[Any], ious: Scores) -> tuple[Pixels, LabelMap | None]:
+        """Masks K x H x W in their form."""
         if self.params.return_logits:
-            return logits.cpu().numpy(), None
-        masks = (logits > self.params.mask_threshold).cpu().numpy()
+            return masks, None
         if self.params.mask_encoding is MaskEncoding.LABEL_MAP:
             return None, label_map(worst_first(ious), masks.__getitem__, self.size)
         return PIXELS[self.params.mask_encoding](masks), None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featsvc.engines.running.transfer import on_device
 from featsvc.engines.sam2.embedding import to_network
 from featsvc.errors import FieldViolation, InvalidFields, invalid_field
 from featsvc.fields.base import MOST_TOLD
@@ -45,7 +46,10 @@ class Prompts:
     def to(self, device: torch.device) -> Prompts:
         """The same on a device."""
         return Prompts(
-            *(each if each is None else each.to(device) for each in (self.coords, self.labels, self.masks))
+            *(
+                each if each is None else on_device(each, device)
+                for each in (self.coords, self.labels, self.masks)
+            )
         )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_device
 
 CERTAIN = 10.0
 """How far beyond the threshold upstream puts the logits that it changes."""
@@ -35,7 +36,9 @@ def cleaned(logits: Tensor, max_hole: float, max_sprinkle: float, threshold: flo
 def _small(masks: Tensor, max_area: float) -> Tensor:
     """Pixels of connected regions of up to `max_area`, n x h x w."""
     regions = [_small_regions(mask, max_area) for mask in masks.cpu().numpy().astype(np.uint8)]
-    return torch.from_numpy(np.stack(regions)).to(masks.device) if regions else torch.zeros_like(masks)
+    if not regions:
+        return torch.zeros_like(masks)
+    return on_device(torch.from_numpy(np.stack(regions)), masks.device)
 
 
 def _small_regions(mask: NDArray[np.uint8], max_area: float) -> NDArray[np.bool_]:

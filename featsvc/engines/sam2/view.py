@@ -13,6 +13,7 @@ from featsvc.engines.answers.rle import Box
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
 from featsvc.engines.running.cache import ByteCache
+from featsvc.engines.running.transfer import on_device
 from featsvc.engines.sam2.embedding import Embedding, encoded, encoder_input
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import Orientation
@@ -54,7 +55,7 @@ class View:
         cached = self.cached()
         if cached is not None:
             return cached
-        embedding = encoded(loaded.network, self.pixels().to(loaded.device), self.size)
+        embedding = encoded(loaded.network, on_device(self.pixels(), loaded.device), self.size)
         embedding = replace(embedding, orientation=self.orientation)
         if self.key:
             self.cache.put(self.key, embedding)
