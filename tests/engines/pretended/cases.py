@@ -1,0 +1,164 @@
+"""What the engines are asked: every operation, facet, encoding, and way to look at a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from featsvc.engines.registry import Engines
+from featsvc.engines.running.family import Loaded
+from featsvc.fields.base import Parameters
+from featsvc.v1 import schema as S
+from featsvc.work.item import Item, TextItem
+from featsvc.work.operations import OPERATIONS, AnyOperation, Family
+from featsvc.work.results import Result
+from tests.engines import models
+
+OPERATION: Mapping[type[Parameters], AnyOperation] = {each.params: each for each in OPERATIONS}
+"""By the class of its parameters."""
+FAMILIES: tuple[Family, ...] = ("clip", "dino", "sam2")
+PICTURES = tuple(models.encoded(models.picture(*size)) for size in ((75, 50), (75, 50, 1), (60, 80)))
+"""Two of one size and one of another."""
+QUERY, AGAINST = ("a red circle", "a dog"), ("a blue star", "two")
+MASK_SIDE = 64
+"""Of the demo model's low-resolution masks."""
+FEW = {"points_per_side": 2, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A question, or several of equal parameters."""
+
+    params: Parameters
+    items: tuple[Item, ...]
+    is_around: bool = False
+    """Whether it differs from another case only before and after the networks: one precision shows that."""
+
+    @property
+    def operation(self) -> AnyOperation:
+        """What is asked."""
+        return OPERATION[type(self.params)]
+
+    @property
+    def family(self) -> Family:
+        """Of the model that is asked."""
+        return self.operation.family
+
+
+def answers(engines: Engines, case: Case, loaded: Loaded) -> list[Result]:
+    """Results of all items, in runs of those that may share one, as a worker asks for them."""
+    operation = case.operation.rpc
+    runs: dict[Hashable, list[int]] = {}
+    prepared = [engines.prepare(operation, item, case.params, loaded) for item in case.items]
+    for index, each in enumerate(prepared):
+        runs.setdefault(engines.batch_key(each), []).append(index)
+    results: dict[int, Result] = {}
+    for run in runs.values():
+        made = engines.run(operation, [prepared[index] for index in run], case.params, loaded)
+        results.update(zip(run, made, strict=True))
+    return [results[index] for index in range(len(case.items))]
+
+
+def asked(params: Parameters, pictures: int = 1, **fields: Any) -> Case:
+    """Parameters about so many pictures, or about texts."""
+    operation = OPERATION[type(params)]
+    settled = operation.settled(params) if operation.settled else params
+    if operation.item is TextItem:
+        return Case(settled, (TextItem(**fields),))
+    # Under these names embeddings are kept, so the encoder has to be asked once for all cases.
+    named = [{"image": each, "digest": f"sha256:{number}"} for number, each in enumerate(PICTURES[:pictures])]
+    return Case(settled, tuple(operation.item(**{**each, **fields}) for each in named))
+
+
+def around(params: Parameters, **fields: Any) -> Case:
+    """The same of what lies around the networks."""
+    return replace(asked(params, **fields), is_around=True)
+
+
+def _features(
+    kind: type[S.ClipExtractFeaturesParams] | type[S.DinoExtractFeaturesParams],
+) -> Iterator[tuple[str, Case]]:
+    """What both families answer."""
+    yield "grid", asked(kind(load_size=48))
+    yield "several", asked(kind(load_size=48), pictures=3)
+    for dtype in S.FeatureDType:
+        yield f"{dtype} channels first", around(kind(load_size=48, dtype=dtype, tensor_format="CHW"))
+    for mode in S.InterpolationMode:
+        yield f"pixels {mode}", around(kind(load_size=48, ret_patches=False, interpolation_mode=mode))
+    yield "components", asked(kind(load_size=48, ret_pca=True))
+    yield "components of pixels", asked(kind(load_size=48, ret_pca=True, ret_patches=False))
+    yield "points", asked(kind(load_size=48, points=((3.0, 4.0), (70.5, 40.0))))
+    yield "region", asked(kind(load_size=48, region=(5.0, 6.0, 50.0, 40.0)))
+
+
+def _clip() -> Iterator[tuple[str, Case]]:
+    yield from _features(S.ClipExtractFeaturesParams)
+    yield "square", asked(S.ClipExtractFeaturesParams(load_size=48, center_crop=True))
+    yield "trained grid", asked(S.ClipExtractFeaturesParams(load_size=192, center_crop=True))
+    yield "picture", asked(S.EncodeImageParams())
+    yield "several pictures", asked(S.EncodeImageParams(), pictures=3)
+    yield "texts", asked(S.EncodeTextParams(), texts=S.Texts(text=(*QUERY, "a red circle and " * 4)))
+    one, several = S.TextQuery(text=QUERY[:1]), S.TextQuery(text=QUERY, negative_text=AGAINST)
+    for name, query in (("one text", one), ("texts against others", several)):
+        yield f"{name} patches", asked(S.ComputeSimilarityParams(load_size=48), query=query)
+        pixels = S.ComputeSimilarityParams(load_size=48, ret_patches=False)
+        yield f"{name} pixels", asked(pixels, query=query)
+
+
+def _dino() -> Iterator[tuple[str, Case]]:
+    yield from _features(S.DinoExtractFeaturesParams)
+    for facet in S.Facet:
+        yield f"{facet} of a layer", asked(S.DinoExtractFeaturesParams(facet=facet, layer=1))
+    yield "stride", asked(S.DinoExtractFeaturesParams(stride=7))
+    yield "log bins", asked(S.DinoExtractFeaturesParams(bin=True))
+
+
+def _sam2() -> Iterator[tuple[str, Case]]:
+    yield "embedding", asked(S.EmbedImageParams())
+    yield from _prompts()
+    yield from _search()
+
+
+def _prompts() -> Iterator[tuple[str, Case]]:
+    P = S.PredictMasksParams
+    logits = np.random.default_rng(0).normal(0, 4, (1, MASK_SIDE, MASK_SIDE)).astype(np.float32)
+    mask = S.Tensor(dtype=S.DType.FLOAT32, shape=logits.shape, data=logits.tobytes())
+    click = S.Prompt(point_coords=((40.0, 30.0),), point_labels=(1,))
+    clicks = S.Prompt(point_coords=((40.0, 30.0), (3.0, 4.0)), point_labels=(1, 0))
+    box = S.Prompt(box=(10.0, 10.0, 60.0, 40.0))
+    refined = click.model_copy(update={"mask_input": mask})
+    yield "no prompt", asked(P(return_logits=True))
+    yield "click", asked(P(return_logits=True), prompts=(click,))
+    yield "prompts", asked(P(return_logits=True), prompts=(click, box, clicks, refined, click))
+    yield "mask alone", asked(P(return_logits=True), prompts=(S.Prompt(mask_input=mask),))
+    yield "single mask", asked(P(return_logits=True, multimask_output=False), prompts=(click, box))
+    yield "holes and islands", asked(P(max_hole_area=20, max_sprinkle_area=20), prompts=(click,))
+    yield "without logits", asked(P(return_low_res=False), prompts=(click,))
+    for encoding in S.MaskEncoding:
+        yield f"click {encoding}", around(P(mask_encoding=encoding), prompts=(click,))
+
+
+def _search() -> Iterator[tuple[str, Case]]:
+    P, few = S.GenerateMasksParams, FEW
+    yield "masks", asked(P(**few))
+    yield "masks in batches", asked(P(**few, points_per_batch=3))
+    yield "masks refined", asked(P(**few, use_m2m=True))
+    yield "masks one a point", asked(P(**few, multimask_output=False))
+    yield "masks without islands", asked(P(**few, min_mask_region_area=20))
+    yield "masks in crops", around(P(**few, crop_n_layers=1, crop_n_points_downscale_factor=2))
+    yield "masks of a preset", around(P(**few, preset=S.Preset.FINE_GRAINED, crop_n_layers=0))
+    yield "masks that are none", asked(P(**{**few, "pred_iou_thresh": 1.0}))
+    for mode in S.OutputMode:
+        yield f"masks {mode}", around(P(**few, output_mode=mode))
+    for encoding in S.MaskEncoding:
+        yield f"masks {encoding}", around(P(**few, mask_encoding=encoding))
+
+
+CASES: dict[str, Case] = {
+    f"{family} {name}": case
+    for family, cases in (("clip", _clip()), ("dino", _dino()), ("sam2", _sam2()))
+    for name, case in cases
+}

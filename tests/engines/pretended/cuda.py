@@ -1,0 +1,224 @@
+"""A CUDA that is not there: tensors that say they are on cuda:N, computed on the CPU, with the rules of a GPU.
+
+What a GPU refuses is refused: tensors of two devices in one operator, numpy of a device tensor, norms of two types, a
+device that does not exist, more memory than there is. What it waits for is counted, and where. `tolist` of a device
+tensor, which waits unseen, is refused too. Kernels are the CPU's: neither their speed, nor their last digits, nor
+limits of their own are a GPU's.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from featsvc.engines.running import transfer
+from tests.engines.pretended.rules import (
+    OTHERS,
+    check,
+    copied_indices,
+    gives_numbers,
+    has_kernel,
+    is_made_of_others,
+)
+from tests.engines.pretended.tensors import Block, OnDevice, held_by, look, mapped
+
+aten = torch.ops.aten
+CPU = torch.device("cpu")
+
+
+class PretendCuda:
+    """GPUs of one process. `installed` for the process, `at_work` for each thread that uses them."""
+
+    def __init__(self, count: int = 2, capacity: int | None = None) -> None:
+        self.count, self.capacity = count, capacity
+        self.operators = Counter[Any]()
+        self.waits = Counter[tuple[str, str]]()
+        """What the CPU waits for while it has nothing else to give to the device, and where."""
+        self.uploads = Counter[str]()
+        """Copies to a device, by where. One that blocks waits for all that was asked of the device before."""
+        self.live, self.peak = Counter[str](), Counter[str]()
+        self.touched: dict[str, str] = {}
+        """Devices that were given anything to do or to hold, and where that began."""
+        self._busy: set[torch.device] = set()
+        self._coming: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
+        """Tensors on the CPU that a device is to fill, and with what; until the next wait they hold rubbish."""
+        self._blocks: WeakValueDictionary[int, Block] = WeakValueDictionary()
+
+    @contextmanager
+    def installed(self) -> Iterator[PretendCuda]:
+        """Within the block torch says that there are GPUs, of which number 0 is the current one."""
+        facts: dict[str, Callable[..., Any]] = {
+            "_lazy_init": lambda: None,
+            "is_available": lambda: True,
+            "device_count": lambda: self.count,
+            "current_device": lambda: 0,
+            "synchronize": self._synchronize,
+        }
+        saved = {name: getattr(torch.cuda, name) for name in facts}
+        overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+        for name, fact in facts.items():
+            setattr(torch.cuda, name, fact)
+        # A module that moves gets new parameters: the data of one cannot become those of another class.
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        torch._C._ensureCUDADeviceGuardSet()  # as FakeTensorMode: guards of CUDA ask no driver
+        try:
+            yield self
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
+            for name, old in saved.items():
+                setattr(torch.cuda, name, old)
+
+    @contextmanager
+    def at_work(self) -> Iterator[PretendCuda]:
+        """Within the block this thread may use the device."""
+        lifts = torch._C._only_lift_cpu_tensors()
+        torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor makes its tensor here and copies it there
+        try:
+            with _Operators(self):
+                yield self
+        finally:
+            torch._C._set_only_lift_cpu_tensors(lifts)
+
+    def without_kernel(self) -> list[str]:
+        """Operators that were used and that no GPU could run with this build of torch."""
+        return [str(each) for each in self.operators if not has_kernel(each)]
+
+    def forget(self) -> None:
+        """Counts anew."""
+        for each in (self.operators, self.waits, self.uploads, self.touched):
+            each.clear()
+
+    def act(self, func: Any, found: list[Tensor], asked: torch.device | None, args: Any, kwargs: Any) -> Any:
+        """What an operator makes of tensors in the memory of their device, or of the one asked for."""
+        if func is aten._to_copy.default:
+            return self._copied(args[0], asked or args[0].device, kwargs)
+        if func is aten.copy_.default:
+            blocks = not (kwargs.get("non_blocking") or any(args[2:]))
+            self._count_copy(args[1].device, args[0].device, blocks)
+            func(held_by(args[0]), held_by(args[1]))
+            return args[0]
+        check(func, found)
+        self.operators[func] += 1
+        target = asked or next(each.device for each in found if isinstance(each, OnDevice))
+        self._touch(target)
+        for _ in range(copied_indices(func, found)):
+            self._count_copy(CPU, target, blocks=True)
+        if gives_numbers(func, args):
+            self._wait(str(func), target)
+        elif not func.is_view:
+            self._busy.add(target)
+        if asked is not None:
+            kwargs = {**kwargs, "device": CPU}
+        made = func(*mapped(held_by, args), **mapped(held_by, kwargs))
+        # An operator that works in place gives back the tensor that it was given.
+        same = {id(each.held): each for each in found if isinstance(each, OnDevice)}
+
+        def placed(each: Tensor) -> Tensor:
+            return same[id(each)] if id(each) in same else self.placed(each, target)
+
+        return mapped(placed, made)
+
+    def placed(self, held: Tensor, device: torch.device) -> OnDevice:
+        """The tensor in a device's memory, as long as something refers to it."""
+        self._touch(device)
+        storage = held.untyped_storage()
+        block = self._blocks.get(storage._cdata)
+        if block is None:
+            name, nbytes = str(device), storage.nbytes()
+            if self.capacity is not None and self.live[name] + nbytes > self.capacity:
+                raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {nbytes} bytes")
+            block = self._blocks[storage._cdata] = Block(nbytes, name, self.live)
+            self.peak[name] = max(self.peak[name], self.live[name])
+        return OnDevice(held, device, block)
+
+    def numbered(self, device: torch.device) -> torch.device:
+        """The device, which is number 0 where none is named; one that is not there is an error."""
+        number = device.index or 0
+        if number >= self.count:
+            raise RuntimeError("CUDA error: invalid device ordinal")
+        return torch.device("cuda", number)
+
+    def _copied(self, source: Tensor, target: torch.device, kwargs: Any) -> Tensor:
+        blocks = not kwargs.get("non_blocking")
+        self._count_copy(source.device, target, blocks)
+        plain = {"device": CPU, "pin_memory": False, "non_blocking": False}
+        made: Tensor = aten._to_copy.default(held_by(source), **{**kwargs, **plain})
+        if target.type == "cuda":
+            return self.placed(made, target)
+        if not blocks:
+            self._coming.setdefault(source.device, []).append((made, made.clone()))
+            made.copy_(_rubbish(made))
+        return made
+
+    def _count_copy(self, source: torch.device, target: torch.device, blocks: bool) -> None:
+        if source == target:
+            self._busy.add(target)
+        elif source.type == "cuda":
+            if blocks or target.type == "cuda":
+                self._wait(f"{source} to {target}", source)
+        else:
+            self.uploads[_line()] += 1
+            if blocks and target in self._busy:
+                self._wait(f"{source} to {target}", target)
+
+    def _synchronize(self, device: str = "cuda") -> None:
+        self._wait("synchronize", self.numbered(torch.device(device)))
+
+    def _wait(self, what: str, device: torch.device) -> None:
+        self.waits[what, _line()] += 1
+        self._touch(device)
+        self._busy.discard(device)
+        for there, value in self._coming.pop(device, ()):
+            there.copy_(value)
+
+    def _touch(self, device: torch.device) -> None:
+        if str(device) not in self.touched:
+            self.touched[str(device)] = _line()
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch is typed in part
+    """Whatever this thread asks torch for."""
+
+    def __init__(self, cuda: PretendCuda) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self._cuda = cuda
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        found: list[Tensor] = []
+        devices: list[torch.device] = []
+        look(args, found, devices)
+        look(kwargs.values(), found, devices)
+        on_cuda = any(each.type == "cuda" for each in devices)
+        if not on_cuda and not any(isinstance(each, OnDevice) for each in found):
+            return func(*args, **kwargs)
+        if is_made_of_others(func):  # under inference_mode these come whole
+            with self:
+                return func._op_dk(OTHERS, *args, **kwargs)
+        asked = next(iter(devices), None)
+        if asked is not None and asked.type == "cuda":
+            asked = self._cuda.numbered(asked)
+        return self._cuda.act(func, found, asked, args, kwargs)
+
+
+def _rubbish(like: Tensor) -> Tensor:
+    return torch.full_like(like, torch.nan) if like.is_floating_point() else like.bitwise_not()
+
+
+def _line() -> str:
+    """The line of featsvc that asked, or of a library between."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        path = frame.f_code.co_filename
+        if "/torch/" not in path and path not in (__file__, transfer.__file__):
+            return f"{'/'.join(path.split('/')[-2:])}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "?"

@@ -1,0 +1,149 @@
+"""Faults that are easily made where a tensor has a device and a type, each of which the cases have to notice.
+
+What cannot be noticed is no fault: where a GPU takes the same, a type is what it was, or the answer is the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+ENGINES = Path(__file__).parents[3] / "featsvc" / "engines"
+
+
+class Fault(NamedTuple):
+    """A text that stands once in a file of the engines, and what is put in its place."""
+
+    file: str
+    text: str
+    instead: str
+
+    @property
+    def module(self) -> str:
+        """Where it is."""
+        return f"featsvc.engines.{self.file.removesuffix('.py').replace('/', '.')}"
+
+    @property
+    def family(self) -> str:
+        """Whose cases have to notice it; empty for those of all."""
+        folder = self.file.split("/")[0]
+        return folder if folder in ("clip", "dino", "sam2") else ""
+
+    def made(self) -> str:
+        """The source with the fault."""
+        source = (ENGINES / self.file).read_text()
+        assert source.count(self.text) == 1, f"{self.file} has {source.count(self.text)} times {self.text!r}"
+        return source.replace(self.text, self.instead)
+
+
+FAULTS = (
+    Fault("registry.py", "partial(torch.cuda.synchronize, self.options.device)", "torch.cuda.synchronize"),
+    # Of all families.
+    Fault("running/family.py", "on_device(torch.stack(pictures), device)", "torch.stack(pictures)"),
+    Fault("running/family.py", "device)).float())", "device)))"),
+    Fault(
+        "running/transfer.py", 'tensor.to(device, non_blocking=device.type == "cuda")', "tensor.to(device)"
+    ),
+    Fault("running/transfer.py", "last.cpu())", 'last.to("cpu", non_blocking=True))'),
+    Fault("running/transfer.py", "last.cpu())", "last)"),
+    Fault("networks/precision.py", "ready.to(options.device)", "ready"),
+    Fault("networks/precision.py", "ready.to(options.device)", "ready.cuda()"),
+    Fault("networks/precision.py", "values if mixed else values.float()", "values"),
+    Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
+    Fault("answers/feature_reply.py", "small.cpu().numpy()", "small.numpy()"),
+    Fault(
+        "answers/pca.py",
+        'features.detach().to("cpu", torch.float64).flatten(0, 1)',
+        "features.detach().double().flatten(0, 1)",
+    ),
+    Fault(
+        "answers/pca.py",
+        'features.detach().to("cpu", torch.float64)\n    vertical',
+        "features.detach().double()\n    vertical",
+    ),
+    Fault("answers/rounding.py", ", device=flat.device)", ")"),
+    Fault(
+        "answers/rounding.py",
+        "*beside, largest, total, answer = on_host(*beside, largest, total, answer)",
+        "",
+    ),
+    Fault(
+        "geometry/sampling.py",
+        "on_device((cells - low).to(features.dtype)[:, :, None], features.device)",
+        "(cells - low).to(features.dtype)[:, :, None]",
+    ),
+    Fault("geometry/sampling.py", "low = on_device(low, features.device)", ""),
+    Fault(
+        "geometry/sampling.py",
+        "on_device(torch.minimum(low + 1, last), features.device)",
+        "torch.minimum(low + 1, last)",
+    ),
+    # CLIP
+    Fault("clip/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
+    Fault(
+        "clip/dense.py",
+        "patches = visual.conv1(pixels.to(visual.conv1.weight.dtype))",
+        "patches = visual.conv1(pixels)",
+    ),
+    Fault("clip/dense.py", ", device=tokens.device)", ")"),
+    Fault("clip/dense.py", "[: len(tokens)].float()", "[: len(tokens)]"),
+    Fault(
+        "clip/last_block.py", "torch.arange(len(tokens), device=tokens.device)", "torch.arange(len(tokens))"
+    ),
+    Fault("clip/text.py", "on_device(together, loaded.device)", "together"),
+    Fault("clip/text.py", "rows.cpu().numpy()", "rows.numpy()"),
+    Fault(
+        "clip/text.py",
+        "len(tokens)]\n    return F.normalize(pooled.float()",
+        "len(tokens)]\n    return F.normalize(pooled",
+    ),
+    Fault(
+        "clip/operations.py", "on_device(torch.from_numpy(texts), features.device)", "torch.from_numpy(texts)"
+    ),
+    Fault("clip/operations.py", ".contiguous().cpu().numpy()", ".contiguous().numpy()"),
+    Fault("clip/operations.py", "each[None].cpu().numpy()", "each[None].numpy()"),
+    Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
+    Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
+    # DINO
+    Fault("dino/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
+    Fault("dino/features.py", "pixels.to(convolution.weight.dtype)", "pixels"),
+    Fault("dino/features.py", "torch.arange(length, device=device)", "torch.arange(length)"),
+    Fault("dino/features.py", "torch.arange(-1, 2, device=device)", "torch.arange(-1, 2)"),
+    Fault("dino/position.py", ".to(patches.dtype)", ""),
+    # SAM2
+    Fault("sam2/model.py", "DTYPES[options.precision]).to(device)", "DTYPES[options.precision])"),
+    Fault("sam2/model.py", "DTYPES[options.precision]).to(device)", "DTYPES[options.precision]).cuda()"),
+    Fault("sam2/model.py", '"torch.nn.Identity"', '"sam2.modeling.position_encoding.PositionEmbeddingSine"'),
+    Fault(
+        "sam2/model.py",
+        '"sam2.modeling.sam.transformer.Attention"',
+        '"sam2.modeling.sam.transformer.RoPEAttention"',
+    ),
+    Fault("sam2/view.py", "on_device(self.pixels(), loaded.device)", "self.pixels()"),
+    Fault("sam2/embedding.py", "pixels[None].to(dtype)", "pixels[None]"),
+    Fault("sam2/prompts.py", "on_device(each, device)", "each"),
+    Fault("sam2/prompt_reply.py", " in on_host(low_res", " in (low_res"),
+    Fault("sam2/regions.py", "masks.cpu().numpy()", "masks.numpy()"),
+    Fault(
+        "sam2/regions.py",
+        "on_device(torch.from_numpy(np.stack(regions)), masks.device)",
+        "torch.from_numpy(np.stack(regions))",
+    ),
+    Fault("sam2/steps.py", "weights.to(pixels.dtype)", "weights"),
+    Fault("sam2/points.py", "get_dense_pe().to(self._coarse.dtype)", "get_dense_pe()"),
+    Fault("sam2/points.py", "reshape(1, -1, 1, 1).to(self._coarse.dtype)", "reshape(1, -1, 1, 1)"),
+    Fault("sam2/points.py", "self._image_tokens(dense.to(self._coarse.dtype))", "self._image_tokens(dense)"),
+    Fault("sam2/points.py", "self._tokens(sparse).to(dtype)", "self._tokens(sparse)"),
+    Fault("sam2/points.py", "tokens.float()", "tokens"),
+    Fault("sam2/points.py", "            (predicted,) = on_host(predicted)\n", ""),
+    Fault("sam2/points.py", "on_device(indices, self.device)", "indices"),
+    Fault("sam2/candidates.py", "(ious,) = on_host(self.ious)", "ious = self.ious"),
+    Fault("sam2/candidates.py", "self.logits[on_device(keep, self.logits.device)]", "self.logits[keep]"),
+    Fault(
+        "sam2/candidates.py",
+        "on_device(to_network(points, self._crop.size, self._decoder.image_size)[:, None], device)",
+        "to_network(points, self._crop.size, self._decoder.image_size)[:, None]",
+    ),
+    Fault("sam2/candidates.py", "dtype=torch.int32, device=device)", "dtype=torch.int32)"),
+    Fault("sam2/measure.py", "on_host(counts, full", "(counts, full"),
+)

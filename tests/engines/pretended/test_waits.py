@@ -1,0 +1,121 @@
+"""How often the CPU waits for a GPU, which meanwhile stands still.
+
+`PretendCuda` says what counts. The figures are those of today, of pictures whose embeddings and texts that are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pytest
+
+from featsvc.engines import registry
+from featsvc.settings.kinds import Precision
+from featsvc.v1 import schema as S
+from tests.engines.pretended.cases import CASES, FEW, asked
+from tests.engines.pretended.conftest import Workers
+from tests.engines.pretended.worker import DEVICE, PretendedWorker
+
+
+class Traffic(NamedTuple):
+    """Waits for the device, and copies to it."""
+
+    waits: int
+    uploads: int
+
+
+DENSE = Traffic(1, 1)
+"""The picture there, its answer back."""
+CLICK = Traffic(1, 2)
+"""Coordinates and labels there."""
+PASS = Traffic(2, 2)
+"""Of automatic masks: one to know which masks are worth making, one to know how they look."""
+CROPS = 5
+TRAFFIC: Mapping[str, Traffic] = {
+    "clip grid": DENSE,
+    "clip several": Traffic(3, 2),  # two pictures go together, each is answered by itself
+    "clip float16 channels first": DENSE,
+    "clip int8 channels first": DENSE,
+    "clip pixels bicubic": DENSE,
+    "clip components of pixels": DENSE,
+    "clip points": Traffic(1, 4),
+    "clip region": DENSE,
+    "clip picture": DENSE,
+    "clip texts": Traffic(0, 0),
+    "clip one text pixels": Traffic(1, 2),
+    "clip texts against others patches": Traffic(1, 2),
+    "clip texts against others pixels": Traffic(1, 4),
+    "dino grid": DENSE,
+    "dino bfloat16 channels first": DENSE,
+    "dino log bins": DENSE,
+    "dino key of a layer": DENSE,
+    "sam2 embedding": Traffic(0, 0),
+    "sam2 no prompt": Traffic(1, 0),
+    "sam2 click": CLICK,
+    "sam2 prompts": Traffic(5, 7),  # what is alike goes together, each is answered by itself
+    # The CPU tells regions: the mask goes there and comes back for holes, and for islands.
+    "sam2 holes and islands": Traffic(3, 4),
+    "sam2 click coco_rle": CLICK,
+    "sam2 click label_map": CLICK,
+    "sam2 masks": PASS,
+    "sam2 masks in batches": Traffic(2 * PASS.waits, 2 * PASS.uploads),
+    # Where one mask may take the place of others its quality is known only when it is made.
+    "sam2 masks one a point": Traffic(3, 2),
+    "sam2 masks refined": Traffic(3, 3),
+    "sam2 masks without islands": Traffic(PASS.waits + 2, PASS.uploads + 2),
+    "sam2 masks in crops": Traffic(CROPS * PASS.waits, CROPS * PASS.uploads),
+    # Refined, and without holes and islands.
+    "sam2 masks of a preset": Traffic(5, 5),
+    "sam2 masks that are none": Traffic(1, 2),
+}
+
+
+def traffic(worker: PretendedWorker) -> Traffic:
+    """Of the last question."""
+    return Traffic(worker.cuda.waits.total(), worker.cuda.uploads.total())
+
+
+@pytest.mark.parametrize("name", TRAFFIC)
+def test_a_question_waits_for_the_device_no_more_than_it_has_to(worker: PretendedWorker, name: str) -> None:
+    for _ in range(2):
+        worker.answers(CASES[name])
+    assert traffic(worker) == TRAFFIC[name], (worker.cuda.waits, worker.cuda.uploads)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("name", ["clip grid", "dino grid", "sam2 click", "sam2 masks"])
+def test_smaller_types_wait_no_more(workers: Workers, name: str, precision: Precision) -> None:
+    worker = workers(precision)
+    for _ in range(2):
+        worker.answers(CASES[name])
+    assert traffic(worker) == TRAFFIC[name]
+
+
+def test_a_picture_is_encoded_without_a_wait_and_only_once(worker: PretendedWorker) -> None:
+    for expected in (Traffic(0, 1), Traffic(0, 0)):
+        worker.answers(asked(S.EmbedImageParams(), digest="sha256:new"))
+        assert traffic(worker) == expected
+
+
+def test_new_texts_are_waited_for_once_for_each_length(worker: PretendedWorker) -> None:
+    texts = S.Texts(text=("a red ring", "a dog", "a red circle and a star " * 4))
+    for expected in (Traffic(2, 2), Traffic(0, 0)):
+        worker.answers(asked(S.EncodeTextParams(), texts=texts))
+        assert traffic(worker) == expected
+
+
+def test_masks_are_not_waited_for_one_by_one(worker: PretendedWorker) -> None:
+    many = asked(S.GenerateMasksParams(**{**FEW, "points_per_side": 4, "pred_iou_thresh": 0.0}))
+    worker.answers(many)
+    assert traffic(worker).waits <= PASS.waits
+
+
+def test_a_long_pass_is_waited_for_at_its_stops_on_its_own_device(
+    worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "LONG_FLOP", 0)
+    worker.answers(CASES["dino grid"])
+    stops = sum(count for (what, _), count in worker.cuda.waits.items() if what == "synchronize")
+    assert stops == len(list(worker.loaded["dino"].stops))
+    assert set(worker.cuda.touched) == {DEVICE}

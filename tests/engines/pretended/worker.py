@@ -1,0 +1,40 @@
+"""The engines of a worker on a pretended GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from featsvc.engines.running.family import Loaded
+from featsvc.settings.kinds import Precision
+from featsvc.work.results import Result
+from tests.engines import models
+from tests.engines.pretended.cases import FAMILIES, Case, answers
+from tests.engines.pretended.cuda import PretendCuda
+
+DEVICE = "cuda:1"
+"""Not the current one, which is what torch takes where nobody names one."""
+
+
+class PretendedWorker:
+    """Its engines and the demo models. Other tests of the process see no GPU."""
+
+    def __init__(
+        self, device: str = DEVICE, precision: Precision = "fp32", capacity: int | None = None
+    ) -> None:
+        self.cuda = PretendCuda(capacity=capacity)
+        with self.at_work():
+            self.engines = models.engines(device=device, precision=precision)
+            self.loaded: dict[str, Loaded] = {each: self.engines.load(f"demo-{each}") for each in FAMILIES}
+
+    def answers(self, case: Case, loaded: Loaded | None = None) -> list[Result]:
+        """Results of a case; what was counted before is forgotten."""
+        self.cuda.forget()
+        with self.at_work():
+            return answers(self.engines, case, loaded or self.loaded[case.family])
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within the block torch says that there are GPUs, and this thread may use them."""
+        with self.cuda.installed(), self.cuda.at_work():
+            yield
