@@ -136,7 +136,6 @@ FAULTS = (
     Fault("sam2/points.py", "self._tokens(sparse).to(dtype)", "self._tokens(sparse)"),
     Fault("sam2/points.py", "tokens.float()", "tokens"),
     Fault("sam2/points.py", "            (predicted,) = on_host(predicted)\n", ""),
-    Fault("sam2/points.py", "on_device(indices, self.device)", "indices"),
     Fault("sam2/candidates.py", "(ious,) = on_host(self.ious)", "ious = self.ious"),
     Fault("sam2/candidates.py", "self.logits[on_device(keep, self.logits.device)]", "self.logits[keep]"),
     Fault(
