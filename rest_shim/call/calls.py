@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from starlette.requests import Request
 
+from featsvc.twin.methods import message_class
 from featsvc.v1 import sam2_pb2
 from rest_shim.call.gateway import GatewayCall, GatewayClient, Metadata, StreamCall
 from rest_shim.call.leaving import Departure
@@ -52,7 +52,7 @@ class Whole:
 
     def __init__(self, call: GatewayCall, departure: Departure, output: Descriptor) -> None:
         self._call, self.departure = call, departure
-        self._message = GetMessageClass(output)
+        self._message = message_class(output)
 
     async def reply(self) -> Message:
         """The reply, parsed in a thread where it is large."""
@@ -71,7 +71,7 @@ class MaskByMask:
 
     def __init__(self, call: StreamCall, departure: Departure, output: Descriptor) -> None:
         self._call, self.departure = call, departure
-        self._part = GetMessageClass(output)
+        self._part = message_class(output)
 
     async def reply(self) -> Message:
         """All of it as one reply."""
@@ -103,7 +103,7 @@ class InChunks:
 
     def __init__(self, call: StreamCall, departure: Departure, output: Descriptor) -> None:
         self._call, self.departure = call, departure
-        self._part = GetMessageClass(output)
+        self._part = message_class(output)
 
     async def reply(self) -> Message:
         """The reply, perhaps without the data of its tensor."""

@@ -12,10 +12,10 @@ import grpc
 import numpy as np
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 
 from featsvc.codec import arrays
+from featsvc.twin.methods import message_class
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2, tensor_pb2
 
 CHUNK = 1024 * 1024
@@ -185,8 +185,8 @@ def _method_handler(fake: FakeGateway, method: MethodDescriptor) -> grpc.RpcMeth
     )
     return kind(
         handler,
-        GetMessageClass(method.input_type).FromString,
-        GetMessageClass(method.output_type).SerializeToString,
+        message_class(method.input_type).FromString,
+        message_class(method.output_type).SerializeToString,
     )
 
 

@@ -16,7 +16,10 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def on_host(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The same in the host's memory, after one wait for all. Those before the last are small."""
+    """The same in the host's memory, after one wait for all.
+
+    Those before the last are small, and either on its device or in the host's memory already.
+    """
     *small, last = tensors
     # CUDA copies them in their order, into memory that is pinned, so all are there when the last is.
     coming = (each.to("cpu", non_blocking=each.device.type == "cuda") for each in small)
