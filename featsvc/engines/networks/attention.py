@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featsvc.engines.networks.packed import multiplies_bfloat16
 from featsvc.engines.running.interrupt import STEP_FLOP
 from featsvc.engines.running.steps import step
 
@@ -34,7 +35,7 @@ def attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None 
 
 
 def _in_steps(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    if queries.dtype is torch.bfloat16:
+    if queries.dtype is torch.bfloat16 and multiplies_bfloat16():
         return _blocked(queries, keys, values, mask)
     return _tiled(queries, keys, values, mask)
 

@@ -3,7 +3,8 @@
 A CPU is fastest with a few prompts at a time. But the last bits of a matrix product depend on its number of rows, and
 which numbers agree differs between processors (and with the environment variables of MKL and oneDNN). What has one row
 a prompt is therefore always computed among the rows of the whole batch (`BatchSlice`). What has as many rows a prompt
-as it has tokens is tried out when a model is loaded, which takes some ten milliseconds.
+as it has tokens is tried out when a model is loaded, and so is attention, whose last bits depend on which of several
+threads computes a prompt: that takes some ten milliseconds.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import NamedTuple
 
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.transformer import TwoWayTransformer
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
+
+from featsvc.engines.networks.attention import attended
 
 FEW = (8, 16, 32)
 """Prompts in a pass on a CPU, the fastest first: more need more memory, which costs more time than it saves."""
@@ -25,6 +29,8 @@ MOST = 128
 """Prompts in a pass where no fewer have the bits of more."""
 TRIED = 63
 """At least so many prompts are tried: almost as many as a batch has by default, so that the last pass takes a rest."""
+KEYS = 512
+"""Places of a picture that attention is tried with: as many as torch's kernel takes at a time."""
 PLACES = 1024
 """Most rows a prompt of what is multiplied for each place of the picture; of so many, more change nothing."""
 
@@ -93,9 +99,24 @@ def probed(network: SAM2Base) -> Passes:
             return Passes(FEW[0])
     for few in FEW:
         size = max(TRIED, 3 * few - 1)
-        if all(_same(each, size, tokens, few, generator) for each in layers):
+        if all(_same(each, size, tokens, few, generator) for each in layers) and _same_attention(
+            decoder.transformer, size, tokens, few, generator
+        ):
             return Passes(few, exact=True)
     return Passes(MOST, exact=True)
+
+
+def _same_attention(
+    transformer: TwoWayTransformer, size: int, tokens: int, few: int, generator: torch.Generator
+) -> bool:
+    """Whether the tokens of `size` prompts read the same bits of a picture in passes of `few`."""
+    read = transformer.final_attn_token_to_image
+    heads, dim = read.num_heads, read.internal_dim // read.num_heads
+    queries = torch.randn(size, heads, tokens, dim, generator=generator)
+    keys, values = torch.randn(2, 1, heads, KEYS, dim, generator=generator).expand(-1, size, -1, -1, -1)
+    cuts = cut(size, few)
+    parts = zip(*(each.tensor_split(cuts) for each in (queries, keys, values)), strict=True)
+    return torch.equal(attended(queries, keys, values), torch.cat([attended(*part) for part in parts]))
 
 
 def _linear(part: nn.Module) -> list[nn.Linear]:
