@@ -24,6 +24,7 @@ class Service:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     accepts: list[str] = field(default_factory=list)
+    timeouts: list[str] = field(default_factory=list)
     callers: list[tuple[str, int]] = field(default_factory=list)
     answer: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -44,6 +45,7 @@ def serving(reply: object, status: int = 200, **headers: str) -> Iterator[Servic
             service.bodies.append(json.loads(body))
             service.keys.append(self.headers["Authorization"])
             service.accepts.append(self.headers["Accept"])
+            service.timeouts.append(self.headers["X-Request-Timeout"])
             service.callers.append(self.client_address)
             service.answer.wait()
             content = (

@@ -223,7 +223,7 @@ FIELD = [{"loc": ["body", "load_size"], "msg": "0 is no size", "type": "rule"}]
         (413, "4 GB", errors.RequestTooLarge, "4 GB"),
         (429, "queue full", errors.Overloaded, "queue full"),
         (503, "shutting down", errors.Unavailable, "shutting down"),
-        (504, "too late", errors.DeadlineExceeded, "too late"),
+        (504, "by a header", errors.DeadlineExceeded, f"no answer in time: {errors.LONGER}"),
         (500, "a defect", errors.ServerError, "a defect"),
         (418, "tea", errors.ServerError, "tea"),
     ],
@@ -281,6 +281,15 @@ def test_a_silent_service_runs_into_the_timeout() -> None:
         service.answer.clear()
         with pytest.raises(errors.DeadlineExceeded, match=r"no answer within 0\.05 s"):
             clip_client.encode_clip_text("a", base_url=service.url, timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "sent"), [({}, "300.000"), ({"timeout": 900}, "900.000"), ({"timeout": 2.5}, "2.500")]
+)
+def test_the_server_may_take_as_long_as_the_caller_waits(timeout: dict[str, float], sent: str) -> None:
+    with serving(TEXT) as service:
+        clip_client.encode_clip_text("a", base_url=service.url, **timeout)
+    assert service.timeouts == [sent]
 
 
 def test_a_misspelt_argument_reaches_the_server_which_names_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import httpx
@@ -18,6 +18,9 @@ from featsvc_client.errors import LONGER, REQUEST_TOO_LARGE, Failure, ServerErro
 
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
+TIMEOUT_HEADER = "X-Request-Timeout"
+"""Seconds that the server may take."""
+LEAST_TIMEOUT_S = 0.001
 CONNECT_TIMEOUT_S = 10.0
 SERVICE_HEADER = "x-featsvc-service"
 PICTURE_FIELD = "image.digest"
@@ -119,7 +122,12 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     where = connection(arguments)
     base_url, timeout_s = where.get("base_url", request.default_url), where.get("timeout", TIMEOUT_S)
     key = where.get("api_key", DEFAULT_KEY)
-    sending = {"Authorization": f"Bearer {key}".strip(), "Accept": accept}
+    sending = {
+        "Authorization": f"Bearer {key}".strip(),
+        "Accept": accept,
+        # The server's own default may be less.
+        TIMEOUT_HEADER: f"{max(timeout_s, LEAST_TIMEOUT_S):.3f}",
+    }
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     try:
         with POOLS.of(base_url).stream(
@@ -140,6 +148,9 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
         raise Failure("UNAVAILABLE", f"{base_url}: {error}").error() from error
     if answer.status_code == HTTPStatus.NOT_ACCEPTABLE and accept != JSON:
         raise NotAcceptable
+    if answer.status_code == HTTPStatus.GATEWAY_TIMEOUT:
+        # The server speaks of its header.
+        raise replace(failure(answer), message=f"no answer in time: {LONGER}").error()
     if not answer.is_success:
         raise failure(answer).error()
     return found

@@ -60,7 +60,7 @@ def test_help_of_up_shows_every_setting_once_and_the_common_ones_first(
         (("serve",), set(names(Settings)) - set(names(Rest))),
         (("demo",), set()),
     ],
-    ids=" ".join,
+    ids=("models list", "models check", "models pull", "serve", "demo"),
 )
 def test_a_command_shows_its_own_flags_only(
     words: tuple[str, ...], settings: set[str], capsys: pytest.CaptureFixture[str]
