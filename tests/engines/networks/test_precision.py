@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.networks import attention
 from featsvc.engines.networks.attention import attended
 from featsvc.engines.networks.precision import NORMS, Float32Norm, dtype_of, lowered
 from featsvc.engines.registry import Engines
@@ -137,7 +138,8 @@ def test_lowering_twice_changes_nothing_more() -> None:
 def test_attention_in_blocks_is_attention(
     places: int, block: int, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featsvc.engines.networks.attention.BLOCK_ELEMENTS", block)
+    monkeypatch.setattr(attention, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", block)
     torch.manual_seed(0)
     queries, keys, values = torch.randn(3, 2, 3, places, 16).bfloat16()
     mask = torch.full((places, places), -torch.inf).triu_(1) if masked else None
