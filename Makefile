@@ -31,11 +31,14 @@ $(BENCH_READY): $(READY) tests/bench/requirements.lock
 serve: setup  ## CLIP, DINO and SAM2 on the demo models, until Ctrl-C
 	$(PY) -m featsvc up --profile demo
 
+# Two at a time, each with servers of its own: as many processors as the tests count on.
+PYTEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
+
 test: setup  ## the tests
-	$(PY) -m pytest -m "not gpu and not slow"
+	$(PYTEST) -m "not gpu and not slow"
 
 test-slow: setup $(BENCH_READY)  ## those that take longer
-	$(PY) -m pytest -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
 test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript  ## the clients of all languages whose tools are here

@@ -276,22 +276,6 @@ def test_no_service_is_unavailable() -> None:
         clip_client.encode_clip_text("a", base_url=url)
 
 
-def test_a_silent_service_runs_into_the_timeout() -> None:
-    with serving(TEXT) as service:
-        service.answer.clear()
-        with pytest.raises(errors.DeadlineExceeded, match=r"no answer within 0\.05 s"):
-            clip_client.encode_clip_text("a", base_url=service.url, timeout=0.05)
-
-
-@pytest.mark.parametrize(
-    ("timeout", "sent"), [({}, "300.000"), ({"timeout": 900}, "900.000"), ({"timeout": 2.5}, "2.500")]
-)
-def test_the_server_may_take_as_long_as_the_caller_waits(timeout: dict[str, float], sent: str) -> None:
-    with serving(TEXT) as service:
-        clip_client.encode_clip_text("a", base_url=service.url, **timeout)
-    assert service.timeouts == [sent]
-
-
 def test_a_misspelt_argument_reaches_the_server_which_names_it() -> None:
     extra = [{"loc": ["body", "ret_pac"], "msg": "Extra inputs are not permitted", "type": "extra_forbidden"}]
     misspelt: dict[str, Any] = {"ret_pac": True}
