@@ -104,19 +104,26 @@ class Fickle(nn.Linear):
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "passes"),
+    ("layers", "attention", "passes"),
     [
-        ({1, 8, 16, 32}, Passes(8, True)),
-        ({1, 16}, Passes(16, True)),
-        ({1, 32}, Passes(32, True)),
-        ({1}, Passes(MOST, True)),
-        ({8, 16, 32}, Passes(8)),
+        ({1, 8, 16, 32}, {8, 16, 32}, Passes(8, True)),
+        ({1, 16}, {8, 16, 32}, Passes(16, True)),
+        ({1, 32}, {8, 16, 32}, Passes(32, True)),
+        ({1}, {8, 16, 32}, Passes(MOST, True)),
+        ({8, 16, 32}, {8, 16, 32}, Passes(8)),
+        ({1, 8, 16, 32}, {32}, Passes(32, True)),
+        ({1, 8, 16, 32}, set(), Passes(MOST, True)),
     ],
 )
 def test_so_few_prompts_share_a_pass_as_have_the_bits_of_many(
-    small_sam2: Sam2Model, monkeypatch: pytest.MonkeyPatch, agreeing: set[int], passes: Passes
+    small_sam2: Sam2Model,
+    monkeypatch: pytest.MonkeyPatch,
+    layers: set[int],
+    attention: set[int],
+    passes: Passes,
 ) -> None:
-    monkeypatch.setattr(sam2_passes, "_same", lambda layer, size, rows, few, generator: few in agreeing)
+    monkeypatch.setattr(sam2_passes, "_same", lambda layer, size, rows, few, generator: few in layers)
+    monkeypatch.setattr(sam2_passes, "_same_attention", lambda *args: args[3] in attention)
     assert sam2_passes.probed(small_sam2.network) == passes
 
 
