@@ -15,7 +15,18 @@ NO_MEMORY = (
     "bad_alloc",
     "can't start new thread",
     "Cannot allocate memory",
+    # Of CUDA, its libraries and Metal, which ask for memory beside torch's allocator. A full card makes cuDNN say
+    # INTERNAL_ERROR too.
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+    "MPS backend out of memory",
 )
+SPEAKERS = ("RuntimeError", "AcceleratorError", "error")
+"""Classes of torch, OpenCV, the C++ library, and Python where there is no memory for a thread."""
+CUDA_OUT_OF_MEMORY = 2  # driver_types.h
 
 
 class FeatsvcError(Exception):
@@ -167,5 +178,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    # torch, OpenCV, the C++ library, and Python where there is no memory for a thread.
-    return type(error).__name__ in ("RuntimeError", "error") and any(word in str(error) for word in NO_MEMORY)
+    if cuda_error_code(error) == CUDA_OUT_OF_MEMORY:
+        return True
+    return type(error).__name__ in SPEAKERS and any(word in str(error) for word in NO_MEMORY)
+
+
+def cuda_error_code(error: BaseException) -> int | None:
+    """The number that CUDA gives the error, where torch tells it: from 2.8 on."""
+    code = getattr(error, "error_code", None) if type(error).__name__ == "AcceleratorError" else None
+    return code if isinstance(code, int) else None

@@ -13,6 +13,8 @@ from typing import Any
 from featsvc.errors import Abandoned, ContentWanted, InvalidArgument, NoDevice, OutOfMemory, WeightsMissing
 from featsvc.pool.contract.engine_protocol import WorkerEngines
 
+LOST = RuntimeError("CUDA error: an illegal memory access was encountered")
+
 
 class OutOfMemoryError(RuntimeError):
     """Looks like torch.cuda.OutOfMemoryError, which is known by its name."""
@@ -111,6 +113,12 @@ class FakeEngines:
             if not os.path.exists(model.removeprefix("file:")):
                 raise WeightsMissing("no file of weights")
             return FakeModel(model, 1)
+        if model.startswith("lost once:"):
+            mark = model.removeprefix("lost once:")
+            if not os.path.exists(mark):
+                open(mark, "w").close()
+                raise LOST
+            return FakeModel(model, 1)
         name, _, nbytes = model.partition("-")
         if name == "missing":
             raise WeightsMissing(f"{model}: no weights here")
@@ -203,7 +211,7 @@ class FakeEngines:
             case "no memory":
                 raise MemoryError
             case "lose":
-                raise RuntimeError("CUDA error: an illegal memory access was encountered")
+                raise LOST
             case "compute until abandoned":
                 while wanted():
                     time.sleep(0.001)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-import torch
-
-from featsvc.errors import OutOfMemory
+from featsvc.errors import OutOfMemory, is_out_of_memory
 
 
 class out_of_memory_as:
@@ -26,8 +24,5 @@ class out_of_memory_as:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         """Raises OutOfMemory where the block ended for lack of memory."""
-        # The CPU's allocator has no error class of its own.
-        if isinstance(error, torch.OutOfMemoryError) or (
-            isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-        ):
+        if error is not None and is_out_of_memory(error):
             raise OutOfMemory(self._message) from error

@@ -7,7 +7,6 @@ pass is still wanted, and the answer may take as long as that.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 from featsvc.errors import Abandoned, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import BatchItem, Outcome, RunBatch
-from featsvc.pool.worker.failures import for_caller, is_device_lost
+from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
 
 log = logging.getLogger("featsvc.pool.worker.compute")
@@ -204,9 +203,7 @@ class Compute:
     ) -> list[list[PreparedItem]]:
         if is_out_of_memory(error):
             return self._after_out_of_memory(work, group, error)
-        if is_device_lost(error):
-            log.critical("the device is lost: this worker ends, and another takes over", exc_info=error)
-            os._exit(1)
+        end_if_lost(error)
         if len(group) > 1:
             middle = len(group) // 2
             return [group[:middle], group[middle:]]

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 
-from featsvc.errors import FeatsvcError, is_out_of_memory
+from featsvc.errors import FeatsvcError, cuda_error_code
 
 log = logging.getLogger("featsvc.pool.worker")
 
 
+LOST = {
+    46: "busy or unavailable",
+    214: "uncorrectable ECC error",
+    700: "an illegal memory access was encountered",
+    702: "the launch timed out and was terminated",
+    709: "context is destroyed",
+    710: "device-side assert triggered",
+    714: "hardware stack error",
+    715: "an illegal instruction was encountered",
+    716: "misaligned address",
+    717: "operation not supported on global/shared address space",
+    718: "invalid program counter",
+    719: "unspecified launch failure",
+    999: "unknown error",
+}
+"""Errors of CUDA after which nothing runs in this process any more, by their numbers in driver_types.h."""
+
+
 def is_device_lost(error: Exception) -> bool:
-    """Whether nothing will run on this device any more in this process, as after an illegal memory access."""
-    if is_out_of_memory(error) or not isinstance(error, RuntimeError):
-        return False
-    return type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error)
+    """Whether nothing will run on this device any more in this process, as after an illegal memory access.
+
+    Where the device is lost and an error says something else, the next one says so.
+    """
+    code = cuda_error_code(error)
+    if code is not None:
+        return code in LOST
+    text = str(error)
+    return (
+        isinstance(error, RuntimeError)
+        and "CUDA error" in text
+        and any(each in text for each in LOST.values())
+    )
+
+
+def end_if_lost(error: Exception) -> None:
+    """Ends the process where the device is lost: another takes over, and what was in flight is tried again."""
+    if is_device_lost(error):
+        log.critical("the device is lost: this worker ends, and another takes over", exc_info=error)
+        logging.shutdown()
+        os._exit(1)
 
 
 def for_caller(error: Exception, request_id: str, doing: str) -> FeatsvcError:

@@ -14,7 +14,7 @@ from featsvc.errors import FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import WorkerModels
 from featsvc.pool.contract.status import FailedModel, LoadedModel
-from featsvc.pool.worker.failures import for_caller
+from featsvc.pool.worker.failures import end_if_lost, for_caller
 
 log = logging.getLogger("featsvc.pool.worker.model_cache")
 
@@ -167,19 +167,23 @@ class ModelCache:
             raise
 
     def _load(self, model: str) -> EngineModel:
-        try:
-            return self._engines.load(model)
-        except Exception as error:  # the engines' libraries raise anything; the worker must live on
-            if not is_out_of_memory(error):
-                raise for_caller(error, "", f"loading {model}") from None
+        if loaded := self._attempt(model):
+            return loaded
         log.warning("no memory to load %s: all idle models go", model)
         with self._changed:
             self._evict(lambda: True)
+        if loaded := self._attempt(model):
+            return loaded
+        raise OutOfMemory(f"{model} does not fit into the memory of this server's device")
+
+    def _attempt(self, model: str) -> EngineModel | None:
+        """The model, or None where it lacks memory."""
         try:
             return self._engines.load(model)
-        except Exception as error:  # as above
+        except Exception as error:  # the engines' libraries raise anything; the worker must live on
             if is_out_of_memory(error):
-                raise OutOfMemory(f"{model} does not fit into the memory of this server's device") from None
+                return None
+            end_if_lost(error)
             raise for_caller(error, "", f"loading {model}") from None
 
     def _evict(self, is_needed: Callable[[], bool]) -> None:

@@ -176,6 +176,13 @@ def test_the_soft_limit_of_open_files_is_raised() -> None:
         ),
         RuntimeError("std::bad_alloc"),
         RuntimeError("can't start new thread"),
+        RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        type("AcceleratorError", (RuntimeError,), {"error_code": 2})("CUDA error: whatever it is called"),
         type("error", (Exception,), {})("OpenCV(4.11) (-4:Insufficient memory) Failed to allocate 9 bytes"),
     ],
 )
@@ -185,7 +192,12 @@ def test_every_library_says_in_its_own_way_that_there_is_no_memory(error: Except
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("memory"), RuntimeError("CUDA error: an illegal memory access was encountered"), OSError()],
+    [
+        ValueError("memory"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        type("AcceleratorError", (RuntimeError,), {"error_code": 9})("CUDA error: invalid configuration"),
+        OSError(),
+    ],
 )
 def test_other_errors_are_not_taken_for_a_lack_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)

@@ -12,6 +12,7 @@ import pytest
 from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, Load, LoadReply, Outcome, RunBatch
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.failures import is_device_lost
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
@@ -85,3 +86,41 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing(pipeline: Pipeline, sent: 
     (reply,) = [each for each in sent if isinstance(each, LoadReply)]
     assert reply.error is not None
     assert reply.error.__traceback__ is None
+
+
+class AcceleratorError(RuntimeError):
+    """As torch's, from 2.8 on."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"CUDA error: {text}")
+        self.error_code = code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AcceleratorError(710, "device-side assert triggered"),
+        AcceleratorError(214, "words of another driver"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+        RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"),
+    ],
+)
+def test_a_device_that_nothing_runs_on_any_more_is_lost(error: Exception) -> None:
+    assert is_device_lost(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AcceleratorError(2, "out of memory"),
+        AcceleratorError(9, "invalid configuration argument"),
+        AcceleratorError(209, "no kernel image is available for execution on the device"),
+        RuntimeError("CUDA error: invalid configuration argument"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm`"),
+        RuntimeError("unknown error"),
+        ValueError("CUDA error: device-side assert triggered"),
+    ],
+)
+def test_a_device_that_goes_on_is_not_lost(error: Exception) -> None:
+    assert not is_device_lost(error)

@@ -222,6 +222,21 @@ async def test_a_death_breaks_off_a_model_load_that_was_asked_for(start_pool: St
     await all_alive(pool)
 
 
+@pytest.mark.parametrize("when", ["preload", "load", "request"])
+async def test_a_device_that_is_lost_while_a_model_loads_costs_its_worker_and_nobody_a_request(
+    start_pool: StartPool, tmp_path: Path, when: str
+) -> None:
+    model = f"lost once:{tmp_path / 'mark'}"
+    pool = await start_pool(preload=(model,) if when == "preload" else ())
+    if when == "load":
+        with pytest.raises(Unavailable, match="died"):
+            await pool.load(model)
+    assert (await pool.run(job("answered", model=model))).value == "answered"
+    (worker,) = pool.status().workers
+    assert worker.restarts == 1
+    assert [each.name for each in worker.models] == [model]
+
+
 async def test_jobs_do_not_wait_for_a_worker_that_cannot_start_and_it_comes_back_when_it_can(
     settings: PoolSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

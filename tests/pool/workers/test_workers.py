@@ -54,6 +54,24 @@ async def test_the_pool_runs_on_whatever_it_can_spawn(pool: WorkerPool, spawn: F
     assert await asyncio.gather(*tasks) == ["answer a", "answer b"]
 
 
+async def test_eight_workers_share_what_waits_for_one_service(spawn: FakeSpawn) -> None:
+    settings = replace(
+        SETTINGS, devices=tuple(f"cuda:{each}" for each in range(8)), slots=2, max_batch_items=8
+    )
+    async with WorkerPool(settings, spawn) as pool:
+        tasks = await submitted(pool, *(job(number) for number in range(200)))
+        await all_alive(pool)
+        workers = list(spawn.started.values())
+        assert [worker.batches.qsize() for worker in workers] == [2] * 8, "one to compute, one to prepare"
+        assert pool.status().queued_count == 200 - 8 * 2 * 8
+        while not all(task.done() for task in tasks):
+            busy = [worker for worker in workers if not worker.batches.empty()]
+            await asyncio.gather(*(worker.answer("done") for worker in busy))
+            await asyncio.sleep(0)  # their callers hear of it
+            assert not pool.status().queued_count or len(busy) == 8
+        assert min(each.items for each in pool.status().workers) >= 2 * 8
+
+
 async def test_a_worker_that_is_added_takes_work_that_waits(pool: WorkerPool, spawn: FakeSpawn) -> None:
     tasks = await submitted(pool, *(job(number) for number in range(3)))
     added = pool.add_worker("three")
