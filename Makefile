@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick train-demo evaluate-demo wheels lock lock-bench diagrams
+.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams
 
 # A target with ## behind it is told here.
 help:
@@ -39,6 +39,23 @@ test: setup  ## the tests
 
 test-slow: setup $(BENCH_READY)  ## those that take longer
 	$(PYTEST) -m "slow and not gpu"
+
+# What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
+OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)
+OLDER_TORCH := torch==2.11.0 torchvision==0.26.0 'setuptools<82'
+OLDER := build/older
+test-older:  ## engines and pool on Python 3.12 and an older torch
+	@if ! $(OLDER_PYTHON) -c ''; then echo "left out, no Python 3.12 on this machine; OLDER_PYTHON=PATH names one"; else \
+	$(MAKE) --no-print-directory $(OLDER)/.ready \
+	&& $(OLDER)/bin/python -m pytest -m "not gpu and not slow" tests/engines tests/pool; fi
+
+$(OLDER)/.ready: requirements.lock pyproject.toml clients/python/pyproject.toml
+	$(OLDER_PYTHON) -m venv $(OLDER)
+	grep -vE '^(torch|torchvision|setuptools)==' requirements.lock > $(OLDER)/requirements.txt
+	$(OLDER)/bin/pip install --quiet --disable-pip-version-check -r $(OLDER)/requirements.txt $(OLDER_TORCH)
+	SAM2_BUILD_CUDA=0 $(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps sam2==1.1.0
+	$(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . -e clients/python
+	touch $@
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
 test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript  ## the clients of all languages whose tools are here
@@ -96,6 +113,14 @@ bench: setup $(BENCH_READY)  ## the benchmark, on a machine that does nothing el
 
 bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 	$(PY) -m tests.bench --quick $(ARGS)
+
+# docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.
+PYTHON := $(PY)
+gpu-check: $(if $(filter $(PY),$(PYTHON)),setup)  ## all that only a GPU can show, in a quarter of an hour
+	$(PYTHON) -m tests.gpu.check --json build/gpu/gpu.json $(ARGS)
+
+gpu-carry: setup  ## wheels for gpu-check on a machine that has torch and no network, into build/gpu/wheels
+	$(PY) -m tests.gpu.wheels build/gpu/wheels
 
 train-demo: setup  ## train the demo models anew
 	$(PY) -m featsvc.demo.train all

@@ -51,6 +51,11 @@ def _ours(extra: str) -> list[str]:
     return [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
 
 
+def requirement_of(name: str) -> str:
+    """The line of pyproject.toml about a package that requirements.lock does not have."""
+    return next(each for each in _ours("server") if canonicalize_name(Requirement(each).name) == name)
+
+
 def _installed(name: str) -> list[str]:
     try:
         return requires(name) or []

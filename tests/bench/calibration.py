@@ -14,6 +14,7 @@ whole part after the mask decoder would have nothing to do. So these are set, in
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from PIL import Image
@@ -135,7 +136,7 @@ def _draw_discs(network: SAM2Base, embedding: Embedding) -> None:
         last.bias.copy_(found.float())
 
 
-def _scale(layer: nn.Module, factor: float) -> None:
+def _scale(layer: Any, factor: float) -> None:  # Any: torch has no class of all that have weights
     layer.weight *= factor
     layer.bias *= factor
 

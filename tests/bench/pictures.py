@@ -63,7 +63,7 @@ def photo(width: int, height: int, seed: int = 0) -> bytes:
 def shapes(width: int, height: int, seed: int) -> bytes:
     """Shapes as the demo models know them, as a JPEG file."""
     drawn = draw(HELD_OUT_SEED + seed, SceneOptions(min_objects=6)).image
-    return file(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC))
+    return file(np.asarray(cv2.resize(drawn, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8))
 
 
 @cache

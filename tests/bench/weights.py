@@ -38,12 +38,13 @@ def network_of(entry: Entry) -> nn.Module:
     torch.manual_seed(SEED)
     match entry:
         case ClipEntry():
-            return clip_model.built(entry)
+            clip: nn.Module = clip_model.built(entry)
+            return clip
         case DinoEntry():
             return _lively(dino_model.built(entry))
         case Sam2Entry():
-            network = sam2_model.built(entry)
-            return network.eval().requires_grad_(False)
+            sam2: nn.Module = sam2_model.built(entry)
+            return sam2.eval().requires_grad_(False)
     raise TypeError(type(entry).__name__)
 
 
@@ -58,6 +59,15 @@ def _lively(network: nn.Module) -> nn.Module:
     return network
 
 
+def save(network: nn.Module, path: Path) -> None:
+    """The network's weights as its publisher writes them."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"model": state}, path)
+
+
 def write(folder: Path) -> dict[str, object]:
     """Writes what is not there yet; what calibration found is in calibration.json beside them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,11 +80,7 @@ def write(folder: Path) -> dict[str, object]:
         network = network_of(entry)
         if isinstance(entry, Sam2Entry):
             facts.write_text(json.dumps(calibrate(network)))
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        if path.suffix == ".safetensors":
-            save_file(state, path)
-        else:
-            torch.save({"model": state}, path)
+        save(network, path)
     found: dict[str, object] = json.loads(facts.read_text())
     return found
 

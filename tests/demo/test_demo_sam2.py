@@ -34,12 +34,8 @@ from featsvc.demo.sam2.training import SHARPNESS, save, train
 
 MEGABYTE = 1_000_000
 
-pytestmark = [
-    # Both are sam2's own: it scripts its transforms, and does without its compiled extension.
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:cannot import name '_C' from 'sam2':UserWarning"),
-]
+# sam2 does without its compiled extension.
+pytestmark = pytest.mark.filterwarnings("ignore:cannot import name '_C' from 'sam2':UserWarning")
 
 
 @pytest.fixture(scope="module", autouse=True)

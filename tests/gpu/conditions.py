@@ -1,0 +1,24 @@
+"""What every section is told, and what sections without torch need as well: a process imports torch for seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEVICE = "cuda:0"
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Where a section works, and on what."""
+
+    folder: Path
+    """For logs and weights."""
+    dry: bool = False
+    """Whether the GPU is pretended and there is as little to do as can be."""
+
+    @property
+    def weights(self) -> Path:
+        """The folder with weights of the measured models, which the section of that name makes."""
+        return self.folder / "weights"

@@ -1,0 +1,274 @@
+"""How fast it is: networks by themselves, automatic masks, the compiler, and what starting kernels costs."""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as coco
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
+from torch import Tensor
+
+from featsvc.engines.clip.dense import dense_features
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.dino.features import Reading, descriptors
+from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.registry import Engines
+from featsvc.engines.running.family import Loaded
+from featsvc.engines.sam2.embedding import encoded
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.engines.sam2.points import PointDecoder
+from featsvc.engines.sam2.prompts import Prompts
+from featsvc.settings.kinds import Precision
+from featsvc.v1.schema import Facet, GenerateMasksParams, MaskEncoding
+from featsvc.work.item import PictureItem
+from featsvc.work.operations import GENERATE_MASKS
+from featsvc.work.results import MaskList, Rle
+from tests.engines import models
+from tests.gpu.conditions import DEVICE, Conditions
+from tests.gpu.rows import Figures, Row
+from tests.gpu.stand import Stand
+
+Size = tuple[int, int]
+"""Width and height."""
+SIZES = ((1024, 768), (1800, 1200))
+DRY_SIZES = ((96, 64),)
+THRESHOLDS = {"pred_iou_thresh": 0.8, "stability_score_thresh": 0.95}
+DRY_THRESHOLDS = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
+LEAST_MIOU: dict[Precision, float] = {"fp32": 0.994, "bf16": 0.98}
+"""Of our masks with the nearest of sam2's own in float32."""
+PRECISIONS = ("fp32", "bf16")
+COMPARED = 100
+SIDE = 518
+DRY_SIDE = 56
+NEAR = 5e-2
+"""What a compiler may change in bfloat16, in parts of the largest value."""
+
+
+def masks(conditions: Conditions) -> Iterator[Row]:
+    """Automatic masks, beside those of the sam2 package on the same device."""
+    stand = Stand.of(conditions)
+    # The package cannot be had on a pretended GPU: it takes numpy of device tensors.
+    package = models.engines() if stand.dry else stand.engines(precision="fp32")
+    theirs: Any = package.load(stand.models["sam2"])
+    sizes = DRY_SIZES if stand.dry else SIZES
+    options = {"points_per_side": 4 if stand.dry else 32, **(DRY_THRESHOLDS if stand.dry else THRESHOLDS)}
+    upstream = {}
+    for size in sizes:
+        upstream[size], figures = _package(stand, theirs, size, options)
+        yield Row(f"sam2's own {size[0]}x{size[1]}", figures=figures)
+    with stand.at_work():
+        yield from _ours(stand, sizes, options, upstream)
+
+
+def _ours(
+    stand: Stand, sizes: Sequence[Size], options: dict[str, Any], upstream: Mapping[Size, list[Any]]
+) -> Iterator[Row]:
+    for precision, least in LEAST_MIOU.items():
+        # A picture that is kept would not be encoded again.
+        engines = stand.engines(precision=precision, embedding_cache=0)
+        loaded = engines.load(stand.models["sam2"])
+        for size in sizes:
+            act = _search(engines, loaded, stand.item(*size), options)
+            yield _beside(stand, f"{precision} {size[0]}x{size[1]}", act, upstream[size], least)
+
+
+def _search(
+    engines: Engines, loaded: Loaded, item: PictureItem, options: dict[str, Any]
+) -> Callable[[], MaskList]:
+    """A request for the masks of a picture."""
+    params = GenerateMasksParams(mask_encoding=MaskEncoding.COCO_RLE, **options)
+
+    def act() -> MaskList:
+        made = models.answer(engines, GENERATE_MASKS.rpc, item, params, loaded)
+        assert isinstance(made, MaskList)
+        return made
+
+    return act
+
+
+def _beside(stand: Stand, what: str, act: Callable[[], MaskList], theirs: list[Any], least: float) -> Row:
+    ours = [_coco(each.segmentation) for each in act().masks]
+    miou = nearest(ours, theirs)
+    figures = {"s": stand.seconds(act, 3.0), "masks": len(ours), "miou": miou}
+    if not stand.dry:
+        figures["device_busy_s"] = _busy_seconds(act)
+    return Row(what, miou >= least, figures)
+
+
+def _package(
+    stand: Stand, loaded: Sam2Model, size: Size, options: dict[str, Any]
+) -> tuple[list[Any], Figures]:
+    """Masks of sam2's own generator as COCO writes them, with seconds in float32 and in bfloat16."""
+    pixels = np.asarray(Image.open(io.BytesIO(stand.item(*size).image)).convert("RGB"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its extension is not there
+        generator = SAM2AutomaticMaskGenerator(loaded.network, output_mode="coco_rle", **options)
+    ways: dict[str, AbstractContextManager[object]] = {"fp32_s": nullcontext()}
+    if not stand.dry:
+        ways["bf16_s"] = torch.autocast("cuda", torch.bfloat16)
+    figures: Figures = {}
+    with torch.inference_mode():
+        found = [each["segmentation"] for each in generator.generate(pixels)]
+        for name, way in ways.items():
+            with way:
+                figures[name] = stand.seconds(lambda: generator.generate(pixels), 2.0)
+    return found, {**figures, "masks": len(found)}
+
+
+def _coco(segmentation: object) -> dict[str, object]:
+    assert isinstance(segmentation, Rle)
+    return {"size": list(segmentation.size), "counts": segmentation.counts}
+
+
+def nearest(ours: list[Any], theirs: list[Any]) -> float:
+    """The mean IoU of the first of our masks with those of theirs that are nearest to them; 0 where there are none."""
+    if not ours or not theirs:
+        return 0.0
+    ious = coco.iou(ours[:COMPARED], theirs, [0] * len(theirs))
+    return float(np.asarray(ious).max(axis=1).mean())
+
+
+def _busy_seconds(act: Callable[[], object]) -> float:
+    """How long the device computes for a call."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        act()
+        torch.cuda.synchronize()
+    total: float = sum(each.self_device_time_total for each in profile.key_averages())
+    return total / 1e6
+
+
+def rates(conditions: Conditions) -> Iterator[Row]:
+    """Networks as the engines call them, their pictures on the device already: what no server can exceed."""
+    stand = Stand.of(conditions)
+    with stand.at_work():
+        for precision in PRECISIONS[:1] if stand.dry else PRECISIONS:
+            engines = stand.engines(precision=precision)
+            with torch.inference_mode():
+                for name, act, count in _passes(stand, engines):
+                    taken = stand.seconds(act, 0.3)
+                    yield Row(f"{name} {precision}", figures={"per_s": count / taken, "ms": 1000 * taken})
+
+
+def _passes(stand: Stand, engines: Engines) -> Iterator[tuple[str, Callable[[], object], int]]:
+    """Each network's name, a pass of it, and how many pictures or prompts that is."""
+    clip, dino, sam2 = (engines.load(stand.models[family]) for family in ("clip", "dino", "sam2"))
+    assert isinstance(clip, ClipModel)
+    assert isinstance(dino, DinoModel)
+    assert isinstance(sam2, Sam2Model)
+    for count in (1, 2) if stand.dry else (1, 8, 32):
+        side = DRY_SIDE if stand.dry else clip.visual.image_size[0]
+        some = torch.rand(count, 3, side, side).to(DEVICE)
+        yield f"clip dense {count}", partial(dense_features, clip.visual, some), count
+        yield f"dino {count}", _dino_pass(stand, dino, count), count
+    embed = _encoder_pass(sam2)
+    yield "sam2 encoder", embed, 1
+    decoder = PointDecoder(sam2.network, embed(), sam2.steps)
+    for count in (1, 8) if stand.dry else (1, 64, 256):
+        coords = torch.rand(count, 1, 2).to(DEVICE) * sam2.image_size
+        prompts = Prompts(coords, torch.ones(count, 1, dtype=torch.int32).to(DEVICE), None)
+        yield f"sam2 points {count}", partial(decoder.answers, prompts, True), count
+
+
+def _dino_pass(stand: Stand, dino: DinoModel, count: int, device: str = DEVICE) -> Callable[[], Tensor]:
+    side = DRY_SIDE if stand.dry else SIDE
+    some = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    reading, entry = Reading(Facet.TOKEN, dino.layers - 1), dino.entry
+    return lambda: descriptors(dino.network, some, entry.patch_size, entry.position, reading)
+
+
+def _encoder_pass(sam2: Sam2Model) -> Callable[[], Any]:
+    side = sam2.image_size
+    pixels = torch.rand(3, side, side).to(DEVICE)
+    return lambda: encoded(sam2.network, pixels, (side, side))
+
+
+def compiled(conditions: Conditions) -> Iterator[Row]:
+    """What `--compile` costs at the start and gains, and that it answers the same; a trial compiles for the CPU."""
+    stand = Stand.of(conditions)
+    device = "cpu" if stand.dry else DEVICE
+    precision = "fp32" if stand.dry else "bf16"
+    key = stand.models["dino"]
+    rates: Figures = {}
+    found: dict[bool, Tensor] = {}
+    for each in (False, True):
+        engines = stand.engines(device=device, precision=precision, compile=each)
+        began = time.monotonic()
+        with traced_only() if stand.dry else nullcontext():
+            loaded = engines.load(key)
+        took = time.monotonic() - began
+        assert isinstance(loaded, DinoModel)
+        act = _dino_pass(stand, loaded, 1, device)
+        name = "compiled" if each else "plain"
+        with torch.inference_mode():
+            found[each] = act().float()
+            rates |= {f"{name}_load_s": took, f"{name}_ms": 1000 * stand.seconds(act)}
+    apart = float((found[True] - found[False]).abs().max() / found[False].abs().max())
+    yield Row(key, apart <= NEAR, {**rates, "apart": apart})
+
+
+@contextmanager
+def traced_only() -> Iterator[None]:
+    """Within the block what is compiled is traced, and no code is made of it, which takes half a minute."""
+    whole = torch.compile
+    torch.compile = partial(whole, backend="eager")
+    try:
+        yield
+    finally:
+        torch.compile = whole
+
+
+def launches(conditions: Conditions) -> Iterator[Row]:
+    """What the encoder of SAM2 gives the device to do, one by one and, without a trial, as one captured graph."""
+    stand = Stand.of(conditions)
+    with stand.at_work():
+        for precision in PRECISIONS[:1] if stand.dry else PRECISIONS:
+            loaded = stand.engines(precision=precision).load(stand.models["sam2"])
+            assert isinstance(loaded, Sam2Model)
+            act = _encoder_pass(loaded)
+            with torch.inference_mode():
+                act()
+                figures = {"launches": _launches(stand, act), "plain_ms": 1000 * stand.seconds(act)}
+                if not stand.dry:
+                    figures |= _replayed(stand, act)
+            yield Row(f"sam2 encoder {precision}", figures["launches"] > 0, figures)
+
+
+def _launches(stand: Stand, act: Callable[[], object]) -> int:
+    """Kernels and copies of one pass; of a pretended GPU, operators."""
+    if stand.dry:
+        stand.cuda.forget()
+        act()
+        return stand.cuda.operators.total()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        act()
+        torch.cuda.synchronize()
+    return sum(each.count for each in profile.key_averages() if each.self_device_time_total)
+
+
+def _replayed(stand: Stand, act: Callable[[], object]) -> Figures:
+    try:
+        return {"replayed_ms": 1000 * stand.seconds(_captured(act))}
+    except RuntimeError as error:  # what a graph cannot hold
+        return {"not captured": str(error)}
+
+
+def _captured(act: Callable[[], object]) -> Callable[[], None]:
+    """The pass as a graph of CUDA, to be replayed."""
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch is typed in part
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            act()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        act()
+    return graph.replay
