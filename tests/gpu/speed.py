@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 from pycocotools import mask as coco
-from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from torch import Tensor
 
 from featsvc.engines.clip.dense import dense_features
@@ -32,7 +30,7 @@ from featsvc.v1.schema import Facet, GenerateMasksParams, MaskEncoding
 from featsvc.work.item import PictureItem
 from featsvc.work.operations import GENERATE_MASKS
 from featsvc.work.results import MaskList, Rle
-from tests.engines import models
+from tests.engines import models, upstream
 from tests.gpu.conditions import DEVICE, Conditions
 from tests.gpu.rows import Figures, Row
 from tests.gpu.stand import Stand
@@ -58,19 +56,19 @@ def masks(conditions: Conditions) -> Iterator[Row]:
     stand = Stand.of(conditions)
     # The package cannot be had on a pretended GPU: it takes numpy of device tensors.
     package = models.engines() if stand.dry else stand.engines(precision="fp32")
-    theirs: Any = package.load(stand.models["sam2"])
+    network: Any = package.load(stand.models["sam2"])
     sizes = DRY_SIZES if stand.dry else SIZES
     options = {"points_per_side": 4 if stand.dry else 32, **(DRY_THRESHOLDS if stand.dry else THRESHOLDS)}
-    upstream = {}
+    theirs: dict[Size, list[Any]] = {}
     for size in sizes:
-        upstream[size], figures = _package(stand, theirs, size, options)
+        theirs[size], figures = _package(stand, network, size, options)
         yield Row(f"sam2's own {size[0]}x{size[1]}", figures=figures)
     with stand.at_work():
-        yield from _ours(stand, sizes, options, upstream)
+        yield from _ours(stand, sizes, options, theirs)
 
 
 def _ours(
-    stand: Stand, sizes: Sequence[Size], options: dict[str, Any], upstream: Mapping[Size, list[Any]]
+    stand: Stand, sizes: Sequence[Size], options: dict[str, Any], theirs: Mapping[Size, list[Any]]
 ) -> Iterator[Row]:
     for precision, least in LEAST_MIOU.items():
         # A picture that is kept would not be encoded again.
@@ -78,7 +76,7 @@ def _ours(
         loaded = engines.load(stand.models["sam2"])
         for size in sizes:
             act = _search(engines, loaded, stand.item(*size), options)
-            yield _beside(stand, f"{precision} {size[0]}x{size[1]}", act, upstream[size], least)
+            yield _beside(stand, f"{precision} {size[0]}x{size[1]}", act, theirs[size], least)
 
 
 def _search(
@@ -109,9 +107,7 @@ def _package(
 ) -> tuple[list[Any], Figures]:
     """Masks of sam2's own generator as COCO writes them, with seconds in float32 and in bfloat16."""
     pixels = np.asarray(Image.open(io.BytesIO(stand.item(*size).image)).convert("RGB"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that its extension is not there
-        generator = SAM2AutomaticMaskGenerator(loaded.network, output_mode="coco_rle", **options)
+    generator = upstream.generator(loaded, output_mode="coco_rle", **options)
     ways: dict[str, AbstractContextManager[object]] = {"fp32_s": nullcontext()}
     if not stand.dry:
         ways["bf16_s"] = torch.autocast("cuda", torch.bfloat16)
