@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,6 +23,7 @@ from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared
+from featsvc.engines.running.gpu import Gpu, give_back, gpu, is_gpu
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.steps import stepping
@@ -32,6 +35,7 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import OfPicture, Result
 
 T = TypeVar("T")
+log = logging.getLogger("featsvc.engines.registry")
 
 
 def _always() -> bool:
@@ -109,13 +113,21 @@ class Engines:
         place, count = self.options.device, len(prepared)
         return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
 
+    def device(self) -> Gpu | None:
+        """The GPU and its memory; None for another device."""
+        return gpu(self.options.device)
+
+    def give_back(self) -> int:
+        """Hands memory that nothing uses back to the device; returns its bytes."""
+        return give_back(self.options.device)
+
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""
         return tuple(cache.stats() for cache in self.kept)
 
     def _settled(self, flop: float) -> Callable[[], None] | None:
         """What waits for a GPU between the steps of a long pass: it would be given all of them at once."""
-        if not self.options.device.startswith("cuda") or flop < LONG_FLOP:
+        if not is_gpu(self.options.device) or flop < LONG_FLOP:
             return None
         return partial(torch.cuda.synchronize, self.options.device)
 
@@ -130,11 +142,20 @@ class Engines:
         try:
             with out_of_memory_as(message):
                 return act()
-        except OutOfMemory:
-            if not sum(cache.clear() for cache in self.kept):
-                raise
+        except OutOfMemory as error:
+            log.warning("out of memory: %s", error.__cause__)
+        # Only here, for the error held what the failed pass had taken.
+        if not self._freed():
+            raise OutOfMemory(message)
         with out_of_memory_as(message):
             return act()
+
+    def _freed(self) -> int:
+        """Bytes of the device that were kept and are free now."""
+        gc.collect()  # a model that was not loaded to its end is in cycles
+        is_host = not is_gpu(self.options.device)
+        kept = sum(cache.clear() for cache in self.kept if is_host or not cache.is_on_host)
+        return kept + self.give_back()
 
 
 def _with_orientation(result: Result, orientation: int) -> Result:

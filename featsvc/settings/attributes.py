@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from featsvc.fields.words import in_words
-from featsvc.settings.kinds import COMMON, Written
+from featsvc.settings.kinds import AUTO, COMMON, Written
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class Attribute:
 
 def shown(value: object) -> str:
     """A value as the command line would take it."""
+    if value is None:
+        return AUTO
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

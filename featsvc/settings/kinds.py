@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 Value = TypeVar("Value")
+AUTO = "auto"
 UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -30,6 +31,11 @@ def in_bytes(text: str) -> str | int:
     if match is None:
         raise PydanticCustomError("size", "is no size such as 512MiB")
     return int(match[1]) * UNITS[match[2] or ""]
+
+
+def auto_or_bytes(text: str) -> str | int | None:
+    """The same, or None for `auto`."""
+    return None if text.strip().lower() == AUTO else in_bytes(text)
 
 
 def size_words(nbytes: int) -> str:
@@ -58,6 +64,12 @@ Natural = Annotated[int, Field(ge=0), Written("N")]
 Count = Annotated[int, Field(ge=1), Written("N")]
 Port = Annotated[int, Field(ge=0, le=65535), Written("PORT")]
 Room = Annotated[int, BeforeValidator(in_bytes), Field(ge=0), Written("SIZE", size_words)]
+AutoRoom = Annotated[
+    Annotated[int, Field(ge=0)] | None,
+    BeforeValidator(auto_or_bytes),
+    Written("SIZE", lambda nbytes: AUTO if nbytes is None else size_words(nbytes)),
+]
+"""Bytes, or None for what suits the device."""
 Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1), Written("SIZE", size_words)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
 # How long something may take: in no time nothing could be done.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from featsvc.settings.kinds import (
     AnyPrecision,
+    AutoRoom,
     Capitals,
     Common,
     Count,
@@ -101,8 +102,9 @@ class Models:
     """Models that every worker loads at the start."""
     max_models: Natural = 8
     """Models that one worker keeps; 0 sets no limit."""
-    model_memory: Room = 8 * GIB
-    """Bytes of models that one worker keeps; 0 sets no limit."""
+    model_memory: AutoRoom = None
+    """Bytes of models that one worker keeps; 0 sets no limit, and auto is 8GiB on a CPU and 60 % of a GPU's memory,
+    shared by its workers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,13 @@ class FixedEngines:
         """Nor do they take any arithmetic."""
         return 0
 
+    def device(self) -> None:
+        """None that is known."""
+
+    def give_back(self) -> int:
+        """Nothing is held."""
+        return 0
+
     def caches(self) -> tuple[()]:
         """There is nothing to cache."""
         return ()

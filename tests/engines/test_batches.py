@@ -76,10 +76,13 @@ def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, ope
         def goes_on(self, batch: int, computes: bool) -> None:
             """Nobody listens."""
 
+        def make_room(self) -> bool:
+            return False
+
         def done_with(self, work: Work) -> None:
             """The model stays."""
 
-    Compute(engines, 1 << 40, Host()).run(work(engines, operation, 3))
+    Compute(engines, 1 << 40, 600.0, Host()).run(work(engines, operation, 3))
     assert [(each.item, each.skipped, each.error) for each in answers] == [
         (0, False, None),
         (1, True, None),

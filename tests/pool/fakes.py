@@ -96,6 +96,16 @@ class FakeCache:
     max_bytes: int = 1000
 
 
+@dataclass(frozen=True)
+class FakeDevice:
+    """What `cuda:N` is here."""
+
+    name: str = "Fake 1000"
+    uuid: str = "9e1c"
+    total_bytes: int = 1000
+    free_bytes: int = 400
+
+
 class FakeEngines:
     """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
@@ -158,6 +168,13 @@ class FakeEngines:
 
     def flop(self, prepared: FakeItem) -> float:
         return prepared.flop
+
+    def device(self) -> FakeDevice | None:
+        return FakeDevice() if self.options.device.startswith("cuda") else None
+
+    def give_back(self) -> int:
+        self._write("give back", self.options.device)
+        return 0
 
     def caches(self) -> tuple[FakeCache, ...]:
         return (FakeCache("runs", self.runs),) if self.runs else ()

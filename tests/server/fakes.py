@@ -93,6 +93,12 @@ class FakeEngines:
     def flop(self, prepared: Item) -> float:
         return 0.0
 
+    def device(self) -> None:
+        """None that is known."""
+
+    def give_back(self) -> int:
+        return 0
+
     def caches(self) -> tuple[()]:
         return ()
 

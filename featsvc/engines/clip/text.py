@@ -37,7 +37,7 @@ ENTRY_BYTES = 1 << 10
 
 def text_cache(max_bytes: int) -> TextCache:
     """Embeddings by model and text."""
-    return ByteCache("clip_texts", max_bytes, lambda vector: vector.nbytes + ENTRY_BYTES)
+    return ByteCache("clip_texts", max_bytes, lambda vector: vector.nbytes + ENTRY_BYTES, is_on_host=True)
 
 
 @dataclass(frozen=True)

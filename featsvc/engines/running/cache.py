@@ -30,7 +30,11 @@ class CacheStats:
 class ByteCache(Generic[K, V]):
     """Values by key; any thread may ask. Who holds a value keeps it, whatever becomes of its entry."""
 
-    def __init__(self, name: str, max_bytes: int, nbytes: Callable[[V], int]) -> None:
+    def __init__(
+        self, name: str, max_bytes: int, nbytes: Callable[[V], int], *, is_on_host: bool = False
+    ) -> None:
+        """`is_on_host` says that its values are in the host's memory, whatever the device is."""
+        self.is_on_host = is_on_host
         self._name = name
         self._max_bytes = max_bytes
         self._nbytes_of = nbytes

@@ -59,6 +59,30 @@ class EngineCacheStats(Protocol):
         ...
 
 
+class EngineDevice(Protocol):
+    """A GPU at one moment."""
+
+    @property
+    def name(self) -> str:
+        """Its kind."""
+        ...
+
+    @property
+    def uuid(self) -> str:
+        """What no other GPU is called."""
+        ...
+
+    @property
+    def total_bytes(self) -> int:
+        """Its memory."""
+        ...
+
+    @property
+    def free_bytes(self) -> int:
+        """What no process holds of it."""
+        ...
+
+
 class WorkerEngines(Protocol):
     """All operations on one device. `Any` is an item, prepared or not, or a result: opaque to the pool."""
 
@@ -97,6 +121,14 @@ class WorkerEngines(Protocol):
         May raise Abandoned once `wanted()` is false: the callers of all these items have gone. That is to be asked
         between the steps of a pass, and may call `run` again for other items before it answers.
         """
+        ...
+
+    def device(self) -> EngineDevice | None:
+        """The GPU and how its memory stands; None for another device. Called by any thread."""
+        ...
+
+    def give_back(self) -> int:
+        """Hand memory that nothing uses back to the device; returns its bytes. Called by any thread."""
         ...
 
     def caches(self) -> tuple[EngineCacheStats, ...]:

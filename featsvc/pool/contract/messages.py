@@ -22,8 +22,10 @@ class Boot:
     engine_options: object | None
     prepare_threads: int
     max_batch_pixels: int
+    regrow_after_s: float
     preload: tuple[str, ...]
-    model_memory_bytes: int
+    model_memory_bytes: int | None
+    workers_on_device: int
     max_models: int
     log_level: str
     log_format: str
@@ -42,8 +44,10 @@ class Boot:
             engine_options=options,
             prepare_threads=settings.prepare_threads,
             max_batch_pixels=settings.max_batch_pixels,
+            regrow_after_s=settings.regrow_after_s,
             preload=settings.preload,
             model_memory_bytes=settings.model_memory_bytes,
+            workers_on_device=settings.worker_devices.count(device),
             max_models=settings.max_models,
             log_level=settings.log_level,
             log_format=settings.log_format,

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
+AUTO_MODEL_BYTES = 8 * 1024 * MIB
+AUTO_MODEL_SHARE = 0.6
+"""Of a GPU's memory, for the models of all its workers: the rest is for passes and kept pictures."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class PoolSettings:
     max_batch_pixels: int = 16 * MIB
     """Budget of one forward pass, in the unit of `WorkerEngines.pixels`; halved when memory runs out."""
 
+    regrow_after_s: float = 600.0
+    """After so long without a lack of memory a forward pass is tried that is larger than what memory had taught; after
+    twice as long, each time that it lacks memory again."""
+
     max_concurrency: int = 4
     """Batches of one family on one worker at once."""
 
@@ -61,8 +68,8 @@ class PoolSettings:
     preload: tuple[str, ...] = ()
     """Models that every worker loads before it counts as alive."""
 
-    model_memory_bytes: int = 0
-    """Budget for models in one worker; 0 sets no limit."""
+    model_memory_bytes: int | None = 0
+    """Budget for models in one worker; 0 sets no limit, and None is AUTO_MODEL_BYTES, or of a GPU AUTO_MODEL_SHARE."""
 
     max_models: int = 0
     """Most models in one worker; 0 sets no limit."""

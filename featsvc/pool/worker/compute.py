@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -67,16 +68,55 @@ class ComputeHost(Protocol):
     def goes_on(self, batch: int, computes: bool) -> None:
         """Hears that a long batch is no reason to wait for: it pauses for others, or has not begun."""
 
+    def make_room(self) -> bool:
+        """Sends away what is in memory and nobody uses; whether there was anything."""
+
     def done_with(self, work: Work) -> None:
         """All items are answered."""
+
+
+class PixelBudget:
+    """How large a forward pass may be, by what memory has taught.
+
+    Where memory has not run out for a long time, as it may be free by now, one pass of twice the size is tried. Each
+    time that fails the next is tried after twice as long, so that not much is lost by it.
+    """
+
+    def __init__(self, most: float, patience_s: float) -> None:
+        self._most = self._pixels = most
+        self._patience_s = patience_s
+        self._since = 0.0
+
+    def pixels(self) -> float:
+        """What a pass may have now."""
+        if self._pixels < self._most and time.monotonic() - self._since >= self._patience_s:
+            return min(2 * self._pixels, self._most)
+        return self._pixels
+
+    def fitted(self, pixels: float) -> None:
+        """A pass of this size had memory enough."""
+        tried = self.pixels()
+        if self._pixels < pixels <= tried:
+            self._pixels = tried
+            self._since = time.monotonic()
+
+    def lacked(self, pixels: float) -> float:
+        """A pass of this size had not: the size of the next."""
+        if pixels > self._pixels:
+            self._patience_s *= 2
+        else:
+            self._pixels = pixels / 2
+        self._since = time.monotonic()
+        return self._pixels
 
 
 class Compute:
     """Runs one batch at a time, but for pauses. Each item is answered exactly once."""
 
-    def __init__(self, engines: WorkerEngines, max_pixels: int, host: ComputeHost) -> None:
+    def __init__(
+        self, engines: WorkerEngines, max_pixels: int, regrow_after_s: float, host: ComputeHost
+    ) -> None:
         self._engines = engines
-        self._max_pixels = max_pixels
         self._host = host
         self._rates = Rates()
         self._pausing = 0
@@ -84,7 +124,9 @@ class Compute:
         self._postponed: list[PreparedItem] = []
         self._reported: set[int] = set()
         """Batches of which the pool knows that short ones need not wait for them."""
-        self._budgets: dict[tuple[str, str], float] = {}  # what memory has taught, by operation and model
+        self._budgets = defaultdict[tuple[str, str], PixelBudget](
+            lambda: PixelBudget(max_pixels, regrow_after_s)
+        )
 
     def run(self, work: Work) -> None:
         """Answer all items of a batch."""
@@ -134,7 +176,7 @@ class Compute:
 
     def _fitting(self, work: Work, group: list[PreparedItem]) -> int:
         """How many of the group the pixel budget allows, at least one."""
-        budget = self._budgets.get((work.batch.operation, work.batch.model), self._max_pixels)
+        budget = self._budgets[work.kind].pixels()
         pixels = 0
         for count, item in enumerate(group):
             pixels += item.pixels
@@ -165,6 +207,7 @@ class Compute:
             return [group]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
             return self._after_failure(work, group, error)
+        self._budgets[work.kind].fitted(sum(item.pixels for item in group))
         self._rates.learn(work.kind, sum(item.flop for item in group), clock.own_s)
         # Together, for each message by itself wakes the pool.
         answers = (Outcome(item.batch_item.id, result) for item, result in zip(group, results, strict=True))
@@ -221,12 +264,13 @@ class Compute:
             if self._pausing:
                 self._postponed += group
                 return []
+            if self._host.make_room():
+                return [group]
             if not isinstance(error, OutOfMemory):
                 error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller image")
             self._host.answer_computed(Outcome(group[0].batch_item.id, error=error))
             return []
-        budget = sum(item.pixels for item in group) / 2
-        self._budgets[batch.operation, batch.model] = budget
+        budget = self._budgets[work.kind].lacked(sum(item.pixels for item in group))
         log.warning(
             "out of memory: the batch budget is halved",
             extra={"operation": batch.operation, "model": batch.model, "pixels": budget},

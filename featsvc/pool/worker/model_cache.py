@@ -109,6 +109,13 @@ class ModelCache:
         finally:
             self.release(model)
 
+    def drop_idle(self) -> bool:
+        """Drop all models that no batch uses; whether there were any."""
+        with self._changed:
+            held = len(self._models)
+            self._evict(lambda: True)
+            return len(self._models) < held
+
     def unload(self, model: str, when_idle: Callable[[], None]) -> bool | None:
         """Drop a model; false if it is not here. None while batches use it: ask again when it is idle.
 
@@ -170,8 +177,7 @@ class ModelCache:
         if loaded := self._attempt(model):
             return loaded
         log.warning("no memory to load %s: all idle models go", model)
-        with self._changed:
-            self._evict(lambda: True)
+        self.drop_idle()
         if loaded := self._attempt(model):
             return loaded
         raise OutOfMemory(f"{model} does not fit into the memory of this server's device")
@@ -206,6 +212,7 @@ class ModelCache:
         del self._models[model]
         self._tell()  # at once: what waits here for this model may now wait as long as a load takes
         gc.collect()  # models hold cycles, and their memory is wanted now
+        self._engines.give_back()
         log.info("model dropped", extra={"model": model})
         self._changed.notify_all()
 

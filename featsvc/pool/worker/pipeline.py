@@ -16,7 +16,7 @@ from functools import partial
 from typing import ParamSpec, Protocol, assert_never
 
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
-from featsvc.pool.contract.engine_protocol import EngineCacheStats, EngineModel, WorkerEngines
+from featsvc.pool.contract.engine_protocol import EngineCacheStats, EngineDevice, EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import (
     BatchItem,
     Boot,
@@ -35,6 +35,7 @@ from featsvc.pool.contract.messages import (
     WorkerReady,
     no_room,
 )
+from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, AUTO_MODEL_SHARE
 from featsvc.pool.contract.status import CacheStatus
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, without_frames
@@ -63,11 +64,15 @@ class Pipeline:
         self._boot = boot
         self._send = send
         self._models = ModelCache(
-            engines, boot.model_memory_bytes, boot.max_models, boot.preload, lambda models: send(models)
+            engines,
+            _model_bytes(boot, engines.device()),
+            boot.max_models,
+            boot.preload,
+            lambda models: send(models),
         )
         self._caches: tuple[CacheStatus, ...] = ()
         self.queue: WorkQueue[Work] = WorkQueue()
-        self._compute = Compute(engines, boot.max_batch_pixels, self)
+        self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         # Items in flight that nobody has cancelled, and when they are too late by this process's clock.
         self._deadlines: dict[int, float] = {}
@@ -220,6 +225,10 @@ class Pipeline:
             self._answer(Outcome(item.id, error=reason))
             return None
 
+    def make_room(self) -> bool:
+        """Send away models that no batch uses; whether there were any."""
+        return self._models.drop_idle()
+
     def done_with(self, work: Work) -> None:
         """The model of answered work may go; for the thread that computes."""
         self._models.release(work.batch.model)
@@ -249,6 +258,15 @@ class Pipeline:
         """Answer what was computed; for the thread that computes."""
         # The news first, so that who has an answer finds what it did to the caches.
         self._answer(*outcomes, news=self._news())
+
+
+def _model_bytes(boot: Boot, device: EngineDevice | None) -> int:
+    """What models may take in this worker."""
+    if boot.model_memory_bytes is not None:
+        return boot.model_memory_bytes
+    if device is None:
+        return AUTO_MODEL_BYTES
+    return int(device.total_bytes * AUTO_MODEL_SHARE) // max(1, boot.workers_on_device)
 
 
 def _status(stats: EngineCacheStats) -> CacheStatus:

@@ -26,8 +26,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 KEPT_RESULT_BYTES = (
     320 << 20
 )  # of shared memory in which large results come: four of the largest in one message
-CPU_ENVIRONMENT = {
-    # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU.
+HOST_ENVIRONMENT = {
+    # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU. Workers of
+    # GPUs decode, resize and measure masks in the host's memory too.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "MALLOC_TOP_PAD_": str(1 << 26),
@@ -36,6 +37,10 @@ CPU_ENVIRONMENT = {
     # Threads that spin while they wait take the cores from the gateway: three times the processor time, and seconds
     # instead of milliseconds where there are no more cores than threads.
     "OMP_WAIT_POLICY": "PASSIVE",
+}
+GPU_ENVIRONMENT = {
+    # Pictures of any size would leave gaps in the card's memory that fit no other. torch before 2.9 does not read it.
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
 }
 
 
@@ -154,7 +159,8 @@ def _environment(device: str, threads: int) -> dict[str, str]:
     Our own variables stay here: a worker is told what it needs, and API keys it does not.
     """
     return {
-        **(CPU_ENVIRONMENT if device == "cpu" else {}),
+        **HOST_ENVIRONMENT,
+        **(GPU_ENVIRONMENT if device.startswith("cuda") else {}),
         **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -32,6 +33,8 @@ from tests.engines.pretended.tensors import Block, OnDevice, held_by, look, mapp
 
 aten = torch.ops.aten
 CPU = torch.device("cpu")
+ROOMY = 1 << 36
+"""Bytes of a device that has enough for everything."""
 
 
 class PretendCuda:
@@ -45,6 +48,8 @@ class PretendCuda:
         self.uploads = Counter[str]()
         """Copies to a device, by where. One that blocks waits for all that was asked of the device before."""
         self.live, self.peak = Counter[str](), Counter[str]()
+        self.reserved = Counter[str]()
+        """What torch's allocator would hold: it keeps what is freed until it is told to give it back."""
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
         self._busy: set[torch.device] = set()
@@ -61,6 +66,13 @@ class PretendCuda:
             "device_count": lambda: self.count,
             "current_device": lambda: 0,
             "synchronize": self._synchronize,
+            "get_device_properties": lambda device: SimpleNamespace(
+                name="Pretended", uuid=f"number {self.numbered(torch.device(device)).index}"
+            ),
+            "mem_get_info": self._memory,
+            "memory_allocated": lambda device: self.live[str(device)],
+            "memory_reserved": lambda device: self.reserved[str(device)],
+            "empty_cache": self._give_back,
         }
         saved = {name: getattr(torch.cuda, name) for name in facts}
         overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
@@ -137,6 +149,7 @@ class PretendCuda:
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {nbytes} bytes")
             block = self._blocks[storage._cdata] = Block(nbytes, name, self.live)
             self.peak[name] = max(self.peak[name], self.live[name])
+            self.reserved[name] = max(self.reserved[name], self.live[name])
         return OnDevice(held, device, block)
 
     def numbered(self, device: torch.device) -> torch.device:
@@ -145,6 +158,15 @@ class PretendCuda:
         if number >= self.count:
             raise RuntimeError("CUDA error: invalid device ordinal")
         return torch.device("cuda", number)
+
+    def _memory(self, device: torch.device | str) -> tuple[int, int]:
+        """Free bytes of a device, and all."""
+        total = ROOMY if self.capacity is None else self.capacity
+        return total - self.reserved[str(device)], total
+
+    def _give_back(self) -> None:
+        for device in self.reserved:
+            self.reserved[device] = self.live[device]
 
     def _copied(self, source: Tensor, target: torch.device, kwargs: Any) -> Tensor:
         blocks = not kwargs.get("non_blocking")

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from featsvc.engines.registry import Engines
 from featsvc.engines.running.cache import CacheStats
+from featsvc.engines.running.family import Prepared
 from featsvc.errors import OutOfMemory
+from featsvc.pool.contract.messages import (
+    BatchItem,
+    Boot,
+    FromWorker,
+    Load,
+    Outcome,
+    RunBatch,
+    Unload,
+    WorkerModels,
+)
+from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.worker import compute
+from featsvc.pool.worker.pipeline import Pipeline
 from featsvc.v1 import schema as S
+from featsvc.work.item import Item, PictureItem
+from featsvc.work.operations import EXTRACT_DINO
+from featsvc.work.results import Result
+from tests.engines import models
 from tests.engines.pretended.cases import CASES, asked
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 KIB = 1 << 10
+DINO = S.DinoExtractFeaturesParams(load_size=28)
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +95,143 @@ def test_a_model_takes_the_memory_that_it_tells(small: PretendedWorker, family: 
     with small.at_work():
         loaded = small.engines.load(f"demo-{family}")
     assert small.cuda.live[DEVICE] - before == loaded.nbytes
+
+
+class Counting:
+    """The engines, and how many items each pass had."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self.passes: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the engines have
+        return getattr(self._engines, name)
+
+    def run(self, operation: str, prepared: list[Prepared], *others: Any) -> list[Result]:
+        """As the engines."""
+        self.passes.append(len(prepared))
+        return self._engines.run(operation, prepared, *others)
+
+
+class Process:
+    """A worker's process without its threads: its pipeline, and what it says to the pool."""
+
+    def __init__(self, worker: PretendedWorker) -> None:
+        self.said: list[FromWorker] = []
+        self._worker = worker
+        self._counting = Counting(worker.engines)
+        engines: Any = self._counting  # Any: it passes most on
+        with worker.at_work():
+            self._pipeline = Pipeline(engines, Boot.of(0, DEVICE, PoolSettings()), self._hear)
+
+    @property
+    def passes(self) -> list[int]:
+        """How many items each pass had, for the last answers."""
+        return self._counting.passes
+
+    def answers(self, *items: Item) -> list[Outcome]:
+        """What it says of a batch of questions to DINO."""
+        self.said.clear()
+        self.passes.clear()
+        batch = RunBatch(
+            1,
+            EXTRACT_DINO.rpc,
+            "demo-dino",
+            DINO,
+            tuple(BatchItem(n, "", each, None) for n, each in enumerate(items)),
+        )
+        self._pipeline.put(batch)
+        with self._worker.at_work(), ThreadPoolExecutor(1) as threads:
+            self._pipeline._prepare(batch, threads)
+            self._pipeline._compute.run(self._pipeline.queue.take())
+        return [each for each in self.said if isinstance(each, Outcome)]
+
+    def load(self, model: str) -> None:
+        with self._worker.at_work():
+            self._pipeline._load(Load(1, model))
+
+    def unload(self, model: str) -> None:
+        with self._worker.at_work():
+            self._pipeline._unload(Unload(1, model))
+
+    def models(self) -> set[str]:
+        """What it has in memory, as it said last."""
+        said = [each for each in self.said if isinstance(each, WorkerModels)]
+        return {each.name for each in said[-1].models}
+
+    def _hear(self, *messages: FromWorker) -> None:
+        self.said += messages
+
+
+@pytest.fixture
+def process(small: PretendedWorker) -> Process:
+    """A process on this device, which has no model yet."""
+    return Process(small)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the clock shows to the budget of a pass, in `s`."""
+    clock = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(compute, "time", SimpleNamespace(monotonic=lambda: clock.s))
+    return clock
+
+
+def test_a_device_without_room_for_sixteen_settles_at_eight_and_seldom_tries_more(
+    process: Process, small: PretendedWorker, now: SimpleNamespace
+) -> None:
+    pictures = [PictureItem(models.encoded(models.picture(28, 28, each))) for each in range(16)]
+    patience = PoolSettings().regrow_after_s
+
+    def passes() -> list[int]:
+        outcomes = process.answers(*pictures)
+        assert len(outcomes) == 16
+        assert all(each.result is not None for each in outcomes)
+        return process.passes
+
+    process.answers(*pictures[:8])
+    held = small.cuda.live[DEVICE]
+    small.cuda.capacity = held + (small.cuda.peak[DEVICE] - held) * 3 // 2
+    assert passes() == [16, 8, 8]
+    assert passes() == [8, 8]
+    now.s += patience
+    assert passes() == [16, 8, 8], "one try, and what follows knows"
+    now.s += patience
+    assert passes() == [8, 8], "the next try is later"
+    now.s += patience
+    small.cuda.capacity = None
+    assert passes() == [16]
+    assert passes() == [16]
+
+
+def test_a_question_that_lacks_memory_sends_idle_models_away_and_not_its_own(
+    process: Process, small: PretendedWorker
+) -> None:
+    process.load("demo-dino")
+    process.answers(PictureItem(models.encoded(models.picture(60, 40))))
+    process.load("demo-sam2")
+    small.cuda.capacity = small.cuda.live[DEVICE] + 64 * KIB
+    (outcome,) = process.answers(PictureItem(models.encoded(models.picture(60, 40))))
+    assert outcome.result is not None
+    assert process.models() == {"demo-dino"}
+    small.cuda.capacity = small.cuda.live[DEVICE] + 1
+    (outcome,) = process.answers(PictureItem(models.encoded(models.picture(60, 40))))
+    assert isinstance(outcome.error, OutOfMemory), "nothing is left to send away"
+
+
+def test_a_model_that_is_unloaded_gives_its_memory_back_to_the_card(
+    process: Process, small: PretendedWorker
+) -> None:
+    process.load("demo-sam2")
+    process.unload("demo-sam2")
+    assert small.cuda.reserved[DEVICE] == small.cuda.live[DEVICE]
+
+
+def test_texts_are_not_forgotten_for_want_of_memory_on_the_device(small: PretendedWorker) -> None:
+    texts = next(each for each in small.engines.kept if each.is_on_host)
+    small.answers(CASES["clip texts"])
+    small.answers(asked(S.EmbedImageParams(), pictures=1))
+    small.cuda.capacity = small.cuda.live[DEVICE]
+    small.answers(CASES["dino grid"])
+    assert embeddings(small).entries == 0
+    assert texts.stats().entries > 0

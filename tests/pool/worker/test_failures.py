@@ -16,7 +16,7 @@ from featsvc.pool.worker.failures import is_device_lost
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
-BOOT = Boot(0, "cpu", 1, "", None, 1, 100, (), 0, 0, "INFO", "")
+BOOT = Boot(0, "cpu", 1, "", None, 1, 100, 600.0, (), 0, 1, 0, "INFO", "")
 MODEL = FakeModel("m", 1)
 
 
@@ -74,7 +74,7 @@ def test_an_item_that_cannot_be_computed_goes_with_its_answer(
     pipeline.put(batch)
     pipeline._inbox.get()
     loaded = pipeline._models.acquire("m")
-    compute = Compute(pipeline._engines, 100, pipeline)
+    compute = Compute(pipeline._engines, 100, 600.0, pipeline)
     compute.run(Work(batch, loaded, [PreparedItem(batch.items[0], item, 1, 1, 0.0)]))
     told(sent)
     del item, batch

@@ -8,7 +8,10 @@ import pytest
 
 from featsvc.errors import OutOfMemory
 from featsvc.pool.contract.engine_protocol import EngineModel
+from featsvc.pool.contract.messages import Boot
+from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, PoolSettings
 from featsvc.pool.worker.model_cache import ModelCache
+from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeModel, FakeOptions
 
 
@@ -82,3 +85,24 @@ def test_a_model_that_is_unloaded_while_it_is_in_use_goes_when_it_is_idle() -> N
     cache.release("a")
     assert cache.unload("a", idle.set) is True
     assert cache.unload("a", idle.set) is False
+
+
+@pytest.mark.parametrize(
+    ("device", "budget", "expected"),
+    [
+        ("cpu", None, AUTO_MODEL_BYTES),
+        ("cuda:0", None, 300),
+        ("cuda:1", None, 600),
+        ("cuda:0", 7, 7),
+        ("cuda:0", 0, 0),
+    ],
+)
+def test_models_may_take_a_share_of_a_gpu_or_what_was_set(
+    device: str, budget: int | None, expected: int
+) -> None:
+    # The fake GPU has 1000 bytes.
+    settings = PoolSettings(devices=("cuda:0", "cuda:0", "cuda:1"), model_memory_bytes=budget)
+    pipeline = Pipeline(
+        FakeEngines(FakeOptions(device=device)), Boot.of(0, device, settings), lambda *said: None
+    )
+    assert pipeline._models._max_bytes == expected

@@ -214,12 +214,16 @@ async def test_the_concurrency_limit_keeps_the_others_in_the_queue(
     await asyncio.gather(*held)
 
 
-async def test_a_worker_has_the_threads_and_the_allocator_of_a_cpu_worker(start_pool: StartPool) -> None:
-    pool = await start_pool(threads=3)
+@pytest.mark.parametrize(("device", "is_gpu"), [("cpu", False), ("cuda:0", True)])
+async def test_a_worker_has_its_threads_and_allocators_that_suit_its_device(
+    start_pool: StartPool, device: str, is_gpu: bool
+) -> None:
+    pool = await start_pool(threads=3, devices=(device,))
     environment = (await pool.run(job(does="environment"))).environment
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "MALLOC_MMAP_THRESHOLD_" in environment
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert (environment.get("PYTORCH_ALLOC_CONF") == "expandable_segments:True") is is_gpu
 
 
 async def test_a_worker_has_nothing_of_the_servers_own_environment(

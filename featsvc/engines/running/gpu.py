@@ -1,0 +1,53 @@
+"""What a worker's GPU is, and how its memory stands. Of other devices nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU at one moment."""
+
+    name: str
+    uuid: str
+    """As `nvidia-smi -L` has it, without its prefix."""
+    total_bytes: int
+    free_bytes: int
+    """What no process holds, as the driver says: torch keeps memory that it does not use at the moment."""
+
+
+def is_gpu(device: str) -> bool:
+    """Whether a device is one of CUDA's."""
+    return torch.device(device).type == "cuda"
+
+
+def gpu(device: str) -> Gpu | None:
+    """The GPU of this name, or None for another device."""
+    if not is_gpu(device):
+        return None
+    known = torch.cuda.get_device_properties(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return Gpu(known.name, str(known.uuid), total, free)
+
+
+def usable_bytes(device: torch.device) -> int | None:
+    """Memory of a GPU that this process could still take; None for another device."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def give_back(device: str) -> int:
+    """Hands memory that torch keeps and does not use back to the GPU; returns its bytes.
+
+    Other processes want it, and cuBLAS and cuDNN, which allocate beside torch.
+    """
+    if not is_gpu(device):
+        return 0
+    before = torch.cuda.memory_reserved(device)
+    torch.cuda.empty_cache()
+    return before - torch.cuda.memory_reserved(device)
