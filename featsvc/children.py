@@ -44,12 +44,15 @@ class RestartBackoff:
     now: Callable[[], float] = time.monotonic
     failed_starts: int = field(init=False, default=0)
     """Starts in a row that came to nothing."""
+    has_lived: bool = field(init=False, default=False)
+    """Whether it has ever become ready."""
     _young_deaths: int = field(init=False, default=0)
     _born_at: float | None = field(init=False, default=None)
 
     def was_born(self) -> None:
         """The child became ready."""
         self.failed_starts = 0
+        self.has_lived = True
         self._born_at = self.now()
 
     def did_work(self) -> None:

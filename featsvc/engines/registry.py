@@ -35,6 +35,7 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import OfPicture, Result
 
 T = TypeVar("T")
+NO_CODE = "no kernel image is available"
 log = logging.getLogger("featsvc.engines.registry")
 
 
@@ -171,7 +172,7 @@ def build(options: EngineOptions) -> Engines:
     Image.MAX_IMAGE_PIXELS = None
     # A device that is not there must fail the start of its worker, not every request.
     _check_is_there(options.device)
-    torch.empty(1, device=options.device)
+    _check_computes(options.device)
     embeddings: EmbeddingCache = ByteCache(
         "sam2_embeddings", options.embedding_cache, lambda embedding: embedding.nbytes
     )
@@ -179,6 +180,25 @@ def build(options: EngineOptions) -> Engines:
     texts = text_cache(options.text_cache)
     families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
     return Engines(options, families, (embeddings, texts))
+
+
+def _check_computes(device: str) -> None:
+    """Raises NoDevice where this build of torch has no code for the device, which would fail every request.
+
+    A product and a convolution load what every model needs, too.
+    """
+    square = torch.ones(1, 1, 8, 8, device=device)
+    try:
+        torch.conv2d(square @ square, square[..., :3, :3])
+        if is_gpu(device):
+            torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        if NO_CODE not in str(error):
+            raise
+        raise NoDevice(
+            f"devices: torch {torch.__version__} has no code for {device}, which is too old or too new for it: "
+            "leave it out, or install a torch for it"
+        ) from error
 
 
 def _check_is_there(device: str) -> None:

@@ -18,7 +18,7 @@ from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.contract.status import WorkerState, WorkerStatus
+from featsvc.pool.contract.status import WorkerStatus
 from featsvc.pool.workers.pool import local_pool
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.call import CallObserver
@@ -53,7 +53,6 @@ HANDSHAKE_MS = 10_000
 DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
 ONLY_IDENTITY = 1
 LONGEST = 2**31 - 1
-LIVE = (WorkerState.READY, WorkerState.BUSY)
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ async def _watch(
     known = -1
     while True:
         known = await pool.news(known)
-        workers = [worker for worker in pool.status().workers if worker.state in LIVE]
+        workers = [worker for worker in pool.status().workers if worker.is_alive]
         failed = {model.name for worker in workers for model in worker.failed_models}
         log.info("workers", extra={"alive": len(workers), "failed_models": sorted(failed)})
         checks.set(_states(operations, workers, preload))

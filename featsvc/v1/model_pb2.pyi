@@ -111,7 +111,7 @@ class LoadedModel(_message.Message):
     def __init__(self, key: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ..., family: _Optional[_Union[Family, str]] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches", "failed_models")
+    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches", "failed_models", "gpu")
     ID_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class Worker(_message.Message):
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     CACHES_FIELD_NUMBER: _ClassVar[int]
     FAILED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    GPU_FIELD_NUMBER: _ClassVar[int]
     id: int
     pid: int
     device: str
@@ -132,7 +133,20 @@ class Worker(_message.Message):
     restarts: int
     caches: _containers.RepeatedCompositeFieldContainer[Cache]
     failed_models: _containers.RepeatedCompositeFieldContainer[FailedModel]
-    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ...) -> None: ...
+    gpu: Gpu
+    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ..., gpu: _Optional[_Union[Gpu, _Mapping]] = ...) -> None: ...
+
+class Gpu(_message.Message):
+    __slots__ = ("name", "uuid", "size_bytes", "free_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    uuid: str
+    size_bytes: int
+    free_bytes: int
+    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
 
 class FailedModel(_message.Message):
     __slots__ = ("key", "reason", "family")

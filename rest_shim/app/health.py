@@ -12,7 +12,7 @@ from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2
 from rest_shim.app.endpoints import RestPort
 from rest_shim.call.gateway import GatewayClient, takes_no_more_calls
-from rest_shim.reply.replies import Health
+from rest_shim.reply.replies import Health, HealthGpu
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 LIVE = frozenset({"ready", "busy"})
@@ -46,6 +46,7 @@ async def health(family: str, gateway: GatewayClient, counter: Counter) -> Healt
         total_model_instances=len(names),
         request_counter=counter.requests,
         problems=_problems(status, family),
+        gpus=list({worker.device: _gpu_of(worker) for worker in live if worker.HasField("gpu")}.values()),
     )
 
 
@@ -79,6 +80,17 @@ def _names(worker: model_pb2.Worker, family: str) -> Iterator[str]:
     for model in worker.models:
         if FAMILIES.get(model.family) == family:
             yield from model.names
+
+
+def _gpu_of(worker: model_pb2.Worker) -> HealthGpu:
+    gpu = worker.gpu
+    return HealthGpu(
+        device=worker.device,
+        name=gpu.name,
+        uuid=gpu.uuid,
+        memory_bytes=gpu.size_bytes,
+        free_bytes=gpu.free_bytes,
+    )
 
 
 def _gpu(device: str) -> int | None:

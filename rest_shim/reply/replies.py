@@ -128,6 +128,19 @@ class AutoMasks(JsonReply):
     label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
 
 
+class HealthGpu(JsonReply):
+    """A GPU, as it was a moment ago."""
+
+    device: str = Field(description="As the server calls it.", examples=["cuda:0"])
+    name: str = Field(description="Its kind.", examples=["NVIDIA H100 80GB HBM3"])
+    uuid: str = Field(
+        description="What no other GPU is called, as nvidia-smi shows it behind a prefix.",
+        examples=["5f1e8a0c-9d3b-4c57-8a11-2b7c0e6d4f90"],
+    )
+    memory_bytes: int = Field(description="Its memory.", examples=[85520809984])
+    free_bytes: int = Field(description="What no process holds of that.", examples=[61203283968])
+
+
 class Health(JsonReply):
     """The state of the server, as far as it concerns this port."""
 
@@ -135,7 +148,7 @@ class Health(JsonReply):
     device: str | None = Field(description="Device of the first live worker.", examples=["cuda:0"])
     worker_id: int | None = Field(description="Process id of that worker.", examples=[12345])
     gpu_id: int | None = Field(description="Number of its GPU; null on a CPU.", examples=[0])
-    gpu_count: int = Field(description="GPUs that the server uses.", examples=[4])
+    gpu_count: int = Field(description="GPUs that workers use which are up.", examples=[4])
     models_loaded: list[str] = Field(description="Models of this port's family that are in memory.")
     total_model_instances: int = Field(
         description="The same, each counted once for each worker that holds it."
@@ -146,6 +159,7 @@ class Health(JsonReply):
     problems: list[str] = Field(
         default=[], description="Models that should be in memory and cannot be loaded, and why."
     )
+    gpus: list[HealthGpu] = Field(default=[], description="The GPUs of the live workers, each once.")
 
 
 class Ready(JsonReply):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from featsvc.errors import NoDevice
 from featsvc.pool.contract.messages import (
     Boot,
     FromWorker,
     Outcome,
     Ping,
     Pong,
+    Refused,
     RunBatch,
     ToWorker,
     WorkerModels,
@@ -28,6 +31,8 @@ class FakeWorker:
     boot: Boot | None = None
     events: Events | None = None
     sent: list[ToWorker] = field(default_factory=list)
+    is_stuck: bool = False
+    """Whether it cannot be killed."""
     batches: asyncio.Queue[RunBatch] = field(default_factory=asyncio.Queue)
 
     def send(self, message: ToWorker, large: bool = False) -> None:
@@ -40,7 +45,7 @@ class FakeWorker:
 
     def kill(self) -> None:
         """Its end is told in the next turn of the loop."""
-        if self.events:
+        if self.events and not self.is_stuck:
             asyncio.get_running_loop().call_soon(self.events.on_exit, -9)
 
     def describe(self) -> Description:
@@ -67,13 +72,18 @@ class FakeWorker:
 
 
 class FakeSpawn:
-    """Starts such workers, each ready at once and with model m."""
+    """Starts such workers, each ready at once and with model m; but those of `missing` devices, which end."""
 
-    def __init__(self) -> None:
+    def __init__(self, missing: Collection[str] = ()) -> None:
+        self.missing = missing
         self.started: dict[int, FakeWorker] = {}
         """By their number, the latest of each."""
 
     def __call__(self, boot: Boot, events: Events) -> FakeWorker:
         worker = self.started[boot.worker] = FakeWorker(boot=boot, events=events)
+        if boot.device in self.missing:
+            worker.say(Refused(NoDevice(f"{boot.device} is not there")))
+            worker.kill()
+            return worker
         worker.say(WorkerModels((LoadedModel("m", 1, ()),)), WorkerReady())
         return worker

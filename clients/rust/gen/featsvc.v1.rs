@@ -2344,6 +2344,25 @@ pub struct Worker {
     /// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
     #[prost(message, repeated, tag = "10")]
     pub failed_models: ::prost::alloc::vec::Vec<FailedModel>,
+    /// Its GPU as it was a moment ago, where it has one and is up.
+    #[prost(message, optional, tag = "11")]
+    pub gpu: ::core::option::Option<Gpu>,
+}
+/// A GPU.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gpu {
+    /// Its kind.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What no other GPU is called, as nvidia-smi shows it behind a prefix.
+    #[prost(string, tag = "2")]
+    pub uuid: ::prost::alloc::string::String,
+    /// Its memory, in bytes.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// What no process holds of that.
+    #[prost(uint64, tag = "4")]
+    pub free_bytes: u64,
 }
 /// A model that cannot be loaded.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2404,7 +2423,7 @@ pub struct GetStatusResponse {
     /// Requests taken since the server began.
     #[prost(uint64, tag = "6")]
     pub requests: u64,
-    /// GPUs that the server uses.
+    /// GPUs that workers use which are up.
     #[prost(uint32, tag = "7")]
     pub gpu_count: u32,
     /// Pictures kept for questions by digest.

@@ -8,7 +8,7 @@ from typing import Any
 
 from featsvc.errors import FeatsvcError, Overloaded
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.contract.status import CacheStatus, FailedModel, LoadedModel
+from featsvc.pool.contract.status import CacheStatus, FailedModel, GpuStatus, LoadedModel
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,13 @@ class WorkerCaches:
 
 
 @dataclass(frozen=True)
+class WorkerGpu:
+    """The worker's GPU, when its memory has changed; told now and then."""
+
+    gpu: GpuStatus
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer to one item: a result, an error, or neither when the worker skipped it as unwanted."""
 
@@ -180,7 +187,9 @@ class LoadReply:
 
 
 ToWorker = Boot | RunBatch | Unread | Cancel | Load | Unload | Ping
-FromWorker = WorkerReady | Refused | WorkerModels | WorkerCaches | Outcome | GoesOn | LoadReply | Pong
+FromWorker = (
+    WorkerReady | Refused | WorkerModels | WorkerCaches | WorkerGpu | Outcome | GoesOn | LoadReply | Pong
+)
 
 
 def no_room() -> Overloaded:

@@ -47,6 +47,16 @@ class CacheStatus:
 
 
 @dataclass(frozen=True)
+class GpuStatus:
+    """The GPU of a worker; `free_bytes` is what no process holds."""
+
+    name: str
+    uuid: str
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
 class WorkerStatus:
     """One worker, since the pool started."""
 
@@ -60,6 +70,12 @@ class WorkerStatus:
     items: int
     restarts: int
     caches: tuple[CacheStatus, ...] = ()
+    gpu: GpuStatus | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes work."""
+        return self.state in (WorkerState.READY, WorkerState.BUSY)
 
 
 @dataclass(frozen=True)
@@ -76,4 +92,4 @@ class PoolStatus:
     @property
     def alive(self) -> int:
         """Workers that take work."""
-        return sum(worker.state in (WorkerState.READY, WorkerState.BUSY) for worker in self.workers)
+        return sum(worker.is_alive for worker in self.workers)

@@ -32,11 +32,12 @@ from featsvc.pool.contract.messages import (
     Unload,
     Unread,
     WorkerCaches,
+    WorkerGpu,
     WorkerReady,
     no_room,
 )
 from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, AUTO_MODEL_SHARE
-from featsvc.pool.contract.status import CacheStatus
+from featsvc.pool.contract.status import CacheStatus, GpuStatus
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, without_frames
 from featsvc.pool.worker.model_cache import ModelCache
@@ -53,6 +54,7 @@ class Send(Protocol):
 
 
 QUICK_PREPARE_S = 0.001
+GPU_NEWS_S = 1.0  # at least between two looks at the memory of a GPU
 SLOW_THREADS = 2  # wait for items that take long to prepare, while others go on
 
 
@@ -71,6 +73,8 @@ class Pipeline:
             lambda models: send(models),
         )
         self._caches: tuple[CacheStatus, ...] = ()
+        self._gpu: GpuStatus | None = None
+        self._looked_at = -math.inf
         self.queue: WorkQueue[Work] = WorkQueue()
         self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
@@ -110,13 +114,21 @@ class Pipeline:
             self._compute.run(work)
             del work  # its arrays must not wait for the next batch
 
-    def _news(self) -> tuple[WorkerCaches, ...]:
-        """How the engines' caches are, if they have changed; for the thread that computes."""
-        caches = tuple(_status(stats) for stats in self._engines.caches())
-        if caches == self._caches:
-            return ()
-        self._caches = caches
-        return (WorkerCaches(caches),)
+    def _news(self) -> tuple[WorkerCaches | WorkerGpu, ...]:
+        """How the engines' caches and the GPU are, if they have changed; for the thread that computes."""
+        news: list[WorkerCaches | WorkerGpu] = []
+        caches = tuple(_cache_status(stats) for stats in self._engines.caches())
+        if caches != self._caches:
+            self._caches = caches
+            news.append(WorkerCaches(caches))
+        # The driver takes longer to answer than to be worth that for each batch.
+        if time.monotonic() >= self._looked_at + GPU_NEWS_S:
+            self._looked_at = time.monotonic()
+            gpu = _gpu_status(self._engines.device())
+            if gpu is not None and gpu != self._gpu:
+                self._gpu = gpu
+                news.append(WorkerGpu(gpu))
+        return tuple(news)
 
     def _prepare_all(self) -> None:
         with (
@@ -247,7 +259,7 @@ class Pipeline:
         self._answer(Outcome(item.id, skipped=True))
         return False
 
-    def _answer(self, *outcomes: Outcome, news: tuple[WorkerCaches, ...] = ()) -> None:
+    def _answer(self, *outcomes: Outcome, news: tuple[WorkerCaches | WorkerGpu, ...] = ()) -> None:
         for each in outcomes:
             self._deadlines.pop(each.item, None)
             if each.error is not None:
@@ -269,8 +281,12 @@ def _model_bytes(boot: Boot, device: EngineDevice | None) -> int:
     return int(device.total_bytes * AUTO_MODEL_SHARE) // max(1, boot.workers_on_device)
 
 
-def _status(stats: EngineCacheStats) -> CacheStatus:
+def _cache_status(stats: EngineCacheStats) -> CacheStatus:
     return CacheStatus(**{field.name: getattr(stats, field.name) for field in fields(CacheStatus)})
+
+
+def _gpu_status(device: EngineDevice | None) -> GpuStatus | None:
+    return device and GpuStatus(device.name, device.uuid, device.total_bytes, device.free_bytes)
 
 
 def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from featsvc.errors import Unavailable
+from featsvc.errors import TookTooLong, Unavailable
 from featsvc.pool.contract.messages import Load, LoadReply, Unload
 
 
@@ -33,6 +33,16 @@ class OpenCalls:
             return await reply
         finally:
             del self._open[call]
+
+    async def load(self, model: str, timeout_s: float) -> None:
+        """Have the worker load a model. Raises TookTooLong where that does not end."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.ask(Load, model)
+        except TimeoutError:
+            raise TookTooLong(
+                f"loading {model} took longer than {timeout_s:g} s (--load-timeout) and was ended"
+            ) from None
 
     def settle(self, reply: LoadReply) -> None:
         """Pass a reply to whoever still waits for it."""

@@ -13,7 +13,6 @@ from featsvc.pool.contract.messages import (
     Boot,
     FromWorker,
     GoesOn,
-    Load,
     LoadReply,
     Outcome,
     Ping,
@@ -23,21 +22,24 @@ from featsvc.pool.contract.messages import (
     ToWorker,
     Unload,
     WorkerCaches,
+    WorkerGpu,
     WorkerModels,
     WorkerReady,
     no_room,
 )
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.contract.status import CacheStatus, FailedModel, LoadedModel, WorkerState, WorkerStatus
+from featsvc.pool.contract.status import WorkerState, WorkerStatus
 from featsvc.pool.contract.worker import Spawn, Worker
 from featsvc.pool.transport.descriptors import is_no_room
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.pool.workers.calls import OpenCalls
 from featsvc.pool.workers.heartbeat import LOOK_S, Heartbeat
 from featsvc.pool.workers.observer import Observer
+from featsvc.pool.workers.record import Record
 
 log = logging.getLogger("featsvc.pool.workers.handle")
 P = ParamSpec("P")
+KILL_TIMEOUT_S = 10.0  # who has not ended so long after SIGKILL is in a call of the kernel that does not end
 UNSENDABLE = FeatsvcError("this request cannot be sent to a worker; the server's log says why")
 
 
@@ -50,19 +52,17 @@ class WorkerHandle:
         self.id = id
         self.state = WorkerState.STARTING
         self.closed = asyncio.Event()
-        self.failed_models: tuple[FailedModel, ...] = ()
         self._device = device
         self._settings = settings
         self._spawn = spawn
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._batches = self._items = self._starts = 0
-        self._models: tuple[LoadedModel, ...] = ()
-        self._caches: tuple[CacheStatus, ...] = ()
+        self.record = Record()
         self._backoff = RestartBackoff(
             settings.restart_delay_s, settings.max_restart_delay_s, settings.healthy_after_s
         )
-        self._closing = self._refused = self._is_last_life = self._is_blameless = False
+        self._closing = self._refused = self._is_given_up = False
+        self._is_last_life = self._is_blameless = False
         self._calls = OpenCalls(self.send)
         self._worker: Worker | None = None
         self._heart = Heartbeat(lambda: self.send(Ping()), settings.heartbeat_timeout_s)
@@ -83,18 +83,9 @@ class WorkerHandle:
 
     def status(self) -> WorkerStatus:
         """How it is now."""
-        return WorkerStatus(
-            id=self.id,
-            pid=self._worker.describe().pid if self._worker else None,
-            device=self._device,
-            state=WorkerState.BUSY if self._is_at_work() else self.state,
-            models=self._models,
-            failed_models=self.failed_models,
-            batches=self._batches,
-            items=self._items,
-            restarts=max(0, self._starts - 1),
-            caches=self._caches,
-        )
+        pid = self._worker.describe().pid if self._worker else None
+        state = WorkerState.BUSY if self._is_at_work() else self.state
+        return self.record.status(self.id, pid, self._device, state)
 
     def send(self, message: ToWorker, large: bool = False) -> None:
         """Pass a message on, if there is a process to take it."""
@@ -108,8 +99,8 @@ class WorkerHandle:
 
     def count(self, batches: int) -> None:
         """Take note that an item is answered, and perhaps with it a batch."""
-        self._items += 1
-        self._batches += batches
+        self.record.items += 1
+        self.record.batches += batches
         if batches:
             self._backoff.did_work()
 
@@ -128,14 +119,11 @@ class WorkerHandle:
     async def load(self, model: str) -> None:
         """Load a model in this worker; raises TookTooLong where that does not end."""
         try:
-            async with asyncio.timeout(self._settings.load_timeout_s):
-                await self._calls.ask(Load, model)
-        except TimeoutError:
+            await self._calls.load(model, self._settings.load_timeout_s)
+        except TookTooLong:
             self._is_blameless = True  # what else is in flight has nothing to do with it
             self._hung()
-            raise TookTooLong(
-                f"loading {model} took longer than {self._settings.load_timeout_s:g} s (--load-timeout) and was ended"
-            ) from None
+            raise
 
     async def unload(self, model: str) -> bool:
         """Drop a model from this worker; false if it had none such."""
@@ -157,14 +145,14 @@ class WorkerHandle:
 
     def on_messages(self, messages: list[FromWorker]) -> None:
         """Take what the worker says, and use what that makes possible."""
-        if self._closing:
-            return
-        self._guarded(self._take_all, messages)
+        if not (self._closing or self._is_given_up):
+            self._guarded(self._take_all, messages)
 
     def kill(self) -> None:
         """End this process; what is in flight goes to the next."""
         if self._worker:
             self._worker.kill()
+            self._loop.call_later(KILL_TIMEOUT_S, self._guarded, self._give_up, self._worker)
 
     def _take_all(self, messages: list[FromWorker]) -> None:
         self._heart.heard()
@@ -185,11 +173,11 @@ class WorkerHandle:
             case Outcome():
                 self._observer.on_outcome(self, message)
             case WorkerModels():
-                self._models, self.failed_models = message.models, message.failed
+                self.record.note(message)
                 self._observer.on_models(self, frozenset(model.name for model in message.models))
                 self.watch()
-            case WorkerCaches():
-                self._caches = message.caches
+            case WorkerCaches() | WorkerGpu():
+                self.record.note(message)
             case GoesOn():
                 self._observer.on_goes_on(self, message.batch, message.computes)
                 self.watch()
@@ -199,7 +187,7 @@ class WorkerHandle:
                 self._calls.settle(message)
             case Refused():
                 self._refused = True
-                self._observer.on_refusal(message.error)
+                self._observer.on_refusal(self, message.error)
             case Pong():
                 pass
 
@@ -222,7 +210,8 @@ class WorkerHandle:
 
     def _settle_exit(self, returncode: int) -> None:
         self._heart.heard()
-        self._worker, self._models, self.failed_models, self._caches = None, (), (), ()
+        self._worker, self._is_given_up = None, False
+        self.record.forget()
         self._cancel_timer()
         self._calls.break_off()
         if self._closing:
@@ -230,19 +219,31 @@ class WorkerHandle:
             return
         if not self._refused:
             log.error("worker died", extra={"worker": self.id, "returncode": returncode})
-        self._refused = False
-        if self._is_last_life:
+        if self._refused and not self._backoff.has_lived:
+            self.state = WorkerState.FAILED  # nor will it live the next time
+        elif self._is_last_life:
             self.state = WorkerState.DEAD
         else:
             self._plan_restart()
+        self._refused = False
         is_its_own = not (self._heart.was_stopped or self._is_blameless)
         self._is_blameless = False
         self._observer.on_death(self, is_its_own)
 
+    def _give_up(self, worker: Worker) -> None:
+        """Take a process for dead that cannot be killed, as while its driver hangs; its end brings the next."""
+        if worker is self._worker and not (self._closing or self._is_given_up):
+            log.error("worker cannot be killed: others do its work", extra={"worker": self.id})
+            self._is_given_up, self.state = True, WorkerState.DEAD
+            self.record.forget()
+            self._cancel_timer()
+            self._calls.break_off()
+            self._observer.on_death(self, not self._is_blameless)
+
     def _start(self) -> None:
         if not self._cannot_start():
             self.state = WorkerState.STARTING
-        self._starts += 1
+        self.record.starts += 1
         try:
             self._worker = self._spawn(Boot.of(self.id, self._device, self._settings), self)
         except Exception as error:  # no memory, processes, threads or descriptors left: as if it had died
@@ -260,7 +261,7 @@ class WorkerHandle:
         self._backoff.was_born()
         self.state = WorkerState.READY
         self._cancel_timer()
-        failed = [model.name for model in self.failed_models]
+        failed = [model.name for model in self.record.failed_models]
         log.info("worker is ready", extra={"worker": self.id, "failed_models": failed})
 
     def _plan_restart(self) -> None:

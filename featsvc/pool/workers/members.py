@@ -11,12 +11,10 @@ from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import FailedModel, WorkerState
 from featsvc.pool.contract.worker import Spawn
-from featsvc.pool.workers.handle import WorkerHandle
+from featsvc.pool.workers.handle import KILL_TIMEOUT_S, WorkerHandle
 from featsvc.pool.workers.observer import Observer
 
 log = logging.getLogger("featsvc.pool.workers.members")
-
-CLOSE_TIMEOUT_S = 10.0
 
 
 class Members:
@@ -30,6 +28,7 @@ class Members:
         self._numbers = itertools.count()
         self._hopeless: asyncio.Future[FeatsvcError] = asyncio.get_running_loop().create_future()
         self._was_alive = False
+        self._refused: set[int] = set()  # workers that have said that they cannot work here
         self._failed: frozenset[FailedModel] = frozenset()
         self._version = 0
         self._changed = asyncio.Event()
@@ -70,7 +69,7 @@ class Members:
         """End a worker, and wait until nothing of it is left."""
         worker.close()
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(KILL_TIMEOUT_S):
                 await worker.closed.wait()
         except TimeoutError:
             log.error("worker %s cannot be killed", worker.id)
@@ -82,7 +81,7 @@ class Members:
     def recount(self) -> None:
         """Tell who waits where workers have come or gone, or cannot load their models."""
         alive = self.alive
-        failed = frozenset(model for worker in alive for model in worker.failed_models)
+        failed = frozenset(model for worker in alive for model in worker.record.failed_models)
         if len(alive) != self.alive_count or failed != self._failed:
             self.alive_count, self._failed = len(alive), failed
             self._was_alive = self._was_alive or bool(alive)
@@ -106,7 +105,10 @@ class Members:
         """Why no worker will ever start here, when that is so; until then it waits."""
         return await asyncio.shield(self._hopeless)
 
-    def refuse(self, error: FeatsvcError) -> None:
-        """A worker says why it cannot work here; told to who waits for that, unless there were workers that could."""
-        if not self._was_alive and not self._hopeless.done():
+    def refuse(self, worker: WorkerHandle, error: FeatsvcError) -> None:
+        """A worker says why it cannot work here; when all have, who waits for that is told."""
+        self._refused.add(worker.id)
+        if self._was_alive or not self._refused >= self._workers.keys():
+            log.error("worker cannot work here: %s", error.message, extra={"worker": worker.id})
+        elif not self._hopeless.done():
             self._hopeless.set_result(error)

@@ -38,8 +38,8 @@ class Observer(Protocol):
     def on_death(self, worker: WorkerHandle, is_its_own: bool) -> None:
         """The worker died, of itself or of what it was given."""
 
-    def on_refusal(self, error: FeatsvcError) -> None:
-        """A worker cannot work on this machine."""
+    def on_refusal(self, worker: WorkerHandle, error: FeatsvcError) -> None:
+        """The worker cannot work on this machine."""
 
     def on_defect(self, worker: WorkerHandle) -> None:
         """The end of the worker could not be handled: nobody must go on waiting for what it had."""

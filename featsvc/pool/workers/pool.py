@@ -269,9 +269,9 @@ class WorkerPool:
         """Count the living, and use what a change makes possible."""
         self._recount()
 
-    def on_refusal(self, error: FeatsvcError) -> None:
-        """Tell who waits for `cannot_work`, unless there were workers that could."""
-        self._workers.refuse(error)
+    def on_refusal(self, worker: WorkerHandle, error: FeatsvcError) -> None:
+        """Tell who waits for `cannot_work`, where none can work."""
+        self._workers.refuse(worker, error)
 
     def left_s(self, worker: WorkerHandle) -> float | None:
         """Seconds that what a worker has in flight may still take."""

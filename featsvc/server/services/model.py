@@ -11,7 +11,7 @@ from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
 from featsvc.catalog.choice import DEMO, default_models, naming
 from featsvc.errors import NotFound, invalid_field
 from featsvc.pool.contract.protocol import Pool
-from featsvc.pool.contract.status import WorkerStatus
+from featsvc.pool.contract.status import GpuStatus, WorkerStatus
 from featsvc.server.calls.call import Call
 from featsvc.server.pictures.store import PictureStore
 from featsvc.twin.messages import words
@@ -71,7 +71,9 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             queued=status.queued_count,
             queued_bytes=status.queued_bytes,
             requests=status.total_requests,
-            gpu_count=len({worker.device for worker in status.workers if worker.device.startswith("cuda")}),
+            gpu_count=len(
+                {each.device for each in status.workers if each.is_alive and each.device.startswith("cuda")}
+            ),
             images=_images(self._images),
             **models,
         )
@@ -149,12 +151,19 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
             )
             for cache in status.caches
         ],
+        gpu=status.gpu and _gpu(status.gpu),
         failed_models=[
             model_pb2.FailedModel(
                 key=model.name, reason=model.reason, family=_family(catalog().get(model.name))
             )
             for model in status.failed_models
         ],
+    )
+
+
+def _gpu(status: GpuStatus) -> model_pb2.Gpu:
+    return model_pb2.Gpu(
+        name=status.name, uuid=status.uuid, size_bytes=status.total_bytes, free_bytes=status.free_bytes
     )
 
 

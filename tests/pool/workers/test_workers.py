@@ -10,10 +10,12 @@ import pytest
 import pytest_asyncio
 
 from featsvc.errors import KilledWorkers, TookTooLong, Unavailable
-from featsvc.pool.contract.messages import RunBatch
+from featsvc.pool.contract.messages import Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.scheduling.deaths import DEFECT
 from featsvc.pool.scheduling.queue import Queue
+from featsvc.pool.workers import handle
 from featsvc.pool.workers.pool import WorkerPool
 from tests.pool.conftest import MakeGate, StartPool, all_alive
 from tests.pool.fake_workers import FakeSpawn
@@ -150,6 +152,49 @@ async def test_the_last_worker_may_go_and_another_come(pool: WorkerPool, spawn: 
     task = (await submitted(pool, job("a")))[0]
     await spawn.started[added].answer("a")
     assert await task == "a"
+
+
+async def test_a_worker_that_cannot_work_here_is_started_once_and_the_others_work() -> None:
+    spawn = FakeSpawn(missing=("two",))
+    async with WorkerPool(SETTINGS, spawn) as pool:
+        hopeless = asyncio.create_task(pool.cannot_work())
+        await pool.alive_change(0)
+        for value in range(3):
+            (task,) = await submitted(pool, job(value))
+            await spawn.started[0].answer(value)
+            assert await task == value
+        second = pool.status().workers[1]
+        assert (second.state, second.restarts) == (WorkerState.FAILED, 0)
+        assert not hopeless.done()
+        hopeless.cancel()
+
+
+async def test_where_no_worker_can_work_the_reason_is_told() -> None:
+    async with WorkerPool(SETTINGS, FakeSpawn(missing=("one", "two"))) as pool:
+        assert (await pool.cannot_work()).message == "two is not there"
+        with pytest.raises(Unavailable, match="no worker can start"):
+            await pool.run(job())
+        assert [each.restarts for each in pool.status().workers] == [0, 0]
+
+
+async def test_a_worker_that_cannot_be_killed_holds_up_nobody_and_is_replaced_when_it_has_ended(
+    pool: WorkerPool, spawn: FakeSpawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handle, "KILL_TIMEOUT_S", 0.0)
+    stuck = spawn.started[0]
+    stuck.is_stuck = True
+    (task,) = await submitted(pool, job("a"))
+    (batch,) = (sent_to(spawn, 0),)
+    pool._workers[0].kill()
+    await spawn.started[1].answer("by another")
+    stuck.say(Outcome(batch.items[0].id, result="too late"))
+    assert await task == "by another"
+    first = pool.status().workers[0]
+    assert (first.state, first.restarts) == (WorkerState.DEAD, 0)
+    assert stuck.events is not None
+    stuck.events.on_exit(-9)
+    await all_alive(pool)
+    assert spawn.started[0] is not stuck
 
 
 async def test_deaths_are_counted_over_all_workers(pool: WorkerPool, spawn: FakeSpawn) -> None:

@@ -67,6 +67,23 @@ async def test_no_live_worker_is_unhealthy(ports: Shim, gateway: FakeGateway, st
     assert response.json()["status"] == "unhealthy"
 
 
+async def test_each_gpu_of_a_live_worker_is_told_once(ports: Shim, gateway: FakeGateway) -> None:
+    workers = [
+        model_pb2.Worker(
+            device=device,
+            state=state,
+            gpu=model_pb2.Gpu(name="a GPU", uuid=device[-1], size_bytes=1000, free_bytes=400),
+        )
+        for device, state in (("cuda:0", "ready"), ("cuda:0", "busy"), ("cuda:1", "busy"), ("cuda:2", "dead"))
+    ]
+    gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=workers)
+    body = (await ports.client.get(ports.url("clip", "/health"))).json()
+    assert body["gpus"] == [
+        {"device": device, "name": "a GPU", "uuid": device[-1], "memory_bytes": 1000, "free_bytes": 400}
+        for device in ("cuda:0", "cuda:1")
+    ]
+
+
 async def test_a_cpu_has_no_gpu_number(ports: Shim, gateway: FakeGateway) -> None:
     worker = model_pb2.Worker(pid=1, device="cpu", state="busy")
     gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=[worker])

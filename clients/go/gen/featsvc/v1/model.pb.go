@@ -670,7 +670,9 @@ type Worker struct {
 	// What it keeps to answer faster: embeddings of pictures and of texts.
 	Caches []*Cache `protobuf:"bytes,9,rep,name=caches,proto3" json:"caches,omitempty"`
 	// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
-	FailedModels  []*FailedModel `protobuf:"bytes,10,rep,name=failed_models,json=failedModels,proto3" json:"failed_models,omitempty"`
+	FailedModels []*FailedModel `protobuf:"bytes,10,rep,name=failed_models,json=failedModels,proto3" json:"failed_models,omitempty"`
+	// Its GPU as it was a moment ago, where it has one and is up.
+	Gpu           *Gpu `protobuf:"bytes,11,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -775,6 +777,86 @@ func (x *Worker) GetFailedModels() []*FailedModel {
 	return nil
 }
 
+func (x *Worker) GetGpu() *Gpu {
+	if x != nil {
+		return x.Gpu
+	}
+	return nil
+}
+
+// A GPU.
+type Gpu struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its kind.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What no other GPU is called, as nvidia-smi shows it behind a prefix.
+	Uuid string `protobuf:"bytes,2,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	// Its memory, in bytes.
+	SizeBytes uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	// What no process holds of that.
+	FreeBytes     uint64 `protobuf:"varint,4,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gpu) Reset() {
+	*x = Gpu{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gpu) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gpu) ProtoMessage() {}
+
+func (x *Gpu) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
+func (*Gpu) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Gpu) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Gpu) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *Gpu) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *Gpu) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
 // A model that cannot be loaded.
 type FailedModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -790,7 +872,7 @@ type FailedModel struct {
 
 func (x *FailedModel) Reset() {
 	*x = FailedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -802,7 +884,7 @@ func (x *FailedModel) String() string {
 func (*FailedModel) ProtoMessage() {}
 
 func (x *FailedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -815,7 +897,7 @@ func (x *FailedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedModel.ProtoReflect.Descriptor instead.
 func (*FailedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FailedModel) GetKey() string {
@@ -862,7 +944,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +956,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +969,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cache) GetName() string {
@@ -954,7 +1036,7 @@ type GetStatusResponse struct {
 	QueuedBytes uint64 `protobuf:"varint,5,opt,name=queued_bytes,json=queuedBytes,proto3" json:"queued_bytes,omitempty"`
 	// Requests taken since the server began.
 	Requests uint64 `protobuf:"varint,6,opt,name=requests,proto3" json:"requests,omitempty"`
-	// GPUs that the server uses.
+	// GPUs that workers use which are up.
 	GpuCount uint32 `protobuf:"varint,7,opt,name=gpu_count,json=gpuCount,proto3" json:"gpu_count,omitempty"`
 	// Pictures kept for questions by digest.
 	Images *Cache `protobuf:"bytes,8,opt,name=images,proto3" json:"images,omitempty"`
@@ -968,7 +1050,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1062,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1075,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1110,7 +1192,7 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12*\n" +
-	"\x06family\x18\x04 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\xbe\x02\n" +
+	"\x06family\x18\x04 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\xe1\x02\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x16\n" +
@@ -1122,7 +1204,15 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\brestarts\x18\b \x01(\rR\brestarts\x12)\n" +
 	"\x06caches\x18\t \x03(\v2\x11.featsvc.v1.CacheR\x06caches\x12<\n" +
 	"\rfailed_models\x18\n" +
-	" \x03(\v2\x17.featsvc.v1.FailedModelR\ffailedModels\"c\n" +
+	" \x03(\v2\x17.featsvc.v1.FailedModelR\ffailedModels\x12!\n" +
+	"\x03gpu\x18\v \x01(\v2\x0f.featsvc.v1.GpuR\x03gpu\"k\n" +
+	"\x03Gpu\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04uuid\x18\x02 \x01(\tR\x04uuid\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x04 \x01(\x04R\tfreeBytes\"c\n" +
 	"\vFailedModel\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
@@ -1177,7 +1267,7 @@ func file_featsvc_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_featsvc_v1_model_proto_goTypes = []any{
 	(Family)(0),                 // 0: featsvc.v1.Family
 	(*Model)(nil),               // 1: featsvc.v1.Model
@@ -1191,10 +1281,11 @@ var file_featsvc_v1_model_proto_goTypes = []any{
 	(*NamedModel)(nil),          // 9: featsvc.v1.NamedModel
 	(*LoadedModel)(nil),         // 10: featsvc.v1.LoadedModel
 	(*Worker)(nil),              // 11: featsvc.v1.Worker
-	(*FailedModel)(nil),         // 12: featsvc.v1.FailedModel
-	(*Cache)(nil),               // 13: featsvc.v1.Cache
-	(*GetStatusResponse)(nil),   // 14: featsvc.v1.GetStatusResponse
-	nil,                         // 15: featsvc.v1.NamedModel.OptionsEntry
+	(*Gpu)(nil),                 // 12: featsvc.v1.Gpu
+	(*FailedModel)(nil),         // 13: featsvc.v1.FailedModel
+	(*Cache)(nil),               // 14: featsvc.v1.Cache
+	(*GetStatusResponse)(nil),   // 15: featsvc.v1.GetStatusResponse
+	nil,                         // 16: featsvc.v1.NamedModel.OptionsEntry
 }
 var file_featsvc_v1_model_proto_depIdxs = []int32{
 	0,  // 0: featsvc.v1.Model.family:type_name -> featsvc.v1.Family
@@ -1203,29 +1294,30 @@ var file_featsvc_v1_model_proto_depIdxs = []int32{
 	1,  // 3: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
 	1,  // 4: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
 	0,  // 5: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
-	15, // 6: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
+	16, // 6: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
 	0,  // 7: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
 	10, // 8: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
-	13, // 9: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
-	12, // 10: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
-	0,  // 11: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
-	11, // 12: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
-	13, // 13: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
-	9,  // 14: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
-	9,  // 15: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
-	2,  // 16: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
-	4,  // 17: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
-	6,  // 18: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
-	8,  // 19: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
-	3,  // 20: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
-	5,  // 21: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
-	7,  // 22: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
-	14, // 23: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	14, // 9: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
+	13, // 10: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
+	12, // 11: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
+	0,  // 12: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
+	11, // 13: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
+	14, // 14: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
+	9,  // 15: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
+	9,  // 16: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
+	2,  // 17: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
+	4,  // 18: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
+	6,  // 19: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
+	8,  // 20: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
+	3,  // 21: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
+	5,  // 22: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
+	7,  // 23: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
+	15, // 24: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
+	21, // [21:25] is the sub-list for method output_type
+	17, // [17:21] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_model_proto_init() }
@@ -1240,7 +1332,7 @@ func file_featsvc_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_model_proto_rawDesc), len(file_featsvc_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

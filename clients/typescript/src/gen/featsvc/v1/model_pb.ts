@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/model.proto.
  */
 export const file_featsvc_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSJPChFMaXN0TW9kZWxzUmVxdWVzdBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRIWCg5hdmFpbGFibGVfb25seRgCIAEoCCI3ChJMaXN0TW9kZWxzUmVzcG9uc2USIQoGbW9kZWxzGAEgAygLMhEuZmVhdHN2Yy52MS5Nb2RlbCIoChBMb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI1ChFMb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiKgoSVW5sb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI3ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiAKBW1vZGVsGAEgASgLMhEuZmVhdHN2Yy52MS5Nb2RlbCInChBHZXRTdGF0dXNSZXF1ZXN0EhMKC3dpdGhfbW9kZWxzGAEgASgIIqMBCgpOYW1lZE1vZGVsEiIKBmZhbWlseRgBIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5EgsKA2tleRgCIAEoCRI0CgdvcHRpb25zGAMgAygLMiMuZmVhdHN2Yy52MS5OYW1lZE1vZGVsLk9wdGlvbnNFbnRyeRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhCgtMb2FkZWRNb2RlbBILCgNrZXkYASABKAkSDQoFbmFtZXMYAiADKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIiCgZmYW1pbHkYBCABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSLuAQoGV29ya2VyEgoKAmlkGAEgASgNEgsKA3BpZBgCIAEoDRIOCgZkZXZpY2UYAyABKAkSDQoFc3RhdGUYBCABKAkSJwoGbW9kZWxzGAUgAygLMhcuZmVhdHN2Yy52MS5Mb2FkZWRNb2RlbBIPCgdiYXRjaGVzGAYgASgEEg0KBWl0ZW1zGAcgASgEEhAKCHJlc3RhcnRzGAggASgNEiEKBmNhY2hlcxgJIAMoCzIRLmZlYXRzdmMudjEuQ2FjaGUSLgoNZmFpbGVkX21vZGVscxgKIAMoCzIXLmZlYXRzdmMudjEuRmFpbGVkTW9kZWwiTgoLRmFpbGVkTW9kZWwSCwoDa2V5GAEgASgJEg4KBnJlYXNvbhgCIAEoCRIiCgZmYW1pbHkYAyABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKAAQoFQ2FjaGUSDAoEbmFtZRgBIAEoCRIMCgRoaXRzGAIgASgEEg4KBm1pc3NlcxgDIAEoBBIRCglldmljdGlvbnMYBCABKAQSDwoHZW50cmllcxgFIAEoBBISCgpzaXplX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEIqgCChFHZXRTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCHVwdGltZV9zGAIgASgBEiMKB3dvcmtlcnMYAyADKAsyEi5mZWF0c3ZjLnYxLldvcmtlchIOCgZxdWV1ZWQYBCABKA0SFAoMcXVldWVkX2J5dGVzGAUgASgEEhAKCHJlcXVlc3RzGAYgASgEEhEKCWdwdV9jb3VudBgHIAEoDRIhCgZpbWFnZXMYCCABKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDmRlZmF1bHRfbW9kZWxzGAwgAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsEi0KDW1vZGVsc190b190cnkYDSADKAsyFi5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwqcQoGRmFtaWx5EhYKEkZBTUlMWV9VTlNQRUNJRklFRBAAEhkKC0ZBTUlMWV9DTElQEAEaCIq1GARjbGlwEhkKC0ZBTUlMWV9ESU5PEAIaCIq1GARkaW5vEhkKC0ZBTUlMWV9TQU0yEAMaCIq1GARzYW0yMr8CCgxNb2RlbFNlcnZpY2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USSAoJR2V0U3RhdHVzEhwuZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSJPChFMaXN0TW9kZWxzUmVxdWVzdBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRIWCg5hdmFpbGFibGVfb25seRgCIAEoCCI3ChJMaXN0TW9kZWxzUmVzcG9uc2USIQoGbW9kZWxzGAEgAygLMhEuZmVhdHN2Yy52MS5Nb2RlbCIoChBMb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI1ChFMb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiKgoSVW5sb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI3ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiAKBW1vZGVsGAEgASgLMhEuZmVhdHN2Yy52MS5Nb2RlbCInChBHZXRTdGF0dXNSZXF1ZXN0EhMKC3dpdGhfbW9kZWxzGAEgASgIIqMBCgpOYW1lZE1vZGVsEiIKBmZhbWlseRgBIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5EgsKA2tleRgCIAEoCRI0CgdvcHRpb25zGAMgAygLMiMuZmVhdHN2Yy52MS5OYW1lZE1vZGVsLk9wdGlvbnNFbnRyeRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhCgtMb2FkZWRNb2RlbBILCgNrZXkYASABKAkSDQoFbmFtZXMYAiADKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIiCgZmYW1pbHkYBCABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKMAgoGV29ya2VyEgoKAmlkGAEgASgNEgsKA3BpZBgCIAEoDRIOCgZkZXZpY2UYAyABKAkSDQoFc3RhdGUYBCABKAkSJwoGbW9kZWxzGAUgAygLMhcuZmVhdHN2Yy52MS5Mb2FkZWRNb2RlbBIPCgdiYXRjaGVzGAYgASgEEg0KBWl0ZW1zGAcgASgEEhAKCHJlc3RhcnRzGAggASgNEiEKBmNhY2hlcxgJIAMoCzIRLmZlYXRzdmMudjEuQ2FjaGUSLgoNZmFpbGVkX21vZGVscxgKIAMoCzIXLmZlYXRzdmMudjEuRmFpbGVkTW9kZWwSHAoDZ3B1GAsgASgLMg8uZmVhdHN2Yy52MS5HcHUiSQoDR3B1EgwKBG5hbWUYASABKAkSDAoEdXVpZBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQiTgoLRmFpbGVkTW9kZWwSCwoDa2V5GAEgASgJEg4KBnJlYXNvbhgCIAEoCRIiCgZmYW1pbHkYAyABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKAAQoFQ2FjaGUSDAoEbmFtZRgBIAEoCRIMCgRoaXRzGAIgASgEEg4KBm1pc3NlcxgDIAEoBBIRCglldmljdGlvbnMYBCABKAQSDwoHZW50cmllcxgFIAEoBBISCgpzaXplX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEIqgCChFHZXRTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCHVwdGltZV9zGAIgASgBEiMKB3dvcmtlcnMYAyADKAsyEi5mZWF0c3ZjLnYxLldvcmtlchIOCgZxdWV1ZWQYBCABKA0SFAoMcXVldWVkX2J5dGVzGAUgASgEEhAKCHJlcXVlc3RzGAYgASgEEhEKCWdwdV9jb3VudBgHIAEoDRIhCgZpbWFnZXMYCCABKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDmRlZmF1bHRfbW9kZWxzGAwgAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsEi0KDW1vZGVsc190b190cnkYDSADKAsyFi5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwqcQoGRmFtaWx5EhYKEkZBTUlMWV9VTlNQRUNJRklFRBAAEhkKC0ZBTUlMWV9DTElQEAEaCIq1GARjbGlwEhkKC0ZBTUlMWV9ESU5PEAIaCIq1GARkaW5vEhkKC0ZBTUlMWV9TQU0yEAMaCIq1GARzYW0yMr8CCgxNb2RlbFNlcnZpY2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USSAoJR2V0U3RhdHVzEhwuZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
 
 /**
  * A model that the server knows.
@@ -384,6 +384,13 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
    * @generated from field: repeated featsvc.v1.FailedModel failed_models = 10;
    */
   failedModels: FailedModel[];
+
+  /**
+   * Its GPU as it was a moment ago, where it has one and is up.
+   *
+   * @generated from field: featsvc.v1.Gpu gpu = 11;
+   */
+  gpu?: Gpu | undefined;
 };
 
 /**
@@ -392,6 +399,48 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
  */
 export const WorkerSchema: GenMessage<Worker> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_model, 10);
+
+/**
+ * A GPU.
+ *
+ * @generated from message featsvc.v1.Gpu
+ */
+export type Gpu = Message<"featsvc.v1.Gpu"> & {
+  /**
+   * Its kind.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What no other GPU is called, as nvidia-smi shows it behind a prefix.
+   *
+   * @generated from field: string uuid = 2;
+   */
+  uuid: string;
+
+  /**
+   * Its memory, in bytes.
+   *
+   * @generated from field: uint64 size_bytes = 3;
+   */
+  sizeBytes: bigint;
+
+  /**
+   * What no process holds of that.
+   *
+   * @generated from field: uint64 free_bytes = 4;
+   */
+  freeBytes: bigint;
+};
+
+/**
+ * Describes the message featsvc.v1.Gpu.
+ * Use `create(GpuSchema)` to create a new message.
+ */
+export const GpuSchema: GenMessage<Gpu> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 11);
 
 /**
  * A model that cannot be loaded.
@@ -426,7 +475,7 @@ export type FailedModel = Message<"featsvc.v1.FailedModel"> & {
  * Use `create(FailedModelSchema)` to create a new message.
  */
 export const FailedModelSchema: GenMessage<FailedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 11);
+  messageDesc(file_featsvc_v1_model, 12);
 
 /**
  * Things kept for a next question, the one longest unused given up first.
@@ -489,7 +538,7 @@ export type Cache = Message<"featsvc.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 12);
+  messageDesc(file_featsvc_v1_model, 13);
 
 /**
  * The state of the server.
@@ -540,7 +589,7 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
   requests: bigint;
 
   /**
-   * GPUs that the server uses.
+   * GPUs that workers use which are up.
    *
    * @generated from field: uint32 gpu_count = 7;
    */
@@ -573,7 +622,7 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 13);
+  messageDesc(file_featsvc_v1_model, 14);
 
 /**
  * The service that a model belongs to.

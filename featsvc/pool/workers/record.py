@@ -1,0 +1,58 @@
+"""What is known of a worker: what it says of itself, and what it has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from featsvc.pool.contract.messages import WorkerCaches, WorkerGpu, WorkerModels
+from featsvc.pool.contract.status import (
+    CacheStatus,
+    FailedModel,
+    GpuStatus,
+    LoadedModel,
+    WorkerState,
+    WorkerStatus,
+)
+
+
+@dataclass
+class Record:
+    """Of one worker, over all its restarts."""
+
+    starts: int = 0
+    batches: int = 0
+    items: int = 0
+    models: tuple[LoadedModel, ...] = ()
+    failed_models: tuple[FailedModel, ...] = ()
+    caches: tuple[CacheStatus, ...] = ()
+    gpu: GpuStatus | None = None
+
+    def note(self, message: WorkerModels | WorkerCaches | WorkerGpu) -> None:
+        """The worker says how it is now."""
+        match message:
+            case WorkerModels():
+                self.models, self.failed_models = message.models, message.failed
+            case WorkerCaches():
+                self.caches = message.caches
+            case WorkerGpu():
+                self.gpu = message.gpu
+
+    def forget(self) -> None:
+        """The process has gone, and with it what it said."""
+        self.models, self.failed_models, self.caches, self.gpu = (), (), (), None
+
+    def status(self, id: int, pid: int | None, device: str, state: WorkerState) -> WorkerStatus:
+        """All of it."""
+        return WorkerStatus(
+            id=id,
+            pid=pid,
+            device=device,
+            state=state,
+            models=self.models,
+            failed_models=self.failed_models,
+            batches=self.batches,
+            items=self.items,
+            restarts=max(0, self.starts - 1),
+            caches=self.caches,
+            gpu=self.gpu,
+        )

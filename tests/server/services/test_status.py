@@ -1,0 +1,35 @@
+"""What GetStatus says of workers and their GPUs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from featsvc.pool.contract.status import GpuStatus, PoolStatus, WorkerState, WorkerStatus
+from featsvc.server.pictures.store import PictureStore
+from featsvc.server.services.model import ModelService
+from featsvc.settings.tree import Weights
+from featsvc.v1 import model_pb2
+
+
+def worker(id: int, device: str, state: WorkerState, gpu: GpuStatus | None = None) -> WorkerStatus:
+    """One that has done nothing yet."""
+    return WorkerStatus(id, 1, device, state, (), (), batches=0, items=0, restarts=0, gpu=gpu)
+
+
+async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory() -> None:
+    gpu = GpuStatus("a GPU", "9e1c", total_bytes=1000, free_bytes=400)
+    workers = (
+        worker(0, "cuda:0", WorkerState.READY, gpu),
+        worker(1, "cuda:0", WorkerState.BUSY, gpu),
+        worker(2, "cuda:1", WorkerState.DEAD),
+        worker(3, "cuda:2", WorkerState.FAILED),
+        worker(4, "cpu", WorkerState.READY),
+    )
+    pool: Any = SimpleNamespace(status=lambda: PoolStatus(workers, 0, 0, 0))  # Any: a pool that has only this
+    call: Any = None
+    service = ModelService(pool, Weights(offline=True), PictureStore(0))
+    status = await service.GetStatus(model_pb2.GetStatusRequest(), call)
+    assert status.gpu_count == 1
+    told = model_pb2.Gpu(name="a GPU", uuid="9e1c", size_bytes=1000, free_bytes=400)
+    assert [each.gpu for each in status.workers if each.HasField("gpu")] == [told, told]
