@@ -144,6 +144,7 @@ class Engines:
             with out_of_memory_as(message):
                 return act()
         except OutOfMemory as error:
+            message = error.message
             log.warning("out of memory: %s", error.__cause__)
         # Only here, for the error held what the failed pass had taken.
         if not self._freed():

@@ -24,5 +24,6 @@ class out_of_memory_as:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         """Raises OutOfMemory where the block ended for lack of memory."""
-        if error is not None and is_out_of_memory(error):
+        # What was told better further in stays so.
+        if error is not None and is_out_of_memory(error) and not isinstance(error, OutOfMemory):
             raise OutOfMemory(self._message) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +12,18 @@ from torch import Tensor
 
 from featsvc.codec.rle import Counts
 from featsvc.engines.answers.rle import Box
+from featsvc.engines.running.gpu import usable_bytes
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.engines.sam2.decoder import LOGIT_LIMIT
 from featsvc.engines.sam2.embedding import to_network
 from featsvc.engines.sam2.grid import Crop
 from featsvc.engines.sam2.measure import Areas, FullSize, boxed
-from featsvc.engines.sam2.passes import BatchSlice, Passes
+from featsvc.engines.sam2.passes import WHOLE_BATCHES, BatchSlice, Pass, Passes
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
 from featsvc.engines.sam2.regions import cleaned
+from featsvc.errors import OutOfMemory, is_out_of_memory
 from featsvc.v1.schema import GenerateMasksParams
 from featsvc.work.results import HeightWidth
 
@@ -122,16 +125,42 @@ class CropSearch:
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
         params = self._params
-        points = torch.as_tensor(self._crop.points, dtype=torch.float32)
-        if params.use_m2m:
-            # Upstream refines the masks of a whole batch together, so a batch stays whole until then.
-            batches = torch.split(points, min(params.points_per_batch, MOST_REFINED))
-            return joined([self._filtered(self._refined(batch)) for batch in batches])
-        passes = self._passes.of(len(points), params.points_per_batch)
-        least = params.pred_iou_thresh
-        return joined(
-            [self._filtered(self._decoded(points[own], batch, least_iou=least)) for own, batch in passes]
-        )
+        usable = usable_bytes(self._decoder.device)
+        per_batch = self._passes.fitting(params.points_per_batch, usable, with_masks=params.use_m2m)
+        return joined(self._found(torch.as_tensor(self._crop.points, dtype=torch.float32), per_batch))
+
+    def _found(self, points: Tensor, per_batch: int) -> list[Candidates]:
+        """The same by batches, smaller ones from where memory runs out."""
+        found: list[Candidates] = []
+        for own, batch in self._parts(len(points), per_batch):
+            candidates = self._attempt(points[own], batch, per_batch)
+            if candidates is None:
+                return [*found, *self._found(points[own.start :], len(points[own]) // 2)]
+            found.append(candidates)
+        return found
+
+    def _parts(self, count: int, per_batch: int) -> Iterable[Pass]:
+        """Points that are decoded and filtered together."""
+        if not self._params.use_m2m:
+            return self._passes.of(count, per_batch)
+        # Upstream refines the masks of a whole batch together, so a batch stays whole until then.
+        return WHOLE_BATCHES.of(count, min(per_batch, MOST_REFINED))
+
+    def _attempt(self, points: Tensor, batch: BatchSlice, per_batch: int) -> Candidates | None:
+        """Masks of some points that pass the filters; None where fewer at once may have memory enough."""
+        try:
+            if self._params.use_m2m:
+                return self._filtered(self._refined(points, per_batch))
+            return self._filtered(self._decoded(points, batch, least_iou=self._params.pred_iou_thresh))
+        except Exception as error:  # each library says it in its own way
+            if not (self._passes.may_be_cut and is_out_of_memory(error)):
+                raise
+            if len(points) == 1:
+                raise OutOfMemory(
+                    f"{self._decoder.device} has no memory for the masks of one point at a time, to which "
+                    "points_per_batch was cut: try a smaller picture, or again later"
+                ) from error
+            return None
 
     def _filtered(self, masks: _Masks) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
@@ -160,9 +189,9 @@ class CropSearch:
         each = points[answers.indices].repeat_interleave(ious.shape[1], dim=0)
         return _Masks(answers.masks.logits.flatten(0, 1), ious.flatten(0, 1), each)
 
-    def _refined(self, points: Tensor) -> _Masks:
+    def _refined(self, points: Tensor, per_batch: int) -> _Masks:
         """Masks of a batch of points after one more step for each, with itself as prompt (`refine_with_m2m`)."""
-        per_batch, least = self._params.points_per_batch, self._params.pred_iou_thresh
+        least = self._params.pred_iou_thresh
         first = _all(
             [self._decoded(points[own], batch) for own, batch in self._passes.of(len(points), per_batch)]
         )

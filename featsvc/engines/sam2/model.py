@@ -21,7 +21,7 @@ from featsvc.engines.networks.compiled import compile_blocks, compiled
 from featsvc.engines.networks.cost import linear_flop
 from featsvc.engines.networks.precision import DTYPES, dtype_of, lowered
 from featsvc.engines.running.family import Model
-from featsvc.engines.sam2.passes import FEW, WHOLE_BATCHES, Passes, probed
+from featsvc.engines.sam2.passes import FEW, WHOLE_BATCHES, Passes, on_gpu, probed
 from featsvc.engines.sam2.steps import UNCOMPILED, Steps, masks, transformed
 from featsvc.work.options import EngineOptions
 
@@ -95,9 +95,9 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
 
 
 def passes_on(device: torch.device, network: SAM2Base, steps: Steps = UNCOMPILED) -> Passes:
-    """All of a batch at once on a GPU, a few at a time on a CPU: so many that their bits are those of the batch."""
+    """All of a batch that has memory on a GPU; a few at a time on a CPU: so many that their bits are the batch's."""
     if device.type != "cpu":
-        return WHOLE_BATCHES
+        return on_gpu(network)
     exact = steps is UNCOMPILED and dtype_of(network.image_encoder) is torch.float32
     return probed(network) if exact else Passes(FEW[0])
 

@@ -31,6 +31,11 @@ TRIED = 63
 """At least so many prompts are tried: almost as many as a batch has by default, so that the last pass takes a rest."""
 KEYS = 512
 """Places of a picture that attention is tried with: as many as torch's kernel takes at a time."""
+PROMPT_BYTES, MASK_PROMPT_BYTES = 6144, 9728
+"""What a pass takes for each prompt and place of the embedding in float32, without and with a mask: 24 and 38 MiB a
+point at 64 x 64 places."""
+SHARE = 0.5
+"""Of a GPU's free memory for one pass: the rest is for gaps, and for what follows the pass."""
 PLACES = 1024
 """Most rows a prompt of what is multiplied for each place of the picture; of so many, more change nothing."""
 
@@ -67,6 +72,20 @@ class Passes:
     """Prompts in a pass; None for all of a batch."""
     exact: bool = False
     """Whether masks have the bits of the sam2 package, asked for in batches of at most MOST."""
+    places: int = 0
+    """Of the embedding, on a GPU: there batches are cut for want of memory, and otherwise kept whole."""
+
+    @property
+    def may_be_cut(self) -> bool:
+        """Whether batches of any size may be asked for in place of one that does not fit."""
+        return self.places > 0
+
+    def fitting(self, per_batch: int, usable_bytes: int | None, with_masks: bool = False) -> int:
+        """Prompts in a batch of which `per_batch` are wanted, at least one."""
+        if not self.may_be_cut or usable_bytes is None:
+            return per_batch
+        prompt_bytes = self.places * (MASK_PROMPT_BYTES if with_masks else PROMPT_BYTES)
+        return max(1, min(per_batch, int(usable_bytes * SHARE) // prompt_bytes))
 
     def of(self, count: int, per_batch: int, with_masks: bool = False) -> list[Pass]:
         """The passes of so many prompts, asked for in batches of `per_batch`."""
@@ -82,6 +101,12 @@ class Passes:
 
 
 WHOLE_BATCHES = Passes()
+
+
+def on_gpu(network: SAM2Base) -> Passes:
+    """The passes for a network on a GPU."""
+    height, width = network.sam_prompt_encoder.image_embedding_size
+    return Passes(places=height * width)
 
 
 def probed(network: SAM2Base) -> Passes:

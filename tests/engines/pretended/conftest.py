@@ -23,3 +23,19 @@ def workers() -> Workers:
 def worker(workers: Workers) -> PretendedWorker:
     """The worker that computes in float32."""
     return workers("fp32")
+
+
+@pytest.fixture(scope="package")
+def own() -> PretendedWorker:
+    """A worker of tests that change its memory."""
+    return PretendedWorker()
+
+
+@pytest.fixture
+def small(own: PretendedWorker) -> PretendedWorker:
+    """The same, which keeps nothing yet and has room."""
+    own.cuda.capacity = None
+    for each in own.engines.kept:
+        each.clear()
+    own.cuda.peak.clear()
+    return own

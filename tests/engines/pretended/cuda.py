@@ -48,6 +48,8 @@ class PretendCuda:
         self.uploads = Counter[str]()
         """Copies to a device, by where. One that blocks waits for all that was asked of the device before."""
         self.live, self.peak = Counter[str](), Counter[str]()
+        self.lacks = Counter[str]()
+        """How often memory ran out."""
         self.reserved = Counter[str]()
         """What torch's allocator would hold: it keeps what is freed until it is told to give it back."""
         self.touched: dict[str, str] = {}
@@ -105,7 +107,7 @@ class PretendCuda:
 
     def forget(self) -> None:
         """Counts anew."""
-        for each in (self.operators, self.waits, self.uploads, self.touched):
+        for each in (self.operators, self.waits, self.uploads, self.touched, self.lacks):
             each.clear()
 
     def act(self, func: Any, found: list[Tensor], asked: torch.device | None, args: Any, kwargs: Any) -> Any:
@@ -146,6 +148,7 @@ class PretendCuda:
         if block is None:
             name, nbytes = str(device), storage.nbytes()
             if self.capacity is not None and self.live[name] + nbytes > self.capacity:
+                self.lacks[name] += 1
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {nbytes} bytes")
             block = self._blocks[storage._cdata] = Block(nbytes, name, self.live)
             self.peak[name] = max(self.peak[name], self.live[name])

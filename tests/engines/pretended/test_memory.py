@@ -37,21 +37,6 @@ KIB = 1 << 10
 DINO = S.DinoExtractFeaturesParams(load_size=28)
 
 
-@pytest.fixture(scope="module")
-def own() -> PretendedWorker:
-    """A worker of these tests, which change its memory."""
-    return PretendedWorker()
-
-
-@pytest.fixture
-def small(own: PretendedWorker) -> PretendedWorker:
-    """The same, which keeps nothing yet and has room."""
-    own.cuda.capacity = None
-    for cache in own.engines.kept:
-        cache.clear()
-    return own
-
-
 def embeddings(worker: PretendedWorker) -> CacheStats:
     """What is kept of pictures."""
     return next(each for each in worker.engines.caches() if each.name == "sam2_embeddings")
