@@ -20,16 +20,18 @@ from featsvc.engines.clip.text import text_cache
 from featsvc.engines.decoding.pictures import limits_of, may_take_long
 from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
+from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared
-from featsvc.engines.running.gpu import Gpu, give_back, gpu, is_gpu
+from featsvc.engines.running.gpu import Gpu, give_back, gpu
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.steps import stepping
 from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
 from featsvc.errors import NoDevice, OutOfMemory
+from featsvc.work.devices import is_gpu
 from featsvc.work.item import Item, PictureItem
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import OfPicture, Result
@@ -55,7 +57,11 @@ class Engines:
         """The model with this catalog key, on the device."""
         entry = entry_of(model)
         message = f"{model} does not fit into the memory of {self.options.device}"
-        return self._with_room(lambda: self.families[entry.family].load(entry, self.options), message)
+        try:
+            return self._with_room(lambda: self.families[entry.family].load(entry, self.options), message)
+        except OutOfMemory:
+            gc.collect()  # what was there of it is in cycles
+            raise
 
     def may_take_long(self, item: Item) -> bool:
         """Whether preparing it may hold up others: by a picture that is not quickly decoded."""
@@ -154,7 +160,6 @@ class Engines:
 
     def _freed(self) -> int:
         """Bytes of the device that were kept and are free now."""
-        gc.collect()  # a model that was not loaded to its end is in cycles
         is_host = not is_gpu(self.options.device)
         kept = sum(cache.clear() for cache in self.kept if is_host or not cache.is_on_host)
         return kept + self.give_back()
@@ -174,6 +179,8 @@ def build(options: EngineOptions) -> Engines:
     # A device that is not there must fail the start of its worker, not every request.
     _check_is_there(options.device)
     _check_computes(options.device)
+    if options.compile:
+        allow_graphs()  # this thread computes, and another loads
     embeddings: EmbeddingCache = ByteCache(
         "sam2_embeddings", options.embedding_cache, lambda embedding: embedding.nbytes
     )

@@ -103,8 +103,7 @@ class Models:
     max_models: Natural = 8
     """Models that one worker keeps; 0 sets no limit."""
     model_memory: AutoRoom = None
-    """Bytes of models that one worker keeps; 0 sets no limit, and auto is 8GiB on a CPU and 60 % of a GPU's memory,
-    shared by its workers."""
+    """Bytes of models that one worker keeps; 0 sets no limit, auto is 8GiB, or 60 % of a GPU shared by its workers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ class Workers:
     """Workers."""
 
     devices: Common[str] = "auto"
-    """Auto, or a list such as cpu, cpu:2 (two workers) or cuda:0,cuda:1."""
+    """Auto, or a list such as cpu, cpu:2 (two workers), cuda:0,cuda:1, or of names that `nvidia-smi -L` shows."""
     workers_per_device: Count = 1
     """Worker processes on each device."""
     threads: Natural = 0
@@ -172,8 +171,7 @@ class Limits:
     max_feature_bytes: Size = 512 * MIB
     """Most bytes of features that principal components are taken of; the reply holds only those."""
     max_word_letters: Count = 1 << 16
-    """Most letters that the words of over 128 letters have together in one request, such as texts in Thai or Chinese
-    without punctuation: they take longer to make tokens of than others."""
+    """Most letters of words of over 128 letters in one request, as of Thai, which take long to make tokens of."""
     max_pca_side: Count = 4096
     """Largest matrix that principal components are taken of, in rows; the time goes with its cube."""
 

@@ -84,7 +84,7 @@ def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...]) -
         found = await health(family.name, terms.gateway, counter)
         status = 200 if found.status == "healthy" else 503
         # The documented fields alone, unless there is something to say beyond them.
-        body = found.model_dump(exclude=None if found.problems else {"problems"})
+        body = found.model_dump(exclude={name for name in ("problems", "gpus") if not getattr(found, name)})
         return Response(orjson.dumps(body), status, media_type="application/json")
 
     @app.get(

@@ -33,9 +33,7 @@ WRAPPERS = ("model", "state_dict")
 def read_state(path: Path) -> State:
     """The tensors of a file, floats as float32."""
     try:
-        loaded = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        loaded = load_file(path) if path.suffix == ".safetensors" else _mapped(path)
     except UNREADABLE as error:
         # torch's messages name the path; the file's name is all a caller may know.
         raise WeightsMissing(
@@ -48,6 +46,11 @@ def read_state(path: Path) -> State:
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise WeightsMissing(f"{path.name} holds something other than a state dict: fetch it again")
     return {name: value.float() if value.is_floating_point() else value for name, value in loaded.items()}
+
+
+def _mapped(path: Path) -> object:
+    """What torch has saved, as pages of the file that all workers share; a file of a torch before 1.6 is copied."""
+    return torch.load(path, "cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def without_prefix(state: State, prefix: str) -> State:

@@ -30,9 +30,17 @@ def compile_blocks(blocks: Iterable[nn.Module], any_size: bool = True) -> None:
 
 def compiled(step: Callable[P, R], any_size: bool = True) -> Callable[P, R]:
     """The step, compiled at its first call."""
-    # torch goes back to uncompiled code beyond its own limit of 8, which three models would reach.
-    torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
+    allow_graphs()
     return torch.compile(step, dynamic=any_size)
+
+
+def allow_graphs() -> None:
+    """Lets torch compile as many graphs as all models have; for each thread that loads models or computes.
+
+    It goes back to uncompiled code beyond its own limit of 8, which three models would reach, and keeps a limit for
+    each thread.
+    """
+    torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
 
 
 def warmed(key: str, passes: Iterable[Callable[[], object]]) -> None:

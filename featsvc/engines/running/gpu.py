@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from featsvc.work.devices import is_gpu
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -17,11 +19,6 @@ class Gpu:
     total_bytes: int
     free_bytes: int
     """What no process holds, as the driver says: torch keeps memory that it does not use at the moment."""
-
-
-def is_gpu(device: str) -> bool:
-    """Whether a device is one of CUDA's."""
-    return torch.device(device).type == "cuda"
 
 
 def gpu(device: str) -> Gpu | None:

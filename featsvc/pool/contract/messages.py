@@ -9,6 +9,7 @@ from typing import Any
 from featsvc.errors import FeatsvcError, Overloaded
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import CacheStatus, FailedModel, GpuStatus, LoadedModel
+from featsvc.work.devices import torch_name
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Boot:
         """The settings of the pool, as one worker gets them."""
         options: Any = settings.engine_options  # a dataclass of the engines with these two fields
         if options is not None:
-            options = replace(options, device=device, threads=settings.threads_per_worker)
+            options = replace(options, device=torch_name(device), threads=settings.threads_per_worker)
         return cls(
             worker=worker,
             device=device,

@@ -16,7 +16,7 @@ class PoolSettings:
     """How many workers there are, what they run, and how much they may take on."""
 
     devices: tuple[str, ...] = ("cpu",)
-    """One entry per device; workers get it as `EngineOptions.device`."""
+    """One entry per device; workers get as `EngineOptions.device` what torch calls it."""
 
     workers_per_device: int = 1
     """Worker processes for each device."""

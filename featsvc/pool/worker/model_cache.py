@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from featsvc.errors import FeatsvcError, OutOfMemory, is_out_of_memory
-from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import WorkerModels
+from featsvc.pool.contract.engine_protocol import EngineDevice, EngineModel, WorkerEngines
+from featsvc.pool.contract.messages import Boot, WorkerModels
+from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, AUTO_MODEL_SHARE
 from featsvc.pool.contract.status import FailedModel, LoadedModel
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 
@@ -27,6 +28,15 @@ class _PinnedModel:
     pins: int = 0
     is_going: bool = False
     when_idle: list[Callable[[], None]] = field(default_factory=list)
+
+
+def model_bytes(boot: Boot, device: EngineDevice | None) -> int:
+    """What models may take in a worker on this device."""
+    if boot.model_memory_bytes is not None:
+        return boot.model_memory_bytes
+    if device is None:
+        return AUTO_MODEL_BYTES
+    return int(device.total_bytes * AUTO_MODEL_SHARE) // max(1, boot.workers_on_device)
 
 
 class ModelCache:

@@ -36,11 +36,10 @@ from featsvc.pool.contract.messages import (
     WorkerReady,
     no_room,
 )
-from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, AUTO_MODEL_SHARE
 from featsvc.pool.contract.status import CacheStatus, GpuStatus
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, without_frames
-from featsvc.pool.worker.model_cache import ModelCache
+from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.pauses import WorkQueue
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
@@ -54,6 +53,7 @@ class Send(Protocol):
 
 
 QUICK_PREPARE_S = 0.001
+PRELOAD_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before a further try, where a GPU has no memory for a model
 GPU_NEWS_S = 1.0  # at least between two looks at the memory of a GPU
 SLOW_THREADS = 2  # wait for items that take long to prepare, while others go on
 
@@ -67,7 +67,7 @@ class Pipeline:
         self._send = send
         self._models = ModelCache(
             engines,
-            _model_bytes(boot, engines.device()),
+            model_bytes(boot, engines.device()),
             boot.max_models,
             boot.preload,
             lambda models: send(models),
@@ -102,17 +102,29 @@ class Pipeline:
     def run(self) -> None:
         """Preload, then compute for ever, in this thread."""
         for model in self._boot.preload:
-            with (
-                suppress(FeatsvcError),
-                self._models.using(model),
-            ):  # who asks for it is told why it is not there
-                pass
+            self._preload(model)
         self._send(*self._news(), WorkerReady())
         threading.Thread(target=_or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
         while True:
             work = self.queue.take()
             self._compute.run(work)
             del work  # its arrays must not wait for the next batch
+
+    def _preload(self, model: str) -> None:
+        """Load a model if that can be done; who asks for it otherwise is told why it is not there.
+
+        A GPU may be full because the driver still clears up after the worker that was here before.
+        """
+        for pause_s in PRELOAD_PAUSES_S if self._engines.device() else ():
+            try:
+                with self._models.using(model):
+                    return
+            except OutOfMemory:
+                time.sleep(pause_s)
+            except FeatsvcError:
+                return
+        with suppress(FeatsvcError), self._models.using(model):
+            pass
 
     def _news(self) -> tuple[WorkerCaches | WorkerGpu, ...]:
         """How the engines' caches and the GPU are, if they have changed; for the thread that computes."""
@@ -272,21 +284,14 @@ class Pipeline:
         self._answer(*outcomes, news=self._news())
 
 
-def _model_bytes(boot: Boot, device: EngineDevice | None) -> int:
-    """What models may take in this worker."""
-    if boot.model_memory_bytes is not None:
-        return boot.model_memory_bytes
-    if device is None:
-        return AUTO_MODEL_BYTES
-    return int(device.total_bytes * AUTO_MODEL_SHARE) // max(1, boot.workers_on_device)
-
-
 def _cache_status(stats: EngineCacheStats) -> CacheStatus:
     return CacheStatus(**{field.name: getattr(stats, field.name) for field in fields(CacheStatus)})
 
 
 def _gpu_status(device: EngineDevice | None) -> GpuStatus | None:
-    return device and GpuStatus(device.name, device.uuid, device.total_bytes, device.free_bytes)
+    if device is None:
+        return None
+    return GpuStatus(device.name, device.uuid, device.total_bytes, device.free_bytes)
 
 
 def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

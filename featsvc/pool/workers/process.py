@@ -19,6 +19,7 @@ from featsvc.pool.contract.worker import Condition, Description, Events
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.descriptors import Reserve
 from featsvc.pool.workers.heartbeat import condition
+from featsvc.work.devices import is_gpu, is_named
 
 log = logging.getLogger("featsvc.pool.workers.process")
 
@@ -160,8 +161,9 @@ def _environment(device: str, threads: int) -> dict[str, str]:
     """
     return {
         **HOST_ENVIRONMENT,
-        **(GPU_ENVIRONMENT if device.startswith("cuda") else {}),
+        **(GPU_ENVIRONMENT if is_gpu(device) else {}),
         **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        **({"CUDA_VISIBLE_DEVICES": device} if is_named(device) else {}),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }

@@ -16,7 +16,7 @@ from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings
 from featsvc.work.options import EngineOptions
 
-DEVICE = re.compile(r"(cpu|cuda:\d+|mps)")
+DEVICE = re.compile(r"(cpu|cuda:(?:0|[1-9]\d*)|mps|(?:GPU|MIG)-[\w/-]+)")
 ASK_DRIVER = (sys.executable, "-P", "-m", "featsvc.server.config.driver")
 LONGEST_LOOK_S = 60
 """Of eight GPUs that nobody has used lately a driver needs several seconds."""
@@ -71,7 +71,9 @@ def devices(text: str) -> tuple[str, ...]:
             count = int(number)
         match = DEVICE.fullmatch("cuda:0" if name == "cuda" else name)
         if match is None or not 1 <= count <= 256:
-            raise InvalidArgument(f"devices: {each.strip()!r} is none of auto, cpu, cpu:2, cuda:0 …")
+            raise InvalidArgument(
+                f"devices: {each.strip()!r} is none of auto, cpu, cpu:2, cuda:0, GPU-UUID …"
+            )
         slots += [match[1]] * count
     return tuple(slots)
 

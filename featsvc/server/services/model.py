@@ -16,6 +16,7 @@ from featsvc.server.calls.call import Call
 from featsvc.server.pictures.store import PictureStore
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
+from featsvc.work.devices import is_gpu
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 
@@ -71,9 +72,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             queued=status.queued_count,
             queued_bytes=status.queued_bytes,
             requests=status.total_requests,
-            gpu_count=len(
-                {each.device for each in status.workers if each.is_alive and each.device.startswith("cuda")}
-            ),
+            gpu_count=len({each.device for each in status.workers if each.is_alive and is_gpu(each.device)}),
             images=_images(self._images),
             **models,
         )
@@ -151,7 +150,7 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
             )
             for cache in status.caches
         ],
-        gpu=status.gpu and _gpu(status.gpu),
+        gpu=None if status.gpu is None else _gpu(status.gpu),
         failed_models=[
             model_pb2.FailedModel(
                 key=model.name, reason=model.reason, family=_family(catalog().get(model.name))

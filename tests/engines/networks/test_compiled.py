@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
+from featsvc.engines import registry
+from featsvc.engines.networks.compiled import GRAPHS
 from featsvc.engines.registry import Engines
 from featsvc.errors import Abandoned, CannotCompile
 from featsvc.settings.kinds import Precision
@@ -15,6 +18,7 @@ from featsvc.v1 import schema
 from featsvc.v1.schema import Texts
 from featsvc.work.item import TextItem
 from featsvc.work.operations import ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP, EXTRACT_DINO
+from featsvc.work.options import EngineOptions
 from tests.engines import models
 
 TEXTS = TextItem(Texts(text=("a red circle", "a blue star and a very small green ring")))
@@ -72,3 +76,18 @@ def test_a_machine_without_a_compiler_says_what_to_do(monkeypatch: pytest.Monkey
         CannotCompile, match=r"demo-dino cannot be compiled here: .*or start without --compile"
     ):
         engines.load("demo-dino")
+
+
+def test_the_thread_that_computes_may_have_as_many_graphs_as_the_one_that_loads() -> None:
+    limits: list[int] = []
+
+    def build() -> None:
+        torch._dynamo.config.recompile_limit = 8  # torch's own, as in a new process
+        registry.build(EngineOptions(offline=True, compile=True))
+        limits.append(torch._dynamo.config.recompile_limit)
+
+    # A thread of its own, for torch keeps the limit for each.
+    thread = threading.Thread(target=build)
+    thread.start()
+    thread.join()
+    assert limits == [GRAPHS]

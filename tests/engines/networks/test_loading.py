@@ -17,7 +17,7 @@ from featsvc.catalog.entry import WeightFiles
 from featsvc.engines.clip import model as clip_model
 from featsvc.engines.dino import model as dino_model
 from featsvc.engines.dino.model import DinoModel
-from featsvc.engines.networks.checkpoint import fill
+from featsvc.engines.networks.checkpoint import fill, read_state
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2.model import Sam2Model
@@ -231,3 +231,24 @@ def test_an_entry_that_is_no_vit_is_refused() -> None:
     )
     with pytest.raises(Exception, match="no standard ViT"):
         dino_model.built(entry)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="Linux tells how much memory is a process's own"
+)
+def test_a_file_is_read_as_pages_that_all_workers_share(tmp_path: Path) -> None:
+    def own_bytes() -> int:
+        (line,) = (each for each in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in each)
+        return int(line.split()[1]) << 10
+
+    nbytes = 64 << 20
+    torch.save({"weights": torch.zeros(nbytes // 4)}, tmp_path / "new.pt")
+    before = own_bytes()
+    state = read_state(tmp_path / "new.pt")
+    assert float(state["weights"].sum()) == 0
+    assert own_bytes() - before < nbytes / 4
+
+
+def test_a_file_of_an_old_torch_is_read_too(tmp_path: Path) -> None:
+    torch.save({"weights": torch.ones(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert read_state(tmp_path / "old.pt")["weights"].tolist() == [1, 1, 1]

@@ -10,6 +10,7 @@ from featsvc.errors import OutOfMemory
 from featsvc.pool.contract.engine_protocol import EngineModel
 from featsvc.pool.contract.messages import Boot
 from featsvc.pool.contract.settings import AUTO_MODEL_BYTES, PoolSettings
+from featsvc.pool.worker import pipeline as pipeline_module
 from featsvc.pool.worker.model_cache import ModelCache
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeModel, FakeOptions
@@ -106,3 +107,32 @@ def test_models_may_take_a_share_of_a_gpu_or_what_was_set(
         FakeEngines(FakeOptions(device=device)), Boot.of(0, device, settings), lambda *said: None
     )
     assert pipeline._models._max_bytes == expected
+
+
+def test_a_gpu_that_its_last_worker_still_fills_is_asked_again_for_a_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline_module, "PRELOAD_PAUSES_S", (0.0, 0.0))
+
+    class Clearing(FakeEngines):
+        lacks = 3  # each load is tried twice
+
+        def load(self, model: str) -> FakeModel:
+            self.lacks -= 1
+            if self.lacks >= 0:
+                raise MemoryError
+            return super().load(model)
+
+    settings = PoolSettings()
+    for device, loaded in (("cuda:0", ["m"]), ("cpu", [])):
+        engines = Clearing(FakeOptions(device=device))
+        pipeline = Pipeline(engines, Boot.of(0, device, settings), lambda *said: None)
+        pipeline._preload("m")
+        assert list(pipeline._models._models) == loaded
+
+
+def test_a_device_with_a_name_of_its_own_is_the_only_one_that_its_worker_sees() -> None:
+    settings = PoolSettings(devices=("MIG-3a1f",), engine_options=FakeOptions())
+    options = Boot.of(0, "MIG-3a1f", settings).engine_options
+    assert isinstance(options, FakeOptions)
+    assert options.device == "cuda:0"

@@ -214,16 +214,21 @@ async def test_the_concurrency_limit_keeps_the_others_in_the_queue(
     await asyncio.gather(*held)
 
 
-@pytest.mark.parametrize(("device", "is_gpu"), [("cpu", False), ("cuda:0", True)])
+@pytest.mark.parametrize(
+    ("device", "is_gpu", "visible"),
+    [("cpu", False, None), ("cuda:0", True, None), ("MIG-3a1f", True, "MIG-3a1f")],
+)
 async def test_a_worker_has_its_threads_and_allocators_that_suit_its_device(
-    start_pool: StartPool, device: str, is_gpu: bool
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch, device: str, is_gpu: bool, visible: str | None
 ) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     pool = await start_pool(threads=3, devices=(device,))
     environment = (await pool.run(job(does="environment"))).environment
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "MALLOC_MMAP_THRESHOLD_" in environment
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert (environment.get("PYTORCH_ALLOC_CONF") == "expandable_segments:True") is is_gpu
+    assert environment.get("CUDA_VISIBLE_DEVICES") == visible
 
 
 async def test_a_worker_has_nothing_of_the_servers_own_environment(

@@ -65,6 +65,7 @@ def test_sizes_and_lists_are_read_as_people_write_them() -> None:
         {"model_memory": "2GiB", "max_queue_bytes": "1m", "url_allow": "a.example, 10.0.0.0/8"}
     ).settings
     assert (settings.model_memory, settings.max_queue_bytes) == (2 * 1024**3, 1024**2)
+    assert configuration({"model_memory": "Auto"}).settings.model_memory is None
     assert settings.url_allow == ("a.example", "10.0.0.0/8")
 
 
@@ -180,7 +181,8 @@ def test_devices_are_slots() -> None:
     assert places.devices("cpu:2") == ("cpu", "cpu")
     assert places.devices("cuda:0, cuda:1") == ("cuda:0", "cuda:1")
     assert places.devices("cuda") == ("cuda:0",)
-    for wrong in ("gpu", "cpu:0", "cuda:x", ""):
+    assert places.devices("cuda:10,MIG-3a1f,GPU-9e1c-04") == ("cuda:10", "MIG-3a1f", "GPU-9e1c-04")
+    for wrong in ("gpu", "cpu:0", "cuda:x", "cuda:01", "GPU-", "GPU-a;b", ""):
         with pytest.raises(InvalidArgument, match="devices"):
             places.devices(wrong)
 
