@@ -151,7 +151,8 @@ class Engines:
                 return act()
         except OutOfMemory as error:
             message = error.message
-            log.warning("out of memory: %s", error.__cause__)
+            # As text, for a record of the log would hold the error.
+            log.warning("out of memory: %s", str(error.__cause__))
         # Only here, for the error held what the failed pass had taken.
         if not self._freed():
             raise OutOfMemory(message)

@@ -107,6 +107,7 @@ class ModelCache:
                 for tell in held.when_idle:
                     tell()
                 held.when_idle.clear()
+            del held  # or its memory could not be given back where it goes
             self._evict(lambda: self._is_over(0, 0))
             self._changed.notify_all()
 
@@ -136,6 +137,7 @@ class ModelCache:
             if held is None:
                 return False
             if not held.pins:
+                del held  # as above
                 self._drop(model)
                 return True
             held.is_going = True

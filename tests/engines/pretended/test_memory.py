@@ -103,6 +103,8 @@ class Process:
 
     def __init__(self, worker: PretendedWorker) -> None:
         self.said: list[FromWorker] = []
+        self.models: set[str] = set()
+        """What it has in memory, as it said last."""
         self._worker = worker
         self._counting = Counting(worker.engines)
         engines: Any = self._counting  # Any: it passes most on
@@ -139,13 +141,11 @@ class Process:
         with self._worker.at_work():
             self._pipeline._unload(Unload(1, model))
 
-    def models(self) -> set[str]:
-        """What it has in memory, as it said last."""
-        said = [each for each in self.said if isinstance(each, WorkerModels)]
-        return {each.name for each in said[-1].models}
-
     def _hear(self, *messages: FromWorker) -> None:
         self.said += messages
+        for each in messages:
+            if isinstance(each, WorkerModels):
+                self.models = {model.name for model in each.models}
 
 
 @pytest.fixture
@@ -195,10 +195,11 @@ def test_a_question_that_lacks_memory_sends_idle_models_away_and_not_its_own(
     process.load("demo-dino")
     process.answers(PictureItem(models.encoded(models.picture(60, 40))))
     process.load("demo-sam2")
-    small.cuda.capacity = small.cuda.live[DEVICE] + 64 * KIB
+    assert process.models == {"demo-dino", "demo-sam2"}
+    small.cuda.capacity = small.cuda.live[DEVICE] + 1
     (outcome,) = process.answers(PictureItem(models.encoded(models.picture(60, 40))))
     assert outcome.result is not None
-    assert process.models() == {"demo-dino"}
+    assert process.models == {"demo-dino"}
     small.cuda.capacity = small.cuda.live[DEVICE] + 1
     (outcome,) = process.answers(PictureItem(models.encoded(models.picture(60, 40))))
     assert isinstance(outcome.error, OutOfMemory), "nothing is left to send away"
