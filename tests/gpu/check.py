@@ -17,13 +17,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.gpu.conditions import DRY_FACTOR
 from tests.gpu.rows import Row, read, table
 from tests.servers import ROOT
 
 FOLDER = ROOT / "build" / "gpu"
 QUARTER_HOUR_S = 15 * 60
-DRY_FACTOR = 3
-"""A trial has little to do and a slow machine to do it on."""
 ENDING_S = 15
 """For servers that a section has started; what is left then is killed."""
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 DEVICE = "cuda:0"
 MIB = 1 << 20
+DRY_FACTOR = 3
+"""So many times as long may all take in a trial, which has little to do and a slow machine to do it on."""
 
 
 @dataclass(frozen=True)
