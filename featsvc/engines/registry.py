@@ -22,6 +22,8 @@ from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
+from featsvc.engines.networks.packed import multiplies_bfloat16
+from featsvc.engines.networks.precision import precision_on, set_products
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared
 from featsvc.engines.running.gpu import Gpu, give_back, gpu
@@ -52,6 +54,11 @@ class Engines:
     options: EngineOptions
     families: Mapping[str, FamilyEngines]
     kept: tuple[ByteCache[Any, Any], ...]
+
+    @property
+    def precision(self) -> str:
+        """What networks compute in on this device."""
+        return self.options.precision
 
     def load(self, model: str) -> Loaded:
         """The model with this catalog key, on the device."""
@@ -185,6 +192,7 @@ def build(options: EngineOptions) -> Engines:
     embeddings: EmbeddingCache = ByteCache(
         "sam2_embeddings", options.embedding_cache, lambda embedding: embedding.nbytes
     )
+    options = _with_precision(options)
     options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
     texts = text_cache(options.text_cache)
     families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
@@ -208,6 +216,16 @@ def _check_computes(device: str) -> None:
             f"devices: torch {torch.__version__} has no code for {device}, which is too old or too new for it: "
             "leave it out, or install a torch for it"
         ) from error
+
+
+def _with_precision(options: EngineOptions) -> EngineOptions:
+    """The options with the precision of this device, which the process computes in from now on."""
+    precision = precision_on(options.device, options.precision)
+    if options.device.startswith("cuda"):
+        set_products(precision)
+    elif options.device == "cpu" and precision == "bf16" and not multiplies_bfloat16():
+        log.warning("this processor has no instructions for bfloat16: --precision fp32 is faster here")
+    return replace(options, precision=precision)
 
 
 def _check_is_there(device: str) -> None:

@@ -82,8 +82,8 @@ Capitals = Annotated[
 Prefix = Annotated[str, BeforeValidator(prefix)]
 
 _small = BeforeValidator(str.lower)
-Precision = Literal["fp32", "bf16", "fp16"]
-AnyPrecision = Annotated[Precision, _small, Written("fp32|bf16|fp16")]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+AnyPrecision = Annotated[Literal["auto", Precision], _small, Written("auto|fp32|tf32|bf16|fp16")]
 Profile = Annotated[Literal["default", "demo"], _small, Written("default|demo")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], _small, Written("debug|info|warning|error")

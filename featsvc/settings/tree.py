@@ -29,8 +29,7 @@ from featsvc.settings.kinds import (
     WordList,
 )
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
+MIB, GIB = 1 << 20, 1 << 30
 DEFAULT_KEY = "smfeats"
 
 
@@ -84,12 +83,10 @@ class Weights:
 class Networks:
     """Networks."""
 
-    precision: AnyPrecision = "fp32"
-    """Type of the weights and of most arithmetic; norms and answers are float32 all the same."""
+    precision: AnyPrecision = "auto"
+    """Type of weights and most arithmetic; answers are float32. auto is bf16 on a GPU that has it, elsewhere fp32."""
     compile: bool = False
-    """Compile the networks before the first request: a slower start, faster answers on a GPU. On a CPU answers of CLIP
-    and DINO are slower with it, those of SAM2 few percent faster; of that it compiles the encoder's blocks and the
-    upscaling of masks, which are then no longer those of sam2 to the last bit."""
+    """Compile networks while models are loaded, for GPUs: on a CPU most is slower then. Masks lose sam2's last bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +115,14 @@ class Workers:
     """Compute threads of a worker; 0 shares the cores out."""
     max_concurrency: Count = 4
     """Batches of one family (CLIP, DINO or SAM2) on one worker at once; requests that share a batch count once."""
-    max_batch: Count = 8
-    """Most requests in one batch."""
+    prepare_threads: Natural = 0
+    """Threads of a worker that decode pictures; 0 is 2 beside a CPU, and a share of the cores beside a GPU."""
+    slots: Natural = 0
+    """Batches that a worker has at once; 0 is 2 on a CPU, and as prepare_threads on a GPU, up to max_concurrency."""
+    max_batch: Natural = 0
+    """Most requests in one batch; 0 is 8 on a CPU and 32 on GPUs."""
+    max_batch_pixels: Count = 16 * MIB
+    """Most pixels that a network sees in one pass, but for one picture that has more; halved where memory runs out."""
     max_batch_bytes: Size = 48 * MIB
     """Most bytes of pictures in one batch, but for one that is larger alone: a worker copies them."""
     batch_timeout: Patience = 300.0
@@ -129,8 +132,7 @@ class Workers:
     heartbeat_timeout: Patience = 30.0
     """Seconds after which a worker that gives no sign of life is replaced; one that computes does."""
     quarantine: Seconds = 600.0
-    """Seconds for which a request that ended two workers, or took too long, is refused at once when it is asked again;
-    0 remembers none."""
+    """Seconds for which a request that ended two workers, or took too long, is refused at once; 0 remembers none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +156,7 @@ class Limits:
     image_formats: Capitals = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
     """Formats that are decoded, by Pillow's names."""
     decode_timeout: Patience = 10.0
-    """Seconds of processor time that decoding a picture may take, and six times as many by the clock; what its header
-    shows to take longer is refused at once."""
+    """Seconds of processor time to decode a picture (by the clock six times); what shows more is refused at once."""
     max_reply_bytes: Size = 64 * MIB
     """Most bytes of one reply message: gRPC holds up all other calls while it takes one over."""
     max_chunked_bytes: Size = 2 * GIB
@@ -215,8 +216,7 @@ class Calls:
     message_timeout: Patience = 60.0
     """Seconds within which the first message of a call must have arrived."""
     max_receiving_bytes: Size = 256 * MIB
-    """Most bytes of messages that are arriving, of all callers, and no less than max_request_bytes; beyond it,
-    calls that wait for theirs are ended."""
+    """Most bytes of messages that arrive, at least max_request_bytes; beyond it calls that wait for theirs end."""
 
 
 @dataclass(frozen=True, kw_only=True)

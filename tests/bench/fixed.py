@@ -36,6 +36,8 @@ class FixedModel:
 class FixedEngines:
     """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
+    precision = "fp32"
+
     def load(self, model: str) -> FixedModel:
         """Any name will do."""
         return FixedModel()

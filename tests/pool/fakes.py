@@ -109,6 +109,8 @@ class FakeDevice:
 class FakeEngines:
     """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
+    precision = "fp32"
+
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
         self.runs = 0

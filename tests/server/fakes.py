@@ -71,6 +71,8 @@ class FakeModel:
 class FakeEngines:
     """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
+    precision = "fp32"
+
     def load(self, model: str) -> FakeModel:
         if model == "ViT-B-16/openai":
             raise WeightsMissing("ViT-B-16/openai: put ViT-B-16_openai.safetensors into --weights-dir")

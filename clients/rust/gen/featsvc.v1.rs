@@ -2347,6 +2347,9 @@ pub struct Worker {
     /// Its GPU as it was a moment ago, where it has one and is up.
     #[prost(message, optional, tag = "11")]
     pub gpu: ::core::option::Option<Gpu>,
+    /// What its networks compute in: fp32, tf32, bf16 or fp16. Empty until it has started.
+    #[prost(string, tag = "12")]
+    pub precision: ::prost::alloc::string::String,
 }
 /// A GPU.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

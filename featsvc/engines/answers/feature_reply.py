@@ -10,6 +10,7 @@ from featsvc.engines.answers.pca import grid_colours, pixel_colours
 from featsvc.engines.answers.rounding import rounded
 from featsvc.engines.geometry.sampling import sampled, window, windowed
 from featsvc.engines.geometry.upsample import to_pixels
+from featsvc.engines.running.transfer import on_host
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
     DinoExtractFeaturesParams,
@@ -53,7 +54,9 @@ def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Featur
             rounding = Rounding(rounding.largest_error, rounding.mean_error, scale)
     if params.dtype is FeatureDType.BFLOAT16:
         small = small.view(torch.int16)
-    array = np.ascontiguousarray(small.cpu().numpy())
+    # In its order before it comes home: a GPU takes a fraction of the time for that.
+    (answer,) = on_host(small.contiguous())
+    array = answer.numpy()
     if params.dtype is FeatureDType.BFLOAT16:
         array = array.view(np.uint16)
     return Features(array, params.ret_pca, geometry, params.dtype, rounding)

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from featsvc.engines.geometry.upsample import axis_weights, to_pixels
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.v1.schema import InterpolationMode
 from featsvc.work.results import Floats, Geometry
 
 COMPONENTS = 3
 MOST_AT_ONCE = 1024
 """Rows of a matrix whose eigenvectors are all computed, in one piece."""
+MOST_ON_DEVICE_BYTES = 1 << 26
+"""Features in float32 of which a GPU makes what is needed in float64, several times as much."""
 ROUNDING = 1e-6
 """Parts of the features' length that rounding to float32 and the sums of a network can make of nothing."""
 
@@ -25,7 +28,7 @@ ROUNDING = 1e-6
 def grid_colours(features: Tensor, q_min: float, q_max: float) -> Floats:
     """Colours of each cell, h x w x 3 in [0, 1], from features h x w x D."""
     height, width, _ = features.shape
-    vectors = features.detach().to("cpu", torch.float64).flatten(0, 1)
+    vectors = _precise(features).flatten(0, 1)
     centred = vectors - vectors.mean(dim=0)
     least = _least(vectors)
     projected = centred @ principal(centred, least * len(centred) ** 0.5)
@@ -40,13 +43,15 @@ def pixel_colours(
     With U = (V x W) X for features X and the interpolation's matrices V and W, mean and covariance of U need
     only V'V and W'W, which are as small as the grid; the projection of U is the upsampled projection of X.
     """
-    vectors = features.detach().to("cpu", torch.float64)
+    vectors = _precise(features)
     vertical, horizontal = axis_weights(geometry, mode)
-    mean = torch.einsum("h,w,hwd->d", vertical.mean(dim=0), horizontal.mean(dim=0), vectors)
+    along, across = (on_device(each.mean(dim=0), vectors.device) for each in (vertical, horizontal))
+    mean = torch.einsum("h,w,hwd->d", along, across, vectors)
     # Rows of V and W sum to one, so what is centred on the grid is centred among the pixels.
     centred = vectors - mean
-    weighted = torch.einsum("ih,hwd->iwd", _root(vertical.T @ vertical), centred)
-    weighted = torch.einsum("jw,iwd->ijd", _root(horizontal.T @ horizontal), weighted)
+    tall, wide = (on_device(_root(each.T @ each), vectors.device) for each in (vertical, horizontal))
+    weighted = torch.einsum("ih,hwd->iwd", tall, centred)
+    weighted = torch.einsum("jw,iwd->ijd", wide, weighted)
     least = _least(vectors.flatten(0, 1))
     count = len(vertical) * len(horizontal)
     projected = centred @ principal(weighted.flatten(0, 1), least * count**0.5)
@@ -54,7 +59,13 @@ def pixel_colours(
     return _colours(pixels.permute(1, 2, 0), q_min, q_max, least)
 
 
-def principal(centred: Tensor, least: float = 0.0) -> Tensor:
+def _precise(features: Tensor) -> Tensor:
+    """In float64: on a GPU where they are not many, and else in the host's memory."""
+    stay = features.device.type == "cuda" and features.nbytes <= MOST_ON_DEVICE_BYTES
+    return features.detach().to(features.device if stay else "cpu", torch.float64)
+
+
+def principal(centred: Tensor, least: Tensor | float = 0.0) -> Tensor:
     """The strongest right singular vectors of N x D, as D x 3, the largest absolute weight of each positive.
 
     By `eigh` of the smaller of the two Gram matrices. Zeros stand for components that are missing: there are too few
@@ -62,7 +73,9 @@ def principal(centred: Tensor, least: float = 0.0) -> Tensor:
     """
     count, channels = centred.shape
     tall = channels <= count
-    strengths, axes = _strongest(centred.T @ centred if tall else centred @ centred.T)
+    # The host's memory is where few numbers are quickly decomposed.
+    eigen = _strongest(*on_host(centred.T @ centred if tall else centred @ centred.T))
+    strengths, axes = (on_device(each, centred.device) for each in eigen)
     if not tall:
         axes = torch.nn.functional.normalize(centred.T @ axes, dim=0)
     strongest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
@@ -105,9 +118,9 @@ def _all_strongest(gram: Tensor) -> _Eigen:
     return _Eigen(values[-COMPONENTS:].flip(0), vectors[:, -COMPONENTS:].flip(1))
 
 
-def _least(vectors: Tensor) -> float:
+def _least(vectors: Tensor) -> Tensor:
     """The deviation from the mean, of vectors N x D, below which it may be rounding alone."""
-    return ROUNDING * float(vectors.square().sum(dim=1).mean().sqrt())
+    return ROUNDING * vectors.square().sum(dim=1).mean().sqrt()
 
 
 def _root(gram: Tensor) -> Tensor:
@@ -118,14 +131,15 @@ def _root(gram: Tensor) -> Tensor:
     return root
 
 
-def _colours(projected: Tensor, q_min: float, q_max: float, least: float) -> Floats:
+def _colours(projected: Tensor, q_min: float, q_max: float, least: Tensor) -> Floats:
     """Each component's quantile range brought to [0, 1]; a component with a range of at most `least` is 0.
 
     np.quantile interpolates as torch.quantile does, which refuses more than 16 million elements.
     """
-    values = projected.numpy()
+    narrowest, components = on_host(least, projected)
+    values = components.numpy()
     low, high = np.quantile(values, (q_min, q_max), axis=(0, 1))
     span = high - low
-    scaled = (values - low) / np.where(span > least, span, np.inf)
+    scaled = (values - low) / np.where(span > float(narrowest), span, np.inf)
     colours: Floats = np.clip(scaled, 0.0, 1.0).astype(np.float32)
     return colours

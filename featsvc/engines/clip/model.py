@@ -27,7 +27,9 @@ from featsvc.engines.networks.compiled import compile_blocks
 from featsvc.engines.networks.cost import Transformer
 from featsvc.engines.networks.packed import packed
 from featsvc.engines.networks.precision import placed
+from featsvc.engines.running.colours import Normal, coloured
 from featsvc.engines.running.family import Model
+from featsvc.engines.running.transfer import pinned
 from featsvc.errors import InvalidArgument
 from featsvc.work.options import EngineOptions
 
@@ -75,9 +77,21 @@ class ClipModel(Model[ClipEntry, CLIP]):
         """Texts to token numbers, N x context length, cut off at that length."""
         return tokenizer_of(self.entry)
 
+    @property
+    def normal(self) -> Normal:
+        """Of its pictures."""
+        return Normal(self.entry.mean, self.entry.std)
+
+    def eval_input(self, picture: Image) -> Tensor:
+        """What open_clip's own preprocessing for the global embedding makes of it, `coloured` for the device."""
+        fitted = picture
+        for each in self._eval_fit:
+            fitted = each(fitted)
+        return pinned(coloured(fitted, self.normal, self.device), self.device)
+
     @cached_property
-    def eval_transform(self) -> Callable[[Image], Tensor]:
-        """open_clip's own preprocessing for the global embedding."""
+    def _eval_fit(self) -> list[Callable[[Image], Image]]:
+        """The steps of that preprocessing that make a picture of a picture."""
         entry = self.entry
         config = PreprocessCfg(
             size=self.visual.image_size,
@@ -86,8 +100,9 @@ class ClipModel(Model[ClipEntry, CLIP]):
             interpolation=entry.interpolation,
             resize_mode=entry.resize_mode,
         )
-        transform: Callable[[Image], Tensor] = image_transform_v2(config, is_train=False)
-        return transform
+        fit: list[Callable[[Image], Image]]
+        *fit, _, _ = image_transform_v2(config, is_train=False).transforms  # to a tensor, and normalised
+        return fit
 
 
 class QuickGELU(nn.Module):

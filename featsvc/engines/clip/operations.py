@@ -23,10 +23,11 @@ from featsvc.engines.clip.tokens import check_words
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import FIELD
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.networks.compiled import warmed
+from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
+from featsvc.engines.running.colours import Seen
 from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
-from featsvc.engines.running.transfer import on_device
+from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -68,7 +69,7 @@ class PreparedTexts(Prepared):
 class PreparedEmbed(Prepared):
     """A picture for the global embedding, 3 x S x S."""
 
-    picture: Tensor
+    picture: Seen
 
 
 def _fit(params: DenseParams) -> Fit:
@@ -89,7 +90,7 @@ def _checked_flop(picture: Image, params: DenseParams, loaded: ClipModel, option
 
 
 def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInput:
-    return network_input(picture, _fit(params), _grid(loaded), loaded.entry.mean, loaded.entry.std)
+    return network_input(picture, _fit(params), _grid(loaded), loaded.normal, loaded.device)
 
 
 def prepare_features(
@@ -114,8 +115,10 @@ def run_features(
 
 
 def _dense(batch: Sequence[ClipPicture], loaded: ClipModel) -> list[Tensor]:
-    pictures = [each.input.pixels for each in batch]
-    return forward_each(pictures, loaded.device, lambda pixels: dense_features(loaded.visual, pixels))
+    pictures = [each.input for each in batch]
+    return forward_each(
+        pictures, loaded.normal, loaded.device, lambda pixels: dense_features(loaded.visual, pixels)
+    )
 
 
 def prepare_text(
@@ -192,7 +195,8 @@ def _similarity(
     else:
         maps = similarity_maps(features, positive, geometry, params)
     single = item.positives == 1
-    return Similarity((maps[0] if single else maps).contiguous().cpu().numpy(), geometry)
+    (answer,) = on_host((maps[0] if single else maps).contiguous())
+    return Similarity(answer.numpy(), geometry)
 
 
 def prepare_image(
@@ -201,10 +205,10 @@ def prepare_image(
     """Decodes the picture and preprocesses it as the model's own evaluation does."""
     picture = decoded(item, options)
     _check_shape(picture.pixels, loaded, options)
-    seen = loaded.eval_transform(picture.pixels)
+    seen = loaded.eval_input(picture.pixels)
     flop = loaded.transformer.flop(seen[0].numel() // loaded.patch_size**2)
     key, pixels = picture_key(seen.shape, options), seen[0].numel()
-    return PreparedEmbed(key, pixels, flop, seen, orientation=picture.orientation)
+    return PreparedEmbed(key, pixels, flop, Seen(seen), orientation=picture.orientation)
 
 
 def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> None:
@@ -224,14 +228,16 @@ def run_image(
 ) -> list[ImageEmbedding]:
     """Global embeddings, 1 x D each."""
     pictures = [each.picture for each in batch]
-    outputs = forward_each(pictures, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels))
-    return [ImageEmbedding(each[None].cpu().numpy()) for each in outputs]
+    outputs = forward_each(
+        pictures, loaded.normal, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels)
+    )
+    return [ImageEmbedding(each[None].numpy()) for each in on_host(*outputs)]
 
 
 def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
-    """The model, compiled for pictures and texts if that is asked for."""
+    """The model, warm, and compiled for pictures and texts if that is asked for."""
     loaded = clip_model.load(entry, options)
-    if options.compile:
+    if is_slow_at_first(options):
         height, width = loaded.visual.image_size
         pictures, texts = torch.zeros(2, 3, height, width), ["a photo", "two", "three"]
         tokens = loaded.tokenizer(texts).to(loaded.device)
@@ -243,6 +249,7 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
                 lambda: text_features(loaded.network, tokens[:1]),
                 lambda: text_features(loaded.network, tokens),
             ),
+            options,
         )
     return loaded
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from featsvc.engines.clip.last_block import at_positions
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.running.cache import ByteCache
-from featsvc.engines.running.transfer import on_device
+from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.work.results import Floats
 
 Vector = NDArray[np.float32]
@@ -113,8 +113,8 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
             del tokens[text]
     for some in _passes(tokens):
         together = torch.from_numpy(np.stack([tokens[text] for text in some]))
-        rows = text_features(loaded.network, on_device(together, loaded.device))
-        for text, row in zip(some, rows.cpu().numpy(), strict=True):
+        (rows,) = on_host(text_features(loaded.network, on_device(together, loaded.device)))
+        for text, row in zip(some, rows.numpy(), strict=True):
             vectors[text] = row.copy()
             cache.put(_key(loaded, text), vectors[text])
     return [np.stack([vectors[text] for text in item.texts]) for item in batch]

@@ -21,6 +21,7 @@ from featsvc.engines.networks.compiled import compile_blocks
 from featsvc.engines.networks.cost import Transformer
 from featsvc.engines.networks.packed import packed
 from featsvc.engines.networks.precision import placed
+from featsvc.engines.running.colours import Normal
 from featsvc.engines.running.family import Model
 from featsvc.errors import InvalidArgument
 from featsvc.work.options import EngineOptions
@@ -39,6 +40,11 @@ class DinoModel(Model[DinoEntry, VisionTransformer]):
     def stops(self) -> list[nn.Module]:
         """The blocks."""
         return list(self.network.blocks)
+
+    @property
+    def normal(self) -> Normal:
+        """Of its pictures."""
+        return Normal(self.entry.mean, self.entry.std)
 
     @cached_property
     def transformer(self) -> Transformer:

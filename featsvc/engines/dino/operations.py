@@ -15,7 +15,7 @@ from featsvc.engines.dino import model as dino_model
 from featsvc.engines.dino.features import CELLS, Reading, descriptors, log_binned
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.networks.compiled import warmed
+from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
 from featsvc.errors import invalid_field
@@ -48,7 +48,7 @@ def prepare_features(
     check_features(geometry, channels, params, options, item.way)
     sight, transformer = Sight(picture.pixels.size, fit, grid), loaded.transformer.first(layer + 1)
     flop = checked_flop(sight, transformer, entry.key, options)
-    ready = network_input(picture.pixels, fit, grid, entry.mean, entry.std)
+    ready = network_input(picture.pixels, fit, grid, loaded.normal, loaded.device)
     # A finer stride makes more tokens of the same pixels.
     pixels = ready.pixels[0].numel() * (entry.patch_size // stride) ** 2
     key = picture_key(ready.pixels.shape, options)
@@ -83,7 +83,7 @@ def run_features(
     def forward(pixels: Tensor) -> Tensor:
         return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)
 
-    outputs = forward_each([each.input.pixels for each in batch], loaded.device, forward)
+    outputs = forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
     return [_answer(out, each, params) for out, each in zip(outputs, batch, strict=True)]
 
 
@@ -93,9 +93,9 @@ def _answer(features: Tensor, item: DinoPicture, params: DinoExtractFeaturesPara
 
 
 def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
-    """The model, compiled if that is asked for."""
+    """The model, warm, and compiled if that is asked for."""
     loaded = dino_model.load(entry, options)
-    if options.compile:
+    if is_slow_at_first(options):
         height, width = loaded.network.patch_embed.img_size
         pictures, reading = torch.zeros(2, 3, height, width), Reading(Facet.TOKEN, loaded.layers - 1)
 
@@ -103,7 +103,7 @@ def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:
             some = pictures[:count].to(loaded.device)
             return descriptors(loaded.network, some, entry.patch_size, entry.position, reading)
 
-        warmed(entry.key, (lambda: forward(1), lambda: forward(2)))
+        warmed(entry.key, (lambda: forward(1), lambda: forward(2)), options)
     return loaded
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from featsvc.catalog.entry import Colours
+from featsvc.engines.running.colours import NO_BLANK, Normal, Seen, coloured
+from featsvc.engines.running.transfer import pinned
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import PaddingMode
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
 
 WidthHeight = tuple[int, int]
+CPU = torch.device("cpu")
 REFLECTS = {PaddingMode.REFLECT: 1, PaddingMode.CIRCULAR: 0}
 """How much smaller than the picture the padding must be, for modes that copy it."""
 
@@ -39,19 +42,25 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class NetworkInput:
-    """A normalised and padded picture, 3 x H x W, and how its grid lies on the original."""
+class NetworkInput(Seen):
+    """A padded picture, and how its grid lies on the original."""
 
-    pixels: Tensor
-    geometry: Geometry
+    geometry: Geometry = field(kw_only=True)
 
 
-def network_input(picture: Image, fit: Fit, grid: Grid, mean: Colours, std: Colours) -> NetworkInput:
-    """What the network sees of an RGB picture."""
+def network_input(
+    picture: Image, fit: Fit, grid: Grid, normal: Normal, device: torch.device = CPU
+) -> NetworkInput:
+    """What a network on that device sees of an RGB picture."""
     geometry = geometry_of(picture.size, fit, grid)
-    pixels = TF.normalize(TF.to_tensor(fitted(picture, fit)), mean, std)
+    pixels = coloured(fitted(picture, fit), normal, device)
     right, bottom = geometry.pad_right, geometry.pad_bottom
-    return NetworkInput(padded(pixels, right, bottom, fit.padding_mode), geometry)
+    ready = padded(pixels, right, bottom, fit.padding_mode)
+    # Of normalised values it is 0 already, of bytes it will be.
+    is_blank = fit.padding_mode is PaddingMode.CONSTANT
+    return NetworkInput(
+        pinned(ready, device), blank=(bottom, right) if is_blank else NO_BLANK, geometry=geometry
+    )
 
 
 def geometry_of(size: WidthHeight, fit: Fit, grid: Grid) -> Geometry:

@@ -1,15 +1,16 @@
-"""Blocks of a network compiled by torch, when it is loaded: no request waits for a compiler."""
+"""Blocks of a network compiled by torch, and first passes, when it is loaded: no request waits for either."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
 from featsvc.errors import CannotCompile
+from featsvc.work.options import EngineOptions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,9 +44,14 @@ def allow_graphs() -> None:
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
 
 
-def warmed(key: str, passes: Iterable[Callable[[], object]]) -> None:
+def is_slow_at_first(options: EngineOptions) -> bool:
+    """Whether the first passes of a model take much longer: they compile, or bring a GPU's kernels into its memory."""
+    return options.compile or options.device.startswith("cuda")
+
+
+def warmed(key: str, passes: Iterable[Callable[[], object]], options: EngineOptions) -> None:
     """Runs passes of the usual sizes, at which the blocks are compiled; says so if this machine cannot."""
-    with torch.inference_mode(), _without_compiler(key):
+    with torch.inference_mode(), _without_compiler(key) if options.compile else nullcontext():
         for each in passes:
             each()
 

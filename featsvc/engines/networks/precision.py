@@ -9,14 +9,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from featsvc.settings.kinds import Precision
+from featsvc.settings.kinds import AnyPrecision, Precision
 from featsvc.work.options import EngineOptions
 
 DTYPES: Mapping[Precision, torch.dtype] = {
     "fp32": torch.float32,
+    "tf32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
+
+AMPERE = (8, 0)
+"""The compute capability from which on GPUs multiply bfloat16 and TF32."""
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -39,22 +43,49 @@ class Float32Norm(nn.Module):
         return answer.to(values.dtype)
 
 
+def precision_on(device: str, wanted: AnyPrecision) -> Precision:
+    """What a device computes in where `wanted` is set: auto is decided, and TF32 is float32 where there is none."""
+    if wanted != "auto" and wanted != "tf32":
+        return wanted
+    if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < AMPERE:
+        return "fp32"
+    return "bf16" if wanted == "auto" else wanted
+
+
+def set_products(precision: Precision) -> None:
+    """Tells torch how this process's GPU multiplies float32: in TF32 where that is the precision, and else in full.
+
+    By itself torch takes TF32 in convolutions, and not in products of matrices.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def dtype_for(options: EngineOptions) -> torch.dtype:
+    """The type of a network's weights."""
+    return DTYPES[precision_on(options.device, options.precision)]
+
+
 def placed(network: Network, options: EngineOptions) -> Network:
     """The network ready to answer: weights in the options' precision, on their device, never trained."""
     # Before it moves, so that the device never holds it in float32.
-    ready = lowered(network.eval().requires_grad_(False), DTYPES[options.precision])
+    ready = lowered(network.eval().requires_grad_(False), dtype_for(options), device=options.device)
     return ready.to(options.device)
 
 
-def lowered(network: Network, dtype: torch.dtype, norms: tuple[type[nn.Module], ...] = ()) -> Network:
+def lowered(
+    network: Network, dtype: torch.dtype, norms: tuple[type[nn.Module], ...] = (), device: str = "cpu"
+) -> Network:
     """The network itself, its weights and buffers in `dtype` and its norms in float32 between them.
 
     `norms` are further classes that count as norms, for libraries that write their own. A network may be a part
     of another one: the rest keeps its type. On a CPU `torch.autocast` was slower than float32: it copies around bmm.
+    For CUDA the weights of an nn.LayerNorm are in `dtype` too: its kernel takes one type, sums in float32 all the same,
+    and the copies around it would be a quarter of what a pass launches.
     """
     if dtype is torch.float32:
         return network
-    every = (*NORMS, *norms)
+    in_one_type = nn.LayerNorm if device.startswith("cuda") else None
+    every = tuple(each for each in (*NORMS, *norms) if each is not in_one_type)
     for parent in list(network.modules()):
         if isinstance(parent, (*every, Float32Norm)):
             continue

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
+from featsvc.engines.running.colours import Normal, Seen, normalised
 from featsvc.engines.running.transfer import on_device
 from featsvc.work.operations import I, Operation, P, R
 from featsvc.work.options import EngineOptions
@@ -116,7 +117,7 @@ class FamilyEngines:
 
 
 def forward_each(
-    pictures: list[Tensor], device: torch.device, forward: Callable[[Tensor], Tensor]
+    pictures: Sequence[Seen], normal: Normal, device: torch.device, forward: Callable[[Tensor], Tensor]
 ) -> list[Tensor]:
     """Outputs of `forward` for pictures 3 x H x W of one size, one for each, in float32.
 
@@ -124,5 +125,6 @@ def forward_each(
     answer has the same bytes whatever shared its batch.
     """
     if device.type == "cpu":
-        return [forward(each[None])[0].float() for each in pictures]
-    return list(forward(on_device(torch.stack(pictures), device)).float())
+        return [forward(each.pixels[None])[0].float() for each in pictures]
+    there = torch.stack([on_device(each.pixels, device) for each in pictures])
+    return list(forward(normalised(there, normal, [each.blank for each in pictures])).float())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from featsvc.codec.rle import Counts
 from featsvc.engines.answers.rle import Box
 from featsvc.engines.running.gpu import usable_bytes
 from featsvc.engines.running.steps import step
-from featsvc.engines.running.transfer import on_device, on_host
+from featsvc.engines.running.transfer import on_device
+from featsvc.engines.sam2.candidate_list import Candidates, joined
 from featsvc.engines.sam2.decoder import LOGIT_LIMIT
 from featsvc.engines.sam2.embedding import to_network
 from featsvc.engines.sam2.grid import Crop
-from featsvc.engines.sam2.measure import Areas, FullSize, boxed
+from featsvc.engines.sam2.measure import Areas, DeviceMask, FullSize, boxed
 from featsvc.engines.sam2.passes import WHOLE_BATCHES, BatchSlice, Pass, Passes
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
@@ -29,51 +31,12 @@ from featsvc.work.results import HeightWidth
 
 MOST_REFINED = 256
 """Points whose masks wait for their refinement: 200 MB of 256 x 256 logits."""
+MOST_WAITING = 1024
+"""Masks of a crop whose pixels stay in a GPU's memory until it is known which are left: 256 MB of their logits."""
 REGION_THRESHOLD = 0.0
 """Upstream's generator tells its mask_threshold to nobody, so regions are always those of logits above 0."""
 Corners = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """n masks; all tensors on the CPU, boxes and points in pixels of the whole picture."""
-
-    boxes: Tensor
-    """Corners, n x 4."""
-    ious: Tensor
-    points: Tensor
-    """n x 2."""
-    stability: Tensor
-    crops: Tensor
-    """Corners of the crop that each came from, n x 4."""
-    runs: tuple[Counts, ...]
-    """Run lengths in the frame of the whole picture."""
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    def at(self, indices: Tensor) -> Candidates:
-        """Those at these indices, in their order."""
-        return Candidates(
-            boxes=self.boxes[indices],
-            ious=self.ious[indices],
-            points=self.points[indices],
-            stability=self.stability[indices],
-            crops=self.crops[indices],
-            runs=tuple(self.runs[index] for index in indices.tolist()),
-        )
-
-
-def joined(parts: list[Candidates]) -> Candidates:
-    """All of them, in order."""
-    return Candidates(
-        boxes=torch.cat([part.boxes for part in parts]),
-        ious=torch.cat([part.ious for part in parts]),
-        points=torch.cat([part.points for part in parts]),
-        stability=torch.cat([part.stability for part in parts]),
-        crops=torch.cat([part.crops for part in parts]),
-        runs=tuple(run for part in parts for run in part.runs),
-    )
+NO_RUNS: Counts = np.array([], np.int64)
 
 
 @dataclass(frozen=True)
@@ -83,11 +46,6 @@ class _Masks:
     logits: Tensor
     ious: Tensor
     points: Tensor
-
-    def known(self) -> _Masks:
-        """The same with predicted IoUs in the host's memory."""
-        (ious,) = on_host(self.ious)
-        return _Masks(self.logits, ious, self.points)
 
     def over(self, least_iou: float) -> _Masks:
         """Those of a better predicted IoU, which is known."""
@@ -101,6 +59,16 @@ def _all(parts: list[_Masks]) -> _Masks:
         torch.cat([part.ious for part in parts]),
         torch.cat([part.points for part in parts]),
     )
+
+
+class _Stable(NamedTuple):
+    """A mask that is stable and whole, and its place among those that were measured."""
+
+    place: int
+    iou: float
+    stability: np.float32
+    corners: Corners
+    mask: Counts | DeviceMask
 
 
 class CropSearch:
@@ -121,6 +89,8 @@ class CropSearch:
         self._picture_size = size
         self._params = params
         self._full_size = FullSize(crop, size, params)
+        self._waiting = 0
+        """Masks that are in the device's memory alone."""
 
     def candidates(self) -> Candidates:
         """All masks of the crop's points that pass the filters, in upstream's order."""
@@ -165,8 +135,8 @@ class CropSearch:
     def _filtered(self, masks: _Masks) -> Candidates:
         """As SAM2AutomaticMaskGenerator._process_batch, in an order that drops candidates early."""
         params = self._params
-        masks = masks.known()
-        if params.pred_iou_thresh > 0:
+        # What only a GPU knows comes home later, with what it measures.
+        if params.pred_iou_thresh > 0 and masks.ious.device.type == "cpu":
             masks = masks.over(params.pred_iou_thresh)
         area = params.min_mask_region_area
         return self._measured(
@@ -201,45 +171,86 @@ class CropSearch:
 
     def _measured(self, masks: _Masks) -> Candidates:
         """Those that are stable and away from the crop's edges, with what is known of them at full size."""
-        least = self._params.stability_score_thresh
-        stable: list[int] = []
-        stability: list[np.float32] = []
-        corners: list[Corners] = []
-        runs: list[Counts] = []
+        is_here = masks.logits.device.type == "cpu"
+        stable = self._seen(masks) if is_here else self._counted(masks)
+        x0, y0, _, _ = self._crop.box
+        kept = torch.tensor([each.place for each in stable], dtype=torch.long)
+        corners = torch.tensor([each.corners for each in stable], dtype=torch.long)
+        stability = np.array([each.stability for each in stable], np.float32)
+        found = Candidates(
+            boxes=corners.view(-1, 4) + torch.tensor([x0, y0, x0, y0]),
+            ious=torch.tensor([each.iou for each in stable], dtype=torch.float32),
+            points=masks.points[kept] + torch.tensor([x0, y0]),
+            stability=torch.tensor(stability).nan_to_num(0.0),
+            crops=torch.tensor([self._crop.box]).expand(len(stable), -1),
+            masks=tuple(each.mask for each in stable),
+        )
+        if is_here:
+            return found
+        self._waiting += len(stable)
+        if self._waiting <= MOST_WAITING:
+            return found
+        self._waiting = 0
+        return found.completed(self._picture_size, self._params.mask_threshold)
+
+    def _seen(self, masks: _Masks) -> list[_Stable]:
+        """Those that a CPU finds, which looks at one after the other."""
+        stable: list[_Stable] = []
+        ious = masks.ious.tolist()
         for index, sized in enumerate(self._full_size.of(masks.logits)):
             step()
             score = _stability(sized.areas)
-            if least > 0 and not score >= least:
+            if self._is_unstable(score):
                 continue
             mask = boxed(sized.bitmap())
             box = _inclusive(mask.box)
-            if self._is_cut(box):
-                continue
-            stable.append(index)
-            stability.append(score)
-            corners.append(box)
-            runs.append(self._full_size.runs(mask))
-        x0, y0, _, _ = self._crop.box
-        kept = torch.tensor(stable, dtype=torch.long)
-        return Candidates(
-            boxes=torch.tensor(corners, dtype=torch.long).view(-1, 4) + torch.tensor([x0, y0, x0, y0]),
-            ious=masks.ious[kept].float(),
-            points=masks.points[kept] + torch.tensor([x0, y0]),
-            stability=torch.tensor(np.array(stability, np.float32)).nan_to_num(0.0),
-            crops=torch.tensor([self._crop.box]).expand(len(stable), -1),
-            runs=tuple(runs),
-        )
+            if not self._are_cut([box])[0]:
+                stable.append(_Stable(index, ious[index], score, box, self._full_size.runs(mask)))
+        return stable
 
-    def _is_cut(self, corners: Corners) -> bool:
-        """Whether a box lies at an edge of the crop that is none of the picture."""
+    def _counted(self, masks: _Masks) -> list[_Stable]:
+        """Those of which a GPU tells areas and boxes; their pixels stay there until few are left."""
+        if not len(masks.logits):
+            return []
+        step()
+        known, facts = self._full_size.facts(masks.logits, masks.ious)
+        ious, least = known.tolist(), self._params.pred_iou_thresh
+        boxes = [_inclusive(each.box) for each in facts]
+        are_cut = self._are_cut(boxes)
+        stable = list[_Stable]()
+        for index, (iou, fact, box) in enumerate(zip(ious, facts, boxes, strict=True)):
+            score = _stability(fact.areas)
+            if not (are_cut[index] or self._is_unstable(score) or 0 < least >= iou):
+                stable.append(_Stable(index, iou, score, box, NO_RUNS))
+        if not stable:
+            return []
+        kept = torch.tensor([each.place for each in stable])
+        logits = masks.logits[on_device(kept, masks.logits.device)]
+        return [
+            each._replace(mask=DeviceMask(own, self._crop, _sized(facts[each.place].box)))
+            for each, own in zip(stable, logits, strict=True)
+        ]
+
+    def _is_unstable(self, score: np.float32) -> bool:
+        least = self._params.stability_score_thresh
+        return least > 0 and not score >= least
+
+    def _are_cut(self, corners: list[Corners]) -> list[bool]:
+        """Which of the boxes lie at an edge of the crop that is none of the picture."""
         height, width = self._picture_size
-        near = is_box_near_crop_edge(torch.tensor([corners]), list(self._crop.box), [0, 0, width, height])
-        return bool(near[0])
+        boxes = torch.tensor(corners).view(-1, 4)
+        near: list[bool] = is_box_near_crop_edge(boxes, list(self._crop.box), [0, 0, width, height]).tolist()
+        return near
 
 
 def _stability(areas: Areas) -> np.float32:
     """IoU of one mask within another, NaN of nothing in nothing; as float32, which upstream compares."""
     return np.float32(areas.inner) / np.float32(areas.outer) if areas.outer else np.float32(np.nan)
+
+
+def _sized(box: Box) -> Box:
+    """The box, of no size around nothing."""
+    return box if box[2] > box[0] else (0, 0, 0, 0)
 
 
 def _inclusive(box: Box) -> Corners:

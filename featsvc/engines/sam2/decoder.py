@@ -48,7 +48,8 @@ def decode(network: SAM2Base, embedding: Embedding, prompts: Prompts, multimask:
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
         multimask_output=multimask,
-        repeat_image=len(sparse) > 1,
+        # A prompt about each of several pictures needs no copies.
+        repeat_image=len(sparse) > len(embedding.coarse),
         high_res_features=list(embedding.fine),
     )
     return LowRes(logits.float(), ious)

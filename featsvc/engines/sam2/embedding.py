@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torchvision.transforms.functional as TF
@@ -23,7 +24,7 @@ class Embedding:
     """What the encoder says about one picture or crop; prompts are answered from it alone."""
 
     coarse: Tensor
-    """1 x C x S/16 x S/16."""
+    """1 x C x S/16 x S/16; of several pictures, B x …."""
     fine: tuple[Tensor, ...]
     """The levels S/4 and S/8, 1 x c x h x w each."""
     height: int
@@ -52,12 +53,37 @@ def encoder_input(picture: Image, image_size: int) -> Tensor:
 
 def encoded(network: SAM2Base, pixels: Tensor, size: HeightWidth) -> Embedding:
     """The encoder's answer to 3 x S x S, as SAM2ImagePredictor.set_image computes it."""
+    return encoded_together(network, pixels[None], [size])[0]
+
+
+def encoded_together(network: SAM2Base, pixels: Tensor, sizes: Sequence[HeightWidth]) -> list[Embedding]:
+    """The encoder's answers to N x 3 x S x S, in one pass."""
     dtype = dtype_of(network.image_encoder)
-    levels = network.forward_image(pixels[None].to(dtype))["backbone_fpn"][-network.num_feature_levels :]
+    levels = network.forward_image(pixels.to(dtype))["backbone_fpn"][-network.num_feature_levels :]
     *fine, coarse = levels
     if network.directly_add_no_mem_embed:
         coarse = coarse + network.no_mem_embed.view(1, -1, 1, 1)
-    return Embedding(coarse.to(dtype), tuple(each.to(dtype) for each in fine), *size)
+    every = [each.to(dtype) for each in (coarse, *fine)]
+    if len(sizes) == 1:
+        return [Embedding(every[0], tuple(every[1:]), *sizes[0])]
+    # Copies, for one that is kept must not keep the others.
+    parts = zip(*(each.split(1) for each in every), strict=True)
+    return [
+        Embedding(own.clone(), tuple(each.clone() for each in levels), *size)
+        for (own, *levels), size in zip(parts, sizes, strict=True)
+    ]
+
+
+def stacked(embeddings: Sequence[Embedding]) -> Embedding:
+    """Embeddings of several pictures, for one prompt about each; their sizes are the first's."""
+    first = embeddings[0]
+    if all(each is first for each in embeddings):
+        return first
+    return replace(
+        first,
+        coarse=torch.cat([each.coarse for each in embeddings]),
+        fine=tuple(torch.cat(levels) for levels in zip(*(each.fine for each in embeddings), strict=True)),
+    )
 
 
 def to_network(coords: Tensor, size: HeightWidth, image_size: int) -> Tensor:

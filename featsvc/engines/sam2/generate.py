@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,19 +13,23 @@ from torchvision.ops import batched_nms, box_area
 
 from featsvc.engines.running.family import Prepared, alone
 from featsvc.engines.running.steps import step
-from featsvc.engines.sam2.candidates import Candidates, CropSearch, joined
+from featsvc.engines.sam2.candidate_list import Candidates, joined
+from featsvc.engines.sam2.candidates import CropSearch
 from featsvc.engines.sam2.decoder import MULTIMASKS
+from featsvc.engines.sam2.embedding import Embedding
 from featsvc.engines.sam2.grid import Crop, crops
 from featsvc.engines.sam2.mask_list import MaskWriter
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import PointDecoder
-from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
+from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View, embeddings
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import GenerateMasksParams
 from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth, MaskList
 
+CROPS_TOGETHER = 8
+"""Crops that a GPU encodes in one pass; their embeddings wait in its memory, 17 MB each in float32."""
 MOST_BOXES = 8192
 """Boxes that torchvision judges in well under a second: it compares each pair of them in one piece."""
 
@@ -91,7 +95,10 @@ def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Mo
 
 
 def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
-    candidates = joined([_of_crop(item, each, loaded) for each in item.crops])
+    embedded = _embedded([each.view for each in item.crops], loaded)
+    candidates = joined(
+        [_of_crop(item, part.crop, each, loaded) for part, each in zip(item.crops, embedded, strict=True)]
+    )
     if len(item.crops) > 1 and len(candidates):
         # Smaller crops first: their masks are finer.
         best = distinct(
@@ -101,12 +108,19 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
             item.writer.check_count,
         )
         candidates = candidates.at(best)
-    return item.writer.mask_list(candidates)
+    return item.writer.mask_list(candidates.completed(item.size, item.params.mask_threshold))
 
 
-def _of_crop(item: PreparedSearch, part: CropView, loaded: Sam2Model) -> Candidates:
-    decoder = PointDecoder(loaded.network, part.view.embedding(loaded), loaded.steps)
-    candidates = CropSearch(decoder, loaded.passes, part.crop, item.size, item.params).candidates()
+def _embedded(views: list[View], loaded: Sam2Model) -> Iterator[Embedding]:
+    """The embedding of each view, made when it is asked for; together with some of the next where that is faster."""
+    together = CROPS_TOGETHER if loaded.shares_passes else 1
+    for start in range(0, len(views), together):
+        yield from embeddings(views[start : start + together], loaded)
+
+
+def _of_crop(item: PreparedSearch, crop: Crop, embedding: Embedding, loaded: Sam2Model) -> Candidates:
+    decoder = PointDecoder(loaded.network, embedding, loaded.steps)
+    candidates = CropSearch(decoder, loaded.passes, crop, item.size, item.params).candidates()
     # Of several crops fewer remain in the end.
     check = item.writer.check_count if len(item.crops) == 1 else _any_number
     best = distinct(candidates.boxes.float(), candidates.ious, item.params.box_nms_thresh, check)

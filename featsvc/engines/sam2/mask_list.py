@@ -19,7 +19,7 @@ from featsvc.engines.answers.mask_encoding import (
     worst_first,
 )
 from featsvc.engines.running.steps import step
-from featsvc.engines.sam2.candidates import Candidates
+from featsvc.engines.sam2.candidate_list import Candidates
 from featsvc.v1.schema import GenerateMasksParams, MaskEncoding, OutputMode
 from featsvc.work.item import Way
 from featsvc.work.options import EngineOptions

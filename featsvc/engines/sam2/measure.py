@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import cv2
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from featsvc.codec.rle import Counts
 from featsvc.engines.answers.rle import Bitmap, Box, run_lengths_within
+from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.decoder import full_size
 from featsvc.engines.sam2.grid import Crop
@@ -22,7 +24,7 @@ from featsvc.work.results import HeightWidth
 
 Logits = NDArray[np.float32]
 TOGETHER_BYTES = 1 << 28
-"""Logits of the crop's size that a GPU makes before it is waited for."""
+"""Logits of the crop's size that a GPU makes at a time."""
 
 
 class Areas(NamedTuple):
@@ -53,6 +55,57 @@ def boxed(bitmap: Bitmap) -> BoxedMask:
     return BoxedMask(bitmap, (x, y, x + width, y + height))
 
 
+class MaskFacts(NamedTuple):
+    """What is known of a mask whose pixels nobody has seen."""
+
+    areas: Areas
+    box: Box
+    """In the crop; around nothing its right is not beyond its left."""
+
+
+class DeviceMask(NamedTuple):
+    """A mask that is still low-resolution logits in a GPU's memory."""
+
+    logits: Tensor
+    """h x w."""
+    crop: Crop
+    box: Box
+    """In the crop."""
+
+
+def parts_in_boxes(masks: Sequence[DeviceMask], threshold: float) -> list[Bitmap]:
+    """The part of each mask that is in its box, after one wait for their device."""
+    if not masks:
+        return []
+    parts: list[Tensor] = []
+    for _, own in groupby(masks, lambda mask: mask.crop.box):
+        left = list(own)
+        crop, together = left[0].crop, _together(left[0].crop, left[0].logits)
+        for start in range(0, len(left), together):
+            step()
+            some = left[start : start + together]
+            inside = full_size(torch.stack([each.logits for each in some])[None], crop.size)[0] > threshold
+            for mask, (x0, y0, x1, y1) in zip(inside, (each.box for each in some), strict=True):
+                parts.append(mask[y0:y1, x0:x1].flatten())
+    (every,) = on_host(torch.cat(parts))
+    pixels = torch.split(every, [len(each) for each in parts])
+    return [
+        part.view(each.box[3] - each.box[1], each.box[2] - each.box[0]).numpy()
+        for part, each in zip(pixels, masks, strict=True)
+    ]
+
+
+def _together(crop: Crop, logits: Tensor) -> int:
+    """How many masks a GPU brings to the size of the crop at a time."""
+    height, width = crop.size
+    return max(1, TOGETHER_BYTES // (height * width * logits.itemsize))
+
+
+def _where(inside: Tensor, places: Tensor, otherwise: int) -> Tensor:
+    """The places n x side that are inside, and another number for the others."""
+    return torch.where(inside, places, otherwise)
+
+
 class FullSize:
     """Masks of one crop, brought to its size in memory that is used again for the next ones."""
 
@@ -67,11 +120,10 @@ class FullSize:
         self._logits = torch.empty(0)
 
     def of(self, logits: Tensor) -> Iterator[SizedMask]:
-        """Each of n x h x w at the size of the crop."""
-        return self._by_point(logits) if logits.device.type == "cpu" else self._together(logits)
+        """Each of n x h x w at the size of the crop, on a CPU: a point's alternatives after the other's.
 
-    def _by_point(self, logits: Tensor) -> Iterator[SizedMask]:
-        """A point's alternatives after the other's, each looked at where it lies in memory."""
+        Each is looked at where it lies in memory.
+        """
         for start in range(0, len(logits), self._channels):
             group = logits[start : start + self._channels]
             missing = self._channels - len(group)
@@ -80,16 +132,24 @@ class FullSize:
                 inner, outer = (self._area(each, threshold) for threshold in self._thresholds)
                 yield SizedMask(Areas(inner, outer), partial(self._bitmap, each))
 
-    def _together(self, logits: Tensor) -> Iterator[SizedMask]:
-        """Many at once, measured on their device: for each of them it would have to be waited for."""
+    def facts(self, logits: Tensor, ious: Tensor) -> tuple[Tensor, list[MaskFacts]]:
+        """Of each of n x h x w its IoU, and what is to be known at the size of the crop, after one wait for the GPU."""
         height, width = self._crop.size
-        together = max(1, TOGETHER_BYTES // (height * width * logits.itemsize))
-        for start in range(0, len(logits), together):
-            full = full_size(logits[None, start : start + together], self._crop.size)[0]
-            counts = torch.stack([(full > each).sum(dim=(1, 2)) for each in self._thresholds], dim=1)
-            areas, inside = on_host(counts, full > self._params.mask_threshold)
-            for (inner, outer), bitmap in zip(areas.tolist(), inside.numpy(), strict=True):
-                yield SizedMask(Areas(inner, outer), partial(np.asarray, bitmap))
+        rows, columns = (torch.arange(side, device=logits.device) for side in (height, width))
+        parts = []
+        for some in torch.split(logits, _together(self._crop, logits)):
+            full = full_size(some[None], self._crop.size)[0]
+            areas = [(full > each).sum(dim=(1, 2)) for each in self._thresholds]
+            inside = full > self._params.mask_threshold
+            across, down = inside.any(dim=1), inside.any(dim=2)
+            low = [_where(across, columns, width).amin(1), _where(down, rows, height).amin(1)]
+            high = [_where(across, columns + 1, 0).amax(1), _where(down, rows + 1, 0).amax(1)]
+            parts.append(torch.stack([*areas, *low, *high], dim=1))
+        known, every = on_host(ious, torch.cat(parts))
+        return known, [
+            MaskFacts(Areas(inner, outer), (x0, y0, x1, y1))
+            for inner, outer, x0, y0, x1, y1 in every.tolist()
+        ]
 
     def _interpolated(self, logits: Tensor) -> Tensor:
         """As `SAM2Transforms.postprocess_masks`, into memory that is there: fresh pages would cost as much again."""
@@ -114,6 +174,11 @@ class FullSize:
     def runs(self, mask: BoxedMask) -> Counts:
         """Run lengths of a mask of the crop, in the frame of the whole picture."""
         x0, y0, x1, y1 = mask.box
-        left, top, _, _ = self._crop.box
-        there = (x0 + left, y0 + top, x1 + left, y1 + top)
-        return run_lengths_within(mask.bitmap[y0:y1, x0:x1], there, self._picture_size)
+        return run_lengths_in(mask.bitmap[y0:y1, x0:x1], mask.box, self._crop, self._picture_size)
+
+
+def run_lengths_in(part: Bitmap, box: Box, crop: Crop, picture_size: HeightWidth) -> Counts:
+    """Run lengths in the frame of the whole picture, of a mask of the crop that is empty outside of the box."""
+    x0, y0, x1, y1 = box
+    left, top, _, _ = crop.box
+    return run_lengths_within(part, (x0 + left, y0 + top, x1 + left, y1 + top), picture_size)

@@ -19,7 +19,7 @@ from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.networks.checkpoint import file_identity, fill, read_state
 from featsvc.engines.networks.compiled import compile_blocks, compiled
 from featsvc.engines.networks.cost import linear_flop
-from featsvc.engines.networks.precision import DTYPES, dtype_of, lowered
+from featsvc.engines.networks.precision import dtype_for, dtype_of, lowered
 from featsvc.engines.running.family import Model
 from featsvc.engines.sam2.passes import FEW, WHOLE_BATCHES, Passes, on_gpu, probed
 from featsvc.engines.sam2.steps import UNCOMPILED, Steps, masks, transformed
@@ -57,6 +57,14 @@ class Sam2Model(Model[Sam2Entry, SAM2Base]):
         asking = (self.network.sam_prompt_encoder, self.network.sam_mask_decoder.iou_prediction_head)
         return (*encoder.trunk.blocks, encoder.neck, *asking)
 
+    @property
+    def shares_passes(self) -> bool:
+        """Whether pictures of several callers, and prompts about them, are computed together.
+
+        A CPU gains nothing by that, and what is compiled is compiled for one picture.
+        """
+        return self.device.type != "cpu" and self.steps is UNCOMPILED
+
     @cached_property
     def encoder_flop(self) -> float:
         """What encoding a picture costs, about: most layers see a grid of S/16 x S/16."""
@@ -85,7 +93,7 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     network = built(entry)
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
-    ready = _lowered(network.eval().requires_grad_(False), DTYPES[options.precision]).to(device)
+    ready = _lowered(network.eval().requires_grad_(False), options).to(device)
     if options.compile:
         # Every picture is squashed to one square.
         compile_blocks(ready.image_encoder.trunk.blocks, any_size=False)
@@ -102,12 +110,12 @@ def passes_on(device: torch.device, network: SAM2Base, steps: Steps = UNCOMPILED
     return probed(network) if exact else Passes(FEW[0])
 
 
-def _lowered(network: SAM2Base, dtype: torch.dtype) -> SAM2Base:
+def _lowered(network: SAM2Base, options: EngineOptions) -> SAM2Base:
     """The network with what takes its time in `dtype`; prompts, predicted IoU and the weights of masks stay float32."""
     decoder = network.sam_mask_decoder
     fine = (decoder.conv_s0, decoder.conv_s1)
     for part in (network.image_encoder, *fine, decoder.transformer, decoder.output_upscaling):
-        lowered(part, dtype, (LayerNorm2d,))
+        lowered(part, dtype_for(options), (LayerNorm2d,), options.device)
     return network
 
 

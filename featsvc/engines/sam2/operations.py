@@ -9,7 +9,7 @@ from itertools import product
 import torch
 
 from featsvc.catalog import Sam2Entry
-from featsvc.engines.networks.compiled import warmed
+from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.running.family import Computation, FamilyEngines
 from featsvc.engines.sam2 import embed as sam2_embed
 from featsvc.engines.sam2 import generate as sam2_generate
@@ -28,10 +28,10 @@ ASKED_TOGETHER = 5
 
 
 def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
-    """The model, compiled if that is asked for."""
+    """The model, warm, and compiled if that is asked for."""
     loaded = sam2_model.load(entry, options)
-    if options.compile:
-        warmed(entry.key, _passes(loaded))
+    if is_slow_at_first(options):
+        warmed(entry.key, _passes(loaded), options)
     return loaded
 
 

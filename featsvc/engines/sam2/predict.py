@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from featsvc.engines.running.family import Prepared, alone
-from featsvc.engines.sam2.decoder import decode
+from featsvc.engines.sam2.decoder import LowRes, decode
+from featsvc.engines.sam2.embedding import Embedding, stacked
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompt_reply import PromptWriter
 from featsvc.engines.sam2.prompts import Frame, Prompts, check_places, prompt_tensors, together
 from featsvc.engines.sam2.steps import UNCOMPILED
-from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View
+from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View, embeddings
 from featsvc.v1.schema import PredictMasksParams, Prompt
 from featsvc.work.item import PromptItem
 from featsvc.work.options import EngineOptions
@@ -48,27 +49,42 @@ def prepare(
     check_places(prompts, frame)
     tensors = tuple(prompt_tensors(each, frame, f"prompts[{number}]") for number, each in enumerate(prompts))
     cost, flop = loaded.image_size**2, view.flop(loaded) + len(tensors) * loaded.prompt_flop
-    return PreparedPrompts(alone(), cost, flop, view, tensors, writer, orientation=view.orientation)
+    key = "picture" if loaded.shares_passes else alone()
+    return PreparedPrompts(key, cost, flop, view, tensors, writer, orientation=view.orientation)
 
 
 def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[PromptResults]:
     """Masks of each picture's prompts; a picture is encoded once, whatever the number of its prompts."""
-    return [_masks(item, params, loaded) for item in batch]
-
-
-def _masks(item: PreparedPrompts, params: PredictMasksParams, loaded: Sam2Model) -> PromptResults:
-    embedding = item.view.embedding(loaded)
-    # sam2's own decoder takes float32 alone, and is not compiled.
-    own = embedding.coarse.dtype is torch.float32 and loaded.steps is UNCOMPILED
-    decoder = None if own else PointDecoder(loaded.network, embedding, loaded.steps)
+    known = embeddings([item.view for item in batch], loaded)
+    decoder = _Decoder(loaded, params.multimask_output)
+    pictures = [number for number, item in enumerate(batch) for _ in item.prompts]
+    prompts = [each for item in batch for each in item.prompts]
     answers: dict[int, PromptMasks] = {}
-    for indices, prompts in together(item.prompts, PROMPTS_AT_ONCE[loaded.device.type == "cpu"]):
-        prompts = prompts.to(loaded.device)
-        masks = (
-            decoder.answers(prompts, params.multimask_output).masks
-            if decoder
-            else decode(loaded.network, embedding, prompts, params.multimask_output)
-        )
-        for row, index in enumerate(indices):
-            answers[index] = item.writer.answer(masks.at(row))
-    return item.writer.results(tuple(answers[index] for index in range(len(answers))))
+    for indices, some in together(prompts, pictures, PROMPTS_AT_ONCE[loaded.device.type == "cpu"]):
+        of = [pictures[index] for index in indices]
+        masks = decoder.masks(stacked([known[number] for number in of]), some.to(loaded.device))
+        for row, (index, number) in enumerate(zip(indices, of, strict=True)):
+            answers[index] = batch[number].writer.answer(masks.at(row))
+    own: list[list[PromptMasks]] = [[] for _ in batch]
+    for index, number in enumerate(pictures):
+        own[number].append(answers[index])
+    return [item.writer.results(tuple(each)) for item, each in zip(batch, own, strict=True)]
+
+
+class _Decoder:
+    """A network's mask decoder, which asks about an embedding again without computing again what is of it alone."""
+
+    def __init__(self, loaded: Sam2Model, multimask: bool) -> None:
+        self._loaded = loaded
+        self._multimask = multimask
+        self._last: tuple[Embedding, PointDecoder] | None = None
+
+    def masks(self, embedding: Embedding, prompts: Prompts) -> LowRes:
+        """Of all prompts, which are about one picture or about one each."""
+        network, steps = self._loaded.network, self._loaded.steps
+        # sam2's own decoder takes float32 alone, and is not compiled.
+        if embedding.coarse.dtype is torch.float32 and steps is UNCOMPILED:
+            return decode(network, embedding, prompts, self._multimask)
+        if self._last is None or self._last[0] is not embedding:
+            self._last = embedding, PointDecoder(network, embedding, steps)
+        return self._last[1].answers(prompts, self._multimask).masks

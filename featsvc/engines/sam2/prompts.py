@@ -21,6 +21,8 @@ from featsvc.v1.schema import Tensor as WireTensor
 BOX_LABELS = (2, 3)
 """Labels that the prompt encoder has for a box's two corners."""
 LOGIT_TYPES: Mapping[DType, str] = {DType.FLOAT32: "<f4", DType.FLOAT16: "<f2"}
+EMPTY = (None, None)
+"""The shapes of a prompt without points and masks."""
 MOST_LOGIT = 10_000
 """Far beyond the 32 that answers go to; squares of much larger ones overflow in the network, which then answers NaN."""
 BEYOND = 0.5
@@ -60,18 +62,20 @@ class SharedPass(NamedTuple):
     prompts: Prompts
 
 
-def together(prompts: Sequence[Prompts], at_once: int) -> Iterator[SharedPass]:
-    """The passes of the decoder that prompts share.
+def together(prompts: Sequence[Prompts], pictures: Sequence[int], at_once: int) -> Iterator[SharedPass]:
+    """The passes of the decoder that prompts share, each of which is about one of these pictures.
 
-    Only those of the same number of points share one: padding would change an answer. Empty ones all have the
-    same answer, so they are one prompt.
+    Only those of the same number of points share one: padding would change an answer. Empty ones about a picture all
+    have the same answer, so they are one prompt.
     """
     by_shapes: dict[tuple[object, ...], list[int]] = {}
-    for index, each in enumerate(prompts):
-        parts = (each.coords, each.masks)
-        by_shapes.setdefault(tuple(part if part is None else part.shape for part in parts), []).append(index)
+    for index, (each, picture) in enumerate(zip(prompts, pictures, strict=True)):
+        own: tuple[object, ...] = tuple(
+            part if part is None else part.shape for part in (each.coords, each.masks)
+        )
+        by_shapes.setdefault((picture,) if own == EMPTY else own, []).append(index)
     for shapes, indices in by_shapes.items():
-        count = len(indices) if shapes == (None, None) else at_once
+        count = at_once if len(shapes) == len(EMPTY) else len(indices)
         for start in range(0, len(indices), count):
             some = indices[start : start + count]
             yield SharedPass(some, _joined([prompts[index] for index in some]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
@@ -13,8 +14,8 @@ from featsvc.engines.answers.rle import Box
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
 from featsvc.engines.running.cache import ByteCache
-from featsvc.engines.running.transfer import on_device
-from featsvc.engines.sam2.embedding import Embedding, encoded, encoder_input
+from featsvc.engines.running.transfer import on_device, pinned
+from featsvc.engines.sam2.embedding import Embedding, encoded_together, encoder_input
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import Orientation
 from featsvc.work.item import PictureItem
@@ -52,14 +53,24 @@ class View:
 
     def embedding(self, loaded: Sam2Model) -> Embedding:
         """The embedding, encoded if nobody has done so yet."""
-        cached = self.cached()
-        if cached is not None:
-            return cached
-        embedding = encoded(loaded.network, on_device(self.pixels(), loaded.device), self.size)
-        embedding = replace(embedding, orientation=self.orientation)
-        if self.key:
-            self.cache.put(self.key, embedding)
-        return embedding
+        return embeddings([self], loaded)[0]
+
+
+def embeddings(views: Sequence[View], loaded: Sam2Model) -> list[Embedding]:
+    """Of each view; those that nobody has encoded yet share a pass of the encoder, and each picture is in it once."""
+    answers = [view.cached() for view in views]
+    names: list[Hashable] = [view.key or index for index, view in enumerate(views)]
+    new = {name: view for name, view, known in zip(names, views, answers, strict=True) if known is None}
+    made: dict[Hashable, Embedding] = {}
+    if new:
+        pixels = [on_device(view.pixels(), loaded.device)[None] for view in new.values()]
+        together = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
+        every = encoded_together(loaded.network, together, [view.size for view in new.values()])
+        for (name, view), each in zip(new.items(), every, strict=True):
+            made[name] = replace(each, orientation=view.orientation)
+            if view.key:
+                view.cache.put(view.key, made[name])
+    return [known or made[name] for known, name in zip(answers, names, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ class RequestPicture:
         if hit is not None:
             return View(self.cache, key, hit, _gone, (hit.height, hit.width), hit.orientation)
         picture = self.picture.pixels
-        pixels = encoder_input(picture, self.loaded.image_size)
+        pixels = pinned(encoder_input(picture, self.loaded.image_size), self.loaded.device)
         size = (picture.height, picture.width)
         return View(self.cache, key, None, lambda: pixels, size, self.picture.orientation)
 

@@ -86,6 +86,11 @@ class EngineDevice(Protocol):
 class WorkerEngines(Protocol):
     """All operations on one device. `Any` is an item, prepared or not, or a result: opaque to the pool."""
 
+    @property
+    def precision(self) -> str:
+        """What networks compute in, as status pages name it."""
+        ...
+
     def load(self, model: str) -> EngineModel:
         """The model of this catalog name; called by one thread at a time."""
         ...

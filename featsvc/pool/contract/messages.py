@@ -22,6 +22,8 @@ class Boot:
     engines: str
     engine_options: object | None
     prepare_threads: int
+    prepared_at_once: int
+    """Batches that are being prepared at a time."""
     max_batch_pixels: int
     regrow_after_s: float
     preload: tuple[str, ...]
@@ -43,7 +45,8 @@ class Boot:
             threads=settings.threads_per_worker,
             engines=settings.engines,
             engine_options=options,
-            prepare_threads=settings.prepare_threads,
+            prepare_threads=settings.prepare_threads_per_worker,
+            prepared_at_once=max(1, settings.slots_per_worker - 1),
             max_batch_pixels=settings.max_batch_pixels,
             regrow_after_s=settings.regrow_after_s,
             preload=settings.preload,
@@ -119,6 +122,9 @@ class Unload:
 @dataclass(frozen=True)
 class WorkerReady:
     """The worker takes work."""
+
+    precision: str = ""
+    """What its networks compute in."""
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,12 @@ class PoolSettings:
     threads: int = 0
     """Compute threads per worker; 0 shares the machine's cores out among the workers."""
 
-    prepare_threads: int = 2
-    """Threads of a worker that decode pictures while the device computes."""
+    prepare_threads: int = 0
+    """Threads of a worker that decode pictures while the device computes; 0 shares the cores out for GPUs."""
 
-    slots: int = 2
-    """Batches in flight at a worker at once: one computes, the others are being prepared."""
+    slots: int = 0
+    """Batches in flight at a worker at once: one computes, the others are being prepared; 0 is as many as there are
+    threads to prepare them, within max_concurrency."""
 
     max_batch_items: int = 8
     """Most items in one batch."""
@@ -111,7 +112,7 @@ class PoolSettings:
     """Form of their lines: json, plain, or auto, which is plain on a terminal."""
 
     def __post_init__(self) -> None:
-        least_one = ("workers_per_device", "prepare_threads", "slots", "max_batch_items", "max_batch_bytes",
+        least_one = ("workers_per_device", "max_batch_items", "max_batch_bytes",
                      "max_batch_pixels", "max_concurrency", "max_queued", "max_queued_bytes",
                      "max_failed_starts")  # fmt: skip
         for name in least_one:
@@ -125,7 +126,7 @@ class PoolSettings:
 
         A CPU gains nothing beyond the first few, and is kept busier by batches that come one after the other.
         """
-        return self.max_batch_items * (1 if set(self.devices) == {"cpu"} else per_picture)
+        return self.max_batch_items * (1 if self._has_only_cpus else per_picture)
 
     @property
     def worker_devices(self) -> tuple[str, ...]:
@@ -135,7 +136,26 @@ class PoolSettings:
     @property
     def threads_per_worker(self) -> int:
         """Cores shared out: more threads than cores spin against each other and are many times slower."""
-        return self.threads or max(1, _cores() // len(self.worker_devices))
+        return self.threads or max(1, self._cores_per_worker)
+
+    @property
+    def prepare_threads_per_worker(self) -> int:
+        """Two at least; beside a GPU all of the worker's cores, which have nothing else to do."""
+        return self.prepare_threads or (2 if self._has_only_cpus else max(2, self._cores_per_worker))
+
+    @property
+    def slots_per_worker(self) -> int:
+        """Two at least: while one batch computes the next is prepared, and beside a GPU those after it."""
+        ahead = 2 if self._has_only_cpus else self.prepare_threads_per_worker
+        return self.slots or max(2, min(ahead, self.max_concurrency))
+
+    @property
+    def _has_only_cpus(self) -> bool:
+        return set(self.devices) == {"cpu"}
+
+    @property
+    def _cores_per_worker(self) -> int:
+        return _cores() // len(self.worker_devices)
 
 
 def _cores() -> int:

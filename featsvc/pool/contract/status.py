@@ -71,6 +71,8 @@ class WorkerStatus:
     restarts: int
     caches: tuple[CacheStatus, ...] = ()
     gpu: GpuStatus | None = None
+    precision: str = ""
+    """What its networks compute in; empty until it has started once."""
 
     @property
     def is_alive(self) -> bool:

@@ -33,6 +33,7 @@ class Scheduler:
         self._holders: dict[AffinityKey, InFlight] = {}  # who was given a key last
         self._batch_ids = itertools.count(1)
         self._item_s = 0.1
+        self._slots = settings.slots_per_worker
 
     # The workers.
 
@@ -107,7 +108,7 @@ class Scheduler:
     def next_batch(self, worker: int, alive: Collection[int]) -> Batch | None:
         """What this worker, one of those that are `alive`, shall run next; the batch is then in flight."""
         state, others = self._workers[worker], [self._workers[each] for each in alive]
-        if not state.has_place(self._settings.slots) or state.is_alone():
+        if not state.has_place(self._slots) or state.is_alone():
             return None
         suspect = self._suspect()
         if suspect is None:

@@ -103,7 +103,7 @@ class Pipeline:
         """Preload, then compute for ever, in this thread."""
         for model in self._boot.preload:
             self._preload(model)
-        self._send(*self._news(), WorkerReady())
+        self._send(*self._news(), WorkerReady(self._engines.precision))
         threading.Thread(target=_or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
         while True:
             work = self.queue.take()
@@ -145,6 +145,7 @@ class Pipeline:
     def _prepare_all(self) -> None:
         with (
             ThreadPoolExecutor(self._boot.prepare_threads, thread_name_prefix="prepare") as threads,
+            ThreadPoolExecutor(self._boot.prepared_at_once, thread_name_prefix="ahead") as ahead,
             ThreadPoolExecutor(1, thread_name_prefix="load") as loader,
         ):
             while True:
@@ -155,10 +156,11 @@ class Pipeline:
                     # A load, perhaps with a download, must not hold up batches whose model is here.
                     case RunBatch() if not self._models.pin(message.model):
                         loader.submit(_or_end, self._prepare, message, threads)
+                    case RunBatch() if self._boot.prepared_at_once == 1:
+                        self._prepare_pinned(message, threads)
+                    # One after the other they would feed no fast device: each begins with an item in one thread.
                     case RunBatch():
-                        # Pinned, or this thread might wait for a load if the model went meanwhile.
-                        self._prepare(message, threads)
-                        self._models.release(message.model)
+                        ahead.submit(_or_end, self._prepare_pinned, message, threads)
                     case Load():
                         loader.submit(_or_end, self._load, message)
                     case Unload():
@@ -187,6 +189,11 @@ class Pipeline:
         done = self._models.unload(message.model, partial(self._inbox.put, message))
         if done is not None:
             self._send(LoadReply(message.call, done=done))
+
+    def _prepare_pinned(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
+        """Its model is here and pinned, or this thread might wait for a load if the model went meanwhile."""
+        self._prepare(batch, threads)
+        self._models.release(batch.model)
 
     def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
         wanted = []

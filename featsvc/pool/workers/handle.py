@@ -182,7 +182,7 @@ class WorkerHandle:
                 self._observer.on_goes_on(self, message.batch, message.computes)
                 self.watch()
             case WorkerReady():
-                self._ready()
+                self._ready(message)
             case LoadReply():
                 self._calls.settle(message)
             case Refused():
@@ -257,11 +257,11 @@ class WorkerHandle:
         )
         self._set_timer(self._settings.start_timeout_s, self._hung)
 
-    def _ready(self) -> None:
+    def _ready(self, message: WorkerReady) -> None:
         self._backoff.was_born()
         self.state = WorkerState.READY
         self._cancel_timer()
-        failed = [model.name for model in self.record.failed_models]
+        failed = self.record.ready(message)
         log.info("worker is ready", extra={"worker": self.id, "failed_models": failed})
 
     def _plan_restart(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featsvc.pool.contract.messages import WorkerCaches, WorkerGpu, WorkerModels
+from featsvc.pool.contract.messages import WorkerCaches, WorkerGpu, WorkerModels, WorkerReady
 from featsvc.pool.contract.status import (
     CacheStatus,
     FailedModel,
@@ -26,6 +26,8 @@ class Record:
     failed_models: tuple[FailedModel, ...] = ()
     caches: tuple[CacheStatus, ...] = ()
     gpu: GpuStatus | None = None
+    precision: str = ""
+    """Of its device, which the next process has too."""
 
     def note(self, message: WorkerModels | WorkerCaches | WorkerGpu) -> None:
         """The worker says how it is now."""
@@ -36,6 +38,11 @@ class Record:
                 self.caches = message.caches
             case WorkerGpu():
                 self.gpu = message.gpu
+
+    def ready(self, message: WorkerReady) -> list[str]:
+        """The worker takes work; returns which models it should have and has not."""
+        self.precision = message.precision
+        return [model.name for model in self.failed_models]
 
     def forget(self) -> None:
         """The process has gone, and with it what it said."""
@@ -55,4 +62,5 @@ class Record:
             restarts=max(0, self.starts - 1),
             caches=self.caches,
             gpu=self.gpu,
+            precision=self.precision,
         )

@@ -20,6 +20,8 @@ DEVICE = re.compile(r"(cpu|cuda:(?:0|[1-9]\d*)|mps|(?:GPU|MIG)-[\w/-]+)")
 ASK_DRIVER = (sys.executable, "-P", "-m", "featsvc.server.config.driver")
 LONGEST_LOOK_S = 60
 """Of eight GPUs that nobody has used lately a driver needs several seconds."""
+CPU_BATCH, GPU_BATCH = 8, 32
+"""Most requests in one batch: a CPU gains nothing by more, and few pictures do not fill a GPU."""
 log = logging.getLogger("featsvc.server.config.devices")
 
 
@@ -37,12 +39,16 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
     """The pool's part of the settings. Raises NotFound for an unknown model to preload, InvalidArgument for devices."""
     for key in settings.preload:
         entry_of(key)
+    found = devices(settings.devices)
     return PoolSettings(
-        devices=devices(settings.devices),
+        devices=found,
         workers_per_device=settings.workers_per_device,
         engine_options=options,
         threads=settings.threads,
-        max_batch_items=settings.max_batch,
+        prepare_threads=settings.prepare_threads,
+        slots=settings.slots,
+        max_batch_items=settings.max_batch or (CPU_BATCH if set(found) == {"cpu"} else GPU_BATCH),
+        max_batch_pixels=settings.max_batch_pixels,
         max_batch_bytes=settings.max_batch_bytes,
         max_concurrency=settings.max_concurrency,
         max_queued=settings.max_queue,

@@ -138,6 +138,7 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
         batches=status.batches,
         items=status.items,
         restarts=status.restarts,
+        precision=status.precision,
         caches=[
             model_pb2.Cache(
                 name=cache.name,

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from featsvc.engines.running import transfer
 from tests.engines.pretended.rules import (
@@ -40,8 +41,10 @@ ROOMY = 1 << 36
 class PretendCuda:
     """GPUs of one process. `installed` for the process, `at_work` for each thread that uses them."""
 
-    def __init__(self, count: int = 2, capacity: int | None = None) -> None:
-        self.count, self.capacity = count, capacity
+    def __init__(
+        self, count: int = 2, capacity: int | None = None, capability: tuple[int, int] = (9, 0)
+    ) -> None:
+        self.count, self.capacity, self.capability = count, capacity, capability
         self.operators = Counter[Any]()
         self.waits = Counter[tuple[str, str]]()
         """What the CPU waits for while it has nothing else to give to the device, and where."""
@@ -55,6 +58,7 @@ class PretendCuda:
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
         self._busy: set[torch.device] = set()
+        self._pinned = WeakTensorKeyDictionary()
         self._coming: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
         """Tensors on the CPU that a device is to fill, and with what; until the next wait they hold rubbish."""
         self._blocks: WeakValueDictionary[int, Block] = WeakValueDictionary()
@@ -67,6 +71,10 @@ class PretendCuda:
             "is_available": lambda: True,
             "device_count": lambda: self.count,
             "current_device": lambda: 0,
+            "get_device_capability": lambda device=None: self.capability,
+            "current_stream": lambda device=None: _Stream(
+                self, self.numbered(torch.device(device or "cuda"))
+            ),
             "synchronize": self._synchronize,
             "get_device_properties": lambda device: SimpleNamespace(
                 name="Pretended", uuid=f"number {self.numbered(torch.device(device)).index}"
@@ -77,6 +85,7 @@ class PretendCuda:
             "empty_cache": self._give_back,
         }
         saved = {name: getattr(torch.cuda, name) for name in facts}
+        rounds = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
         for name, fact in facts.items():
             setattr(torch.cuda, name, fact)
@@ -87,6 +96,7 @@ class PretendCuda:
             yield self
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounds
             for name, old in saved.items():
                 setattr(torch.cuda, name, old)
 
@@ -171,9 +181,21 @@ class PretendCuda:
         for device in self.reserved:
             self.reserved[device] = self.live[device]
 
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """A copy in pinned memory."""
+        copy = tensor.clone()
+        self._pinned[copy] = True
+        return copy
+
+    def is_pinned(self, tensor: Tensor) -> bool:
+        """Whether it is one."""
+        return tensor in self._pinned
+
     def _copied(self, source: Tensor, target: torch.device, kwargs: Any) -> Tensor:
         blocks = not kwargs.get("non_blocking")
-        self._count_copy(source.device, target, blocks)
+        # CUDA takes what is large from ordinary memory only when it has nothing else to do.
+        waits = target.type == "cuda" and source.nbytes > transfer.STAGED_BYTES and not self.is_pinned(source)
+        self._count_copy(source.device, target, blocks or waits)
         plain = {"device": CPU, "pin_memory": False, "non_blocking": False}
         made: Tensor = aten._to_copy.default(held_by(source), **{**kwargs, **plain})
         if target.type == "cuda":
@@ -209,6 +231,17 @@ class PretendCuda:
             self.touched[str(device)] = _line()
 
 
+class _Stream(NamedTuple):
+    """What a device is given to do."""
+
+    cuda: PretendCuda
+    device: torch.device
+
+    def synchronize(self) -> None:
+        """Waits for all of it."""
+        self.cuda._wait("stream", self.device)
+
+
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch is typed in part
     """Whatever this thread asks torch for."""
 
@@ -222,6 +255,10 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch i
         devices: list[torch.device] = []
         look(args, found, devices)
         look(kwargs.values(), found, devices)
+        if func in (aten.pin_memory.default, aten._pin_memory.default):  # the second without inference_mode
+            return self._cuda.pinned(args[0])
+        if func is aten.is_pinned.default:
+            return self._cuda.is_pinned(args[0])
         on_cuda = any(each.type == "cuda" for each in devices)
         if not on_cuda and not any(isinstance(each, OnDevice) for each in found):
             return func(*args, **kwargs)

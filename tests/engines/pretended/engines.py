@@ -6,10 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import torch
 from pydantic import BaseModel
 
 from featsvc.engines import registry
 from featsvc.engines.running.family import Loaded, Prepared
+from featsvc.work.item import Item
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Result
 from tests.engines.pretended.cuda import PretendCuda
@@ -22,6 +24,18 @@ class PretendedEngines(registry.Engines):
     cuda: PretendCuda
     installed: AbstractContextManager[PretendCuda]
     """Held for the life of the process."""
+
+    def prepare(
+        self,
+        operation: str,
+        item: Item,
+        params: BaseModel,
+        loaded: Loaded,
+        wanted: Callable[[], bool] = registry._always,
+    ) -> Prepared:
+        """As the engines; what goes to the device is put where it is copied from."""
+        with self.cuda.at_work():
+            return super().prepare(operation, item, params, loaded, wanted)
 
     def load(self, model: str) -> Loaded:
         """As the engines."""
@@ -48,6 +62,7 @@ def build(options: EngineOptions) -> PretendedEngines:
     cuda = PretendCuda(count=2)
     installed = cuda.installed()
     installed.__enter__()
+    torch._C._set_only_lift_cpu_tensors(True)  # one for all threads, which come and go
     with cuda.at_work():
         made = registry.build(options)
     return PretendedEngines(made.options, made.families, made.kept, cuda, installed)

@@ -39,28 +39,25 @@ class Fault(NamedTuple):
 FAULTS = (
     Fault("registry.py", "partial(torch.cuda.synchronize, self.options.device)", "torch.cuda.synchronize"),
     # Of all families.
-    Fault("running/family.py", "on_device(torch.stack(pictures), device)", "torch.stack(pictures)"),
-    Fault("running/family.py", "device)).float())", "device)))"),
+    Fault("running/family.py", "on_device(each.pixels, device)", "each.pixels"),
+    Fault("running/family.py", "for each in pictures])).float())", "for each in pictures])))"),
+    Fault("running/colours.py", "to(torch.float32).div_(LARGEST_BYTE)", "to(torch.float32)"),
+    Fault("running/colours.py", "each[:, -bottom:].zero_()", "pass"),
+    Fault("running/colours.py", "each[:, :, -right:].zero_()", "pass"),
+    Fault("running/transfer.py", "return tensor.pin_memory()", "return tensor"),
     Fault(
         "running/transfer.py", 'tensor.to(device, non_blocking=device.type == "cuda")', "tensor.to(device)"
     ),
-    Fault("running/transfer.py", "last.cpu())", 'last.to("cpu", non_blocking=True))'),
-    Fault("running/transfer.py", "last.cpu())", "last)"),
+    Fault("running/transfer.py", "torch.cuda.current_stream(device).synchronize()", "pass"),
+    Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
     Fault("networks/precision.py", "ready.to(options.device)", "ready"),
     Fault("networks/precision.py", "ready.to(options.device)", "ready.cuda()"),
-    Fault("networks/precision.py", "values if mixed else values.float()", "values"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
-    Fault("answers/feature_reply.py", "small.cpu().numpy()", "small.numpy()"),
-    Fault(
-        "answers/pca.py",
-        'features.detach().to("cpu", torch.float64).flatten(0, 1)',
-        "features.detach().double().flatten(0, 1)",
-    ),
-    Fault(
-        "answers/pca.py",
-        'features.detach().to("cpu", torch.float64)\n    vertical',
-        "features.detach().double()\n    vertical",
-    ),
+    Fault("answers/feature_reply.py", "on_host(small.contiguous())", "(small.contiguous(),)"),
+    Fault("answers/pca.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
+    Fault("answers/pca.py", "*on_host(centred.T", "*(centred.T"),
+    Fault("answers/pca.py", "(on_device(_root(each.T @ each), vectors.device)", "(_root(each.T @ each)"),
+    Fault("answers/pca.py", "on_host(least, projected)", "(least, projected)"),
     Fault("answers/rounding.py", ", device=flat.device)", ")"),
     Fault(
         "answers/rounding.py",
@@ -91,7 +88,7 @@ FAULTS = (
         "clip/last_block.py", "torch.arange(len(tokens), device=tokens.device)", "torch.arange(len(tokens))"
     ),
     Fault("clip/text.py", "on_device(together, loaded.device)", "together"),
-    Fault("clip/text.py", "rows.cpu().numpy()", "rows.numpy()"),
+    Fault("clip/text.py", "on_host(text_features(", "(text_features("),
     Fault(
         "clip/text.py",
         "len(tokens)]\n    return F.normalize(pooled.float()",
@@ -100,8 +97,8 @@ FAULTS = (
     Fault(
         "clip/operations.py", "on_device(torch.from_numpy(texts), features.device)", "torch.from_numpy(texts)"
     ),
-    Fault("clip/operations.py", ".contiguous().cpu().numpy()", ".contiguous().numpy()"),
-    Fault("clip/operations.py", "each[None].cpu().numpy()", "each[None].numpy()"),
+    Fault("clip/operations.py", "on_host((maps", "((maps"),
+    Fault("clip/operations.py", "on_host(*outputs)", "outputs"),
     Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
     Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
     # DINO
@@ -111,16 +108,16 @@ FAULTS = (
     Fault("dino/features.py", "torch.arange(-1, 2, device=device)", "torch.arange(-1, 2)"),
     Fault("dino/position.py", ".to(patches.dtype)", ""),
     # SAM2
-    Fault("sam2/model.py", "DTYPES[options.precision]).to(device)", "DTYPES[options.precision])"),
-    Fault("sam2/model.py", "DTYPES[options.precision]).to(device)", "DTYPES[options.precision]).cuda()"),
+    Fault("sam2/model.py", "False), options).to(device)", "False), options)"),
+    Fault("sam2/model.py", "False), options).to(device)", "False), options).cuda()"),
     Fault("sam2/model.py", '"torch.nn.Identity"', '"sam2.modeling.position_encoding.PositionEmbeddingSine"'),
     Fault(
         "sam2/model.py",
         '"sam2.modeling.sam.transformer.Attention"',
         '"sam2.modeling.sam.transformer.RoPEAttention"',
     ),
-    Fault("sam2/view.py", "on_device(self.pixels(), loaded.device)", "self.pixels()"),
-    Fault("sam2/embedding.py", "pixels[None].to(dtype)", "pixels[None]"),
+    Fault("sam2/view.py", "on_device(view.pixels(), loaded.device)", "view.pixels()"),
+    Fault("sam2/embedding.py", "pixels.to(dtype)", "pixels"),
     Fault("sam2/prompts.py", "on_device(each, device)", "each"),
     Fault("sam2/prompt_reply.py", " in on_host(low_res", " in (low_res"),
     Fault("sam2/regions.py", "masks.cpu().numpy()", "masks.numpy()"),
@@ -136,7 +133,6 @@ FAULTS = (
     Fault("sam2/points.py", "self._tokens(sparse).to(dtype)", "self._tokens(sparse)"),
     Fault("sam2/points.py", "tokens.float()", "tokens"),
     Fault("sam2/points.py", "            (predicted,) = on_host(predicted)\n", ""),
-    Fault("sam2/candidates.py", "(ious,) = on_host(self.ious)", "ious = self.ious"),
     Fault("sam2/candidates.py", "self.logits[on_device(keep, self.logits.device)]", "self.logits[keep]"),
     Fault(
         "sam2/candidates.py",
@@ -144,5 +140,7 @@ FAULTS = (
         "to_network(points, self._crop.size, self._decoder.image_size)[:, None]",
     ),
     Fault("sam2/candidates.py", "dtype=torch.int32, device=device)", "dtype=torch.int32)"),
-    Fault("sam2/measure.py", "on_host(counts, full", "(counts, full"),
+    Fault("sam2/measure.py", "on_host(ious, torch.cat(parts))", "(ious, torch.cat(parts))"),
+    Fault("sam2/measure.py", "on_host(torch.cat(parts))", "(torch.cat(parts),)"),
+    Fault("sam2/measure.py", "(torch.arange(side, device=logits.device)", "(torch.arange(side)"),
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from featsvc.engines.registry import Engines
 from featsvc.engines.running.cache import CacheStats
 from featsvc.engines.running.family import Prepared
 from featsvc.errors import OutOfMemory
@@ -85,12 +84,17 @@ def test_a_model_takes_the_memory_that_it_tells(small: PretendedWorker, family: 
 class Counting:
     """The engines, and how many items each pass had."""
 
-    def __init__(self, engines: Engines) -> None:
-        self._engines = engines
+    def __init__(self, worker: PretendedWorker) -> None:
+        self._engines, self._cuda = worker.engines, worker.cuda
         self.passes: list[int] = []
 
     def __getattr__(self, name: str) -> Any:  # Any: whatever the engines have
         return getattr(self._engines, name)
+
+    def prepare(self, *others: Any) -> Prepared:
+        """As the engines, in any thread."""
+        with self._cuda.at_work():
+            return self._engines.prepare(*others)
 
     def run(self, operation: str, prepared: list[Prepared], *others: Any) -> list[Result]:
         """As the engines."""
@@ -106,7 +110,7 @@ class Process:
         self.models: set[str] = set()
         """What it has in memory, as it said last."""
         self._worker = worker
-        self._counting = Counting(worker.engines)
+        self._counting = Counting(worker)
         engines: Any = self._counting  # Any: it passes most on
         with worker.at_work():
             self._pipeline = Pipeline(engines, Boot.of(0, DEVICE, PoolSettings()), self._hear)

@@ -25,7 +25,12 @@ PICTURES = [models.encoded(models.picture(75, 50, each)) for each in range(12)]
 @pytest.mark.slow
 async def test_workers_on_two_gpus_answer_as_one_on_the_cpu(engines: Engines) -> None:
     settings = Settings(
-        profile="demo", grpc_port=0, devices="cuda:0,cuda:1", offline=True, preload=tuple(DEMO.values())
+        profile="demo",
+        grpc_port=0,
+        devices="cuda:0,cuda:1",
+        precision="fp32",
+        offline=True,
+        preload=tuple(DEMO.values()),
     )
     async with gateway(settings, (KEY,), engines="tests.engines.pretended.engines:build") as running:
         for alive in range(2):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from featsvc.engines.running.family import Loaded
-from featsvc.settings.kinds import Precision
+from featsvc.settings.kinds import AnyPrecision
 from featsvc.work.results import Result
 from tests.engines import models
 from tests.engines.pretended.cases import FAMILIES, Case, answers
@@ -20,7 +20,7 @@ class PretendedWorker:
     """Its engines and the demo models. Other tests of the process see no GPU."""
 
     def __init__(
-        self, device: str = DEVICE, precision: Precision = "fp32", capacity: int | None = None
+        self, device: str = DEVICE, precision: AnyPrecision = "fp32", capacity: int | None = None
     ) -> None:
         self.cuda = PretendCuda(capacity=capacity)
         with self.at_work():

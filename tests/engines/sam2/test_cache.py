@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.cache import CacheStats
 from featsvc.engines.sam2 import view as sam2_view
-from featsvc.engines.sam2.embedding import Embedding, encoded
+from featsvc.engines.sam2.embedding import Embedding, encoded_together
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import EmbedImageParams, GenerateMasksParams, Orientation, PredictMasksParams, Prompt
 from featsvc.work.item import Item, PromptItem
@@ -37,11 +37,11 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Sizes of what the encoder has seen."""
     sizes: list[tuple[int, int]] = []
 
-    def recorded(network: object, pixels: object, size: tuple[int, int]) -> Embedding:
-        sizes.append(size)
-        return encoded(network, pixels, size)
+    def recorded(network: object, pixels: object, own: list[tuple[int, int]]) -> list[Embedding]:
+        sizes.extend(own)
+        return encoded_together(network, pixels, own)
 
-    monkeypatch.setattr(sam2_view, "encoded", recorded)
+    monkeypatch.setattr(sam2_view, "encoded_together", recorded)
     return sizes
 
 

@@ -75,6 +75,17 @@ async def test_only_items_of_equal_padded_size_share_a_forward_pass(
     await asyncio.gather(*first)
 
 
+async def test_batches_are_prepared_beside_each_other_where_there_are_slots_for_them(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    pool, gate = await start_pool(slots=3, max_batch_items=1), make_gate()
+    await asyncio.gather(*submit(pool, job()))  # what waits for a model is prepared where that is loaded
+    both = submit(pool, *(job(item=FakeItem(each, stage="prepare", gate=str(gate))) for each in range(2)))
+    await gate.reached(2)
+    gate.let_through(2)
+    assert [result.value for result in await asyncio.gather(*both)] == [0, 1]
+
+
 async def test_a_forward_pass_stays_within_the_pixel_budget(
     start_pool: StartPool, make_gate: MakeGate
 ) -> None:

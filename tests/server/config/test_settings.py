@@ -22,7 +22,6 @@ from featsvc.settings.attributes import Attribute, attributes, names, shown
 from featsvc.settings.sources import Configuration
 from featsvc.settings.tree import KeyLimits, Settings
 from featsvc.work.caller import Caller
-from featsvc.work.operations import ENCODE_TEXT, EXTRACT_CLIP
 from tests.servers import ROOT
 
 
@@ -77,7 +76,7 @@ def test_sizes_and_lists_are_read_as_people_write_them() -> None:
         ({"max_queue": "0"}, "at least 1"),
         ({"model_memory": "2 apples"}, "512MiB"),
         ({"profile": "dmeo"}, "'default' or 'demo'"),
-        ({"precision": "int4"}, "'fp32', 'bf16' or 'fp16'"),
+        ({"precision": "int4"}, "'auto', 'fp32', 'tf32', 'bf16' or 'fp16'"),
         ({"max_open_per_stream": "0"}, "at least 1"),
         ({"image_cache": "some"}, "512MiB"),
         ({"request_timeout": "-1"}, "above 0"),
@@ -185,15 +184,6 @@ def test_devices_are_slots() -> None:
     for wrong in ("gpu", "cpu:0", "cuda:x", "cuda:01", "GPU-", "GPU-a;b", ""):
         with pytest.raises(InvalidArgument, match="devices"):
             places.devices(wrong)
-
-
-@pytest.mark.parametrize(("devices", "texts"), [("cpu:2", 8), ("cuda:0", 64), ("cpu,cuda:0", 64)])
-def test_more_texts_than_pictures_share_a_batch_where_there_is_a_gpu(devices: str, texts: int) -> None:
-    settings = Settings(devices=devices)
-    pool = places.pool_settings(settings, places.engine_options(settings))
-    assert pool.max_batch_items == 8
-    assert pool.most_items(ENCODE_TEXT.per_picture) == texts
-    assert pool.most_items(EXTRACT_CLIP.per_picture) == 8
 
 
 def printed(*words: str) -> tuple[int, str]:

@@ -36,7 +36,8 @@ async def test_health_reflection_and_status_need_no_key(served: Running) -> None
         "grpc.reflection.v1alpha.ServerReflection",
     }
     status = await served.model.GetStatus(model_pb2.GetStatusRequest())
-    assert [(worker.device, worker.state) for worker in status.workers] == [("cpu", "ready")]
+    told = [(worker.device, worker.state, worker.precision) for worker in status.workers]
+    assert told == [("cpu", "ready", "fp32")]
     error = await refusal(served.model.ListModels(model_pb2.ListModelsRequest()))
     assert error.code() == grpc.StatusCode.UNAUTHENTICATED
 

@@ -1,0 +1,73 @@
+"""Candidate masks of a picture, what is known of them, and their pixels: run lengths, or logits in a GPU's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from featsvc.codec.rle import Counts
+from featsvc.engines.running.steps import step
+from featsvc.engines.sam2.measure import DeviceMask, parts_in_boxes, run_lengths_in
+from featsvc.work.results import HeightWidth
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """n masks; all tensors on the CPU, boxes and points in pixels of the whole picture."""
+
+    boxes: Tensor
+    """Corners, n x 4."""
+    ious: Tensor
+    points: Tensor
+    """n x 2."""
+    stability: Tensor
+    crops: Tensor
+    """Corners of the crop that each came from, n x 4."""
+    masks: tuple[Counts | DeviceMask, ...]
+    """Run lengths in the frame of the whole picture, which of those on a GPU are made when few are left."""
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    @cached_property
+    def runs(self) -> tuple[Counts, ...]:
+        """Run lengths of all masks, which are complete."""
+        return tuple(each for each in self.masks if not isinstance(each, DeviceMask))
+
+    def completed(self, picture_size: HeightWidth, threshold: float) -> Candidates:
+        """The same with all run lengths, after one wait for the GPU that has masks of them."""
+        parts = iter(parts_in_boxes([each for each in self.masks if isinstance(each, DeviceMask)], threshold))
+        masks = list[Counts | DeviceMask]()
+        for each in self.masks:
+            step()
+            if isinstance(each, DeviceMask):
+                masks.append(run_lengths_in(next(parts), each.box, each.crop, picture_size))
+            else:
+                masks.append(each)
+        return replace(self, masks=tuple(masks))
+
+    def at(self, indices: Tensor) -> Candidates:
+        """Those at these indices, in their order."""
+        return Candidates(
+            boxes=self.boxes[indices],
+            ious=self.ious[indices],
+            points=self.points[indices],
+            stability=self.stability[indices],
+            crops=self.crops[indices],
+            masks=tuple(self.masks[index] for index in indices.tolist()),
+        )
+
+
+def joined(parts: list[Candidates]) -> Candidates:
+    """All of them, in order."""
+    return Candidates(
+        boxes=torch.cat([part.boxes for part in parts]),
+        ious=torch.cat([part.ious for part in parts]),
+        points=torch.cat([part.points for part in parts]),
+        stability=torch.cat([part.stability for part in parts]),
+        crops=torch.cat([part.crops for part in parts]),
+        masks=tuple(each for part in parts for each in part.masks),
+    )

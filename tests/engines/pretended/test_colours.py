@@ -1,0 +1,62 @@
+"""Pictures go to a GPU as bytes, from pinned memory, and are there what a CPU makes of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.geometry.sizing import Fit, Grid, network_input
+from featsvc.engines.running.colours import Normal, normalised
+from featsvc.engines.running.transfer import STAGED_BYTES, on_device
+from featsvc.v1 import schema as S
+from featsvc.v1.schema import PaddingMode
+from tests.engines import models
+from tests.engines.pretended.cases import asked
+from tests.engines.pretended.worker import DEVICE, PretendedWorker
+
+NORMAL = Normal((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+GRID = Grid(14, 14)
+BOUND = 1e-6
+"""A GPU multiplies by a rounded 1 / 255."""
+
+
+@pytest.mark.parametrize("mode", list(PaddingMode))
+@pytest.mark.parametrize("size", [(75, 50), (84, 56), (84, 50), (75, 56)])
+def test_bytes_become_on_the_device_what_the_cpu_makes_of_them(
+    worker: PretendedWorker, mode: PaddingMode, size: tuple[int, int]
+) -> None:
+    picture, fit = models.picture(*size), Fit(min(size), False, mode)
+    there = torch.device(DEVICE)
+    with worker.at_work():
+        sent = network_input(picture, fit, GRID, NORMAL, there)
+        assert sent.pixels.dtype is torch.uint8
+        assert sent.pixels.is_pinned()
+        made = normalised(on_device(sent.pixels, there)[None], NORMAL, [sent.blank])
+        assert made.device == there
+        (here,) = made.cpu()
+    torch.testing.assert_close(here, network_input(picture, fit, GRID, NORMAL).pixels, rtol=0, atol=BOUND)
+
+
+def test_a_picture_is_fitted_for_its_embedding_as_on_the_cpu(
+    worker: PretendedWorker, demo_clip: ClipModel
+) -> None:
+    picture, loaded = models.picture(75, 50), worker.loaded["clip"]
+    assert isinstance(loaded, ClipModel)
+    with worker.at_work():
+        sent = loaded.eval_input(picture)
+        assert sent.dtype is torch.uint8
+        made = normalised(on_device(sent, loaded.device)[None], loaded.normal, [(0, 0)])
+        (here,) = made.cpu()
+    torch.testing.assert_close(here, demo_clip.eval_input(picture), rtol=0, atol=BOUND)
+
+
+def test_a_large_picture_waits_for_none_before_it(worker: PretendedWorker) -> None:
+    pictures = [models.encoded(models.picture(300, 200, seed)) for seed in range(2)]
+    worker.answers(asked(S.EmbedImageParams(), image=pictures[0], digest="sha256:one"))
+    worker.answers(asked(S.EmbedImageParams(), image=pictures[1], digest="sha256:other"))
+    assert not worker.cuda.waits
+    assert worker.cuda.uploads.total() == 1
+    assert STAGED_BYTES < 300 * 200 * 3
+    worker.answers(asked(S.DinoExtractFeaturesParams(load_size=200), image=pictures[0]))
+    assert worker.cuda.waits.total() == 1
