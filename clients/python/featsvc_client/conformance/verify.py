@@ -11,7 +11,7 @@ import grpc
 from featsvc_client import FeatsvcClient, channel
 from featsvc_client.conformance.asking import Asker
 from featsvc_client.conformance.cases import Case, golden, shipped
-from featsvc_client.conformance.judging import differences
+from featsvc_client.conformance.judging import differences, least_exact
 from featsvc_client.errors import CallError
 
 
@@ -21,6 +21,7 @@ def verify(target: str, api_key: str, tls_ca: str | None = None, verbose: bool =
         trusted = None if tls_ca is None else grpc.ssl_channel_credentials(Path(tls_ca).read_bytes())
         with FeatsvcClient(target, api_key=api_key, credentials=trusted) as client:
             models = {each.key for each in client.models(available_only=True, timeout=30)}
+            precision = least_exact(each.precision for each in client.status(timeout=30).workers)
     except (CallError, OSError) as error:
         print(f"featsvc: {target}: {error}", file=sys.stderr)
         return 2
@@ -31,10 +32,10 @@ def verify(target: str, api_key: str, tls_ca: str | None = None, verbose: bool =
     )
     with connected:
         asked = (case for case in shipped() if case.needs in ("", *models))
-        return _reported(Asker(connected, api_key), asked, verbose)
+        return _reported(Asker(connected, api_key), asked, precision, verbose)
 
 
-def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
+def _reported(asker: Asker, cases: Iterable[Case], precision: str, verbose: bool) -> int:
     """Asks the cases and prints how it went: 1 if an answer was wrong."""
     known = golden()
     right = wrong = 0
@@ -43,7 +44,7 @@ def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
         print(f"{model or 'any model'}: {sum(len(case.lines) for case in some)} questions", flush=True)
         for line in (line for case in some for line in asker.lines(case)):
             name = str(line["name"])
-            found = differences(line, known[name])
+            found = differences(line, known[name], precision)
             right, wrong = right + (not found), wrong + bool(found)
             if found:
                 print(f"wrong  {name}: {'; '.join(found)}", flush=True)
@@ -51,7 +52,7 @@ def _reported(asker: Asker, cases: Iterable[Case], verbose: bool) -> int:
                 print(f"right  {name}", flush=True)
     left = len(known) - right - wrong
     rest = f", {left} not asked for want of their models" if left else ""
-    print(f"{right} answers right, {wrong} wrong{rest}")
+    print(f"{right} answers right, {wrong} wrong{rest}, by a server that computes in {precision}")
     return int(wrong > 0)
 
 
