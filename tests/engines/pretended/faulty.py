@@ -76,7 +76,8 @@ def asked(number: int) -> int:
     arguments = ["-x", "-p", "no:cacheprovider", "-W", known, *(str(HERE / each) for each in FILES)]
     if number >= 0:
         sys.meta_path.insert(0, Finder(FAULTS[number]))
-        arguments += ["-k", FAULTS[number].family]
+        # What shows in fp16 shows in bf16 as well.
+        arguments += ["-k", f"{FAULTS[number].family} and not fp16".removeprefix(" and ")]
     return int(pytest.main(arguments))
 
 
