@@ -221,7 +221,7 @@ def _check_computes(device: str) -> None:
 def _with_precision(options: EngineOptions) -> EngineOptions:
     """The options with the precision of this device, which the process computes in from now on."""
     precision = precision_on(options.device, options.precision)
-    if options.device.startswith("cuda"):
+    if is_gpu(options.device):
         set_products(precision)
     elif options.device == "cpu" and precision == "bf16" and not multiplies_bfloat16():
         log.warning("this processor has no instructions for bfloat16: --precision fp32 is faster here")

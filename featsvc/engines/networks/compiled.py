@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from featsvc.errors import CannotCompile
+from featsvc.work.devices import is_gpu
 from featsvc.work.options import EngineOptions
 
 P = ParamSpec("P")
@@ -46,7 +47,7 @@ def allow_graphs() -> None:
 
 def is_slow_at_first(options: EngineOptions) -> bool:
     """Whether the first passes of a model take much longer: they compile, or bring a GPU's kernels into its memory."""
-    return options.compile or options.device.startswith("cuda")
+    return options.compile or is_gpu(options.device)
 
 
 def warmed(key: str, passes: Iterable[Callable[[], object]], options: EngineOptions) -> None:

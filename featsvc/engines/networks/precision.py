@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from featsvc.settings.kinds import AnyPrecision, Precision
+from featsvc.work.devices import is_gpu
 from featsvc.work.options import EngineOptions
 
 DTYPES: Mapping[Precision, torch.dtype] = {
@@ -47,7 +48,7 @@ def precision_on(device: str, wanted: AnyPrecision) -> Precision:
     """What a device computes in where `wanted` is set: auto is decided, and TF32 is float32 where there is none."""
     if wanted != "auto" and wanted != "tf32":
         return wanted
-    if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < AMPERE:
+    if not is_gpu(device) or torch.cuda.get_device_capability(device) < AMPERE:
         return "fp32"
     return "bf16" if wanted == "auto" else wanted
 
@@ -84,7 +85,7 @@ def lowered(
     """
     if dtype is torch.float32:
         return network
-    in_one_type = nn.LayerNorm if device.startswith("cuda") else None
+    in_one_type = nn.LayerNorm if is_gpu(device) else None
     every = tuple(each for each in (*NORMS, *norms) if each is not in_one_type)
     for parent in list(network.modules()):
         if isinstance(parent, (*every, Float32Norm)):
