@@ -41,8 +41,9 @@ from featsvc.server.services.open_services import (
     State,
 )
 from featsvc.server.services.rpcs import OperationMethods
+from featsvc.settings.access import KeyLimits
 from featsvc.settings.sources import part
-from featsvc.settings.tree import GatewaySettings, KeyLimits
+from featsvc.settings.tree import GatewaySettings
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
 

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 
 Value = TypeVar("Value")
 AUTO = "auto"
-UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+MIB, GIB = 1 << 20, 1 << 30
+UNITS = {"": 1, "k": 1024, "m": MIB, "g": GIB}
 
 
 @dataclass(frozen=True)

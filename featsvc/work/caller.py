@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featsvc.settings.tree import KeyLimits
+from featsvc.settings.access import KeyLimits
 
 DEFAULT_LIMITS = KeyLimits()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from featsvc.settings.tree import Caches, Limits, Networks, Weights
+from featsvc.settings.computing import Caches, Limits, Networks, Weights
 
 
 class Reader(Protocol):

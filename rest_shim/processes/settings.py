@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from featsvc.errors import InvalidArgument
+from featsvc.settings.access import DEFAULT_KEY
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import check_own_key, check_ports, configuration
-from featsvc.settings.tree import DEFAULT_KEY, GatewaySettings, ShimSettings
+from featsvc.settings.tree import GatewaySettings, ShimSettings
 
 # What the flags of a runner are also called.
 WORDS = {"rest_workers": "--workers", "request_timeout": "--timeout", "max_request_bytes": "--max-body-bytes"}

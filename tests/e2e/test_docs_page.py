@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featsvc.settings.tree import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY
 from rest_shim.app.endpoints import FAMILIES
 from tests.e2e.browser import Page, installed, page
 from tests.servers import Server, running

@@ -29,6 +29,8 @@ KEYLESS_PART = 4
 WAY_PART = 16
 # Of the calls without a key, the part that one connection may have.
 PEER_PART = 4
+# A stream without a key keeps its place for so long, that a thousand who come at once do not each end another's.
+KEPT_S = 1.0
 # What a message at work takes at most: its parsed form and its picture too; or a reply, also where gRPC sends it.
 COPIES = 3
 CROWDED = "the server has too many calls open; try again soon"
@@ -58,8 +60,11 @@ class Admission:
         self._calm_at = time.monotonic()
         self._reply_bytes = 0
 
-    def enter(self, call: Call) -> None:
-        """Let a call in, perhaps in place of others that wait for their callers; raises Overloaded where none does."""
+    def enter(self, call: Call, is_stream: bool) -> None:
+        """Let a call in, perhaps in place of others that wait for their callers; raises Overloaded where none does.
+
+        A question without a key finds a place where a stream does not: probes are answered whoever watches.
+        """
         has_key = bool(call.caller.name)
         calls = self._open[has_key]
         if not has_key:
@@ -69,7 +74,8 @@ class Admission:
             call.is_counted = True
         most = self._limits.max_calls if has_key else self._limits.max_keyless_calls
         if len(calls) >= most:
-            self._make_way(calls, has_key)
+            if has_key or not is_stream or next(iter(calls)).began < time.monotonic() - KEPT_S:
+                self._make_way(calls, has_key)
             if len(calls) >= most:
                 raise Overloaded(CROWDED)
         calls[call] = None

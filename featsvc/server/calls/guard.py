@@ -84,11 +84,11 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
             return message
 
         if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._guarded(method, answered))
-        return grpc.stream_unary_rpc_method_handler(self._guarded(method, sent))
+            return grpc.stream_stream_rpc_method_handler(self._guarded(method, answered, is_stream=True))
+        return grpc.stream_unary_rpc_method_handler(self._guarded(method, sent, is_stream=False))
 
     def _guarded(
-        self, method: str, act: Act
+        self, method: str, act: Act, is_stream: bool
     ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[bytes | None]]:
         """What gRPC calls: `act` for callers with a key, its errors told."""
         is_open = method == OPEN or method.startswith(PROBES)
@@ -105,7 +105,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                     for on_start in self._on_start:
                         observers += 1
                         on_start(call)
-                self._admission.enter(call)
+                self._admission.enter(call, is_stream)
                 # Others learn the id where something goes wrong; sending it always costs a tenth of a small call.
                 if call.is_named:
                     context.set_trailing_metadata((("x-request-id", call.request_id),))

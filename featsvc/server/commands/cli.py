@@ -24,10 +24,11 @@ from featsvc.server.commands import verify as verify_command
 from featsvc.server.commands.run import serve, up
 from featsvc.server.config.keys import keys_in_force
 from featsvc.server.config.settings import configuration
+from featsvc.settings.access import DEFAULT_KEY
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import check_ports
-from featsvc.settings.tree import DEFAULT_KEY, GatewaySettings, Settings
+from featsvc.settings.tree import GatewaySettings, Settings
 
 
 def main(arguments: Sequence[str] | None = None, tree: type[Settings] = Settings) -> int:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from featsvc.server.commands.models import Subparsers
-from featsvc.settings.tree import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY
 
 
 def add(commands: Subparsers) -> None:

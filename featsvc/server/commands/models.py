@@ -11,8 +11,9 @@ from featsvc.errors import FeatsvcError
 from featsvc.server.config.devices import engine_options
 from featsvc.server.config.settings import configuration
 from featsvc.settings.attributes import attributes
+from featsvc.settings.computing import Weights
 from featsvc.settings.flags import add_flags
-from featsvc.settings.tree import Settings, Weights
+from featsvc.settings.tree import Settings
 from featsvc.work.operations import Family
 
 # argparse's type of the object that add_subparsers returns is private.

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from featsvc.children import SILENCE_S, listening
+from featsvc.settings.access import Keys
 from featsvc.settings.attributes import attributes, shown
 from featsvc.settings.environment import child_environment
-from featsvc.settings.tree import Keys, Settings, ShimSettings
+from featsvc.settings.tree import Settings, ShimSettings
 
 
 def rest_ports(

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from featsvc.errors import InvalidArgument
 from featsvc.server.commands.models import Subparsers
-from featsvc.settings.tree import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY
 
 
 def add(commands: Subparsers) -> None:

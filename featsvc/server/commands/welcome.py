@@ -11,7 +11,8 @@ from featsvc.catalog import WeightsPlace, check, entry_of
 from featsvc.catalog.choice import default_models
 from featsvc.output import announce
 from featsvc.pool.contract.status import PoolStatus
-from featsvc.settings.tree import DEFAULT_KEY, GatewaySettings
+from featsvc.settings.access import DEFAULT_KEY
+from featsvc.settings.tree import GatewaySettings
 
 REST_PORTS = {"CLIP": "clip_port", "DINO": "dino_port", "SAM2": "sam2_port"}
 LOCALHOST = ("127.0.0.1", "[::1]")

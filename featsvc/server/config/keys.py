@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from featsvc.errors import InvalidArgument, Unauthenticated
+from featsvc.settings.access import DEFAULT_KEY, KeyLimits
 from featsvc.settings.sources import check_own_key
-from featsvc.settings.tree import DEFAULT_KEY, KeyLimits, Settings
+from featsvc.settings.tree import Settings
 from featsvc.work.caller import Caller
 
 

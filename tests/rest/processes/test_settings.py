@@ -11,7 +11,8 @@ import pytest
 
 from featsvc.settings.attributes import attributes
 from featsvc.settings.flags import add_flags
-from featsvc.settings.tree import MIB, GatewaySettings
+from featsvc.settings.kinds import MIB
+from featsvc.settings.tree import GatewaySettings
 from rest_shim.processes.settings import Runner, RunnerSettings, parsed
 
 FAMILIES = ("clip", "dino", "sam2")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from itertools import chain
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from featsvc.server.calls.admission import TICK_S
+from featsvc.server.calls.admission import CROWDED, KEPT_S, TICK_S
 from featsvc.server.calls.memory import allocated_bytes
 from featsvc.v1 import clip_pb2
 from tests.chaos.frames import PING, Connection, frame, message
@@ -123,6 +125,34 @@ async def test_watchers_of_health_do_not_keep_others_from_asking() -> None:
         health = health_pb2_grpc.HealthStub(served.channel)
         for _ in range(20):
             await health.Check(health_pb2.HealthCheckRequest())
+
+
+async def test_a_thousand_watchers_at_once_do_not_end_one_another_and_the_next_find_places_later() -> None:
+    async with start(max_keyless_calls=16) as served, AsyncExitStack() as stack:
+        ending = []
+        for _ in range(8):
+            hostile = await stack.enter_async_context(Connection(served.gateway.port))
+            streams = [hostile.call(WATCH) for _ in range(10)]
+            for stream in streams:
+                hostile.data(stream, message(b""))
+            ending.append([asyncio.create_task(hostile.until_ended(stream)) for stream in streams])
+            for refused in ending[-1][4:]:
+                assert CROWDED.encode() in await refused
+        # A connection may have 4 of the 16 places; who has one keeps it.
+        for refused in chain(*ending[4:]):
+            assert CROWDED.encode() in await refused
+        keeping = list(chain(*(streams[:4] for streams in ending[:4])))
+        assert not any(task.done() for task in keeping)
+        health = health_pb2_grpc.HealthStub(served.channel)
+
+        async def watch() -> health_pb2.HealthCheckResponse:
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    return await health.Watch(health_pb2.HealthCheckRequest()).read()
+
+        assert (await asyncio.wait_for(watch(), 10 * KEPT_S)).status == health_pb2.HealthCheckResponse.SERVING
+        for task in keeping:
+            task.cancel()
 
 
 async def test_a_connection_has_so_many_calls_and_no_more() -> None:

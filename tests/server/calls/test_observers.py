@@ -17,7 +17,7 @@ from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.config.keys import ApiKeys
-from featsvc.settings.tree import KeyLimits
+from featsvc.settings.access import KeyLimits
 from featsvc.v1 import clip_pb2, model_pb2
 from featsvc.work.caller import NOBODY, Caller
 from tests.server.asking import asking, refusal

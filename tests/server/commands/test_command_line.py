@@ -17,8 +17,9 @@ import pytest
 
 from featsvc.server.commands.cli import main
 from featsvc.settings.attributes import attributes, names
+from featsvc.settings.calls import Rest
 from featsvc.settings.flags import headings
-from featsvc.settings.tree import Rest, Settings
+from featsvc.settings.tree import Settings
 from tests.servers import FREE_PORTS, FREE_REST_PORTS, ROOT
 
 FLAG = re.compile(r"^  (?:-h, )?(--[a-z0-9-]+)", re.MULTILINE)

@@ -9,9 +9,11 @@ import pytest
 
 from featsvc.server.commands.cli import main
 from featsvc.server.commands.shim import shim_flags
+from featsvc.settings.calls import Rest
+from featsvc.settings.computing import Limits
 from featsvc.settings.kinds import Count, Size
 from featsvc.settings.sources import part
-from featsvc.settings.tree import Limits, Rest, Settings, ShimSettings
+from featsvc.settings.tree import Settings, ShimSettings
 from featsvc.work.options import EngineOptions
 from rest_shim.processes.settings import RunnerSettings as OfShim
 from rest_shim.processes.settings import parsed

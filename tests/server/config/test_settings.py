@@ -18,9 +18,10 @@ from featsvc.server.commands.cli import main
 from featsvc.server.config import devices as places
 from featsvc.server.config.keys import ApiKeys, keys_in_force
 from featsvc.server.config.settings import configuration as configured
+from featsvc.settings.access import KeyLimits
 from featsvc.settings.attributes import Attribute, attributes, names, shown
 from featsvc.settings.sources import Configuration
-from featsvc.settings.tree import KeyLimits, Settings
+from featsvc.settings.tree import Settings
 from featsvc.work.caller import Caller
 from tests.servers import ROOT
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from featsvc.server.pictures.store import OVERHEAD, Answered, Picture, PictureStore
-from featsvc.settings.tree import KeyLimits
+from featsvc.settings.access import KeyLimits
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2
 from featsvc.work.caller import Caller
 from tests.server.asking import OTHER_KEY, Request, again, asking, digest_of, refusal, violations

@@ -13,7 +13,7 @@ import pytest
 from featsvc.errors import InvalidFields, Overloaded
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher, check_address
-from featsvc.settings.tree import KeyLimits
+from featsvc.settings.access import KeyLimits
 from featsvc.work.caller import Caller
 
 LIMITS = FetchLimits(enabled=True, timeout_s=20, max_bytes=1000, max_redirects=2)

@@ -8,7 +8,7 @@ from typing import Any
 from featsvc.pool.contract.status import GpuStatus, PoolStatus, WorkerState, WorkerStatus
 from featsvc.server.pictures.store import PictureStore
 from featsvc.server.services.model import ModelService
-from featsvc.settings.tree import Weights
+from featsvc.settings.computing import Weights
 from featsvc.v1 import model_pb2
 
 

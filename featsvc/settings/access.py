@@ -1,0 +1,58 @@
+"""Settings of who reaches the server, by what key, and what each key may have of what all share."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from featsvc.settings.kinds import MIB, Common, Count, Room, Size, WordList
+
+DEFAULT_KEY = "smfeats"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Where it listens."""
+
+    host: Common[str] = "127.0.0.1"
+    """Address to listen on; anything but loopback needs an API key of your own."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the address; a name other than localhost counts as open."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def host_in_url(self) -> str:
+        """The address as a URL has it, and gRPC: one of IPv6 in brackets."""
+        return f"[{bare}]" if ":" in (bare := self.host.strip("[]")) else bare
+
+    @property
+    def reachable_host(self) -> str:
+        """Where programs of this machine reach what listens on it, as a URL has it."""
+        return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(self.host_in_url, self.host_in_url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """API keys."""
+
+    api_key: Common[WordList] = field(default=(), repr=False)
+    """Keys that callers may use, separated by commas; where there is none, smfeats on this machine."""
+    api_key_file: Common[str] = ""
+    """File of further keys, one a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyLimits:
+    """What one API key may have of what all share."""
+
+    image_cache_per_key: Room = 64 * MIB
+    """Bytes of the pictures that the server keeps for questions by digest; 0 keeps none."""
+    url_max_fetches_per_key: Count = 32
+    """Most pictures that are fetched at once by address; further ones wait."""
+    url_max_bytes_per_key: Size = 128 * MIB
+    """Most bytes of pictures that are being fetched."""
