@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from featsvc.settings.kinds import MIB, Common, Count, Room, Size, WordList
+from featsvc.settings.kinds import MIB, Common, Count, Room, Share, Size, WordList
 
 DEFAULT_KEY = "smfeats"
 
@@ -56,3 +56,5 @@ class KeyLimits:
     """Most pictures that are fetched at once by address; further ones wait."""
     url_max_bytes_per_key: Size = 128 * MIB
     """Most bytes of pictures that are being fetched."""
+    weight: Share = 1.0
+    """Its share of the devices beside other keys that wait, in proportion: one of 2 gets twice as much as one of 1."""

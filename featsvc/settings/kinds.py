@@ -75,6 +75,8 @@ Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1), Written("SIZE", si
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
 # How long something may take: in no time nothing could be done.
 Patience = Annotated[float, Field(gt=0, allow_inf_nan=False), Written("SECONDS")]
+# A share in proportion to others.
+Share = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False), Written("N")]
 Tflop = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("TFLOP")]
 WordList = Annotated[tuple[str, ...], BeforeValidator(parts), Written("LIST", ",".join)]
 Capitals = Annotated[

@@ -11,7 +11,7 @@ from featsvc.errors import InvalidArgument, Unauthenticated
 from featsvc.settings.access import DEFAULT_KEY, KeyLimits
 from featsvc.settings.sources import check_own_key
 from featsvc.settings.tree import Settings
-from featsvc.work.caller import Caller
+from featsvc.work.caller import OWNER, Caller
 
 
 class ApiKeys:
@@ -19,7 +19,7 @@ class ApiKeys:
 
     def __init__(self, keys: tuple[str, ...], limits: KeyLimits) -> None:
         self._digests = tuple(_digest(key) for key in keys)
-        self._callers = tuple(Caller(f"key {number}", limits=limits) for number in range(len(keys)))
+        self._callers = tuple(Caller(f"key {number}", OWNER, limits=limits) for number in range(len(keys)))
         # The same few headers come again and again; those that are refused are not kept.
         self._cached = lru_cache(maxsize=256)(self._caller)
 

@@ -19,7 +19,7 @@ from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.config.keys import ApiKeys
 from featsvc.settings.access import KeyLimits
 from featsvc.v1 import clip_pb2, model_pb2
-from featsvc.work.caller import NOBODY, Caller
+from featsvc.work.caller import NOBODY, OWNER, Caller
 from tests.server.asking import asking, refusal
 from tests.server.conftest import AUTHORISED, Running, start
 
@@ -172,7 +172,7 @@ async def test_the_gateway_tells_observers_of_open_methods_too_and_a_job_knows_i
         await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
         assert [(await heard.ends.get())[1:] for _ in range(2)] == [(NOBODY.name, "OK"), ("key 0", "OK")]
     limits = KeyLimits(url_max_fetches_per_key=5)
-    assert [job.caller for job in jobs] == [Caller("key 0", limits=limits)]
+    assert [job.caller for job in jobs] == [Caller("key 0", OWNER, limits=limits)]
 
 
 def watched_jobs(served: Running, monkeypatch: pytest.MonkeyPatch) -> list[AnyJob]:

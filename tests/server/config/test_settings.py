@@ -22,7 +22,7 @@ from featsvc.settings.access import KeyLimits
 from featsvc.settings.attributes import Attribute, attributes, names, shown
 from featsvc.settings.sources import Configuration
 from featsvc.settings.tree import Settings
-from featsvc.work.caller import Caller
+from featsvc.work.caller import OWNER, Caller
 from tests.servers import ROOT
 
 
@@ -171,8 +171,8 @@ def test_a_key_that_no_caller_can_send_is_a_mistake(key: str) -> None:
 def test_only_a_bearer_of_a_key_passes(header: str) -> None:
     limits = KeyLimits(url_max_fetches_per_key=3)
     keys = ApiKeys(("alpha", "beta"), limits)
-    assert keys.caller("Bearer alpha") == Caller("key 0", limits=limits)
-    assert keys.caller("bearer beta") == Caller("key 1", limits=limits)
+    assert keys.caller("Bearer alpha") == Caller("key 0", OWNER, limits=limits)
+    assert keys.caller("bearer beta") == Caller("key 1", OWNER, limits=limits)
     with pytest.raises(Unauthenticated):
         keys.caller(header)
 
