@@ -37,8 +37,9 @@ PYTEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 
 test: setup  ## the tests
 	$(PYTEST) -m "not gpu and not slow"
 
+# Those of tests/conformance are run by test-clients, which builds the clients of other languages for them.
 test-slow: setup $(BENCH_READY)  ## those that take longer
-	$(PYTEST) -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
 
 # What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
 OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)
@@ -59,7 +60,7 @@ $(OLDER)/.ready: requirements.lock pyproject.toml clients/python/pyproject.toml
 
 # Each client's own tests, then all of them against one server. A language without its toolchain here is left out, and says so.
 test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript  ## the clients of all languages whose tools are here
-	BUILD_CLIENTS=1 $(PY) -m pytest -rs tests/conformance
+	BUILD_CLIENTS=1 $(PYTEST) -rs tests/conformance
 
 # -O1 because gRPC's headers compile slowly.
 test-client-cpp:

@@ -6,6 +6,7 @@ and ANSWERED.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -33,6 +34,8 @@ HEAVY = (
     "timm",
     "torch",
 )
+PLUGINS = ("no:cacheprovider", "no:unraisableexception", "pytest_asyncio.plugin", "pytest_timeout")
+"""Those that the tests' settings name; what other packages bring takes longer to import than most faults to notice."""
 
 
 class Faulty(SourceFileLoader):
@@ -73,7 +76,8 @@ def asked(number: int) -> int:
 
     # What is imported here already has no assertions of tests in it.
     known = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
-    arguments = ["-x", "-p", "no:cacheprovider", "-W", known, *(str(HERE / each) for each in FILES)]
+    plugins = [word for each in PLUGINS for word in ("-p", each)]
+    arguments = ["-x", *plugins, "-W", known, *(str(HERE / each) for each in FILES)]
     if number >= 0:
         sys.meta_path.insert(0, Finder(FAULTS[number]))
         # What shows in fp16 shows in bf16 as well.
@@ -83,8 +87,10 @@ def asked(number: int) -> int:
 
 def main() -> None:
     """A line for a line."""
-    for each in HEAVY:
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for each in (*HEAVY, *(each for each in PLUGINS if not each.startswith("no:"))):
         importlib.import_module(each)
+    gc.freeze()  # or each child would look through all of it
     for line in sys.stdin:
         child = os.fork()
         if not child:
