@@ -20,7 +20,7 @@ EXTRACT = "/featsvc.v1.ClipService/ExtractFeatures"
 STREAM = "/featsvc.v1.ClipService/ExtractFeaturesStream"
 PREDICT = "/featsvc.v1.Sam2Service/PredictMasks"
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
-LOST = (OSError, TimeoutError)
+LOST = (OSError, TimeoutError, asyncio.IncompleteReadError)
 
 Fields = tuple[tuple[str, str], ...]
 Attack = Callable[[int, str], Awaitable[None]]
