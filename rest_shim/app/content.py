@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,7 @@ class Content:
     """What is sent."""
 
     body: ReplyBody
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
 def content(endpoint: Endpoint, wish: Wish, reply: Message, max_json_bytes: int) -> Content:

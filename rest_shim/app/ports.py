@@ -21,7 +21,7 @@ from rest_shim.app.swagger import add_page
 from rest_shim.app.transcoder import Terms, Transcoder
 from rest_shim.errors import REASON_HEADER, HttpError
 from rest_shim.reply import raw
-from rest_shim.reply.encode import HEADERS, SERVICE_HEADER
+from rest_shim.reply.encode import HEADERS, SERVICE_HEADER, TIMING_HEADER
 from rest_shim.reply.replies import FieldProblems, Health, Problem, Ready
 from rest_shim.request.reading import TIMEOUT_HEADER
 
@@ -40,7 +40,15 @@ ERRORS = {
     503: "The server is not ready; see Retry-After.",
     504: "It took too long.",
 }
-EXPOSED = ("X-Request-Id", SERVICE_HEADER, *HEADERS.values(), *raw.HEADERS, "Retry-After", REASON_HEADER)
+EXPOSED = (
+    "X-Request-Id",
+    SERVICE_HEADER,
+    TIMING_HEADER,
+    *HEADERS.values(),
+    *raw.HEADERS,
+    "Retry-After",
+    REASON_HEADER,
+)
 
 
 TIMEOUT_PARAMETER = {

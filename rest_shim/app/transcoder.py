@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import grpc
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.request_ids import request_id
 from rest_shim.app.content import content
 from rest_shim.app.endpoints import Endpoint
@@ -19,6 +21,7 @@ from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
 from rest_shim.errors import HttpError, field_violations, http_error
 from rest_shim.reply.blobs import BLOCK_BYTES
+from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
 from rest_shim.request.locations import invalid_request
 from rest_shim.request.reading import BodyLimits, authorization, timeout_s
@@ -56,6 +59,7 @@ class Transcoder:
         key = authorization(request, self.terms.refused_key)
         patience_s = timeout_s(request)
         metadata = (("authorization", key), ("x-request-id", request_id.get()))
+        timed = (*metadata, (HEADER, WANTED))
         await self.terms.gateway.check_key(key, metadata)
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
@@ -63,9 +67,7 @@ class Transcoder:
                 request, len(body), question, self.endpoint, body, form
             )
         limit = wish.limit(self.terms.max_json_bytes)
-        called = ask(
-            self.terms.gateway, self.endpoint.called, message, (*metadata, *limit), request, patience_s
-        )
+        called = ask(self.terms.gateway, self.endpoint.called, message, (*timed, *limit), request, patience_s)
         # The request is on its way: from here on only its reply is kept.
         del body, message
         with ExitStack() as stack:
@@ -81,9 +83,13 @@ class Transcoder:
 
     async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:
         reply = await called.reply()
+        began = time.monotonic()
         answer = await off_loop(
             reply.ByteSize(), content, self.endpoint, wish, reply, self.terms.max_json_bytes
         )
+        if timing := Timing.read(await called.timing()):
+            further_ms = 1000 * (time.monotonic() - began)
+            answer.headers[TIMING_HEADER] = timing.encoded_in(further_ms).written()
         if answer.body.comes_over_call or answer.body.length > BLOCK_BYTES:
             return Streamed(
                 answer.body.pieces(called.data()), answer.body.length, called.departure, answer.headers

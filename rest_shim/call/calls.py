@@ -10,6 +10,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.message import Message
 from starlette.requests import Request
 
+from featsvc.codec.timing import HEADER
 from featsvc.twin.methods import message_class
 from featsvc.v1 import sam2_pb2
 from rest_shim.call.gateway import GatewayCall, GatewayClient, Metadata, StreamCall
@@ -24,6 +25,9 @@ class GatewayAnswer(Protocol):
 
     async def reply(self) -> Message:
         """The reply; raises AioRpcError, and ClientDisconnect when the caller leaves before it is there."""
+
+    async def timing(self) -> str:
+        """What the gateway says of the time that its reply has taken, once that is there; empty where nothing."""
 
     def data(self) -> AsyncGenerator[bytes]:
         """The data that the reply leaves out, to the end of the call; to be read in any case."""
@@ -60,6 +64,10 @@ class Whole:
         found: Message = await off_loop(len(raw), self._message.FromString, raw)
         return found
 
+    async def timing(self) -> str:
+        """It comes behind the reply."""
+        return _timing(await self._call.trailing_metadata())
+
     async def data(self) -> AsyncGenerator[bytes]:
         """Nothing."""
         return
@@ -92,6 +100,10 @@ class MaskByMask:
                 setattr(found, field.name, value)
         return found
 
+    async def timing(self) -> str:
+        """It comes before the reply."""
+        return _timing(await self._call.initial_metadata())
+
     async def data(self) -> AsyncGenerator[bytes]:
         """Nothing."""
         return
@@ -113,6 +125,10 @@ class InChunks:
         found: Message = self._parsed(raw).reply
         return found
 
+    async def timing(self) -> str:
+        """It comes before the reply."""
+        return _timing(await self._call.initial_metadata())
+
     async def data(self) -> AsyncGenerator[bytes]:
         """The chunks, in order."""
         while (raw := await self.departure.unless_gone(self._call.read())) is not grpc.aio.EOF:
@@ -122,3 +138,7 @@ class InChunks:
         self, raw: bytes
     ) -> Any:  # Any: made at run time, of one form by convention: reply, then chunks
         return self._part.FromString(raw)
+
+
+def _timing(metadata: Any) -> str:  # Any: grpc.aio's class of them, or None
+    return "" if metadata is None else str(metadata.get(HEADER, ""))

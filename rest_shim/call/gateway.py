@@ -49,6 +49,9 @@ class GatewayCall(Protocol):
     def cancel(self) -> bool:
         """Stops the work behind it."""
 
+    async def trailing_metadata(self) -> Any:  # Any: grpc.aio's class of them
+        """What came behind the reply."""
+
     def __await__(self) -> Generator[Any, None, bytes]:  # Any: what an event loop yields is its own affair
         """The reply, or grpc.aio.AioRpcError."""
 
@@ -58,6 +61,9 @@ class StreamCall(Protocol):
 
     def cancel(self) -> bool:
         """Stops the work behind it."""
+
+    async def initial_metadata(self) -> Any:  # Any: grpc.aio's class of them
+        """What came before the first message."""
 
     async def read(self) -> Any:  # Any: bytes, or grpc.aio.EOF, which has no type of its own
         """The next message, grpc.aio.EOF after the last one, or grpc.aio.AioRpcError."""

@@ -22,7 +22,7 @@ HEADERS = {
     "image_orientation": "X-Featsvc-Orientation",
 }
 MAP_AXES = 2
-SERVICE_HEADER = "X-Featsvc-Service"
+SERVICE_HEADER, TIMING_HEADER = "X-Featsvc-Service", "X-Featsvc-Timing"
 SHAPE_FIELDS = {"masks": "masks_shape", "iou_predictions": "iou_shape", "low_res_masks": "low_res_shape"}
 DTYPES = words(tensor_pb2.DType.DESCRIPTOR)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+from featsvc.pool.contract.messages import ItemTiming
 
 if TYPE_CHECKING:
     # Checks of settings and parameters take a tenth of a second to import, and a worker needs none of them here.
@@ -24,6 +27,25 @@ class Brief:
 
 
 @dataclass(slots=True)
+class JobTimes:
+    """How a job spends its time, by time.monotonic of this process. The pool writes what is not known at first."""
+
+    arrived_at: float = field(default_factory=time.monotonic)
+    dispatched_at: float | None = None
+    """When it was last sent to a worker; None where it never left the queue."""
+    answered_at: float = 0.0
+    worker: int | None = None
+    """Who answered."""
+    at_worker: ItemTiming | None = None
+    """Where there is a result."""
+
+    def note(self, dispatched_at: float, worker: int, timing: ItemTiming | None) -> None:
+        """A worker has answered."""
+        self.dispatched_at, self.answered_at = dispatched_at, time.monotonic()
+        self.worker, self.at_worker = worker, timing
+
+
+@dataclass(slots=True)
 class Job(Generic[R]):
     """One item for one model; jobs of one operation, model and params may share a batch."""
 
@@ -40,7 +62,15 @@ class Job(Generic[R]):
     question: Hashable = None  # equal for items that are the same; None where that cannot be told
     affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
     brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted
+    times: JobTimes = field(default_factory=JobTimes)
 
 
 AnyJob: TypeAlias = Job[Any]
 """Where it does not matter what comes of it."""
+
+
+class JobObserver(Protocol):
+    """Is told of every job: metrics are one, traces another. On the event loop, so it must be quick."""
+
+    def on_end(self, job: AnyJob, code: str) -> None:
+        """A job has ended, with the name of its status; `job.times` says what it has taken. Raises nothing."""

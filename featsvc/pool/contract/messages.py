@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from featsvc.errors import FeatsvcError, Overloaded
 from featsvc.pool.contract.settings import PoolSettings
@@ -161,6 +161,25 @@ class WorkerGpu:
     gpu: GpuStatus
 
 
+class ItemTiming(NamedTuple):
+    """What an item has taken at a worker, in seconds; durations alone, for clocks differ from machine to machine.
+
+    No dataclass: it comes with every answer, and as a tuple it is packed and read sooner.
+    """
+
+    decode_s: float
+    """Its own preparation: decoding and resizing."""
+    waited_s: float
+    """From there to the pass of the network."""
+    compute_s: float
+    """That pass, without its pauses; all that shared it have the same."""
+    paused_s: float
+    batch_size: int
+    """How many shared the pass."""
+    is_first: bool
+    """Whether it is the first of them: who counts passes counts these."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The answer to one item: a result, an error, or neither when the worker skipped it as unwanted."""
@@ -169,6 +188,8 @@ class Outcome:
     result: object | None = None
     error: FeatsvcError | None = None
     skipped: bool = False
+    timing: ItemTiming | None = None
+    """Of a result."""
 
     def unread(self) -> Outcome:
         """What the pool gets where it has no room for this."""

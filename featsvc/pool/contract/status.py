@@ -81,6 +81,21 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True)
+class OpenJobs:
+    """The jobs of one operation, model and caller that have no answer yet."""
+
+    operation: str
+    model: str
+    caller: str
+    """Empty where nobody with a key asks."""
+    waiting: int
+    waiting_bytes: int
+    oldest_s: float
+    """How long the first of those has waited that wait."""
+    at_work: int
+
+
+@dataclass(frozen=True)
 class PoolStatus:
     """All workers and the queue before them."""
 
@@ -90,6 +105,8 @@ class PoolStatus:
     total_requests: int
     open_requests: int = 0
     """Those that wait or are at work now."""
+    open_jobs: tuple[OpenJobs, ...] = ()
+    """The same, by what they ask and who does."""
 
     @property
     def alive(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from featsvc.errors import FeatsvcError, KilledWorkers, TookTooLong
+from featsvc.errors import DeadlineExceeded, FeatsvcError, KilledWorkers, TookTooLong
 from featsvc.pool.contract.messages import RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.in_flight import Batch
@@ -100,3 +100,8 @@ def refuse(entry: QueueEntry, error: FeatsvcError) -> None:
     """Tell the caller of an entry, if it still waits."""
     if not entry.future.done():
         entry.future.set_exception(error)
+
+
+def expire(entry: QueueEntry) -> None:
+    """Tell the caller of an entry that its time is over."""
+    refuse(entry, DeadlineExceeded("the deadline passed before the work was done"))

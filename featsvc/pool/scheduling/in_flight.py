@@ -26,6 +26,7 @@ class Batch:
     job: AnyJob = field(init=False)
     """One of them: all agree in all that decides about a batch."""
     affinity_key: AffinityKey = field(init=False)
+    dispatched_at: float = field(default_factory=time.monotonic)
     began_at: float | None = None
     """When its model was there."""
     watched_since: float | None = None

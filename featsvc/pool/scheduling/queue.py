@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from featsvc.pool.contract.job import AnyJob
+from featsvc.pool.contract.messages import Outcome
+from featsvc.pool.contract.status import OpenJobs
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -46,6 +49,11 @@ class QueueEntry:
 
     def __post_init__(self) -> None:
         self.affinity_key = self.job.operation.family, self.job.model, self.job.affinity
+
+    def note(self, worker: int, outcome: Outcome) -> None:
+        """A worker has answered: its job learns what that has taken."""
+        assert self.batch is not None, "in flight"
+        self.job.times.note(self.batch.dispatched_at, worker, outcome.timing)
 
     @property
     def likeness(self) -> Hashable:
@@ -161,3 +169,20 @@ def _take(lists: dict[Key, list[QueueEntry]], key: Key, entry: QueueEntry) -> No
 
 def _cut(entries: list[QueueEntry], entry: QueueEntry) -> None:
     del entries[bisect_left(entries, entry.order, key=BY_ORDER)]
+
+
+def open_jobs_of(entries: Iterable[QueueEntry]) -> tuple[OpenJobs, ...]:
+    """What waits and is at work, by operation, model and caller."""
+    now, groups = time.monotonic(), dict[tuple[str, str, str], list[QueueEntry]]()
+    for entry in entries:
+        job = entry.job
+        caller = "" if job.caller is None else job.caller.name
+        groups.setdefault((job.operation.rpc, job.model, caller), []).append(entry)
+    return tuple(_summed(key, group, now) for key, group in groups.items())
+
+
+def _summed(key: tuple[str, str, str], group: list[QueueEntry], now: float) -> OpenJobs:
+    waiting = [entry.job for entry in group if entry.is_waiting]
+    oldest_s = max((now - job.times.arrived_at for job in waiting), default=0.0)
+    nbytes = sum(job.nbytes for job in waiting)
+    return OpenJobs(*key, len(waiting), nbytes, oldest_s, len(group) - len(waiting))

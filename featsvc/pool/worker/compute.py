@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from featsvc.errors import Abandoned, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import BatchItem, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
 
@@ -31,6 +31,9 @@ class PreparedItem:
     key: Hashable
     pixels: int
     flop: float
+    began_at: float = field(default_factory=time.monotonic)
+    """When its preparation began."""
+    prepared_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,10 +210,15 @@ class Compute:
             return [group]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
             return self._after_failure(work, group, error)
+        own_s = clock.own_s
         self._budgets[work.kind].fitted(sum(item.pixels for item in group))
-        self._rates.learn(work.kind, sum(item.flop for item in group), clock.own_s)
+        self._rates.learn(work.kind, sum(item.flop for item in group), own_s)
+        timings = _timings(group, clock, own_s)
         # Together, for each message by itself wakes the pool.
-        answers = (Outcome(item.batch_item.id, result) for item, result in zip(group, results, strict=True))
+        answers = (
+            Outcome(item.batch_item.id, result, timing=timing)
+            for item, result, timing in zip(group, results, timings, strict=True)
+        )
         self._host.answer_computed(*answers)
         return []
 
@@ -276,3 +284,12 @@ class Compute:
             extra={"operation": batch.operation, "model": batch.model, "pixels": budget},
         )
         return [group]
+
+
+def _timings(group: list[PreparedItem], clock: Clock, own_s: float) -> Iterator[ItemTiming]:
+    """What each of those has taken that shared a pass."""
+    size, is_first = len(group), True
+    for item in group:
+        decode_s, waited_s = item.prepared_at - item.began_at, clock.began_at - item.prepared_at
+        yield ItemTiming(decode_s, waited_s, own_s, clock.paused_s, size, is_first)
+        is_first = False

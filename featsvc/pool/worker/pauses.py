@@ -91,14 +91,14 @@ class Clock:
     """The time of one pass: its own, and that of its pauses."""
 
     def __init__(self) -> None:
-        self._began = self._resumed = time.monotonic()
-        self._paused_s = 0.0
+        self.began_at = self._resumed = time.monotonic()
+        self.paused_s = 0.0
         self._told_at: float | None = None
 
     @property
     def own_s(self) -> float:
         """What it has taken without its pauses."""
-        return time.monotonic() - self._began - self._paused_s
+        return time.monotonic() - self.began_at - self.paused_s
 
     @property
     def earned_s(self) -> float:
@@ -108,7 +108,7 @@ class Clock:
     def resume(self, paused_at: float) -> None:
         """A pause that began then is over."""
         self._resumed = time.monotonic()
-        self._paused_s += self._resumed - paused_at
+        self.paused_s += self._resumed - paused_at
 
     def is_to_tell(self) -> bool:
         """Whether the pool shall hear of it again; true once, then not for a while."""

@@ -240,12 +240,12 @@ class Pipeline:
     def _prepared_item(self, batch: RunBatch, item: BatchItem, loaded: EngineModel) -> PreparedItem | None:
         if not self._still_wanted(item):
             return None
-        engines = self._engines
+        engines, began_at = self._engines, time.monotonic()
         try:
             wanted = partial(self.is_wanted, item)
             value = engines.prepare(batch.operation, item.item, batch.params, loaded, wanted)
             key, pixels = engines.batch_key(value), max(1, engines.pixels(value))
-            return PreparedItem(item, value, key, pixels, engines.flop(value))
+            return PreparedItem(item, value, key, pixels, engines.flop(value), began_at)
         except Abandoned:
             self._answer(Outcome(item.id, skipped=True))
             return None

@@ -17,8 +17,8 @@ from featsvc.pool.contract.messages import Cancel, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.pool.contract.worker import Spawn
-from featsvc.pool.scheduling.deaths import Deaths, refuse
-from featsvc.pool.scheduling.queue import QueueEntry
+from featsvc.pool.scheduling.deaths import Deaths, expire, refuse
+from featsvc.pool.scheduling.queue import QueueEntry, open_jobs_of
 from featsvc.pool.scheduling.scheduler import Scheduler
 from featsvc.pool.transport.descriptors import Reserve
 from featsvc.pool.workers.handle import WorkerHandle
@@ -84,7 +84,7 @@ class WorkerPool:
         entry = QueueEntry(next(self._ids), job, due, loop.create_future())
         self._scheduler.admit(entry, self._workers.alive_count)
         self._callers.add(entry)
-        deadline = None if job.deadline is None else loop.call_later(due - now, _expire, entry)
+        deadline = None if job.deadline is None else loop.call_later(due - now, expire, entry)
         try:
             self._dispatch()
             self._release_later(entry)
@@ -115,11 +115,10 @@ class WorkerPool:
 
     def status(self) -> PoolStatus:
         """How the workers and the queue are now."""
-        queue = self._scheduler.queue
         workers = tuple(worker.status() for worker in self._workers)
-        return PoolStatus(
-            workers, queue.count, queue.nbytes, self._total_requests, open_requests=len(self._callers)
-        )
+        queue, open_jobs = self._scheduler.queue, open_jobs_of(self._callers)
+        total, count = self._total_requests, len(self._callers)
+        return PoolStatus(workers, queue.count, queue.nbytes, total, count, open_jobs)
 
     async def alive_change(self, last: int = -1) -> int:
         """The number of live workers, as soon as it is another than `last`."""
@@ -247,10 +246,11 @@ class WorkerPool:
             worker.watch()
             self._note_emptied(worker)
             return
+        entry.note(worker.id, outcome)
         if outcome.error:
             refuse(entry, outcome.error)
         elif outcome.skipped:
-            _expire(entry)
+            expire(entry)
         elif not entry.future.done():
             entry.future.set_result(outcome.result)
         worker.count(batches=self._scheduler.completed(entry))
@@ -304,7 +304,3 @@ class WorkerPool:
     def _note_emptied(self, worker: WorkerHandle) -> None:
         if worker.id in self._emptied and not self._scheduler.in_flight(worker.id).batches:
             self._emptied[worker.id].set()
-
-
-def _expire(entry: QueueEntry) -> None:
-    refuse(entry, DeadlineExceeded("the deadline passed before the work was done"))

@@ -12,7 +12,10 @@ from typing import Protocol
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.codec.timing import HEADER as TIMING_HEADER
+from featsvc.codec.timing import WANTED, Timing
 from featsvc.errors import Abandoned, FeatsvcError
+from featsvc.pool.contract.job import JobTimes
 from featsvc.request_ids import is_right
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.work.caller import NOBODY
@@ -23,6 +26,9 @@ PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
 
 # Of the REST shim: most bytes of arrays in the JSON, and whether masks become float32 in it.
 JSON_HEADER = "featsvc-json"
+# What a call takes at least for its caller to be told how long without having asked. Sending trailing metadata costs a
+# fiftieth of the processor time of a small call, and of one like this not a hundredth.
+LONG_S = 0.005
 JSON_LIMIT = re.compile(r"([0-9]{1,18})(; masks=float32)?")
 
 
@@ -38,6 +44,7 @@ class Call:
         self.method = method
         self.json: Json | None = None
         """What the REST shim says of a reply that ends as JSON."""
+        self._wants_timing = False
         asked = self.authorization = ""
         for name, value in context.invocation_metadata() or ():
             if name == "authorization":
@@ -46,6 +53,8 @@ class Call:
                 asked = str(value)
             elif name == JSON_HEADER:
                 self.json = _json(str(value))
+            elif name == TIMING_HEADER:
+                self._wants_timing = value == WANTED
         self.is_named = asked != "" and is_right(asked)
         """Whether the caller has given the request id."""
         self.request_id = asked if self.is_named else own_id
@@ -55,10 +64,14 @@ class Call:
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.times: JobTimes | None = None
+        """Of its question, or the last one."""
+        self.encoded_at = 0.0
+        """When its first message was made."""
         self.bytes_open = 0
         """Bytes of the messages that are being answered."""
         self.refusal: FeatsvcError | None = None
-        """Why the server itself has ended the call."""
+        """Why there is no answer; of what its caller has ended itself there is none."""
         self.is_counted = False
         """Whether it counts among the calls of its connection."""
         self._task = asyncio.current_task()
@@ -104,6 +117,7 @@ class Call:
     async def write(self, reply: Reply | ProtoMessage) -> None:
         """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left."""
         message = await encoded(reply)
+        self.encoded_at = self.encoded_at or time.monotonic()
         self._writing = self._writing or asyncio.Lock()
         async with self._writing:
             try:
@@ -111,6 +125,35 @@ class Call:
             except grpc.aio.InternalError:
                 raise Abandoned("the caller has left") from None
         self.sent(message)
+
+    def timing(self) -> Timing | None:
+        """What the answer has taken so far; None where it is not that of one question which a worker has answered."""
+        if self.times is None or self.times.at_worker is None or self.messages_in != 1:
+            return None
+        at, took = self.times, self.times.at_worker
+        return Timing(
+            queue_ms=1000 * (at.answered_at - at.arrived_at - took.decode_s - took.compute_s),
+            decode_ms=1000 * took.decode_s,
+            compute_ms=1000 * took.compute_s,
+            encode_ms=1000 * max(self.encoded_at - at.answered_at, 0.0),
+            batch_size=took.batch_size,
+        )
+
+    def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What its caller is told beside an answer, where it has asked: its own request id, and what that has taken.
+
+        Others learn the id where something goes wrong, and the time where it is long: a small call feels the sending.
+        """
+        named = (("x-request-id", self.request_id),) if self.is_named else ()
+        is_long = self._wants_timing or self.encoded_at - self.began > LONG_S
+        timing = self.timing() if is_long else None
+        return named if timing is None else (*named, (TIMING_HEADER, timing.written()))
+
+    async def tell_timing(self) -> None:
+        """Says before a reply of many messages what it has taken until now, to who has asked for that."""
+        timing = self.timing() if self._wants_timing else None
+        if timing is not None:
+            await self._context.send_initial_metadata(((TIMING_HEADER, timing.written()),))
 
     def sent(self, message: bytes) -> None:
         """Counts a message to the caller."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -80,6 +81,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
             if isinstance(reply, Reply) and reply.nbytes > LARGE:
                 self._admission.replies(call, reply.nbytes)
             message = await encoded(reply)
+            call.encoded_at = monotonic()
             call.sent(message)
             return message
 
@@ -106,10 +108,10 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                         observers += 1
                         on_start(call)
                 self._admission.enter(call, is_stream)
-                # Others learn the id where something goes wrong; sending it always costs a tenth of a small call.
-                if call.is_named:
-                    context.set_trailing_metadata((("x-request-id", call.request_id),))
-                return await act(call)
+                answer = await act(call)
+                if metadata := call.trailing_metadata():
+                    context.set_trailing_metadata(metadata)
+                return answer
             except asyncio.CancelledError:
                 code = "CANCELLED" if call.refusal is None else call.refusal.code
                 if call.refusal is None:
@@ -117,9 +119,9 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                 call.proceed()
                 await abort(context, call.refusal)
             except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
-                refusal = told(error, method)
-                code = refusal.code
-                await abort(context, refusal)
+                call.refusal = told(error, method)
+                code = call.refusal.code
+                await abort(context, call.refusal)
             finally:
                 self._admission.leave(call)
                 for on_end in self._on_end[:observers]:

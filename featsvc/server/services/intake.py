@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
-from featsvc.errors import DeadlineExceeded, InvalidFields, UnknownPicture, invalid_field
+from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
 from featsvc.fields.base import Parameters
-from featsvc.pool.contract.job import Brief, Job
+from featsvc.pool.contract.job import Brief, Job, JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
@@ -68,6 +68,7 @@ class Intake:
     settings: GatewaySettings
     closing: asyncio.Event
     """Set when the server shuts down: streams that wait for further questions end."""
+    observers: tuple[JobObserver, ...] = ()
     answered: Answered = field(default_factory=Answered)
     """Pictures that workers keep, each as one model sees it."""
 
@@ -113,15 +114,24 @@ class Intake:
             affinity=item.digest if operation.keeps_pictures and isinstance(item, PictureItem) else "",
             brief=_brief(operation, item),
         )
+        call.times = job.times
+        code = "CANCELLED"
         try:
             if isinstance(item, PictureItem):
-                return await self._about_picture(job, item, call)
-            return await self.pool.run(job)
-        except DeadlineExceeded:
-            if not is_ours:
+                result = await self._about_picture(job, item, call)
+            else:
+                result = await self.pool.run(job)
+            code = "OK"
+            return result
+        except FeatsvcError as error:
+            code = error.code
+            if not (is_ours and isinstance(error, DeadlineExceeded)):
                 raise
             smaller = SMALLER if isinstance(item, PictureItem) and item.image else ""
             raise DeadlineExceeded(self._limit_told(call) + smaller) from None
+        finally:
+            for observer in self.observers:
+                observer.on_end(job, code)
 
     async def _about_picture(self, job: Job[R], item: PictureItem, call: Call) -> R:
         key = (job.model, item.digest, item.orientation)

@@ -128,7 +128,9 @@ class OperationMethods:
 
     async def _answered_in_parts(self, classes: Classes, request: Any, call: Call) -> Answer[Result]:
         asked: Any = await self._intake.checked(request, classes.twin)
-        return await self._intake.answer(self._operation, asked.request, call, chunked=True)
+        answer = await self._intake.answer(self._operation, asked.request, call, chunked=True)
+        await call.tell_timing()
+        return answer
 
     async def _reply(self, asked: Any, call: Call) -> Reply:
         answer = await self._intake.answer(self._operation, asked, call)

@@ -145,7 +145,7 @@ def test_what_was_computed_says_how_long_more_of_it_takes() -> None:
 
 def test_a_pass_earns_only_what_it_has_computed_itself() -> None:
     clock = Clock()
-    began = clock._began
+    began = clock.began_at
     clock.resume(paused_at=began - 10)
     assert clock.own_s < 0 < clock.earned_s < 5
     assert clock.is_to_tell()

@@ -268,3 +268,31 @@ async def test_items_that_take_long_to_prepare_hold_up_no_other(
     assert not any(task.done() for task in slow)
     gate.let_through(4)
     assert [result.value for result in await asyncio.gather(*slow)] == ["long"] * 4
+
+
+async def test_a_job_says_how_long_it_waited_and_was_at_work_and_who_shared_its_pass(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    pool, gate = await start_pool(slots=1), make_gate()
+    first = submit(pool, job(item=FakeItem(gate=str(gate))))
+    await gate.reached()
+    asked = [job(number) for number in range(3)]
+    others = await submitted(pool, *asked)
+    (open_jobs,) = pool.status().open_jobs
+    assert (open_jobs.operation, open_jobs.model, open_jobs.caller) == ("fake.run", "m", "")
+    assert (open_jobs.waiting, open_jobs.waiting_bytes, open_jobs.at_work) == (3, 3, 1)
+    assert open_jobs.oldest_s > 0
+    gate.let_through()
+    await asyncio.gather(*first, *others)
+    assert pool.status().open_jobs == ()
+    timings = [each.times.at_worker for each in asked if each.times.at_worker]
+    assert [timing.is_first for timing in timings] == [True, False, False]
+    assert {(timing.batch_size, timing.compute_s, timing.paused_s) for timing in timings} == {
+        (3, timings[0].compute_s, 0.0)
+    }
+    assert all(timing.decode_s >= 0 and timing.waited_s >= 0 for timing in timings)
+    for each in asked:
+        times = each.times
+        assert times.dispatched_at is not None
+        assert times.arrived_at < times.dispatched_at < times.answered_at
+        assert times.worker == 0

@@ -1,0 +1,100 @@
+"""Replies say what they have taken: where that is asked for, and unasked where it is long."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from featsvc.codec.timing import HEADER, WANTED, Timing
+from featsvc.server.calls import call as calls
+from featsvc.v1 import clip_pb2, model_pb2
+from tests.server.asking import asking, refusal
+from tests.server.conftest import AUTHORISED, Running
+
+ASKING = (*AUTHORISED, (HEADER, WANTED))
+NEVER = float("inf")
+
+
+async def behind(call: Any) -> dict[str, str]:
+    """What comes behind a reply. Any: a call of a stub."""
+    await call
+    return dict(await call.trailing_metadata())
+
+
+def parts_ms(timing: Timing) -> float:
+    return timing.queue_ms + timing.decode_ms + timing.compute_ms + timing.encode_ms
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would depend on the machine what is told unasked."""
+    monkeypatch.setattr(calls, "LONG_S", NEVER)
+
+
+def test_what_is_written_is_read_again_and_nothing_else_is() -> None:
+    timing = Timing(1.5, 0.25, 20.0, 0.5, 4)
+    assert timing.written() == (
+        "queue;dur=1.50, decode;dur=0.25, compute;dur=20.00, encode;dur=0.50, batch;desc=4"
+    )
+    assert Timing.read(timing.written()) == timing
+    assert Timing.read("") is None
+    assert Timing.read("queue;dur=1, batch;desc=4") is None
+
+
+async def test_who_asks_is_told_the_parts_of_the_time_between_question_and_reply(served: Running) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    told = await behind(served.clip.ExtractFeatures(asking(b"say 1"), metadata=ASKING))
+    took_ms = 1000 * (loop.time() - began)
+    timing = Timing.read(told[HEADER])
+    assert timing is not None
+    assert timing.batch_size == 1
+    assert min(timing.queue_ms, timing.decode_ms, timing.compute_ms, timing.encode_ms) >= 0
+    assert 0 < parts_ms(timing) <= took_ms
+    assert timing.queue_ms > 0
+
+
+async def test_who_does_not_ask_is_told_where_it_is_long(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = asking(b"say 1")
+    assert HEADER not in await behind(served.clip.ExtractFeatures(question, metadata=AUTHORISED))
+    monkeypatch.setattr(calls, "LONG_S", 0.0)
+    assert HEADER in await behind(served.clip.ExtractFeatures(question, metadata=AUTHORISED))
+
+
+async def test_the_request_id_comes_back_beside_it(served: Running) -> None:
+    named = (*ASKING, ("x-request-id", "mine"))
+    told = await behind(served.clip.ExtractFeatures(asking(b"say 1"), metadata=named))
+    assert told["x-request-id"] == "mine"
+    assert HEADER in told
+
+
+async def test_what_no_worker_has_answered_has_no_timing(served: Running) -> None:
+    assert HEADER not in await behind(served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=ASKING))
+    error = await refusal(served.clip.ExtractFeatures(asking(b"broken"), metadata=ASKING))
+    assert HEADER not in dict(error.trailing_metadata())
+
+
+async def test_a_reply_in_chunks_says_it_before_its_first_message(served: Running) -> None:
+    asked = clip_pb2.ClipServiceExtractFeaturesChunkedRequest(request=asking(b"wide 3"))
+    call = served.clip.ExtractFeaturesChunked(asked, metadata=ASKING)
+    before = Timing.read(dict(await call.initial_metadata())[HEADER])
+    assert len([message async for message in call]) == 4
+    behind = Timing.read(dict(await call.trailing_metadata())[HEADER])
+    assert before is not None
+    assert behind is not None
+    assert (before.queue_ms, before.compute_ms, before.encode_ms) == (behind.queue_ms, behind.compute_ms, 0.0)
+
+
+async def test_a_stream_of_questions_says_none_for_all_of_them(served: Running) -> None:
+    questions = [
+        clip_pb2.ClipServiceExtractFeaturesStreamRequest(request_id=str(number), request=asking(b"say 1"))
+        for number in range(2)
+    ]
+    call: grpc.aio.StreamStreamCall = served.clip.ExtractFeaturesStream(iter(questions), metadata=ASKING)
+    assert len([message async for message in call]) == 2
+    assert HEADER not in dict(await call.trailing_metadata())
