@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featsvc.codec.rle import Counts
 from featsvc.engines.running.steps import step
-from featsvc.engines.sam2.measure import DeviceMask, parts_in_boxes, run_lengths_in
+from featsvc.engines.sam2.measure import DeviceMask, apart, parts_in_boxes, run_lengths_in
 from featsvc.work.results import HeightWidth
 
 
@@ -32,6 +32,11 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.masks)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What those take whose pixels are in a GPU's memory."""
+        return sum(each.logits.nbytes for each in self.masks if isinstance(each, DeviceMask))
+
     @cached_property
     def runs(self) -> tuple[Counts, ...]:
         """Run lengths of all masks, which are complete."""
@@ -47,6 +52,12 @@ class Candidates:
                 masks.append(run_lengths_in(next(parts), each.box, each.crop, picture_size))
             else:
                 masks.append(each)
+        return replace(self, masks=tuple(masks))
+
+    def apart(self) -> Candidates:
+        """The same without the memory of those that they were chosen from."""
+        copies = iter(apart([each for each in self.masks if isinstance(each, DeviceMask)]))
+        masks = (next(copies) if isinstance(each, DeviceMask) else each for each in self.masks)
         return replace(self, masks=tuple(masks))
 
     def at(self, indices: Tensor) -> Candidates:
@@ -71,3 +82,24 @@ def joined(parts: list[Candidates]) -> Candidates:
         crops=torch.cat([part.crops for part in parts]),
         masks=tuple(each for part in parts for each in part.masks),
     )
+
+
+class Gathering:
+    """Candidates that come in parts, and wait in a GPU's memory where they do not take too much of it."""
+
+    def __init__(self, picture_size: HeightWidth, threshold: float, most_bytes: int) -> None:
+        """`threshold` is that of a mask's pixels."""
+        self._picture_size = picture_size
+        self._threshold = threshold
+        self._most_bytes = most_bytes
+        self._parts: list[Candidates] = []
+
+    def add(self, part: Candidates) -> None:
+        """Take the next; where too many wait, their pixels come home."""
+        self._parts.append(part)
+        if sum(each.waiting_bytes for each in self._parts) > self._most_bytes:
+            self._parts = [self.all().completed(self._picture_size, self._threshold)]
+
+    def all(self) -> Candidates:
+        """All of them, in order."""
+        return joined(self._parts)

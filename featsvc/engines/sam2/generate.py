@@ -12,9 +12,11 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_area
 
 from featsvc.engines.running.family import Prepared, alone
+from featsvc.engines.running.gpu import usable_bytes
 from featsvc.engines.running.steps import step
-from featsvc.engines.sam2.candidate_list import Candidates, joined
+from featsvc.engines.sam2.candidate_list import Candidates, Gathering
 from featsvc.engines.sam2.candidates import CropSearch
+from featsvc.engines.sam2.crop_decoder import CropDecoder
 from featsvc.engines.sam2.decoder import MULTIMASKS
 from featsvc.engines.sam2.embedding import Embedding
 from featsvc.engines.sam2.grid import Crop, crops
@@ -96,9 +98,11 @@ def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Mo
 
 def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
     embedded = _embedded([each.view for each in item.crops], loaded)
-    candidates = joined(
-        [_of_crop(item, part.crop, each, loaded) for part, each in zip(item.crops, embedded, strict=True)]
-    )
+    most_bytes = loaded.passes.kept_bytes(usable_bytes(loaded.device))
+    found = Gathering(item.size, item.params.mask_threshold, most_bytes)
+    for part, each in zip(item.crops, embedded, strict=True):
+        found.add(_of_crop(item, part.crop, each, loaded))
+    candidates = found.all()
     if len(item.crops) > 1 and len(candidates):
         # Smaller crops first: their masks are finer.
         best = distinct(
@@ -119,12 +123,13 @@ def _embedded(views: list[View], loaded: Sam2Model) -> Iterator[Embedding]:
 
 
 def _of_crop(item: PreparedSearch, crop: Crop, embedding: Embedding, loaded: Sam2Model) -> Candidates:
-    decoder = PointDecoder(loaded.network, embedding, loaded.steps)
-    candidates = CropSearch(decoder, loaded.passes, crop, item.size, item.params).candidates()
+    points = PointDecoder(loaded.network, embedding, loaded.steps)
+    decoder = CropDecoder(points, loaded.passes, crop.size, item.params)
+    candidates = CropSearch(decoder, crop, item.size, item.params).candidates()
     # Of several crops fewer remain in the end.
     check = item.writer.check_count if len(item.crops) == 1 else _any_number
     best = distinct(candidates.boxes.float(), candidates.ious, item.params.box_nms_thresh, check)
-    return candidates.at(best)
+    return candidates.at(best).apart()
 
 
 def _any_number(count: int) -> None:

@@ -73,6 +73,14 @@ class DeviceMask(NamedTuple):
     """In the crop."""
 
 
+def apart(masks: Sequence[DeviceMask]) -> list[DeviceMask]:
+    """Copies of masks that are parts of larger tensors, so that the rest of those can go."""
+    if not masks:
+        return []
+    logits = torch.stack([each.logits for each in masks])
+    return [mask._replace(logits=own) for mask, own in zip(masks, logits, strict=True)]
+
+
 def parts_in_boxes(masks: Sequence[DeviceMask], threshold: float) -> list[Bitmap]:
     """The part of each mask that is in its box, after one wait for their device."""
     if not masks:
@@ -132,12 +140,13 @@ class FullSize:
                 inner, outer = (self._area(each, threshold) for threshold in self._thresholds)
                 yield SizedMask(Areas(inner, outer), partial(self._bitmap, each))
 
-    def facts(self, logits: Tensor, ious: Tensor) -> tuple[Tensor, list[MaskFacts]]:
-        """Of each of n x h x w its IoU, and what is to be known at the size of the crop, after one wait for the GPU."""
+    def facts(self, logits: Tensor) -> list[MaskFacts]:
+        """What is to be known of each of n x h x w at the size of the crop, after one wait for the GPU."""
         height, width = self._crop.size
         rows, columns = (torch.arange(side, device=logits.device) for side in (height, width))
         parts = []
         for some in torch.split(logits, _together(self._crop, logits)):
+            step()
             full = full_size(some[None], self._crop.size)[0]
             areas = [(full > each).sum(dim=(1, 2)) for each in self._thresholds]
             inside = full > self._params.mask_threshold
@@ -145,8 +154,8 @@ class FullSize:
             low = [_where(across, columns, width).amin(1), _where(down, rows, height).amin(1)]
             high = [_where(across, columns + 1, 0).amax(1), _where(down, rows + 1, 0).amax(1)]
             parts.append(torch.stack([*areas, *low, *high], dim=1))
-        known, every = on_host(ious, torch.cat(parts))
-        return known, [
+        (every,) = on_host(torch.cat(parts))
+        return [
             MaskFacts(Areas(inner, outer), (x0, y0, x1, y1))
             for inner, outer, x0, y0, x1, y1 in every.tolist()
         ]

@@ -36,6 +36,11 @@ PROMPT_BYTES, MASK_PROMPT_BYTES = 6144, 9728
 point at 64 x 64 places."""
 SHARE = 0.5
 """Of a GPU's free memory for one pass: the rest is for gaps, and for what follows the pass."""
+KEPT_BYTES = 1 << 30
+"""Most that masks take which wait in a GPU's memory, so that it is waited for once for all of them: those of a grid of
+32 x 32 points, three each, take 805 MB at 256 x 256 places in float32."""
+KEPT_SHARE = 1 / 8
+"""Of a GPU's free memory for them. They are there up to three times while the good ones are taken out."""
 PLACES = 1024
 """Most rows a prompt of what is multiplied for each place of the picture; of so many, more change nothing."""
 
@@ -86,6 +91,10 @@ class Passes:
             return per_batch
         prompt_bytes = self.places * (MASK_PROMPT_BYTES if with_masks else PROMPT_BYTES)
         return max(1, min(per_batch, int(usable_bytes * SHARE) // prompt_bytes))
+
+    def kept_bytes(self, usable_bytes: int | None) -> int:
+        """What masks may take that wait in a GPU's memory."""
+        return KEPT_BYTES if usable_bytes is None else min(KEPT_BYTES, int(usable_bytes * KEPT_SHARE))
 
     def of(self, count: int, per_batch: int, with_masks: bool = False) -> list[Pass]:
         """The passes of so many prompts, asked for in batches of `per_batch`."""

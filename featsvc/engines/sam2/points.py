@@ -15,7 +15,6 @@ from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
-from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.engines.sam2.decoder import LowRes
 from featsvc.engines.sam2.embedding import Embedding
 from featsvc.engines.sam2.passes import BatchSlice
@@ -30,7 +29,7 @@ class Answers:
     indices: Tensor
     """Which of the prompts, n, in the host's memory."""
     masks: LowRes
-    """Theirs, n x K; predicted IoUs in the host's memory where they were needed there."""
+    """Theirs, n x K."""
 
 
 class PointDecoder:
@@ -66,7 +65,8 @@ class PointDecoder:
     ) -> Answers:
         """Masks of B prompts, but not of those whose predicted IoUs are all at most `least_iou`, if that is over 0.
 
-        With the last bits that they have in `batch`; it is all of the B prompts if it is not given.
+        With the last bits that they have in `batch`; it is all of the B prompts if it is not given. A GPU would be
+        waited for to know which those are: `least_iou` is for a CPU.
         """
         batch = batch or BatchSlice(prompts.count)
         own = slice(batch.start, batch.start + prompts.count)
@@ -82,16 +82,13 @@ class PointDecoder:
         indices = torch.arange(len(predicted))
         if least_iou > 0:
             # A single mask gives way to one of several if it is unstable, so any of them may be the answer.
-            (predicted,) = on_host(predicted)
             indices = (predicted > least_iou).any(1).nonzero().flatten()
         if not len(indices):
             none = self._coarse.new_zeros((0, 3 if multimask else 1, *self._prompts.mask_input_size))
             return Answers(indices, LowRes(none, predicted[:0, : none.shape[1]]))
         weights = self._weights(rows[:, first + 1 :])[own]
         if len(indices) < len(tokens):
-            needed = on_device(indices, self.device)
-            weights, keys, ious = weights[needed], keys[needed], ious[needed]
-            predicted = predicted[indices]
+            weights, keys, ious, predicted = (each[indices] for each in (weights, keys, ious, predicted))
         logits = self._steps.masks(self._decoder, weights, keys, self._fine)
         if multimask:
             return Answers(indices, LowRes(logits[:, 1:].float(), predicted))

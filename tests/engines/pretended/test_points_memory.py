@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from featsvc.engines.sam2 import passes
+from featsvc.engines.sam2.measure import FullSize, MaskFacts
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import Answers, PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
@@ -72,3 +75,50 @@ def test_who_asks_for_points_of_which_not_one_fits_is_told_what_was_tried(
         masks(small, case)
     # And once more where what is kept has made way.
     assert tried == [16, 8, 4, 2, 1] * 2
+
+
+def test_masks_that_wait_are_looked_at_to_make_room_for_the_next_pass(
+    small: PretendedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = asked(S.GenerateMasksParams(**{**POINTS, "points_per_batch": 3}))
+    whole, waits = masks(small, case), small.cuda.waits.total()
+    answers, asked_about = PointDecoder.answers, list[int]()
+
+    def lack_once(self: PointDecoder, prompts: Prompts, *others: Any) -> Answers:
+        asked_about.append(prompts.count)
+        if len(asked_about) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return answers(self, prompts, *others)
+
+    monkeypatch.setattr(PointDecoder, "answers", lack_once)
+    assert difference(masks(small, case), whole) == 0
+    assert asked_about == [3, 3, 3, 3, 3, 3, 1], "the pass fits once the others have gone"
+    # Six points are what there is room for, from then on.
+    assert small.cuda.waits.total() == waits + 2 * 2
+
+
+@pytest.mark.parametrize("most", [20, 1])
+def test_masks_that_cannot_be_measured_at_once_are_measured_a_few_at_a_time(
+    small: PretendedWorker, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    case = asked(S.GenerateMasksParams(**{**POINTS, "points_per_batch": 4, "pred_iou_thresh": 0.0}))
+    whole, facts = masks(small, case), FullSize.facts
+
+    def lack(self: FullSize, logits: torch.Tensor) -> list[MaskFacts]:
+        if len(logits) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return facts(self, logits)
+
+    monkeypatch.setattr(FullSize, "facts", lack)
+    assert difference(masks(small, case), whole) == 0
+
+
+def test_who_asks_for_masks_of_which_not_one_can_be_measured_is_told(
+    small: PretendedWorker, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lack(self: FullSize, logits: torch.Tensor) -> list[MaskFacts]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(FullSize, "facts", lack)
+    with pytest.raises(OutOfMemory, match="points_per_batch"):
+        masks(small, case)

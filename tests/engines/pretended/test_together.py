@@ -10,19 +10,20 @@ import torch
 
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Model
-from featsvc.engines.sam2 import candidates
+from featsvc.engines.sam2 import passes
 from featsvc.fields.base import Parameters
 from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema as S
 from featsvc.work.item import PictureItem, PromptItem
 from featsvc.work.results import EmbeddedImage
-from tests.engines.pretended.cases import CASES, PICTURES, Case, answers, asked
+from tests.engines.pretended.cases import CASES, MASK_SIDE, PICTURES, Case, answers, asked
 from tests.engines.pretended.conftest import Workers
 from tests.engines.pretended.numbers import difference, numbers
 from tests.engines.pretended.test_answers import BOUNDS
 from tests.engines.pretended.worker import PretendedWorker
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+MASK_BYTES = 4 * MASK_SIDE**2
 CLICK = S.Prompt(point_coords=((40.0, 30.0),), point_labels=(1,))
 
 
@@ -94,15 +95,16 @@ def test_crops_of_a_picture_are_encoded_together(worker: PretendedWorker) -> Non
     assert new[1] - named[3] == encoder > 0
 
 
-def test_masks_that_would_take_too_much_memory_come_home_at_once(
-    worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kept_bytes", [0, 3 * MASK_BYTES])
+def test_masks_that_would_take_too_much_memory_are_looked_at_a_few_at_a_time(
+    worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     case = CASES["sam2 masks in batches"]
-    (later,) = worker.answers(case)
+    (together,) = worker.answers(case)
     waits = worker.cuda.waits.total()
-    monkeypatch.setattr(candidates, "MOST_WAITING", 0)
-    (at_once,) = worker.answers(case)
-    assert difference(numbers(at_once), numbers(later)) == 0
+    monkeypatch.setattr(passes, "KEPT_BYTES", kept_bytes)
+    (apart,) = worker.answers(case)
+    assert difference(numbers(apart), numbers(together)) == 0
     assert worker.cuda.waits.total() > waits
 
 

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from featsvc.engines import registry
 from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema as S
-from tests.engines.pretended.cases import CASES, FEW, asked
+from featsvc.work.results import MaskList
+from tests.engines.pretended.cases import CASES, asked
 from tests.engines.pretended.conftest import Workers
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
@@ -29,11 +30,15 @@ DENSE = Traffic(1, 1)
 """The picture there, its answer back."""
 CLICK = Traffic(1, 2)
 """Coordinates and labels there."""
-PASS = Traffic(2, 3)
-"""Of automatic masks: one to know which masks are worth making, one to know where they are and how stable."""
+CROP = 2
+"""Waits of automatic masks: one for what is predicted of them, one to know where they are and how stable."""
 PIXELS = 1
-"""At the end, for those that are left of all passes."""
+"""At the end, for those that are left of all crops."""
+PASS, CHOICE = 1, 2
+"""Copies there: the coordinates of a pass; which masks of a crop are good, and which of those are stable."""
 CROPS = 5
+MANY = {"points_per_side": 4, "points_per_batch": 1, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
+"""Points of 16 passes, as those of the default grid are, and thresholds that the demo model's masks pass."""
 TRAFFIC: Mapping[str, Traffic] = {
     "clip grid": DENSE,
     "clip several": Traffic(3, 3),  # two pictures share a pass, each is answered by itself
@@ -58,23 +63,21 @@ TRAFFIC: Mapping[str, Traffic] = {
     "sam2 no prompt": Traffic(1, 0),
     "sam2 click": CLICK,
     "sam2 prompts": Traffic(5, 7),  # what is alike goes together, each is answered by itself
-    # The CPU tells regions: the mask goes there and comes back for holes, and for islands.
-    "sam2 holes and islands": Traffic(3, 4),
+    # The CPU tells regions: the mask comes home, and what is to be changed goes there.
+    "sam2 holes and islands": Traffic(2, 3),
     "sam2 click coco_rle": CLICK,
     "sam2 click label_map": CLICK,
-    "sam2 masks": Traffic(PASS.waits + PIXELS, PASS.uploads),
-    "sam2 masks in batches": Traffic(2 * PASS.waits + PIXELS, 2 * PASS.uploads),
-    # Where all points have a good mask, nobody need say which.
-    "sam2 masks one a point": Traffic(PASS.waits + PIXELS, PASS.uploads - 1),
-    "sam2 masks refined": Traffic(PASS.waits + PIXELS, 3),
-    # The CPU tells regions, as above.
-    "sam2 masks without islands": Traffic(PASS.waits + PIXELS + 2, PASS.uploads + 2),
-    "sam2 masks in crops": Traffic(
-        CROPS * PASS.waits + PIXELS, PASS.uploads + (CROPS - 1) * (PASS.uploads - 1)
-    ),
+    "sam2 masks": Traffic(CROP + PIXELS, PASS + CHOICE),
+    "sam2 masks in batches": Traffic(CROP + PIXELS, 2 * PASS + CHOICE),
+    "sam2 masks one a point": Traffic(CROP + PIXELS, PASS + CHOICE),
+    "sam2 masks refined": Traffic(CROP + PIXELS, 2 * PASS + CHOICE),
+    # The CPU tells regions: masks come with what is predicted of them, and what is to be changed goes there.
+    "sam2 masks without islands": Traffic(CROP + PIXELS, PASS + CHOICE + 1),
+    # In the smaller crops none is stable.
+    "sam2 masks in crops": Traffic(CROPS * CROP + PIXELS, CROPS * (PASS + 1) + 1),
     # Refined, and without holes and islands.
-    "sam2 masks of a preset": Traffic(5, 5),
-    "sam2 masks that are none": Traffic(1, 2),
+    "sam2 masks of a preset": Traffic(CROP + PIXELS, 2 * PASS + CHOICE + 1),
+    "sam2 masks that are none": Traffic(1, PASS + 1),
 }
 
 
@@ -112,10 +115,27 @@ def test_new_texts_are_waited_for_once_for_each_length(worker: PretendedWorker) 
         assert traffic(worker) == expected
 
 
-def test_masks_are_not_waited_for_one_by_one(worker: PretendedWorker) -> None:
-    many = asked(S.GenerateMasksParams(**{**FEW, "points_per_side": 4, "pred_iou_thresh": 0.0}))
-    worker.answers(many)
-    assert traffic(worker).waits <= PASS.waits + PIXELS
+@pytest.mark.parametrize(
+    ("options", "crops"),
+    [
+        pytest.param({}, 1, id="as it comes"),
+        pytest.param({"min_mask_region_area": 20}, 1, id="without islands"),
+        pytest.param({"pred_iou_thresh": 0.0}, 1, id="whatever is predicted"),
+        pytest.param({"use_m2m": True, "points_per_batch": 3}, 1, id="refined"),
+        pytest.param({"crop_n_layers": 1, "points_per_batch": 3}, CROPS, id="crops"),
+        pytest.param(
+            {"points_per_side": 32, "points_per_batch": 64}, 1, id="default grid", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_crop_is_waited_for_twice_however_many_passes_its_points_take(
+    worker: PretendedWorker, options: Mapping[str, Any], crops: int
+) -> None:
+    params = S.GenerateMasksParams(**{**MANY, **options})
+    (result,) = worker.answers(asked(params))
+    assert isinstance(result, MaskList)
+    assert len(result.masks) > 1
+    assert traffic(worker).waits <= crops * CROP + PIXELS
 
 
 def test_a_long_pass_is_waited_for_at_its_stops_on_its_own_device(
