@@ -30,16 +30,16 @@ from featsvc.engines.running.gpu import Gpu, give_back, gpu
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.steps import stepping
+from featsvc.engines.running.usable import check_device
 from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
-from featsvc.errors import NoDevice, OutOfMemory
+from featsvc.errors import OutOfMemory
 from featsvc.work.devices import is_gpu
 from featsvc.work.item import Item, PictureItem
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import OfPicture, Result
 
 T = TypeVar("T")
-NO_CODE = "no kernel image is available"
 log = logging.getLogger("featsvc.engines.registry")
 
 
@@ -185,8 +185,7 @@ def build(options: EngineOptions) -> Engines:
     # Our own limit is checked from the header before decoding; Pillow's only adds a warning.
     Image.MAX_IMAGE_PIXELS = None
     # A device that is not there must fail the start of its worker, not every request.
-    _check_is_there(options.device)
-    _check_computes(options.device)
+    check_device(options.device)
     if options.compile:
         allow_graphs()  # this thread computes, and another loads
     embeddings: EmbeddingCache = ByteCache(
@@ -199,25 +198,6 @@ def build(options: EngineOptions) -> Engines:
     return Engines(options, families, (embeddings, texts))
 
 
-def _check_computes(device: str) -> None:
-    """Raises NoDevice where this build of torch has no code for the device, which would fail every request.
-
-    A product and a convolution load what every model needs, too.
-    """
-    square = torch.ones(1, 1, 8, 8, device=device)
-    try:
-        torch.conv2d(square @ square, square[..., :3, :3])
-        if is_gpu(device):
-            torch.cuda.synchronize(device)
-    except RuntimeError as error:
-        if NO_CODE not in str(error):
-            raise
-        raise NoDevice(
-            f"devices: torch {torch.__version__} has no code for {device}, which is too old or too new for it: "
-            "leave it out, or install a torch for it"
-        ) from error
-
-
 def _with_precision(options: EngineOptions) -> EngineOptions:
     """The options with the precision of this device, which the process computes in from now on."""
     precision = precision_on(options.device, options.precision)
@@ -226,18 +206,3 @@ def _with_precision(options: EngineOptions) -> EngineOptions:
     elif options.device == "cpu" and precision == "bf16" and not multiplies_bfloat16():
         log.warning("this processor has no instructions for bfloat16: --precision fp32 is faster here")
     return replace(options, precision=precision)
-
-
-def _check_is_there(device: str) -> None:
-    """Raises NoDevice where another start will not find the device either."""
-    kind, _, index = device.partition(":")
-    there = 1
-    if kind == "cuda":
-        there = torch.cuda.device_count()
-    elif kind == "mps":
-        there = int(torch.backends.mps.is_available())
-    if int(index or 0) >= there:
-        raise NoDevice(
-            f"devices: {device} is not on this machine, or torch cannot use it "
-            f"({there} of its kind are there): --devices cpu works everywhere"
-        )

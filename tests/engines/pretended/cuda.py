@@ -36,6 +36,10 @@ aten = torch.ops.aten
 CPU = torch.device("cpu")
 ROOMY = 1 << 36
 """Bytes of a device that has enough for everything."""
+LEAST_CAPABILITY = (7, 5)
+"""That torch's code is for."""
+WITHOUT_KERNEL = {aten.empty.memory_format, aten.empty_strided.default}
+"""What gives memory and starts no kernel; views and copies do not either."""
 
 
 class PretendCuda:
@@ -130,6 +134,8 @@ class PretendCuda:
             func(held_by(args[0]), held_by(args[1]))
             return args[0]
         check(func, found)
+        if self.capability < LEAST_CAPABILITY and not (func.is_view or func in WITHOUT_KERNEL):
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
         self.operators[func] += 1
         target = asked or next(each.device for each in found if isinstance(each, OnDevice))
         self._touch(target)

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
-from pydantic import BaseModel
 
 from featsvc.engines import registry
-from featsvc.engines.running.family import Loaded, Prepared
-from featsvc.work.item import Item
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Result
 from tests.engines.pretended.cuda import PretendCuda
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _at_work(
+    method: Callable[Concatenate[registry.Engines, P], T],
+) -> Callable[Concatenate[PretendedEngines, P], T]:
+    """A method of the engines, by a thread that has their device meanwhile, and touches no other."""
+
+    def act(engines: PretendedEngines, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with engines.cuda.at_work():
+            answer = method(engines, *args, **kwargs)
+        assert set(engines.cuda.touched) <= {engines.options.device}, engines.cuda.touched
+        return answer
+
+    return act
 
 
 @dataclass(frozen=True)
@@ -25,36 +39,9 @@ class PretendedEngines(registry.Engines):
     installed: AbstractContextManager[PretendCuda]
     """Held for the life of the process."""
 
-    def prepare(
-        self,
-        operation: str,
-        item: Item,
-        params: BaseModel,
-        loaded: Loaded,
-        wanted: Callable[[], bool] = registry._always,
-    ) -> Prepared:
-        """As the engines; what goes to the device is put where it is copied from."""
-        with self.cuda.at_work():
-            return super().prepare(operation, item, params, loaded, wanted)
-
-    def load(self, model: str) -> Loaded:
-        """As the engines."""
-        with self.cuda.at_work():
-            return super().load(model)
-
-    def run(
-        self,
-        operation: str,
-        prepared: list[Prepared],
-        params: BaseModel,
-        loaded: Loaded,
-        wanted: Callable[[], bool] = registry._always,
-    ) -> list[Result]:
-        """As the engines; the answers lie on the CPU."""
-        with self.cuda.at_work():
-            results = super().run(operation, prepared, params, loaded, wanted)
-        assert set(self.cuda.touched) == {self.options.device}, self.cuda.touched
-        return results
+    load = _at_work(registry.Engines.load)
+    prepare = _at_work(registry.Engines.prepare)
+    run = _at_work(registry.Engines.run)
 
 
 def build(options: EngineOptions) -> PretendedEngines:
