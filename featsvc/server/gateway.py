@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -47,6 +48,9 @@ from featsvc.settings.tree import GatewaySettings
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
 
+if TYPE_CHECKING:
+    from featsvc.server.metrics.exporter import Exporter
+
 log = logging.getLogger("featsvc.server.gateway")
 MODELS = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 # What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
@@ -62,6 +66,15 @@ class Gateway:
 
     port: int
     pool: Pool
+    metrics_port: int | None = None
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """All of them, by their settings."""
+        return {
+            "grpc_port": self.port,
+            **({} if self.metrics_port is None else {"metrics_port": self.metrics_port}),
+        }
 
 
 @asynccontextmanager
@@ -80,16 +93,21 @@ async def gateway(
     """
     limits = _fetch_limits(settings)
     options = engine_options(settings)
+    of_pool = replace(pool_settings(settings, options), engines=engines)
+    metrics = _metrics(settings, of_pool)
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
-        local_pool(replace(pool_settings(settings, options), engines=engines)) as pool,
+        local_pool(of_pool) as pool,
     ):
         calls = CallLog()
+        if metrics is not None:
+            observers = (*observers, metrics.calls)
         images = PictureStore(settings.image_cache)
         admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
         methods = GuardedMethods(ApiKeys(keys, part(settings, KeyLimits)), (calls, *observers), admission)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
-        intake = Intake(pool, fetcher, images, settings, asyncio.Event())
+        job_observers = () if metrics is None else (metrics.jobs,)
+        intake = Intake(pool, fetcher, images, settings, asyncio.Event(), job_observers)
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)
@@ -101,14 +119,30 @@ async def gateway(
         _add_reflection(methods, operations)
         port = _bound(server, settings)
         await server.start()
+        shown = (
+            nullcontext() if metrics is None else metrics.listening(pool, images, admission, checks.serving)
+        )
         try:
-            async with at_work(_watch(pool, checks, operations, settings.preload), admission.watch()):
-                yield Gateway(port, pool)
+            async with (
+                at_work(_watch(pool, checks, operations, settings.preload), admission.watch()),
+                shown as metrics_port,
+            ):
+                yield Gateway(port, pool, metrics_port)
         finally:
             intake.closing.set()
             admission.close()
             await _stopped(server, checks, pool, settings.grace)
             calls.write()
+
+
+def _metrics(settings: GatewaySettings, of_pool: PoolSettings) -> Exporter | None:
+    """What counts calls and questions, and shows them at a port of its own, where one is wanted."""
+    if settings.metrics_port is None:
+        return None
+    # What it needs is not imported where nobody looks.
+    from featsvc.server.metrics.exporter import Exporter
+
+    return Exporter(settings, of_pool.most_items)
 
 
 def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from featsvc.fields.words import in_words
-from featsvc.settings.kinds import AUTO, COMMON, Written
+from featsvc.settings.kinds import COMMON, Written
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,15 @@ class Attribute:
         """The flag that sets the value."""
         if isinstance(value, bool):
             return self.flag if value else self.flag.replace("--", "--no-", 1)
-        return f"{self.flag}={shown(value)}"
+        return f"{self.flag}={self.text(value)}"
+
+    def text(self, value: object) -> str:
+        """A value of this setting as the command line would take it."""
+        return shown(value) if value is not None else self.written.text(None)
 
 
 def shown(value: object) -> str:
     """A value as the command line would take it."""
-    if value is None:
-        return AUTO
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Settings of calls, pictures and the REST ports."""
+"""Settings of calls, pictures, the REST ports and metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from featsvc.settings.kinds import (
     Common,
     Count,
     Natural,
+    OptionalPort,
     Patience,
     Port,
     Prefix,
@@ -112,3 +113,15 @@ class Rest:
     """Most bytes of the arrays in one JSON reply, before base64; the REST ports write it as it is read."""
     rest_connections: Count = 1024
     """Most connections of each REST port and process; one address may have half of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Metrics."""
+
+    metrics_port: OptionalPort = None
+    """Port of /metrics (Prometheus), /healthz and /readyz by HTTP and without a key; off is none, 0 a free one."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port: who reaches it sees the names of callers and models."""
+    metrics_callers: Natural = 50
+    """Most callers that metrics name; all further ones are called other."""

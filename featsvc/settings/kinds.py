@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 Value = TypeVar("Value")
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 MIB, GIB = 1 << 20, 1 << 30
 UNITS = {"": 1, "k": 1024, "m": MIB, "g": GIB}
 
@@ -64,6 +64,12 @@ Common = Annotated[Value, COMMON]
 Natural = Annotated[int, Field(ge=0), Written("N")]
 Count = Annotated[int, Field(ge=1), Written("N")]
 Port = Annotated[int, Field(ge=0, le=65535), Written("PORT")]
+OptionalPort = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | None,
+    BeforeValidator(lambda text: None if text.strip().lower() == OFF else text),
+    Written("PORT", lambda port: OFF if port is None else str(port)),
+]
+"""A port, or None for none."""
 Room = Annotated[int, BeforeValidator(in_bytes), Field(ge=0), Written("SIZE", size_words)]
 AutoRoom = Annotated[
     Annotated[int, Field(ge=0)] | None,

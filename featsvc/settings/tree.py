@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featsvc.settings.access import Host, KeyLimits, Keys
-from featsvc.settings.calls import Calls, Pictures, Requests, Rest
+from featsvc.settings.calls import Calls, Metrics, Pictures, Requests, Rest
 from featsvc.settings.computing import Caches, Limits, Models, Networks, Weights, Workers
 from featsvc.settings.kinds import LogFormat, LogLevel
 
@@ -26,7 +26,20 @@ class Logs:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings(
-    Host, Keys, Weights, Models, Workers, Networks, Caches, Limits, Calls, Requests, Pictures, KeyLimits, Logs
+    Host,
+    Keys,
+    Weights,
+    Models,
+    Workers,
+    Networks,
+    Caches,
+    Limits,
+    Calls,
+    Requests,
+    Pictures,
+    KeyLimits,
+    Metrics,
+    Logs,
 ):
     """What the gRPC server reads."""
 

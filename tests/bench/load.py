@@ -73,6 +73,7 @@ async def _measured(call_of: list[Call], questions: list[bytes], spec: dict[str,
 
 async def _over_grpc(spec: dict[str, Any]) -> dict[str, Any]:
     metadata = (("authorization", f"Bearer {spec['key']}"),) if spec.get("key") else ()
+    metadata += tuple((name, value) for name, value in spec.get("metadata", {}).items())
     method = spec.get("method") or QUESTIONS[spec["ask"]].method
     # Several connections, as several client programs have; each is one HTTP/2 stream of bytes.
     channels = [

@@ -1,4 +1,4 @@
-"""A gateway with a stopwatch in its event loop: `python -m tests.bench.probed THREADS [--instant]`.
+"""A gateway with a stopwatch in its event loop: `python -m tests.bench.probed THREADS [--instant] [--metrics]`.
 
 Its engines answer at once (fixed.py). With --instant there is not even a worker: what is left is what
 the gateway itself adds to gRPC, authentication, checks and one line of log included.
@@ -20,6 +20,7 @@ import uvloop
 from featsvc.errors import FeatsvcError
 from featsvc.logs import setup
 from featsvc.pool.contract.job import AnyJob
+from featsvc.pool.contract.messages import ItemTiming
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.processes import tune
 from featsvc.server import gateway as gateway_module
@@ -29,6 +30,7 @@ from tests.bench.children import answer_commands
 from tests.bench.fixed import features
 from tests.servers import KEY
 
+AT_ONCE = ItemTiming(0.0, 0.0, 0.0, 0.0, 1, True)
 Callback: TypeAlias = Callable[..., object]
 
 
@@ -127,6 +129,7 @@ class InstantPool:
 
     async def run(self, job: AnyJob) -> Any:  # Any: as the protocol has it
         """The fixed embedding."""
+        job.times.note(job.times.arrived_at, 0, AT_ONCE)
         return self._reply
 
     async def load(self, model: str, worker: int | None = None) -> None:
@@ -158,13 +161,19 @@ class InstantPool:
         """Nothing runs."""
 
 
-async def main(threads: int, instant: bool) -> None:
+async def main(threads: int, instant: bool, watching: dict[str, Any]) -> None:
     """Serve until the caller is gone."""
     if instant:
         gateway_module.local_pool = InstantPool  # type: ignore[assignment]  # what the gateway constructs
     # Room for 64 MiB in one message, which is more than a reply may have by default.
     settings = Settings(
-        profile="demo", grpc_port=0, devices="cpu", threads=threads, offline=True, max_reply_bytes=1 << 30
+        profile="demo",
+        grpc_port=0,
+        devices="cpu",
+        threads=threads,
+        offline=True,
+        max_reply_bytes=1 << 30,
+        **watching,
     )
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
     watch = loop.watch if isinstance(loop, TimedLoop) else Stopwatch()
@@ -186,4 +195,5 @@ if __name__ == "__main__":
     # Each step of the loop costs something to time, and with --instant nothing asks for that.
     instant = "--instant" in sys.argv
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if instant else TimedLoop) as runner:
-        runner.run(main(int(sys.argv[1]), instant))
+        watching = {"metrics_port": 0} if "--metrics" in sys.argv else {}
+        runner.run(main(int(sys.argv[1]), instant, watching))

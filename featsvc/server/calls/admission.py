@@ -88,6 +88,10 @@ class Admission:
             if not self._keyless_peers[call.peer]:
                 del self._keyless_peers[call.peer]
 
+    def open_calls(self) -> dict[bool, int]:
+        """How many there are, by whether they have a key."""
+        return {has_key: len(calls) for has_key, calls in self._open.items()}
+
     def replies(self, call: Call, nbytes: int) -> None:
         """A call makes a large reply, which takes memory until it has been sent."""
         self._reply_bytes += nbytes

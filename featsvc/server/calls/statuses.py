@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 
 import grpc
@@ -26,6 +27,7 @@ from featsvc.request_ids import request_id
 from featsvc.v1 import stream_pb2
 
 log = logging.getLogger("featsvc.server.calls")
+BEFORE_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 NAMING_FIELDS = (InvalidFields, UnknownPicture)
 # Marks what another try will not mend, whatever its status: a full queue has the same as a reply that is too large.
 REASONS = {
@@ -35,6 +37,13 @@ REASONS = {
     KilledWorkers: "killed-workers",
     TookTooLong: "took-too-long",
 }
+
+
+def error_type(refusal: type[Exception] | None, code: str) -> str:
+    """What metrics and traces call an error: the name of its class as words, or the code where that says no more."""
+    if refusal is None or refusal is FeatsvcError:
+        return code
+    return BEFORE_CAPITAL.sub("-", refusal.__name__).lower()
 
 
 def told(error: Exception, method: str) -> FeatsvcError:

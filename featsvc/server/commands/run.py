@@ -19,7 +19,7 @@ async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool 
     async with gateway(settings, keys) as running:
         tune()
         announcer = Announcer(settings, keys, engine_options(settings))
-        announcer.listening({"grpc_port": running.port})
+        announcer.listening(running.ports)
         await _until(stop, running, announcer)
         announcer.stopping(running.pool.status())
     return 0
@@ -31,7 +31,7 @@ async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = F
     async with gateway(settings, keys) as running, rest_ports(settings, running.port, keys, stop) as ports:
         tune()
         announcer = Announcer(settings, keys, engine_options(settings))
-        announcer.listening({"grpc_port": running.port, **ports})
+        announcer.listening({**running.ports, **ports})
         await _until(stop, running, announcer)
         announcer.stopping(running.pool.status())
         # What runs may finish, over REST too, before the shim that would carry its reply is ended.

@@ -43,6 +43,10 @@ class HealthService:
             self._changed.set()
             self._changed = asyncio.Event()
 
+    def serving(self) -> dict[str, bool]:
+        """Which services serve."""
+        return {name: state == SERVING for name, state in self._states.items()}
+
     def close(self) -> None:
         """Nothing serves from now on, whatever is told later."""
         self._states = dict.fromkeys(self._states, NOT_SERVING)

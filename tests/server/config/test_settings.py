@@ -19,7 +19,7 @@ from featsvc.server.config import devices as places
 from featsvc.server.config.keys import ApiKeys, keys_in_force
 from featsvc.server.config.settings import configuration as configured
 from featsvc.settings.access import KeyLimits
-from featsvc.settings.attributes import Attribute, attributes, names, shown
+from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.sources import Configuration
 from featsvc.settings.tree import Settings
 from featsvc.work.caller import OWNER, Caller
@@ -113,7 +113,7 @@ def test_a_config_file_that_is_no_text_is_a_mistake_and_a_byte_order_mark_is_non
 @pytest.mark.parametrize("setting", attributes(Settings), ids=lambda each: each.name)
 def test_every_setting_has_a_description_and_a_default_in_its_range(setting: Attribute) -> None:
     assert setting.description
-    assert setting.parsed(shown(setting.default)) == setting.default
+    assert setting.parsed(setting.text(setting.default)) == setting.default
 
 
 def test_the_demo_profile_preloads_the_demo_models_unless_told_otherwise() -> None:

@@ -1,0 +1,1 @@
+"""What Prometheus, probes and `featsvc top` see of the gateway; imported only where a port for it is open."""

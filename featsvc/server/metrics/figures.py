@@ -1,0 +1,137 @@
+"""Counters and histograms of one metric, by their labels.
+
+Not those of prometheus_client, which lock and look through all buckets: six histograms of a question took 9 us with
+them and take 2 here. All is counted on the event loop; `copy` is taken there, and a thread makes the page of it.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Mapping
+from copy import copy
+from typing import TypeAlias
+
+from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.utils import floatToGoString
+
+from featsvc.server.metrics.table import Metric
+
+Labels: TypeAlias = tuple[str, ...]
+Bucket: TypeAlias = tuple[str, float] | tuple[str, float, Exemplar]
+INFINITY = float("inf")
+OTHER = "other"
+NONE = "none"
+"""Where no key was asked for, or none was right."""
+
+
+class Counters:
+    """A counter for each combination of labels."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self.values: defaultdict[Labels, float] = defaultdict(float)
+
+    def copy(self) -> Counters:
+        """As it is now."""
+        found = copy(self)
+        found.values = self.values.copy()
+        return found
+
+    def family(self) -> Family:
+        """As Prometheus gets it."""
+        metric = self._metric
+        family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, value in self.values.items():
+            family.add_metric(labels, value)
+        return family
+
+
+class Histogram:
+    """How many values there were in each bucket, and their sum."""
+
+    __slots__ = ("_bounds", "counts", "exemplars", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def exemplify(self, value: float, labels: Mapping[str, str]) -> None:
+        """Where to look for a value that was counted: the latest of its bucket is told."""
+        self.exemplars[bisect_left(self._bounds, value)] = Exemplar(dict(labels), value, time.time())
+
+    def copy(self) -> Histogram:
+        """As it is now."""
+        found = Histogram(self._bounds)
+        found.counts, found.sum, found.exemplars = self.counts.copy(), self.sum, self.exemplars.copy()
+        return found
+
+    def buckets(self) -> list[Bucket]:
+        """Upper bounds, how many values were not above them, and the latest exemplar of each that has one."""
+        told, below = list[Bucket](), 0
+        for number, (bound, count) in enumerate(zip((*self._bounds, INFINITY), self.counts, strict=True)):
+            below += count
+            exemplar = self.exemplars.get(number)
+            told.append((_bound(bound), below) if exemplar is None else (_bound(bound), below, exemplar))
+        return told
+
+
+def _bound(value: float) -> str:
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+
+
+class Histograms:
+    """A histogram for each combination of labels."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+        self._of: dict[Labels, Histogram] = {}
+
+    def of(self, *labels: str) -> Histogram:
+        """The one with these labels: to be kept by whoever counts often."""
+        return self._of.setdefault(labels, Histogram(self._metric.buckets))
+
+    def copy(self) -> Histograms:
+        """As it is now."""
+        found = copy(self)
+        found._of = {labels: histogram.copy() for labels, histogram in self._of.items()}
+        return found
+
+    def family(self) -> Family:
+        """As Prometheus gets it."""
+        metric = self._metric
+        family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, histogram in self._of.items():
+            family.add_metric(labels, buckets=histogram.buckets(), sum_value=histogram.sum)
+        return family
+
+
+class CallerNames:
+    """The callers that metrics name: those that came first; all further ones are one.
+
+    Whoever may ask with many keys must not grow what Prometheus keeps.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """What a caller of this name is called."""
+        if name in self._known:
+            return name
+        if not name:
+            return NONE
+        if len(self._known) >= self._most:
+            return OTHER
+        self._known.add(name)
+        return name

@@ -1,0 +1,1 @@
+"""Metrics, readiness, and the port that shows them."""
