@@ -19,7 +19,7 @@ from packaging.utils import NormalizedName, canonicalize_name
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 PROJECT = ROOT / "pyproject.toml"
-SERVER = ("featsvc[server,rest]", "setuptools")
+SERVER = ("featsvc[server,rest,otel]", "setuptools")
 """What the image runs, and what builds it."""
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.0"}
 """The Python of the image, whichever runs this."""

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 from featsvc.catalog import entry_of
 from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
+from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
@@ -25,6 +26,7 @@ from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.guard import GuardedMethods
+from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.devices import engine_options, pool_settings
 from featsvc.server.config.keys import ApiKeys
 from featsvc.server.pictures.addresses import Allowed
@@ -45,6 +47,7 @@ from featsvc.server.services.rpcs import OperationMethods
 from featsvc.settings.access import KeyLimits
 from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings
+from featsvc.tracing import tracing
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
 
@@ -98,15 +101,18 @@ async def gateway(
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
         local_pool(of_pool) as pool,
+        tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-gateway") as tracer,
     ):
         calls = CallLog()
+        job_observers: tuple[JobObserver, ...] = ()
+        if tracer is not None:
+            observers, job_observers = (*observers, CallTraces(tracer)), (JobTraces(),)
         if metrics is not None:
-            observers = (*observers, metrics.calls)
+            observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)
         admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
         methods = GuardedMethods(ApiKeys(keys, part(settings, KeyLimits)), (calls, *observers), admission)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
-        job_observers = () if metrics is None else (metrics.jobs,)
         intake = Intake(pool, fetcher, images, settings, asyncio.Event(), job_observers)
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()

@@ -1,4 +1,4 @@
-"""Settings of calls, pictures, the REST ports and metrics."""
+"""Settings of calls, pictures, the REST ports metrics and traces."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from featsvc.settings.kinds import (
     Patience,
     Port,
     Prefix,
+    Ratio,
     Room,
     Seconds,
     Size,
@@ -125,3 +126,13 @@ class Metrics:
     """Address of that port: who reaches it sees the names of callers and models."""
     metrics_callers: Natural = 50
     """Most callers that metrics name; all further ones are called other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """Traces."""
+
+    otlp_endpoint: str = ""
+    """Where traces go by OpenTelemetry's OTLP over gRPC, such as http://127.0.0.1:4317; empty makes none."""
+    otlp_sample: Ratio = 0.01
+    """Part of the requests that are traced, where their callers do not say (by traceparent)."""

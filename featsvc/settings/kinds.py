@@ -83,6 +83,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
 Patience = Annotated[float, Field(gt=0, allow_inf_nan=False), Written("SECONDS")]
 # A share in proportion to others.
 Share = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False), Written("N")]
+Ratio = Annotated[float, Field(ge=0, le=1), Written("RATIO")]
 Tflop = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("TFLOP")]
 WordList = Annotated[tuple[str, ...], BeforeValidator(parts), Written("LIST", ",".join)]
 Capitals = Annotated[

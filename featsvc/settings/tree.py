@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featsvc.settings.access import Host, KeyLimits, Keys
-from featsvc.settings.calls import Calls, Metrics, Pictures, Requests, Rest
+from featsvc.settings.calls import Calls, Metrics, Pictures, Requests, Rest, Traces
 from featsvc.settings.computing import Caches, Limits, Models, Networks, Weights, Workers
 from featsvc.settings.kinds import LogFormat, LogLevel
 
@@ -39,13 +39,14 @@ class GatewaySettings(
     Pictures,
     KeyLimits,
     Metrics,
+    Traces,
     Logs,
 ):
     """What the gRPC server reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShimSettings(Host, Keys, Requests, Rest, Logs):
+class ShimSettings(Host, Keys, Requests, Rest, Traces, Logs):
     """What the REST ports read, beside a gateway or started on their own."""
 
 

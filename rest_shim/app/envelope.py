@@ -13,18 +13,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from featsvc.errors import is_out_of_memory
 from featsvc.request_ids import is_right, own_ids, request_id
+from featsvc.tracing import TRACEPARENT, TRACERESPONSE, Facts, Trace, Tracer
 from rest_shim.app.health import Counter
 from rest_shim.errors import HttpError, out_of_memory
 
 log = logging.getLogger("rest_shim.requests")
+DEFECT = 500
 PROBES = frozenset(("/health", "/readyz"))
 
 
 class Envelope:
     """ASGI middleware of one port; counts its requests."""
 
-    def __init__(self, app: ASGIApp, counter: Counter, paths: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self, app: ASGIApp, counter: Counter, paths: Callable[[], Collection[str]], tracer: Tracer | None
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._counter = counter
         self._own_ids = own_ids()
         self._paths = paths
@@ -38,16 +43,20 @@ class Envelope:
         is_probe = _path(scope) in PROBES
         if not is_probe:
             self._counter.requests += 1
-        asked = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        asked = headers.get("x-request-id", "")
         identity = asked if is_right(asked) else next(self._own_ids)
         request_id.set(identity)
         began, status = time.monotonic(), 0
+        trace = None if is_probe else self._traced(scope, headers, began)
 
         async def stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = identity
+                if trace is not None:
+                    MutableHeaders(scope=message)[TRACERESPONSE] = trace.traceparent
             await send(message)
 
         try:
@@ -68,6 +77,19 @@ class Envelope:
             # Whoever watches over a server asks for its health all the time.
             level = logging.DEBUG if is_probe else logging.INFO
             log.log(level, "request", extra=facts)
+            if trace is not None:
+                told: Facts = {"http.response.status_code": status, "featsvc.request_id": identity}
+                trace.end(told, str(status) if status >= DEFECT else "")
+
+    def _traced(self, scope: Scope, headers: Headers, began: float) -> Trace | None:
+        if self._tracer is None:
+            return None
+        # Of paths that nobody serves no two need be alike.
+        path = _path(scope) if _path(scope) in self._paths() else ""
+        facts = {"http.request.method": scope["method"], "http.route": path}
+        return self._tracer.begin(
+            f"{scope['method']} {path}".rstrip(), headers.get(TRACEPARENT, ""), began, facts
+        )
 
     def _answered(self, scope: Scope) -> ASGIApp:
         path = _path(scope)

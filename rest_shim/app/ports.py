@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from featsvc.tracing import TRACERESPONSE
 from rest_shim.app.documentation import KnownModels, PortApp, success
 from rest_shim.app.endpoints import RestPort
 from rest_shim.app.envelope import Envelope
@@ -42,6 +43,7 @@ ERRORS = {
 }
 EXPOSED = (
     "X-Request-Id",
+    TRACERESPONSE,
     SERVICE_HEADER,
     TIMING_HEADER,
     *HEADERS.values(),
@@ -69,7 +71,7 @@ def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...]) -
     # Asked for at the first request, when all of them are there.
     paths = cache(lambda: frozenset(each.path for each in app.routes if isinstance(each, Route)))
     app.router.redirect_slashes = False
-    app.add_middleware(Envelope, counter=counter, paths=paths)
+    app.add_middleware(Envelope, counter=counter, paths=paths, tracer=terms.tracer)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=cors_origins,

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.request_ids import request_id
+from featsvc.tracing import TRACEPARENT, Tracer, onward
 from rest_shim.app.content import content
 from rest_shim.app.endpoints import Endpoint
 from rest_shim.app.question import Wish, question
 from rest_shim.call.calls import GatewayAnswer, ask
-from rest_shim.call.gateway import GatewayClient
+from rest_shim.call.gateway import GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
 from rest_shim.errors import HttpError, field_violations, http_error
@@ -37,6 +38,7 @@ class Terms:
     refused_key: str | None
     documented_key: str | None = None
     """The documented default key, where it is one that works here."""
+    tracer: Tracer | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Transcoder:
         key = authorization(request, self.terms.refused_key)
         patience_s = timeout_s(request)
         metadata = (("authorization", key), ("x-request-id", request_id.get()))
-        timed = (*metadata, (HEADER, WANTED))
+        timed: Metadata = (*metadata, (HEADER, WANTED))
+        if parent := onward.get():
+            timed = (*timed, (TRACEPARENT, parent))
         await self.terms.gateway.check_key(key, metadata)
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:

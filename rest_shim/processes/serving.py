@@ -11,6 +11,7 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
+from featsvc.tracing import Tracer, tracing
 from rest_shim.app.endpoints import FAMILIES
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
@@ -66,11 +67,24 @@ async def serve(
     settings: RunnerSettings, target: str, sockets: Mapping[str, socket.socket], stop: asyncio.Event
 ) -> None:
     """Serves until `stop` is set, then finishes what runs, within the grace."""
+    async with tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-rest") as tracer:
+        await _serve(settings, target, sockets, stop, tracer)
+
+
+async def _serve(
+    settings: RunnerSettings,
+    target: str,
+    sockets: Mapping[str, socket.socket],
+    stop: asyncio.Event,
+    tracer: Tracer | None,
+) -> None:
     gateway = GatewayClient(target, settings.request_timeout)
     # A body that may be sent must have place when it is alone.
     together = max(settings.max_total_body_bytes, settings.max_request_bytes)
     limits = BodyLimits(settings.max_request_bytes, together, settings.body_timeout)
-    terms = Terms(gateway, limits, settings.max_json_bytes, settings.refused_key, settings.documented_key)
+    terms = Terms(
+        gateway, limits, settings.max_json_bytes, settings.refused_key, settings.documented_key, tracer
+    )
     servers = {
         _server(settings, application(FAMILIES[family], terms, settings.cors_origins)): listening
         for family, listening in sockets.items()

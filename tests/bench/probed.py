@@ -1,4 +1,4 @@
-"""A gateway with a stopwatch in its event loop: `python -m tests.bench.probed THREADS [--instant] [--metrics]`.
+"""A gateway with a stopwatch in its event loop: `python -m tests.bench.probed THREADS [--instant] [--metrics] [OTLP]`.
 
 Its engines answer at once (fixed.py). With --instant there is not even a worker: what is left is what
 the gateway itself adds to gRPC, authentication, checks and one line of log included.
@@ -195,5 +195,7 @@ if __name__ == "__main__":
     # Each step of the loop costs something to time, and with --instant nothing asks for that.
     instant = "--instant" in sys.argv
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if instant else TimedLoop) as runner:
-        watching = {"metrics_port": 0} if "--metrics" in sys.argv else {}
+        watching: dict[str, Any] = {"metrics_port": 0} if "--metrics" in sys.argv else {}
+        endpoint = next((each for each in sys.argv if each.startswith("http://")), "")
+        watching |= {"otlp_endpoint": endpoint} if endpoint else {}
         runner.run(main(int(sys.argv[1]), instant, watching))

@@ -19,16 +19,21 @@ from tests.servers import KEY
 
 CLIENTS, CALLS = 32, 4000
 ARGS = {"model": "demo-clip"}
-WATCHED = {"metrics": ("--metrics",)}
-"""Flags of `probed`, by what they turn on."""
 
 
 def main(is_quick: bool) -> None:
     """Prints a line for each."""
     with Stand(QUICK if is_quick else FULL) as stand:
         plain = stand.child("probed", stand.threads, "--instant")
+        endpoint = f"http://127.0.0.1:{stand.child('collector').about['port']}"
+        # Of the requests one of a hundred is traced, as by default.
+        flags = {
+            "metrics": ("--metrics",),
+            "traces": (endpoint,),
+            "metrics and traces": ("--metrics", endpoint),
+        }
         watched = {
-            name: stand.child("probed", stand.threads, "--instant", *flags) for name, flags in WATCHED.items()
+            name: stand.child("probed", stand.threads, "--instant", *each) for name, each in flags.items()
         }
 
         def cost_us(server: Child, **metadata: str) -> Callable[[], float]:

@@ -22,6 +22,7 @@ CONTRACT = (
     "featsvc.output",
     "featsvc.processes",
     "featsvc.request_ids",
+    "featsvc.tracing",
     "featsvc.work",
 )
 TORCH = ("torch", "torchvision", "open_clip", "timm", "sam2")

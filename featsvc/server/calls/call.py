@@ -18,6 +18,7 @@ from featsvc.errors import Abandoned, FeatsvcError
 from featsvc.pool.contract.job import JobTimes
 from featsvc.request_ids import is_right
 from featsvc.server.calls.reply import Reply, encoded
+from featsvc.tracing import TRACEPARENT, TRACERESPONSE, Trace
 from featsvc.work.caller import NOBODY
 from featsvc.work.item import Json
 
@@ -45,7 +46,7 @@ class Call:
         self.json: Json | None = None
         """What the REST shim says of a reply that ends as JSON."""
         self._wants_timing = False
-        asked = self.authorization = ""
+        asked = self.authorization = self.traceparent = ""
         for name, value in context.invocation_metadata() or ():
             if name == "authorization":
                 self.authorization = str(value)
@@ -55,6 +56,8 @@ class Call:
                 self.json = _json(str(value))
             elif name == TIMING_HEADER:
                 self._wants_timing = value == WANTED
+            elif name == TRACEPARENT:
+                self.traceparent = str(value)
         self.is_named = asked != "" and is_right(asked)
         """Whether the caller has given the request id."""
         self.request_id = asked if self.is_named else own_id
@@ -66,6 +69,8 @@ class Call:
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.times: JobTimes | None = None
         """Of its question, or the last one."""
+        self.trace: Trace | None = None
+        """Where it is traced."""
         self.encoded_at = 0.0
         """When its first message was made."""
         self.bytes_open = 0
@@ -140,11 +145,13 @@ class Call:
         )
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
-        """What its caller is told beside an answer, where it has asked: its own request id, and what that has taken.
+        """What its caller is told beside an answer: its own request id, its trace, and what it has taken.
 
         Others learn the id where something goes wrong, and the time where it is long: a small call feels the sending.
         """
         named = (("x-request-id", self.request_id),) if self.is_named else ()
+        if self.trace is not None:
+            named = (*named, (TRACERESPONSE, self.trace.traceparent))
         is_long = self._wants_timing or self.encoded_at - self.began > LONG_S
         timing = self.timing() if is_long else None
         return named if timing is None else (*named, (TIMING_HEADER, timing.written()))

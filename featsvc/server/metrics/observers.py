@@ -41,7 +41,10 @@ class CallFigures:
         """Count a call that has ended."""
         key = call.method, code, None if call.refusal is None else type(call.refusal)
         duration = self._known.get(key) or self._duration(*key)
-        duration.observe(time.monotonic() - call.began)
+        took_s = time.monotonic() - call.began
+        duration.observe(took_s)
+        if call.trace is not None:
+            duration.exemplify(took_s, {"trace_id": call.trace.trace_id})
         method, caller = call.method[1:], self._callers.label(call.caller.name)
         self._calls.values[method, code, caller] += 1
         self._bytes_in.values[method, caller] += call.bytes_in
