@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,11 +28,21 @@ class ConnectionLimits:
     connections_per_peer: int = 512
 
 
+class Abortable(Protocol):
+    """What ends a connection."""
+
+    def abort(self) -> None:
+        """Ends it at once."""
+
+
 class Member(Protocol):
     """A connection as the crowd sees it."""
 
-    transport: asyncio.Transport
     peer: str
+
+    @property
+    def transport(self) -> Abortable:
+        """What it goes over."""
 
     @property
     def is_known(self) -> bool:

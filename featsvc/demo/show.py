@@ -34,7 +34,13 @@ BACKGROUND = 0.5
 """A mask of more than this part of the picture is what is behind all else: its colour would only dull the others."""
 
 
-def show(out: Path, target: str, api_key: str, seed: int | None = None) -> str:
+def show(
+    out: Path,
+    target: str,
+    api_key: str,
+    seed: int | None = None,
+    credentials: grpc.ChannelCredentials | None = None,
+) -> str:
     """Writes four panels (the picture, DINO features, CLIP similarity, SAM2 masks), and says what they are.
 
     Raises Unavailable where no server answers, Unauthenticated for a wrong key, FeatsvcError for what it answers else.
@@ -43,7 +49,12 @@ def show(out: Path, target: str, api_key: str, seed: int | None = None) -> str:
         raise InvalidArgument(f"{out}: give a path that ends as a picture's, such as .png")
     scene = draw(SEED if seed is None else seed, SHOWN)
     metadata = (("authorization", f"Bearer {api_key}"),)
-    with grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", -1)]) as channel:
+    options = [("grpc.max_receive_message_length", -1)]
+    with (
+        grpc.insecure_channel(target, options)
+        if credentials is None
+        else grpc.secure_channel(target, credentials, options)
+    ) as channel:
         try:
             panels = [scene.image, *answers(channel, metadata, scene)]
         except grpc.RpcError as error:

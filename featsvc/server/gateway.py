@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from featsvc.catalog import entry_of
+from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
 from featsvc.pool.contract.job import JobObserver
@@ -27,6 +28,7 @@ from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.calls.traces import CallTraces, JobTraces
+from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
 from featsvc.server.config.keys import ApiKeys
 from featsvc.server.pictures.addresses import Allowed
@@ -68,6 +70,8 @@ class Gateway:
     """A running gateway."""
 
     port: int
+    own_target: str
+    """Where the REST shim reaches it."""
     pool: Pool
     metrics_port: int | None = None
 
@@ -87,13 +91,15 @@ async def gateway(
     engines: str = PoolSettings.engines,
     observers: Sequence[CallObserver] = (),
     operations: Sequence[AnyOperation] = OPERATIONS,
+    own_address: str = "",
 ) -> AsyncIterator[Gateway]:
     """Runs the gateway; on leaving it stops admitting, finishes within the grace, and ends its workers.
 
     `engines` is the import path of what builds the engines in a worker, which compute `operations`. `observers` hear of
-    every call, after the log.
-    Raises InvalidArgument where the port is taken.
+    every call, after the log. `own_address` is one that only the REST shim reaches, where it needs no TLS.
+    Raises InvalidArgument where the port is taken, or the certificate is none.
     """
+    certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     limits = _fetch_limits(settings)
     options = engine_options(settings)
     of_pool = replace(pool_settings(settings, options), engines=engines)
@@ -123,7 +129,8 @@ async def gateway(
         checks = HealthService(_states(operations, (), ()))
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
         _add_reflection(methods, operations)
-        port = _bound(server, settings)
+        port = _bound(server, settings, certificate)
+        own_target = _opened_for_shim(server, own_address)
         await server.start()
         shown = (
             nullcontext() if metrics is None else metrics.listening(pool, images, admission, checks.serving)
@@ -133,7 +140,7 @@ async def gateway(
                 at_work(_watch(pool, checks, operations, settings.preload), admission.watch()),
                 shown as metrics_port,
             ):
-                yield Gateway(port, pool, metrics_port)
+                yield Gateway(port, own_target, pool, metrics_port)
         finally:
             intake.closing.set()
             admission.close()
@@ -151,9 +158,11 @@ def _metrics(settings: GatewaySettings, of_pool: PoolSettings) -> Exporter | Non
     return Exporter(settings, of_pool.most_items)
 
 
-def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:
+def _bound(server: grpc.aio.Server, settings: GatewaySettings, certificate: ServerCertificate | None) -> int:
     address = f"{settings.host_in_url}:{settings.grpc_port}"
     try:
+        if certificate is not None:
+            return int(server.add_secure_port(address, server_credentials(certificate)))
         return int(server.add_insecure_port(address))
     except RuntimeError:
         reachable = "" if settings.is_loopback else ", and the address must be one of this machine's"
@@ -161,6 +170,14 @@ def _bound(server: grpc.aio.Server, settings: GatewaySettings) -> int:
             f"grpc_port: {address} cannot be opened; another program may have it "
             f"(--grpc-port takes another, 0 a free one){reachable}"
         ) from None
+
+
+def _opened_for_shim(server: grpc.aio.Server, address: str) -> str:
+    """The address as the shim names it: a port that was free is known only now."""
+    if not address:
+        return ""
+    port = int(server.add_insecure_port(address))
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
 
 
 def _options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:

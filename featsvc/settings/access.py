@@ -37,6 +37,18 @@ class Host:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS."""
+
+    tls_cert: Common[str] = ""
+    """PEM file of the server's certificate, and of those between it and its authority; gRPC and REST then use TLS."""
+    tls_key: Common[str] = ""
+    """PEM file of the certificate's private key, where it is not in the same file."""
+    tls_client_ca: str = ""
+    """PEM file of authorities; callers must then show a certificate from one of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Keys:
     """API keys."""
 

@@ -73,6 +73,16 @@ def check_own_key(settings: GatewaySettings | ShimSettings) -> None:
         )
 
 
+def exposure(settings: GatewaySettings | ShimSettings) -> str | None:
+    """What to warn of where others than this machine could read along; None where they cannot."""
+    if settings.is_loopback or settings.tls_cert:
+        return None
+    return (
+        f"host {settings.host} is open to others, and keys and pictures travel in the clear: give --tls-cert and "
+        "--tls-key, or let a proxy with TLS stand in front"
+    )
+
+
 def part(settings: object, tree: type[Tree]) -> Tree:
     """The settings that a class of the tree has too."""
     shared = {each.name for each in fields(tree)} & vars(settings).keys()  # type: ignore[arg-type]  # a dataclass

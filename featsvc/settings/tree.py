@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from featsvc.settings.access import Host, KeyLimits, Keys
+from featsvc.settings.access import Host, KeyLimits, Keys, Tls
 from featsvc.settings.calls import Calls, Metrics, Pictures, Requests, Rest, Traces
 from featsvc.settings.computing import Caches, Limits, Models, Networks, Weights, Workers
 from featsvc.settings.kinds import LogFormat, LogLevel
@@ -27,6 +27,7 @@ class Logs:
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings(
     Host,
+    Tls,
     Keys,
     Weights,
     Models,
@@ -46,7 +47,7 @@ class GatewaySettings(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShimSettings(Host, Keys, Requests, Rest, Traces, Logs):
+class ShimSettings(Host, Tls, Keys, Requests, Rest, Traces, Logs):
     """What the REST ports read, beside a gateway or started on their own."""
 
 

@@ -7,10 +7,12 @@ import contextlib
 import socket
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.tracing import Tracer, tracing
 from rest_shim.app.endpoints import FAMILIES
 from rest_shim.app.ports import application
@@ -20,6 +22,7 @@ from rest_shim.connection import Connection
 from rest_shim.crowd import ConnectionLimits, Crowd
 from rest_shim.processes.settings import RunnerSettings
 from rest_shim.request.reading import BodyLimits
+from rest_shim.secure import Handshake, SecureConnection, SecureListener
 
 BACKLOG = 2048
 
@@ -30,9 +33,27 @@ class Server(uvicorn.Server):
     Each second it looks at its connections: a timer for each would cost small calls more.
     """
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+    def __init__(self, config: uvicorn.Config, crowd: Crowd, certificate: ServerCertificate | None) -> None:
         super().__init__(config)
-        self._crowd = crowd
+        self._crowd, self._certificate = crowd, certificate
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, with TLS where there is a certificate."""
+        if self._certificate is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        self.servers += [self._secure(each, self._certificate) for each in sockets or ()]
+
+    def _secure(
+        self, listening: socket.socket, certificate: ServerCertificate
+    ) -> Any:  # Any: as asyncio's own closes
+        def connected(handshake: Handshake) -> SecureConnection:
+            return SecureConnection(
+                self.config, self.server_state, self.lifespan.state, crowd=self._crowd, handshake=handshake
+            )
+
+        return SecureListener(listening, certificate, self._crowd, connected)
 
     async def on_tick(self, counter: int) -> bool:
         """Is called ten times a second."""
@@ -78,6 +99,7 @@ async def _serve(
     stop: asyncio.Event,
     tracer: Tracer | None,
 ) -> None:
+    certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     gateway = GatewayClient(target, settings.request_timeout)
     # A body that may be sent must have place when it is alone.
     together = max(settings.max_total_body_bytes, settings.max_request_bytes)
@@ -86,7 +108,7 @@ async def _serve(
         gateway, limits, settings.max_json_bytes, settings.refused_key, settings.documented_key, tracer
     )
     servers = {
-        _server(settings, application(FAMILIES[family], terms, settings.cors_origins)): listening
+        _server(settings, application(FAMILIES[family], terms, settings.cors_origins), certificate): listening
         for family, listening in sockets.items()
     }
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
@@ -101,7 +123,7 @@ async def _serve(
         await gateway.close()
 
 
-def _server(settings: RunnerSettings, app: FastAPI) -> Server:
+def _server(settings: RunnerSettings, app: FastAPI, certificate: ServerCertificate | None) -> Server:
     crowd = Crowd(
         ConnectionLimits(
             header_bytes=settings.max_header_bytes,
@@ -125,4 +147,4 @@ def _server(settings: RunnerSettings, app: FastAPI) -> Server:
         root_path=settings.root_path,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
     )
-    return Server(config, crowd)
+    return Server(config, crowd, certificate)

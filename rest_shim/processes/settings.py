@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from featsvc.certificates import server_certificate
 from featsvc.errors import InvalidArgument
-from featsvc.settings.access import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY, Tls
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import check_own_key, check_ports, configuration
@@ -15,8 +16,8 @@ from featsvc.settings.tree import GatewaySettings, ShimSettings
 
 # What the flags of a runner are also called.
 WORDS = {"rest_workers": "--workers", "request_timeout": "--timeout", "max_request_bytes": "--max-body-bytes"}
-# The gateway of a runner listens where the runner says.
-NOT_SHARED = ("host",)
+# The gateway of a runner listens where the runner says, and to that alone.
+NOT_SHARED = ("host", *names(Tls))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ def parsed(
     try:
         settings = configuration(flags, tree, words).settings
         check_ports(settings, own)
+        server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         if not settings.grpc_target:
             check_own_key(settings)
     except InvalidArgument as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import pickle
 import socket
@@ -20,9 +21,14 @@ from featsvc.errors import Unavailable
 from featsvc.logs import setup
 from featsvc.output import announce
 from featsvc.processes import give_large_blocks_back, raise_limit
+from featsvc.settings.access import Tls
+from featsvc.settings.attributes import attributes
+from featsvc.settings.sources import exposure
 from rest_shim.processes.serving import bound, serve
 from rest_shim.processes.settings import Runner, parsed
 from rest_shim.processes.worker import Orders
+
+log = logging.getLogger("rest_shim.processes.supervise")
 
 
 def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
@@ -31,6 +37,9 @@ def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
     setup(runner.settings.log_level, runner.settings.log_format)
     raise_limit()
     give_large_blocks_back()
+    # Under `featsvc up`, which wants it to beat, the gateway has said so.
+    if not runner.beat and (warning := exposure(runner.settings)):
+        log.warning(warning)
     try:
         return uvloop.run(run(runner))
     except (Unavailable, OSError) as error:
@@ -71,7 +80,9 @@ async def run(runner: Runner) -> int:
 @asynccontextmanager
 async def own_gateway(flags: Sequence[str], grace_s: float, stop: asyncio.Event) -> AsyncIterator[str]:
     """Where a gateway of our own listens, until `stop`; raises Unavailable where it does not start."""
-    words = ("featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *flags)
+    # Only this machine reaches it, so what the shim has from a file or a variable for its own ports is not for it.
+    no_tls = (f"{each.flag}=" for each in attributes(Tls))
+    words = ("featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *no_tls, *flags)
     async with listening("the gateway", words, stop, grace_s) as ports:
         # Without a port `stop` came first, and nobody will ask.
         yield f"127.0.0.1:{ports.get('grpc_port', 0)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from featsvc_client import FeatsvcClient, clip_client, errors
+from featsvc_client import FeatsvcClient, Tls, clip_client, errors
 from featsvc_client.bulk.cli import main
 from featsvc_client.channel import checked
 
@@ -31,6 +31,20 @@ def test_what_is_no_address_of_a_grpc_server_is_refused_with_one(target: str, su
 def test_other_addresses_are_left_to_grpc(target: str) -> None:
     assert checked(target) == target
     assert checked("example.com", has_tls=True) == "example.com", "TLS has a port of its own"
+
+
+def test_an_address_may_say_whether_it_is_tls() -> None:
+    for target in ("grpc://127.0.0.1:1", "grpcs://127.0.0.1:1/", "GRPCS://example.com"):
+        FeatsvcClient(target).close()
+    FeatsvcClient("grpcs://127.0.0.1:1", credentials=Tls()).close()
+    with pytest.raises(errors.InvalidRequest, match="without TLS: write it with grpcs://"):
+        FeatsvcClient("grpc://127.0.0.1:1", credentials=Tls())
+    with pytest.raises(errors.InvalidRequest, match="has no port"):
+        FeatsvcClient("grpc://localhost")
+    with pytest.raises(FileNotFoundError):
+        FeatsvcClient("127.0.0.1:1", credentials=Tls(ca="missing.pem"))
+    with pytest.raises(ValueError, match="give both files"):
+        Tls(cert="client.pem")
 
 
 def test_a_rest_port_is_told_from_a_grpc_server_at_once() -> None:

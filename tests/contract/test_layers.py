@@ -16,6 +16,7 @@ CONTRACT = (
     "featsvc.twin",
     "featsvc.fields",
     "featsvc.codec",
+    "featsvc.certificates",
     "featsvc.children",
     "featsvc.errors",
     "featsvc.logs",

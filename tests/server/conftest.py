@@ -55,8 +55,9 @@ async def start(**settings: Any) -> AsyncIterator[Running]:
     """The gateway with one live worker, and a channel to it."""
     values: dict[str, Any] = {"profile": "demo", "grpc_port": 0, "devices": "cpu", **settings}
     observers: Sequence[CallObserver] = values.pop("observers", ())
+    own_address: str = values.pop("own_address", "")
     keys, engines = (KEY, "other-key"), "tests.server.fakes:build"
-    async with gateway(Settings(**values), keys, engines, observers) as running:
+    async with gateway(Settings(**values), keys, engines, observers, own_address=own_address) as running:
         await running.pool.alive_change(0)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
             yield Running(running, channel)

@@ -30,6 +30,7 @@ from featsvc_client.results import EmbeddedImage, Embeddings, Features, Rounding
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.rle import Rle
 from featsvc_client.servers import load_servers
+from featsvc_client.tls import Tls
 
 __all__ = [
     "AsyncFeatsvcClient",
@@ -59,6 +60,7 @@ __all__ = [
     "Rounding",
     "ServerError",
     "Similarity",
+    "Tls",
     "TooLarge",
     "Unavailable",
     "WeightsMissing",

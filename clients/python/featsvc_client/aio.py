@@ -8,8 +8,6 @@ from functools import partial
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
-import grpc
-
 from featsvc.v1 import model_pb2, params, schema
 from featsvc_client import awaiting, calls, channel, operations
 from featsvc_client.arguments import (
@@ -51,22 +49,20 @@ class AsyncFeatsvcClient:
         api_key: str = channel.DEFAULT_KEY,
         timeout: float | None = channel.TIMEOUT_S,
         retry: RetryPolicy = RETRY,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: channel.Credentials | None = None,
         digests: bool = True,
     ) -> None:
-        """Prepares the connection to `host:port`; `credentials` make it TLS. The first call opens it.
+        """Prepares the connection to `host:port`; the first call opens it.
+
+        `credentials` make it TLS: a `Tls` that names files, or those of grpc. `grpcs://host:port` alone trusts the
+        authorities that everybody does.
 
         With `digests` a picture that the server has been sent lately goes as its name, not as its file.
         """
-        channel.checked(target, has_tls=credentials is not None)
         self._session = Session(
             channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
         )
-        self._channel = (
-            grpc.aio.insecure_channel(target, channel.OPTIONS)
-            if credentials is None
-            else grpc.aio.secure_channel(target, credentials, channel.OPTIONS)
-        )
+        self._channel = channel.opened_aio(target, credentials)
 
     @documented(schema.Image, schema.ClipExtractFeaturesParams)
     async def clip_features(

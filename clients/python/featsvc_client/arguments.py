@@ -30,12 +30,21 @@ class Connection(TypedDict, total=False):
     """Key of the server; by default "smfeats"."""
     timeout: float
     """Seconds that the call may take; by default 300."""
+    tls_ca: str
+    """File of the authorities that an https service's certificate must come from."""
+    tls_cert: str
+    """File of a certificate to show to a service that asks for one."""
+    tls_key: str
+    """File of its key."""
 
 
 CONNECTION = {
     "base_url": "Address of the service; by default its documented port on this machine.",
     "api_key": 'Key of the server; by default "smfeats".',
     "timeout": "Seconds that the call may take; by default 300.",
+    "tls_ca": "File of the authorities that an https service's certificate must come from.",
+    "tls_cert": "File of a certificate to show to a service that asks for one.",
+    "tls_key": "File of its key.",
 }
 """The same for those who read no source: what each means."""
 

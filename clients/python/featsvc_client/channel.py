@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -20,6 +21,7 @@ from featsvc_client.errors import (
     FieldViolation,
     invalid,
 )
+from featsvc_client.tls import Tls
 
 PORT = 50051
 TARGET = f"localhost:{PORT}"
@@ -45,9 +47,42 @@ OLDER_HTTP = ("http1.x server", "http/1.", "failed parsing http/2")
 # And where the time is over that this client gave the call.
 OWN_DEADLINE = "Deadline Exceeded"
 WEB = ("http://", "https://")
+PLAIN, SECURE = "grpc://", "grpcs://"
 SPEAKS_HTTP = (
     f"this port speaks HTTP, as those of REST do: give the gRPC port ({PORT} unless another was chosen)"
 )
+
+
+Credentials: TypeAlias = Tls | grpc.ChannelCredentials
+"""What makes a connection TLS."""
+
+
+def opened(target: str, credentials: Credentials | None = None) -> grpc.Channel:
+    """A connection for threads; the first call opens it. Raises InvalidRequest, and OSError for the files of a Tls."""
+    address, found = _secured(target, credentials)
+    if found is None:
+        return grpc.insecure_channel(address, BLOCKING_OPTIONS)
+    return grpc.secure_channel(address, found, BLOCKING_OPTIONS)
+
+
+def opened_aio(target: str, credentials: Credentials | None = None) -> grpc.aio.Channel:
+    """The same for asyncio."""
+    address, found = _secured(target, credentials)
+    if found is None:
+        return grpc.aio.insecure_channel(address, OPTIONS)
+    return grpc.aio.secure_channel(address, found, OPTIONS)
+
+
+def _secured(target: str, credentials: Credentials | None) -> tuple[str, grpc.ChannelCredentials | None]:
+    """The address without its scheme, and what makes it TLS: `grpcs://` does by itself."""
+    scheme = next((each for each in (PLAIN, SECURE) if target.lower().startswith(each)), "")
+    if scheme == SECURE and credentials is None:
+        credentials = Tls()
+    if scheme == PLAIN and credentials is not None:
+        raise invalid(FieldViolation("target", f"{target!r} is without TLS: write it with {SECURE}"))
+    address = target[len(scheme) :].rstrip("/") if scheme else target
+    checked(address, has_tls=credentials is not None)
+    return address, credentials.credentials() if isinstance(credentials, Tls) else credentials
 
 
 def checked(target: str, *, has_tls: bool = False) -> str:

@@ -7,8 +7,6 @@ from functools import partial
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
-import grpc
-
 from featsvc.v1 import model_pb2, params, schema
 from featsvc_client import blocking, calls, channel, operations
 from featsvc_client.arguments import (
@@ -50,22 +48,20 @@ class FeatsvcClient:
         api_key: str = channel.DEFAULT_KEY,
         timeout: float | None = channel.TIMEOUT_S,
         retry: RetryPolicy = RETRY,
-        credentials: grpc.ChannelCredentials | None = None,
+        credentials: channel.Credentials | None = None,
         digests: bool = True,
     ) -> None:
-        """Prepares the connection to `host:port`; `credentials` make it TLS. The first call opens it.
+        """Prepares the connection to `host:port`; the first call opens it.
+
+        `credentials` make it TLS: a `Tls` that names files, or those of grpc. `grpcs://host:port` alone trusts the
+        authorities that everybody does.
 
         With `digests` a picture that the server has been sent lately goes as its name, not as its file.
         """
-        channel.checked(target, has_tls=credentials is not None)
         self._session = Session(
             channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
         )
-        self._channel = (
-            grpc.insecure_channel(target, channel.BLOCKING_OPTIONS)
-            if credentials is None
-            else grpc.secure_channel(target, credentials, channel.BLOCKING_OPTIONS)
-        )
+        self._channel = channel.opened(target, credentials)
 
     @documented(schema.Image, schema.ClipExtractFeaturesParams)
     def clip_features(

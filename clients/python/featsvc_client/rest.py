@@ -15,6 +15,7 @@ from featsvc.errors import FieldViolation
 from featsvc.twin.violations import violation
 from featsvc_client.arguments import connection, rest_fields
 from featsvc_client.errors import LONGER, REQUEST_TOO_LARGE, Failure, ServerError, damaged
+from featsvc_client.tls import Tls
 
 DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
@@ -43,18 +44,19 @@ CODES: dict[int, str] = {
 
 
 class Pools:
-    """Open connections, one pool for each address; threads may share it."""
+    """Open connections, one pool for each address and its TLS; threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._clients: dict[str, httpx.Client] = {}
+        self._clients: dict[tuple[str, Tls | None], httpx.Client] = {}
 
-    def of(self, base_url: str) -> httpx.Client:
-        """The connections to one address."""
+    def of(self, base_url: str, tls: Tls | None) -> httpx.Client:
+        """The connections to one address. Raises OSError where the files of its TLS cannot be used."""
         with self._lock:
-            if base_url not in self._clients:
-                self._clients[base_url] = httpx.Client(base_url=base_url)
-            return self._clients[base_url]
+            if (base_url, tls) not in self._clients:
+                verify = True if tls is None else tls.context()
+                self._clients[base_url, tls] = httpx.Client(base_url=base_url, verify=verify)
+            return self._clients[base_url, tls]
 
     def close(self) -> None:
         """Closes them all; a later call opens new ones."""
@@ -122,6 +124,7 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     where = connection(arguments)
     base_url, timeout_s = where.get("base_url", request.default_url), where.get("timeout", TIMEOUT_S)
     key = where.get("api_key", DEFAULT_KEY)
+    tls = Tls.of(where.get("tls_ca"), where.get("tls_cert"), where.get("tls_key"))
     sending = {
         "Authorization": f"Bearer {key}".strip(),
         "Accept": accept,
@@ -130,7 +133,7 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     }
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     try:
-        with POOLS.of(base_url).stream(
+        with POOLS.of(base_url, tls).stream(
             "POST", request.endpoint.path, json=request.body, headers=sending, timeout=timeout
         ) as answer:
             _check_service(answer, request.endpoint, base_url)

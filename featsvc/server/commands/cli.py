@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -27,8 +28,10 @@ from featsvc.server.config.settings import configuration
 from featsvc.settings.access import DEFAULT_KEY
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import check_ports
+from featsvc.settings.sources import check_ports, exposure
 from featsvc.settings.tree import GatewaySettings, Settings
+
+log = logging.getLogger("featsvc.server.commands.cli")
 
 
 def main(arguments: Sequence[str] | None = None, tree: type[Settings] = Settings) -> int:
@@ -105,6 +108,8 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
     setup(settings.log_level, settings.log_format)
     raise_limit()
     keys = keys_in_force(settings)
+    if warning := exposure(settings):
+        log.warning(warning)
     return uvloop.run((up if rest else serve)(settings, keys, bool(flags["end_with_stdin"])))
 
 

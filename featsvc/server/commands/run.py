@@ -6,6 +6,7 @@ import asyncio
 
 from featsvc.children import stop_signal
 from featsvc.processes import tune
+from featsvc.server.commands.own_address import own_address
 from featsvc.server.commands.shim import rest_ports
 from featsvc.server.commands.welcome import Announcer
 from featsvc.server.config.devices import engine_options
@@ -28,14 +29,18 @@ async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool 
 async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
     """As `serve`, with the three REST ports. Raises Unavailable where the shim cannot start."""
     stop = stop_signal(end_with_stdin)
-    async with gateway(settings, keys) as running, rest_ports(settings, running.port, keys, stop) as ports:
-        tune()
-        announcer = Announcer(settings, keys, engine_options(settings))
-        announcer.listening({**running.ports, **ports})
-        await _until(stop, running, announcer)
-        announcer.stopping(running.pool.status())
-        # What runs may finish, over REST too, before the shim that would carry its reply is ended.
-        await running.pool.drain(settings.grace)
+    with own_address() as address:
+        async with (
+            gateway(settings, keys, own_address=address) as running,
+            rest_ports(settings, running.own_target, keys, stop) as ports,
+        ):
+            tune()
+            announcer = Announcer(settings, keys, engine_options(settings))
+            announcer.listening({**running.ports, **ports})
+            await _until(stop, running, announcer)
+            announcer.stopping(running.pool.status())
+            # What runs may finish, over REST too, before the shim that would carry its reply is ended.
+            await running.pool.drain(settings.grace)
     return 0
 
 

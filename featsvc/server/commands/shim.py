@@ -14,13 +14,15 @@ from featsvc.settings.tree import Settings, ShimSettings
 
 
 def rest_ports(
-    settings: Settings, grpc_port: int, keys: tuple[str, ...], stop: asyncio.Event
+    settings: Settings, target: str, keys: tuple[str, ...], stop: asyncio.Event
 ) -> AbstractAsyncContextManager[Mapping[str, int]]:
-    """The three REST ports, open before the gateway; raises Unavailable where they cannot be opened."""
-    target = f"--grpc-target={settings.reachable_host}:{grpc_port}"
+    """The three REST ports before the gateway, which they reach at the target.
+
+    Raises Unavailable where they cannot be opened.
+    """
     return listening(
         "the REST shim",
-        ("rest_shim.serve", *shim_flags(settings), target, "--beat"),
+        ("rest_shim.serve", *shim_flags(settings), f"--grpc-target={target}", "--beat"),
         stop,
         settings.grace,
         silence_s=SILENCE_S,

@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from featsvc.errors import InvalidArgument
+from featsvc.server.commands import client_tls
 from featsvc.server.commands.models import Subparsers
 from featsvc.settings.access import DEFAULT_KEY
 
@@ -19,9 +20,7 @@ def add(commands: Subparsers) -> None:
     parser = commands.add_parser("verify", help=text, description=text)
     parser.add_argument("target", metavar="HOST:PORT", help="where the gRPC server answers")
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to send")
-    parser.add_argument(
-        "--tls-ca", metavar="FILE", help="certificate of the authority that the server's must come from"
-    )
+    client_tls.add_flags(parser)
     parser.add_argument("--verbose", action="store_true", help="show right answers too")
     parser.set_defaults(command=_verify, parser=parser)
 

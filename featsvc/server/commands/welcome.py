@@ -57,13 +57,14 @@ class Announcer:
     def _welcome(self, ports: Mapping[str, int]) -> str:
         reachable = self._settings.reachable_host
         host = "localhost" if reachable in LOCALHOST else reachable
+        scheme = "https" if self._settings.tls_cert else "http"
         rows = [
-            (name, f"http://{host}:{ports[port]}   docs at http://{host}:{ports[port]}/docs")
+            (name, f"{scheme}://{host}:{ports[port]}   docs at {scheme}://{host}:{ports[port]}/docs")
             for name, port in REST_PORTS.items()
             if port in ports
         ]
         rows += [
-            ("gRPC", f"{host}:{ports['grpc_port']}"),
+            ("gRPC", f"{host}:{ports['grpc_port']}{'   (TLS)' if self._settings.tls_cert else ''}"),
             ("key", self._key()),
             *(("models" if not index else "", line) for index, line in enumerate(self._models())),
             ("try", self._example(host, ports)),
@@ -98,6 +99,8 @@ class Announcer:
         target = f"{host}:{ports['grpc_port']}"
         flags = "" if target == "localhost:50051" else f" --target {target}"
         flags += "" if self._keys == (DEFAULT_KEY,) else " --api-key KEY"
+        flags += " --tls-ca FILE" if self._settings.tls_cert else ""
+        flags += " --tls-cert FILE --tls-key FILE" if self._settings.tls_client_ca else ""
         return f"{program} demo{flags}   (draws what all three answer into featsvc-demo.png)"
 
 

@@ -12,8 +12,10 @@ import pytest
 from featsvc.settings.attributes import attributes
 from featsvc.settings.flags import add_flags
 from featsvc.settings.kinds import MIB
+from featsvc.settings.sources import exposure
 from featsvc.settings.tree import GatewaySettings
 from rest_shim.processes.settings import Runner, RunnerSettings, parsed
+from tests.authority import Authority
 
 FAMILIES = ("clip", "dino", "sam2")
 TARGET = "--grpc-target=127.0.0.1:1"
@@ -115,6 +117,28 @@ def test_the_grace_is_one_for_ports_and_gateway(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_key_is_not_shown_with_the_settings() -> None:
     assert "much-secret" not in repr(parsed([TARGET, "--api-key=much-secret"], ["clip"]))
+
+
+def test_certificates_are_for_the_ports_and_not_for_the_gateway_behind_them(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).server()
+    words = (f"--tls-cert={pair.cert}", f"--tls-key={pair.key}", "--grace=3")
+    found = parsed(words, ["clip"])
+    assert (found.settings.tls_cert, found.gateway_flags) == (str(pair.cert), ("--grace=3",))
+
+
+def test_a_certificate_that_is_none_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parsed(["--tls-cert=missing.pem"], ["clip"])
+    assert "tls_cert: missing.pem cannot be read" in capsys.readouterr().err
+
+
+def test_an_open_host_without_tls_is_warned_of() -> None:
+    def told(*words: str) -> str | None:
+        return exposure(parsed([TARGET, *words], ["clip"]).settings)
+
+    assert "travel in the clear: give --tls-cert and --tls-key" in (told("--host=0.0.0.0") or "")
+    assert told() is None
+    assert exposure(RunnerSettings(host="0.0.0.0", tls_cert="server.pem")) is None
 
 
 def test_two_services_cannot_have_one_port(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,8 @@ def test_help_of_up_shows_every_setting_once_and_the_common_ones_first(
         (("models", "check"), {"weights_dir", "offline"}),
         (("models", "pull"), {"weights_dir", "offline"}),
         (("serve",), set(names(Settings)) - set(names(Rest))),
-        (("demo",), set()),
+        # Those of a caller are called as the server's.
+        (("demo",), {"tls_cert", "tls_key"}),
     ],
     ids=("models list", "models check", "models pull", "serve", "demo"),
 )

@@ -10,6 +10,7 @@ from featsvc_client import channel
 from featsvc_client.bulk import options
 from featsvc_client.bulk.commands import COMMANDS, Command
 from featsvc_client.bulk.formats import FORMATS
+from featsvc_client.tls import Tls
 
 AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 3 the server was away too long, 130 stopped.
 A run that was stopped in any way goes on with the same command."""
@@ -36,7 +37,7 @@ class CommandLine:
     quiet: bool
     target: str
     api_key: str
-    tls_ca: Path | None
+    tls: Tls | None
     timeout: float
     concurrency: int
     patience: float
@@ -54,6 +55,10 @@ def parsed(words: list[str] | None = None) -> CommandLine:
         key = ours["api_key"] if key_file is None else key_file.read_text().strip()
     except OSError as error:
         parser.error(f"--api-key-file: {error}")
+    try:
+        ours["tls"] = Tls.of(ours.pop("tls_ca"), ours.pop("tls_cert"), ours.pop("tls_key"))
+    except ValueError as error:
+        parser.error(str(error))
     command_line = CommandLine(
         **{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, parameters=parameters
     )
@@ -129,12 +134,19 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_server(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("server")
-    group.add_argument("--target", default=channel.TARGET, metavar="HOST:PORT", help="[%(default)s]")
+    group.add_argument(
+        "--target",
+        default=channel.TARGET,
+        metavar="HOST:PORT",
+        help="[%(default)s]; grpcs://HOST:PORT uses TLS",
+    )
     group.add_argument("--api-key", default=channel.DEFAULT_KEY, metavar="KEY", help="[%(default)s]")
     group.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="a file with the key, which nobody else sees"
     )
-    group.add_argument("--tls-ca", type=Path, metavar="FILE", help="use TLS, and trust these certificates")
+    group.add_argument("--tls-ca", type=Path, metavar="FILE", help="use TLS, and trust these authorities")
+    group.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate to show to the server")
+    group.add_argument("--tls-key", type=Path, metavar="FILE", help="its key")
     group.add_argument(
         "--timeout",
         type=float,

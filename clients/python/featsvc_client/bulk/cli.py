@@ -12,8 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import grpc
-
 from featsvc_client import awaiting, calls, channel
 from featsvc_client.bulk import arguments, estimate, formats, packing
 from featsvc_client.bulk.arguments import CommandLine
@@ -76,7 +74,7 @@ async def _run(command_line: CommandLine) -> int:
     inputs = Inputs(command_line.inputs, command_line.every, command_line.out.resolve())
     formats.check(command_line.form)
     inputs.check()
-    async with _connected(command_line) as connected:
+    async with channel.opened_aio(command_line.target, command_line.tls) as connected:
         session = Session(channel.metadata(command_line.api_key), command_line.timeout, ONCE, None)
         job = _job(command_line, description)
         with closing(Progress(command_line.quiet, has_bar=not command_line.dry_run)) as progress:
@@ -176,14 +174,6 @@ async def _version(asker: Asker) -> str:
             asker.away.tell(str(error))
         return ""
     return status.version
-
-
-def _connected(command_line: CommandLine) -> grpc.aio.Channel:
-    channel.checked(command_line.target, has_tls=command_line.tls_ca is not None)
-    if command_line.tls_ca is None:
-        return grpc.aio.insecure_channel(command_line.target, channel.OPTIONS)
-    trusted = grpc.ssl_channel_credentials(command_line.tls_ca.read_bytes())
-    return grpc.aio.secure_channel(command_line.target, trusted, channel.OPTIONS)
 
 
 def _has(out: Path) -> Callable[[str], bool]:

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
-
-import grpc
 
 from featsvc_client import FeatsvcClient, channel
 from featsvc_client.conformance.asking import Asker
 from featsvc_client.conformance.cases import Case, golden, shipped
 from featsvc_client.conformance.judging import differences, least_exact
-from featsvc_client.errors import CallError
+from featsvc_client.errors import FeatsvcError
+from featsvc_client.tls import Tls
 
 
-def verify(target: str, api_key: str, tls_ca: str | None = None, verbose: bool = False) -> int:
+def verify(
+    target: str,
+    api_key: str,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    verbose: bool = False,
+) -> int:
     """Asks all that the server has the models for, prints what is wrong, and gives the exit status."""
     try:
-        trusted = None if tls_ca is None else grpc.ssl_channel_credentials(Path(tls_ca).read_bytes())
-        with FeatsvcClient(target, api_key=api_key, credentials=trusted) as client:
+        tls = Tls.of(tls_ca, tls_cert, tls_key)
+        with FeatsvcClient(target, api_key=api_key, credentials=tls) as client:
             models = {each.key for each in client.models(available_only=True, timeout=30)}
             precision = least_exact(each.precision for each in client.status(timeout=30).workers)
-    except (CallError, OSError) as error:
+    except (FeatsvcError, OSError, ValueError) as error:
         print(f"featsvc: {target}: {error}", file=sys.stderr)
         return 2
-    connected = (
-        grpc.insecure_channel(target, channel.OPTIONS)
-        if trusted is None
-        else grpc.secure_channel(target, trusted, channel.OPTIONS)
-    )
-    with connected:
+    with channel.opened(target, tls) as connected:
         asked = (case for case in shipped() if case.needs in ("", *models))
         return _reported(Asker(connected, api_key), asked, precision, verbose)
 

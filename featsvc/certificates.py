@@ -1,0 +1,153 @@
+"""The certificate that a server shows, from its files, and again when they change; gRPC and REST share it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from featsvc.errors import InvalidArgument
+
+log = logging.getLogger("featsvc.certificates")
+CERTIFICATE, KEY, ENCRYPTED = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----", b"ENCRYPTED"
+NO_PAIR = "KEY_VALUES_MISMATCH"
+# Files that are replaced one after the other may change while they are read.
+TRIES = 3
+
+Stamp = tuple[tuple[int, ...] | None, ...]
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where the certificate, its key and the authorities of callers are."""
+
+    cert: str
+    key: str = ""
+    """Empty where the key stands in the file of the certificate."""
+    client_ca: str = ""
+    """Empty where callers need no certificate."""
+
+    def stamp(self) -> Stamp:
+        """Changes when a file does, or is not there."""
+        return tuple(_stamp(path) for path in (self.cert, self.key, self.client_ca) if path)
+
+    def identity(self) -> Identity:
+        """What the files hold. Raises InvalidArgument that names the setting of the file that is wrong."""
+        chain = _content("tls_cert", self.cert)
+        key = _content("tls_key", self.key) if self.key else chain
+        authorities = _content("tls_client_ca", self.client_ca) if self.client_ca else b""
+        if CERTIFICATE not in chain:
+            raise InvalidArgument(f"tls_cert: {self.cert} holds no certificate in PEM form")
+        where = f"tls_key: {self.key}" if self.key else f"tls_cert: {self.cert}"
+        if KEY not in key:
+            remedy = "" if self.key else "; give its file by --tls-key"
+            raise InvalidArgument(f"{where} holds no private key in PEM form{remedy}")
+        if ENCRYPTED in key:
+            raise InvalidArgument(
+                f"{where} has a password, which nobody is there to type: write the key without it"
+            )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.cert, self.key or None)
+        except (OSError, ssl.SSLError) as error:
+            if NO_PAIR in str(error):
+                raise InvalidArgument(f"{where} is not the key of the certificate in {self.cert}") from None
+            raise InvalidArgument(
+                f"tls_cert: {self.cert} and its key cannot be used: {error.strerror}"
+            ) from None
+        if authorities:
+            self._demand(context, authorities)
+        return Identity(chain, key, authorities, context)
+
+    def _demand(self, context: ssl.SSLContext, authorities: bytes) -> None:
+        """Has callers show a certificate of one of the authorities."""
+        try:
+            context.load_verify_locations(cadata=authorities.decode("ascii"))
+        except (ValueError, ssl.SSLError):
+            raise InvalidArgument(
+                f"tls_client_ca: {self.client_ca} holds no certificates in PEM form"
+            ) from None
+        context.verify_mode = ssl.CERT_REQUIRED
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the server shows of itself, and whom it wants to see: as PEM for gRPC, and as a context for Python."""
+
+    chain: bytes
+    key: bytes
+    authorities: bytes
+    """Empty where callers need no certificate."""
+    context: ssl.SSLContext
+
+
+class ServerCertificate:
+    """The certificate as its files have it now; threads may share it.
+
+    A change that cannot be used is logged once, and what was in force stays.
+    """
+
+    def __init__(self, files: CertificateFiles) -> None:
+        """Reads the files. Raises InvalidArgument where they are no certificate with its key."""
+        self._files = files
+        self._lock = threading.Lock()
+        self._stamp, self._identity = self._read()
+
+    def now(self) -> Identity:
+        """What a new connection is shown; the same object as before where nothing has changed."""
+        with self._lock:
+            if self._files.stamp() != self._stamp:
+                self._renew()
+            return self._identity
+
+    def _renew(self) -> None:
+        facts, changed = {"tls_cert": self._files.cert}, self._files.stamp()
+        try:
+            self._stamp, self._identity = self._read()
+        except InvalidArgument as error:
+            self._stamp = changed
+            log.error("the new certificate cannot be used, the old one stays: %s", error.message, extra=facts)
+        else:
+            log.info("a new certificate is in force", extra=facts)
+
+    def _read(self) -> tuple[Stamp, Identity]:
+        """The files, and their stamp; once more where they change meanwhile."""
+        for tries_left in reversed(range(TRIES)):
+            stamp = self._files.stamp()
+            try:
+                identity = self._files.identity()
+            except InvalidArgument:
+                if not tries_left or self._files.stamp() == stamp:
+                    raise
+            else:
+                if not tries_left or self._files.stamp() == stamp:
+                    break
+        return stamp, identity
+
+
+def server_certificate(tls_cert: str, tls_key: str, tls_client_ca: str) -> ServerCertificate | None:
+    """That of the settings of these names, None without TLS. Raises InvalidArgument for a file that is of no use."""
+    if tls_cert:
+        return ServerCertificate(CertificateFiles(tls_cert, tls_key, tls_client_ca))
+    for name, value in (("tls_key", tls_key), ("tls_client_ca", tls_client_ca)):
+        if value:
+            raise InvalidArgument(f"{name}: {value} is of no use without --tls-cert")
+    return None
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _content(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgument(f"{setting}: {path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,120 @@
+"""A server with mutual TLS, asked over both transports by all that ships here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, Tls, Unavailable, rest
+from featsvc_client.bulk.cli import main as bulk
+from featsvc_client.clip_client import encode_clip_text_decoded
+from featsvc_client.errors import CallError
+from featsvc_client.retry import RetryPolicy
+
+from featsvc.server.commands.cli import main
+from featsvc.settings.calls import Requests
+from tests.authority import Authority
+from tests.servers import KEY, Server, running, stop
+
+DEFAULT_GRACE_S = Requests.grace
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def shown(authority: Authority) -> Tls:
+    """What a caller needs."""
+    pair = authority.client("alice")
+    return Tls(authority.file, pair.cert, pair.key)
+
+
+@pytest.fixture(scope="module")
+def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    pair = authority.server()
+    flags = (f"--tls-cert={pair.cert}", f"--tls-key={pair.key}", f"--tls-client-ca={authority.file}")
+    log: Path = tmp_path_factory.mktemp("tls") / "log"
+    with running(log, "up", "--profile=demo", "--devices=cpu", "--preload=", *flags) as found:
+        yield found
+    rest.POOLS.close()
+
+
+def words(tls: Tls) -> list[str]:
+    """The same as flags."""
+    return [f"--tls-ca={tls.ca}", f"--tls-cert={tls.cert}", f"--tls-key={tls.key}"]
+
+
+def test_both_transports_answer_the_same(server: Server, shown: Tls) -> None:
+    with FeatsvcClient(server.target, api_key=KEY, credentials=shown) as client:
+        over_grpc = client.encode_text("a red circle").array[0]
+    over_rest = encode_clip_text_decoded(
+        "a red circle",
+        base_url=server.url("clip").replace("http://", "https://"),
+        api_key=KEY,
+        tls_ca=str(shown.ca),
+        tls_cert=str(shown.cert),
+        tls_key=str(shown.key),
+    )
+    assert over_grpc.tolist() == over_rest.tolist()
+
+
+async def test_asyncio_has_the_same_option(server: Server, shown: Tls) -> None:
+    async with AsyncFeatsvcClient(f"grpcs://{server.target}", api_key=KEY, credentials=shown) as client:
+        assert (await client.status()).workers
+
+
+def test_who_trusts_others_or_shows_nothing_gets_no_answer(server: Server, shown: Tls) -> None:
+    for credentials in (Tls(), Tls(shown.ca)):
+        with (
+            FeatsvcClient(server.target, api_key=KEY, credentials=credentials, retry=ONCE) as client,
+            pytest.raises(Unavailable),
+        ):
+            client.status()
+    url = server.url("clip").replace("http://", "https://")
+    with pytest.raises(CallError, match=url):
+        encode_clip_text_decoded("a", base_url=url, api_key=KEY, tls_ca=str(shown.ca))
+
+
+def test_the_bulk_command_has_the_files_as_flags(server: Server, shown: Tls, tmp_path: Path) -> None:
+    asked = ["embed", "docs/scene.jpg", "--out", str(tmp_path), "--api-key", KEY, "--quiet"]
+    target = ["--target", f"grpcs://{server.target}"]
+    assert bulk([*asked, *target, *words(shown)]) == 0
+    with pytest.raises(SystemExit):
+        bulk([*asked, *target, f"--tls-key={shown.key}"])
+
+
+def test_demo_and_verify_have_them_too(
+    server: Server, shown: Tls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = str(tmp_path / "out.png")
+    assert main(["demo", picture, "--target", server.target, "--api-key", KEY, *words(shown)]) == 0
+    assert picture in capsys.readouterr().out
+    assert main(["verify", server.target, "--api-key", "wrong", *words(shown)]) == 2
+    assert "API key" in capsys.readouterr().err
+    assert main(["demo", picture, "--target", server.target, f"--tls-cert={shown.cert}"]) == 2
+    assert "--tls-cert needs --tls-key" in capsys.readouterr().err
+
+
+def test_rest_reaches_the_gateway_by_a_socket_that_nobody_else_can_open(server: Server) -> None:
+    children = psutil.Process(server.process.pid).children()
+    flags = [word for child in children for word in child.cmdline() if word.startswith("--grpc-target=unix:")]
+    path = Path(flags[0].partition("unix:")[2])
+    assert path.is_socket()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_server_ends_at_once_though_idle_callers_hold_connections(server: Server, shown: Tls) -> None:
+    """Behind all others: callers that read no more would have it wait for its whole grace."""
+    url = server.url("clip").replace("http://", "https://")
+    with httpx.Client(verify=shown.context(), trust_env=False) as client:
+        client.get(f"{url}/health").raise_for_status()
+        began = time.monotonic()
+        assert stop(server.process) == 0
+        assert time.monotonic() - began < DEFAULT_GRACE_S

@@ -1,0 +1,133 @@
+"""gRPC with TLS: who is let in, and certificates that change while calls run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from featsvc.errors import InvalidArgument
+from featsvc.v1 import clip_pb2_grpc
+from tests.authority import Authority, Pair, put
+from tests.server.asking import asking
+from tests.server.conftest import AUTHORISED, start
+
+SWAPS = 10
+UNTRUSTED = grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@asynccontextmanager
+async def channel(
+    port: int, trusted: Authority, shown: Pair | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection of its own, by TLS."""
+    files = (None, None) if shown is None else (shown.key.read_bytes(), shown.cert.read_bytes())
+    credentials = grpc.ssl_channel_credentials(trusted.file.read_bytes(), *files)
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100))
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options) as opened:
+        yield opened
+
+
+async def said(opened: grpc.aio.Channel) -> str:
+    """Which model has answered."""
+    stub = clip_pb2_grpc.ClipServiceStub(opened)
+    reply = await stub.ExtractFeatures(asking(b"say 7"), metadata=AUTHORISED, timeout=60)
+    return str(reply.model)
+
+
+async def code_of(opened: grpc.aio.Channel) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await said(opened)
+    return caught.value.code()
+
+
+def settings(pair: Pair, client_ca: Path | None = None) -> dict[str, str]:
+    return {
+        "tls_cert": str(pair.cert),
+        "tls_key": str(pair.key),
+        "tls_client_ca": str(client_ca) if client_ca else "",
+    }
+
+
+async def test_calls_are_answered_over_tls_and_over_nothing_else(authority: Authority) -> None:
+    async with start(**settings(authority.server())) as running:
+        port = running.gateway.port
+        async with channel(port, authority) as opened:
+            assert await said(opened) == "demo-clip"
+        assert await code_of(running.channel) is UNTRUSTED
+
+
+async def test_a_caller_shows_a_certificate_of_an_authority_that_is_trusted_and_a_key(
+    authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    async with start(**settings(authority.server(), authority.file)) as running:
+        port = running.gateway.port
+        async with channel(port, authority, authority.client("alice")) as opened:
+            assert await said(opened) == "demo-clip"
+            stub = clip_pb2_grpc.ClipServiceStub(opened)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ExtractFeatures(asking(b"say 7"))
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        for shown in (None, other.client("alice")):
+            async with channel(port, authority, shown) as opened:
+                assert await code_of(opened) is UNTRUSTED
+
+
+async def test_what_only_the_shim_reaches_has_no_tls(authority: Authority, tmp_path: Path) -> None:
+    for address in (f"unix:{tmp_path}/socket", "127.0.0.1:0"):
+        async with start(**settings(authority.server()), own_address=address) as running:
+            target = running.gateway.own_target
+            assert target != f"127.0.0.1:{running.gateway.port}"
+            async with grpc.aio.insecure_channel(target) as opened:
+                assert await said(opened) == "demo-clip"
+
+
+async def test_certificates_that_are_swapped_under_load_fail_no_call(authority: Authority) -> None:
+    """Each swap is of authority and certificate, so that who trusts the new one alone proves that it is shown."""
+    pair = authority.server()
+    async with start(**settings(pair)) as running:
+        port, calls, swapped = running.gateway.port, [0], asyncio.Event()
+
+        async def call_on() -> None:
+            """Over one connection for all the time."""
+            async with channel(port, authority) as opened:
+                while not swapped.is_set():
+                    calls[0] += await said(opened) == "demo-clip"
+
+        callers = [asyncio.create_task(call_on()) for _ in range(4)]
+        try:
+            trusted = authority
+            for number in range(SWAPS):
+                folder = authority.folder / str(number)
+                folder.mkdir()
+                new = Authority(folder)
+                made = new.server()
+                # One after the other, as most programs do it: between the two the pair does not fit.
+                put(pair.cert, made.cert.read_bytes())
+                async with channel(port, trusted) as opened:
+                    assert await said(opened) == "demo-clip"
+                put(pair.key, made.key.read_bytes())
+                async with channel(port, new) as opened:
+                    assert await said(opened) == "demo-clip"
+                trusted = new
+        finally:
+            swapped.set()
+            await asyncio.gather(*callers)
+        assert calls[0] > SWAPS
+
+
+async def test_a_certificate_that_is_none_is_told_before_the_server_starts(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"tls_cert: .* cannot be read"):
+        async with start(tls_cert=str(tmp_path / "missing")):
+            pass
