@@ -135,9 +135,9 @@ wheels: setup  ## both packages, into dist/
 	rm -rf build/lib build/bdist.* clients/python/build
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir $(DIST) . ./clients/python
 
-# Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries, and sam2 is
-# installed by itself. Of these, deploy/requirements.lock has what the image needs.
-FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-.*|cuda-.*|triton|featsvc.*)(==| @)'
+# Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries (all of NVIDIA's but
+# nvidia-ml-py), and sam2 is installed by itself. Of these, deploy/requirements.lock has what the image needs.
+FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-[^m].*|cuda-.*|triton|featsvc.*)(==| @)'
 lock: setup  ## versions as they are installed here, for requirements.lock
 	$(FREEZE) | grep -vxFf tests/bench/requirements.lock > requirements.lock
 	$(PY) -m deploy.lock > deploy/requirements.lock

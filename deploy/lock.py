@@ -23,7 +23,7 @@ SERVER = ("featsvc[server,rest,otel]", "setuptools")
 """What the image runs, and what builds it."""
 IMAGE = {"python_version": "3.11", "python_full_version": "3.11.0"}
 """The Python of the image, whichever runs this."""
-BESIDE = re.compile(r"featsvc|sam2|nvidia-.*|cuda-.*|triton")
+BESIDE = re.compile(r"featsvc|sam2|nvidia-[^m].*|cuda-.*|triton")
 """What has no line: it is installed by itself, or pinned by torch."""
 
 

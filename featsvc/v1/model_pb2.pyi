@@ -139,16 +139,18 @@ class Worker(_message.Message):
     def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ..., gpu: _Optional[_Union[Gpu, _Mapping]] = ..., precision: _Optional[str] = ...) -> None: ...
 
 class Gpu(_message.Message):
-    __slots__ = ("name", "uuid", "size_bytes", "free_bytes")
+    __slots__ = ("name", "uuid", "size_bytes", "free_bytes", "utilization_percent")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UUID_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UTILIZATION_PERCENT_FIELD_NUMBER: _ClassVar[int]
     name: str
     uuid: str
     size_bytes: int
     free_bytes: int
-    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ...) -> None: ...
+    utilization_percent: int
+    def __init__(self, name: _Optional[str] = ..., uuid: _Optional[str] = ..., size_bytes: _Optional[int] = ..., free_bytes: _Optional[int] = ..., utilization_percent: _Optional[int] = ...) -> None: ...
 
 class FailedModel(_message.Message):
     __slots__ = ("key", "reason", "family")

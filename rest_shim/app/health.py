@@ -90,6 +90,7 @@ def _gpu_of(worker: model_pb2.Worker) -> HealthGpu:
         uuid=gpu.uuid,
         memory_bytes=gpu.size_bytes,
         free_bytes=gpu.free_bytes,
+        utilization_percent=gpu.utilization_percent if gpu.HasField("utilization_percent") else None,
     )
 
 

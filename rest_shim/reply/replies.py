@@ -139,6 +139,10 @@ class HealthGpu(JsonReply):
     )
     memory_bytes: int = Field(description="Its memory.", examples=[85520809984])
     free_bytes: int = Field(description="What no process holds of that.", examples=[61203283968])
+    utilization_percent: int | None = Field(
+        description="How much of the last second it computed; null where its driver does not tell.",
+        examples=[87],
+    )
 
 
 class Health(JsonReply):

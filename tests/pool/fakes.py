@@ -104,6 +104,7 @@ class FakeDevice:
     uuid: str = "9e1c"
     total_bytes: int = 1000
     free_bytes: int = 400
+    utilization_percent: int | None = None
 
 
 class FakeEngines:
@@ -113,7 +114,7 @@ class FakeEngines:
 
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
-        self.runs = 0
+        self.runs = self.looks = 0
         self.kept: dict[str, object] = {}
 
     def load(self, model: str) -> FakeModel:
@@ -172,7 +173,10 @@ class FakeEngines:
         return prepared.flop
 
     def device(self) -> FakeDevice | None:
-        return FakeDevice() if self.options.device.startswith("cuda") else None
+        if not self.options.device.startswith("cuda"):
+            return None
+        self.looks += 1
+        return FakeDevice(utilization_percent=self.looks)
 
     def give_back(self) -> int:
         self._write("give back", self.options.device)

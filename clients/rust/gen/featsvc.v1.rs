@@ -2366,6 +2366,10 @@ pub struct Gpu {
     /// What no process holds of that.
     #[prost(uint64, tag = "4")]
     pub free_bytes: u64,
+    /// Of the last second or less, the part in which it computed, in percent, whoever asked it; not there where its driver does not tell, as of
+    /// parts of GPUs (MIG).
+    #[prost(uint32, optional, tag = "5")]
+    pub utilization_percent: ::core::option::Option<u32>,
 }
 /// A model that cannot be loaded.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

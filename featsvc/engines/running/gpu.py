@@ -8,6 +8,11 @@ import torch
 
 from featsvc.work.devices import is_gpu
 
+try:
+    import pynvml
+except ModuleNotFoundError:  # only servers with GPUs gain by it
+    pynvml = None
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -19,6 +24,8 @@ class Gpu:
     total_bytes: int
     free_bytes: int
     """What no process holds, as the driver says: torch keeps memory that it does not use at the moment."""
+    utilization_percent: int | None
+    """Of the last second or less, the part in which it computed, for whomever; None where its driver does not tell."""
 
 
 def gpu(device: str) -> Gpu | None:
@@ -27,7 +34,19 @@ def gpu(device: str) -> Gpu | None:
         return None
     known = torch.cuda.get_device_properties(device)
     free, total = torch.cuda.mem_get_info(device)
-    return Gpu(known.name, str(known.uuid), total, free)
+    return Gpu(known.name, str(known.uuid), total, free, _utilization_percent(str(known.uuid)))
+
+
+def _utilization_percent(uuid: str) -> int | None:
+    """As `nvidia-smi` has it. torch's own count of GPUs need not be that of the driver, but a UUID is the same."""
+    if pynvml is None:
+        return None
+    try:
+        pynvml.nvmlInit()
+        device = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        return int(pynvml.nvmlDeviceGetUtilizationRates(device).gpu)
+    except pynvml.NVMLError:  # no library of the driver, or a part of a GPU
+        return None
 
 
 def usable_bytes(device: torch.device) -> int | None:

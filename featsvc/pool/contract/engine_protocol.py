@@ -82,6 +82,11 @@ class EngineDevice(Protocol):
         """What no process holds of it."""
         ...
 
+    @property
+    def utilization_percent(self) -> int | None:
+        """How much of its time it has computed lately; None where nobody knows."""
+        ...
+
 
 class WorkerEngines(Protocol):
     """All operations on one device. `Any` is an item, prepared or not, or a result: opaque to the pool."""

@@ -156,7 +156,7 @@ class WorkerCaches:
 
 @dataclass(frozen=True)
 class WorkerGpu:
-    """The worker's GPU, when its memory has changed; told now and then."""
+    """The worker's GPU, where its memory or its use has changed; told now and then."""
 
     gpu: GpuStatus
 

@@ -48,12 +48,13 @@ class CacheStatus:
 
 @dataclass(frozen=True)
 class GpuStatus:
-    """The GPU of a worker; `free_bytes` is what no process holds."""
+    """The GPU of a worker; `free_bytes` is what no process holds, and nobody may know how much of it is used."""
 
     name: str
     uuid: str
     total_bytes: int
     free_bytes: int
+    utilization_percent: int | None = None
 
 
 @dataclass(frozen=True)

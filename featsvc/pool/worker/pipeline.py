@@ -16,7 +16,7 @@ from functools import partial
 from typing import ParamSpec, Protocol, assert_never
 
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
-from featsvc.pool.contract.engine_protocol import EngineCacheStats, EngineDevice, EngineModel, WorkerEngines
+from featsvc.pool.contract.engine_protocol import EngineCacheStats, EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import (
     BatchItem,
     Boot,
@@ -32,13 +32,13 @@ from featsvc.pool.contract.messages import (
     Unload,
     Unread,
     WorkerCaches,
-    WorkerGpu,
     WorkerReady,
     no_room,
 )
-from featsvc.pool.contract.status import CacheStatus, GpuStatus
+from featsvc.pool.contract.status import CacheStatus
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, without_frames
+from featsvc.pool.worker.gpu_news import GpuNews
 from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.pauses import WorkQueue
 
@@ -54,7 +54,6 @@ class Send(Protocol):
 
 QUICK_PREPARE_S = 0.001
 PRELOAD_PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before a further try, where a GPU has no memory for a model
-GPU_NEWS_S = 1.0  # at least between two looks at the memory of a GPU
 SLOW_THREADS = 2  # wait for items that take long to prepare, while others go on
 
 
@@ -73,8 +72,6 @@ class Pipeline:
             lambda models: send(models),
         )
         self._caches: tuple[CacheStatus, ...] = ()
-        self._gpu: GpuStatus | None = None
-        self._looked_at = -math.inf
         self.queue: WorkQueue[Work] = WorkQueue()
         self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
@@ -103,8 +100,11 @@ class Pipeline:
         """Preload, then compute for ever, in this thread."""
         for model in self._boot.preload:
             self._preload(model)
-        self._send(*self._news(), WorkerReady(self._engines.precision))
+        gpu = GpuNews(self._engines)
+        self._send(*self._news(), *gpu.first, WorkerReady(self._engines.precision))
         threading.Thread(target=_or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
+        if gpu.first:
+            threading.Thread(target=_or_end, args=(gpu.tell, self._send), name="gpu", daemon=True).start()
         while True:
             work = self.queue.take()
             self._compute.run(work)
@@ -126,21 +126,13 @@ class Pipeline:
         with suppress(FeatsvcError), self._models.using(model):
             pass
 
-    def _news(self) -> tuple[WorkerCaches | WorkerGpu, ...]:
-        """How the engines' caches and the GPU are, if they have changed; for the thread that computes."""
-        news: list[WorkerCaches | WorkerGpu] = []
+    def _news(self) -> tuple[WorkerCaches, ...]:
+        """How the engines' caches are, if they have changed; for the thread that computes."""
         caches = tuple(_cache_status(stats) for stats in self._engines.caches())
-        if caches != self._caches:
-            self._caches = caches
-            news.append(WorkerCaches(caches))
-        # The driver takes longer to answer than to be worth that for each batch.
-        if time.monotonic() >= self._looked_at + GPU_NEWS_S:
-            self._looked_at = time.monotonic()
-            gpu = _gpu_status(self._engines.device())
-            if gpu is not None and gpu != self._gpu:
-                self._gpu = gpu
-                news.append(WorkerGpu(gpu))
-        return tuple(news)
+        if caches == self._caches:
+            return ()
+        self._caches = caches
+        return (WorkerCaches(caches),)
 
     def _prepare_all(self) -> None:
         with (
@@ -278,7 +270,7 @@ class Pipeline:
         self._answer(Outcome(item.id, skipped=True))
         return False
 
-    def _answer(self, *outcomes: Outcome, news: tuple[WorkerCaches | WorkerGpu, ...] = ()) -> None:
+    def _answer(self, *outcomes: Outcome, news: tuple[WorkerCaches, ...] = ()) -> None:
         for each in outcomes:
             self._deadlines.pop(each.item, None)
             if each.error is not None:
@@ -293,12 +285,6 @@ class Pipeline:
 
 def _cache_status(stats: EngineCacheStats) -> CacheStatus:
     return CacheStatus(**{field.name: getattr(stats, field.name) for field in fields(CacheStatus)})
-
-
-def _gpu_status(device: EngineDevice | None) -> GpuStatus | None:
-    if device is None:
-        return None
-    return GpuStatus(device.name, device.uuid, device.total_bytes, device.free_bytes)
 
 
 def _or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

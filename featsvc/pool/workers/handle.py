@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec
 
-from featsvc.children import RestartBackoff
 from featsvc.errors import FeatsvcError, TookTooLong
 from featsvc.pool.contract.messages import (
     Boot,
@@ -36,6 +35,7 @@ from featsvc.pool.workers.calls import OpenCalls
 from featsvc.pool.workers.heartbeat import LOOK_S, Heartbeat
 from featsvc.pool.workers.observer import Observer
 from featsvc.pool.workers.record import Record
+from featsvc.pool.workers.restarts import NextStart, Restarts
 
 log = logging.getLogger("featsvc.pool.workers.handle")
 P = ParamSpec("P")
@@ -58,11 +58,8 @@ class WorkerHandle:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self.record = Record()
-        self._backoff = RestartBackoff(
-            settings.restart_delay_s, settings.max_restart_delay_s, settings.healthy_after_s
-        )
-        self._closing = self._refused = self._is_given_up = False
-        self._is_last_life = self._is_blameless = False
+        self._restarts = Restarts(id, settings)
+        self._closing = self._is_given_up = self._is_blameless = False
         self._calls = OpenCalls(self.send)
         self._worker: Worker | None = None
         self._heart = Heartbeat(lambda: self.send(Ping()), settings.heartbeat_timeout_s)
@@ -74,7 +71,7 @@ class WorkerHandle:
     @property
     def alive(self) -> bool:
         """Whether it takes work."""
-        return self.state is WorkerState.READY and not self._is_last_life
+        return self.state is WorkerState.READY and not self._restarts.is_last
 
     @property
     def is_silent(self) -> bool:
@@ -102,7 +99,7 @@ class WorkerHandle:
         self.record.items += 1
         self.record.batches += batches
         if batches:
-            self._backoff.did_work()
+            self._restarts.did_work()
 
     def watch(self) -> None:
         """Time the oldest batch in flight; to be called where that is another, or its time begins anew."""
@@ -131,7 +128,7 @@ class WorkerHandle:
 
     def retire(self) -> None:
         """Start the worker no more once it has ended."""
-        self._is_last_life = True
+        self._restarts.is_last = True
 
     def close(self) -> None:
         """End the worker for good; `closed` is set when nothing of it is left."""
@@ -186,7 +183,7 @@ class WorkerHandle:
             case LoadReply():
                 self._calls.settle(message)
             case Refused():
-                self._refused = True
+                self._restarts.is_refused = True
                 self._observer.on_refusal(self, message.error)
             case Pong():
                 pass
@@ -217,15 +214,7 @@ class WorkerHandle:
         if self._closing:
             self.closed.set()
             return
-        if not self._refused:
-            log.error("worker died", extra={"worker": self.id, "returncode": returncode})
-        if self._refused and not self._backoff.has_lived:
-            self.state = WorkerState.FAILED  # nor will it live the next time
-        elif self._is_last_life:
-            self.state = WorkerState.DEAD
-        else:
-            self._plan_restart()
-        self._refused = False
+        self._plan(self._restarts.after_exit(self.state, returncode))
         is_its_own = not (self._heart.was_stopped or self._is_blameless)
         self._is_blameless = False
         self._observer.on_death(self, is_its_own)
@@ -241,14 +230,14 @@ class WorkerHandle:
             self._observer.on_death(self, not self._is_blameless)
 
     def _start(self) -> None:
-        if not self._cannot_start():
+        if not self._restarts.are_in_vain:
             self.state = WorkerState.STARTING
         self.record.starts += 1
         try:
             self._worker = self._spawn(Boot.of(self.id, self._device, self._settings), self)
         except Exception as error:  # no memory, processes, threads or descriptors left: as if it had died
             log.error("worker cannot be started: %s", error, extra={"worker": self.id})
-            self._plan_restart()
+            self._plan(self._restarts.again(self.state))
             self._observer.on_change(self)
             return
         log.info(
@@ -258,26 +247,16 @@ class WorkerHandle:
         self._set_timer(self._settings.start_timeout_s, self._hung)
 
     def _ready(self, message: WorkerReady) -> None:
-        self._backoff.was_born()
+        self._restarts.was_born()
         self.state = WorkerState.READY
         self._cancel_timer()
         failed = self.record.ready(message)
         log.info("worker is ready", extra={"worker": self.id, "failed_models": failed})
 
-    def _plan_restart(self) -> None:
-        delay_s = self._backoff.restart_delay_s()
-        if self._cannot_start() and self.state is not WorkerState.FAILED:
-            log.critical(
-                "worker cannot start: mend the cause above; it is tried again every %g s at the latest",
-                self._settings.max_restart_delay_s,
-                extra={"worker": self.id},
-            )
-        self.state = WorkerState.FAILED if self._cannot_start() else WorkerState.DEAD
-        self._set_timer(delay_s, self._start)
-
-    def _cannot_start(self) -> bool:
-        """Whether so many starts in a row failed that nobody should wait for the next."""
-        return self._backoff.failed_starts >= self._settings.max_failed_starts
+    def _plan(self, start: NextStart) -> None:
+        self.state = start.state
+        if start.delay_s is not None:
+            self._set_timer(start.delay_s, self._start)
 
     def _is_at_work(self) -> bool:
         return self.state is WorkerState.READY and self._observer.left_s(self) is not None

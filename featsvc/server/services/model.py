@@ -163,7 +163,11 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
 
 def _gpu(status: GpuStatus) -> model_pb2.Gpu:
     return model_pb2.Gpu(
-        name=status.name, uuid=status.uuid, size_bytes=status.total_bytes, free_bytes=status.free_bytes
+        name=status.name,
+        uuid=status.uuid,
+        size_bytes=status.total_bytes,
+        free_bytes=status.free_bytes,
+        utilization_percent=status.utilization_percent,
     )
 
 

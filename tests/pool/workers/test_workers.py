@@ -10,13 +10,14 @@ import pytest
 import pytest_asyncio
 
 from featsvc.errors import KilledWorkers, TookTooLong, Unavailable
-from featsvc.pool.contract.messages import Outcome, RunBatch
+from featsvc.pool.contract.messages import Outcome, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.scheduling.deaths import DEFECT
 from featsvc.pool.scheduling.queue import Queue
 from featsvc.pool.workers import handle
 from featsvc.pool.workers.pool import WorkerPool
+from featsvc.pool.workers.record import Record
 from tests.pool.conftest import MakeGate, StartPool, all_alive
 from tests.pool.fake_workers import FakeSpawn
 from tests.pool.fakes import FakeItem
@@ -248,6 +249,25 @@ async def test_a_removal_that_is_given_up_still_ends_the_worker(pool: WorkerPool
     assert [worker.id for worker in pool.status().workers] == [1]
     await spawn.started[1].answer("by the other")
     assert await held == "by the other"
+
+
+async def test_a_gpu_is_told_of_also_while_nothing_is_asked(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, note = asyncio.Queue[int | None](), Record.note
+
+    def noted(self: Record, message: WorkerModels | WorkerCaches | WorkerGpu) -> None:
+        note(self, message)
+        if isinstance(message, WorkerGpu):
+            told.put_nowait(message.gpu.utilization_percent)
+
+    monkeypatch.setattr(Record, "note", noted)
+    pool = await start_pool(devices=("cuda:0",))
+    used = [await told.get() for _ in range(2)]
+    assert used[0] != used[1]
+    (worker,) = pool.status().workers
+    assert worker.gpu is not None
+    assert worker.gpu.utilization_percent == used[1]
 
 
 async def test_real_processes_come_and_go_under_load(start_pool: StartPool, make_gate: MakeGate) -> None:

@@ -72,15 +72,21 @@ async def test_each_gpu_of_a_live_worker_is_told_once(ports: Shim, gateway: Fake
         model_pb2.Worker(
             device=device,
             state=state,
-            gpu=model_pb2.Gpu(name="a GPU", uuid=device[-1], size_bytes=1000, free_bytes=400),
+            gpu=model_pb2.Gpu(name="a GPU", uuid=device[-1], size_bytes=1000, free_bytes=400, **used),
         )
-        for device, state in (("cuda:0", "ready"), ("cuda:0", "busy"), ("cuda:1", "busy"), ("cuda:2", "dead"))
+        for device, state, used in (
+            ("cuda:0", "ready", {}),
+            ("cuda:0", "busy", {}),
+            ("cuda:1", "busy", {"utilization_percent": 0}),
+            ("cuda:2", "dead", {}),
+        )
     ]
     gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=workers)
     body = (await ports.client.get(ports.url("clip", "/health"))).json()
+    told = {"name": "a GPU", "memory_bytes": 1000, "free_bytes": 400}
     assert body["gpus"] == [
-        {"device": device, "name": "a GPU", "uuid": device[-1], "memory_bytes": 1000, "free_bytes": 400}
-        for device in ("cuda:0", "cuda:1")
+        {**told, "device": "cuda:0", "uuid": "0", "utilization_percent": None},
+        {**told, "device": "cuda:1", "uuid": "1", "utilization_percent": 0},
     ]
 
 

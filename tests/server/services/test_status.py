@@ -17,8 +17,8 @@ def worker(id: int, device: str, state: WorkerState, gpu: GpuStatus | None = Non
     return WorkerStatus(id, 1, device, state, (), (), batches=0, items=0, restarts=0, gpu=gpu)
 
 
-async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory() -> None:
-    gpu = GpuStatus("a GPU", "9e1c", total_bytes=1000, free_bytes=400)
+async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_and_use() -> None:
+    gpu = GpuStatus("a GPU", "9e1c", total_bytes=1000, free_bytes=400, utilization_percent=0)
     workers = (
         worker(0, "cuda:0", WorkerState.READY, gpu),
         worker(1, "cuda:0", WorkerState.BUSY, gpu),
@@ -31,5 +31,5 @@ async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory() 
     service = ModelService(pool, Weights(offline=True), PictureStore(0))
     status = await service.GetStatus(model_pb2.GetStatusRequest(), call)
     assert status.gpu_count == 1
-    told = model_pb2.Gpu(name="a GPU", uuid="9e1c", size_bytes=1000, free_bytes=400)
+    told = model_pb2.Gpu(name="a GPU", uuid="9e1c", size_bytes=1000, free_bytes=400, utilization_percent=0)
     assert [each.gpu for each in status.workers if each.HasField("gpu")] == [told, told]

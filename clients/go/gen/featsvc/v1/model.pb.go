@@ -803,9 +803,12 @@ type Gpu struct {
 	// Its memory, in bytes.
 	SizeBytes uint64 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// What no process holds of that.
-	FreeBytes     uint64 `protobuf:"varint,4,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	FreeBytes uint64 `protobuf:"varint,4,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	// Of the last second or less, the part in which it computed, in percent, whoever asked it; not there where its driver does not tell, as of
+	// parts of GPUs (MIG).
+	UtilizationPercent *uint32 `protobuf:"varint,5,opt,name=utilization_percent,json=utilizationPercent,proto3,oneof" json:"utilization_percent,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Gpu) Reset() {
@@ -862,6 +865,13 @@ func (x *Gpu) GetSizeBytes() uint64 {
 func (x *Gpu) GetFreeBytes() uint64 {
 	if x != nil {
 		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *Gpu) GetUtilizationPercent() uint32 {
+	if x != nil && x.UtilizationPercent != nil {
+		return *x.UtilizationPercent
 	}
 	return 0
 }
@@ -1215,14 +1225,16 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\rfailed_models\x18\n" +
 	" \x03(\v2\x17.featsvc.v1.FailedModelR\ffailedModels\x12!\n" +
 	"\x03gpu\x18\v \x01(\v2\x0f.featsvc.v1.GpuR\x03gpu\x12\x1c\n" +
-	"\tprecision\x18\f \x01(\tR\tprecision\"k\n" +
+	"\tprecision\x18\f \x01(\tR\tprecision\"\xb9\x01\n" +
 	"\x03Gpu\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04uuid\x18\x02 \x01(\tR\x04uuid\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12\x1d\n" +
 	"\n" +
-	"free_bytes\x18\x04 \x01(\x04R\tfreeBytes\"c\n" +
+	"free_bytes\x18\x04 \x01(\x04R\tfreeBytes\x124\n" +
+	"\x13utilization_percent\x18\x05 \x01(\rH\x00R\x12utilizationPercent\x88\x01\x01B\x16\n" +
+	"\x14_utilization_percent\"c\n" +
 	"\vFailedModel\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12*\n" +
@@ -1336,6 +1348,7 @@ func file_featsvc_v1_model_proto_init() {
 		return
 	}
 	file_featsvc_v1_options_proto_init()
+	file_featsvc_v1_model_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
