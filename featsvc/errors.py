@@ -75,6 +75,12 @@ class Unauthenticated(FeatsvcError):
     code = "UNAUTHENTICATED"
 
 
+class Forbidden(FeatsvcError):
+    """The key is one of the server's, and may not do this, or not with this model."""
+
+    code = "PERMISSION_DENIED"
+
+
 class NotFound(FeatsvcError):
     """No model of that name is in the catalog."""
 

@@ -18,6 +18,9 @@ import orjson
 from featsvc.output import LineWriter
 from featsvc.request_ids import request_id
 
+AUDIT = "featsvc.audit"
+"""The logger of who changed what, and whose key was refused: it writes at every level of the others."""
+
 # The times and the facts of the lines of a record.
 Told = Sequence[tuple[float, Mapping[str, object]]]
 # What every LogRecord has, and what libraries add; anything else was given as `extra` and belongs into the line.
@@ -95,6 +98,7 @@ def setup(level: str, log_format: str = "auto") -> None:
     formatter = PlainLines() if is_plain(log_format, sys.stderr) else JsonLines()
     handler = LineWriter(sys.stderr.fileno(), formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 
 def is_plain(log_format: str, stream: TextIO) -> bool:

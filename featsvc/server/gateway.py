@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -24,13 +25,15 @@ from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
 from featsvc.pool.workers.pool import local_pool
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
+from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
-from featsvc.server.config.keys import ApiKeys
+from featsvc.server.keys.api_keys import ApiKeys, keys_in_force
+from featsvc.server.keys.permissions import Weights
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
@@ -46,12 +49,11 @@ from featsvc.server.services.open_services import (
     State,
 )
 from featsvc.server.services.rpcs import OperationMethods
-from featsvc.settings.access import KeyLimits
-from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings
 from featsvc.tracing import tracing
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
+from featsvc.wrong_keys import WrongKeys
 
 if TYPE_CHECKING:
     from featsvc.server.metrics.exporter import Exporter
@@ -73,6 +75,7 @@ class Gateway:
     own_target: str
     """Where the REST shim reaches it."""
     pool: Pool
+    keys: ApiKeys
     metrics_port: int | None = None
 
     @property
@@ -96,10 +99,12 @@ async def gateway(
     """Runs the gateway; on leaving it stops admitting, finishes within the grace, and ends its workers.
 
     `engines` is the import path of what builds the engines in a worker, which compute `operations`. `observers` hear of
-    every call, after the log. `own_address` is one that only the REST shim reaches, where it needs no TLS.
-    Raises InvalidArgument where the port is taken, or the certificate is none.
+    every call, after the log. `own_address` is one that only the REST shim reaches, where it needs no TLS. `keys` are
+    those of whoever runs it; the settings may name a file of further ones.
+    Raises InvalidArgument where the port is taken, the certificate is none, or the file of keys is wrong.
     """
     certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    api_keys = keys_in_force(settings, keys)
     limits = _fetch_limits(settings)
     options = engine_options(settings)
     of_pool = replace(pool_settings(settings, options), engines=engines)
@@ -109,7 +114,7 @@ async def gateway(
         local_pool(of_pool) as pool,
         tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-gateway") as tracer,
     ):
-        calls = CallLog()
+        calls, audit = CallLog(), Audit()
         job_observers: tuple[JobObserver, ...] = ()
         if tracer is not None:
             observers, job_observers = (*observers, CallTraces(tracer)), (JobTraces(),)
@@ -117,9 +122,11 @@ async def gateway(
             observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)
         admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
-        methods = GuardedMethods(ApiKeys(keys, part(settings, KeyLimits)), (calls, *observers), admission)
+        wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
+        methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
-        intake = Intake(pool, fetcher, images, settings, asyncio.Event(), job_observers)
+        closing = asyncio.Event()
+        intake = Intake(pool, fetcher, images, settings, Weights(settings), closing, job_observers)
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)
@@ -137,15 +144,28 @@ async def gateway(
         )
         try:
             async with (
-                at_work(_watch(pool, checks, operations, settings.preload), admission.watch()),
+                at_work(
+                    _watch(pool, checks, operations, settings.preload),
+                    admission.watch(),
+                    api_keys.watch(partial(_keys_changed, methods, intake)),
+                ),
                 shown as metrics_port,
             ):
-                yield Gateway(port, own_target, pool, metrics_port)
+                yield Gateway(port, own_target, pool, api_keys, metrics_port)
         finally:
             intake.closing.set()
             admission.close()
             await _stopped(server, checks, pool, settings.grace)
             calls.write()
+            audit.close()
+
+
+def _keys_changed(methods: GuardedMethods, intake: Intake, gone: frozenset[str]) -> None:
+    """Ends the calls of keys that were taken out, and forgets what was kept for their callers."""
+    methods.judge_again()
+    for name in gone:
+        intake.images.forget(name)
+        intake.answered.forget(name)
 
 
 def _metrics(settings: GatewaySettings, of_pool: PoolSettings) -> Exporter | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from featsvc.settings.kinds import MIB, Common, Count, Room, Share, Size, WordList
+from featsvc.settings.kinds import MIB, Common, Count, Room, Seconds, Share, Size, WordList
 
 DEFAULT_KEY = "smfeats"
+SECRETS = frozenset({"api_key", "status_key"})
+"""Settings that nobody is shown, and that go from process to process by the environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,18 @@ class Keys:
     api_key: Common[WordList] = field(default=(), repr=False)
     """Keys that callers may use, separated by commas; where there is none, smfeats on this machine."""
     api_key_file: Common[str] = ""
-    """File of further keys, one a line."""
+    """File of further keys, read again when it changes: TOML, as `featsvc keys new` writes it, or a key a line."""
+    status_key: str = field(default="", repr=False)
+    """Key that is good for GetStatus alone: the REST ports ask by it for what /health shows."""
+    max_wrong_keys: Count = 10
+    """Wrong keys that one address may send in a minute; the answers to further ones wait."""
+    wrong_key_delay: Seconds = 1.0
+    """Seconds that such an answer waits, at 16 for one address at once; right keys never wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyLimits:
-    """What one API key may have of what all share."""
+    """What one API key may have of what all share. The file of keys may give each limits of its own."""
 
     image_cache_per_key: Room = 64 * MIB
     """Bytes of the pictures that the server keeps for questions by digest; 0 keeps none."""

@@ -96,8 +96,8 @@ class Rest:
     """REST port of SAM2; 0 takes a free one."""
     rest_workers: Count = 1
     """Processes of the REST shim, all before one set of models."""
-    cors_origins: WordList = ("*",)
-    """Origins that browsers may call the REST ports from."""
+    cors_origins: WordList = ()
+    """Origins whose pages may call the REST ports from a browser, such as https://a.example; * is any origin."""
     root_path: Prefix = ""
     """Path that a proxy puts before those of the REST ports, such as /featsvc; it may take it off or leave it on."""
     keep_alive: Patience = 75.0

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from featsvc.errors import InvalidArgument
+from featsvc.settings.access import DEFAULT_KEY
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.environment import environment
 from featsvc.settings.tree import GatewaySettings, Settings, ShimSettings
 
 Tree = TypeVar("Tree")
+TYPED_KEY = (
+    "--api-key shows the key to everybody on this machine who lists its processes: FEATSVC_API_KEY or --api-key-file "
+    "does not"
+)
 NO_WORDS: Mapping[str, str] = {}
 
 
@@ -65,11 +70,12 @@ def check_ports(settings: object, ports: Sequence[Attribute]) -> None:
 
 
 def check_own_key(settings: GatewaySettings | ShimSettings) -> None:
-    """Raises InvalidArgument where others than this machine could use the documented key, for nobody chose another."""
-    if not (settings.is_loopback or settings.api_key or settings.api_key_file):
+    """Raises InvalidArgument where others than this machine could use the documented key, be it chosen or not."""
+    is_documented = DEFAULT_KEY in settings.api_key or not (settings.api_key or settings.api_key_file)
+    if is_documented and not settings.is_loopback:
         raise InvalidArgument(
-            f"host {settings.host} is open to others and the API key is the documented default: set one of your own by "
-            "--api-key KEY, FEATSVC_API_KEY or --api-key-file FILE"
+            f"host {settings.host} is open to others and the API key is the documented one, {DEFAULT_KEY}: set one of "
+            "your own by FEATSVC_API_KEY or --api-key-file FILE (`featsvc keys new NAME` makes one)"
         )
 
 
@@ -81,6 +87,11 @@ def exposure(settings: GatewaySettings | ShimSettings) -> str | None:
         f"host {settings.host} is open to others, and keys and pictures travel in the clear: give --tls-cert and "
         "--tls-key, or let a proxy with TLS stand in front"
     )
+
+
+def has_typed_key(found: Configuration[Any]) -> bool:  # Any: of any tree
+    """Whether a key stands on the command line; the documented one is no secret."""
+    return found.origins["api_key"].startswith("flag") and found.settings.api_key != (DEFAULT_KEY,)
 
 
 def part(settings: object, tree: type[Tree]) -> Tree:

@@ -37,6 +37,34 @@ class Model(_message.Message):
     loaded_workers: int
     def __init__(self, key: _Optional[str] = ..., family: _Optional[_Union[Family, str]] = ..., description: _Optional[str] = ..., license: _Optional[str] = ..., size_bytes: _Optional[int] = ..., available: bool = ..., loaded_workers: _Optional[int] = ...) -> None: ...
 
+class GetCallerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetCallerResponse(_message.Message):
+    __slots__ = ("name", "roles", "models", "limits")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    models: _containers.RepeatedScalarFieldContainer[str]
+    limits: CallerLimits
+    def __init__(self, name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[CallerLimits, _Mapping]] = ...) -> None: ...
+
+class CallerLimits(_message.Message):
+    __slots__ = ("weight", "image_cache_per_key", "url_max_fetches_per_key", "url_max_bytes_per_key")
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_CACHE_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    URL_MAX_FETCHES_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    URL_MAX_BYTES_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    weight: float
+    image_cache_per_key: int
+    url_max_fetches_per_key: int
+    url_max_bytes_per_key: int
+    def __init__(self, weight: _Optional[float] = ..., image_cache_per_key: _Optional[int] = ..., url_max_fetches_per_key: _Optional[int] = ..., url_max_bytes_per_key: _Optional[int] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ("family", "available_only")
     FAMILY_FIELD_NUMBER: _ClassVar[int]

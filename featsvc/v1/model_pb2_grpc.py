@@ -35,6 +35,11 @@ class ModelServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetCaller = channel.unary_unary(
+                '/featsvc.v1.ModelService/GetCaller',
+                request_serializer=featsvc_dot_v1_dot_model__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_model__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/featsvc.v1.ModelService/ListModels',
                 request_serializer=featsvc_dot_v1_dot_model__pb2.ListModelsRequest.SerializeToString,
@@ -61,29 +66,37 @@ class ModelServiceServicer(object):
     """The models of the server and its state.
     """
 
+    def GetCaller(self, request, context):
+        """Who asks, as the server knows its key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
-        """All models that the server knows.
+        """All models that the server knows and the caller may use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads a model on every worker, so that the first request need not wait for it.
+        """Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Frees the memory of a model on every worker; a later request loads it again.
+        """Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """The state of the server.
+        """The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+        key also which models it may use are where, and to one with the role status or admin all.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +105,11 @@ class ModelServiceServicer(object):
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=featsvc_dot_v1_dot_model__pb2.GetCallerRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_model__pb2.GetCallerResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=featsvc_dot_v1_dot_model__pb2.ListModelsRequest.FromString,
@@ -123,6 +141,33 @@ def add_ModelServiceServicer_to_server(servicer, server):
 class ModelService(object):
     """The models of the server and its state.
     """
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.ModelService/GetCaller',
+            featsvc_dot_v1_dot_model__pb2.GetCallerRequest.SerializeToString,
+            featsvc_dot_v1_dot_model__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListModels(request,

@@ -39,7 +39,7 @@ async def health(family: str, gateway: GatewayClient, counter: Counter) -> Healt
     return Health(
         status="healthy" if first or busy else "unhealthy",
         device=first.device if first else None,
-        worker_id=first.pid if first else None,
+        worker_id=first.id if first else None,
         gpu_id=_gpu(first.device) if first else None,
         gpu_count=status.gpu_count,
         models_loaded=sorted(set(names)),

@@ -29,6 +29,7 @@ from rest_shim.request.reading import TIMEOUT_HEADER
 ERRORS = {
     400: "The request contradicts itself or its picture cannot be read.",
     401: "The key is missing or wrong.",
+    403: "The key may not do this, or not with this model.",
     404: "No such model, or no such picture any more.",
     406: "The reply cannot be had in the form that Accept names.",
     408: "The body did not come in time.",
@@ -72,13 +73,14 @@ def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...]) -
     paths = cache(lambda: frozenset(each.path for each in app.routes if isinstance(each, Route)))
     app.router.redirect_slashes = False
     app.add_middleware(Envelope, counter=counter, paths=paths, tracer=terms.tracer)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=cors_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-    )
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
     for endpoint in family.endpoints:
         _add(app, family, Transcoder(endpoint, terms))
 

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.request_ids import request_id
 from featsvc.tracing import TRACEPARENT, Tracer, onward
+from featsvc.wrong_keys import WrongKeys, network_of
 from rest_shim.app.content import content
 from rest_shim.app.endpoints import Endpoint
 from rest_shim.app.question import Wish, question
 from rest_shim.call.calls import GatewayAnswer, ask
-from rest_shim.call.gateway import GatewayClient, Metadata
+from rest_shim.call.gateway import ADDRESS, GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
 from rest_shim.errors import HttpError, field_violations, http_error
@@ -35,6 +36,7 @@ class Terms:
     gateway: GatewayClient
     limits: BodyLimits
     max_json_bytes: int
+    wrong_keys: WrongKeys
     refused_key: str | None
     documented_key: str | None = None
     """The documented default key, where it is one that works here."""
@@ -60,11 +62,12 @@ class Transcoder:
     async def _answer(self, request: Request) -> Response:
         key = authorization(request, self.terms.refused_key)
         patience_s = timeout_s(request)
-        metadata = (("authorization", key), ("x-request-id", request_id.get()))
+        host = request.client.host if request.client else ""
+        metadata = (("authorization", key), ("x-request-id", request_id.get()), (ADDRESS, host))
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
-        await self.terms.gateway.check_key(key, metadata)
+        await self._check_key(key, metadata, host)
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
             message, wish = await self.terms.limits.converted(
@@ -84,6 +87,14 @@ class Transcoder:
                 # It watches on until it is sent.
                 stack.pop_all()
             return response
+
+    async def _check_key(self, key: str, metadata: Metadata, host: str) -> None:
+        try:
+            await self.terms.gateway.check_key(key, metadata)
+        except HttpError as error:
+            if error.status == 401:
+                await self.terms.wrong_keys.came(network_of(host))
+            raise
 
     async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:
         reply = await called.reply()

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from itertools import cycle, islice
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 
 from featsvc.v1 import model_pb2
-from rest_shim.errors import http_error
+from rest_shim.errors import HttpError, http_error
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -39,6 +40,9 @@ STATUS_TIMEOUT_S = 2.0
 # How long a key that the gateway accepted counts as accepted: every call carries it and is judged again.
 KEY_LIFETIME_S = 30.0
 MOST_KEYS = 1024
+INFER = "infer"
+ADDRESS = "featsvc-address"
+"""Tells the gateway for whom the shim asks, so that a wrong key is laid to its own sender."""
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -77,14 +81,16 @@ def takes_no_more_calls(error: grpc.aio.AioRpcError) -> bool:
 class GatewayClient:
     """Connections to the gateway, which are made anew by themselves when they break, and take turns."""
 
-    def __init__(self, target: str, timeout_s: float) -> None:
+    def __init__(self, target: str, timeout_s: float, asking_key: str = "") -> None:
+        """`asking_key` is the key by which the state of the gateway is asked for; without one it tells less."""
         self._channels = tuple(
             grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(CONNECTIONS)
         )
         self._turns = cycle(self._channels)
         self._timeout_s = timeout_s
+        self._asking: Metadata = (("authorization", f"Bearer {asking_key}"),) if asking_key else ()
         self._accepted: OrderedDict[bytes, float] = OrderedDict()
-        self._judging: dict[bytes, asyncio.Future[grpc.aio.AioRpcError | None]] = {}
+        self._judging: dict[bytes, asyncio.Future[Callable[[], HttpError] | None]] = {}
         self._last_status: model_pb2.GetStatusResponse | None = None
 
     def call(
@@ -112,7 +118,7 @@ class GatewayClient:
         """The state of the gateway, or its last known one while it takes no more calls; raises AioRpcError."""
         asked = model_pb2.GetStatusRequest(with_models=with_models).SerializeToString()
         try:
-            raw = await self._start(MODELS["GetStatus"], asked, (), STATUS_TIMEOUT_S)
+            raw = await self._start(MODELS["GetStatus"], asked, self._asking, STATUS_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             if self._last_status is None or not takes_no_more_calls(error):
                 raise
@@ -121,7 +127,7 @@ class GatewayClient:
         return self._last_status
 
     async def check_key(self, authorization: str, metadata: Metadata) -> None:
-        """Raises HttpError unless the gateway accepts the key: bodies are read only for those it knows."""
+        """Raises HttpError unless the key may ask models: bodies are read only for those who may."""
         digest = hashlib.sha256(authorization.encode()).digest()
         if self._accepted.get(digest, 0.0) > time.monotonic():
             return
@@ -132,20 +138,23 @@ class GatewayClient:
             judging.add_done_callback(lambda _: self._judging.pop(digest))
         refusal = await asyncio.shield(judging)
         if refusal is not None:
-            raise http_error(refusal)
+            raise refusal()
         self._accepted[digest] = time.monotonic() + KEY_LIFETIME_S
         self._accepted.move_to_end(digest)
         if len(self._accepted) > MOST_KEYS:
             self._accepted.popitem(last=False)
 
-    async def _refusal(self, metadata: Metadata) -> grpc.aio.AioRpcError | None:
-        """What the gateway says against a key."""
-        # The shortest list of models: what counts is whether it is answered.
-        asked = model_pb2.ListModelsRequest(family=model_pb2.FAMILY_SAM2).SerializeToString()
+    async def _refusal(self, metadata: Metadata) -> Callable[[], HttpError] | None:
+        """Makes what is to be said against a key: each who has come with it raises an error of its own."""
+        asked = model_pb2.GetCallerRequest().SerializeToString()
         try:
-            await self._start(MODELS["ListModels"], asked, metadata, self._timeout_s)
+            raw = await self._start(MODELS["GetCaller"], asked, metadata, self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            return error
+            return partial(http_error, error)
+        caller = model_pb2.GetCallerResponse.FromString(raw)
+        if INFER not in caller.roles:
+            reason = f"the key {caller.name!r} has not the role {INFER}, which this needs"
+            return partial(HttpError, 403, reason)
         return None
 
     async def close(self) -> None:

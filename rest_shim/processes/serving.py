@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.tracing import Tracer, tracing
+from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.endpoints import FAMILIES
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
@@ -100,12 +101,18 @@ async def _serve(
     tracer: Tracer | None,
 ) -> None:
     certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    gateway = GatewayClient(target, settings.request_timeout)
+    gateway = GatewayClient(target, settings.request_timeout, settings.asking_key)
     # A body that may be sent must have place when it is alone.
     together = max(settings.max_total_body_bytes, settings.max_request_bytes)
     limits = BodyLimits(settings.max_request_bytes, together, settings.body_timeout)
     terms = Terms(
-        gateway, limits, settings.max_json_bytes, settings.refused_key, settings.documented_key, tracer
+        gateway=gateway,
+        limits=limits,
+        max_json_bytes=settings.max_json_bytes,
+        wrong_keys=WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay),
+        refused_key=settings.refused_key,
+        documented_key=settings.documented_key,
+        tracer=tracer,
     )
     servers = {
         _server(settings, application(FAMILIES[family], terms, settings.cors_origins), certificate): listening

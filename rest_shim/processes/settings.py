@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from featsvc.certificates import server_certificate
 from featsvc.errors import InvalidArgument
-from featsvc.settings.access import DEFAULT_KEY, Tls
+from featsvc.settings.access import DEFAULT_KEY, SECRETS, Tls
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import check_own_key, check_ports, configuration
+from featsvc.settings.sources import check_own_key, check_ports, configuration, has_typed_key
 from featsvc.settings.tree import GatewaySettings, ShimSettings
 
 # What the flags of a runner are also called.
@@ -29,19 +29,24 @@ class RunnerSettings(ShimSettings):
 
     @property
     def has_own_key(self) -> bool:
-        """Whether somebody chose the key, be it the documented one."""
-        return bool(self.api_key or self.api_key_file)
+        """Whether somebody chose the key: who hands a status key over says by api_key if the documented one is good."""
+        return bool(self.api_key or self.api_key_file or self.status_key)
 
     @property
     def refused_key(self) -> str | None:
-        """The documented default key, where nobody chose it and others than this machine could use it."""
-        return None if self.has_own_key or self.is_loopback else DEFAULT_KEY
+        """The documented default key, where others than this machine could use it."""
+        return None if self.is_loopback else DEFAULT_KEY
 
     @property
     def documented_key(self) -> str | None:
         """The same key, where it works: on this machine, unless another was chosen."""
         chosen = DEFAULT_KEY in self.api_key or not self.has_own_key
         return DEFAULT_KEY if chosen and self.is_loopback else None
+
+    @property
+    def asking_key(self) -> str:
+        """The key by which the port asks for the state of its gateway; empty where it has none."""
+        return self.status_key or next(iter(self.api_key), self.documented_key or "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,8 @@ class Runner:
     """Whether the end of standard input asks to end, as a signal does: a killed parent can send none."""
     beat: bool = False
     """Whether it gives a sign of life each second on standard output."""
+    has_typed_key: bool = False
+    """Whether a key stands on the command line, where others see it."""
     gateway_flags: tuple[str, ...] = field(default=(), repr=False)
     """What the gateway is told, where one is started."""
 
@@ -88,7 +95,8 @@ def parsed(
     known, others = parser.parse_known_args(arguments)
     flags = vars(known)
     try:
-        settings = configuration(flags, tree, words).settings
+        found = configuration(flags, tree, words)
+        settings = found.settings
         check_ports(settings, own)
         server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         if not settings.grpc_target:
@@ -102,6 +110,7 @@ def parsed(
         ports={family: getattr(settings, f"{family}_port") for family in families},
         end_with_stdin=flags["end_with_stdin"],
         beat=flags["beat"],
+        has_typed_key=has_typed_key(found),
         gateway_flags=() if settings.grpc_target else (*_for_gateway(flags), *others),
     )
 
@@ -113,8 +122,8 @@ def _is_for(each: Attribute, families: Sequence[str]) -> bool:
 
 
 def _for_gateway(flags: Mapping[str, object]) -> list[str]:
-    """What was typed for both, typed again; the gateway reads the same variables and the same file."""
-    shared = [each for each in attributes(GatewaySettings) if each.name in names(ShimSettings)]
+    """What was typed for both, typed again, but for secrets; the gateway reads the same variables and the same file."""
+    shared = [each for each in attributes(GatewaySettings) if each.name in {*names(ShimSettings)} - SECRETS]
     typed = [
         each.typed(flags[each.name]) for each in shared if each.name in flags and each.name not in NOT_SHARED
     ]

@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import pickle
+import secrets
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import uvloop
@@ -21,11 +23,12 @@ from featsvc.errors import Unavailable
 from featsvc.logs import setup
 from featsvc.output import announce
 from featsvc.processes import give_large_blocks_back, raise_limit
-from featsvc.settings.access import Tls
-from featsvc.settings.attributes import attributes
-from featsvc.settings.sources import exposure
+from featsvc.settings.access import DEFAULT_KEY, Tls
+from featsvc.settings.attributes import attributes, shown
+from featsvc.settings.environment import child_environment
+from featsvc.settings.sources import TYPED_KEY, exposure
 from rest_shim.processes.serving import bound, serve
-from rest_shim.processes.settings import Runner, parsed
+from rest_shim.processes.settings import Runner, RunnerSettings, parsed
 from rest_shim.processes.worker import Orders
 
 log = logging.getLogger("rest_shim.processes.supervise")
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
     """Runs the shim of some families until a signal; 0 after that, else 1."""
     runner = parsed(arguments, families)
     setup(runner.settings.log_level, runner.settings.log_format)
+    if runner.has_typed_key:
+        log.warning(TYPED_KEY)
     raise_limit()
     give_large_blocks_back()
     # Under `featsvc up`, which wants it to beat, the gateway has said so.
@@ -64,7 +69,8 @@ async def run(runner: Runner) -> int:
                 ) from None
         target = settings.grpc_target
         if not target:
-            own = own_gateway(runner.gateway_flags, settings.grace, stop)
+            settings = _with_status_key(settings)
+            own = own_gateway(runner.gateway_flags, settings.grace, stop, _keys(settings))
             target = await stack.enter_async_context(own)
         _announce(sockets)
         if runner.beat:
@@ -78,14 +84,30 @@ async def run(runner: Runner) -> int:
 
 
 @asynccontextmanager
-async def own_gateway(flags: Sequence[str], grace_s: float, stop: asyncio.Event) -> AsyncIterator[str]:
+async def own_gateway(
+    flags: Sequence[str], grace_s: float, stop: asyncio.Event, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[str]:
     """Where a gateway of our own listens, until `stop`; raises Unavailable where it does not start."""
     # Only this machine reaches it, so what the shim has from a file or a variable for its own ports is not for it.
     no_tls = (f"{each.flag}=" for each in attributes(Tls))
     words = ("featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *no_tls, *flags)
-    async with listening("the gateway", words, stop, grace_s) as ports:
+    async with listening("the gateway", words, stop, grace_s, environment=environment) as ports:
         # Without a port `stop` came first, and nobody will ask.
         yield f"127.0.0.1:{ports.get('grpc_port', 0)}"
+
+
+def _with_status_key(settings: RunnerSettings) -> RunnerSettings:
+    """With a key by which the ports ask their own gateway for its state."""
+    if settings.status_key:
+        return settings
+    # Beside a status key the others say whether the documented one is good.
+    keys = settings.api_key or (() if settings.has_own_key else (DEFAULT_KEY,))
+    return replace(settings, status_key=secrets.token_urlsafe(32), api_key=keys)
+
+
+def _keys(settings: RunnerSettings) -> dict[str, str]:
+    """The environment of the gateway: a command line is open to every user of the machine."""
+    return child_environment(FEATSVC_API_KEY=shown(settings.api_key), FEATSVC_STATUS_KEY=settings.status_key)
 
 
 async def supervise(count: int, orders: Orders, stop: asyncio.Event) -> None:

@@ -150,7 +150,7 @@ class Health(JsonReply):
 
     status: str = Field(description="healthy, or unhealthy where no worker lives.", examples=["healthy"])
     device: str | None = Field(description="Device of the first live worker.", examples=["cuda:0"])
-    worker_id: int | None = Field(description="Process id of that worker.", examples=[12345])
+    worker_id: int | None = Field(description="Number of that worker.", examples=[0])
     gpu_id: int | None = Field(description="Number of its GPU; null on a CPU.", examples=[0])
     gpu_count: int = Field(description="GPUs that workers use which are up.", examples=[4])
     models_loaded: list[str] = Field(description="Models of this port's family that are in memory.")

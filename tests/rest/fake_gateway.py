@@ -53,7 +53,7 @@ def default_replies() -> dict[str, Message]:
         low_res_masks=arrays.to_tensor(LOGITS),
     )
     row = arrays.to_tensor(np.array([[0.6, 0.8]], np.float32))
-    worker = model_pb2.Worker(pid=77, device="cuda:1", state="ready")
+    worker = model_pb2.Worker(id=7, device="cuda:1", state="ready")
     worker.models.add(key="clip", names=["clip_ViT-B-16_openai"], family=model_pb2.FAMILY_CLIP)
     worker.models.add(key="dino", names=["dino_dinov2_vits14_14"], family=model_pb2.FAMILY_DINO)
     return {
@@ -76,7 +76,7 @@ def default_replies() -> dict[str, Message]:
         ),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
         "Health/Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
-        "ModelService/ListModels": model_pb2.ListModelsResponse(),
+        "ModelService/GetCaller": model_pb2.GetCallerResponse(name="a key", roles=["infer"]),
     }
 
 

@@ -71,7 +71,7 @@ async def served() -> AsyncIterator[Running]:
 
 
 class Lines(logging.Handler):
-    """The server's lines of log about calls, as they come."""
+    """Lines of log, as they come."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -84,13 +84,22 @@ class Lines(logging.Handler):
         return await self._lines.get()
 
 
+@asynccontextmanager
+async def heard(*loggers: str) -> AsyncIterator[Lines]:
+    """What these loggers say from now on."""
+    found = Lines()
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).addHandler(found)
+        logging.getLogger(name).setLevel(logging.INFO)
+    yield found
+    for name, level in levels.items():
+        logging.getLogger(name).removeHandler(found)
+        logging.getLogger(name).setLevel(level)
+
+
 @pytest.fixture
 async def lines() -> AsyncIterator[Lines]:
     """What the server logs about calls during the test."""
-    logger, found = logging.getLogger("featsvc.server.calls"), Lines()
-    before = logger.level
-    logger.addHandler(found)
-    logger.setLevel(logging.INFO)
-    yield found
-    logger.removeHandler(found)
-    logger.setLevel(before)
+    async with heard("featsvc.server.calls") as found:
+        yield found

@@ -157,12 +157,12 @@ async def test_the_callers_deadline_ends_the_wait(served: Running, tmp_path: Pat
 
 
 async def test_a_killed_worker_costs_no_request(served: Running) -> None:
-    before = (await served.model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
+    before = (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
     os.kill(before.pid, signal.SIGKILL)
     calls = [served.clip.ExtractFeatures(asking(b"say 5"), metadata=AUTHORISED) for _ in range(32)]
     replies = await asyncio.gather(*calls)
     assert all(to_array(reply.features).max() == 5 for reply in replies)
-    after = (await served.model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
+    after = (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
     assert (after.restarts, after.pid != before.pid) == (1, True)
 
 
@@ -178,7 +178,7 @@ async def test_a_request_that_kills_two_workers_is_refused_and_others_are_not(se
     assert dict(again.trailing_metadata())["featsvc-reason"] == "killed-workers"
     # Answered by the worker that was started again, which is counted when it starts.
     await served.clip.ExtractFeatures(asking(b"say 5"), metadata=AUTHORISED)
-    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+    status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
     assert status.workers[0].restarts == 2, "asking again costs no worker"
 
 
@@ -196,7 +196,7 @@ async def test_a_request_that_takes_too_long_is_ended_with_a_reason_and_not_trie
         scheduler = served.gateway.pool._scheduler  # or a worker that is only slow would be killed too
         scheduler._settings = replace(scheduler._settings, batch_timeout_s=300.0)
         await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
-        status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+        status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
         assert status.workers[0].restarts == 1
 
 
@@ -215,7 +215,7 @@ async def test_models_are_listed_loaded_and_unloaded(served: Running) -> None:
     key = "dinov2_vits14"
     loaded = await served.model.LoadModel(model_pb2.LoadModelRequest(key=key), metadata=AUTHORISED)
     assert loaded.model.loaded_workers == 1
-    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+    status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
     assert key in {model.key for model in status.workers[0].models}
     unloaded = await served.model.UnloadModel(model_pb2.UnloadModelRequest(key=key), metadata=AUTHORISED)
     assert unloaded.model.loaded_workers == 0

@@ -46,7 +46,7 @@ async def test_the_most_that_a_caller_may_ask_for_is_a_setting_of_its_own(tmp_pa
 async def test_a_model_that_cannot_be_preloaded_is_told_by_health_and_status() -> None:
     async with start(preload=("ViT-B-16/openai",)) as served:
         await served.gateway.pool.news(0)
-        status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+        status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
         failed = status.workers[0].failed_models
         assert [(model.key, model.family) for model in failed] == [("ViT-B-16/openai", model_pb2.FAMILY_CLIP)]
         assert "ViT-B-16_openai.safetensors" in failed[0].reason

@@ -215,8 +215,12 @@ class AsyncFeatsvcClient:
         """Frees a model on every worker."""
         return await self._answer(timeout, calls.unload_model, key)
 
+    async def caller(self, *, timeout: float | None = None) -> model_pb2.GetCallerResponse:
+        """What the server knows of the API key: its name, what it may, and its limits."""
+        return await self._answer(timeout, calls.caller)
+
     async def status(self, *, timeout: float | None = None) -> model_pb2.GetStatusResponse:
-        """The state of the server."""
+        """The state of the server, as much of it as the API key may see."""
         return await self._answer(timeout, calls.status)
 
     async def close(self) -> None:

@@ -110,6 +110,11 @@ def unload_model(key: str) -> Call[model_pb2.Model]:
     return Call(operations.UNLOAD_MODEL, lambda _: model_pb2.UnloadModelRequest(key=key))
 
 
+def caller() -> Call[model_pb2.GetCallerResponse]:
+    """A call for what the server knows of the caller's key."""
+    return Call(operations.CALLER, lambda _: model_pb2.GetCallerRequest())
+
+
 def status() -> Call[model_pb2.GetStatusResponse]:
     """A call for the state of the server."""
     return Call(operations.STATUS, lambda _: model_pb2.GetStatusRequest())

@@ -214,8 +214,12 @@ class FeatsvcClient:
         """Frees a model on every worker."""
         return self._answer(timeout, calls.unload_model, key)
 
+    def caller(self, *, timeout: float | None = None) -> model_pb2.GetCallerResponse:
+        """What the server knows of the API key: its name, what it may, and its limits."""
+        return self._answer(timeout, calls.caller)
+
     def status(self, *, timeout: float | None = None) -> model_pb2.GetStatusResponse:
-        """The state of the server."""
+        """The state of the server, as much of it as the API key may see."""
         return self._answer(timeout, calls.status)
 
     def close(self) -> None:

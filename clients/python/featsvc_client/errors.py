@@ -16,6 +16,7 @@ __all__ = [
     "FieldViolation",
     "InvalidRequest",
     "ModelNotFound",
+    "NotAllowed",
     "OutOfMemory",
     "Overloaded",
     "PictureNotFound",
@@ -99,6 +100,12 @@ class AuthenticationError(CallError):
     code: ClassVar[str] = "UNAUTHENTICATED"
 
 
+class NotAllowed(CallError):
+    """The API key is right, and may not do this, or not with this model."""
+
+    code: ClassVar[str] = "PERMISSION_DENIED"
+
+
 class ModelNotFound(CallError):
     """The server knows no such model."""
 
@@ -168,7 +175,7 @@ BY_CODE: Mapping[str, type[CallError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "OUT_OF_RANGE": InvalidRequest,
     "UNAUTHENTICATED": AuthenticationError,
-    "PERMISSION_DENIED": AuthenticationError,
+    "PERMISSION_DENIED": NotAllowed,
     "NOT_FOUND": ModelNotFound,
     "FAILED_PRECONDITION": WeightsMissing,
     EXHAUSTED: Overloaded,

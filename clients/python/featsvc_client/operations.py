@@ -80,6 +80,11 @@ def _model(reply: Reply) -> model_pb2.Model:
     return model
 
 
+def _caller(reply: Reply) -> model_pb2.GetCallerResponse:
+    caller: model_pb2.GetCallerResponse = reply
+    return caller
+
+
 def _status(reply: Reply) -> model_pb2.GetStatusResponse:
     status: model_pb2.GetStatusResponse = reply
     return status
@@ -93,6 +98,7 @@ DINO_FEATURES = Rpc(table.EXTRACT_DINO.rpc, results.features)
 GENERATE_MASKS = Rpc(table.GENERATE_MASKS.rpc, mask_results.masks)
 PREDICT_MASKS = Rpc(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)
 EMBED_IMAGE = Rpc(table.EMBED_IMAGE.rpc, results.embedded)
+CALLER = Rpc("/featsvc.v1.ModelService/GetCaller", _caller)
 LIST_MODELS = Rpc("/featsvc.v1.ModelService/ListModels", _models)
 LOAD_MODEL = Rpc("/featsvc.v1.ModelService/LoadModel", _model)
 UNLOAD_MODEL = Rpc("/featsvc.v1.ModelService/UnloadModel", _model)

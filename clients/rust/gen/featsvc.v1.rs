@@ -2227,6 +2227,41 @@ pub struct Model {
     #[prost(uint32, tag = "7")]
     pub loaded_workers: u32,
 }
+/// Asks who the caller is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCallerRequest {}
+/// A caller, as the server knows its key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetCallerResponse {
+    /// Name of the key.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Keys of the models that it may use; none for all.
+    #[prost(string, repeated, tag = "3")]
+    pub models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it may have of what all share.
+    #[prost(message, optional, tag = "4")]
+    pub limits: ::core::option::Option<CallerLimits>,
+}
+/// What a caller may have of what all share.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CallerLimits {
+    /// Its share of the devices beside other callers that wait, in proportion.
+    #[prost(double, tag = "1")]
+    pub weight: f64,
+    /// Bytes of pictures that the server keeps for it; 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub image_cache_per_key: u64,
+    /// Pictures that are fetched for it at once by address.
+    #[prost(uint32, tag = "3")]
+    pub url_max_fetches_per_key: u32,
+    /// Bytes of pictures that are being fetched for it.
+    #[prost(uint64, tag = "4")]
+    pub url_max_bytes_per_key: u64,
+}
 /// Which models to list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListModelsRequest {
@@ -2561,7 +2596,32 @@ pub mod model_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// All models that the server knows.
+        /// Who asks, as the server knows its key.
+        pub async fn get_caller(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCallerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/GetCaller",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "GetCaller"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All models that the server knows and the caller may use.
         pub async fn list_models(
             &mut self,
             request: impl tonic::IntoRequest<super::ListModelsRequest>,
@@ -2586,7 +2646,7 @@ pub mod model_service_client {
                 .insert(GrpcMethod::new("featsvc.v1.ModelService", "ListModels"));
             self.inner.unary(req, path, codec).await
         }
-        /// Loads a model on every worker, so that the first request need not wait for it.
+        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
         pub async fn load_model(
             &mut self,
             request: impl tonic::IntoRequest<super::LoadModelRequest>,
@@ -2611,7 +2671,7 @@ pub mod model_service_client {
                 .insert(GrpcMethod::new("featsvc.v1.ModelService", "LoadModel"));
             self.inner.unary(req, path, codec).await
         }
-        /// Frees the memory of a model on every worker; a later request loads it again.
+        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
         pub async fn unload_model(
             &mut self,
             request: impl tonic::IntoRequest<super::UnloadModelRequest>,
@@ -2636,7 +2696,8 @@ pub mod model_service_client {
                 .insert(GrpcMethod::new("featsvc.v1.ModelService", "UnloadModel"));
             self.inner.unary(req, path, codec).await
         }
-        /// The state of the server.
+        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+        /// key also which models it may use are where, and to one with the role status or admin all.
         pub async fn get_status(
             &mut self,
             request: impl tonic::IntoRequest<super::GetStatusRequest>,
@@ -2677,7 +2738,15 @@ pub mod model_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ModelServiceServer.
     #[async_trait]
     pub trait ModelService: std::marker::Send + std::marker::Sync + 'static {
-        /// All models that the server knows.
+        /// Who asks, as the server knows its key.
+        async fn get_caller(
+            &self,
+            request: tonic::Request<super::GetCallerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallerResponse>,
+            tonic::Status,
+        >;
+        /// All models that the server knows and the caller may use.
         async fn list_models(
             &self,
             request: tonic::Request<super::ListModelsRequest>,
@@ -2685,7 +2754,7 @@ pub mod model_service_server {
             tonic::Response<super::ListModelsResponse>,
             tonic::Status,
         >;
-        /// Loads a model on every worker, so that the first request need not wait for it.
+        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
         async fn load_model(
             &self,
             request: tonic::Request<super::LoadModelRequest>,
@@ -2693,7 +2762,7 @@ pub mod model_service_server {
             tonic::Response<super::LoadModelResponse>,
             tonic::Status,
         >;
-        /// Frees the memory of a model on every worker; a later request loads it again.
+        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
         async fn unload_model(
             &self,
             request: tonic::Request<super::UnloadModelRequest>,
@@ -2701,7 +2770,8 @@ pub mod model_service_server {
             tonic::Response<super::UnloadModelResponse>,
             tonic::Status,
         >;
-        /// The state of the server.
+        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+        /// key also which models it may use are where, and to one with the role status or admin all.
         async fn get_status(
             &self,
             request: tonic::Request<super::GetStatusRequest>,
@@ -2787,6 +2857,51 @@ pub mod model_service_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/featsvc.v1.ModelService/GetCaller" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCallerSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::GetCallerRequest>
+                    for GetCallerSvc<T> {
+                        type Response = super::GetCallerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCallerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::get_caller(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCallerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/featsvc.v1.ModelService/ListModels" => {
                     #[allow(non_camel_case_types)]
                     struct ListModelsSvc<T: ModelService>(pub Arc<T>);

@@ -92,6 +92,15 @@ class Admission:
         """How many there are, by whether they have a key."""
         return {has_key: len(calls) for has_key, calls in self._open.items()}
 
+    def with_key(self) -> list[Call]:
+        """The open calls of callers who have a key."""
+        return list(self._open[True])
+
+    def end(self, call: Call, refusal: FeatsvcError) -> None:
+        """Ends a call: its caller is told the refusal."""
+        self._waiting.pop(call, None)
+        call.end(refusal)
+
     def replies(self, call: Call, nbytes: int) -> None:
         """A call makes a large reply, which takes memory until it has been sent."""
         self._reply_bytes += nbytes
@@ -138,14 +147,14 @@ class Admission:
         """Ends some that wait for their callers; without a key also those that were answered and stay open."""
         idle = [call for call in calls if not has_key or (call in self._waiting and not call.open_questions)]
         for call in _crowd_first(idle, lambda call: call.began)[: 1 + len(calls) // WAY_PART]:
-            self._end(call, Overloaded(CROWDED))
+            self.end(call, Overloaded(CROWDED))
             calls.pop(call)
 
     def close(self) -> None:
         """Ends what has no message yet: the server is shutting down."""
         for call in list(self._waiting):
             if not call.messages_in:
-                self._end(call, Unavailable("the server is shutting down"))
+                self.end(call, Unavailable("the server is shutting down"))
 
     def _end_late(self, now: float) -> None:
         oldest = now - self._limits.message_timeout_s
@@ -154,7 +163,7 @@ class Admission:
                 break
             if not call.messages_in:
                 limit = f"{self._limits.message_timeout_s:g} s"
-                self._end(call, DeadlineExceeded(f"no message came within {limit} (--message-timeout)"))
+                self.end(call, DeadlineExceeded(f"no message came within {limit} (--message-timeout)"))
 
     def _end_large(self, more: int, now: float) -> None:
         limit = self._limits.max_receiving_bytes
@@ -174,11 +183,7 @@ class Admission:
             )
             ending += asked[: (len(asked) + 1) // 2]
         for call in ending:
-            self._end(call, Overloaded(TOO_MUCH))
-
-    def _end(self, call: Call, refusal: FeatsvcError) -> None:
-        self._waiting.pop(call, None)
-        call.end(refusal)
+            self.end(call, Overloaded(TOO_MUCH))
 
 
 def _crowd_first(calls: Iterable[Call], since: Callable[[Call], float]) -> list[Call]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Protocol
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message as ProtoMessage
@@ -21,16 +22,28 @@ from featsvc.server.calls.reply import Reply, encoded
 from featsvc.tracing import TRACEPARENT, TRACERESPONSE, Trace
 from featsvc.work.caller import NOBODY
 from featsvc.work.item import Json
+from featsvc.wrong_keys import network_of
 
 # What probes and generic clients ask, every few seconds for as long as the server lives, and before they have a key.
 PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
+
+# How the connections begin, as gRPC calls them, that come from this machine.
+LOCAL = ("ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:", "unix:")
 
 # Of the REST shim: most bytes of arrays in the JSON, and whether masks become float32 in it.
 JSON_HEADER = "featsvc-json"
 # What a call takes at least for its caller to be told how long without having asked. Sending trailing metadata costs a
 # fiftieth of the processor time of a small call, and of one like this not a hundredth.
 LONG_S = 0.005
+# Of the REST shim: the address of its own caller.
+ADDRESS_HEADER = "featsvc-address"
 JSON_LIMIT = re.compile(r"([0-9]{1,18})(; masks=float32)?")
+
+
+def _address(peer: str) -> str:
+    """The address in gRPC's name of a connection, such as ipv4:127.0.0.1:5 or ipv6:%5B::1%5D:5."""
+    kind, _, rest = unquote(peer).partition(":")
+    return network_of(rest.rpartition(":")[0].strip("[]")) or kind
 
 
 def _json(value: str) -> Json | None:
@@ -46,7 +59,7 @@ class Call:
         self.json: Json | None = None
         """What the REST shim says of a reply that ends as JSON."""
         self._wants_timing = False
-        asked = self.authorization = self.traceparent = ""
+        asked = self.authorization = self.traceparent = self._relayed = ""
         for name, value in context.invocation_metadata() or ():
             if name == "authorization":
                 self.authorization = str(value)
@@ -58,11 +71,17 @@ class Call:
                 self._wants_timing = value == WANTED
             elif name == TRACEPARENT:
                 self.traceparent = str(value)
+            elif name == ADDRESS_HEADER:
+                self._relayed = str(value)
         self.is_named = asked != "" and is_right(asked)
         """Whether the caller has given the request id."""
         self.request_id = asked if self.is_named else own_id
         self.caller = NOBODY
         """Who asks; nobody where no key was asked for, or none was right."""
+        self.has_wrong_key = False
+        """Whether it came with a key that is none of ours."""
+        self.subject = ""
+        """What an admin's act is about."""
         remaining = context.time_remaining()
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)
@@ -87,6 +106,16 @@ class Call:
     def peer(self) -> str:
         """The connection that the call came by."""
         return str(self._context.peer())
+
+    @cached_property
+    def relayed_address(self) -> str:
+        """The address of the REST shim's caller, as a shim on this machine says; empty where none has asked."""
+        return network_of(self._relayed) if self.peer.startswith(LOCAL) else ""
+
+    @property
+    def address(self) -> str:
+        """Where the caller is: its address, or of IPv6 its network; `unix` over a socket of this machine."""
+        return self.relayed_address or _address(self.peer)
 
     @property
     def open_questions(self) -> int:

@@ -12,16 +12,22 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.codec.wire import refuse_crowded
-from featsvc.errors import InvalidArgument
+from featsvc.errors import Forbidden, InvalidArgument, Unauthenticated
 from featsvc.request_ids import own_ids, request_id
 from featsvc.server.calls.admission import Admission
 from featsvc.server.calls.call import PROBES, Call, CallObserver
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
-from featsvc.server.config.keys import ApiKeys
+from featsvc.server.keys.api_keys import ApiKeys
+from featsvc.work.caller import Role
+from featsvc.wrong_keys import WrongKeys
 
-# Asked without a key, as PROBES are; REST /health shows the status.
+# Asked also without a key, or with a wrong one; who has a key is told more.
 OPEN = "/featsvc.v1.ModelService/GetStatus"
+ADMIN_ACTS = frozenset(f"/featsvc.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel"))
+FOR_EVERY_KEY = frozenset(
+    f"/featsvc.v1.ModelService/{name}" for name in ("GetCaller", "ListModels", "GetStatus")
+)
 # Their questions are a name at most.
 OPEN_BYTES = 64 * 1024
 # Below this, handing work to a thread costs more than doing it.
@@ -38,8 +44,15 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
     the same on the wire: of others gRPC receives the message before it asks anybody.
     """
 
-    def __init__(self, keys: ApiKeys, observers: Sequence[CallObserver], admission: Admission) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys,
+        observers: Sequence[CallObserver],
+        admission: Admission,
+        wrong_keys: WrongKeys | None = None,
+    ) -> None:
         self._keys = keys
+        self._wrong_keys = wrong_keys or WrongKeys()
         # Looked up once, and not at every call.
         self._on_start = tuple(each.on_start for each in observers)
         self._on_end = tuple(each.on_end for each in observers)
@@ -93,20 +106,26 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         self, method: str, act: Act, is_stream: bool
     ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[bytes | None]]:
         """What gRPC calls: `act` for callers with a key, its errors told."""
-        is_open = method == OPEN or method.startswith(PROBES)
+        is_open, role = method == OPEN, _role(method)
+        # Probes come every few seconds, and are told the same whoever asks.
+        is_probe = method.startswith(PROBES)
 
         async def guarded(_: object, context: grpc.aio.ServicerContext) -> bytes | None:
             call = Call(method, context, next(self._own_ids))
             request_id.set(call.request_id)
             code, observers = "OK", 0
             try:
-                try:
-                    if not is_open:
-                        call.caller = self._keys.caller(call.authorization)
-                finally:
-                    for on_start in self._on_start:
-                        observers += 1
-                        on_start(call)
+                unknown = None if is_probe else self._judged(call, is_open)
+                for on_start in self._on_start:
+                    observers += 1
+                    on_start(call)
+                # The shim has its callers wait by itself: here they would take up its connections.
+                if call.has_wrong_key and not call.relayed_address:
+                    await self._wrong_keys.came(call.address)
+                if unknown is not None:
+                    raise unknown
+                if role is not None and role not in call.caller.roles:
+                    raise Forbidden(f"the key {call.caller.name!r} has not the role {role}, which this needs")
                 self._admission.enter(call, is_stream)
                 answer = await act(call)
                 if metadata := call.trailing_metadata():
@@ -131,6 +150,25 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
 
         return guarded
 
+    def _judged(self, call: Call, is_open: bool) -> Unauthenticated | None:
+        """Says whose call it is; the refusal of one that needs a key and has none."""
+        if is_open and not call.authorization:
+            return None
+        try:
+            call.caller = self._keys.caller(call.authorization)
+        except Unauthenticated as error:
+            call.has_wrong_key = bool(call.authorization)
+            return None if is_open else error
+        return None
+
+    def judge_again(self) -> None:
+        """Ends the calls whose keys are none of ours any more; the others have what their keys say now."""
+        for call in self._admission.with_key():
+            try:
+                call.caller = self._keys.caller(call.authorization)
+            except Unauthenticated:
+                self._admission.end(call, Unauthenticated("this API key has been taken out"))
+
     async def _question(self, decode: Any, call: Call) -> ProtoMessage:
         """The only message of a call."""
         raw = await self._admission.message(call)
@@ -142,6 +180,13 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         """The messages of a call, one after the other."""
         while (raw := await self._admission.message(call)) is not None:
             yield await _decoded(decode, raw, call)
+
+
+def _role(method: str) -> Role | None:
+    """The role that a key needs for the method; None where every key will do, or none."""
+    if method in FOR_EVERY_KEY or method.startswith(PROBES):
+        return None
+    return "admin" if method in ADMIN_ACTS else "infer"
 
 
 async def _decoded(decode: Any, raw: bytes, call: Call) -> ProtoMessage:

@@ -1,4 +1,4 @@
-"""The command line: `featsvc up | serve | demo | models | config | verify`."""
+"""The command line: `featsvc up | serve | demo | keys | models | config | verify`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from featsvc.errors import FeatsvcError, InvalidArgument
 from featsvc.logs import is_plain, setup
 from featsvc.processes import raise_limit
 from featsvc.server.commands import demo as demo_command
+from featsvc.server.commands import keys as key_commands
 from featsvc.server.commands import models as model_commands
 from featsvc.server.commands import verify as verify_command
 from featsvc.server.commands.run import serve, up
-from featsvc.server.config.keys import keys_in_force
 from featsvc.server.config.settings import configuration
-from featsvc.settings.access import DEFAULT_KEY
+from featsvc.server.keys.api_keys import own_keys
+from featsvc.settings.access import DEFAULT_KEY, SECRETS
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import check_ports, exposure
+from featsvc.settings.sources import TYPED_KEY, check_ports, exposure, has_typed_key
 from featsvc.settings.tree import GatewaySettings, Settings
 
 log = logging.getLogger("featsvc.server.commands.cli")
@@ -79,6 +80,7 @@ def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
             sub.add_argument("--end-with-stdin", action="store_true", help=text)
         sub.set_defaults(command=partial(command, tree), parser=sub)
     demo_command.add(commands)
+    key_commands.add(commands)
     model_commands.add(commands)
     verify_command.add(commands)
     return parser
@@ -107,7 +109,9 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
         settings = replace(settings, log_level="warning")
     setup(settings.log_level, settings.log_format)
     raise_limit()
-    keys = keys_in_force(settings)
+    keys = own_keys(settings)
+    if has_typed_key(found):
+        log.warning(TYPED_KEY)
     if warning := exposure(settings):
         log.warning(warning)
     return uvloop.run((up if rest else serve)(settings, keys, bool(flags["end_with_stdin"])))
@@ -126,6 +130,6 @@ def _config(tree: type[Settings], flags: dict[str, object]) -> int:
 
 
 def _value(attribute: Attribute, value: object) -> str:
-    if attribute.name == "api_key":
+    if attribute.name in SECRETS and (value or attribute.name == "api_key"):
         return "(hidden)" if value else DEFAULT_KEY
     return attribute.written.text(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from featsvc.children import stop_signal
 from featsvc.processes import tune
@@ -11,6 +12,7 @@ from featsvc.server.commands.shim import rest_ports
 from featsvc.server.commands.welcome import Announcer
 from featsvc.server.config.devices import engine_options
 from featsvc.server.gateway import Gateway, gateway
+from featsvc.server.keys.key_file import new_key
 from featsvc.settings.tree import Settings
 
 
@@ -19,7 +21,7 @@ async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool 
     stop = stop_signal(end_with_stdin)
     async with gateway(settings, keys) as running:
         tune()
-        announcer = Announcer(settings, keys, engine_options(settings))
+        announcer = Announcer(settings, running.keys, engine_options(settings))
         announcer.listening(running.ports)
         await _until(stop, running, announcer)
         announcer.stopping(running.pool.status())
@@ -29,13 +31,14 @@ async def serve(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool 
 async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = False) -> int:
     """As `serve`, with the three REST ports. Raises Unavailable where the shim cannot start."""
     stop = stop_signal(end_with_stdin)
+    settings = replace(settings, status_key=settings.status_key or new_key())
     with own_address() as address:
         async with (
             gateway(settings, keys, own_address=address) as running,
-            rest_ports(settings, running.own_target, keys, stop) as ports,
+            rest_ports(settings, running, stop) as ports,
         ):
             tune()
-            announcer = Announcer(settings, keys, engine_options(settings))
+            announcer = Announcer(settings, running.keys, engine_options(settings))
             announcer.listening({**running.ports, **ports})
             await _until(stop, running, announcer)
             announcer.stopping(running.pool.status())

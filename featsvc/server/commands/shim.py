@@ -7,31 +7,32 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from featsvc.children import SILENCE_S, listening
-from featsvc.settings.access import Keys
-from featsvc.settings.attributes import attributes, shown
+from featsvc.server.gateway import Gateway
+from featsvc.settings.access import DEFAULT_KEY, SECRETS
+from featsvc.settings.attributes import attributes
 from featsvc.settings.environment import child_environment
 from featsvc.settings.tree import Settings, ShimSettings
 
 
 def rest_ports(
-    settings: Settings, target: str, keys: tuple[str, ...], stop: asyncio.Event
+    settings: Settings, gateway: Gateway, stop: asyncio.Event
 ) -> AbstractAsyncContextManager[Mapping[str, int]]:
-    """The three REST ports before the gateway, which they reach at the target.
-
-    Raises Unavailable where they cannot be opened.
-    """
+    """The three REST ports, open before the gateway; raises Unavailable where they cannot be opened."""
     return listening(
         "the REST shim",
-        ("rest_shim.serve", *shim_flags(settings), f"--grpc-target={target}", "--beat"),
+        ("rest_shim.serve", *shim_flags(settings), f"--grpc-target={gateway.own_target}", "--beat"),
         stop,
         settings.grace,
         silence_s=SILENCE_S,
-        # A command line is open to every user of the machine, an environment is not.
-        environment=child_environment(FEATSVC_API_KEY=shown(keys)),
+        # A command line is open to every user of the machine, an environment is not. Of the keys it needs to know only
+        # whether the documented one is good.
+        environment=child_environment(
+            FEATSVC_API_KEY=DEFAULT_KEY if gateway.keys.is_documented else "",
+            FEATSVC_STATUS_KEY=settings.status_key,
+        ),
     )
 
 
 def shim_flags(settings: Settings, tree: type = ShimSettings) -> list[str]:
-    """What the shim is told by flags: all that it reads but keys."""
-    secret = {each.name for each in attributes(Keys)}
-    return [each.typed(getattr(settings, each.name)) for each in attributes(tree) if each.name not in secret]
+    """What the shim is told by flags: all that it reads but secrets."""
+    return [each.typed(getattr(settings, each.name)) for each in attributes(tree) if each.name not in SECRETS]

@@ -11,6 +11,7 @@ from featsvc.catalog import WeightsPlace, check, entry_of
 from featsvc.catalog.choice import default_models
 from featsvc.output import announce
 from featsvc.pool.contract.status import PoolStatus
+from featsvc.server.keys.api_keys import ApiKeys
 from featsvc.settings.access import DEFAULT_KEY
 from featsvc.settings.tree import GatewaySettings
 
@@ -21,7 +22,7 @@ LOCALHOST = ("127.0.0.1", "[::1]")
 class Announcer:
     """Says when the server listens and when it is ready."""
 
-    def __init__(self, settings: GatewaySettings, keys: tuple[str, ...], place: WeightsPlace) -> None:
+    def __init__(self, settings: GatewaySettings, keys: ApiKeys, place: WeightsPlace) -> None:
         self._settings = settings
         self._keys = keys
         self._place = place
@@ -73,7 +74,7 @@ class Announcer:
         return "\n".join(["featsvc is listening", *(f"  {name:<7} {text}" for name, text in rows)])
 
     def _key(self) -> str:
-        if self._keys == (DEFAULT_KEY,):
+        if self._keys.is_documented:
             return f"{DEFAULT_KEY} (the documented one, good on this machine only)"
         return f"yours ({len(self._keys)} in force)"
 
@@ -98,7 +99,7 @@ class Announcer:
         program = str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else "featsvc"
         target = f"{host}:{ports['grpc_port']}"
         flags = "" if target == "localhost:50051" else f" --target {target}"
-        flags += "" if self._keys == (DEFAULT_KEY,) else " --api-key KEY"
+        flags += "" if self._keys.is_documented else " --api-key KEY"
         flags += " --tls-ca FILE" if self._settings.tls_cert else ""
         flags += " --tls-cert FILE --tls-key FILE" if self._settings.tls_client_ca else ""
         return f"{program} demo{flags}   (draws what all three answer into featsvc-demo.png)"

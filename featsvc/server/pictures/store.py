@@ -92,6 +92,12 @@ class PictureStore:
         self._caller_bytes[name] += cost
         self.nbytes += cost
 
+    def forget(self, name: str) -> None:
+        """Gives up all pictures of the caller of this name, who has no key any more."""
+        for digest in list(self._of.pop(name, ())):
+            self.nbytes -= _cost(self._order.pop((name, digest)))
+        self._caller_bytes.pop(name, None)
+
     def _touch(self, caller: str, digest: str) -> None:
         self._order.move_to_end((caller, digest))
         self._of[caller].move_to_end(digest)
@@ -126,3 +132,7 @@ class Answered:
         keys.move_to_end(picture_key)
         if len(keys) > self._most:
             keys.popitem(last=False)
+
+    def forget(self, name: str) -> None:
+        """Forgets the caller of this name, who has no key any more."""
+        self._of.pop(name, None)

@@ -21,6 +21,7 @@ from featsvc.pool.contract.job import Brief, Job, JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
+from featsvc.server.keys.permissions import Weights, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
@@ -66,6 +67,7 @@ class Intake:
     fetcher: PictureFetcher
     images: PictureStore
     settings: GatewaySettings
+    weights: Weights
     closing: asyncio.Event
     """Set when the server shuts down: streams that wait for further questions end."""
     observers: tuple[JobObserver, ...] = ()
@@ -86,10 +88,12 @@ class Intake:
     ) -> Answer[R]:
         """The answer to a request."""
         way = Way(chunked, call.json) if chunked or call.json else IN_ONE_PIECE
-        item = await self._item(operation.item, asked, way, call)
         try:
             entry = entry_for(asked.params, self.settings.profile)
+            check_model(call.caller, entry)
             check_answers(entry, operation)
+            item = await self._item(operation.item, asked, way, call)
+            await self.weights.check(call.caller, entry)
             result = await self._result(operation, asked.params, item, entry, call)
         except InvalidFields as error:
             # Engines know the parameters side by side, and nothing of the messages that hold them.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import asdict
 
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
 from featsvc.catalog.choice import DEMO, default_models, naming
 from featsvc.errors import NotFound, invalid_field
 from featsvc.pool.contract.protocol import Pool
-from featsvc.pool.contract.status import GpuStatus, WorkerStatus
+from featsvc.pool.contract.status import CacheStatus, GpuStatus, WorkerStatus
 from featsvc.server.calls.call import Call
+from featsvc.server.keys.permissions import check_model
 from featsvc.server.pictures.store import PictureStore
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
+from featsvc.work.caller import Caller
 from featsvc.work.devices import is_gpu
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
@@ -33,14 +36,28 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         self._images = images
         self._began = time.monotonic()
 
+    async def GetCaller(self, request: model_pb2.GetCallerRequest, call: Call) -> model_pb2.GetCallerResponse:
+        """Who asks."""
+        caller = call.caller
+        return model_pb2.GetCallerResponse(
+            name=caller.name,
+            roles=sorted(caller.roles),
+            models=sorted(caller.models),
+            limits=model_pb2.CallerLimits(**asdict(caller.limits)),
+        )
+
     async def ListModels(
         self, request: model_pb2.ListModelsRequest, call: Call
     ) -> model_pb2.ListModelsResponse:
-        """All models, or those of one family."""
+        """All models that the caller may use, or those of one family."""
         if request.family and request.family not in FAMILIES:
             raise invalid_field("family", f"number {request.family} is no family")
         family = FAMILIES.get(request.family)
-        entries = [entry for entry in catalog().values() if family in (None, entry.family)]
+        entries = [
+            entry
+            for entry in catalog().values()
+            if family in (None, entry.family) and call.caller.may_use(entry.key)
+        ]
         # Looks at files, so not on the event loop.
         models = await asyncio.to_thread(lambda: [self._model(entry) for entry in entries])
         kept = [model for model in models if model.available or not request.available_only]
@@ -49,7 +66,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
 
     async def LoadModel(self, request: model_pb2.LoadModelRequest, call: Call) -> model_pb2.LoadModelResponse:
         """Loads a model on every worker."""
-        entry = self._named(request.key)
+        entry = self._named(request.key, call)
         await self._pool.load(entry.key)
         return model_pb2.LoadModelResponse(model=await asyncio.to_thread(self._model, entry))
 
@@ -57,47 +74,51 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         self, request: model_pb2.UnloadModelRequest, call: Call
     ) -> model_pb2.UnloadModelResponse:
         """Frees the memory of a model on every worker."""
-        entry = self._named(request.key)
+        entry = self._named(request.key, call)
         await self._pool.unload(entry.key)
         return model_pb2.UnloadModelResponse(model=await asyncio.to_thread(self._model, entry))
 
     async def GetStatus(self, request: model_pb2.GetStatusRequest, call: Call) -> model_pb2.GetStatusResponse:
-        """The state of the server."""
-        status = self._pool.status()
-        models = await asyncio.to_thread(self._told_models) if request.with_models else {}
-        return model_pb2.GetStatusResponse(
+        """The state of the server, as much of it as the caller may see."""
+        status, caller = self._pool.status(), call.caller
+        reply = model_pb2.GetStatusResponse(
             version=__version__,
             uptime_s=time.monotonic() - self._began,
-            workers=[_worker(worker) for worker in status.workers],
-            queued=status.queued_count,
-            queued_bytes=status.queued_bytes,
-            requests=status.total_requests,
+            workers=[_worker(worker, caller) for worker in status.workers],
             gpu_count=len({each.device for each in status.workers if each.is_alive and is_gpu(each.device)}),
-            images=_images(self._images),
-            **models,
         )
+        if caller.sees_all:
+            reply.queued, reply.queued_bytes = status.queued_count, status.queued_bytes
+            reply.requests = status.total_requests
+            reply.images.CopyFrom(_images(self._images))
+        if request.with_models and caller.name:
+            reply.MergeFrom(await asyncio.to_thread(self._told_models, caller))
+        return reply
 
-    def _told_models(self) -> dict[str, list[model_pb2.NamedModel]]:
+    def _told_models(self, caller: Caller) -> model_pb2.GetStatusResponse:
         """The models of requests that name none, and those to try; looks at files."""
         defaults = default_models(self._profile)
         found = [
             next((each for each in (entry, entry_of(DEMO[entry.family])) if self._is_here(each)), None)
             for entry in defaults
         ]
-        return {
-            "default_models": [_named(entry) for entry in defaults],
-            "models_to_try": [_named(entry) for entry in found if entry],
-        }
+        return model_pb2.GetStatusResponse(
+            default_models=[_named(entry) for entry in defaults if caller.may_use(entry.key)],
+            models_to_try=[_named(entry) for entry in found if entry and caller.may_use(entry.key)],
+        )
 
     def _is_here(self, entry: Entry) -> bool:
         return check(entry, self._place).file is not None
 
-    def _named(self, key: str) -> Entry:
+    def _named(self, key: str, call: Call) -> Entry:
         if not key:
             raise invalid_field("key", "name a model; ListModels shows them all")
         if len(key) > 256:
             raise NotFound("no model has a name of more than 256 characters")
-        return entry_of(key)
+        entry = entry_of(key)
+        call.subject = entry.key
+        check_model(call.caller, entry)
+        return entry
 
     def _model(self, entry: Entry) -> model_pb2.Model:
         loaded = Counter(model.name for worker in self._pool.status().workers for model in worker.models)
@@ -120,13 +141,12 @@ def _named(entry: Entry) -> model_pb2.NamedModel:
     return model_pb2.NamedModel(family=_family(entry), key=entry.key, options=naming(entry))
 
 
-def _worker(status: WorkerStatus) -> model_pb2.Worker:
-    return model_pb2.Worker(
-        id=status.id,
-        pid=status.pid or 0,
-        device=status.device,
-        state=str(status.state),
-        models=[
+def _worker(status: WorkerStatus, caller: Caller) -> model_pb2.Worker:
+    """A worker, as much of it as the caller may see."""
+    told = model_pb2.Worker(id=status.id, state=str(status.state))
+    if caller.name:
+        told.device, told.precision = status.device, status.precision
+        told.models.extend(
             model_pb2.LoadedModel(
                 key=model.name,
                 names=model.keys,
@@ -134,30 +154,33 @@ def _worker(status: WorkerStatus) -> model_pb2.Worker:
                 family=_family(catalog().get(model.name)),
             )
             for model in status.models
-        ],
-        batches=status.batches,
-        items=status.items,
-        restarts=status.restarts,
-        precision=status.precision,
-        caches=[
-            model_pb2.Cache(
-                name=cache.name,
-                hits=cache.hits,
-                misses=cache.misses,
-                evictions=cache.evictions,
-                entries=cache.entries,
-                size_bytes=cache.nbytes,
-                limit_bytes=cache.max_bytes,
-            )
-            for cache in status.caches
-        ],
-        gpu=None if status.gpu is None else _gpu(status.gpu),
-        failed_models=[
+            if caller.may_use(model.name)
+        )
+        told.failed_models.extend(
             model_pb2.FailedModel(
                 key=model.name, reason=model.reason, family=_family(catalog().get(model.name))
             )
             for model in status.failed_models
-        ],
+            if caller.may_use(model.name)
+        )
+        if status.gpu is not None:
+            told.gpu.CopyFrom(_gpu(status.gpu))
+    if caller.sees_all:
+        told.pid, told.restarts = status.pid or 0, status.restarts
+        told.batches, told.items = status.batches, status.items
+        told.caches.extend(map(_cache, status.caches))
+    return told
+
+
+def _cache(status: CacheStatus) -> model_pb2.Cache:
+    return model_pb2.Cache(
+        name=status.name,
+        hits=status.hits,
+        misses=status.misses,
+        evictions=status.evictions,
+        entries=status.entries,
+        size_bytes=status.nbytes,
+        limit_bytes=status.max_bytes,
     )
 
 

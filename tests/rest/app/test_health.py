@@ -21,7 +21,7 @@ async def test_health_has_the_documented_fields_of_its_own_family(ports: Shim, g
     assert body == {
         "status": "healthy",
         "device": "cuda:1",
-        "worker_id": 77,
+        "worker_id": 7,
         "gpu_id": 1,
         "gpu_count": 4,
         "models_loaded": ["clip_ViT-B-16_openai"],

@@ -16,7 +16,7 @@ from featsvc.pool.contract.job import AnyJob
 from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.guard import GuardedMethods
-from featsvc.server.config.keys import ApiKeys
+from featsvc.server.keys.api_keys import ApiKeys
 from featsvc.settings.access import KeyLimits
 from featsvc.v1 import clip_pb2, model_pb2
 from featsvc.work.caller import NOBODY, OWNER, Caller

@@ -1,4 +1,4 @@
-"""Settings: their sources and their order, keys, devices, and what the command line says of mistakes."""
+"""Settings: their sources and their order, devices, and what the command line says of mistakes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from featsvc.errors import InvalidArgument, Unauthenticated
+from featsvc.errors import InvalidArgument
 from featsvc.logs import JsonLines
 from featsvc.server.commands.cli import main
 from featsvc.server.config import devices as places
-from featsvc.server.config.keys import ApiKeys, keys_in_force
 from featsvc.server.config.settings import configuration as configured
-from featsvc.settings.access import KeyLimits
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.sources import Configuration
 from featsvc.settings.tree import Settings
-from featsvc.work.caller import OWNER, Caller
 from tests.servers import ROOT
 
 
@@ -121,62 +118,6 @@ def test_the_demo_profile_preloads_the_demo_models_unless_told_otherwise() -> No
     assert configuration({"profile": "demo", "preload": ""}).settings.preload == ()
 
 
-def test_the_default_key_guards_loopback_only() -> None:
-    assert keys_in_force(configuration({}).settings) == ("smfeats",)
-    assert keys_in_force(configuration({"host": "::1"}).settings) == ("smfeats",)
-    for host in ("0.0.0.0", "::", "192.0.2.7", "gpu-box.example"):
-        with pytest.raises(InvalidArgument, match="--api-key"):
-            keys_in_force(configuration({"host": host}).settings)
-        assert keys_in_force(configuration({"host": host, "api_key": "smfeats"}).settings) == ("smfeats",)
-
-
-def test_keys_come_from_flag_environment_and_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_text("# team\nalpha\n\n  # indented\nbeta\n")
-    assert keys_in_force(configuration({"api_key_file": str(file), "host": "0.0.0.0"}).settings) == (
-        "alpha",
-        "beta",
-    )
-    monkeypatch.setenv("FEATSVC_API_KEY", "gamma,delta")
-    assert keys_in_force(configuration({"api_key_file": str(file)}).settings) == (
-        "gamma",
-        "delta",
-        "alpha",
-        "beta",
-    )
-    file.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(InvalidArgument, match="UTF-8"):
-        keys_in_force(configuration({"api_key_file": str(file)}).settings)
-    file.write_text("# nothing\n")
-    with pytest.raises(InvalidArgument, match="holds no key"):
-        keys_in_force(configuration({"api_key_file": str(file)}).settings)
-
-
-def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
-    file = tmp_path / "keys"
-    file.write_bytes(b"\xef\xbb\xbfalpha\r\nbeta\r\n")
-    assert keys_in_force(configuration({"api_key_file": str(file)}).settings) == ("alpha", "beta")
-
-
-@pytest.mark.parametrize("key", ["\0\0", "alph\u00e4", "al\tpha", "\udcff"])
-def test_a_key_that_no_caller_can_send_is_a_mistake(key: str) -> None:
-    with pytest.raises(InvalidArgument, match="printable ASCII") as caught:
-        keys_in_force(configuration({"api_key": key}).settings)
-    assert key not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", "Bearer alph", "Basic alpha", "alpha", "Bearer alpha beta"]
-)
-def test_only_a_bearer_of_a_key_passes(header: str) -> None:
-    limits = KeyLimits(url_max_fetches_per_key=3)
-    keys = ApiKeys(("alpha", "beta"), limits)
-    assert keys.caller("Bearer alpha") == Caller("key 0", OWNER, limits=limits)
-    assert keys.caller("bearer beta") == Caller("key 1", OWNER, limits=limits)
-    with pytest.raises(Unauthenticated):
-        keys.caller(header)
-
-
 def test_devices_are_slots() -> None:
     assert places.devices("cpu:2") == ("cpu", "cpu")
     assert places.devices("cuda:0, cuda:1") == ("cuda:0", "cuda:1")
@@ -195,7 +136,7 @@ def printed(*words: str) -> tuple[int, str]:
 
 
 def test_config_prints_every_value_with_its_origin_and_hides_keys() -> None:
-    code, text = printed("config", "--api-key=very-secret", "--grpc-port=7")
+    code, text = printed("config", "--api-key=very-secret", "--status-key=very-secret-too", "--grpc-port=7")
     assert code == 0
     assert "very-secret" not in text
     lines = {line.split(" = ")[0]: line for line in text.splitlines()}

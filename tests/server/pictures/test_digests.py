@@ -89,7 +89,7 @@ async def test_the_status_counts_pictures_kept_and_questions_about_them(served: 
     await served.clip.ExtractFeatures(asking(PROGRAM), metadata=AUTHORISED)
     await served.clip.ExtractFeatures(Request(image=again(PROGRAM)), metadata=AUTHORISED)
     await refusal(served.clip.ExtractFeatures(Request(image=again(b"never")), metadata=AUTHORISED))
-    images = (await served.model.GetStatus(model_pb2.GetStatusRequest())).images
+    images = (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).images
     assert (images.hits, images.misses, images.evictions, images.entries) == (1, 1, 0, 1)
     assert images.size_bytes == len(PROGRAM) + OVERHEAD
     assert images.limit_bytes == 256 << 20
@@ -107,7 +107,9 @@ async def test_a_limit_of_zero_keeps_nothing_but_digests_are_still_told(limit: s
 async def test_texts_have_no_digest(served: Running) -> None:
     asked = clip_pb2.EncodeTextRequest(texts=clip_pb2.Texts(text=["a"]))
     await served.clip.EncodeText(asked, metadata=AUTHORISED)
-    assert (await served.model.GetStatus(model_pb2.GetStatusRequest())).images.entries == 0
+    assert (
+        await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
+    ).images.entries == 0
 
 
 def picture(name: str, nbytes: int = 1000 - OVERHEAD) -> Picture:

@@ -114,7 +114,7 @@ async def test_a_caller_that_leaves_before_the_result_frees_its_place(
     call.cancel()
     await opened(gate)
     await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
-    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+    status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
     assert status.queued == 0
 
 
@@ -128,7 +128,7 @@ async def test_small_calls_are_answered_while_large_replies_are_pulled(served: R
     pulls = asyncio.gather(*(pull() for _ in range(2)))
     answered = 0
     while not pulls.done():
-        await served.model.GetStatus(model_pb2.GetStatusRequest())
+        await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
         answered += 1
     assert await pulls == [65, 65]
     assert answered > 2

@@ -35,7 +35,7 @@ async def test_health_reflection_and_status_need_no_key(served: Running) -> None
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    status = await served.model.GetStatus(model_pb2.GetStatusRequest())
+    status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
     told = [(worker.device, worker.state, worker.precision) for worker in status.workers]
     assert told == [("cpu", "ready", "fp32")]
     error = await refusal(served.model.ListModels(model_pb2.ListModelsRequest()))
@@ -47,7 +47,7 @@ async def test_health_tells_when_the_last_worker_is_lost() -> None:
         health = health_pb2_grpc.HealthStub(served.channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service="featsvc.v1.ClipService"))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        worker = (await served.model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
+        worker = (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
         os.kill(worker.pid, signal.SIGKILL)
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING

@@ -10,6 +10,7 @@ from featsvc.server.pictures.store import PictureStore
 from featsvc.server.services.model import ModelService
 from featsvc.settings.computing import Weights
 from featsvc.v1 import model_pb2
+from featsvc.work.caller import OWNER, Caller
 
 
 def worker(id: int, device: str, state: WorkerState, gpu: GpuStatus | None = None) -> WorkerStatus:
@@ -27,7 +28,7 @@ async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_an
         worker(4, "cpu", WorkerState.READY),
     )
     pool: Any = SimpleNamespace(status=lambda: PoolStatus(workers, 0, 0, 0))  # Any: a pool that has only this
-    call: Any = None
+    call: Any = SimpleNamespace(caller=Caller("key 0", OWNER))
     service = ModelService(pool, Weights(offline=True), PictureStore(0))
     status = await service.GetStatus(model_pb2.GetStatusRequest(), call)
     assert status.gpu_count == 1

@@ -126,7 +126,7 @@ async def test_the_server_reads_no_further_than_its_window(tmp_path: Path) -> No
             await call.write(question(f"q{n}", b"say 1"))
         # Another call goes all the way meanwhile, so the server has had its time to read.
         await refusal(served.clip.ExtractFeatures(Request(), metadata=AUTHORISED))
-        assert (await served.model.GetStatus(model_pb2.GetStatusRequest())).requests <= 3
+        assert (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).requests <= 3
         await opened(gate)
         await call.done_writing()
         assert len(await answers(call)) == 11
@@ -146,7 +146,7 @@ async def test_a_caller_that_leaves_takes_its_open_questions_along(tmp_path: Pat
             "CANCELLED",
             0,
         )
-        assert (await served.model.GetStatus(model_pb2.GetStatusRequest())).queued == 0
+        assert (await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).queued == 0
         await opened(gate)
 
 

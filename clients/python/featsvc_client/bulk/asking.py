@@ -19,6 +19,7 @@ from featsvc_client.errors import (
     AuthenticationError,
     CallError,
     ModelNotFound,
+    NotAllowed,
     Overloaded,
     WeightsMissing,
 )
@@ -26,7 +27,7 @@ from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
 
 # What is wrong with every picture alike.
-HOPELESS = (AuthenticationError, ModelNotFound, WeightsMissing)
+HOPELESS = (AuthenticationError, NotAllowed, ModelNotFound, WeightsMissing)
 # How a call may end whose server was stopped under it, or has too much to do.
 INTERRUPTED = frozenset({"UNAVAILABLE", "CANCELLED", "ABORTED", "UNKNOWN", "DEADLINE_EXCEEDED"})
 # A picture that ends its worker each time would keep everything waiting.

@@ -180,6 +180,189 @@ func (x *Model) GetLoadedWorkers() uint32 {
 	return 0
 }
 
+// Asks who the caller is.
+type GetCallerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerRequest) Reset() {
+	*x = GetCallerRequest{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerRequest) ProtoMessage() {}
+
+func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
+func (*GetCallerRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{1}
+}
+
+// A caller, as the server knows its key.
+type GetCallerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the key.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Keys of the models that it may use; none for all.
+	Models []string `protobuf:"bytes,3,rep,name=models,proto3" json:"models,omitempty"`
+	// What it may have of what all share.
+	Limits        *CallerLimits `protobuf:"bytes,4,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerResponse) Reset() {
+	*x = GetCallerResponse{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerResponse) ProtoMessage() {}
+
+func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
+func (*GetCallerResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GetCallerResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetCallerResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *GetCallerResponse) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *GetCallerResponse) GetLimits() *CallerLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// What a caller may have of what all share.
+type CallerLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its share of the devices beside other callers that wait, in proportion.
+	Weight float64 `protobuf:"fixed64,1,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Bytes of pictures that the server keeps for it; 0 for none.
+	ImageCachePerKey uint64 `protobuf:"varint,2,opt,name=image_cache_per_key,json=imageCachePerKey,proto3" json:"image_cache_per_key,omitempty"`
+	// Pictures that are fetched for it at once by address.
+	UrlMaxFetchesPerKey uint32 `protobuf:"varint,3,opt,name=url_max_fetches_per_key,json=urlMaxFetchesPerKey,proto3" json:"url_max_fetches_per_key,omitempty"`
+	// Bytes of pictures that are being fetched for it.
+	UrlMaxBytesPerKey uint64 `protobuf:"varint,4,opt,name=url_max_bytes_per_key,json=urlMaxBytesPerKey,proto3" json:"url_max_bytes_per_key,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *CallerLimits) Reset() {
+	*x = CallerLimits{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallerLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallerLimits) ProtoMessage() {}
+
+func (x *CallerLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallerLimits.ProtoReflect.Descriptor instead.
+func (*CallerLimits) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *CallerLimits) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetImageCachePerKey() uint64 {
+	if x != nil {
+		return x.ImageCachePerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetUrlMaxFetchesPerKey() uint32 {
+	if x != nil {
+		return x.UrlMaxFetchesPerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetUrlMaxBytesPerKey() uint64 {
+	if x != nil {
+		return x.UrlMaxBytesPerKey
+	}
+	return 0
+}
+
 // Which models to list.
 type ListModelsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -193,7 +376,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[1]
+	mi := &file_featsvc_v1_model_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +388,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[1]
+	mi := &file_featsvc_v1_model_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +401,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{1}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListModelsRequest) GetFamily() Family {
@@ -246,7 +429,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[2]
+	mi := &file_featsvc_v1_model_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +441,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[2]
+	mi := &file_featsvc_v1_model_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +454,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -292,7 +475,7 @@ type LoadModelRequest struct {
 
 func (x *LoadModelRequest) Reset() {
 	*x = LoadModelRequest{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[3]
+	mi := &file_featsvc_v1_model_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +487,7 @@ func (x *LoadModelRequest) String() string {
 func (*LoadModelRequest) ProtoMessage() {}
 
 func (x *LoadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[3]
+	mi := &file_featsvc_v1_model_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +500,7 @@ func (x *LoadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModelRequest.ProtoReflect.Descriptor instead.
 func (*LoadModelRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LoadModelRequest) GetKey() string {
@@ -338,7 +521,7 @@ type LoadModelResponse struct {
 
 func (x *LoadModelResponse) Reset() {
 	*x = LoadModelResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[4]
+	mi := &file_featsvc_v1_model_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +533,7 @@ func (x *LoadModelResponse) String() string {
 func (*LoadModelResponse) ProtoMessage() {}
 
 func (x *LoadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[4]
+	mi := &file_featsvc_v1_model_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +546,7 @@ func (x *LoadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadModelResponse.ProtoReflect.Descriptor instead.
 func (*LoadModelResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{4}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LoadModelResponse) GetModel() *Model {
@@ -384,7 +567,7 @@ type UnloadModelRequest struct {
 
 func (x *UnloadModelRequest) Reset() {
 	*x = UnloadModelRequest{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[5]
+	mi := &file_featsvc_v1_model_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +579,7 @@ func (x *UnloadModelRequest) String() string {
 func (*UnloadModelRequest) ProtoMessage() {}
 
 func (x *UnloadModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[5]
+	mi := &file_featsvc_v1_model_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +592,7 @@ func (x *UnloadModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadModelRequest.ProtoReflect.Descriptor instead.
 func (*UnloadModelRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{5}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UnloadModelRequest) GetKey() string {
@@ -430,7 +613,7 @@ type UnloadModelResponse struct {
 
 func (x *UnloadModelResponse) Reset() {
 	*x = UnloadModelResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[6]
+	mi := &file_featsvc_v1_model_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +625,7 @@ func (x *UnloadModelResponse) String() string {
 func (*UnloadModelResponse) ProtoMessage() {}
 
 func (x *UnloadModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[6]
+	mi := &file_featsvc_v1_model_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +638,7 @@ func (x *UnloadModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnloadModelResponse.ProtoReflect.Descriptor instead.
 func (*UnloadModelResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{6}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UnloadModelResponse) GetModel() *Model {
@@ -476,7 +659,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[7]
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +671,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[7]
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +684,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{7}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetStatusRequest) GetWithModels() bool {
@@ -526,7 +709,7 @@ type NamedModel struct {
 
 func (x *NamedModel) Reset() {
 	*x = NamedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +721,7 @@ func (x *NamedModel) String() string {
 func (*NamedModel) ProtoMessage() {}
 
 func (x *NamedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[8]
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +734,7 @@ func (x *NamedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedModel.ProtoReflect.Descriptor instead.
 func (*NamedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{8}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NamedModel) GetFamily() Family {
@@ -592,7 +775,7 @@ type LoadedModel struct {
 
 func (x *LoadedModel) Reset() {
 	*x = LoadedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[9]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +787,7 @@ func (x *LoadedModel) String() string {
 func (*LoadedModel) ProtoMessage() {}
 
 func (x *LoadedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[9]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +800,7 @@ func (x *LoadedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadedModel.ProtoReflect.Descriptor instead.
 func (*LoadedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{9}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LoadedModel) GetKey() string {
@@ -681,7 +864,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +876,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +889,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Worker) GetId() uint32 {
@@ -813,7 +996,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +1008,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +1021,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Gpu) GetName() string {
@@ -891,7 +1074,7 @@ type FailedModel struct {
 
 func (x *FailedModel) Reset() {
 	*x = FailedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1086,7 @@ func (x *FailedModel) String() string {
 func (*FailedModel) ProtoMessage() {}
 
 func (x *FailedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1099,7 @@ func (x *FailedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedModel.ProtoReflect.Descriptor instead.
 func (*FailedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FailedModel) GetKey() string {
@@ -963,7 +1146,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1158,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1171,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Cache) GetName() string {
@@ -1069,7 +1252,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[14]
+	mi := &file_featsvc_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1264,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[14]
+	mi := &file_featsvc_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1277,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1181,7 +1364,18 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x05 \x01(\x04R\tsizeBytes\x12\x1c\n" +
 	"\tavailable\x18\x06 \x01(\bR\tavailable\x12%\n" +
-	"\x0eloaded_workers\x18\a \x01(\rR\rloadedWorkers\"f\n" +
+	"\x0eloaded_workers\x18\a \x01(\rR\rloadedWorkers\"\x12\n" +
+	"\x10GetCallerRequest\"\x87\x01\n" +
+	"\x11GetCallerResponse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x16\n" +
+	"\x06models\x18\x03 \x03(\tR\x06models\x120\n" +
+	"\x06limits\x18\x04 \x01(\v2\x18.featsvc.v1.CallerLimitsR\x06limits\"\xbd\x01\n" +
+	"\fCallerLimits\x12\x16\n" +
+	"\x06weight\x18\x01 \x01(\x01R\x06weight\x12-\n" +
+	"\x13image_cache_per_key\x18\x02 \x01(\x04R\x10imageCachePerKey\x124\n" +
+	"\x17url_max_fetches_per_key\x18\x03 \x01(\rR\x13urlMaxFetchesPerKey\x120\n" +
+	"\x15url_max_bytes_per_key\x18\x04 \x01(\x04R\x11urlMaxBytesPerKey\"f\n" +
 	"\x11ListModelsRequest\x12*\n" +
 	"\x06family\x18\x01 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\x12%\n" +
 	"\x0eavailable_only\x18\x02 \x01(\bR\ravailableOnly\"?\n" +
@@ -1264,8 +1458,9 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x12FAMILY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\vFAMILY_CLIP\x10\x01\x1a\b\x8a\xb5\x18\x04clip\x12\x19\n" +
 	"\vFAMILY_DINO\x10\x02\x1a\b\x8a\xb5\x18\x04dino\x12\x19\n" +
-	"\vFAMILY_SAM2\x10\x03\x1a\b\x8a\xb5\x18\x04sam22\xbf\x02\n" +
-	"\fModelService\x12K\n" +
+	"\vFAMILY_SAM2\x10\x03\x1a\b\x8a\xb5\x18\x04sam22\x89\x03\n" +
+	"\fModelService\x12H\n" +
+	"\tGetCaller\x12\x1c.featsvc.v1.GetCallerRequest\x1a\x1d.featsvc.v1.GetCallerResponse\x12K\n" +
 	"\n" +
 	"ListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n" +
 	"\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n" +
@@ -1289,57 +1484,63 @@ func file_featsvc_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_featsvc_v1_model_proto_goTypes = []any{
 	(Family)(0),                 // 0: featsvc.v1.Family
 	(*Model)(nil),               // 1: featsvc.v1.Model
-	(*ListModelsRequest)(nil),   // 2: featsvc.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),  // 3: featsvc.v1.ListModelsResponse
-	(*LoadModelRequest)(nil),    // 4: featsvc.v1.LoadModelRequest
-	(*LoadModelResponse)(nil),   // 5: featsvc.v1.LoadModelResponse
-	(*UnloadModelRequest)(nil),  // 6: featsvc.v1.UnloadModelRequest
-	(*UnloadModelResponse)(nil), // 7: featsvc.v1.UnloadModelResponse
-	(*GetStatusRequest)(nil),    // 8: featsvc.v1.GetStatusRequest
-	(*NamedModel)(nil),          // 9: featsvc.v1.NamedModel
-	(*LoadedModel)(nil),         // 10: featsvc.v1.LoadedModel
-	(*Worker)(nil),              // 11: featsvc.v1.Worker
-	(*Gpu)(nil),                 // 12: featsvc.v1.Gpu
-	(*FailedModel)(nil),         // 13: featsvc.v1.FailedModel
-	(*Cache)(nil),               // 14: featsvc.v1.Cache
-	(*GetStatusResponse)(nil),   // 15: featsvc.v1.GetStatusResponse
-	nil,                         // 16: featsvc.v1.NamedModel.OptionsEntry
+	(*GetCallerRequest)(nil),    // 2: featsvc.v1.GetCallerRequest
+	(*GetCallerResponse)(nil),   // 3: featsvc.v1.GetCallerResponse
+	(*CallerLimits)(nil),        // 4: featsvc.v1.CallerLimits
+	(*ListModelsRequest)(nil),   // 5: featsvc.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),  // 6: featsvc.v1.ListModelsResponse
+	(*LoadModelRequest)(nil),    // 7: featsvc.v1.LoadModelRequest
+	(*LoadModelResponse)(nil),   // 8: featsvc.v1.LoadModelResponse
+	(*UnloadModelRequest)(nil),  // 9: featsvc.v1.UnloadModelRequest
+	(*UnloadModelResponse)(nil), // 10: featsvc.v1.UnloadModelResponse
+	(*GetStatusRequest)(nil),    // 11: featsvc.v1.GetStatusRequest
+	(*NamedModel)(nil),          // 12: featsvc.v1.NamedModel
+	(*LoadedModel)(nil),         // 13: featsvc.v1.LoadedModel
+	(*Worker)(nil),              // 14: featsvc.v1.Worker
+	(*Gpu)(nil),                 // 15: featsvc.v1.Gpu
+	(*FailedModel)(nil),         // 16: featsvc.v1.FailedModel
+	(*Cache)(nil),               // 17: featsvc.v1.Cache
+	(*GetStatusResponse)(nil),   // 18: featsvc.v1.GetStatusResponse
+	nil,                         // 19: featsvc.v1.NamedModel.OptionsEntry
 }
 var file_featsvc_v1_model_proto_depIdxs = []int32{
 	0,  // 0: featsvc.v1.Model.family:type_name -> featsvc.v1.Family
-	0,  // 1: featsvc.v1.ListModelsRequest.family:type_name -> featsvc.v1.Family
-	1,  // 2: featsvc.v1.ListModelsResponse.models:type_name -> featsvc.v1.Model
-	1,  // 3: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
-	1,  // 4: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
-	0,  // 5: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
-	16, // 6: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
-	0,  // 7: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
-	10, // 8: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
-	14, // 9: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
-	13, // 10: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
-	12, // 11: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
-	0,  // 12: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
-	11, // 13: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
-	14, // 14: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
-	9,  // 15: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
-	9,  // 16: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
-	2,  // 17: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
-	4,  // 18: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
-	6,  // 19: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
-	8,  // 20: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
-	3,  // 21: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
-	5,  // 22: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
-	7,  // 23: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
-	15, // 24: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
-	21, // [21:25] is the sub-list for method output_type
-	17, // [17:21] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	4,  // 1: featsvc.v1.GetCallerResponse.limits:type_name -> featsvc.v1.CallerLimits
+	0,  // 2: featsvc.v1.ListModelsRequest.family:type_name -> featsvc.v1.Family
+	1,  // 3: featsvc.v1.ListModelsResponse.models:type_name -> featsvc.v1.Model
+	1,  // 4: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
+	1,  // 5: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
+	0,  // 6: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
+	19, // 7: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
+	0,  // 8: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
+	13, // 9: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
+	17, // 10: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
+	16, // 11: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
+	15, // 12: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
+	0,  // 13: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
+	14, // 14: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
+	17, // 15: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
+	12, // 16: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
+	12, // 17: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
+	2,  // 18: featsvc.v1.ModelService.GetCaller:input_type -> featsvc.v1.GetCallerRequest
+	5,  // 19: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
+	7,  // 20: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
+	9,  // 21: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
+	11, // 22: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
+	3,  // 23: featsvc.v1.ModelService.GetCaller:output_type -> featsvc.v1.GetCallerResponse
+	6,  // 24: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
+	8,  // 25: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
+	10, // 26: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
+	18, // 27: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
+	23, // [23:28] is the sub-list for method output_type
+	18, // [18:23] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_model_proto_init() }
@@ -1348,14 +1549,14 @@ func file_featsvc_v1_model_proto_init() {
 		return
 	}
 	file_featsvc_v1_options_proto_init()
-	file_featsvc_v1_model_proto_msgTypes[11].OneofWrappers = []any{}
+	file_featsvc_v1_model_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_model_proto_rawDesc), len(file_featsvc_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

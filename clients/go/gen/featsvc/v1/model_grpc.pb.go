@@ -21,6 +21,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	ModelService_GetCaller_FullMethodName   = "/featsvc.v1.ModelService/GetCaller"
 	ModelService_ListModels_FullMethodName  = "/featsvc.v1.ModelService/ListModels"
 	ModelService_LoadModel_FullMethodName   = "/featsvc.v1.ModelService/LoadModel"
 	ModelService_UnloadModel_FullMethodName = "/featsvc.v1.ModelService/UnloadModel"
@@ -33,13 +34,16 @@ const (
 //
 // The models of the server and its state.
 type ModelServiceClient interface {
-	// All models that the server knows.
+	// Who asks, as the server knows its key.
+	GetCaller(ctx context.Context, in *GetCallerRequest, opts ...grpc.CallOption) (*GetCallerResponse, error)
+	// All models that the server knows and the caller may use.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
-	// Loads a model on every worker, so that the first request need not wait for it.
+	// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
 	LoadModel(ctx context.Context, in *LoadModelRequest, opts ...grpc.CallOption) (*LoadModelResponse, error)
-	// Frees the memory of a model on every worker; a later request loads it again.
+	// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
 	UnloadModel(ctx context.Context, in *UnloadModelRequest, opts ...grpc.CallOption) (*UnloadModelResponse, error)
-	// The state of the server.
+	// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+	// key also which models it may use are where, and to one with the role status or admin all.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
 
@@ -49,6 +53,16 @@ type modelServiceClient struct {
 
 func NewModelServiceClient(cc grpc.ClientConnInterface) ModelServiceClient {
 	return &modelServiceClient{cc}
+}
+
+func (c *modelServiceClient) GetCaller(ctx context.Context, in *GetCallerRequest, opts ...grpc.CallOption) (*GetCallerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetCallerResponse)
+	err := c.cc.Invoke(ctx, ModelService_GetCaller_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *modelServiceClient) ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error) {
@@ -97,13 +111,16 @@ func (c *modelServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest
 //
 // The models of the server and its state.
 type ModelServiceServer interface {
-	// All models that the server knows.
+	// Who asks, as the server knows its key.
+	GetCaller(context.Context, *GetCallerRequest) (*GetCallerResponse, error)
+	// All models that the server knows and the caller may use.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
-	// Loads a model on every worker, so that the first request need not wait for it.
+	// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
 	LoadModel(context.Context, *LoadModelRequest) (*LoadModelResponse, error)
-	// Frees the memory of a model on every worker; a later request loads it again.
+	// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
 	UnloadModel(context.Context, *UnloadModelRequest) (*UnloadModelResponse, error)
-	// The state of the server.
+	// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+	// key also which models it may use are where, and to one with the role status or admin all.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedModelServiceServer()
 }
@@ -115,6 +132,9 @@ type ModelServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedModelServiceServer struct{}
 
+func (UnimplementedModelServiceServer) GetCaller(context.Context, *GetCallerRequest) (*GetCallerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetCaller not implemented")
+}
 func (UnimplementedModelServiceServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
 }
@@ -146,6 +166,24 @@ func RegisterModelServiceServer(s grpc.ServiceRegistrar, srv ModelServiceServer)
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&ModelService_ServiceDesc, srv)
+}
+
+func _ModelService_GetCaller_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetCallerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).GetCaller(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_GetCaller_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).GetCaller(ctx, req.(*GetCallerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _ModelService_ListModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -227,6 +265,10 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "featsvc.v1.ModelService",
 	HandlerType: (*ModelServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetCaller",
+			Handler:    _ModelService_GetCaller_Handler,
+		},
 		{
 			MethodName: "ListModels",
 			Handler:    _ModelService_ListModels_Handler,

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/model.proto.
  */
 export const file_featsvc_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSJPChFMaXN0TW9kZWxzUmVxdWVzdBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRIWCg5hdmFpbGFibGVfb25seRgCIAEoCCI3ChJMaXN0TW9kZWxzUmVzcG9uc2USIQoGbW9kZWxzGAEgAygLMhEuZmVhdHN2Yy52MS5Nb2RlbCIoChBMb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI1ChFMb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiKgoSVW5sb2FkTW9kZWxSZXF1ZXN0EhQKA2tleRgBIAEoCUIHirUYAziAAiI3ChNVbmxvYWRNb2RlbFJlc3BvbnNlEiAKBW1vZGVsGAEgASgLMhEuZmVhdHN2Yy52MS5Nb2RlbCInChBHZXRTdGF0dXNSZXF1ZXN0EhMKC3dpdGhfbW9kZWxzGAEgASgIIqMBCgpOYW1lZE1vZGVsEiIKBmZhbWlseRgBIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5EgsKA2tleRgCIAEoCRI0CgdvcHRpb25zGAMgAygLMiMuZmVhdHN2Yy52MS5OYW1lZE1vZGVsLk9wdGlvbnNFbnRyeRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhCgtMb2FkZWRNb2RlbBILCgNrZXkYASABKAkSDQoFbmFtZXMYAiADKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBIiCgZmYW1pbHkYBCABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKfAgoGV29ya2VyEgoKAmlkGAEgASgNEgsKA3BpZBgCIAEoDRIOCgZkZXZpY2UYAyABKAkSDQoFc3RhdGUYBCABKAkSJwoGbW9kZWxzGAUgAygLMhcuZmVhdHN2Yy52MS5Mb2FkZWRNb2RlbBIPCgdiYXRjaGVzGAYgASgEEg0KBWl0ZW1zGAcgASgEEhAKCHJlc3RhcnRzGAggASgNEiEKBmNhY2hlcxgJIAMoCzIRLmZlYXRzdmMudjEuQ2FjaGUSLgoNZmFpbGVkX21vZGVscxgKIAMoCzIXLmZlYXRzdmMudjEuRmFpbGVkTW9kZWwSHAoDZ3B1GAsgASgLMg8uZmVhdHN2Yy52MS5HcHUSEQoJcHJlY2lzaW9uGAwgASgJIoMBCgNHcHUSDAoEbmFtZRgBIAEoCRIMCgR1dWlkGAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAQSEgoKZnJlZV9ieXRlcxgEIAEoBBIgChN1dGlsaXphdGlvbl9wZXJjZW50GAUgASgNSACIAQFCFgoUX3V0aWxpemF0aW9uX3BlcmNlbnQiTgoLRmFpbGVkTW9kZWwSCwoDa2V5GAEgASgJEg4KBnJlYXNvbhgCIAEoCRIiCgZmYW1pbHkYAyABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseSKAAQoFQ2FjaGUSDAoEbmFtZRgBIAEoCRIMCgRoaXRzGAIgASgEEg4KBm1pc3NlcxgDIAEoBBIRCglldmljdGlvbnMYBCABKAQSDwoHZW50cmllcxgFIAEoBBISCgpzaXplX2J5dGVzGAYgASgEEhMKC2xpbWl0X2J5dGVzGAcgASgEIqgCChFHZXRTdGF0dXNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCHVwdGltZV9zGAIgASgBEiMKB3dvcmtlcnMYAyADKAsyEi5mZWF0c3ZjLnYxLldvcmtlchIOCgZxdWV1ZWQYBCABKA0SFAoMcXVldWVkX2J5dGVzGAUgASgEEhAKCHJlcXVlc3RzGAYgASgEEhEKCWdwdV9jb3VudBgHIAEoDRIhCgZpbWFnZXMYCCABKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDmRlZmF1bHRfbW9kZWxzGAwgAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsEi0KDW1vZGVsc190b190cnkYDSADKAsyFi5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwqcQoGRmFtaWx5EhYKEkZBTUlMWV9VTlNQRUNJRklFRBAAEhkKC0ZBTUlMWV9DTElQEAEaCIq1GARjbGlwEhkKC0ZBTUlMWV9ESU5PEAIaCIq1GARkaW5vEhkKC0ZBTUlMWV9TQU0yEAMaCIq1GARzYW0yMr8CCgxNb2RlbFNlcnZpY2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USSAoJR2V0U3RhdHVzEhwuZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSISChBHZXRDYWxsZXJSZXF1ZXN0ImoKEUdldENhbGxlclJlc3BvbnNlEgwKBG5hbWUYASABKAkSDQoFcm9sZXMYAiADKAkSDgoGbW9kZWxzGAMgAygJEigKBmxpbWl0cxgEIAEoCzIYLmZlYXRzdmMudjEuQ2FsbGVyTGltaXRzInsKDENhbGxlckxpbWl0cxIOCgZ3ZWlnaHQYASABKAESGwoTaW1hZ2VfY2FjaGVfcGVyX2tleRgCIAEoBBIfChd1cmxfbWF4X2ZldGNoZXNfcGVyX2tleRgDIAEoDRIdChV1cmxfbWF4X2J5dGVzX3Blcl9rZXkYBCABKAQiTwoRTGlzdE1vZGVsc1JlcXVlc3QSIgoGZmFtaWx5GAEgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSFgoOYXZhaWxhYmxlX29ubHkYAiABKAgiNwoSTGlzdE1vZGVsc1Jlc3BvbnNlEiEKBm1vZGVscxgBIAMoCzIRLmZlYXRzdmMudjEuTW9kZWwiKAoQTG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNQoRTG9hZE1vZGVsUmVzcG9uc2USIAoFbW9kZWwYASABKAsyES5mZWF0c3ZjLnYxLk1vZGVsIioKElVubG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNwoTVW5sb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiJwoQR2V0U3RhdHVzUmVxdWVzdBITCgt3aXRoX21vZGVscxgBIAEoCCKjAQoKTmFtZWRNb2RlbBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRILCgNrZXkYAiABKAkSNAoHb3B0aW9ucxgDIAMoCzIjLmZlYXRzdmMudjEuTmFtZWRNb2RlbC5PcHRpb25zRW50cnkaLgoMT3B0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYQoLTG9hZGVkTW9kZWwSCwoDa2V5GAEgASgJEg0KBW5hbWVzGAIgAygJEhIKCnNpemVfYnl0ZXMYAyABKAQSIgoGZmFtaWx5GAQgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkinwIKBldvcmtlchIKCgJpZBgBIAEoDRILCgNwaWQYAiABKA0SDgoGZGV2aWNlGAMgASgJEg0KBXN0YXRlGAQgASgJEicKBm1vZGVscxgFIAMoCzIXLmZlYXRzdmMudjEuTG9hZGVkTW9kZWwSDwoHYmF0Y2hlcxgGIAEoBBINCgVpdGVtcxgHIAEoBBIQCghyZXN0YXJ0cxgIIAEoDRIhCgZjYWNoZXMYCSADKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDWZhaWxlZF9tb2RlbHMYCiADKAsyFy5mZWF0c3ZjLnYxLkZhaWxlZE1vZGVsEhwKA2dwdRgLIAEoCzIPLmZlYXRzdmMudjEuR3B1EhEKCXByZWNpc2lvbhgMIAEoCSKDAQoDR3B1EgwKBG5hbWUYASABKAkSDAoEdXVpZBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSIAoTdXRpbGl6YXRpb25fcGVyY2VudBgFIAEoDUgAiAEBQhYKFF91dGlsaXphdGlvbl9wZXJjZW50Ik4KC0ZhaWxlZE1vZGVsEgsKA2tleRgBIAEoCRIOCgZyZWFzb24YAiABKAkSIgoGZmFtaWx5GAMgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkigAEKBUNhY2hlEgwKBG5hbWUYASABKAkSDAoEaGl0cxgCIAEoBBIOCgZtaXNzZXMYAyABKAQSEQoJZXZpY3Rpb25zGAQgASgEEg8KB2VudHJpZXMYBSABKAQSEgoKc2l6ZV9ieXRlcxgGIAEoBBITCgtsaW1pdF9ieXRlcxgHIAEoBCKoAgoRR2V0U3RhdHVzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIQCgh1cHRpbWVfcxgCIAEoARIjCgd3b3JrZXJzGAMgAygLMhIuZmVhdHN2Yy52MS5Xb3JrZXISDgoGcXVldWVkGAQgASgNEhQKDHF1ZXVlZF9ieXRlcxgFIAEoBBIQCghyZXF1ZXN0cxgGIAEoBBIRCglncHVfY291bnQYByABKA0SIQoGaW1hZ2VzGAggASgLMhEuZmVhdHN2Yy52MS5DYWNoZRIuCg5kZWZhdWx0X21vZGVscxgMIAMoCzIWLmZlYXRzdmMudjEuTmFtZWRNb2RlbBItCg1tb2RlbHNfdG9fdHJ5GA0gAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsKnEKBkZhbWlseRIWChJGQU1JTFlfVU5TUEVDSUZJRUQQABIZCgtGQU1JTFlfQ0xJUBABGgiKtRgEY2xpcBIZCgtGQU1JTFlfRElOTxACGgiKtRgEZGlubxIZCgtGQU1JTFlfU0FNMhADGgiKtRgEc2FtMjKJAwoMTW9kZWxTZXJ2aWNlEkgKCUdldENhbGxlchIcLmZlYXRzdmMudjEuR2V0Q2FsbGVyUmVxdWVzdBodLmZlYXRzdmMudjEuR2V0Q2FsbGVyUmVzcG9uc2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USSAoJR2V0U3RhdHVzEhwuZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
 
 /**
  * A model that the server knows.
@@ -79,6 +79,105 @@ export const ModelSchema: GenMessage<Model> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_model, 0);
 
 /**
+ * Asks who the caller is.
+ *
+ * @generated from message featsvc.v1.GetCallerRequest
+ */
+export type GetCallerRequest = Message<"featsvc.v1.GetCallerRequest"> & {
+};
+
+/**
+ * Describes the message featsvc.v1.GetCallerRequest.
+ * Use `create(GetCallerRequestSchema)` to create a new message.
+ */
+export const GetCallerRequestSchema: GenMessage<GetCallerRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 1);
+
+/**
+ * A caller, as the server knows its key.
+ *
+ * @generated from message featsvc.v1.GetCallerResponse
+ */
+export type GetCallerResponse = Message<"featsvc.v1.GetCallerResponse"> & {
+  /**
+   * Name of the key.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+   *
+   * @generated from field: repeated string roles = 2;
+   */
+  roles: string[];
+
+  /**
+   * Keys of the models that it may use; none for all.
+   *
+   * @generated from field: repeated string models = 3;
+   */
+  models: string[];
+
+  /**
+   * What it may have of what all share.
+   *
+   * @generated from field: featsvc.v1.CallerLimits limits = 4;
+   */
+  limits?: CallerLimits | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.GetCallerResponse.
+ * Use `create(GetCallerResponseSchema)` to create a new message.
+ */
+export const GetCallerResponseSchema: GenMessage<GetCallerResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 2);
+
+/**
+ * What a caller may have of what all share.
+ *
+ * @generated from message featsvc.v1.CallerLimits
+ */
+export type CallerLimits = Message<"featsvc.v1.CallerLimits"> & {
+  /**
+   * Its share of the devices beside other callers that wait, in proportion.
+   *
+   * @generated from field: double weight = 1;
+   */
+  weight: number;
+
+  /**
+   * Bytes of pictures that the server keeps for it; 0 for none.
+   *
+   * @generated from field: uint64 image_cache_per_key = 2;
+   */
+  imageCachePerKey: bigint;
+
+  /**
+   * Pictures that are fetched for it at once by address.
+   *
+   * @generated from field: uint32 url_max_fetches_per_key = 3;
+   */
+  urlMaxFetchesPerKey: number;
+
+  /**
+   * Bytes of pictures that are being fetched for it.
+   *
+   * @generated from field: uint64 url_max_bytes_per_key = 4;
+   */
+  urlMaxBytesPerKey: bigint;
+};
+
+/**
+ * Describes the message featsvc.v1.CallerLimits.
+ * Use `create(CallerLimitsSchema)` to create a new message.
+ */
+export const CallerLimitsSchema: GenMessage<CallerLimits> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 3);
+
+/**
  * Which models to list.
  *
  * @generated from message featsvc.v1.ListModelsRequest
@@ -104,7 +203,7 @@ export type ListModelsRequest = Message<"featsvc.v1.ListModelsRequest"> & {
  * Use `create(ListModelsRequestSchema)` to create a new message.
  */
 export const ListModelsRequestSchema: GenMessage<ListModelsRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 1);
+  messageDesc(file_featsvc_v1_model, 4);
 
 /**
  * Models.
@@ -125,7 +224,7 @@ export type ListModelsResponse = Message<"featsvc.v1.ListModelsResponse"> & {
  * Use `create(ListModelsResponseSchema)` to create a new message.
  */
 export const ListModelsResponseSchema: GenMessage<ListModelsResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 2);
+  messageDesc(file_featsvc_v1_model, 5);
 
 /**
  * A model to load.
@@ -146,7 +245,7 @@ export type LoadModelRequest = Message<"featsvc.v1.LoadModelRequest"> & {
  * Use `create(LoadModelRequestSchema)` to create a new message.
  */
 export const LoadModelRequestSchema: GenMessage<LoadModelRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 3);
+  messageDesc(file_featsvc_v1_model, 6);
 
 /**
  * A loaded model.
@@ -167,7 +266,7 @@ export type LoadModelResponse = Message<"featsvc.v1.LoadModelResponse"> & {
  * Use `create(LoadModelResponseSchema)` to create a new message.
  */
 export const LoadModelResponseSchema: GenMessage<LoadModelResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 4);
+  messageDesc(file_featsvc_v1_model, 7);
 
 /**
  * A model to free.
@@ -188,7 +287,7 @@ export type UnloadModelRequest = Message<"featsvc.v1.UnloadModelRequest"> & {
  * Use `create(UnloadModelRequestSchema)` to create a new message.
  */
 export const UnloadModelRequestSchema: GenMessage<UnloadModelRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 5);
+  messageDesc(file_featsvc_v1_model, 8);
 
 /**
  * A freed model.
@@ -209,7 +308,7 @@ export type UnloadModelResponse = Message<"featsvc.v1.UnloadModelResponse"> & {
  * Use `create(UnloadModelResponseSchema)` to create a new message.
  */
 export const UnloadModelResponseSchema: GenMessage<UnloadModelResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 6);
+  messageDesc(file_featsvc_v1_model, 9);
 
 /**
  * Asks for the state of the server.
@@ -230,7 +329,7 @@ export type GetStatusRequest = Message<"featsvc.v1.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 7);
+  messageDesc(file_featsvc_v1_model, 10);
 
 /**
  * A model, and how a request names it.
@@ -265,7 +364,7 @@ export type NamedModel = Message<"featsvc.v1.NamedModel"> & {
  * Use `create(NamedModelSchema)` to create a new message.
  */
 export const NamedModelSchema: GenMessage<NamedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 8);
+  messageDesc(file_featsvc_v1_model, 11);
 
 /**
  * A model in a worker's memory.
@@ -307,7 +406,7 @@ export type LoadedModel = Message<"featsvc.v1.LoadedModel"> & {
  * Use `create(LoadedModelSchema)` to create a new message.
  */
 export const LoadedModelSchema: GenMessage<LoadedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 9);
+  messageDesc(file_featsvc_v1_model, 12);
 
 /**
  * A worker process.
@@ -405,7 +504,7 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
  * Use `create(WorkerSchema)` to create a new message.
  */
 export const WorkerSchema: GenMessage<Worker> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 10);
+  messageDesc(file_featsvc_v1_model, 13);
 
 /**
  * A GPU.
@@ -455,7 +554,7 @@ export type Gpu = Message<"featsvc.v1.Gpu"> & {
  * Use `create(GpuSchema)` to create a new message.
  */
 export const GpuSchema: GenMessage<Gpu> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 11);
+  messageDesc(file_featsvc_v1_model, 14);
 
 /**
  * A model that cannot be loaded.
@@ -490,7 +589,7 @@ export type FailedModel = Message<"featsvc.v1.FailedModel"> & {
  * Use `create(FailedModelSchema)` to create a new message.
  */
 export const FailedModelSchema: GenMessage<FailedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 12);
+  messageDesc(file_featsvc_v1_model, 15);
 
 /**
  * Things kept for a next question, the one longest unused given up first.
@@ -553,7 +652,7 @@ export type Cache = Message<"featsvc.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 13);
+  messageDesc(file_featsvc_v1_model, 16);
 
 /**
  * The state of the server.
@@ -637,7 +736,7 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 14);
+  messageDesc(file_featsvc_v1_model, 17);
 
 /**
  * The service that a model belongs to.
@@ -687,7 +786,17 @@ export const FamilySchema: GenEnum<Family> = /*@__PURE__*/
  */
 export const ModelService: GenService<{
   /**
-   * All models that the server knows.
+   * Who asks, as the server knows its key.
+   *
+   * @generated from rpc featsvc.v1.ModelService.GetCaller
+   */
+  getCaller: {
+    methodKind: "unary";
+    input: typeof GetCallerRequestSchema;
+    output: typeof GetCallerResponseSchema;
+  },
+  /**
+   * All models that the server knows and the caller may use.
    *
    * @generated from rpc featsvc.v1.ModelService.ListModels
    */
@@ -697,7 +806,7 @@ export const ModelService: GenService<{
     output: typeof ListModelsResponseSchema;
   },
   /**
-   * Loads a model on every worker, so that the first request need not wait for it.
+   * Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
    *
    * @generated from rpc featsvc.v1.ModelService.LoadModel
    */
@@ -707,7 +816,7 @@ export const ModelService: GenService<{
     output: typeof LoadModelResponseSchema;
   },
   /**
-   * Frees the memory of a model on every worker; a later request loads it again.
+   * Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
    *
    * @generated from rpc featsvc.v1.ModelService.UnloadModel
    */
@@ -717,7 +826,8 @@ export const ModelService: GenService<{
     output: typeof UnloadModelResponseSchema;
   },
   /**
-   * The state of the server.
+   * The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+   * key also which models it may use are where, and to one with the role status or admin all.
    *
    * @generated from rpc featsvc.v1.ModelService.GetStatus
    */

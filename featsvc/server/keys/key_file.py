@@ -1,0 +1,196 @@
+"""The file of keys: for each its name, its hash, and what it may.
+
+    [keys.alice]
+    sha256 = "64 hexadecimal digits"
+    roles = ["infer"]            # also status and admin
+    models = ["dinov2_vitl14"]   # without this, all
+    weight = 2                   # and other limits of a key, as the settings call them
+
+Older files hold a key a line. A file is TOML where its first line that is neither empty nor a comment begins with `[`.
+
+The hash is SHA-256 alone. A salt and a slow hash are for passwords, which people make up and use twice: whoever finds
+their hashes can try all that people make up. A key of `featsvc keys new` has 256 random bits. Nobody can try those, no
+two are alike, and a slow hash would cost every first call of a key and every wrong one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from featsvc.catalog import catalog
+from featsvc.errors import InvalidArgument
+from featsvc.settings.access import DEFAULT_KEY, KeyLimits
+from featsvc.settings.attributes import attributes
+from featsvc.work.caller import OWNER, Caller, Role
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+HASH = re.compile(r"[0-9a-f]{64}")
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+LIMITS = {each.name: each for each in attributes(KeyLimits)}
+ROLES: tuple[Role, ...] = get_args(Role)
+# What programs that look for lost secrets can find.
+PREFIX = "featsvc_"
+KEY_BYTES = 32
+
+Callers = Mapping[bytes, Caller]
+"""Who has which key, by the hashes of the keys."""
+
+
+def hash_of(key: str) -> bytes:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def new_key() -> str:
+    """A key that nobody can guess."""
+    return PREFIX + secrets.token_urlsafe(KEY_BYTES)
+
+
+def checked_name(name: str) -> str:
+    """The name; raises InvalidArgument where the file cannot hold it."""
+    if not NAME.fullmatch(name):
+        raise InvalidArgument(f"{name[:80]!r} is no name of a key: 1 to 64 letters, digits, _ or -")
+    return name
+
+
+def is_table(text: str) -> bool:
+    """Whether the text of a file of keys is TOML, and not a key a line; one that has nothing yet may become either."""
+    content = _content(text)
+    return not content or content[0].startswith("[")
+
+
+class KeyFile:
+    """A file of keys, which may be read again and again.
+
+    `limits` are those of keys that have none of their own. `is_open`: others than this machine reach the server.
+    """
+
+    def __init__(self, path: Path, limits: KeyLimits, *, is_open: bool, first_number: int = 0) -> None:
+        self.path = path
+        self._limits = limits
+        self._is_open = is_open
+        self._first_number = first_number
+        self._numbers: dict[bytes, int] = {}
+
+    def read(self) -> Callers:
+        """Who has which key now. Raises InvalidArgument that says what is wrong, and shows no key."""
+        text = self._text()
+        callers = self._named(text) if is_table(text) else self._numbered(text)
+        if self._is_open and hash_of(DEFAULT_KEY) in callers:
+            raise self._wrong(f"has the documented key {DEFAULT_KEY}, and the host is open to others")
+        return callers
+
+    def _text(self) -> str:
+        try:
+            # Editors on Windows put a mark before the first key, which would belong to it.
+            with self.path.open(encoding="utf-8-sig") as file:
+                if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & OTHERS_MAY_WRITE:
+                    raise self._wrong(f"may be written by others, who could add keys: chmod go-w {self.path}")
+                return file.read()
+        except OSError as error:
+            raise self._wrong(f"cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise self._wrong("is no UTF-8 text") from None
+
+    def _numbered(self, text: str) -> Callers:
+        """The keys of lines. Each keeps its number as long as the server runs, whatever becomes of those before it."""
+        keys = _content(text)
+        if not all(is_sendable(key) for key in keys):
+            raise self._wrong("has a key with characters that no header carries: take printable ASCII only")
+        callers = {}
+        for hashed in map(hash_of, keys):
+            number = self._numbers.setdefault(hashed, self._first_number + len(self._numbers))
+            callers[hashed] = Caller(f"key {number}", OWNER, limits=self._limits)
+        return callers
+
+    def _named(self, text: str) -> Callers:
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise self._wrong(f"is no TOML: {error}") from None
+        if not table:
+            # Whoever takes out the last key leaves [keys]: nothing at all is a file that is being written.
+            raise self._wrong("holds no key")
+        if table.keys() != {"keys"} or not isinstance(table["keys"], dict):
+            raise self._wrong("has other tables than [keys.NAME]")
+        callers: dict[bytes, Caller] = {}
+        for name, entry in table["keys"].items():
+            try:
+                hashed, caller = _entry(name, entry, self._limits)
+            except ValueError as error:
+                raise self._wrong(f"keys.{name[:80]}: {error}") from None
+            if hashed in callers:
+                raise self._wrong(f"keys.{callers[hashed].name} and keys.{name} are one key")
+            callers[hashed] = caller
+        return callers
+
+    def _wrong(self, what: str) -> InvalidArgument:
+        return InvalidArgument(f"api_key_file: {self.path} {what}")
+
+
+def is_sendable(key: str) -> bool:
+    """Whether a header can carry the key."""
+    return key.isascii() and key.isprintable()
+
+
+def entry_text(caller: Caller, hashed: bytes, limits: Mapping[str, object]) -> str:
+    """The entry of a key, as the file has it."""
+    lists: dict[str, list[str]] = {
+        "roles": [*filter(caller.roles.__contains__, ROLES)],
+        "models": sorted(caller.models),
+    }
+    rows = [f'sha256 = "{hashed.hex()}"']
+    rows += [f"{name} = {_listed(words)}" for name, words in lists.items() if words]
+    rows += [f"{name} = {value}" for name, value in limits.items()]
+    return "\n".join([f"[keys.{caller.name}]", *rows, ""])
+
+
+def _listed(words: Iterable[str]) -> str:
+    return "[" + ", ".join(f'"{word}"' for word in words) + "]"
+
+
+def _content(text: str) -> list[str]:
+    stripped = (line.strip() for line in text.splitlines())
+    return [line for line in stripped if line and not line.startswith("#")]
+
+
+# Any: whatever the TOML holds.
+def _entry(name: str, entry: Any, limits: KeyLimits) -> tuple[bytes, Caller]:
+    """The hash and the caller of an entry; raises ValueError that shows nothing of what may be a key."""
+    if not NAME.fullmatch(name):
+        raise ValueError("a name has 1 to 64 letters, digits, _ or -")
+    if not isinstance(entry, dict):
+        raise ValueError("is no table")
+    values = dict(entry)
+    hashed = values.pop("sha256", None)
+    if not (isinstance(hashed, str) and HASH.fullmatch(hashed)):
+        raise ValueError("sha256 must be 64 hexadecimal digits in lower case: the hash, and not the key")
+    roles = _words("roles", values.pop("roles", ["infer"]), ROLES)
+    models = _words("models", values.pop("models", []), catalog())
+    if unknown := sorted(values.keys() - LIMITS.keys()):
+        known = ", ".join(("sha256", "roles", "models", *LIMITS))
+        raise ValueError(f"{', '.join(unknown)[:200]} not known; there is {known}")
+    own = {limit: LIMITS[limit].parsed(value) for limit, value in values.items()}
+    return bytes.fromhex(hashed), Caller(name, roles, models, replace(limits, **own))
+
+
+def _words(field: str, given: object, known: Iterable[Any]) -> frozenset[Any]:
+    """The words of a list; raises ValueError where it is none, or has others than the known ones."""
+    known = tuple(known)
+    if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
+        raise ValueError(f"{field} must be a list of texts")
+    if unknown := [word for word in given if word not in known]:
+        few = (
+            f"; there is {', '.join(known)}" if len(known) < 10 else "; `featsvc models list` names them all"
+        )
+        raise ValueError(f"{field}: {unknown[0][:80]!r} is not known{few}")
+    return frozenset(given)

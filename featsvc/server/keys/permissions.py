@@ -1,0 +1,41 @@
+"""What a caller may do with a model, in words that say what it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+
+from featsvc.catalog import Entry, WeightsPlace, check
+from featsvc.errors import Forbidden, WeightsMissing
+from featsvc.work.caller import Caller
+
+FEW = 5
+
+
+def check_model(caller: Caller, entry: Entry) -> None:
+    """Raises Forbidden where the caller may not use the model."""
+    if not caller.may_use(entry.key):
+        known = sorted(caller.models)
+        more = ", …" if len(known) > FEW else ""
+        raise Forbidden(
+            f"the key {caller.name!r} may not use the model {entry.key}: it may use {', '.join(known[:FEW])}{more}"
+        )
+
+
+class Weights:
+    """Whether the weights of models are on this machine, for those who may not have them downloaded."""
+
+    def __init__(self, place: WeightsPlace) -> None:
+        self._place = place
+        self._found: set[str] = set()
+
+    async def check(self, caller: Caller, entry: Entry) -> None:
+        """Raises WeightsMissing where they would have to be downloaded, and the caller is no admin."""
+        if caller.is_admin or entry.key in self._found:
+            return
+        # Looks at files, so not on the event loop.
+        if (await asyncio.to_thread(check, entry, self._place)).file is None:
+            raise WeightsMissing(
+                f"{entry.key}: its weights are not on the server, and the key {caller.name!r} may not have them "
+                "downloaded: LoadModel by a key with the role admin does it"
+            )
+        self._found.add(entry.key)
