@@ -33,7 +33,7 @@ from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
 from featsvc.server.keys.api_keys import ApiKeys, keys_in_force
-from featsvc.server.keys.permissions import Weights
+from featsvc.server.keys.permissions import WeightsHere
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
@@ -126,7 +126,7 @@ async def gateway(
         methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
         closing = asyncio.Event()
-        intake = Intake(pool, fetcher, images, settings, Weights(settings), closing, job_observers)
+        intake = Intake(pool, fetcher, images, settings, WeightsHere(settings), closing, job_observers)
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)

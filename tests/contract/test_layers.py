@@ -25,6 +25,7 @@ CONTRACT = (
     "featsvc.request_ids",
     "featsvc.tracing",
     "featsvc.work",
+    "featsvc.wrong_keys",
 )
 TORCH = ("torch", "torchvision", "open_clip", "timm", "sam2")
 GRPC = ("grpc", "google.protobuf", "google.rpc", "grpc_health", "grpc_reflection")

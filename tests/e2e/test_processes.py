@@ -61,7 +61,7 @@ async def test_killing_a_worker_under_32_requests_fails_none_and_it_comes_back(t
         async with grpc.aio.insecure_channel(server.target) as channel:
             clip, model = clip_pb2_grpc.ClipServiceStub(channel), model_pb2_grpc.ModelServiceStub(channel)
             first = await clip.ExtractFeatures(request, metadata=AUTHORISED)
-            before = (await model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
+            before = (await model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
             calls = [
                 asyncio.ensure_future(clip.ExtractFeatures(request, metadata=AUTHORISED, timeout=150))
                 for _ in range(32)
@@ -71,7 +71,7 @@ async def test_killing_a_worker_under_32_requests_fails_none_and_it_comes_back(t
             os.kill(before.pid, signal.SIGKILL)
             replies = await asyncio.gather(*calls)
             assert all(reply.features.data == first.features.data for reply in replies)
-            after = (await model.GetStatus(model_pb2.GetStatusRequest())).workers[0]
+            after = (await model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
             assert (after.restarts, after.state in ("ready", "busy")) == (1, True)
             assert after.pid != before.pid
 
@@ -130,7 +130,9 @@ async def test_a_second_ctrl_c_ends_at_once_what_the_first_waits_for(tmp_path: P
             call = sam2_pb2_grpc.Sam2ServiceStub(channel).GenerateMasks(asked, metadata=AUTHORISED)
             waiting = asyncio.ensure_future(call)
             status = model_pb2_grpc.ModelServiceStub(channel).GetStatus
-            while (await status(model_pb2.GetStatusRequest())).workers[0].state != "busy":
+            while (await status(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[
+                0
+            ].state != "busy":
                 assert not waiting.done()
             server.process.send_signal(signal.SIGINT)
             assert server.process.stdout is not None

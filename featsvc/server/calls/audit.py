@@ -49,7 +49,7 @@ class Audit:
                     "caller": call.caller.name,
                     "address": call.address,
                     "method": call.method,
-                    "subject": call.subject,
+                    "model": call.model,
                     "code": code,
                 },
             )

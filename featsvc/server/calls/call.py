@@ -80,8 +80,8 @@ class Call:
         """Who asks; nobody where no key was asked for, or none was right."""
         self.has_wrong_key = False
         """Whether it came with a key that is none of ours."""
-        self.subject = ""
-        """What an admin's act is about."""
+        self.model = ""
+        """The key of the model that an admin loads or frees."""
         remaining = context.time_remaining()
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)

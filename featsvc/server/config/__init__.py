@@ -1,1 +1,1 @@
-"""What the settings mean here: the configuration of the gateway, keys and devices."""
+"""What the settings mean here: the configuration of the gateway, and devices."""

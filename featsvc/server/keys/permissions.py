@@ -21,7 +21,7 @@ def check_model(caller: Caller, entry: Entry) -> None:
         )
 
 
-class Weights:
+class WeightsHere:
     """Whether the weights of models are on this machine, for those who may not have them downloaded."""
 
     def __init__(self, place: WeightsPlace) -> None:

@@ -21,7 +21,7 @@ from featsvc.pool.contract.job import Brief, Job, JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
-from featsvc.server.keys.permissions import Weights, check_model
+from featsvc.server.keys.permissions import WeightsHere, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
@@ -67,7 +67,7 @@ class Intake:
     fetcher: PictureFetcher
     images: PictureStore
     settings: GatewaySettings
-    weights: Weights
+    weights: WeightsHere
     closing: asyncio.Event
     """Set when the server shuts down: streams that wait for further questions end."""
     observers: tuple[JobObserver, ...] = ()

@@ -116,7 +116,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         if len(key) > 256:
             raise NotFound("no model has a name of more than 256 characters")
         entry = entry_of(key)
-        call.subject = entry.key
+        call.model = entry.key
         check_model(call.caller, entry)
         return entry
 

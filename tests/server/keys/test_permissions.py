@@ -187,7 +187,7 @@ async def test_weights_that_are_not_here_are_downloaded_for_admins_alone(served:
 async def test_every_act_of_an_admin_has_a_line(served: Running, lines: Lines) -> None:
     await served.model.LoadModel(DEMO_DINO, metadata=bearer("root"))
     line = await lines.get()
-    assert (line["message"], line["caller"], line["subject"], line["code"]) == (
+    assert (line["message"], line["caller"], line["model"], line["code"]) == (
         "admin act",
         "root",
         "demo-dino",
