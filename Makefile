@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams
+.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams
 
 # A target with ## behind it is told here.
 help:
@@ -114,6 +114,10 @@ bench: setup $(BENCH_READY)  ## the benchmark, on a machine that does nothing el
 
 bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 	$(PY) -m tests.bench --quick $(ARGS)
+
+# docs/reliability.md has what is promised. ARGS: NAME …, --long, --times N, --write.
+chaos: setup $(BENCH_READY)  ## kills, hangs and bad input, and what became of the answers
+	$(PY) -m tests.chaos $(ARGS)
 
 # docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.
 PYTHON := $(PY)

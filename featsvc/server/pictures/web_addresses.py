@@ -45,4 +45,6 @@ def _place(netloc: str) -> str:
         host = idna.encode(unquote(host, errors="strict"), uts46=True, transitional=False).decode()
     if FORBIDDEN.search(host):
         raise ValueError("a host has no such character")
+    if not (user.isascii() and re.fullmatch(r"[0-9]*", port)):
+        raise ValueError("a user's name in other letters, or a port that is no number")
     return f"{user}{at}{host}{colon}{port}"

@@ -47,6 +47,14 @@ def test_full_width_digits_are_the_address_that_they_mean() -> None:
 
 
 @pytest.mark.parametrize(
+    "written", ["http://us\u00e9r@example.com/", "http://example.com:8\u00e9/", "http://a:\uff18/"]
+)
+def test_what_cannot_be_ascii_is_no_address(written: str) -> None:
+    with pytest.raises(ValueError, match="other letters"):
+        encoded(written)
+
+
+@pytest.mark.parametrize(
     "written",
     [
         "http://exa℀mple.com/",
@@ -55,6 +63,9 @@ def test_full_width_digits_are_the_address_that_they_mean() -> None:
         "http://\u00ad/",
         "http://ex ample.com/ü",
         "http://[::1",
+        "http://example.com:8x/",
+        "http://example.com:８０/",
+        "http://example.com:80é/",
     ],
 )
 async def test_what_is_no_address_is_refused_as_such(written: str) -> None:

@@ -1,0 +1,189 @@
+"""Inputs that are nearly right, in thousands: no defect, no hang, no process lost, no memory kept."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+from featsvc_client import channel
+from featsvc_client.conformance.asking import OPERATIONS
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import Message
+
+from featsvc.server.pictures.addresses import Allowed
+from featsvc.server.pictures.web_addresses import encoded
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2
+from tests.chaos.attacks import memory_mb, processes
+from tests.chaos.crowd import cases
+from tests.chaos.mutations import changed, changed_address, changed_bytes, changed_json
+from tests.chaos.report import Report
+from tests.drawn import base64_png
+from tests.pictures import corpus
+from tests.servers import KEY, Server, running
+
+# What nearly right input takes at most on a busy machine, and how much later its end may be told.
+LIMIT_S, LATER_S = 60.0, 15.0
+SENDERS = 4
+TOLD = 5
+# Grown by more since the first tenth is memory that is kept.
+MOST_GROWTH = 0.02
+DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
+# Small caches, full after the first tenth.
+FLAGS = (
+    "up", "--profile=demo", "--offline", "--devices=cpu", "--image-cache=1MiB", "--embedding-cache=24MiB",
+    "--text-cache=256KiB", "--url-timeout=1",
+)  # fmt: skip
+SMALL = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
+BODIES: Mapping[str, dict[str, Any]] = {  # Any: JSON
+    "clip/extract": {"load_size": 64, "model_name": "demo-clip", "model_pretrained": "demo"},
+    "clip/encode_text": {"text": "a red circle"},
+    "clip/similarity": {"text": ["a red circle"], "load_size": 64},
+    "dino/extract": {"model_type": "demo-dino", "facet": "key", "layer": 1},
+    "sam2/auto_mask": {"points_per_side": 2, "model_cfg": "demo-sam2"},
+    "sam2/prompt_mask": {"point_coords": [[3, 4]], "point_labels": [1], "model_cfg": "demo-sam2"},
+}
+
+Send = Callable[[], str]
+"""Sends one input and answers what came of it, in a word."""
+
+
+def fuzz(folder: Path, times: int) -> Report:
+    """So many inputs over gRPC and REST; as many addresses are judged beside them."""
+    faults = _misjudged(times)
+    with running(folder / "log", *FLAGS) as server:
+        found = processes(server)
+        outcomes: Counter[str] = Counter()
+        with (
+            grpc.insecure_channel(server.target, channel.OPTIONS) as connected,
+            httpx.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=LIMIT_S + LATER_S) as web,
+        ):
+            inputs = _inputs(random.Random(0), connected, server, web)
+            _sent(itertools.islice(inputs, times // 10), outcomes, faults)
+            before = {name: memory_mb(process) for name, process in found.items()}
+            _sent(itertools.islice(inputs, times - times // 10), outcomes, faults)
+        after = {name: memory_mb(process) for name, process in found.items()}
+        faults += [f"{name} is gone" for name, process in found.items() if not process.is_running()]
+    grown = {name: after[name] / before[name] - 1 for name in found if before[name]}
+    words = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
+    memory = ", ".join(f"{name} {part:+.1%}" for name, part in grown.items())
+    is_right = not faults and max(grown.values()) <= MOST_GROWTH
+    what = f"{times} messages, JSON bodies and pictures; {times} addresses"
+    return Report("nearly right inputs", what, is_right, f"{words}; memory {memory}", tuple(faults[:TOLD]))
+
+
+def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> None:
+    lock = threading.Lock()
+
+    def send(each: Send) -> None:
+        began = time.monotonic()
+        outcome = each()
+        took_s = time.monotonic() - began
+        with lock:
+            outcomes[outcome.partition(":")[0]] += 1
+            if outcome.startswith(DEFECTS) or took_s > LIMIT_S + LATER_S:
+                faults.append(f"{outcome} after {took_s:.0f} s")
+
+    with ThreadPoolExecutor(SENDERS) as senders:
+        # A few ahead, for the inputs are made as they are sent.
+        for some in iter(lambda: list(itertools.islice(inputs, 16 * SENDERS)), []):
+            list(senders.map(send, some))
+
+
+def _inputs(
+    chance: random.Random, connected: grpc.Channel, server: Server, web: httpx.Client
+) -> Iterator[Send]:
+    seeds = _messages()
+    pictures = [each.content for each in corpus()]
+    while True:
+        for path, message in seeds:
+            raw = changed(message, chance).SerializeToString()
+            yield _call(connected, path, changed_bytes(raw, chance) if chance.random() < 0.2 else raw)
+            picture = changed_bytes(chance.choice(pictures), chance)
+            yield _call(connected, *_about(picture, chance))
+            endpoint = chance.choice(tuple(BODIES))
+            body = BODIES[endpoint]
+            if endpoint != "clip/encode_text":
+                content = base64.b64encode(picture).decode() if chance.random() < 0.5 else base64_png(SMALL)
+                body = {"image": content, **body}
+            yield _post(
+                web,
+                f"{server.url(endpoint.split('/')[0])}/{endpoint.split('/')[1]}",
+                changed_json(body, chance),
+            )
+
+
+def _messages() -> list[tuple[str, Message]]:
+    """Questions of the conformance kit, of every method that takes one and answers one."""
+    known = {each.path: each for each in OPERATIONS}
+    return [
+        (f"/{case.rpc}", ParseDict(dict(question.request), known[f"/{case.rpc}"].request()))
+        for case in cases()
+        for question in case.questions
+        if f"/{case.rpc}" in known
+    ]
+
+
+def _about(picture: bytes, chance: random.Random) -> tuple[str, bytes]:
+    image = image_pb2.Image(content=picture)
+    clip = clip_pb2.ClipServiceExtractFeaturesRequest(image=image, params=clip_pb2.ClipParams(load_size=64))
+    dino = dino_pb2.DinoServiceExtractFeaturesRequest(image=image, params=dino_pb2.DinoParams(load_size=56))
+    path, message = chance.choice(
+        (
+            ("/featsvc.v1.ClipService/ExtractFeatures", clip),
+            ("/featsvc.v1.DinoService/ExtractFeatures", dino),
+            ("/featsvc.v1.Sam2Service/EmbedImage", sam2_pb2.EmbedImageRequest(image=image)),
+        )
+    )
+    return path, message.SerializeToString()
+
+
+def _call(connected: grpc.Channel, path: str, raw: bytes) -> Send:
+    def send() -> str:
+        try:
+            connected.unary_unary(path)(raw, timeout=LIMIT_S, metadata=channel.metadata(KEY))
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {path} {error.details()[:200]}"
+        return "OK"
+
+    return send
+
+
+def _post(web: httpx.Client, url: str, body: bytes) -> Send:
+    def send() -> str:
+        answer = web.post(url, content=body, headers={"x-request-timeout": f"{LIMIT_S:g}"})
+        if answer.status_code >= 500 and answer.status_code != httpx.codes.GATEWAY_TIMEOUT:
+            return f"INTERNAL: {url} {answer.status_code} {answer.text[:200]}"
+        if answer.status_code >= 400 and set(answer.json()) != {"detail"}:
+            return f"INTERNAL: {url} {answer.text[:200]}"
+        return f"HTTP {answer.status_code}"
+
+    return send
+
+
+def _misjudged(times: int) -> list[str]:
+    """Addresses that end in anything but an address or ValueError, or that lead to another host than they name."""
+    chance, allowed, faults = random.Random(1), Allowed(), list[str]()
+    for _ in range(times):
+        address = changed_address(chance)
+        try:
+            made = encoded(address)
+            if not made.isascii():
+                faults.append(f"INTERNAL: {address!r} is encoded as {made!r}")
+            allowed.permits(made, ipaddress.ip_address(chance.getrandbits(128)))
+        except ValueError:
+            continue
+        except Exception as error:  # whatever else is raised is what is looked for
+            faults.append(f"INTERNAL: {address!r} raises {type(error).__name__}")
+    return faults
