@@ -117,7 +117,7 @@ bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 
 # docs/reliability.md has what is promised. ARGS: NAME …, --long, --times N, --write.
 chaos: setup $(BENCH_READY)  ## kills, hangs and bad input, and what became of the answers
-	$(PY) -m tests.chaos $(ARGS)
+	BUILD_CLIENTS=1 $(PY) -m tests.chaos $(ARGS)
 
 # docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.
 PYTHON := $(PY)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.connections import connections
 from tests.chaos.deaths import kills, restarts, stops
 from tests.chaos.fuzz import fuzz
 from tests.chaos.report import Report
@@ -37,6 +38,7 @@ TRIALS = {
     "stops": Trial(stops, 10, 200),
     "restarts": Trial(restarts, 3, 20),
     "fuzz": Trial(fuzz, 10_000, 1_000_000),
+    "connections": Trial(connections, 1_000, 10_000),
     "soak": Trial(soak, 240, 1800),
 }
 

@@ -36,8 +36,7 @@ def test_nothing_is_lost_with_the_gateway(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_nearly_right_inputs_meet_no_defect(tmp_path: Path) -> None:
     report = fuzz(tmp_path, 1000)
-    # Memory is compared where there are ten times as many.
-    assert report.faults == (), report
+    assert report.is_right, report
 
 
 def test_an_error_in_place_of_an_answer_is_lost_and_other_bytes_are_wrong() -> None:
