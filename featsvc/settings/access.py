@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from featsvc.settings.kinds import MIB, Common, Count, Room, Seconds, Share, Size, WordList
+from featsvc.settings.kinds import MIB, Common, Count, Natural, Room, Seconds, Share, Size, WordList
 
 DEFAULT_KEY = "smfeats"
 SECRETS = frozenset({"api_key", "status_key"})
@@ -78,3 +78,11 @@ class KeyLimits:
     """Most bytes of pictures that are being fetched."""
     weight: Share = 1.0
     """Its share of the devices beside other keys that wait, in proportion: one of 2 gets twice as much as one of 1."""
+    max_queue_per_key: Natural = 0
+    """Most requests of it that wait; 0 for as many as max_queue, of which it gives way to keys that have less."""
+    max_queue_bytes_per_key: Room = 0
+    """Most bytes of its requests that wait; 0 for as many as max_queue_bytes, in the same way."""
+    max_calls_per_key: Natural = 0
+    """Most calls of it that are open; 0 for as many as max_calls, in the same way."""
+    worker_seconds_per_key: Seconds = 0.0
+    """Seconds of workers that its requests may take in a minute; 0 for no limit."""

@@ -203,6 +203,8 @@ class GoesOn:
     batch: int
     computes: bool
     """Whether it is the thread that computes that says so: then nothing has hung there."""
+    takes_s: float = 0.0
+    """What it takes in all, about, and no less than it has taken; 0 where nobody knows yet."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from featsvc.pool.contract.job import AnyJob, Brief
 from featsvc.pool.contract.messages import BatchItem, RunBatch
+from featsvc.pool.scheduling.costs import LONG_S
 from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
 
 MOST_ASIDE = 4  # batches of a worker that take long and hold no place
@@ -33,12 +34,15 @@ class Batch:
     """When its time limit began to run."""
     is_aside: bool = False
     """It takes long, and short ones need not wait for it."""
+    is_long: bool = field(init=False)
+    """It was predicted to."""
     is_known: bool = False
     """The worker has answered about what it is about."""
 
     def __post_init__(self) -> None:
         first = next(iter(self.entries.values()))
         self.size, self.job, self.affinity_key = len(self.entries), first.job, first.affinity_key
+        self.is_long = self.size * first.cost_s >= LONG_S
 
     def message(self) -> tuple[RunBatch, int]:
         """What is sent to the worker, and the bytes that it holds."""
@@ -73,6 +77,10 @@ class InFlight:
         """Whether a further batch may be dispatched; some that take long take no place."""
         aside = sum(batch.is_aside for batch in self.batches.values())
         return not self.is_leaving and len(self.batches) - min(aside, MOST_ASIDE) < slots
+
+    def long_batches(self) -> int:
+        """How many it has that take long, or are about to."""
+        return sum(batch.is_aside or batch.is_long for batch in self.batches.values())
 
     def load(self) -> tuple[int, int]:
         """How much it has: the less, the sooner it gets more."""

@@ -1,11 +1,11 @@
-"""The priority queue of jobs that wait for a worker: lists by who may take an entry, and by what may share a batch."""
+"""What waits for a worker: lists of each caller by who may take an entry, and groups of what may share a batch."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from operator import attrgetter
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.contract.messages import Outcome
 from featsvc.pool.contract.status import OpenJobs
+from featsvc.pool.scheduling.costs import CostKey
+from featsvc.pool.scheduling.flows import Flow, Flows, next_of
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -21,6 +23,29 @@ if TYPE_CHECKING:
 AffinityKey = tuple[str, str, str]
 """Service, model and what a job is about; the last is empty where any worker will do."""
 Key = TypeVar("Key", bound=Hashable)
+
+
+class Likeness:
+    """Equal for entries that may share a batch, where they agree in their affinity key too.
+
+    Hashed once: to hash parameters takes as long as to find a place in the queue.
+    """
+
+    __slots__ = ("_hash", "_operation", "_params")
+
+    def __init__(self, job: AnyJob) -> None:
+        self._operation, self._params = job.operation, job.params
+        self._hash = hash((job.operation, job.params))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Likeness)
+            and self._operation is other._operation
+            and self._params == other._params
+        )
 
 
 @dataclass(eq=False)
@@ -41,26 +66,41 @@ class QueueEntry:
     """A worker was sent its brief, and asked for the rest."""
     order: tuple[float, int] = (0.0, 0)
     """While it waits: the oldest deadline first, then by arrival."""
-    group: list[QueueEntry] = field(default_factory=list)
-    """While it waits: those that may share its batch, itself among them, by their order."""
+    group: Group = field(default_factory=dict)
+    """While it waits: those that may share its batch, itself among them."""
     release: asyncio.TimerHandle | None = None
     """Lets other workers take it too."""
     affinity_key: AffinityKey = field(init=False)
+    likeness: Likeness = field(init=False)
+    flow: Flow = field(init=False)
+    """Of its caller, from when it first waits."""
+    cost_key: CostKey = field(init=False)
+    """Equal for entries that cost about the same."""
+    cost_s: float = 0.0
+    """What it will cost, about."""
+    charged_s: float = 0.0
+    """What its caller was charged for it so far."""
 
     def __post_init__(self) -> None:
-        self.affinity_key = self.job.operation.family, self.job.model, self.job.affinity
+        job = self.job
+        self.affinity_key = job.operation.family, job.model, job.affinity
+        # Two pictures of different sizes cost differently, but not each size has to be learned by itself.
+        size = job.nbytes.bit_length()
+        self.likeness = Likeness(job)
+        self.cost_key = job.operation.rpc, job.model, hash(self.likeness), size, False
 
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
         assert self.batch is not None, "in flight"
         self.job.times.note(self.batch.dispatched_at, worker, outcome.timing)
 
-    @property
-    def likeness(self) -> Hashable:
-        """Equal for entries that may share a batch, where they agree in their affinity key too."""
-        return self.job.operation, self.job.params
+    def note_known(self, is_known: bool) -> None:
+        """Whether a worker knows what it is about: then it costs less."""
+        self.cost_key = (*self.cost_key[:4], is_known)
 
 
+Group = dict[Flow, list[QueueEntry]]
+"""Of each caller, by their order."""
 BY_ORDER = attrgetter("order")
 Home = Callable[[AffinityKey, bool], int | None]
 """The worker that alone may take what is about a key, None where all may; told whether that has waited too long."""
@@ -73,24 +113,29 @@ class _About:
     home: int | None
     is_overdue: bool = False
     """One of them has waited as long as it should for the worker that knows what it is about."""
-    groups: dict[Hashable, list[QueueEntry]] = field(default_factory=dict)
+    groups: dict[Likeness, Group] = field(default_factory=dict)
 
 
 class Queue:
-    """Entries by their urgency. Suspects stand apart: each was in flight when a worker died, and must run alone."""
+    """Entries by the turn of their callers, and of one caller by their urgency.
+
+    Suspects stand apart: each was in flight when a worker died, and must run alone.
+    """
 
     def __init__(self, home: Home) -> None:
         self.suspects: list[QueueEntry] = []
         self.count = self.nbytes = 0
+        self.flows = Flows()
         self._home = home
         self._about: dict[AffinityKey, _About] = {}
-        self._by_takers: dict[tuple[str, str, int | None], list[QueueEntry]] = {}  # service, model and home
         self._arrivals = count(1)
 
     def add(self, entry: QueueEntry) -> None:
         """Queue an entry; one that has seen a worker die becomes a suspect."""
         entry.is_waiting, entry.batch = True, None
         entry.order = entry.due, next(self._arrivals)
+        entry.flow = flow = self.flows.of(entry.job.caller)
+        self.flows.enter(entry)
         self.count += 1
         self.nbytes += entry.job.nbytes
         if entry.deaths:
@@ -100,13 +145,15 @@ class Queue:
         about = self._about.get(key)
         if about is None:
             about = self._about[key] = _About(self._home(key, False))
-        entry.group = about.groups.setdefault(entry.likeness, [])
-        insort(entry.group, entry, key=BY_ORDER)
-        _put(self._by_takers, (*key[:2], about.home), entry)
+        entry.group = about.groups.setdefault(entry.likeness, {})
+        _put(entry.group, flow, entry)
+        _put(flow.by_takers, (*key[:2], about.home), entry)
 
     def remove(self, entry: QueueEntry) -> None:
         """Take a waiting entry out."""
         entry.is_waiting = False
+        flow = entry.flow
+        self.flows.leave(entry)
         self.count -= 1
         self.nbytes -= entry.job.nbytes
         if entry.deaths:
@@ -114,30 +161,42 @@ class Queue:
             return
         key = entry.affinity_key
         about = self._about[key]
-        _take(self._by_takers, (*key[:2], about.home), entry)
-        _cut(entry.group, entry)
+        _take(flow.by_takers, (*key[:2], about.home), entry)
+        _take(entry.group, flow, entry)
         if not entry.group:
             del about.groups[entry.likeness]
         if not about.groups:
             del self._about[key]
 
     def take(self, head: QueueEntry, limit: int, limit_bytes: int) -> list[QueueEntry]:
-        """Take out those that may share a batch with an entry, most urgent first: one, and more within the limits."""
-        group, taken, nbytes = head.group, list[QueueEntry](), 0
-        while group and len(taken) < limit and (not taken or nbytes + group[0].job.nbytes <= limit_bytes):
-            entry = group[0]
+        """Take out those that may share a batch with an entry: its own caller's first, then by turns, at least one.
+
+        Each is charged to its caller. Empty where all callers have just gone.
+        """
+        group, flow = head.group, head.flow
+        taken, nbytes = list[QueueEntry](), 0
+        self.flows.begin_turn(flow)
+        while group and len(taken) < limit:
+            if len(group) == 1:
+                (flow,) = group
+            elif taken or flow not in group:
+                flow = next_of(group)
+            entry = group[flow][0]
+            if taken and nbytes + entry.job.nbytes > limit_bytes:
+                break
             self.remove(entry)
             # A caller that has just gone has not yet had time to take its entry out.
             if not entry.future.done():
                 taken.append(entry)
                 nbytes += entry.job.nbytes
+                self.flows.begin(entry)
         return taken
 
-    def heads(self, worker: int) -> Iterator[QueueEntry]:
-        """The most urgent that a worker may take: of each service and model one that is for all, one for it alone."""
-        for (_, _, home), entries in self._by_takers.items():
-            if home is None or home == worker:
-                yield entries[0]
+    def take_suspect(self, suspect: QueueEntry) -> list[QueueEntry]:
+        """Take out a suspect, by itself."""
+        self.remove(suspect)
+        self.flows.begin(suspect)
+        return [suspect]
 
     def release(self, key: AffinityKey) -> None:
         """What is about this has waited long enough for the worker that knows it."""
@@ -151,9 +210,10 @@ class Queue:
         if about is None or (home := self._home(key, about.is_overdue)) == about.home:
             return
         for group in about.groups.values():
-            for entry in group:
-                _take(self._by_takers, (*key[:2], about.home), entry)
-                _put(self._by_takers, (*key[:2], home), entry)
+            for flow, entries in group.items():
+                for entry in entries:
+                    _take(flow.by_takers, (*key[:2], about.home), entry)
+                    _put(flow.by_takers, (*key[:2], home), entry)
         about.home = home
 
 
@@ -162,13 +222,10 @@ def _put(lists: dict[Key, list[QueueEntry]], key: Key, entry: QueueEntry) -> Non
 
 
 def _take(lists: dict[Key, list[QueueEntry]], key: Key, entry: QueueEntry) -> None:
-    _cut(lists[key], entry)
-    if not lists[key]:
-        del lists[key]
-
-
-def _cut(entries: list[QueueEntry], entry: QueueEntry) -> None:
+    entries = lists[key]
     del entries[bisect_left(entries, entry.order, key=BY_ORDER)]
+    if not entries:
+        del lists[key]
 
 
 def open_jobs_of(entries: Iterable[QueueEntry]) -> tuple[OpenJobs, ...]:

@@ -2,37 +2,43 @@
 
 A suspect is an entry that was in flight when a worker died. Nobody knows which of those in flight was the cause, so
 each runs alone, on a worker that has nothing else; one worker is emptied for that, and the others go on.
+
+What takes long pauses at a worker for what is short, so the last places of a worker are for what is short: whatever one
+caller has asked for, a click of another is at the worker at once.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from featsvc.errors import Overloaded
+from featsvc.pool.contract.messages import GoesOn
 from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.scheduling.affinity import Homes
+from featsvc.pool.scheduling.costs import LONG_S, Costs, Pace
 from featsvc.pool.scheduling.in_flight import Batch, InFlight
+from featsvc.pool.scheduling.limits import QueueLimits
 from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
-
-RETRY_AFTER_MS = (100, 60_000)
-MOST_KNOWN = 256  # affinity keys that a worker is remembered for, more than it can have in memory
-SMOOTHING = 0.2  # weight of the newest batch in the mean time of an item
 
 
 class Scheduler:
     """The queue with its limits, what each worker has in flight, and the choice of the next batch."""
 
     def __init__(self, settings: PoolSettings) -> None:
-        self.queue = Queue(self._home)
+        self._homes = Homes()
+        self.queue = Queue(self._homes.home)
         self._settings = settings
         self._workers: dict[int, InFlight] = {}
         self._entries: dict[int, QueueEntry] = {}  # in flight
         self._emptied: int | None = None  # the worker that gets nothing more until it takes a suspect
         self._delaying: frozenset[int] = frozenset()  # the batches that it had when that began
-        self._holders: dict[AffinityKey, InFlight] = {}  # who was given a key last
         self._batch_ids = itertools.count(1)
-        self._item_s = 0.1
+        self._costs = Costs()
+        self._pace = Pace()
+        self._limits = QueueLimits(settings, self.queue, self._pace)
         self._slots = settings.slots_per_worker
 
     # The workers.
@@ -45,7 +51,7 @@ class Scheduler:
         """Give a worker nothing more; what it has in flight it completes."""
         state = self._workers[worker]
         state.is_leaving = True
-        self._forget(state)
+        self._rehome(self._homes.forget(state))
 
     def remove_worker(self, worker: int) -> None:
         """From now on there is no such worker; it must have nothing in flight."""
@@ -63,9 +69,15 @@ class Scheduler:
         """A worker says what it has loaded."""
         self._workers[worker].note_models(models)
 
-    def stand_aside(self, worker: int, batch: int, computes: bool) -> None:
+    def stand_aside(self, worker: int, message: GoesOn) -> None:
         """A worker says that a batch takes long and lets short ones pass."""
-        self._workers[worker].stand_aside(batch, computes)
+        state = self._workers[worker]
+        state.stand_aside(message.batch, message.computes)
+        if message.takes_s and (batch := state.batches.get(message.batch)):
+            item_s = message.takes_s / batch.size
+            for entry in batch.entries.values():
+                self._costs.learn_least(entry.cost_key, item_s)
+                self.queue.flows.charge(entry, max(entry.charged_s, item_s))
 
     def left_s(self, worker: int) -> float | None:
         """Seconds that the oldest batch of a worker still has, for the others wait for it; None where it has none."""
@@ -82,21 +94,22 @@ class Scheduler:
 
     # The queue.
 
-    def admit(self, entry: QueueEntry, workers: int) -> None:
-        """Queue a new entry, or refuse it."""
-        limits = self._settings
-        queue = self.queue
-        if queue.count >= limits.max_queued:
-            raise Overloaded(
-                f"{queue.count} requests are waiting, at most {limits.max_queued}: try again later",
-                self._retry_after_ms(workers),
-            )
-        if queue.count and queue.nbytes + entry.job.nbytes > limits.max_queued_bytes:
-            raise Overloaded(
-                f"{queue.nbytes} bytes are waiting, at most {limits.max_queued_bytes}: try again later",
-                self._retry_after_ms(workers),
-            )
-        queue.add(entry)
+    def admit(self, entry: QueueEntry, workers: int) -> list[tuple[QueueEntry, Overloaded]]:
+        """Queue a new entry, or refuse it; those that have given way for it, each with what its caller is told."""
+        now = time.monotonic()
+        self._estimate(entry)
+        entry.flow = self.queue.flows.of(entry.job.caller)
+        leaving = self._limits.giving_way(entry, now, workers)
+        for each in leaving:
+            self.queue.remove(each)
+        self.queue.add(entry)
+        return [(each, self._limits.gave_way(each, now, workers)) for each in leaving]
+
+    def _estimate(self, entry: QueueEntry) -> None:
+        """Say what an entry will cost."""
+        if entry.job.affinity:
+            entry.note_known(self._homes.is_known(entry.affinity_key))
+        entry.cost_s = self._costs.seconds(entry.cost_key)
 
     def release(self, entry: QueueEntry) -> None:
         """An entry has waited long enough for the worker that knows what it is about: let others take it too."""
@@ -118,12 +131,13 @@ class Scheduler:
                 return None
             suspect = None
         if suspect:
-            self.queue.remove(suspect)
             self._emptied = None
-        entries = [suspect] if suspect else self._group(state, others)
+        entries = self.queue.take_suspect(suspect) if suspect else self._group(state, others)
         if not entries:
             return None
         is_alone = suspect is not None
+        if self.queue.count or self._pace.is_measuring:
+            self._pace.note(time.monotonic(), entries, is_more_waiting=self.queue.count > 0)
         batch = Batch(next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone)
         for entry in entries:
             entry.batch = batch
@@ -133,18 +147,23 @@ class Scheduler:
             batch.began_at = time.monotonic()
         if batch.job.affinity:
             batch.is_known = state.affinities.get(batch.affinity_key, False)
-            self._note(state, batch.affinity_key)
+            for entry in entries:
+                entry.note_known(batch.is_known)
+            self._rehome(self._homes.note(state, batch.affinity_key))
         return batch
 
-    def completed(self, entry: QueueEntry) -> bool:
-        """An entry in flight is answered; whether it was the last of its batch."""
+    def completed(self, entry: QueueEntry, cost_s: float | None = None) -> bool:
+        """An entry in flight is answered; whether it was the last of its batch.
+
+        `cost_s` are the seconds that it has had of the worker; where nobody knows, it has had what was predicted.
+        """
+        if cost_s is not None:
+            self._costs.learn(entry.cost_key, cost_s)
+            self.queue.flows.charge(entry, cost_s)
         batch = self._land(entry)
         if batch.entries:
             return False
         state = self._workers[batch.worker]
-        if batch.began_at is not None:
-            item_s = (time.monotonic() - batch.began_at) / batch.size
-            self._item_s += SMOOTHING * (item_s - self._item_s)
         if batch.affinity_key in state.affinities:
             state.affinities[batch.affinity_key] = True
         self._close(state, batch)
@@ -152,6 +171,7 @@ class Scheduler:
 
     def dropped(self, entry: QueueEntry) -> None:
         """An entry in flight never reached its worker, of which nothing is learned by that."""
+        self.queue.flows.charge(entry, 0.0)
         batch = self._land(entry)
         if not batch.entries:
             self._close(self._workers[batch.worker], batch)
@@ -175,13 +195,15 @@ class Scheduler:
         for batch in tuple(state.batches.values()):
             self._close(state, batch)
         state.models = frozenset()
-        self._forget(state)
+        self._rehome(self._homes.forget(state))
         return entries
 
     def _land(self, entry: QueueEntry) -> Batch:
         batch, entry.batch = entry.batch, None
         assert batch is not None, "in flight"
         del batch.entries[entry.id], self._entries[entry.id]
+        if not (self._entries or self.queue.count):
+            self.queue.flows.rest()
         batch.watched_since = None  # the time of the others begins anew
         return batch
 
@@ -190,32 +212,8 @@ class Scheduler:
         if batch.job.affinity:
             self.queue.rehome(batch.affinity_key)
 
-    # Affinity: who knows what a job is about.
-
-    def _home(self, key: AffinityKey, is_overdue: bool) -> int | None:
-        """The worker that has it in flight, and for a while the one that had it last; None where any may take it."""
-        holder = self._holders.get(key)
-        if holder is None or (is_overdue and not holder.is_about(key)):
-            return None
-        return holder.worker
-
-    def _note(self, state: InFlight, key: AffinityKey) -> None:
-        """From now on this worker knows it best."""
-        state.affinities.setdefault(key, False)
-        state.affinities.move_to_end(key)
-        self._holders[key] = state
-        if len(state.affinities) > MOST_KNOWN:
-            self._forget_oldest(state)
-        self.queue.rehome(key)
-
-    def _forget(self, state: InFlight) -> None:
-        while state.affinities:
-            self._forget_oldest(state)
-
-    def _forget_oldest(self, state: InFlight) -> None:
-        key, _ = state.affinities.popitem(last=False)
-        if self._holders.get(key) is state:
-            del self._holders[key]
+    def _rehome(self, keys: Iterable[AffinityKey]) -> None:
+        for key in keys:
             self.queue.rehome(key)
 
     # The choice.
@@ -243,25 +241,45 @@ class Scheduler:
         return any(batch.is_aside and batch.id in self._delaying for batch in state.batches.values())
 
     def _group(self, state: InFlight, others: list[InFlight]) -> list[QueueEntry]:
-        """The most urgent batch group for this worker, without callers that have gone."""
-
-        def urgency(head: QueueEntry) -> tuple[float, tuple[float, int]]:
-            warmth = state.has(head.job.model) + (head.affinity_key in state.affinities)
-            return head.due - warmth * self._settings.affinity_s, head.order
-
-        while heads := [
-            head
-            for head in self.queue.heads(state.worker)
-            if self._has_room(state, head) and self._suits(state, others, head)
-        ]:
-            head = min(heads, key=urgency)
+        """The next batch group for this worker, without callers that have gone."""
+        while head := self._next_head(state, others):
             most = self._settings.most_items(head.job.operation.per_picture)
             if entries := self.queue.take(head, most, self._settings.max_batch_bytes):
                 return entries
         return []
 
-    def _has_room(self, state: InFlight, head: QueueEntry) -> bool:
-        return sum(1 for _ in state.batches_of(head.job.operation.family)) < self._settings.max_concurrency
+    def _next_head(self, state: InFlight, others: list[InFlight]) -> QueueEntry | None:
+        """The most urgent of the caller whose turn it is, among what may run here.
+
+        One whose model is here comes a little before its turn, or models would come and go with the turns.
+        """
+        affinity_s = self._settings.affinity_s
+        takes_long = len(state.batches) < self._slots or state.long_batches() < self._slots
+        chosen, chosen_at = None, math.inf
+
+        def urgency(head: QueueEntry) -> tuple[float, tuple[float, int]]:
+            warmth = state.has(head.job.model) + (head.affinity_key in state.affinities)
+            return head.due - warmth * affinity_s, head.order
+
+        for flow in self.queue.flows.waiting:
+            if flow.served_s - affinity_s >= chosen_at:
+                break
+            heads = [
+                head
+                for head in flow.heads(state.worker)
+                if self._has_room(state, head, takes_long) and self._suits(state, others, head)
+            ]
+            if heads:
+                head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
+                at = flow.served_s - state.has(head.job.model) * affinity_s
+                if at < chosen_at:
+                    chosen, chosen_at = head, at
+        return chosen
+
+    def _has_room(self, state: InFlight, head: QueueEntry, takes_long: bool) -> bool:
+        if sum(1 for _ in state.batches_of(head.job.operation.family)) >= self._settings.max_concurrency:
+            return False
+        return takes_long or self._costs.seconds(head.cost_key) < LONG_S
 
     def _suits(self, state: InFlight, others: list[InFlight], head: QueueEntry) -> bool:
         """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
@@ -270,7 +288,3 @@ class Scheduler:
             return True
         holders = [other for other in others if other.has(model)]
         return not holders or (not state.batches and all(holder.batches for holder in holders))
-
-    def _retry_after_ms(self, workers: int) -> int:
-        estimate_ms = 1000 * self.queue.count * self._item_s / max(1, workers)
-        return int(min(max(estimate_ms, RETRY_AFTER_MS[0]), RETRY_AFTER_MS[1]))

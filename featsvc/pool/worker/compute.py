@@ -68,7 +68,7 @@ class ComputeHost(Protocol):
     def is_wanted(self, item: BatchItem) -> bool:
         """Whether somebody waits for an item."""
 
-    def goes_on(self, batch: int, computes: bool) -> None:
+    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
         """Hears that a long batch is no reason to wait for: it pauses for others, or has not begun."""
 
     def make_room(self) -> bool:
@@ -225,10 +225,10 @@ class Compute:
     def _pause(self, work: Work, clock: Clock) -> None:
         """Run what is short, for no longer in all than the pass has computed since its last pause."""
         if clock.is_to_tell():
-            self._tell(work)
+            self._tell(work, clock.own_s)
         for other in self._host.queue.now():
             if other.batch.id not in self._reported and self._seconds(other) > LONG_S:
-                self._tell(other)
+                self._tell(other, 0.0)
         began = time.monotonic()
         until = began + clock.earned_s
 
@@ -242,9 +242,9 @@ class Compute:
         if ran:
             clock.resume(began)
 
-    def _tell(self, work: Work) -> None:
+    def _tell(self, work: Work, computed_s: float) -> None:
         self._reported.add(work.batch.id)
-        self._host.goes_on(work.batch.id, computes=True)
+        self._host.goes_on(work.batch.id, computes=True, takes_s=max(computed_s, self._seconds(work)))
 
     def _seconds(self, work: Work) -> float:
         return self._rates.seconds(work.kind, work.flop)

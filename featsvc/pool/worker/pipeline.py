@@ -256,9 +256,9 @@ class Pipeline:
         """The model of answered work may go; for the thread that computes."""
         self._models.release(work.batch.model)
 
-    def goes_on(self, batch: int, computes: bool) -> None:
+    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
         """Tell the pool that a batch works or waits without holding up short ones, and whether it is computed."""
-        self._send(GoesOn(batch, computes))
+        self._send(GoesOn(batch, computes, takes_s))
 
     def is_wanted(self, item: BatchItem) -> bool:
         return time.monotonic() < self._deadlines.get(item.id, -math.inf)

@@ -176,7 +176,7 @@ class WorkerHandle:
             case WorkerCaches() | WorkerGpu():
                 self.record.note(message)
             case GoesOn():
-                self._observer.on_goes_on(self, message.batch, message.computes)
+                self._observer.on_goes_on(self, message)
                 self.watch()
             case WorkerReady():
                 self._ready(message)

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
 from featsvc.pool.contract.job import Job, R
-from featsvc.pool.contract.messages import Cancel, Outcome, RunBatch
+from featsvc.pool.contract.messages import Cancel, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.pool.contract.worker import Spawn
@@ -82,7 +82,8 @@ class WorkerPool:
             raise DeadlineExceeded("the deadline had passed when the request arrived")
         loop = asyncio.get_running_loop()
         entry = QueueEntry(next(self._ids), job, due, loop.create_future())
-        self._scheduler.admit(entry, self._workers.alive_count)
+        for other, error in self._scheduler.admit(entry, self._workers.alive_count):
+            refuse(other, error)
         self._callers.add(entry)
         deadline = None if job.deadline is None else loop.call_later(due - now, expire, entry)
         try:
@@ -261,9 +262,9 @@ class WorkerPool:
         """Prefer workers that have a model."""
         self._scheduler.set_models(worker.id, models)
 
-    def on_goes_on(self, worker: WorkerHandle, batch: int, computes: bool) -> None:
+    def on_goes_on(self, worker: WorkerHandle, message: GoesOn) -> None:
         """Let short work run beside a batch that takes long."""
-        self._scheduler.stand_aside(worker.id, batch, computes)
+        self._scheduler.stand_aside(worker.id, message)
 
     def on_change(self, worker: WorkerHandle) -> None:
         """Count the living, and use what a change makes possible."""

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from featsvc.pool.scheduling.affinity import MOST_KNOWN
 from featsvc.pool.scheduling.in_flight import Batch
 from featsvc.pool.scheduling.queue import QueueEntry
-from featsvc.pool.scheduling.scheduler import MOST_KNOWN, Scheduler
+from featsvc.pool.scheduling.scheduler import Scheduler
 from tests.pool.conftest import MakeEntry, MakeGate, StartPool
 from tests.pool.entries import Worker, completed, dispatched, scheduler_with, taken
 from tests.pool.fakes import FakeItem
@@ -133,7 +134,7 @@ async def test_a_worker_is_remembered_for_its_latest_pictures_only(make_entry: M
     assert not taken(scheduler, second, first)
     scheduler.admit(oldest, workers=2)
     assert taken(scheduler, second, first) == [oldest]
-    assert len(scheduler._holders) == len(scheduler.in_flight(first.id).affinities) + 1 == MOST_KNOWN + 1
+    assert len(scheduler._homes) == len(scheduler.in_flight(first.id).affinities) + 1 == MOST_KNOWN + 1
 
 
 async def test_jobs_about_different_pictures_share_no_batch(make_entry: MakeEntry) -> None:

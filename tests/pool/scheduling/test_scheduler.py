@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from featsvc.errors import Overloaded
+from featsvc.pool.contract.messages import GoesOn
 from featsvc.pool.scheduling.in_flight import Batch
 from featsvc.pool.scheduling.queue import Queue
 from tests.pool.conftest import MakeEntry
@@ -173,14 +174,14 @@ async def test_short_work_goes_on_while_a_suspect_waits_for_a_long_pass_but_not_
     scheduler, worker = scheduler_with(make_entry(params=FakeParams(most=7))), Worker(0)
     long = dispatched(scheduler, worker)
     assert long
-    scheduler.stand_aside(worker.id, long.id, computes=True)
+    scheduler.stand_aside(worker.id, GoesOn(long.id, computes=True))
     suspect, other = make_entry(deaths=1), make_entry(params=FakeParams(most=8))
     scheduler.queue.add(suspect)
     scheduler.admit(other, workers=1)
     meanwhile = dispatched(scheduler, worker)
     assert meanwhile
     assert list(meanwhile.entries.values()) == [other]
-    scheduler.stand_aside(worker.id, meanwhile.id, computes=True)
+    scheduler.stand_aside(worker.id, GoesOn(meanwhile.id, computes=True))
     completed(scheduler, long)
     scheduler.admit(make_entry(), workers=1)
     assert not taken(scheduler, worker), "what came meanwhile is no reason to let more come"
@@ -234,16 +235,6 @@ async def test_one_job_larger_than_the_queue_is_taken_when_nothing_waits(make_en
     assert scheduler_with(make_entry(nbytes=101), max_queued_bytes=100).queue.nbytes == 101
 
 
-async def test_the_time_to_come_back_grows_with_the_queue(make_entry: MakeEntry) -> None:
-    def refusal(queued: int) -> int:
-        scheduler = scheduler_with(*(make_entry() for _ in range(queued)), max_queued=queued)
-        with pytest.raises(Overloaded) as caught:
-            scheduler.admit(make_entry(), workers=2)
-        return caught.value.retry_after_ms
-
-    assert refusal(200) > refusal(20)
-
-
 async def test_entries_that_leave_early_do_not_pile_up(make_entry: MakeEntry) -> None:
     queue, keeper = Queue(lambda key, is_overdue: None), make_entry(due=1e9)
     queue.add(keeper)
@@ -251,11 +242,12 @@ async def test_entries_that_leave_early_do_not_pile_up(make_entry: MakeEntry) ->
         entry = make_entry(due=float(number), params=FakeParams(most=number), affinity=str(number % 7))
         queue.add(entry)
         queue.remove(entry)
-    assert list(queue.heads(0)) == [keeper]
-    assert len(queue._about) == len(queue._by_takers) == 1
+    (flow,) = queue.flows.waiting
+    assert list(flow.heads(0)) == [keeper]
+    assert len(queue._about) == len(flow.by_takers) == 1
     assert queue.take(keeper, 10, 10) == [keeper]
-    assert (queue.count, queue.nbytes) == (0, 0)
-    assert (queue._about, queue._by_takers, list(queue.heads(0))) == ({}, {}, [])
+    assert (queue.count, queue.nbytes, flow.nbytes) == (0, 0, 0)
+    assert (queue._about, flow.by_takers, flow.entries, queue.flows.waiting) == ({}, {}, {}, [])
 
 
 async def test_a_retried_entry_is_not_found_in_its_old_place(make_entry: MakeEntry) -> None:
@@ -295,7 +287,7 @@ async def test_only_the_thread_that_computes_can_say_that_nothing_hangs(make_ent
     assert decoding
     scheduler.left_s(worker.id)
     assert hung.watched_since is not None
-    scheduler.stand_aside(worker.id, decoding.id, computes=False)
+    scheduler.stand_aside(worker.id, GoesOn(decoding.id, computes=False))
     assert hung.watched_since is not None
-    scheduler.stand_aside(worker.id, decoding.id, computes=True)
+    scheduler.stand_aside(worker.id, GoesOn(decoding.id, computes=True))
     assert hung.watched_since is None

@@ -97,7 +97,7 @@ async def test_answered_jobs_leave_no_trace_in_the_pool(start_pool: StartPool) -
     assert not pool._callers
     assert not pool._scheduler._entries
     assert (queue.count, queue.nbytes) == (0, 0)
-    assert (queue._about, queue._by_takers) == ({}, {})
+    assert (queue._about, queue.flows.waiting) == ({}, [])
     assert not pool._scheduler.in_flight(0).batches
 
 

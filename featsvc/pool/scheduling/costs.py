@@ -1,0 +1,96 @@
+"""What requests cost: the seconds of a worker that each takes, and how many of them are had in a second."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from featsvc.pool.scheduling.queue import QueueEntry
+
+FIRST_S = 0.05
+"""What a request costs of which nothing is known."""
+LONG_S = 1.0
+"""What takes longer than this holds only some places of a worker: the others are for what is short."""
+SMOOTHING = 0.3
+MOST_KINDS = 1024
+
+CostKey = tuple[str, str, int, int, bool]
+"""Operation, model, hash of the parameters, size as a power of two, and whether the worker knows what it is about."""
+
+
+class Costs:
+    """What requests have cost, by what can be known of them before they are looked into.
+
+    Seconds of preparation and of computing together, for either holds others up. What is wrong here is put right when
+    the request is answered: then its caller has paid what it took.
+    """
+
+    def __init__(self) -> None:
+        self._of_kinds: OrderedDict[CostKey, float] = OrderedDict()  # the longest unused first
+        self._of_operations: dict[tuple[str, str], float] = {}
+
+    def seconds(self, key: CostKey) -> float:
+        """What a request will cost, about."""
+        known = self._of_kinds.get(key)
+        return self._of_operations.get(key[:2], FIRST_S) if known is None else known
+
+    def learn(self, key: CostKey, seconds: float) -> None:
+        """Take note of what one has cost."""
+        self._note(key, self._smoothed(self._of_kinds.get(key, seconds), seconds))
+        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], seconds), seconds)
+
+    def learn_least(self, key: CostKey, seconds: float) -> None:
+        """Take note of what one has cost that goes on."""
+        if self.seconds(key) < seconds:
+            self._note(key, seconds)
+
+    def _note(self, key: CostKey, seconds: float) -> None:
+        self._of_kinds[key] = seconds
+        self._of_kinds.move_to_end(key)
+        if len(self._of_kinds) > MOST_KINDS:
+            self._of_kinds.popitem(last=False)
+
+    @staticmethod
+    def _smoothed(known: float, seconds: float) -> float:
+        return known + SMOOTHING * (seconds - known)
+
+
+class Pace:
+    """How fast what waits is taken: seconds of cost in a second, and how many at once.
+
+    Measured between two dispatches with something waiting all the while, so that what was predicted too high or too
+    low is made up for.
+    """
+
+    def __init__(self) -> None:
+        self._interval_s = self._cost_s = self._items = 0.0
+        self._since: float | None = None
+
+    def note(self, now: float, entries: Sequence[QueueEntry], is_more_waiting: bool) -> None:
+        """A batch was taken of what waits."""
+        if self._since is not None:
+            weight = SMOOTHING if self._cost_s else 1.0
+            cost_s = sum(entry.cost_s for entry in entries)
+            self._interval_s += weight * (now - self._since - self._interval_s)
+            self._cost_s += weight * (cost_s - self._cost_s)
+            self._items += weight * (len(entries) - self._items)
+        self._since = now if is_more_waiting else None
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether something has waited since the last dispatch."""
+        return self._since is not None
+
+    def per_s(self, now: float, workers: int) -> float:
+        """Seconds of cost that are taken in a second; where nothing was measured, one by each worker."""
+        interval_s = max(self._interval_s, 0.0 if self._since is None else now - self._since)
+        if not self._cost_s or interval_s <= 0:
+            return float(max(1, workers))
+        return self._cost_s / interval_s
+
+    @property
+    def items(self) -> float:
+        """How many are taken at once."""
+        return max(1.0, self._items)

@@ -1,0 +1,159 @@
+"""Whose turn it is: start-time fair queueing over what the requests of each caller cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from featsvc.pool.contract.return_times import ReturnTimes
+
+if TYPE_CHECKING:
+    # Checks of settings take a tenth of a second to import.
+    from featsvc.settings.access import KeyLimits
+    from featsvc.work.caller import Caller
+    from featsvc.pool.scheduling.queue import QueueEntry
+
+Takers = tuple[str, str, int | None]
+"""Family, model and home: who may take an entry."""
+MOST_FLOWS = 1024
+"""From here on those are forgotten that have nothing waiting."""
+
+
+@dataclass(eq=False)
+class Flow:
+    """All requests of one caller."""
+
+    number: int
+    limits: KeyLimits | None = None
+    """Those of its key; None where nobody with a key asks."""
+    weight: float = 1.0
+    """Its share beside others, in proportion."""
+    served_s: float = 0.0
+    """Seconds of workers that it has had, each divided by its weight: who has had least comes next."""
+    entries: dict[QueueEntry, None] = field(default_factory=dict)
+    """What waits, in the order of arrival."""
+    nbytes: int = 0
+    cost_s: float = 0.0
+    """What all that waits will cost, about."""
+    by_takers: dict[Takers, list[QueueEntry]] = field(default_factory=dict)
+    """What waits and is no suspect, the most urgent first."""
+    return_times: ReturnTimes = field(default_factory=ReturnTimes)
+    budget_s: float = 0.0
+    """Seconds of workers that it may still have by its limit for a minute."""
+    budget_at: float | None = None
+    """When that was so."""
+
+    @property
+    def turn(self) -> tuple[float, int]:
+        """The least comes next."""
+        return self.served_s, self.number
+
+    def heads(self, worker: int) -> Iterator[QueueEntry]:
+        """The most urgent that a worker may take: of each family and model one that is for all, one for it alone."""
+        for (_, _, home), entries in self.by_takers.items():
+            if home is None or home == worker:
+                yield entries[0]
+
+
+BY_TURN = attrgetter("turn")
+
+
+class Flows:
+    """The callers, and what each has had.
+
+    A caller that comes back starts where those are that are being served (`_reached_s`): it has no claim to what it did
+    not ask for, and none of what it had before counts against it. What a request has cost is known only when it is
+    answered; until then its caller is charged what was predicted.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: list[Flow] = []
+        """Those that have something waiting, whose turn it is first."""
+        self._all: dict[str, Flow] = {}
+        self._numbers = count(1)
+        self._reached_s = 0.0
+        self._farthest_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of(self, caller: Caller | None) -> Flow:
+        """The requests of a caller."""
+        name = "" if caller is None else caller.name
+        flow = self._all.get(name)
+        if flow is None:
+            if len(self._all) >= MOST_FLOWS:
+                self._all = {each: flow for each, flow in self._all.items() if flow.entries}
+            flow = self._all[name] = Flow(next(self._numbers))
+        if caller is not None and flow.limits is not caller.limits:
+            # New, or others by now.
+            flow.limits, flow.weight = caller.limits, caller.limits.weight
+        return flow
+
+    def enter(self, entry: QueueEntry) -> None:
+        """An entry begins to wait."""
+        flow = entry.flow
+        if not flow.entries:
+            if flow.served_s < self._reached_s:
+                flow.served_s = self._reached_s
+            insort(self.waiting, flow, key=BY_TURN)
+        flow.entries[entry] = None
+        flow.nbytes += entry.job.nbytes
+        flow.cost_s += entry.cost_s
+
+    def leave(self, entry: QueueEntry) -> None:
+        """An entry waits no longer."""
+        flow = entry.flow
+        del flow.entries[entry]
+        flow.nbytes -= entry.job.nbytes
+        flow.cost_s -= entry.cost_s
+        if not flow.entries:
+            flow.cost_s = 0.0  # what is left of sums and differences
+            del self.waiting[self._place(flow)]
+
+    def begin_turn(self, flow: Flow) -> None:
+        """It is the turn of a caller."""
+        if flow.served_s > self._reached_s:
+            self._reached_s = flow.served_s
+
+    def begin(self, entry: QueueEntry) -> None:
+        """An entry goes to work: its caller pays what it will cost, about."""
+        entry.charged_s = 0.0
+        self.charge(entry, entry.cost_s)
+
+    def rest(self) -> None:
+        """Nothing waits and nothing is at work: what anybody has had is over."""
+        self._reached_s = self._farthest_s
+
+    def charge(self, entry: QueueEntry, seconds: float) -> None:
+        """What an entry costs is so much, whatever was said before."""
+        more_s, flow = seconds - entry.charged_s, entry.flow
+        if not more_s:
+            return
+        entry.charged_s = seconds
+        flow.budget_s -= more_s
+        waits_beside_others = flow.entries and len(self.waiting) > 1
+        if waits_beside_others:
+            del self.waiting[self._place(flow)]
+        flow.served_s += more_s / flow.weight
+        if flow.served_s > self._farthest_s:
+            self._farthest_s = flow.served_s
+        if waits_beside_others:
+            insort(self.waiting, flow, key=BY_TURN)
+
+    def share(self, flow: Flow) -> float:
+        """The part of the workers that a caller has while all go on that wait now."""
+        others = sum(each.weight for each in self.waiting if each is not flow)
+        return flow.weight / (flow.weight + others)
+
+    def _place(self, flow: Flow) -> int:
+        return bisect_left(self.waiting, flow.turn, key=BY_TURN)
+
+
+def next_of(flows: Iterable[Flow]) -> Flow:
+    """The one whose turn it is."""
+    return min(flows, key=BY_TURN)
