@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ FIRST_S = 0.05
 LONG_S = 1.0
 """What takes longer than this holds only some places of a worker: the others are for what is short."""
 SMOOTHING = 0.3
+PACE_SMOOTHING = 0.05
+"""Less, for workers that begin together make the time between two dispatches nothing, and the next one long."""
+ENOUGH = 16  # dispatches, to say how fast they follow each other
 MOST_KINDS = 1024
 
 CostKey = tuple[str, str, int, int, bool]
@@ -45,6 +49,7 @@ class Costs:
         """Take note of what one has cost that goes on."""
         if self.seconds(key) < seconds:
             self._note(key, seconds)
+            self._of_operations.setdefault(key[:2], seconds)
 
     def _note(self, key: CostKey, seconds: float) -> None:
         self._of_kinds[key] = seconds
@@ -66,12 +71,14 @@ class Pace:
 
     def __init__(self) -> None:
         self._interval_s = self._cost_s = self._items = 0.0
+        self._count = 0
         self._since: float | None = None
 
     def note(self, now: float, entries: Sequence[QueueEntry], is_more_waiting: bool) -> None:
         """A batch was taken of what waits."""
         if self._since is not None:
-            weight = SMOOTHING if self._cost_s else 1.0
+            self._count += 1
+            weight = max(PACE_SMOOTHING, 1 / self._count)
             cost_s = sum(entry.cost_s for entry in entries)
             self._interval_s += weight * (now - self._since - self._interval_s)
             self._cost_s += weight * (cost_s - self._cost_s)
@@ -84,11 +91,11 @@ class Pace:
         return self._since is not None
 
     def per_s(self, now: float, workers: int) -> float:
-        """Seconds of cost that are taken in a second; where nothing was measured, one by each worker."""
+        """Seconds of cost that are taken in a second; at first no more than one by each worker."""
         interval_s = max(self._interval_s, 0.0 if self._since is None else now - self._since)
-        if not self._cost_s or interval_s <= 0:
-            return float(max(1, workers))
-        return self._cost_s / interval_s
+        measured = self._cost_s / interval_s if self._cost_s and interval_s > 0 else math.inf
+        # What is taken first only fills the places of the workers.
+        return measured if self._count >= ENOUGH else min(measured, max(1, workers))
 
     @property
     def items(self) -> float:

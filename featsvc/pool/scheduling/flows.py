@@ -13,9 +13,9 @@ from featsvc.pool.contract.return_times import ReturnTimes
 
 if TYPE_CHECKING:
     # Checks of settings take a tenth of a second to import.
+    from featsvc.pool.scheduling.queue import QueueEntry
     from featsvc.settings.access import KeyLimits
     from featsvc.work.caller import Caller
-    from featsvc.pool.scheduling.queue import QueueEntry
 
 Takers = tuple[str, str, int | None]
 """Family, model and home: who may take an entry."""

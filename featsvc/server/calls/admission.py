@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from featsvc.errors import DeadlineExceeded, FeatsvcError, Overloaded, RequestTooLarge, Unavailable
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
+from featsvc.server.calls.places import CROWDED, WAY_PART, Places, crowd_first
 
 TICK_S = 0.05
 RARELY_S = 1.0
@@ -25,15 +26,12 @@ RARELY_S = 1.0
 YOUNG_S = 0.02
 # Of all that may be arriving, the part from which on nobody without a key is waited for.
 KEYLESS_PART = 4
-# Of the calls that are open, the part that gives way at once when all places are taken.
-WAY_PART = 16
 # Of the calls without a key, the part that one connection may have.
 PEER_PART = 4
 # A stream without a key keeps its place for so long, that a thousand who come at once do not each end another's.
 KEPT_S = 1.0
 # What a message at work takes at most: its parsed form and its picture too; or a reply, also where gRPC sends it.
 COPIES = 3
-CROWDED = "the server has too many calls open; try again soon"
 TOO_MUCH = "the server receives too many large messages at once; try again soon"
 
 
@@ -54,7 +52,8 @@ class Admission:
     def __init__(self, limits: AdmissionLimits, kept_bytes: Callable[[], int]) -> None:
         self._limits = limits
         self._kept_bytes = kept_bytes
-        self._open: dict[bool, dict[Call, None]] = {True: {}, False: {}}  # by whether they have a key
+        self._places = Places(limits.max_calls, self.end, self._is_idle)
+        self._keyless: dict[Call, None] = {}
         self._keyless_peers: Counter[str] = Counter()
         self._waiting: dict[Call, float] = {}  # since when each waits for its caller, longest first
         self._calm_at = time.monotonic()
@@ -65,24 +64,27 @@ class Admission:
 
         A question without a key finds a place where a stream does not: probes are answered whoever watches.
         """
-        has_key = bool(call.caller.name)
-        calls = self._open[has_key]
-        if not has_key:
-            if self._keyless_peers[call.peer] * PEER_PART >= self._limits.max_keyless_calls:
-                raise Overloaded(CROWDED)
-            self._keyless_peers[call.peer] += 1
-            call.is_counted = True
-        most = self._limits.max_calls if has_key else self._limits.max_keyless_calls
+        if call.caller.name:
+            self._places.enter(call)
+            return
+        calls, most = self._keyless, self._limits.max_keyless_calls
+        if self._keyless_peers[call.peer] * PEER_PART >= most:
+            raise Overloaded(CROWDED)
+        self._keyless_peers[call.peer] += 1
+        call.is_counted = True
         if len(calls) >= most:
-            if has_key or not is_stream or next(iter(calls)).began < time.monotonic() - KEPT_S:
-                self._make_way(calls, has_key)
+            if not is_stream or next(iter(calls)).began < time.monotonic() - KEPT_S:
+                self._make_way()
             if len(calls) >= most:
                 raise Overloaded(CROWDED)
         calls[call] = None
 
     def leave(self, call: Call) -> None:
         """A call has ended."""
-        self._open[bool(call.caller.name)].pop(call, None)
+        if call.caller.name:
+            self._places.leave(call)
+        else:
+            self._keyless.pop(call, None)
         if call.is_counted:
             self._keyless_peers[call.peer] -= 1
             if not self._keyless_peers[call.peer]:
@@ -143,12 +145,16 @@ class Admission:
                 self._end_late(now)
                 await memory.give_back()
 
-    def _make_way(self, calls: dict[Call, None], has_key: bool) -> None:
-        """Ends some that wait for their callers; without a key also those that were answered and stay open."""
-        idle = [call for call in calls if not has_key or (call in self._waiting and not call.open_questions)]
-        for call in _crowd_first(idle, lambda call: call.began)[: 1 + len(calls) // WAY_PART]:
+    def _make_way(self) -> None:
+        """Ends some without a key, also those that were answered and stay open."""
+        calls = self._keyless
+        for call in crowd_first(calls, lambda call: call.began)[: 1 + len(calls) // WAY_PART]:
             self.end(call, Overloaded(CROWDED))
             calls.pop(call)
+
+    def _is_idle(self, call: Call) -> bool:
+        """Whether it waits for its caller, and has no question open."""
+        return call in self._waiting and not call.open_questions
 
     def close(self) -> None:
         """Ends what has no message yet: the server is shutting down."""
@@ -167,7 +173,9 @@ class Admission:
 
     def _end_large(self, more: int, now: float) -> None:
         limit = self._limits.max_receiving_bytes
-        at_work = self._reply_bytes + sum(call.bytes_open for calls in self._open.values() for call in calls)
+        at_work = self._reply_bytes + sum(
+            call.bytes_open for calls in (self._places, self._keyless) for call in calls
+        )
         arriving = more - self._kept_bytes() - COPIES * at_work
         if arriving * KEYLESS_PART < limit:
             self._calm_at = now
@@ -178,17 +186,13 @@ class Admission:
             likely = [
                 call for call in waiting if call.caller.name and self._waiting[call] >= self._calm_at - TICK_S
             ]
-            asked = _crowd_first(
+            asked = crowd_first(
                 likely or [call for call in waiting if call.caller.name], self._waiting.__getitem__
             )
             ending += asked[: (len(asked) + 1) // 2]
         for call in ending:
             self.end(call, Overloaded(TOO_MUCH))
 
-
-def _crowd_first(calls: Iterable[Call], since: Callable[[Call], float]) -> list[Call]:
-    """The caller who has most of the calls first, of its connections the one with most, and there the oldest."""
-    calls = list(calls)
-    callers = Counter(call.caller.name for call in calls)
-    peers = Counter(call.peer for call in calls)
-    return sorted(calls, key=lambda call: (-callers[call.caller.name], -peers[call.peer], since(call)))
+    def _end(self, call: Call, refusal: FeatsvcError) -> None:
+        self._waiting.pop(call, None)
+        call.end(refusal)

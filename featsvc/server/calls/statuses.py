@@ -66,7 +66,9 @@ async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError) -> None:
     code, message = grpc.StatusCode[error.code], shortened(error.message)
     metadata: list[tuple[str, str | bytes]] = [("x-request-id", request_id.get())]
     if retry_after_ms := _retry_after_ms(error):
-        metadata.append(("retry-after-ms", str(retry_after_ms)))
+        # The second is what gRPC's own retries go by, where a client has them.
+        text = str(retry_after_ms)
+        metadata += [("retry-after-ms", text), ("grpc-retry-pushback-ms", text)]
     if type(error) in REASONS:
         metadata.append(("featsvc-reason", REASONS[type(error)]))
     if isinstance(error, NAMING_FIELDS):

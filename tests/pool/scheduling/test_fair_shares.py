@@ -1,0 +1,181 @@
+"""Callers take turns by what their requests cost, whatever one of them asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+from featsvc.pool.contract.messages import GoesOn
+from featsvc.pool.scheduling.costs import MOST_KINDS, CostKey, Costs
+from featsvc.pool.scheduling.flows import MOST_FLOWS
+from featsvc.work.caller import Caller
+from tests.pool.conftest import MakeEntry
+from tests.pool.entries import Worker, completed, dispatched, scheduler_with, taken
+from tests.pool.fakes import FakeParams
+from tests.pool.jobs import fake_operation
+from tests.pool.scheduling.simulation import Simulation, caller
+
+FLOOD, OTHER = caller("flood"), caller("other")
+
+
+def keeps_asking(simulation: Simulation, who: Caller, cost_s: float, at_once: int) -> None:
+    """A caller that always has so many requests waiting or at work."""
+
+    def again() -> None:
+        simulation.ask(who, cost_s, done=again)
+
+    for _ in range(at_once):
+        again()
+
+
+async def test_a_flood_with_short_deadlines_does_not_keep_another_waiting(make_entry: MakeEntry) -> None:
+    flood = [make_entry(due=20, caller=FLOOD) for _ in range(64)]
+    other = make_entry(due=60, caller=OTHER)
+    scheduler = scheduler_with(*flood, other, max_batch_items=1)
+    worker = Worker(0)
+    order = []
+    while batch := dispatched(scheduler, worker):
+        order += batch.entries.values()
+        completed(scheduler, batch)
+    assert order.index(other) <= 1
+    assert len(order) == 65
+
+
+async def test_within_one_caller_the_oldest_deadline_comes_first(make_entry: MakeEntry) -> None:
+    late, soon = make_entry(due=30, caller=FLOOD), make_entry(due=10, caller=FLOOD)
+    scheduler = scheduler_with(late, soon, max_batch_items=1)
+    assert taken(scheduler, Worker(0)) == [soon]
+
+
+@pytest.mark.parametrize(("weight", "ratio"), [(1.0, 1.0), (3.0, 3.0), (0.5, 0.5)])
+async def test_callers_get_seconds_of_workers_by_their_weights_and_not_answers(
+    monkeypatch: pytest.MonkeyPatch, weight: float, ratio: float
+) -> None:
+    simulation = Simulation(monkeypatch)
+    keeps_asking(simulation, caller("flood", weight=weight), 2.0, at_once=40)
+    keeps_asking(simulation, OTHER, 0.05, at_once=10)
+    simulation.run(400)
+    served = simulation.served_s
+    assert served.total() > 390
+    assert served["flood"] / served["other"] == pytest.approx(ratio, rel=0.05)
+
+
+async def test_several_workers_are_shared_as_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(monkeypatch, workers=3)
+    for number, cost_s in enumerate((0.05, 0.3, 2.0)):
+        keeps_asking(simulation, caller(f"{number}"), cost_s, at_once=60)
+    simulation.run(200)
+    shares = [seconds / simulation.served_s.total() for seconds in simulation.served_s.values()]
+    assert shares == pytest.approx([1 / 3] * 3, rel=0.05)
+
+
+async def test_a_caller_that_comes_back_has_neither_claims_nor_debts(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(monkeypatch)
+    keeps_asking(simulation, FLOOD, 1.0, at_once=20)
+    simulation.run(1000)
+    before = simulation.served_s["flood"]
+    keeps_asking(simulation, OTHER, 1.0, at_once=20)
+    simulation.run(100)
+    assert simulation.served_s["other"] == pytest.approx(50, abs=6)
+    assert simulation.served_s["flood"] - before == pytest.approx(50, abs=6)
+
+
+async def test_small_requests_are_answered_beside_a_flood_of_any_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    simulation, waited = Simulation(monkeypatch), list[float]()
+    for cost_s in (0.01, 0.5, 3.0):
+        keeps_asking(simulation, FLOOD, cost_s, at_once=60)
+
+    def ask() -> None:
+        began = simulation.now
+        simulation.ask(OTHER, 0.02, done=lambda: waited.append(simulation.now - began), due=began + 3000)
+
+    for number in range(200):
+        simulation.at(simulation.now + 2.5 * number, ask)
+    simulation.run(600)
+    assert len(waited) == 200
+    # Two batches are at the worker already, and may be such as take longest; it pauses for what is short.
+    assert max(waited) <= 2 * 4 * 3.0 + 0.1
+
+
+async def test_a_batch_joins_requests_of_several_callers_and_each_pays_its_own(make_entry: MakeEntry) -> None:
+    flood = [make_entry(caller=FLOOD) for _ in range(6)]
+    others = [make_entry(caller=OTHER) for _ in range(2)]
+    scheduler = scheduler_with(*flood, *others, max_batch_items=4)
+    assert taken(scheduler, Worker(0)) == [flood[0], others[0], flood[1], others[1]]
+    flows = [each.flow for each in (flood[0], others[0])]
+    assert flows[0].served_s == pytest.approx(flows[1].served_s) == pytest.approx(2 * flood[0].cost_s)
+
+
+async def test_what_never_reached_a_worker_costs_nothing(make_entry: MakeEntry) -> None:
+    entry = make_entry(caller=OTHER)
+    scheduler = scheduler_with(entry)
+    assert taken(scheduler, Worker(0))
+    assert entry.flow.served_s > 0
+    scheduler.dropped(entry)
+    assert entry.flow.served_s == 0
+
+
+async def test_the_group_of_a_caller_that_has_just_gone_is_left_to_the_others(make_entry: MakeEntry) -> None:
+    gone, *others = (make_entry(caller=caller(str(number))) for number in range(3))
+    scheduler = scheduler_with(gone, *others)
+    gone.future.cancel()
+    assert taken(scheduler, Worker(0)) == others
+
+
+async def test_long_work_leaves_places_at_a_worker_for_what_is_short(make_entry: MakeEntry) -> None:
+    masks = fake_operation("fake.masks")
+    flood = [make_entry(operation=masks, caller=FLOOD, params=FakeParams(most=n)) for n in range(9)]
+    scheduler, worker = scheduler_with(*flood, max_concurrency=9), Worker(0)
+    at_work = []
+    while batch := dispatched(scheduler, worker):
+        at_work.append(batch)
+        scheduler.stand_aside(worker.id, GoesOn(batch.id, computes=True, takes_s=5.0))
+    assert len(at_work) == 2, "of those that take long one is computed, and the next is prepared"
+    click = make_entry(operation=fake_operation("fake.click"), caller=OTHER)
+    scheduler.admit(click, workers=1)
+    assert taken(scheduler, worker) == [click]
+
+
+async def test_what_goes_on_is_charged_before_it_ends(make_entry: MakeEntry) -> None:
+    entry = make_entry(caller=FLOOD)
+    scheduler = scheduler_with(entry)
+    batch = dispatched(scheduler, Worker(0))
+    assert batch
+    scheduler.stand_aside(0, GoesOn(batch.id, computes=True, takes_s=7.0))
+    assert entry.flow.served_s == 7.0
+    scheduler.completed(entry, 9.0)
+    assert entry.flow.served_s == 9.0
+
+
+def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
+    costs = Costs()
+    small: CostKey = ("rpc", "m", 1, 10, False)
+    known: CostKey = ("rpc", "m", 1, 10, True)
+    costs.learn(small, 2.0)
+    assert costs.seconds(small) == costs.seconds(known) == 2.0
+    costs.learn(known, 0.1)
+    assert costs.seconds(known) == pytest.approx(0.1)
+    for _ in range(40):
+        costs.learn(small, 1.0)
+    assert costs.seconds(small) == pytest.approx(1.0, rel=0.01)
+    costs.learn_least(small, 0.5)
+    assert costs.seconds(small) == pytest.approx(1.0, rel=0.01)
+    costs.learn_least(small, 8.0)
+    assert costs.seconds(small) == 8.0
+
+
+def test_what_is_learned_is_bounded() -> None:
+    costs = Costs()
+    for number in range(3 * MOST_KINDS):
+        costs.learn(("rpc", "m", number, 1, False), 1.0)
+    assert len(costs._of_kinds) == MOST_KINDS
+
+
+async def test_callers_that_have_gone_are_forgotten_when_there_are_many(make_entry: MakeEntry) -> None:
+    scheduler = scheduler_with()
+    for number in range(2 * MOST_FLOWS):
+        entry = make_entry(caller=caller(f"{number}"))
+        scheduler.admit(entry, workers=1)
+        scheduler.queue.remove(entry)
+    assert len(scheduler.queue.flows) <= MOST_FLOWS
