@@ -24,7 +24,7 @@ MOST_FLOWS = 1024
 
 
 @dataclass(eq=False)
-class Flow:
+class CallerFlow:
     """All requests of one caller."""
 
     number: int
@@ -71,9 +71,9 @@ class Flows:
     """
 
     def __init__(self) -> None:
-        self.waiting: list[Flow] = []
+        self.waiting: list[CallerFlow] = []
         """Those that have something waiting, whose turn it is first."""
-        self._all: dict[str, Flow] = {}
+        self._all: dict[str, CallerFlow] = {}
         self._numbers = count(1)
         self._reached_s = 0.0
         self._farthest_s = 0.0
@@ -81,14 +81,14 @@ class Flows:
     def __len__(self) -> int:
         return len(self._all)
 
-    def of(self, caller: Caller | None) -> Flow:
+    def of(self, caller: Caller | None) -> CallerFlow:
         """The requests of a caller."""
         name = "" if caller is None else caller.name
         flow = self._all.get(name)
         if flow is None:
             if len(self._all) >= MOST_FLOWS:
                 self._all = {each: flow for each, flow in self._all.items() if flow.entries}
-            flow = self._all[name] = Flow(next(self._numbers))
+            flow = self._all[name] = CallerFlow(next(self._numbers))
         if caller is not None and flow.limits is not caller.limits:
             # New, or others by now.
             flow.limits, flow.weight = caller.limits, caller.limits.weight
@@ -115,7 +115,7 @@ class Flows:
             flow.cost_s = 0.0  # what is left of sums and differences
             del self.waiting[self._place(flow)]
 
-    def begin_turn(self, flow: Flow) -> None:
+    def begin_turn(self, flow: CallerFlow) -> None:
         """It is the turn of a caller."""
         if flow.served_s > self._reached_s:
             self._reached_s = flow.served_s
@@ -145,15 +145,15 @@ class Flows:
         if waits_beside_others:
             insort(self.waiting, flow, key=BY_TURN)
 
-    def share(self, flow: Flow) -> float:
+    def share(self, flow: CallerFlow) -> float:
         """The part of the workers that a caller has while all go on that wait now."""
         others = sum(each.weight for each in self.waiting if each is not flow)
         return flow.weight / (flow.weight + others)
 
-    def _place(self, flow: Flow) -> int:
+    def _place(self, flow: CallerFlow) -> int:
         return bisect_left(self.waiting, flow.turn, key=BY_TURN)
 
 
-def next_of(flows: Iterable[Flow]) -> Flow:
+def next_of(flows: Iterable[CallerFlow]) -> CallerFlow:
     """The one whose turn it is."""
     return min(flows, key=BY_TURN)

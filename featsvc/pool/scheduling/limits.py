@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from featsvc.errors import Overloaded
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.costs import Pace
-from featsvc.pool.scheduling.flows import Flow
+from featsvc.pool.scheduling.flows import CallerFlow
 from featsvc.pool.scheduling.queue import Queue, QueueEntry
 
 if TYPE_CHECKING:
@@ -148,10 +148,10 @@ def _overloaded(words: str, wait_s: float) -> Overloaded:
     return Overloaded(f"{words}: try again in {wait_s:.1f} s", math.ceil(1000 * wait_s))
 
 
-def _count_share(flow: Flow) -> float:
+def _count_share(flow: CallerFlow) -> float:
     return len(flow.entries) / flow.weight
 
 
-def _entries(flow: Flow, nbytes: int) -> float:
+def _entries(flow: CallerFlow, nbytes: int) -> float:
     """How many entries of a caller have so many bytes, about."""
     return max(1.0, nbytes * len(flow.entries) / flow.nbytes) if flow.nbytes else 1.0

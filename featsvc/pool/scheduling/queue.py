@@ -15,7 +15,7 @@ from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.contract.messages import Outcome
 from featsvc.pool.contract.status import OpenJobs
 from featsvc.pool.scheduling.costs import CostKey
-from featsvc.pool.scheduling.flows import Flow, Flows, next_of
+from featsvc.pool.scheduling.flows import CallerFlow, Flows, next_of
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -72,7 +72,7 @@ class QueueEntry:
     """Lets other workers take it too."""
     affinity_key: AffinityKey = field(init=False)
     likeness: Likeness = field(init=False)
-    flow: Flow = field(init=False)
+    flow: CallerFlow = field(init=False)
     """Of its caller, from when it first waits."""
     cost_key: CostKey = field(init=False)
     """Equal for entries that cost about the same."""
@@ -99,7 +99,7 @@ class QueueEntry:
         self.cost_key = (*self.cost_key[:4], is_known)
 
 
-Group = dict[Flow, list[QueueEntry]]
+Group = dict[CallerFlow, list[QueueEntry]]
 """Of each caller, by their order."""
 BY_ORDER = attrgetter("order")
 Home = Callable[[AffinityKey, bool], int | None]

@@ -29,7 +29,7 @@ CROWDED = "the server has too many calls open; try again soon"
 
 
 @dataclass(eq=False)
-class OpenCalls:
+class CallerCalls:
     """The open calls of one caller."""
 
     caller: Caller
@@ -71,7 +71,7 @@ class Places:
         self._most = most
         self._end = end
         self._is_idle = is_idle
-        self._callers: dict[str, OpenCalls] = {}
+        self._callers: dict[str, CallerCalls] = {}
         self._count = 0
 
     def __iter__(self) -> Iterator[Call]:
@@ -82,7 +82,7 @@ class Places:
         caller = call.caller
         own = self._callers.get(caller.name)
         if own is None:
-            own = self._callers[caller.name] = OpenCalls(caller)
+            own = self._callers[caller.name] = CallerCalls(caller)
         own.caller = caller  # whose limits may be others by now
         held = own.held(time.monotonic()) if own.return_times else 0
         most = caller.limits.max_calls_per_key
@@ -106,25 +106,25 @@ class Places:
             if not own.calls and not own.return_times:
                 del self._callers[call.caller.name]
 
-    def _remove(self, own: OpenCalls, call: Call) -> None:
+    def _remove(self, own: CallerCalls, call: Call) -> None:
         del own.calls[call]
         self._count -= 1
 
-    def _made_way(self, own: OpenCalls) -> bool:
+    def _made_way(self, own: CallerCalls) -> bool:
         """Whether there is a place now, perhaps because others have given way."""
         heavier = [each for each in self._callers.values() if each.share() > own.share(more=1)]
         if self._count < self._most:
             return bool(heavier)  # what is free is held for others of this caller
         self._end_idle([own, *heavier])
         if self._count >= self._most and heavier:
-            heaviest = max(heavier, key=OpenCalls.share)
+            heaviest = max(heavier, key=CallerCalls.share)
             words = f"{len(heaviest.calls)} calls of this key are open, which is more than others have (--max-calls)"
             call = next(reversed(heaviest.calls))
             self._end(call, heaviest.refusal(words))
             self._remove(heaviest, call)
         return self._count < self._most
 
-    def _end_idle(self, callers: list[OpenCalls]) -> None:
+    def _end_idle(self, callers: list[CallerCalls]) -> None:
         """End some that wait for their callers."""
         idle = [call for each in callers for call in each.calls if self._is_idle(call)]
         for call in crowd_first(idle, lambda call: call.began)[: 1 + self._count // WAY_PART]:
