@@ -179,6 +179,11 @@ class ItemTiming(NamedTuple):
     is_first: bool
     """Whether it is the first of them: who counts passes counts these."""
 
+    @property
+    def cost_s(self) -> float:
+        """What it has had of the worker."""
+        return self.decode_s + self.compute_s / self.batch_size
+
 
 @dataclass(frozen=True)
 class Outcome:

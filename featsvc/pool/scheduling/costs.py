@@ -40,6 +40,10 @@ class Costs:
         known = self._of_kinds.get(key)
         return self._of_operations.get(key[:2], FIRST_S) if known is None else known
 
+    def known(self, key: CostKey) -> float | None:
+        """What those have cost that are alike; None where there were none."""
+        return self._of_kinds.get(key)
+
     def learn(self, key: CostKey, seconds: float) -> None:
         """Take note of what one has cost."""
         self._note(key, self._smoothed(self._of_kinds.get(key, seconds), seconds))
@@ -49,7 +53,6 @@ class Costs:
         """Take note of what one has cost that goes on."""
         if self.seconds(key) < seconds:
             self._note(key, seconds)
-            self._of_operations.setdefault(key[:2], seconds)
 
     def _note(self, key: CostKey, seconds: float) -> None:
         self._of_kinds[key] = seconds

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from featsvc.pool.contract.job import AnyJob, Brief
 from featsvc.pool.contract.messages import BatchItem, RunBatch
 from featsvc.pool.scheduling.costs import LONG_S
+from featsvc.pool.scheduling.flows import CallerFlow
 from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
 
 MOST_ASIDE = 4  # batches of a worker that take long and hold no place
@@ -27,6 +28,8 @@ class Batch:
     job: AnyJob = field(init=False)
     """One of them: all agree in all that decides about a batch."""
     affinity_key: AffinityKey = field(init=False)
+    flow: CallerFlow = field(init=False)
+    """Of the caller whose turn it was."""
     dispatched_at: float = field(default_factory=time.monotonic)
     began_at: float | None = None
     """When its model was there."""
@@ -42,6 +45,7 @@ class Batch:
     def __post_init__(self) -> None:
         first = next(iter(self.entries.values()))
         self.size, self.job, self.affinity_key = len(self.entries), first.job, first.affinity_key
+        self.flow = first.flow
         self.is_long = self.size * first.cost_s >= LONG_S
 
     def message(self) -> tuple[RunBatch, int]:
@@ -73,14 +77,14 @@ class InFlight:
     is_leaving: bool = False
     """It gets no more."""
 
-    def has_place(self, slots: int) -> bool:
-        """Whether a further batch may be dispatched; some that take long take no place."""
+    def free_places(self, slots: int) -> int:
+        """How many further batches may be dispatched; some that take long take no place."""
         aside = sum(batch.is_aside for batch in self.batches.values())
-        return not self.is_leaving and len(self.batches) - min(aside, MOST_ASIDE) < slots
+        return 0 if self.is_leaving else slots - len(self.batches) + min(aside, MOST_ASIDE)
 
-    def long_batches(self) -> int:
-        """How many it has that take long, or are about to."""
-        return sum(batch.is_aside or batch.is_long for batch in self.batches.values())
+    def long_batches(self) -> list[Batch]:
+        """Those that take long, or are about to."""
+        return [batch for batch in self.batches.values() if batch.is_aside or batch.is_long]
 
     def load(self) -> tuple[int, int]:
         """How much it has: the less, the sooner it gets more."""

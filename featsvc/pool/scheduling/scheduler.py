@@ -121,7 +121,7 @@ class Scheduler:
     def next_batch(self, worker: int, alive: Collection[int]) -> Batch | None:
         """What this worker, one of those that are `alive`, shall run next; the batch is then in flight."""
         state, others = self._workers[worker], [self._workers[each] for each in alive]
-        if not state.has_place(self._slots) or state.is_alone():
+        if state.free_places(self._slots) <= 0 or state.is_alone():
             return None
         suspect = self._suspect()
         if suspect is None:
@@ -254,7 +254,9 @@ class Scheduler:
         One whose model is here comes a little before its turn, or models would come and go with the turns.
         """
         affinity_s = self._settings.affinity_s
-        takes_long = len(state.batches) < self._slots or state.long_batches() < self._slots
+        long_batches = state.long_batches() if len(state.batches) >= self._slots else []
+        if len(long_batches) < self._slots:
+            long_batches = []
         chosen, chosen_at = None, math.inf
 
         def urgency(head: QueueEntry) -> tuple[float, tuple[float, int]]:
@@ -267,7 +269,7 @@ class Scheduler:
             heads = [
                 head
                 for head in flow.heads(state.worker)
-                if self._has_room(state, head, takes_long) and self._suits(state, others, head)
+                if self._has_room(state, head, long_batches) and self._suits(state, others, head)
             ]
             if heads:
                 head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
@@ -276,10 +278,18 @@ class Scheduler:
                     chosen, chosen_at = head, at
         return chosen
 
-    def _has_room(self, state: InFlight, head: QueueEntry, takes_long: bool) -> bool:
+    def _has_room(self, state: InFlight, head: QueueEntry, long_batches: list[Batch]) -> bool:
+        """Whether there is a place for it beside so many that take long, if those are as many as may be."""
         if sum(1 for _ in state.batches_of(head.job.operation.family)) >= self._settings.max_concurrency:
             return False
-        return takes_long or self._costs.seconds(head.cost_key) < LONG_S
+        if not long_batches:
+            return True
+        cost_s = self._costs.known(head.cost_key)
+        if cost_s is not None:
+            return cost_s < LONG_S
+        # It may be short; but who has so many that are long leaves the last place to others.
+        is_others = sum(batch.flow is head.flow for batch in long_batches) < max(2, self._slots)
+        return is_others or state.free_places(self._slots) > 1
 
     def _suits(self, state: InFlight, others: list[InFlight], head: QueueEntry) -> bool:
         """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""

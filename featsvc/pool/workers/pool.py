@@ -254,7 +254,8 @@ class WorkerPool:
             expire(entry)
         elif not entry.future.done():
             entry.future.set_result(outcome.result)
-        worker.count(batches=self._scheduler.completed(entry))
+        cost_s = outcome.timing.cost_s if outcome.timing else None
+        worker.count(batches=self._scheduler.completed(entry, cost_s))
         worker.watch()
         self._note_emptied(worker)
 

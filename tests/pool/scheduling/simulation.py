@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -50,10 +50,10 @@ class Simulation:
         for module in (scheduler, in_flight):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.scheduler = scheduler.Scheduler(PoolSettings(**{"max_batch_items": 4, **settings}))
-        self.served_s: Counter[str] = Counter()
+        self.served_s: defaultdict[str, float] = defaultdict(float)
         """Seconds of workers, by caller."""
         self._workers = range(workers)
-        self._free_at = [0.0] * workers
+        self._free_at = dict.fromkeys(self._workers, 0.0)
         for each in self._workers:
             self.scheduler.add_worker(each)
             self.scheduler.set_models(each, frozenset({"m"}))
@@ -85,8 +85,8 @@ class Simulation:
             del self._asked[entry]
             refused(error)
             return
-        for other, error in leaving:
-            self._asked.pop(other).refused(error)
+        for other, told in leaving:
+            self._asked.pop(other).refused(told)
         self._dispatch()
 
     def run(self, seconds: float) -> None:

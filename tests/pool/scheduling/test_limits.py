@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -137,7 +138,7 @@ async def test_nine_of_ten_who_come_back_as_told_find_a_place_after_a_rush(
         for number in range(700):
             # Some come first, of which it learns what they cost.
             after_s = number * 0.25 / workers if number < 100 else 50 + number * 0.001
-            simulation.at(simulation.now + after_s, lambda: ask(FLOOD, 0.3))
+            simulation.at(simulation.now + after_s, partial(ask, FLOOD, 0.3))
 
     assert kept_promises(simulation, rush) >= 0.9
 
@@ -148,10 +149,9 @@ async def test_they_find_it_beside_others_and_while_more_come(monkeypatch: pytes
     def flood(ask: Callable[[Caller, float], None]) -> None:
         for number in range(900):
             # A little more than a worker does, in requests that cost differently, from the first second to the last.
-            simulation.at(
-                simulation.now + number * 0.15, lambda cost_s=(0.1, 0.2, 0.3)[number % 3]: ask(FLOOD, cost_s)
-            )
-            simulation.at(simulation.now + number * 0.5, lambda: ask(OTHER, 0.02))
+            cost_s = (0.1, 0.2, 0.3)[number % 3]
+            simulation.at(simulation.now + number * 0.15, partial(ask, FLOOD, cost_s))
+            simulation.at(simulation.now + number * 0.5, partial(ask, OTHER, 0.02))
 
     assert kept_promises(simulation, flood) >= 0.9
 
