@@ -92,7 +92,7 @@ class Admission:
 
     def open_calls(self) -> dict[bool, int]:
         """How many there are, by whether they have a key."""
-        return {has_key: len(calls) for has_key, calls in self._open.items()}
+        return {True: len(self._places), False: len(self._keyless)}
 
     def with_key(self) -> list[Call]:
         """The open calls of callers who have a key."""

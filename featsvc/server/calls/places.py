@@ -74,6 +74,9 @@ class Places:
         self._callers: dict[str, CallerCalls] = {}
         self._count = 0
 
+    def __len__(self) -> int:
+        return self._count
+
     def __iter__(self) -> Iterator[Call]:
         return (call for each in self._callers.values() for call in each.calls)
 
