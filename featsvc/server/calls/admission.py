@@ -96,7 +96,7 @@ class Admission:
 
     def with_key(self) -> list[Call]:
         """The open calls of callers who have a key."""
-        return list(self._open[True])
+        return list(self._places)
 
     def end(self, call: Call, refusal: FeatsvcError) -> None:
         """Ends a call: its caller is told the refusal."""
@@ -192,7 +192,3 @@ class Admission:
             ending += asked[: (len(asked) + 1) // 2]
         for call in ending:
             self.end(call, Overloaded(TOO_MUCH))
-
-    def _end(self, call: Call, refusal: FeatsvcError) -> None:
-        self._waiting.pop(call, None)
-        call.end(refusal)
