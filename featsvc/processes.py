@@ -27,6 +27,25 @@ def raise_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def most_files() -> int | None:
+    """How many files this process may ever have open; None without a limit."""
+    return _limit("RLIMIT_NOFILE", hard=True)
+
+
+def address_space() -> int | None:
+    """How many bytes of addresses this process may have; None without a limit."""
+    return _limit("RLIMIT_AS", hard=False)
+
+
+def _limit(name: str, *, hard: bool) -> int | None:
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return None
+    found = resource.getrlimit(getattr(resource, name))[hard]
+    return None if found == resource.RLIM_INFINITY else found
+
+
 def tune() -> None:
     """Lets no thread hold the one event loop up for long, and keeps memory from spreading over threads."""
     # A thread that computes would keep the interpreter for Python's 5 ms.

@@ -10,15 +10,15 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
-from featsvc.errors import FeatsvcError
+from featsvc.errors import FeatsvcError, Unavailable
 from featsvc.logs import setup
 from featsvc.pool.contract.messages import Boot, FromWorker, Outcome, Refused, no_room
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.descriptors import is_no_room
 from featsvc.pool.worker.pipeline import Pipeline
-from featsvc.processes import leave_signals_to_parent
+from featsvc.processes import address_space, leave_signals_to_parent
 
 log = logging.getLogger("featsvc.pool.worker")
 
@@ -69,6 +69,22 @@ def _named(path: str) -> Any:  # Any: whatever the import path names
     return getattr(importlib.import_module(module), name)
 
 
+def _refuse(link: Link, error: FeatsvcError) -> NoReturn:
+    """Says why this worker can never work here, and ends."""
+    log.debug("the engines cannot be built: %s", error.message)
+    link.post(Refused(error))
+    link.end()
+    link.send_all(lambda message, error: None)
+    sys.exit(1)
+
+
+def _no_addresses(room: int, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"a worker may have {room >> 20} MiB of addresses (ulimit -v, LimitAS=), and its libraries do not fit: "
+        f"{error}. Limit memory by a control group instead, which counts what is in use"
+    )
+
+
 def _die_with_parent() -> None:
     """Have the kernel kill this process with its parent, even while it hangs in native code."""
     if sys.platform == "linux":
@@ -88,12 +104,10 @@ def main() -> None:
     try:
         engines = _named(boot.engines)(boot.engine_options)
     except FeatsvcError as error:
-        log.debug("the engines cannot be built: %s", error.message)
-        link.post(Refused(error))
-        link.end()
-        link.send_all(lambda message, error: None)
-        sys.exit(1)
-    except Exception:  # whatever the engines' libraries raise when they cannot start here
+        _refuse(link, error)
+    except Exception as error:  # whatever the engines' libraries raise when they cannot start here
+        if (room := address_space()) is not None:
+            _refuse(link, _no_addresses(room, error))
         log.exception("the engines cannot be built", extra={"worker": boot.worker, "device": boot.device})
         sys.exit(1)
     pipeline = Pipeline(engines, boot, link.post)

@@ -266,7 +266,7 @@ class WorkerHandle:
         self.watch()
 
     def _look_after(self) -> None:
-        """Whether the worker answers, where somebody waits for it."""
+        """Whether the worker answers."""
         self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
         is_awaited = self._is_at_work() or self._calls.are_open
         worker = self._worker

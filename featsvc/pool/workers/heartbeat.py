@@ -12,6 +12,8 @@ log = logging.getLogger("featsvc.pool.workers.heartbeat")
 
 LOOK_S = 0.25
 SILENT_LOOKS = 3
+# A worker that nobody waits for is asked more rarely, for it costs its machine a moment of no rest.
+IDLE_LOOKS = 8
 STATES = {"T": Condition.STOPPED, "t": Condition.TRACED}
 AT_DISK = "D"
 
@@ -25,6 +27,11 @@ class Pulse:
     def __init__(self, ask: Callable[[], None]) -> None:
         self._ask = ask
         self._missed: int | None = None  # looks since the question, None where none is open
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question is open."""
+        return self._missed is not None
 
     @property
     def is_silent(self) -> bool:
@@ -55,19 +62,22 @@ class Heartbeat(Pulse):
     def __init__(self, ask: Callable[[], None], limit_s: float) -> None:
         super().__init__(ask)
         self._limit_s = limit_s
+        self._idle_looks = 0
         self.was_stopped = False  # by a signal, so that its end was not the doing of its work
 
     def is_lost(self, worker: Worker, *, is_starting: bool, is_awaited: bool) -> bool:
         """Look after a worker; whether it must be replaced. One that was stopped by a signal is told to go on.
 
-        It cannot answer while it starts, and need not while nobody waits for it. Nor can it while its memory comes
-        back from where it was swapped to, or weights from a slow disk: such looks do not count.
+        One that nobody waits for is asked too, so that the next who comes finds one that works. It cannot answer while
+        it starts. Nor can it while its memory comes back from where it was swapped to, or weights from a slow disk:
+        such looks do not count.
         """
-        if is_awaited and not is_starting:
-            if not (self.is_silent and worker.condition() is Condition.AT_DISK):
-                self.look()
-        else:
+        if is_starting:
             self.heard()
+        elif (is_awaited or self.is_asked or self._is_due()) and not (
+            self.is_silent and worker.condition() is Condition.AT_DISK
+        ):
+            self.look()
         if not (is_starting or self.is_silent):
             self.was_stopped = False
             return False
@@ -80,6 +90,11 @@ class Heartbeat(Pulse):
             )
             worker.resume()
         return self.silent_s >= self._limit_s and found is not Condition.TRACED
+
+    def _is_due(self) -> bool:
+        """Whether it is time to ask one that idles."""
+        self._idle_looks = (self._idle_looks + 1) % IDLE_LOOKS
+        return self._idle_looks == 0
 
 
 def condition(pid: int) -> Condition:

@@ -24,6 +24,7 @@ from featsvc.server.commands import keys as key_commands
 from featsvc.server.commands import models as model_commands
 from featsvc.server.commands import verify as verify_command
 from featsvc.server.commands.run import serve, up
+from featsvc.server.config.machine import check_machine
 from featsvc.server.config.settings import configuration
 from featsvc.server.keys.api_keys import own_keys
 from featsvc.settings.access import DEFAULT_KEY, SECRETS
@@ -108,6 +109,7 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
         # A line for each call is for programs; a person sees what is wrong.
         settings = replace(settings, log_level="warning")
     setup(settings.log_level, settings.log_format)
+    check_machine()
     raise_limit()
     keys = own_keys(settings)
     if has_typed_key(found):

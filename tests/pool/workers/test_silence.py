@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,33 @@ async def test_a_worker_that_is_stopped_while_it_idles_answers_the_next_job(star
     kill(pool, 0, signal.SIGSTOP)
     assert (await pool.run(job("next"))).value == "next"
     assert pool.status().workers[0].restarts == 0
+
+
+async def test_a_worker_that_is_stopped_while_nobody_asks_goes_on_by_itself(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    pid = pool.status().workers[0].pid
+    assert pid is not None
+    kill(pool, 0, signal.SIGSTOP)
+    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WCONTINUED)
+    assert pool.status().workers[0].restarts == 0
+
+
+async def test_a_worker_that_hangs_while_nobody_asks_is_replaced(start_pool: StartPool) -> None:
+    pool = await start_pool(heartbeat_timeout_s=1.0)
+    # It is told to go on again and again, and stopped as often: as one whose interpreter hangs it never answers.
+    pid = pool.status().workers[0].pid
+    assert pid is not None
+    stopping = asyncio.create_task(_kept_stopped(pid))
+    await pool.alive_change(1)
+    stopping.cancel()
+    await all_alive(pool)
+    assert pool.status().workers[0].pid != pid
+
+
+async def _kept_stopped(pid: int) -> None:
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(0)
 
 
 async def test_a_worker_that_holds_its_interpreter_for_ever_is_replaced(start_pool: StartPool) -> None:
