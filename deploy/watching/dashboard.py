@@ -111,6 +111,11 @@ PANELS = (
     ),
     Panel("Models in memory", "bytes", ((_now(table.MODEL_BYTES, "model"), "{{model}}"),), is_stacked=True),
     Panel(
+        "Use of GPUs",
+        "percentunit",
+        ((_now(table.DEVICE_USE, "instance", "device"), "{{instance}} {{device}}"),),
+    ),
+    Panel(
         "Memory of GPUs",
         "bytes",
         (

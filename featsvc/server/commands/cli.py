@@ -1,4 +1,4 @@
-"""The command line: `featsvc up | serve | demo | keys | models | config | verify`."""
+"""The command line: `featsvc up | serve | demo | keys | models | config | top | verify`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from featsvc.processes import raise_limit
 from featsvc.server.commands import demo as demo_command
 from featsvc.server.commands import keys as key_commands
 from featsvc.server.commands import models as model_commands
+from featsvc.server.commands import top as top_command
 from featsvc.server.commands import verify as verify_command
 from featsvc.server.commands.run import serve, up
 from featsvc.server.config.machine import check_machine
@@ -83,6 +84,7 @@ def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
     demo_command.add(commands)
     key_commands.add(commands)
     model_commands.add(commands)
+    top_command.add(commands)
     verify_command.add(commands)
     return parser
 

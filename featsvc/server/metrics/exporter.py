@@ -81,7 +81,8 @@ class Exporter:
 
     async def _metrics(self, sources: _Sources, accept: str) -> Page:
         # All is copied at once, so that the figures of a page are of one moment; writing it takes longer.
-        counted = [each.copy() for each in (*self.calls.all, *self.jobs.all, *self._lag.all)]
+        found = (*self.calls.figures(), *self.jobs.figures(), *self._lag.figures())
+        counted = [each.copy() for each in found]
         moment = self._moment(sources)
         return await asyncio.to_thread(self._written, counted, moment, OPEN_METRICS in accept)
 

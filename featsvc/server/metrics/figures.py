@@ -1,18 +1,20 @@
 """Counters and histograms of one metric, by their labels.
 
-Not those of prometheus_client, which lock and look through all buckets: six histograms of a question took 14 us with
-them and take 3 here. All is counted on the event loop; `copy` is taken there, and a thread makes the page of it.
+Not those of prometheus_client, which lock and look through all buckets for each value: six histograms of a question
+cost 5 us of processor time with them, and here all figures of one cost 2, many together. All is counted on the event
+loop; `copy` is taken there, and a thread makes the page of it.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.core import CounterMetricFamily, Exemplar, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.utils import floatToGoString
@@ -20,6 +22,7 @@ from prometheus_client.utils import floatToGoString
 from featsvc.server.metrics.table import Metric
 
 Labels: TypeAlias = tuple[str, ...]
+Values: TypeAlias = Sequence[float] | NDArray[np.float64]
 Bucket: TypeAlias = tuple[str, float] | tuple[str, float, Exemplar]
 INFINITY = float("inf")
 OTHER = "other"
@@ -55,30 +58,33 @@ class Histogram:
     __slots__ = ("_bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+        self._bounds = np.array(bounds)
+        self.counts = np.zeros(len(bounds) + 1, np.int64)
         self.sum = 0.0
         self.exemplars: dict[int, Exemplar] = {}
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+    def observe(self, values: Values) -> None:
+        """Count values."""
+        places = np.searchsorted(self._bounds, values)
+        self.counts += np.bincount(places, minlength=self.counts.size)
+        self.sum += float(np.sum(values))
 
     def exemplify(self, value: float, labels: Mapping[str, str]) -> None:
         """Where to look for a value that was counted: the latest of its bucket is told."""
-        self.exemplars[bisect_left(self._bounds, value)] = Exemplar(dict(labels), value, time.time())
+        place = int(np.searchsorted(self._bounds, value))
+        self.exemplars[place] = Exemplar(dict(labels), value, time.time())
 
     def copy(self) -> Histogram:
         """As it is now."""
-        found = Histogram(self._bounds)
-        found.counts, found.sum, found.exemplars = self.counts.copy(), self.sum, self.exemplars.copy()
+        found = copy(self)
+        found.counts, found.exemplars = self.counts.copy(), self.exemplars.copy()
         return found
 
     def buckets(self) -> list[Bucket]:
         """Upper bounds, how many values were not above them, and the latest exemplar of each that has one."""
         told, below = list[Bucket](), 0
-        for number, (bound, count) in enumerate(zip((*self._bounds, INFINITY), self.counts, strict=True)):
+        bounds = (*self._bounds.tolist(), INFINITY)
+        for number, (bound, count) in enumerate(zip(bounds, self.counts.tolist(), strict=True)):
             below += count
             exemplar = self.exemplars.get(number)
             told.append((_bound(bound), below) if exemplar is None else (_bound(bound), below, exemplar))

@@ -101,3 +101,5 @@ def _of_devices(pool: PoolStatus) -> Iterator[Row]:
     for device, gpu in gpus.items():
         yield table.DEVICE_BYTES, (device, gpu.uuid), gpu.total_bytes
         yield table.DEVICE_FREE, (device, gpu.uuid), gpu.free_bytes
+        if gpu.utilization_percent is not None:
+            yield table.DEVICE_USE, (device, gpu.uuid), gpu.utilization_percent / 100

@@ -165,6 +165,12 @@ CACHE_BYTES = Metric("featsvc_cache_bytes", "gauge", "What they take.", CACHE)
 CACHE_LIMIT = Metric("featsvc_cache_limit_bytes", "gauge", "What they may take; 0 keeps none.", CACHE)
 DEVICE_BYTES = Metric("featsvc_device_memory_bytes", "gauge", "Memory of a worker's GPU.", DEVICE)
 DEVICE_FREE = Metric("featsvc_device_free_bytes", "gauge", "What no process holds of it.", DEVICE)
+DEVICE_USE = Metric(
+    "featsvc_device_utilization_ratio",
+    "gauge",
+    "Part of the last second in which the GPU computed, whoever asked it; its driver tells.",
+    DEVICE,
+)
 LOOP_LAG = Metric(
     "featsvc_event_loop_lag_seconds",
     "histogram",

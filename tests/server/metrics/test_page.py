@@ -26,7 +26,7 @@ PROCESS = "process_"
 # What a CPU has none of, what has not gone wrong, and what nobody asks at the moment.
 ABSENT = {
     *("featsvc_device_memory_bytes", "featsvc_device_free_bytes", "featsvc_model_failed"),
-    *("featsvc_waiting_questions", "featsvc_working_questions"),
+    *("featsvc_device_utilization_ratio", "featsvc_waiting_questions", "featsvc_working_questions"),
 }
 
 
