@@ -98,7 +98,8 @@ def test_noisy_masks_equal_those_of_the_package_generator(
 
 CROP_CASES = {
     "no crops": {},
-    "crops": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
+    # Torch 2.11 draws a random weight otherwise than 2.14, and only this low a threshold lets masks through in both.
+    "crops": {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "stability_score_thresh": 0.4},
     "two layers": {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2},
     "refined in crops": {
         "use_m2m": True,
