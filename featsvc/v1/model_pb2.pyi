@@ -54,16 +54,24 @@ class GetCallerResponse(_message.Message):
     def __init__(self, name: _Optional[str] = ..., roles: _Optional[_Iterable[str]] = ..., models: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[CallerLimits, _Mapping]] = ...) -> None: ...
 
 class CallerLimits(_message.Message):
-    __slots__ = ("weight", "image_cache_per_key", "url_max_fetches_per_key", "url_max_bytes_per_key")
+    __slots__ = ("weight", "image_cache_per_key", "url_max_fetches_per_key", "url_max_bytes_per_key", "max_queue_per_key", "max_queue_bytes_per_key", "max_calls_per_key", "worker_seconds_per_key")
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_CACHE_PER_KEY_FIELD_NUMBER: _ClassVar[int]
     URL_MAX_FETCHES_PER_KEY_FIELD_NUMBER: _ClassVar[int]
     URL_MAX_BYTES_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_BYTES_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    MAX_CALLS_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    WORKER_SECONDS_PER_KEY_FIELD_NUMBER: _ClassVar[int]
     weight: float
     image_cache_per_key: int
     url_max_fetches_per_key: int
     url_max_bytes_per_key: int
-    def __init__(self, weight: _Optional[float] = ..., image_cache_per_key: _Optional[int] = ..., url_max_fetches_per_key: _Optional[int] = ..., url_max_bytes_per_key: _Optional[int] = ...) -> None: ...
+    max_queue_per_key: int
+    max_queue_bytes_per_key: int
+    max_calls_per_key: int
+    worker_seconds_per_key: float
+    def __init__(self, weight: _Optional[float] = ..., image_cache_per_key: _Optional[int] = ..., url_max_fetches_per_key: _Optional[int] = ..., url_max_bytes_per_key: _Optional[int] = ..., max_queue_per_key: _Optional[int] = ..., max_queue_bytes_per_key: _Optional[int] = ..., max_calls_per_key: _Optional[int] = ..., worker_seconds_per_key: _Optional[float] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("family", "available_only")

@@ -6,9 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from featsvc.settings.access import KeyLimits
+from featsvc.v1 import model_pb2
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "protos/contract-v1.binpb"
@@ -65,6 +69,11 @@ def test_what_callers_were_promised_cannot_be_taken_back(
 def test_the_contract_may_grow(tmp_path: Path) -> None:
     changed(tmp_path, "clip", r"(message ClipModel \{\n)", r"\1  // New.\n  optional bool new = 3;\n")
     assert compared(tmp_path).returncode == 0
+
+
+def test_a_caller_is_told_every_limit_that_its_key_has() -> None:
+    told = {field.name for field in model_pb2.CallerLimits.DESCRIPTOR.fields}
+    assert told == {field.name for field in fields(KeyLimits)}
 
 
 def changed(folder: Path, file: str, old: str, new: str) -> None:

@@ -2261,6 +2261,18 @@ pub struct CallerLimits {
     /// Bytes of pictures that are being fetched for it.
     #[prost(uint64, tag = "4")]
     pub url_max_bytes_per_key: u64,
+    /// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.
+    #[prost(uint32, tag = "5")]
+    pub max_queue_per_key: u32,
+    /// Bytes of its requests that wait; 0 as above.
+    #[prost(uint64, tag = "6")]
+    pub max_queue_bytes_per_key: u64,
+    /// Calls of it that are open; 0 as above.
+    #[prost(uint32, tag = "7")]
+    pub max_calls_per_key: u32,
+    /// Seconds of workers that its requests may take in a minute; 0 for no limit.
+    #[prost(double, tag = "8")]
+    pub worker_seconds_per_key: f64,
 }
 /// Which models to list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

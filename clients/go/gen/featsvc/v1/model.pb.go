@@ -301,8 +301,16 @@ type CallerLimits struct {
 	UrlMaxFetchesPerKey uint32 `protobuf:"varint,3,opt,name=url_max_fetches_per_key,json=urlMaxFetchesPerKey,proto3" json:"url_max_fetches_per_key,omitempty"`
 	// Bytes of pictures that are being fetched for it.
 	UrlMaxBytesPerKey uint64 `protobuf:"varint,4,opt,name=url_max_bytes_per_key,json=urlMaxBytesPerKey,proto3" json:"url_max_bytes_per_key,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.
+	MaxQueuePerKey uint32 `protobuf:"varint,5,opt,name=max_queue_per_key,json=maxQueuePerKey,proto3" json:"max_queue_per_key,omitempty"`
+	// Bytes of its requests that wait; 0 as above.
+	MaxQueueBytesPerKey uint64 `protobuf:"varint,6,opt,name=max_queue_bytes_per_key,json=maxQueueBytesPerKey,proto3" json:"max_queue_bytes_per_key,omitempty"`
+	// Calls of it that are open; 0 as above.
+	MaxCallsPerKey uint32 `protobuf:"varint,7,opt,name=max_calls_per_key,json=maxCallsPerKey,proto3" json:"max_calls_per_key,omitempty"`
+	// Seconds of workers that its requests may take in a minute; 0 for no limit.
+	WorkerSecondsPerKey float64 `protobuf:"fixed64,8,opt,name=worker_seconds_per_key,json=workerSecondsPerKey,proto3" json:"worker_seconds_per_key,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *CallerLimits) Reset() {
@@ -359,6 +367,34 @@ func (x *CallerLimits) GetUrlMaxFetchesPerKey() uint32 {
 func (x *CallerLimits) GetUrlMaxBytesPerKey() uint64 {
 	if x != nil {
 		return x.UrlMaxBytesPerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetMaxQueuePerKey() uint32 {
+	if x != nil {
+		return x.MaxQueuePerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetMaxQueueBytesPerKey() uint64 {
+	if x != nil {
+		return x.MaxQueueBytesPerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetMaxCallsPerKey() uint32 {
+	if x != nil {
+		return x.MaxCallsPerKey
+	}
+	return 0
+}
+
+func (x *CallerLimits) GetWorkerSecondsPerKey() float64 {
+	if x != nil {
+		return x.WorkerSecondsPerKey
 	}
 	return 0
 }
@@ -1370,12 +1406,16 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x16\n" +
 	"\x06models\x18\x03 \x03(\tR\x06models\x120\n" +
-	"\x06limits\x18\x04 \x01(\v2\x18.featsvc.v1.CallerLimitsR\x06limits\"\xbd\x01\n" +
+	"\x06limits\x18\x04 \x01(\v2\x18.featsvc.v1.CallerLimitsR\x06limits\"\xfe\x02\n" +
 	"\fCallerLimits\x12\x16\n" +
 	"\x06weight\x18\x01 \x01(\x01R\x06weight\x12-\n" +
 	"\x13image_cache_per_key\x18\x02 \x01(\x04R\x10imageCachePerKey\x124\n" +
 	"\x17url_max_fetches_per_key\x18\x03 \x01(\rR\x13urlMaxFetchesPerKey\x120\n" +
-	"\x15url_max_bytes_per_key\x18\x04 \x01(\x04R\x11urlMaxBytesPerKey\"f\n" +
+	"\x15url_max_bytes_per_key\x18\x04 \x01(\x04R\x11urlMaxBytesPerKey\x12)\n" +
+	"\x11max_queue_per_key\x18\x05 \x01(\rR\x0emaxQueuePerKey\x124\n" +
+	"\x17max_queue_bytes_per_key\x18\x06 \x01(\x04R\x13maxQueueBytesPerKey\x12)\n" +
+	"\x11max_calls_per_key\x18\a \x01(\rR\x0emaxCallsPerKey\x123\n" +
+	"\x16worker_seconds_per_key\x18\b \x01(\x01R\x13workerSecondsPerKey\"f\n" +
 	"\x11ListModelsRequest\x12*\n" +
 	"\x06family\x18\x01 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\x12%\n" +
 	"\x0eavailable_only\x18\x02 \x01(\bR\ravailableOnly\"?\n" +
