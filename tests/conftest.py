@@ -20,6 +20,6 @@ def pytest_configure() -> None:
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`featsvc up --profile demo` on free ports, with one CPU worker and no downloads, for the whole session."""
     log: Path = tmp_path_factory.mktemp("demo_server") / "log"
-    flags = ("--profile=demo", "--devices=cpu", "--offline", "--url-allow=127.0.0.1")
+    flags = ("--profile=demo", "--devices=cpu", "--offline", "--url-allow=127.0.0.1", "--metrics-port=0")
     with running(log, "up", *flags) as server:
         yield server

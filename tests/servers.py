@@ -17,6 +17,7 @@ KEY = "a-key-of-the-tests"
 ROOT = Path(__file__).parents[1]
 FREE_PORTS = ("--grpc-port=0",)
 FREE_REST_PORTS = ("--clip-port=0", "--dino-port=0", "--sam2-port=0")
+PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port", "metrics_port")
 START_S = 120
 
 
@@ -30,6 +31,8 @@ class Server:
     dino_port: int
     sam2_port: int
     log: Path
+    metrics_port: int = 0
+    """Where one was asked for."""
 
     @property
     def target(self) -> str:
@@ -68,7 +71,7 @@ def started(words: list[str], folder: Path, environment: dict[str, str], log: Pa
         event(process.stdout, "ready", log)
         yield Server(
             process,
-            **{name: ports.get(name, 0) for name in ("grpc_port", "clip_port", "dino_port", "sam2_port")},
+            **{name: ports.get(name, 0) for name in PORTS},
             log=log,
         )
     finally:
