@@ -93,12 +93,15 @@ class Gathering:
         self._threshold = threshold
         self._most_bytes = most_bytes
         self._parts: list[Candidates] = []
+        self._waiting_bytes = 0
 
     def add(self, part: Candidates) -> None:
         """Take the next; where too many wait, their pixels come home."""
         self._parts.append(part)
-        if sum(each.waiting_bytes for each in self._parts) > self._most_bytes:
+        self._waiting_bytes += part.waiting_bytes
+        if self._waiting_bytes > self._most_bytes:
             self._parts = [self.all().completed(self._picture_size, self._threshold)]
+            self._waiting_bytes = 0
 
     def all(self) -> Candidates:
         """All of them, in order."""

@@ -79,7 +79,7 @@ class CropSearch:
         kept: list[PointMasks] = []
         nbytes, most_bytes = 0, self._most_bytes
         while len(points):
-            own, batch = self._decoder.parts(len(points), per_batch)[0]
+            own, batch = self._decoder.parts(min(len(points), per_batch), per_batch)[0]
             masks = self._attempt(points[own], batch, per_batch, is_last=own.stop == 1 and not kept)
             if masks is not None:
                 points = points[own.stop :]
