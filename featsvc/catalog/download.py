@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 import urllib.error
 import urllib.request
@@ -19,6 +20,8 @@ from featsvc.errors import WeightsMissing
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 60
 REACH_S = 5
+# What the hub calls large files, and its cache too, where files can have two names.
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BadDownload(Exception):
@@ -76,10 +79,25 @@ def hub_answers() -> bool:
 
 
 def from_hub(file: HubFile) -> Path:
-    """One file of the Hugging Face hub, in its cache."""
+    """One file of the Hugging Face hub, in its cache; raises BadDownload where it is not what the hub says."""
     import huggingface_hub
 
-    return Path(huggingface_hub.hf_hub_download(file.repository, file.name))
+    path = Path(huggingface_hub.hf_hub_download(file.repository, file.name))
+    _expect_named(path)
+    return path
+
+
+def _expect_named(path: Path) -> None:
+    """Raises BadDownload where the hub's cache names a large file by another checksum than it has; then it is gone."""
+    kept = path.resolve()
+    if not SHA256.fullmatch(kept.name):
+        return
+    with kept.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != kept.name:
+        path.unlink()
+        kept.unlink(missing_ok=True)
+        raise BadDownload(f"the checksum of what came is {digest}, not {kept.name}")
 
 
 def from_url(url: str, sha256: str, folder: Path | None = None) -> Path:

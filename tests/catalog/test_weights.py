@@ -27,6 +27,7 @@ from featsvc.catalog import (
     weights,
 )
 from featsvc.catalog.download import from_url
+from featsvc.catalog.entry import HubFile
 from featsvc.errors import WeightsMissing
 
 
@@ -133,6 +134,27 @@ def test_a_download_is_tried_only_where_it_is_allowed(
     assert asked == []
     assert find_weights(entry_of("dino_vits16"), Place(offline=False)) == tmp_path / "fetched"
     assert asked == ["dino_vits16"]
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_file_of_the_hub_has_the_checksum_by_which_the_hub_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_right: bool
+) -> None:
+    content = BODY if is_right else BODY[:-1] + b"?"
+    blob = tmp_path / "blobs" / hashlib.sha256(BODY).hexdigest()
+    named = tmp_path / "snapshots" / "model.safetensors"
+    for path in (blob, named):
+        path.parent.mkdir()
+    blob.write_bytes(content)
+    named.symlink_to(blob)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: str(named))
+    if is_right:
+        assert download.from_hub(HubFile("a/b", named.name)) == named
+        return
+    with pytest.raises(download.BadDownload, match="checksum"):
+        download.from_hub(HubFile("a/b", named.name))
+    assert not blob.exists()
+    assert not named.is_symlink(), "it is fetched again next time"
 
 
 def test_a_full_disk_is_told_as_one_and_without_its_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from featsvc.server.commands.cli import main
 from featsvc.server.config import devices as places
 from featsvc.server.config.settings import configuration as configured
 from featsvc.settings.attributes import Attribute, attributes, names
-from featsvc.settings.sources import Configuration
+from featsvc.settings.sources import Configuration, has_typed_key
 from featsvc.settings.tree import Settings
 from tests.servers import ROOT
 
@@ -113,6 +113,13 @@ def test_every_setting_has_a_description_and_a_default_in_its_range(setting: Att
     assert setting.parsed(setting.text(setting.default)) == setting.default
 
 
+def test_a_key_that_others_see_is_one_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_typed_key(configuration({"api_key": "mine"}))
+    assert not has_typed_key(configuration({"api_key": "smfeats"}))
+    monkeypatch.setenv("FEATSVC_API_KEY", "mine")
+    assert not has_typed_key(configuration({}))
+
+
 def test_the_demo_profile_preloads_the_demo_models_unless_told_otherwise() -> None:
     assert configuration({"profile": "demo"}).settings.preload == ("demo-clip", "demo-dino", "demo-sam2")
     assert configuration({"profile": "demo", "preload": ""}).settings.preload == ()
@@ -177,10 +184,13 @@ def test_a_taken_port_ends_with_a_clear_line_and_no_trace() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         words = [sys.executable, "-m", "featsvc", "serve", f"--grpc-port={taken.getsockname()[1]}"]
+        words.append("--api-key=very-secret")
         ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert "--grpc-port" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "lists its processes: FEATSVC_API_KEY" in ended.stderr
+    assert "very-secret" not in ended.stderr
 
 
 def test_an_open_host_with_the_default_key_refuses_to_start() -> None:

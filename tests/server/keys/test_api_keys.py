@@ -132,6 +132,26 @@ async def test_a_key_that_is_taken_out_stops_and_its_running_calls_end(
     ).name == "carol"
 
 
+async def test_no_call_fails_while_the_file_is_swapped_ten_times(
+    served: Running, file: Path, changes: Lines
+) -> None:
+    swapped = asyncio.Event()
+
+    async def asks() -> int:
+        count = 0
+        while not swapped.is_set():
+            await served.clip.ExtractFeatures(asking(b"say 1"), metadata=bearer("alice"))
+            count += 1
+        return count
+
+    asking_all = asyncio.gather(*(asks() for _ in range(4)))
+    for number in range(10):
+        put(file, entries(alice="", **{f"other{number}": ""}))
+        assert f"other{number}" in (await changes.get())["new_or_changed"]
+    swapped.set()
+    assert min(await asking_all) > 10
+
+
 async def test_who_gets_a_name_that_was_taken_out_finds_nothing_of_who_had_it(
     served: Running, file: Path, changes: Lines
 ) -> None:
