@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, running
+from tests.servers import KEY, KEY_OF_OTHERS, Server, running
 
 
 def pytest_configure() -> None:
@@ -21,5 +21,5 @@ def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`featsvc up --profile demo` on free ports, with one CPU worker and no downloads, for the whole session."""
     log: Path = tmp_path_factory.mktemp("demo_server") / "log"
     flags = ("--profile=demo", "--devices=cpu", "--offline", "--url-allow=127.0.0.1", "--metrics-port=0")
-    with running(log, "up", *flags) as server:
+    with running(log, "up", *flags, key=f"{KEY},{KEY_OF_OTHERS}") as server:
         yield server

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 KEY = "a-key-of-the-tests"
+KEY_OF_OTHERS = "a-key-of-somebody-else"
 ROOT = Path(__file__).parents[1]
 FREE_PORTS = ("--grpc-port=0",)
 FREE_REST_PORTS = ("--clip-port=0", "--dino-port=0", "--sam2-port=0")
