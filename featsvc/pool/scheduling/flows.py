@@ -120,11 +120,6 @@ class Flows:
         if flow.served_s > self._reached_s:
             self._reached_s = flow.served_s
 
-    def begin(self, entry: QueueEntry) -> None:
-        """An entry goes to work: its caller pays what it will cost, about."""
-        entry.charged_s = 0.0
-        self.charge(entry, entry.cost_s)
-
     def rest(self) -> None:
         """Nothing waits and nothing is at work: what anybody has had is over."""
         self._reached_s = self._farthest_s

@@ -51,6 +51,9 @@ class QueueLimits:
             if lack := self._own_lack(entry, limits, held):
                 raise self._refusal(entry, lack, now, workers)
             self._check_budget(entry, limits.worker_seconds_per_key, held, now)
+        queue, s = self._queue, self._settings
+        if not held and queue.count < s.max_queued and queue.nbytes + entry.job.nbytes <= s.max_queued_bytes:
+            return []
         lack = self._common_lack(entry, held)
         if lack is None:
             return []
@@ -82,7 +85,7 @@ class QueueLimits:
     def _common_lack(self, entry: QueueEntry, held: int) -> Lack | None:
         """What there is too much of in the whole queue."""
         queue, s, flow = self._queue, self._settings, entry.flow
-        if queue.count + (held and min(held, s.max_queued // HELD_PART)) >= s.max_queued:
+        if queue.count + min(held, s.max_queued // HELD_PART) >= s.max_queued:
             own = f"{len(flow.entries)} of them of this key"
             return Lack(f"{queue.count} requests are waiting, at most {s.max_queued} (--max-queue), {own}")
         over = queue.nbytes + entry.job.nbytes - s.max_queued_bytes

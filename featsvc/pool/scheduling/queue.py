@@ -31,14 +31,14 @@ class Likeness:
     Hashed once: to hash parameters takes as long as to find a place in the queue.
     """
 
-    __slots__ = ("_hash", "_operation", "_params")
+    __slots__ = ("_operation", "_params", "number")
 
     def __init__(self, job: AnyJob) -> None:
         self._operation, self._params = job.operation, job.params
-        self._hash = hash((job.operation, job.params))
+        self.number = hash((job.operation, job.params))
 
     def __hash__(self) -> int:
-        return self._hash
+        return self.number
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -87,7 +87,7 @@ class QueueEntry:
         # Two pictures of different sizes cost differently, but not each size has to be learned by itself.
         size = job.nbytes.bit_length()
         self.likeness = Likeness(job)
-        self.cost_key = job.operation.rpc, job.model, hash(self.likeness), size, False
+        self.cost_key = job.operation.rpc, job.model, self.likeness.number, size, False
 
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
@@ -189,13 +189,14 @@ class Queue:
             if not entry.future.done():
                 taken.append(entry)
                 nbytes += entry.job.nbytes
-                self.flows.begin(entry)
+                # What it will cost, about; who was charged and has lost its worker pays no second time.
+                self.flows.charge(entry, max(entry.cost_s, entry.charged_s))
         return taken
 
     def take_suspect(self, suspect: QueueEntry) -> list[QueueEntry]:
         """Take out a suspect, by itself."""
         self.remove(suspect)
-        self.flows.begin(suspect)
+        self.flows.charge(suspect, max(suspect.cost_s, suspect.charged_s))
         return [suspect]
 
     def release(self, key: AffinityKey) -> None:

@@ -103,6 +103,8 @@ class Scheduler:
         for each in leaving:
             self.queue.remove(each)
         self.queue.add(entry)
+        if not leaving:
+            return []
         return [(each, self._limits.gave_way(each, now, workers)) for each in leaving]
 
     def _estimate(self, entry: QueueEntry) -> None:
