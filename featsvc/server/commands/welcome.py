@@ -12,7 +12,7 @@ from featsvc.catalog.choice import default_models
 from featsvc.output import announce
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.server.keys.api_keys import ApiKeys
-from featsvc.settings.access import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY, Host
 from featsvc.settings.tree import GatewaySettings
 
 REST_PORTS = {"CLIP": "clip_port", "DINO": "dino_port", "SAM2": "sam2_port"}
@@ -66,12 +66,17 @@ class Announcer:
         ]
         rows += [
             ("gRPC", f"{host}:{ports['grpc_port']}{'   (TLS)' if self._settings.tls_cert else ''}"),
+            *(("metrics", self._metrics(ports[name])) for name in ports if name == "metrics_port"),
             ("key", self._key()),
             *(("models" if not index else "", line) for index, line in enumerate(self._models())),
             ("try", self._example(host, ports)),
             ("stop", "Ctrl-C"),
         ]
         return "\n".join(["featsvc is listening", *(f"  {name:<7} {text}" for name, text in rows)])
+
+    def _metrics(self, port: int) -> str:
+        reachable = Host(host=self._settings.metrics_host).reachable_host
+        return f"http://{'localhost' if reachable in LOCALHOST else reachable}:{port}/metrics"
 
     def _key(self) -> str:
         if self._keys.is_documented:

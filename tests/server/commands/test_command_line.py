@@ -199,7 +199,7 @@ def test_on_a_terminal_the_server_says_what_a_person_needs_and_only_that() -> No
     words = [sys.executable, "-m", "featsvc", "up", "--profile=demo", "--devices=cpu", "--offline"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
     process = subprocess.Popen(
-        [*words, *FREE_PORTS, *FREE_REST_PORTS],
+        [*words, *FREE_PORTS, *FREE_REST_PORTS, "--metrics-port=0"],
         cwd=ROOT,
         env=environment,
         stdin=follower,
@@ -230,6 +230,7 @@ def test_on_a_terminal_the_server_says_what_a_person_needs_and_only_that() -> No
         )
     for row in (
         r"gRPC +localhost:\d+",
+        r"metrics +http://localhost:\d+/metrics",
         r"key +smfeats .*",
         r"models +demo-clip \(CLIP\): weights are here",
         r"try +\S*featsvc demo --target localhost:\d+ .*",
@@ -238,7 +239,7 @@ def test_on_a_terminal_the_server_says_what_a_person_needs_and_only_that() -> No
         assert re.search(rf"^  {row}$", text, re.M), text
     assert text.rstrip().endswith("Ready: 1 worker.")
     assert "{" not in text, "no log lines for programs, and none of gRPC"
-    assert len(text.splitlines()) < 16
+    assert len(text.splitlines()) < 17
 
 
 def _read(terminal: int) -> bytes:
