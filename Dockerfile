@@ -1,14 +1,19 @@
 # One image for gateway, workers and REST. Needs the NVIDIA container runtime for GPUs; runs on a CPU without it.
-# For torch's smaller builds without CUDA give their index: docker build --build-arg PIP_EXTRA_INDEX_URL=… .
-FROM python:3.11-slim
+# For torch's smaller builds without CUDA give their index, and versions without the hashes of others:
+#   docker build --build-arg PIP_EXTRA_INDEX_URL=… --build-arg REQUIREMENTS=requirements.lock .
+# The digest is that of python:3.11-slim as public Dockerfiles have it. For a newer one: docker buildx imagetools inspect python:3.11-slim
+ARG BASE=python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
+FROM ${BASE}
 
 # pip reads it.
 ARG PIP_EXTRA_INDEX_URL
+ARG REQUIREMENTS=requirements.hashes
 
 WORKDIR /app
-COPY deploy/requirements.lock requirements.lock
-RUN pip install --no-cache-dir -r requirements.lock \
-    && SAM2_BUILD_CUDA=0 pip install --no-cache-dir --no-build-isolation --no-deps sam2==1.1.0
+COPY deploy/requirements.hashes deploy/requirements.lock deploy/sam2.hashes ./
+# pip takes only files that have the hashes, where the lines have some.
+RUN pip install --no-cache-dir -r ${REQUIREMENTS} \
+    && SAM2_BUILD_CUDA=0 pip install --no-cache-dir --no-build-isolation --no-deps -r sam2.hashes
 
 COPY pyproject.toml README.md LICENSE ./
 COPY featsvc featsvc
@@ -26,7 +31,8 @@ VOLUME /home/featsvc/.cache
 EXPOSE 50051 8096 8097 8098
 
 # Listening beyond loopback needs a key: set FEATSVC_API_KEY, or the server refuses to start and says so.
-ENV FEATSVC_HOST=0.0.0.0
+# The port of metrics is for this machine alone, without TLS whatever the others have: the check needs neither key nor certificate.
+ENV FEATSVC_HOST=0.0.0.0 FEATSVC_METRICS_PORT=9464
 HEALTHCHECK --start-period=2m --interval=15s --timeout=10s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8096/readyz')"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz')"]
 CMD ["featsvc", "up"]

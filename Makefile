@@ -142,9 +142,13 @@ wheels: setup  ## both packages, into dist/
 # Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries (all of NVIDIA's but
 # nvidia-ml-py), and sam2 is installed by itself. Of these, deploy/requirements.lock has what the image needs.
 FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-[^m].*|cuda-.*|triton|featsvc.*)(==| @)'
+# The same with the hashes of all files that the index has of each, and with what torch pins by itself.
+HASHED := $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
 lock: setup  ## versions as they are installed here, for requirements.lock
 	$(FREEZE) | grep -vxFf tests/bench/requirements.lock > requirements.lock
 	$(PY) -m deploy.lock > deploy/requirements.lock
+	$(HASHED) deploy/requirements.lock -o deploy/requirements.hashes
+	echo sam2==1.1.0 | $(HASHED) --no-deps - -o deploy/sam2.hashes
 
 lock-bench: $(BENCH_READY)  ## the same of the benchmark
 	$(FREEZE) | grep -vxFf requirements.lock > tests/bench/requirements.lock

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.utils import canonicalize_name
 
 from deploy import lock
 from deploy.lock import SERVER, closure, pinned
+from featsvc.server.config.machine import LEAST_FILES
 from tests.servers import ROOT
 
 IMAGE = (ROOT / "deploy" / "requirements.lock").read_text().splitlines()
@@ -46,6 +51,50 @@ def test_the_image_has_no_tools_of_tests() -> None:
         "psutil",
         "hypothesis",
     }
+
+
+def hashed(name: str) -> dict[str, list[str]]:
+    """The hashes of each line of a file of deploy."""
+    lines = (ROOT / "deploy" / name).read_text().replace("\\\n", " ").splitlines()
+    return {words[0]: words[1:] for words in map(str.split, lines)}
+
+
+def test_what_the_image_installs_has_hashes_of_its_files() -> None:
+    found = hashed("requirements.hashes")
+    assert {canonical(line) for line in IMAGE} <= {canonical(line) for line in found}, "run `make lock`"
+    assert any(line.startswith("nvidia-") for line in found), "what torch pins is there too"
+    for hashes in (*found.values(), *hashed("sam2.hashes").values()):
+        assert hashes
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for each in hashes)
+    (sam2,) = hashed("sam2.hashes")
+    assert sam2 in (ROOT / "pyproject.toml").read_text()
+
+
+def canonical(line: str) -> str:
+    name, _, version = line.partition("==")
+    return f"{canonicalize_name(name)}=={version}"
+
+
+def test_the_image_is_pinned_checked_and_not_of_root() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert any(re.fullmatch(r"ARG BASE=[\w.:-]+@sha256:[0-9a-f]{64}", line) for line in lines)
+    assert [line for line in lines if line.startswith("FROM ")] == ["FROM ${BASE}"]
+    assert "ARG REQUIREMENTS=requirements.hashes" in lines
+    assert [line for line in lines if line.startswith("USER ")] == ["USER featsvc"]
+    assert lines.index("USER featsvc") < next(n for n, line in enumerate(lines) if line.startswith("CMD "))
+    (port,) = (line.partition("FEATSVC_METRICS_PORT=")[2] for line in lines if line.startswith("ENV "))
+    (check,) = (after for line, after in pairwise(lines) if line.startswith("HEALTHCHECK "))
+    assert f"http://127.0.0.1:{port}/readyz" in check
+
+
+def test_compose_bounds_what_the_server_may_take_and_starts_it_again() -> None:
+    (service,) = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"].values()
+    assert service["restart"] == "unless-stopped"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["ulimits"]["nofile"] >= LEAST_FILES
+    assert {"mem_limit", "pids_limit", "stop_grace_period"} <= service.keys()
+    assert "/tmp" in service["tmpfs"], "the one folder that must be writable beside the volume"
 
 
 def test_the_image_is_made_of_files_that_exist() -> None:
