@@ -16,6 +16,8 @@ from rest_shim.errors import NO_MEMORY
 
 Headers = Sequence[tuple[bytes, bytes]]
 HEAD_END = b"\r\n\r\n"
+CERTIFICATE = "featsvc.certificate"
+"""Where a request's scope has the names in its caller's certificate, among the extensions."""
 OFFERS = frozenset((b"upgrade", b"http2-settings"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from featsvc.certificates import ServerCertificate
 from rest_shim.connection import Connection
 from rest_shim.crowd import Crowd
+from rest_shim.exchange import CERTIFICATE
 
 log = logging.getLogger("rest_shim.connections")
 # So many are taken before others have their turn.
@@ -71,7 +72,12 @@ class SecureConnection(Connection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         # In its place: at once they would take two.
         self._crowd.leave(self._handshake)
+        self._names = names_in(transport.get_extra_info("peercert"))
         super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {CERTIFICATE: {"names": self._names}}
 
     def shutdown(self) -> None:
         """Ends it where nothing is under way: one whose caller does not read would take its time to agree."""
@@ -83,6 +89,13 @@ class SecureConnection(Connection):
         # At its end it closes our direction, which TLS does not have: the caller has read that this was the last.
         with suppress(NotImplementedError):
             super()._linger()
+
+
+def names_in(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The common name in a certificate, as ssl gives it, and its alternative names; none without a certificate."""
+    found = certificate or {}
+    common = (value for part in found.get("subject", ()) for kind, value in part if kind == "commonName")
+    return (*common, *(value for _, value in found.get("subjectAltName", ())))
 
 
 class SecureListener:

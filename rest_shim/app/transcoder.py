@@ -26,7 +26,7 @@ from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
 from rest_shim.request.locations import invalid_request
-from rest_shim.request.reading import BodyLimits, authorization, timeout_s
+from rest_shim.request.reading import BodyLimits, credentials, timeout_s
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Transcoder:
             return HttpError(499, "the caller has left").response()
 
     async def _answer(self, request: Request) -> Response:
-        key = authorization(request, self.terms.refused_key)
+        shown = credentials(request, self.terms.refused_key)
         patience_s = timeout_s(request)
         host = request.client.host if request.client else ""
-        metadata = (("authorization", key), ("x-request-id", request_id.get()), (ADDRESS, host))
+        metadata = (shown, ("x-request-id", request_id.get()), (ADDRESS, host))
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
-        await self._check_key(key, metadata, host)
+        await self._check_key("=".join(shown), metadata, host)
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
             message, wish = await self.terms.limits.converted(

@@ -126,9 +126,9 @@ class GatewayClient:
         self._last_status = model_pb2.GetStatusResponse.FromString(raw)
         return self._last_status
 
-    async def check_key(self, authorization: str, metadata: Metadata) -> None:
-        """Raises HttpError unless the key may ask models: bodies are read only for those who may."""
-        digest = hashlib.sha256(authorization.encode()).digest()
+    async def check_key(self, shown: str, metadata: Metadata) -> None:
+        """Raises HttpError unless who shows this key or certificate may ask models: others' bodies are not read."""
+        digest = hashlib.sha256(shown.encode()).digest()
         if self._accepted.get(digest, 0.0) > time.monotonic():
             return
         judging = self._judging.get(digest)

@@ -11,14 +11,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 
 from rest_shim.call.off_loop import OFF_LOOP_BYTES
 from rest_shim.errors import HttpError, too_large, unauthenticated
+from rest_shim.exchange import CERTIFICATE
 
 P = ParamSpec("P")
 R = TypeVar("R")
+CERTIFICATE_HEADER = "featsvc-certificate"
 BEARER = re.compile(r"bearer +[\x21-\x7e]+", re.IGNORECASE)
 TIMEOUT_HEADER = "X-Request-Timeout"
 SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
@@ -36,9 +39,15 @@ PACKINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 UNPACKED_AT_ONCE = 256 * 1024
 
 
-def authorization(request: Request, refused_key: str | None) -> str:
-    """The header that carries the key; raises HttpError where there is none, or a refused one."""
+def credentials(request: Request, refused_key: str | None) -> tuple[str, str]:
+    """What the caller shows, as the metadata of gRPC has it: its key, or without one the names in its certificate.
+
+    Raises HttpError where there is neither, or a refused key.
+    """
     given = request.headers.get("authorization", "").strip()
+    names = request.scope.get("extensions", {}).get(CERTIFICATE, {}).get("names")
+    if names and given.lower() in ("", "bearer"):
+        return CERTIFICATE_HEADER, ",".join(quote(name, safe="") for name in names)
     if not BEARER.fullmatch(given):
         raise unauthenticated(f"API key missing: {HOW}")
     key = given.partition(" ")[2].strip()
@@ -46,7 +55,7 @@ def authorization(request: Request, refused_key: str | None) -> str:
         raise unauthenticated(
             "the default API key works on loopback only; start the server with a key of your own"
         )
-    return f"Bearer {key}"
+    return "authorization", f"Bearer {key}"
 
 
 def timeout_s(request: Request) -> float | None:

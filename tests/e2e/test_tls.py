@@ -39,7 +39,14 @@ def shown(authority: Authority) -> Tls:
 @pytest.fixture(scope="module")
 def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pair = authority.server()
-    flags = (f"--tls-cert={pair.cert}", f"--tls-key={pair.key}", f"--tls-client-ca={authority.file}")
+    flags: tuple[str, ...] = (
+        f"--tls-cert={pair.cert}",
+        f"--tls-key={pair.key}",
+        f"--tls-client-ca={authority.file}",
+    )
+    keys = authority.folder / "keys.toml"
+    keys.write_text('[keys.alice]\ncertificate = "alice"\n')
+    flags += (f"--api-key-file={keys}",)
     log: Path = tmp_path_factory.mktemp("tls") / "log"
     with running(log, "up", "--profile=demo", "--devices=cpu", "--preload=", *flags) as found:
         yield found
@@ -63,6 +70,16 @@ def test_both_transports_answer_the_same(server: Server, shown: Tls) -> None:
         tls_key=str(shown.key),
     )
     assert over_grpc.tolist() == over_rest.tolist()
+
+
+def test_a_certificate_stands_for_a_key_over_both_transports(server: Server, shown: Tls) -> None:
+    with FeatsvcClient(server.target, api_key="", credentials=shown) as client:
+        assert client.encode_text("a red circle").array.shape == (1, 128)
+    url = server.url("clip").replace("http://", "https://")
+    files = {"tls_ca": str(shown.ca), "tls_cert": str(shown.cert), "tls_key": str(shown.key)}
+    assert encode_clip_text_decoded("a red circle", base_url=url, api_key="", **files).shape == (128,)
+    with pytest.raises(CallError, match="API key"):
+        encode_clip_text_decoded("a red circle", base_url=url, api_key="wrong", **files)
 
 
 async def test_asyncio_has_the_same_option(server: Server, shown: Tls) -> None:

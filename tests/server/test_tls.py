@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from featsvc.errors import InvalidArgument
-from featsvc.v1 import clip_pb2_grpc
+from featsvc.v1 import clip_pb2_grpc, model_pb2, model_pb2_grpc
 from tests.authority import Authority, Pair, put
 from tests.server.asking import asking
 from tests.server.conftest import AUTHORISED, start
@@ -82,6 +82,34 @@ async def test_a_caller_shows_a_certificate_of_an_authority_that_is_trusted_and_
         for shown in (None, other.client("alice")):
             async with channel(port, authority, shown) as opened:
                 assert await code_of(opened) is UNTRUSTED
+
+
+async def test_a_certificate_stands_for_a_key_where_the_file_of_keys_names_it(
+    authority: Authority, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[keys.camera-7]\ncertificate = "alice"\nroles = ["status"]\n')
+    tls = settings(authority.server(), authority.file)
+    address = f"unix:{tmp_path}/socket"
+    async with start(**tls, api_key_file=str(keys), own_address=address) as running:
+        port = running.gateway.port
+
+        async def name(opened: grpc.aio.Channel, *metadata: tuple[str, str]) -> str:
+            stub = model_pb2_grpc.ModelServiceStub(opened)
+            reply = await stub.GetCaller(model_pb2.GetCallerRequest(), metadata=metadata, timeout=60)
+            return str(reply.name)
+
+        async with channel(port, authority, authority.client("alice")) as opened:
+            assert await name(opened) == "camera-7"
+            assert await name(opened, ("authorization", "Bearer ")) == "camera-7"
+            assert await name(opened, *AUTHORISED) == "key 0", "a key says more than a certificate"
+        async with grpc.aio.insecure_channel(running.gateway.own_target) as opened:
+            assert await name(opened, ("featsvc-certificate", "bob,alice")) == "camera-7", "as the shim says"
+        async with channel(port, authority, authority.client("bob")) as opened:
+            for metadata in ((), (("featsvc-certificate", "alice"),)):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await name(opened, *metadata)
+                assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_what_only_the_shim_reaches_has_no_tls(authority: Authority, tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ JSON_HEADER = "featsvc-json"
 LONG_S = 0.005
 # Of the REST shim: the address of its own caller.
 ADDRESS_HEADER = "featsvc-address"
+# And the names in its certificate, quoted as in URLs, with commas between.
+CERTIFICATE_HEADER = "featsvc-certificate"
+OWN_SOCKET = "unix:"
+# What gRPC calls the names in a certificate.
+NAMES = ("x509_common_name", "x509_subject_alternative_name")
 JSON_LIMIT = re.compile(r"([0-9]{1,18})(; masks=float32)?")
 
 
@@ -59,7 +64,7 @@ class Call:
         self.json: Json | None = None
         """What the REST shim says of a reply that ends as JSON."""
         self._wants_timing = False
-        asked = self.authorization = self.traceparent = self._relayed = ""
+        asked = self.authorization = self.traceparent = self._relayed = self._relayed_names = ""
         for name, value in context.invocation_metadata() or ():
             if name == "authorization":
                 self.authorization = str(value)
@@ -73,6 +78,8 @@ class Call:
                 self.traceparent = str(value)
             elif name == ADDRESS_HEADER:
                 self._relayed = str(value)
+            elif name == CERTIFICATE_HEADER:
+                self._relayed_names = str(value)
         self.is_named = asked != "" and is_right(asked)
         """Whether the caller has given the request id."""
         self.request_id = asked if self.is_named else own_id
@@ -111,6 +118,17 @@ class Call:
     def relayed_address(self) -> str:
         """The address of the REST shim's caller, as a shim on this machine says; empty where none has asked."""
         return network_of(self._relayed) if self.peer.startswith(LOCAL) else ""
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Names in the certificate that the caller has shown; of callers of REST the shim tells them.
+
+        It is believed over its own socket alone, which nobody else can open.
+        """
+        if self._relayed_names and self.peer.startswith(OWN_SOCKET):
+            return tuple(map(unquote, self._relayed_names.split(",")))
+        shown = self._context.auth_context()
+        return tuple(name.decode(errors="replace") for kind in NAMES for name in shown.get(kind, ()))
 
     @property
     def address(self) -> str:

@@ -19,7 +19,7 @@ from featsvc.server.calls.call import PROBES, Call, CallObserver
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
 from featsvc.server.keys.api_keys import ApiKeys
-from featsvc.work.caller import Role
+from featsvc.work.caller import Caller, Role
 from featsvc.wrong_keys import WrongKeys
 
 # Asked also without a key, or with a wrong one; who has a key is told more.
@@ -152,20 +152,25 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
 
     def _judged(self, call: Call, is_open: bool) -> Unauthenticated | None:
         """Says whose call it is; the refusal of one that needs a key and has none."""
-        if is_open and not call.authorization:
-            return None
         try:
-            call.caller = self._keys.caller(call.authorization)
+            call.caller = self._caller(call)
         except Unauthenticated as error:
             call.has_wrong_key = bool(call.authorization)
             return None if is_open else error
         return None
 
+    def _caller(self, call: Call) -> Caller:
+        """Who has the key of the call, or without one the certificate. Raises Unauthenticated where nobody has."""
+        has_key = call.authorization.partition(" ")[2].strip()
+        if not has_key and (caller := self._keys.shown(call.certificate_names)) is not None:
+            return caller
+        return self._keys.caller(call.authorization)
+
     def judge_again(self) -> None:
         """Ends the calls whose keys are none of ours any more; the others have what their keys say now."""
         for call in self._admission.with_key():
             try:
-                call.caller = self._keys.caller(call.authorization)
+                call.caller = self._caller(call)
             except Unauthenticated:
                 self._admission.end(call, Unauthenticated("this API key has been taken out"))
 

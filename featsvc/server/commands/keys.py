@@ -1,4 +1,4 @@
-"""`featsvc keys new`: a key for somebody, of which the server keeps the hash."""
+"""`featsvc keys new`: a key for somebody, of which the server keeps the hash; and `tls-dev` beside it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from featsvc.catalog import entry_of
 from featsvc.errors import InvalidArgument
+from featsvc.server.commands import tls_dev
 from featsvc.server.config.settings import configuration
 from featsvc.server.keys.key_file import (
     LIMITS,
@@ -30,9 +31,9 @@ OWNER_ALONE = 0o600
 
 
 def add(commands: Subparsers) -> None:
-    """Adds the command and its sub-command."""
+    """Adds the command and its sub-commands."""
     keys = commands.add_parser("keys", help="make keys for callers", description="Keys for callers.")
-    subcommands = keys.add_subparsers(required=True, metavar="new")
+    subcommands = keys.add_subparsers(required=True, metavar="new|tls-dev")
     text = "make a key, print it once, and add its hash to the file of keys"
     sub = subcommands.add_parser("new", help=text, description=text)
     sub.add_argument("name", metavar="NAME", help="what logs call whoever has the key")
@@ -50,6 +51,7 @@ def add(commands: Subparsers) -> None:
         sub.add_argument(each.flag, metavar=each.written.placeholder, help=each.description)
     sub.add_argument("--api-key-file", metavar="FILE", help="file of keys; without one the entry is printed")
     sub.set_defaults(command=_new, parser=sub)
+    tls_dev.add(subcommands)
 
 
 def _new(flags: dict[str, Any]) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
 from featsvc.errors import InvalidArgument, Unauthenticated
 from featsvc.logs import AUDIT
-from featsvc.server.keys.key_file import Callers, KeyFile, hash_of, is_sendable
+from featsvc.server.keys.key_file import Callers, KeyFile, hash_of, is_sendable, mark_of
 from featsvc.settings.access import DEFAULT_KEY, KeyLimits
 from featsvc.settings.sources import check_own_key, part
 from featsvc.settings.tree import GatewaySettings
@@ -64,6 +64,11 @@ class ApiKeys:
     def caller(self, authorization: str) -> Caller:
         """Who has the key. Raises Unauthenticated unless the header is `Bearer` and one of the keys."""
         return self._cached(authorization)
+
+    def shown(self, certificate: Iterable[str]) -> Caller | None:
+        """Who has a certificate with one of these names, if anybody has."""
+        found = (self._callers.get(mark_of(name)) for name in certificate)
+        return next((caller for caller in found if caller is not None), None)
 
     def _caller(self, authorization: str) -> Caller:
         scheme, _, key = authorization.partition(" ")

@@ -5,6 +5,8 @@
     roles = ["infer"]            # also status and admin
     models = ["dinov2_vitl14"]   # without this, all
     weight = 2                   # and other limits of a key, as the settings call them
+    [keys.camera-7]
+    certificate = "camera-7"     # in place of a key: a name in the certificate that --tls-client-ca has callers show
 
 Older files hold a key a line. A file is TOML where its first line that is neither empty nor a comment begins with `[`.
 
@@ -42,12 +44,17 @@ PREFIX = "featsvc_"
 KEY_BYTES = 32
 
 Callers = Mapping[bytes, Caller]
-"""Who has which key, by the hashes of the keys."""
+"""Who has which key, by the hashes of the keys, or which certificate, by what `mark_of` says of its name."""
 
 
 def hash_of(key: str) -> bytes:
     """What is kept of a key."""
     return hashlib.sha256(key.encode()).digest()
+
+
+def mark_of(certificate: str) -> bytes:
+    """What stands for a name in a certificate; no hash has this form."""
+    return b"certificate " + certificate.encode()
 
 
 def new_key() -> str:
@@ -171,16 +178,28 @@ def _entry(name: str, entry: Any, limits: KeyLimits) -> tuple[bytes, Caller]:
     if not isinstance(entry, dict):
         raise ValueError("is no table")
     values = dict(entry)
-    hashed = values.pop("sha256", None)
-    if not (isinstance(hashed, str) and HASH.fullmatch(hashed)):
-        raise ValueError("sha256 must be 64 hexadecimal digits in lower case: the hash, and not the key")
+    proof = _proof(values)
     roles = _words("roles", values.pop("roles", ["infer"]), ROLES)
     models = _words("models", values.pop("models", []), catalog())
     if unknown := sorted(values.keys() - LIMITS.keys()):
-        known = ", ".join(("sha256", "roles", "models", *LIMITS))
+        known = ", ".join(("sha256", "certificate", "roles", "models", *LIMITS))
         raise ValueError(f"{', '.join(unknown)[:200]} not known; there is {known}")
     own = {limit: LIMITS[limit].parsed(value) for limit, value in values.items()}
-    return bytes.fromhex(hashed), Caller(name, roles, models, replace(limits, **own))
+    return proof, Caller(name, roles, models, replace(limits, **own))
+
+
+def _proof(values: dict[str, Any]) -> bytes:
+    """What an entry knows its caller by, which is taken out of its values."""
+    hashed, certificate = values.pop("sha256", None), values.pop("certificate", None)
+    if certificate is not None:
+        if hashed is not None or not isinstance(certificate, str) or not certificate:
+            raise ValueError(
+                "certificate must be a name in the caller's certificate, and stands in place of sha256"
+            )
+        return mark_of(certificate)
+    if not (isinstance(hashed, str) and HASH.fullmatch(hashed)):
+        raise ValueError("sha256 must be 64 hexadecimal digits in lower case: the hash, and not the key")
+    return bytes.fromhex(hashed)
 
 
 def _words(field: str, given: object, known: Iterable[Any]) -> frozenset[Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from featsvc.errors import InvalidArgument
 from featsvc.server.commands.cli import main
-from featsvc.server.keys.key_file import KeyFile, hash_of
+from featsvc.server.keys.key_file import KeyFile, hash_of, mark_of
 from featsvc.settings.access import KeyLimits
 from featsvc.work.caller import OWNER, Caller
 
@@ -42,6 +42,19 @@ image_cache_per_key = "1MiB"
     )
     alice = Caller("alice", frozenset({"infer"}), limits=LIMITS)
     assert callers(tmp_path / "keys", text) == {"alpha": alice, "beta": bob}
+
+
+def test_a_name_in_a_certificate_stands_in_place_of_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text('[keys.camera-7]\ncertificate = "camera-7.example.com"\nroles = ["status"]\n')
+    found = KeyFile(path, LIMITS, is_open=True).read()
+    assert found == {
+        mark_of("camera-7.example.com"): Caller("camera-7", frozenset({"status"}), limits=LIMITS)
+    }
+    for wrong in (f'certificate = "a"\nsha256 = "{HASH}"', 'certificate = ""', "certificate = 7"):
+        path.write_text(f"[keys.camera-7]\n{wrong}\n")
+        with pytest.raises(InvalidArgument, match="certificate must be a name in the caller's certificate"):
+            KeyFile(path, LIMITS, is_open=True).read()
 
 
 @pytest.mark.parametrize(
