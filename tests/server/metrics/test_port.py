@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from http import HTTPStatus
 
 import pytest
@@ -65,7 +67,15 @@ async def test_a_model_that_cannot_be_preloaded_is_told_with_its_reason() -> Non
         assert f'featsvc_model_failed{{model="{BROKEN}",worker="0"}} 1.0' in page
 
 
-async def test_nothing_listens_and_nothing_is_imported_unless_it_is_asked_for() -> None:
+def test_a_gateway_that_nobody_watches_imports_nothing_for_that() -> None:
+    code = (
+        "import sys, featsvc.server.gateway; print({'prometheus_client', 'opentelemetry'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+async def test_nothing_listens_unless_it_is_asked_for() -> None:
     async with start() as running:
         assert running.gateway.metrics_port is None
         assert running.gateway.ports == {"grpc_port": running.gateway.port}
