@@ -61,21 +61,31 @@ def served(folder: Path) -> Iterator[Server]:
         yield server
 
 
-async def beside(server: Server, flood: Flood, callers: int, seconds: float) -> Other:
-    """The other's questions beside so many callers of a flood."""
+async def beside(server: Server, flood: Flood, callers: int, given: argparse.Namespace) -> Other:
+    """The other's questions beside so many callers of a flood, which is a process of its own."""
+    seconds, megabytes = given.seconds, given.megabytes
     async with channels(server.target, 1) as (channel,):
         other = Other(channel, KEY_OF_OTHERS, small())
         await other.ask()
         other.took_s.clear()
-        flooding = asyncio.create_task(flood.run(server.target, KEY, callers))
+        words = (sys.executable, "-m", "tests.chaos.fairness", "--only", flood.name, "--flood", server.target)
+        flooding = await asyncio.create_subprocess_exec(
+            *words,
+            f"--callers={callers}",
+            f"--megabytes={megabytes}",
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert flooding.stdout is not None
         try:
-            await asyncio.sleep(1.0)  # until the flood is there
+            await flooding.stdout.readline()  # it begins
+            await asyncio.sleep(2.0)
             began = time.monotonic()
             while time.monotonic() - began < seconds:
                 await other.ask()
         finally:
-            flooding.cancel()
-            await asyncio.gather(flooding, return_exceptions=True)
+            flooding.kill()
+            await flooding.wait()
         return other
 
 
@@ -84,12 +94,11 @@ def p99_ms(other: Other) -> dict[str, float]:
     return {kind: 1000 * float(np.quantile(took_s, 0.99)) for kind, took_s in other.took_s.items()}
 
 
-def line(name: str, flood: Flood, folder: Path, seconds: float) -> str:
+async def line(name: str, flood: Flood, folder: Path, given: argparse.Namespace) -> str:
     """A row of the table, of a server of its own."""
     with served(folder) as server:
-        calm = asyncio.run(beside(server, flood, min(WELL_BEHAVED, flood.callers), seconds))
-        flood.counts.clear()
-        flooded = asyncio.run(beside(server, flood, flood.callers, seconds))
+        calm = await beside(server, flood, min(WELL_BEHAVED, flood.callers), given)
+        flooded = await beside(server, flood, flood.callers, given)
     before, after = p99_ms(calm), p99_ms(flooded)
     kinds = " ".join(
         f"{before.get(kind, float('nan')):7.0f} {after.get(kind, float('nan')):7.0f}"
@@ -97,26 +106,31 @@ def line(name: str, flood: Flood, folder: Path, seconds: float) -> str:
         for kind in ("text", "click", "picture")
     )
     asked = len(flooded.failed) + sum(map(len, flooded.took_s.values()))
-    return f"{flood.name:<24}{name:<8}{kinds} {len(flooded.failed):4} of {asked:<5} {dict(flood.counts)}"
+    return f"{flood.name:<24}{name:<8}{kinds} {len(flooded.failed):4} of {asked}"
 
 
-def main() -> None:
-    """Prints the table."""
+async def main() -> None:
+    """Prints the table. In one event loop: gRPC's channels work in no second one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, help="a checkout of the repository as it was")
     parser.add_argument("--seconds", type=float, default=15.0, help="that the other asks, for each figure")
     parser.add_argument("--megabytes", type=float, default=30.0, help="of a large picture")
     parser.add_argument("--only", default="", help="floods whose name has this")
+    parser.add_argument("--flood", default="", help="only be the flood that --only names, of this server")
+    parser.add_argument("--callers", type=int, default=0, help="how many it has")
     given = parser.parse_args()
+    if given.flood:
+        (flood,) = [each for each in all_floods(given.megabytes) if each.name == given.only]
+        print("begins", flush=True)
+        await flood.run(given.flood, KEY, given.callers)
     head = " ".join(f"{kind + ' calm':>7} {'flood':>7} {'ratio':>6}  " for kind in ("text", "click", "pic"))
-    print(f"{'p99 in ms':<24}{'':<8}{head} {'failed':>12}  flood", flush=True)
+    print(f"{'p99 in ms':<24}{'':<8}{head} {'failed':>12}", flush=True)
     folders = {"now": ROOT} | ({"before": given.before} if given.before else {})
     for flood in all_floods(given.megabytes):
         if given.only in flood.name:
             for name, folder in folders.items():
-                flood.counts.clear()
-                print(line(name, flood, folder, given.seconds), flush=True)
+                print(await line(name, flood, folder, given), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -87,7 +87,9 @@ class QueueLimits:
         queue, s, flow = self._queue, self._settings, entry.flow
         if queue.count + min(held, s.max_queued // HELD_PART) >= s.max_queued:
             own = f"{len(flow.entries)} of them of this key"
-            return Lack(f"{queue.count} requests are waiting, at most {s.max_queued} (--max-queue), {own}")
+            expected = f" and places are held for {held} that were told to come back" if held else ""
+            most = f"at most {s.max_queued} (--max-queue)"
+            return Lack(f"{queue.count} requests are waiting{expected}, {most}, {own}")
         over = queue.nbytes + entry.job.nbytes - s.max_queued_bytes
         if queue.count and over > 0:
             words = f"{queue.nbytes} bytes are waiting, at most {s.max_queued_bytes} (--max-queue-bytes)"
