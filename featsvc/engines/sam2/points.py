@@ -2,8 +2,8 @@
 
 `MaskDecoder.predict_masks` and `TwoWayTransformer` of the sam2 package, their modules called in their order, but:
 what the first layer makes of the picture alone is computed once and not for every point; the sum of keys and
-positions once a layer and not twice; all memory is laid out so that sums run along it; and masks are made only
-where the predicted IoU, which is known before them, lets one through.
+positions once a layer and not twice; all memory is laid out so that sums run along it; and on a CPU masks are made
+only where the predicted IoU, which is known before them, lets one through.
 """
 
 from __future__ import annotations
