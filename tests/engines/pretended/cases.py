@@ -134,7 +134,9 @@ def _prompts() -> Iterator[tuple[str, Case]]:
     yield "click", asked(P(return_logits=True), prompts=(click,))
     yield "prompts", asked(P(return_logits=True), prompts=(click, box, clicks, refined, click))
     yield "mask alone", asked(P(return_logits=True), prompts=(S.Prompt(mask_input=mask),))
-    yield "single mask", asked(P(return_logits=True, multimask_output=False), prompts=(click, box))
+    # A single mask gives way to one of several where it is unstable: in this box precisions do not choose differently.
+    disc = S.Prompt(box=(12.0, 12.0, 38.0, 38.0))
+    yield "single mask", asked(P(return_logits=True, multimask_output=False), prompts=(click, disc))
     yield "holes and islands", asked(P(max_hole_area=20, max_sprinkle_area=20), prompts=(click,))
     yield "without logits", asked(P(return_low_res=False), prompts=(click,))
     for encoding in S.MaskEncoding:
