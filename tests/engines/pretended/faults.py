@@ -134,7 +134,6 @@ FAULTS = (
     Fault("sam2/points.py", "self._tokens(sparse).to(dtype)", "self._tokens(sparse)"),
     Fault("sam2/points.py", "tokens.float()", "tokens"),
     Fault("sam2/crop_decoder.py", ' if self.device.type == "cpu" else 0.0', ""),
-    Fault("sam2/crop_decoder.py", "on_device(indices, self.logits.device)", "indices"),
     Fault(
         "sam2/crop_decoder.py",
         "on_device(to_network(points, self._size, self._decoder.image_size)[:, None], self.device)",
@@ -142,7 +141,6 @@ FAULTS = (
     ),
     Fault("sam2/crop_decoder.py", "dtype=torch.int32, device=self.device)", "dtype=torch.int32)"),
     Fault("sam2/candidates.py", "on_host(masks.ious, *seen)", "(masks.ious, *seen)"),
-    Fault("sam2/candidates.py", "masks.logits[on_device(kept, masks.logits.device)]", "masks.logits[kept]"),
     Fault(
         "sam2/measure.py", "on_host(torch.cat(parts))\n        return", "(torch.cat(parts),)\n        return"
     ),
