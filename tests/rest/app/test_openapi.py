@@ -12,6 +12,7 @@ import orjson
 import pytest
 from PIL import Image
 
+from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.documentation import PortModels
 from rest_shim.app.endpoints import FAMILIES, Endpoint
 from rest_shim.app.ports import application
@@ -89,7 +90,8 @@ DEMO = {
 
 @cache
 def document(family: str, *, demo: bool = False) -> dict[str, Any]:
-    terms = Terms(GatewayClient.__new__(GatewayClient), BodyLimits(1, 1), 1, None)
+    gateway = GatewayClient.__new__(GatewayClient)
+    terms = Terms(gateway, BodyLimits(1, 1), 1, WrongKeys(), refused_key=None)
     models = PortModels(DEMO[family], DEMO[family]) if demo else PortModels()
     written = application(FAMILIES[family], terms, ("*",)).document(models, "")
     found: dict[str, Any] = orjson.loads(written)

@@ -18,7 +18,7 @@ from featsvc.server.calls.statuses import status_details
 from featsvc.v1 import clip_pb2, tensor_pb2
 from rest_shim.reply import replies
 from tests.rest.fake_gateway import FEATURES, FakeGateway
-from tests.rest.shim import PICTURE, Shim
+from tests.rest.shim import PICTURE, Shim, shim
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 OCTETS, NPY = "application/octet-stream", "application/x-npy"
@@ -153,9 +153,12 @@ async def test_errors_are_json_whatever_is_accepted(ports: Shim, gateway: FakeGa
     assert response.json()["detail"][0]["loc"] == ["body", "image"]
 
 
-async def test_browsers_may_read_every_header(ports: Shim, gateway: FakeGateway) -> None:
+async def test_browsers_may_read_every_header(gateway: FakeGateway) -> None:
     gateway.replies[EXTRACT] = rounded(arrays.to_tensor(FEATURES.astype(np.float16)), largest_error=0.1)
-    response = await ports.post("clip", "/extract", {"image": PICTURE}, Accept=OCTETS, Origin="http://a.b")
+    async with shim(gateway.target, cors_origins=("http://a.b",)) as ports:
+        response = await ports.post(
+            "clip", "/extract", {"image": PICTURE}, Accept=OCTETS, Origin="http://a.b"
+        )
     exposed = {name.strip().lower() for name in response.headers["access-control-expose-headers"].split(",")}
     assert {name for name in response.headers if name.startswith("x-")} <= exposed
     assert response.headers["x-featsvc-digest"] == DIGEST
