@@ -38,7 +38,7 @@ def small() -> bytes:
 
 
 def all_floods(megabytes: float) -> list[Flood]:
-    """What Shows 1 of the issue names."""
+    """By what each caller of them asks."""
     picture = small()
     return [
         Flood(f"64 pictures of {megabytes:g} MB", 64, floods.pictures(megabytes)),

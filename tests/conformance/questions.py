@@ -157,6 +157,7 @@ def _automatic() -> Iterator[Case]:
 
 
 def _models() -> Iterator[Case]:
+    yield one("caller", f"{MODEL}/GetCaller", {})
     yield one("models", f"{MODEL}/ListModels", {"available_only": True})
     yield one("status", f"{MODEL}/GetStatus", {})
     for name in ("Load", "Unload"):

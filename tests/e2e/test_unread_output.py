@@ -32,6 +32,8 @@ def _failing_calls_are_answered(models: model_pb2_grpc.ModelServiceStub, url: st
 
 def test_a_server_whose_lines_nobody_reads_serves_on_and_ends_when_it_is_told() -> None:
     words = [sys.executable, "-m", "featsvc", "up", *FREE_PORTS, *FREE_REST_PORTS, f"--api-key={KEY}"]
+    # Or the many wrong keys would be slowed.
+    words.append("--wrong-key-delay=0")
     process = subprocess.Popen(
         [*words, "--profile=demo", "--offline", "--devices=cpu"],
         cwd=ROOT, env=os.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -180,6 +180,7 @@ const std::map<std::string, Method>& methods() {
       {"Sam2Service/PredictMasks", unary(&Client::predict_masks)},
       {"Sam2Service/PredictMasksStream", stream(&Client::stream_predict_masks)},
       {"Sam2Service/EmbedImage", unary(&Client::embed_image)},
+      {"ModelService/GetCaller", unary(&Client::get_caller)},
       {"ModelService/ListModels", unary(&Client::list_models)},
       {"ModelService/LoadModel", unary(&Client::load_model)},
       {"ModelService/UnloadModel", unary(&Client::unload_model)},

@@ -106,6 +106,10 @@ v1::EmbedImageResponse Client::embed_image(const v1::EmbedImageRequest& request,
   return asked(*connection_, connection_->sam2.get(), &v1::Sam2Service::Stub::EmbedImage, request, timeout);
 }
 
+v1::GetCallerResponse Client::get_caller(const v1::GetCallerRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->models.get(), &v1::ModelService::Stub::GetCaller, request, timeout);
+}
+
 v1::ListModelsResponse Client::list_models(const v1::ListModelsRequest& request, Timeout timeout) const {
   return asked(*connection_, connection_->models.get(), &v1::ModelService::Stub::ListModels, request, timeout);
 }

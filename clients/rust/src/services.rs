@@ -151,6 +151,8 @@ service! {
     /// The models of the server.
     Models over ModelServiceClient;
     plain {
+        /// Who you are to the server: name, roles, models and limits of your key.
+        get_caller(GetCallerRequest) -> GetCallerResponse;
         /// The models that the server knows.
         list_models(ListModelsRequest) -> ListModelsResponse;
         /// Loads a model ahead of its first question.

@@ -62,6 +62,7 @@ function methods(client: Client): Record<string, Method> {
     "Sam2Service/PredictMasks": unary(prompts, sam2.predictMasks, read.prompts),
     "Sam2Service/PredictMasksStream": stream(prompts, client.streamPredictMasks.bind(client), read.prompts),
     "Sam2Service/EmbedImage": unary(messages.EmbedImageRequestSchema, sam2.embedImage, read.nothing),
+    "ModelService/GetCaller": unary(messages.GetCallerRequestSchema, models.getCaller, read.nothing),
     "ModelService/ListModels": unary(messages.ListModelsRequestSchema, models.listModels, read.nothing),
     "ModelService/LoadModel": unary(messages.LoadModelRequestSchema, models.loadModel, read.nothing),
     "ModelService/UnloadModel": unary(messages.UnloadModelRequestSchema, models.unloadModel, read.nothing),

@@ -6,10 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
 
 import grpc
-import pytest
 
 from featsvc.v1 import clip_pb2, model_pb2
 from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened
@@ -19,18 +17,31 @@ Question = clip_pb2.ClipServiceExtractFeaturesStreamRequest
 TEXT = clip_pb2.EncodeTextRequest(texts=clip_pb2.Texts(text=["a"]))
 
 
-async def with_open_question(served: Running, program: bytes) -> grpc.aio.StreamStreamCall[Any, Any]:
-    """A stream of the flood that has asked, and waits for its answer."""
-    call = served.clip.ExtractFeaturesStream(metadata=AUTHORISED)
-    await call.write(Question(request_id="1", request=asking(program)))
-    return call
+async def until_at_work(served: Running, count: int) -> None:
+    """Returns when so many questions have come: a call without one would be the first to give way."""
+    while served.gateway.pool.status().total_requests < count:
+        # Takes no place of a key.
+        await served.model.GetStatus(model_pb2.GetStatusRequest())
 
 
-async def ended(call: Any) -> grpc.aio.AioRpcError:
-    """How a stream has ended."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call.read()
-    return caught.value
+def asked(served: Running, program: bytes) -> asyncio.Task[str]:
+    """The answer to the first question of a stream of the flood."""
+
+    async def answered() -> str:
+        call = served.clip.ExtractFeaturesStream(metadata=AUTHORISED)
+        await call.write(Question(request_id="1", request=asking(program)))
+        return str((await call.read()).request_id)
+
+    return asyncio.create_task(answered())
+
+
+async def next_refused(flood: list[asyncio.Task[str]]) -> grpc.aio.AioRpcError:
+    """How the stream has ended that ends first, whichever that is; it belongs to the flood no longer."""
+    (first, *_), _ = await asyncio.wait(flood, return_when=asyncio.FIRST_COMPLETED)
+    flood.remove(first)
+    error = first.exception()
+    assert isinstance(error, grpc.aio.AioRpcError)
+    return error
 
 
 def told_to_wait_ms(error: grpc.aio.AioRpcError) -> int:
@@ -51,33 +62,36 @@ async def first_of(
 async def test_streams_that_are_at_work_give_way_to_the_calls_of_another_key(tmp_path: Path) -> None:
     gate = gate_at(tmp_path / "gate")
     async with start(max_calls=8) as served:
-        flood = [await with_open_question(served, f"block {gate}".encode())]
+        flood = [asked(served, f"block {gate}".encode())]
         await arrived(gate)
-        flood += [await with_open_question(served, b"say 1") for _ in range(7)]
-        # The eighth has a place when the flood is refused its ninth.
-        refused = await ended(await with_open_question(served, b"say 1"))
+        flood += [asked(served, b"say 1") for _ in range(7)]
+        await until_at_work(served, 8)
+        flood.append(asked(served, b"say 1"))
+        refused = await next_refused(flood)
         assert "8 calls are open, at most 8 (--max-calls), 8 of them of this key" in (refused.details() or "")
         for _ in range(3):
             await served.model.ListModels(model_pb2.ListModelsRequest(), metadata=OTHER_KEY)
-        first = await ended(flood[-1])
+        first = await next_refused(flood)
         assert first.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "8 calls of this key are open, which is more than others have" in (first.details() or "")
         assert told_to_wait_ms(first) >= 100
         await opened(gate)
-        assert [(await call.read()).request_id for call in flood[:-1]] == ["1"] * 7, "only one has given way"
+        assert await asyncio.gather(*flood) == ["1"] * 7, "only one has given way"
 
 
 async def test_a_key_has_a_limit_of_its_own_for_calls(tmp_path: Path) -> None:
     gate = gate_at(tmp_path / "gate")
     async with start(max_calls_per_key=2) as served:
-        flood = [await with_open_question(served, f"block {gate}".encode())]
+        flood = [asked(served, f"block {gate}".encode())]
         await arrived(gate)
-        flood.append(await with_open_question(served, b"say 1"))
-        refused = await ended(await with_open_question(served, b"say 1"))
+        flood.append(asked(served, b"say 1"))
+        await until_at_work(served, 2)
+        flood.append(asked(served, b"say 1"))
+        refused = await next_refused(flood)
         assert "2 calls of this key are open, at most 2 (max_calls_per_key)" in (refused.details() or "")
         await served.model.ListModels(model_pb2.ListModelsRequest(), metadata=OTHER_KEY)
         await opened(gate)
-        assert [(await call.read()).request_id for call in flood] == ["1"] * 2
+        assert await asyncio.gather(*flood) == ["1"] * 2
 
 
 async def test_requests_of_a_flood_give_way_and_another_key_is_served_before_it(tmp_path: Path) -> None:

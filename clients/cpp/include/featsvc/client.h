@@ -103,6 +103,7 @@ class Client {
 
   /// @name Models
   /// @{
+  v1::GetCallerResponse get_caller(const v1::GetCallerRequest& request, Timeout timeout = {}) const;
   v1::ListModelsResponse list_models(const v1::ListModelsRequest& request, Timeout timeout = {}) const;
   v1::LoadModelResponse load_model(const v1::LoadModelRequest& request, Timeout timeout = {}) const;
   v1::UnloadModelResponse unload_model(const v1::UnloadModelRequest& request, Timeout timeout = {}) const;

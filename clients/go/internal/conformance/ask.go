@@ -43,6 +43,7 @@ func methods(c *featsvc.Client) map[string]method {
 		"Sam2Service/PredictMasks":           unary(c.Sam2.PredictMasks, prompts),
 		"Sam2Service/PredictMasksStream":     stream(c.StreamPredictMasks, prompts),
 		"Sam2Service/EmbedImage":             unary(c.Sam2.EmbedImage, nothing),
+		"ModelService/GetCaller":             unary(c.Models.GetCaller, nothing),
 		"ModelService/ListModels":            unary(c.Models.ListModels, nothing),
 		"ModelService/LoadModel":             unary(c.Models.LoadModel, nothing),
 		"ModelService/UnloadModel":           unary(c.Models.UnloadModel, nothing),

@@ -47,6 +47,7 @@ about! {
     |reply: EmbedImageResponse| &reply.model;
     |reply: LoadModelResponse| reply.model.as_ref().map_or("", |model| &model.key);
     |reply: UnloadModelResponse| reply.model.as_ref().map_or("", |model| &model.key);
+    |_reply: GetCallerResponse| "";
     |_reply: ListModelsResponse| "";
     |_reply: GetStatusResponse| "";
 }
@@ -116,6 +117,7 @@ pub async fn lines(address: &str, key: &str, case: &Case) -> Lines {
         "Sam2Service/PredictMasks" => one!(sam2.predict_masks, "PredictMasksRequest", arrays::prompts),
         "Sam2Service/PredictMasksStream" => many!(sam2.predict_masks_stream, "PredictMasksRequest", arrays::prompts),
         "Sam2Service/EmbedImage" => one!(sam2.embed_image, "EmbedImageRequest", arrays::nothing),
+        "ModelService/GetCaller" => one!(models.get_caller, "GetCallerRequest", arrays::nothing),
         "ModelService/ListModels" => one!(models.list_models, "ListModelsRequest", arrays::nothing),
         "ModelService/LoadModel" => one!(models.load_model, "LoadModelRequest", arrays::nothing),
         "ModelService/UnloadModel" => one!(models.unload_model, "UnloadModelRequest", arrays::nothing),

@@ -173,6 +173,15 @@ public final class FeatsvcClient implements AutoCloseable {
     }
 
     /**
+     * Who you are to the server: name, roles, models and limits of your key.
+     *
+     * @return the reply
+     */
+    public GetCallerResponse getCaller() {
+        return call(ModelServiceGrpc.getGetCallerMethod(), GetCallerRequest.getDefaultInstance());
+    }
+
+    /**
      * The models that the server knows.
      *
      * @param request what is asked

@@ -58,6 +58,8 @@ final class Asking {
             case "Sam2Service/PredictMasksStream" -> stream(prompts, c::streamPredictMasks, Arrays::prompts);
             case "Sam2Service/EmbedImage" ->
                     unary(EmbedImageRequest.getDefaultInstance(), c::embedImage, Arrays::none);
+            case "ModelService/GetCaller" ->
+                    unary(GetCallerRequest.getDefaultInstance(), request -> c.getCaller(), Arrays::none);
             case "ModelService/ListModels" ->
                     unary(ListModelsRequest.getDefaultInstance(), c::listModels, Arrays::none);
             case "ModelService/LoadModel" ->
