@@ -72,13 +72,14 @@ class Places:
         self._end = end
         self._is_idle = is_idle
         self._callers: dict[str, CallerCalls] = {}
-        self._count = 0
+        # Whose place each call has: its key may have another name by now.
+        self._entered: dict[Call, CallerCalls] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._entered)
 
     def __iter__(self) -> Iterator[Call]:
-        return (call for each in self._callers.values() for call in each.calls)
+        return iter(self._entered)
 
     def enter(self, call: Call) -> None:
         """Give a call a place; raises Overloaded where there is none."""
@@ -94,45 +95,47 @@ class Places:
             if len(own.calls) >= most:
                 words = f"{len(own.calls)} calls of this key are open, at most {most} (max_calls_per_key)"
                 raise own.refusal(words)
-        if self._count + min(held, self._most // HELD_PART) >= self._most and not self._made_way(own):
-            words = f"{self._count} calls are open, at most {self._most} (--max-calls)"
+        held = min(held, self._most // HELD_PART)
+        if len(self._entered) + held >= self._most and not self._made_way(own):
+            words = f"{len(self._entered)} calls are open, at most {self._most} (--max-calls)"
             raise own.refusal(f"{words}, {len(own.calls)} of them of this key")
         own.calls[call] = None
-        self._count += 1
+        self._entered[call] = own
 
     def leave(self, call: Call) -> None:
         """A call has ended, be it for others."""
-        own = self._callers.get(call.caller.name)
-        if own is not None and call in own.calls:
-            self._remove(own, call)
-            own.note_end(time.monotonic())
-            if not own.calls and not own.return_times:
-                del self._callers[call.caller.name]
+        if call not in self._entered:
+            return
+        own = self._remove(call)
+        own.note_end(time.monotonic())
+        if not own.calls and not own.return_times:
+            del self._callers[own.caller.name]
 
-    def _remove(self, own: CallerCalls, call: Call) -> None:
+    def _remove(self, call: Call) -> CallerCalls:
+        own = self._entered.pop(call)
         del own.calls[call]
-        self._count -= 1
+        return own
 
     def _made_way(self, own: CallerCalls) -> bool:
         """Whether there is a place now, perhaps because others have given way."""
         heavier = [each for each in self._callers.values() if each.share() > own.share(more=1)]
-        if self._count < self._most:
+        if len(self._entered) < self._most:
             return bool(heavier)  # what is free is held for others of this caller
         self._end_idle([own, *heavier])
-        if self._count >= self._most and heavier:
+        if len(self._entered) >= self._most and heavier:
             heaviest = max(heavier, key=CallerCalls.share)
             words = f"{len(heaviest.calls)} calls of this key are open, which is more than others have (--max-calls)"
             call = next(reversed(heaviest.calls))
             self._end(call, heaviest.refusal(words))
-            self._remove(heaviest, call)
-        return self._count < self._most
+            self._remove(call)
+        return len(self._entered) < self._most
 
     def _end_idle(self, callers: list[CallerCalls]) -> None:
         """End some that wait for their callers."""
         idle = [call for each in callers for call in each.calls if self._is_idle(call)]
-        for call in crowd_first(idle, lambda call: call.began)[: 1 + self._count // WAY_PART]:
+        for call in crowd_first(idle, lambda call: call.began)[: 1 + len(self._entered) // WAY_PART]:
             self._end(call, Overloaded(CROWDED))
-            self._remove(self._callers[call.caller.name], call)
+            self._remove(call)
 
 
 def crowd_first(calls: Iterable[Call], since: Callable[[Call], float]) -> list[Call]:
