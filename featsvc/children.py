@@ -216,14 +216,24 @@ async def announced_ports(process: Process, within_s: float) -> dict[str, int]:
 
 @asynccontextmanager
 async def at_work(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """The works run, and are cancelled with this context."""
+    """The works run, and are cancelled with this context.
+
+    One that fails has an error in the log, and the others and what they run beside go on.
+    """
     tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(_ended)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("work in the background has failed", exc_info=error, extra={"work": str(task.get_coro())})
 
 
 async def beat() -> None:

@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, Process
 
 import pytest
 
-from featsvc.children import Child, RestartBackoff, announced_ports, stop_signal
+from featsvc.children import Child, RestartBackoff, announced_ports, at_work, stop_signal
 
 
 def test_restarts_come_slower_and_slower_while_a_child_dies_young() -> None:
@@ -82,6 +82,26 @@ class Stopping(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Is called with the line."""
         self._stop.set()
+
+
+async def test_work_that_fails_is_told_at_once_and_the_rest_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    others = asyncio.Event()
+
+    async def fails() -> None:
+        raise RuntimeError("a defect")
+
+    async def goes_on() -> None:
+        await asyncio.sleep(0)
+        others.set()
+        await asyncio.Event().wait()
+
+    async with at_work(fails(), goes_on()):
+        await others.wait()
+        await asyncio.sleep(0)
+        (line,) = caplog.records
+        assert (line.levelname, line.message) == ("ERROR", "work in the background has failed")
+        assert line.exc_info is not None
+    assert len(caplog.records) == 1, "being cancelled is no failure"
 
 
 @pytest.mark.parametrize("before_it_ends", [True, False])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from featsvc.server.keys.key_file import (
     hash_of,
     is_table,
     new_key,
+    tables,
 )
 from featsvc.settings.tree import Settings
 from featsvc.work.caller import Caller
@@ -88,11 +88,11 @@ def _append(path: Path, name: str, entry: str) -> None:
         text = file.read()
         if not is_table(text):
             raise InvalidArgument(
-                f"api_key_file: {path} has a key a line, and names need TOML: take another file for all of them"
+                f"api_key_file: {path} does not begin with [keys.NAME], as names need it: take another file for all"
             )
         try:
-            names = tomllib.loads(text).get("keys", {})
-        except tomllib.TOMLDecodeError as error:
+            names = tables(text).get("keys", {})
+        except ValueError as error:
             raise InvalidArgument(f"api_key_file: {path} is no TOML: {error}") from None
         if name in names:
             raise InvalidArgument(f"api_key_file: {path} has a key of {name!r} already: take another name")

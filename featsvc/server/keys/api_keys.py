@@ -22,6 +22,8 @@ log = logging.getLogger("featsvc.server.keys")
 audit = logging.getLogger(AUDIT)
 # A change counts when two looks have seen the same: whoever writes the file may be in the middle of it.
 LOOK_S = 0.25
+# After what nobody foresaw, such as no thread to read the file in: soon enough, and not a line of log at every look.
+AGAIN_S = 2.0
 STATUS_KEY = "status key"
 """What the caller is called that has it: no name of a file has a space."""
 Look: TypeAlias = tuple[int, ...] | None
@@ -87,11 +89,15 @@ class ApiKeys:
         last = self._used
         while True:
             await asyncio.sleep(LOOK_S)
-            now = await asyncio.to_thread(_look, self._file.path)
-            if now == last and now != self._used:
-                self._used = now
-                await self._read_again(self._file, on_change)
-            last = now
+            try:
+                now = await asyncio.to_thread(_look, self._file.path)
+                if now == last and now != self._used:
+                    await self._read_again(self._file, on_change)
+                    self._used = now
+                last = now
+            except Exception as error:  # whatever it is: keys that are taken out later must stop all the same
+                log.exception("the keys are read again soon", extra={"reason": repr(error)})
+                await asyncio.sleep(AGAIN_S)
 
     async def _read_again(self, file: KeyFile, on_change: Callable[[frozenset[str]], None]) -> None:
         try:

@@ -8,7 +8,8 @@
     [keys.camera-7]
     certificate = "camera-7"     # in place of a key: a name in the certificate that --tls-client-ca has callers show
 
-Older files hold a key a line. A file is TOML where its first line that is neither empty nor a comment begins with `[`.
+Older files hold a key a line. A file is TOML where its first line that is neither empty nor a comment begins with `[`;
+a file of lines that looks like TOML all the same is refused, for each of its lines would be a key that may all.
 
 The hash is SHA-256 alone. A salt and a slow hash are for passwords, which people make up and use twice: whoever finds
 their hashes can try all that people make up. A key of `featsvc keys new` has 256 random bits. Nobody can try those, no
@@ -36,6 +37,7 @@ from featsvc.work.caller import OWNER, Caller, Role
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 HASH = re.compile(r"[0-9a-f]{64}")
+BLANK_OR_QUOTE = re.compile(r"[\s'\"]")
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 LIMITS = {each.name: each for each in attributes(KeyLimits)}
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -67,6 +69,14 @@ def checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"{name[:80]!r} is no name of a key: 1 to 64 letters, digits, _ or -")
     return name
+
+
+def tables(text: str) -> dict[str, Any]:
+    """The tables of a text. Raises ValueError where it is no TOML, also for numbers and brackets without end."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deep") from None
 
 
 def is_table(text: str) -> bool:
@@ -111,6 +121,11 @@ class KeyFile:
     def _numbered(self, text: str) -> Callers:
         """The keys of lines. Each keeps its number as long as the server runs, whatever becomes of those before it."""
         keys = _content(text)
+        if _looks_like_toml(text):
+            raise self._wrong(
+                "looks like TOML, and does not begin with a table: put [keys.NAME] first; in a file with a key "
+                "a line no key may look like this"
+            )
         if not all(is_sendable(key) for key in keys):
             raise self._wrong("has a key with characters that no header carries: take printable ASCII only")
         callers = {}
@@ -121,8 +136,8 @@ class KeyFile:
 
     def _named(self, text: str) -> Callers:
         try:
-            table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            table = tables(text)
+        except ValueError as error:
             raise self._wrong(f"is no TOML: {error}") from None
         if not table:
             # Whoever takes out the last key leaves [keys]: nothing at all is a file that is being written.
@@ -170,6 +185,24 @@ def _content(text: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith("#")]
 
 
+def _looks_like_toml(text: str) -> bool:
+    """Whether a text whose first line is no table may be TOML. A key may have a =, as base64 has at its end."""
+    lines = _content(text)
+    assigned = [line for line in lines if "=" in line]
+    return (
+        any(line.startswith("[") for line in lines)
+        or any(BLANK_OR_QUOTE.search(line) for line in assigned)
+        or any(map(_is_toml, (text, *assigned)))
+    )
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        return bool(tables(text))
+    except ValueError:
+        return False
+
+
 # Any: whatever the TOML holds.
 def _entry(name: str, entry: Any, limits: KeyLimits) -> tuple[bytes, Caller]:
     """The hash and the caller of an entry; raises ValueError that shows nothing of what may be a key."""
@@ -180,7 +213,7 @@ def _entry(name: str, entry: Any, limits: KeyLimits) -> tuple[bytes, Caller]:
     values = dict(entry)
     proof = _proof(values)
     roles = _words("roles", values.pop("roles", ["infer"]), ROLES)
-    models = _words("models", values.pop("models", []), catalog())
+    models = _words("models", values.pop("models"), catalog()) if "models" in values else frozenset()
     if unknown := sorted(values.keys() - LIMITS.keys()):
         known = ", ".join(("sha256", "certificate", "roles", "models", *LIMITS))
         raise ValueError(f"{', '.join(unknown)[:200]} not known; there is {known}")
@@ -207,6 +240,8 @@ def _words(field: str, given: object, known: Iterable[Any]) -> frozenset[Any]:
     known = tuple(known)
     if not isinstance(given, list) or not all(isinstance(word, str) for word in given):
         raise ValueError(f"{field} must be a list of texts")
+    if not given:
+        raise ValueError(f"{field} is empty: name some, or leave the line out")
     if unknown := [word for word in given if word not in known]:
         few = (
             f"; there is {', '.join(known)}" if len(known) < 10 else "; `featsvc models list` names them all"

@@ -10,8 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from featsvc.children import at_work
 from featsvc.errors import InvalidArgument, Unauthenticated
+from featsvc.server.keys import api_keys
 from featsvc.server.keys.api_keys import ApiKeys, keys_in_force, own_keys
+from featsvc.server.keys.key_file import Callers, KeyFile
 from featsvc.settings.access import KeyLimits
 from featsvc.settings.tree import Settings
 from featsvc.v1 import clip_pb2, model_pb2
@@ -184,6 +187,26 @@ async def test_what_is_wrong_with_a_new_file_is_logged_and_the_old_keys_stay(
     assert "No such file" in (await changes.get())["reason"]
     put(file, entries(bob=""))
     assert (await changes.get())["taken_out"] == ["alice"]
+
+
+async def test_the_file_is_watched_also_after_a_defect_in_reading_it(
+    file: Path, changes: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_keys, "AGAIN_S", 0.0)
+    keys, read, reads = keys_in_force(Settings(api_key_file=str(file)), ()), KeyFile.read, []
+
+    def fails_once(self: KeyFile) -> Callers:
+        reads.append(self)
+        if len(reads) == 1:
+            raise RuntimeError("can't start new thread")
+        return read(self)
+
+    monkeypatch.setattr(KeyFile, "read", fails_once)
+    async with at_work(keys.watch(lambda names: None)):
+        put(file, entries(bob=""))
+        line = await changes.get()
+        assert (line["level"], "new thread" in line["reason"]) == ("error", True)
+        assert (await changes.get())["taken_out"] == ["alice"]
 
 
 async def test_the_last_key_of_a_file_can_be_taken_out(served: Running, file: Path, changes: Lines) -> None:

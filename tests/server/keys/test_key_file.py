@@ -69,6 +69,31 @@ def test_a_key_a_line_is_read_as_ever_and_may_all(tmp_path: Path, text: str, mar
     }
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'version = 1\n[keys.alice]\nsha256 = "{HASH}"\n',
+        f'keys.alice.sha256 = "{HASH}"\n',
+        f"keys={{alice={{sha256='{HASH}'}}}}\n",
+        "secret\n[keys.alice]\n",
+        "secret\nversion=1\n",
+        "secret = \n",
+        "models=[\n]\n",
+    ],
+)
+def test_toml_that_does_not_begin_with_a_table_makes_no_keys_of_its_lines(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"begin with a table: put \[keys.NAME\] first") as caught:
+        callers(tmp_path / "keys", text)
+    assert "secret" not in caught.value.message
+
+
+def test_a_key_of_a_line_may_end_as_base64_does(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("c2VjcmV0cw==\nab=c\n'quoted'\n")
+    found = KeyFile(path, LIMITS, is_open=True).read()
+    assert set(found) == {hash_of(key) for key in ("c2VjcmV0cw==", "ab=c", "'quoted'")}
+
+
 def test_a_key_of_a_line_keeps_its_name_when_others_come_and_go(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text("alpha\nbeta\n")
@@ -100,6 +125,10 @@ def entry(lines: str) -> str:
         ('[keys."a b"]\n', "letters, digits"),
         (entry('roles = ["king"]'), "infer, status, admin"),
         (entry('roles = "admin"'), "list of texts"),
+        (entry("roles = []"), "roles is empty"),
+        (entry("models = []"), "models is empty"),
+        (entry("max_calls_per_key = " + "7" * 5000), "no TOML"),
+        ("[keys.alice]\nsha256 = " + "[" * 3000, "nested too deep"),
         (entry('models = ["dino"]'), "featsvc models list"),
         (entry("wieght = 2"), "wieght not known"),
         (entry("weight = 0"), "weight"),
