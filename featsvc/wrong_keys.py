@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import time
 from collections import Counter, OrderedDict
+from functools import lru_cache
 
 WINDOW_S = 60.0
 MOST_ADDRESSES = 4096
@@ -52,6 +53,8 @@ class WrongKeys:
                 del self._waiting[address]
 
 
+# The same few callers come again and again.
+@lru_cache(maxsize=256)
 def network_of(host: str) -> str:
     """The address, or of IPv6 the network that one customer has; empty where it is no address."""
     try:

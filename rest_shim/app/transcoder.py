@@ -62,12 +62,12 @@ class Transcoder:
     async def _answer(self, request: Request) -> Response:
         shown = credentials(request, self.terms.refused_key)
         patience_s = timeout_s(request)
-        host = request.client.host if request.client else ""
-        metadata = (shown, ("x-request-id", request_id.get()), (ADDRESS, host))
+        address = network_of(request.client.host) if request.client else ""
+        metadata = (shown, ("x-request-id", request_id.get()), (ADDRESS, address))
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
-        await self._check_key("=".join(shown), metadata, host)
+        await self._check_key("=".join(shown), metadata, address)
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
             message, wish = await self.terms.limits.converted(
@@ -88,12 +88,12 @@ class Transcoder:
                 stack.pop_all()
             return response
 
-    async def _check_key(self, key: str, metadata: Metadata, host: str) -> None:
+    async def _check_key(self, key: str, metadata: Metadata, address: str) -> None:
         try:
             await self.terms.gateway.check_key(key, metadata)
         except HttpError as error:
             if error.status == 401:
-                await self.terms.wrong_keys.came(network_of(host))
+                await self.terms.wrong_keys.came(address)
             raise
 
     async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:

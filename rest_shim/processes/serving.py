@@ -151,6 +151,8 @@ def _server(settings: RunnerSettings, app: FastAPI, certificate: ServerCertifica
         access_log=False,
         lifespan="off",
         server_header=False,
+        # Any caller can write X-Forwarded-For, and any program on this machine be the proxy before us.
+        proxy_headers=False,
         root_path=settings.root_path,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
     )

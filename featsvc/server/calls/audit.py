@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 from featsvc.logs import AUDIT
@@ -13,9 +14,10 @@ from featsvc.server.calls.guard import ADMIN_ACTS
 audit = logging.getLogger(AUDIT)
 # Of refusals alike one line at once, and one about all that come within so long after it.
 TOGETHER_S = 10.0
-# Beyond so many kinds of refusals within that time, those of all further kinds have one line.
+# Beyond so many kinds of refusals within that time, those of all further kinds have one line: of each caller by itself,
+# and of those without a right key together. So nobody takes the lines of others.
 MOST_KINDS = 256
-OTHERS = ("refused, of too many callers to tell apart", "", "")
+OTHERS = "refused, from too many addresses to tell apart"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Audit:
 
     def __init__(self) -> None:
         self._further: dict[_Refusal, int] = {}
+        self._kinds: Counter[str] = Counter()  # of each caller
 
     def on_start(self, call: Call) -> None:
         """Nothing is said before the end."""
@@ -55,17 +58,24 @@ class Audit:
             )
 
     def _refused(self, refusal: _Refusal, call: Call) -> None:
-        if refusal not in self._further and len(self._further) >= MOST_KINDS:
-            refusal = _Refusal(*OTHERS)
+        if refusal not in self._further and self._kinds[refusal.caller] >= MOST_KINDS:
+            refusal = _Refusal(OTHERS, refusal.caller, "")
         if refusal in self._further:
             self._further[refusal] += 1
             return
         self._further[refusal] = 0
+        self._kinds[refusal.caller] += 1
         _write(refusal, {"method": call.method})
         asyncio.get_running_loop().call_later(TOGETHER_S, self._tell_further, refusal)
 
     def _tell_further(self, refusal: _Refusal) -> None:
-        if further := self._further.pop(refusal, 0):
+        further = self._further.pop(refusal, None)
+        if further is None:
+            return
+        self._kinds[refusal.caller] -= 1
+        if not self._kinds[refusal.caller]:
+            del self._kinds[refusal.caller]
+        if further:
             _write(refusal, {"times": further, "within_s": TOGETHER_S})
 
     def close(self) -> None:

@@ -27,9 +27,6 @@ from featsvc.wrong_keys import network_of
 # What probes and generic clients ask, every few seconds for as long as the server lives, and before they have a key.
 PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
 
-# How the connections begin, as gRPC calls them, that come from this machine.
-LOCAL = ("ipv4:127.", "ipv6:%5B::1%5D:", "ipv6:[::1]:", "unix:")
-
 # Of the REST shim: most bytes of arrays in the JSON, and whether masks become float32 in it.
 JSON_HEADER = "featsvc-json"
 # What a call takes at least for its caller to be told how long without having asked. Sending trailing metadata costs a
@@ -39,6 +36,7 @@ LONG_S = 0.005
 ADDRESS_HEADER = "featsvc-address"
 # And the names in its certificate, quoted as in URLs, with commas between.
 CERTIFICATE_HEADER = "featsvc-certificate"
+# How the connections begin, as gRPC calls them, over which the shim is believed: nobody else can open its socket.
 OWN_SOCKET = "unix:"
 # What gRPC calls the names in a certificate.
 NAMES = ("x509_common_name", "x509_subject_alternative_name")
@@ -116,8 +114,11 @@ class Call:
 
     @cached_property
     def relayed_address(self) -> str:
-        """The address of the REST shim's caller, as a shim on this machine says; empty where none has asked."""
-        return network_of(self._relayed) if self.peer.startswith(LOCAL) else ""
+        """The address of the REST shim's caller; empty where no shim has asked over its own socket.
+
+        It is believed over that alone: proxies on this machine come from loopback too, for callers from anywhere.
+        """
+        return network_of(self._relayed) if self.peer.startswith(OWN_SOCKET) else ""
 
     @property
     def certificate_names(self) -> tuple[str, ...]:

@@ -19,10 +19,15 @@ LOOPBACK = "127.0.0.1:0"
 def own_address() -> Iterator[str]:
     """A Unix socket in a folder that only this user may open, as gRPC names it; the folder goes with the context.
 
-    A free port of loopback where there are no such sockets, no folder can be made, or its path is too long.
+    A free port of loopback where there are no such sockets, no folder can be made, or its path is too long. Others can
+    reach that: what the shim says of its callers is not believed over it.
     """
     folder = _own_folder()
     if folder is None:
+        log.warning(
+            "REST reaches gRPC by loopback and not by a socket of its own: addresses and certificates of its callers "
+            "are not known to gRPC; TMPDIR names a folder for the socket"
+        )
         yield LOOPBACK
         return
     with folder as path:
@@ -35,7 +40,7 @@ def _own_folder() -> tempfile.TemporaryDirectory[str] | None:
     try:
         folder = tempfile.TemporaryDirectory(prefix="featsvc-", ignore_cleanup_errors=True)
     except OSError as error:
-        log.warning("no folder for the socket between REST and gRPC, loopback is used: %s", error)
+        log.warning("no folder for the socket between REST and gRPC: %s", error)
         return None
     if len(os.fsencode(_socket_in(folder.name))) > len("unix:") + LONGEST_PATH:
         folder.cleanup()

@@ -80,8 +80,11 @@ async def test_a_key_that_may_not_ask_models_is_403_before_its_body_is_read(
 
 
 async def test_a_shim_tells_the_gateway_for_whom_it_asks(ports: Shim, gateway: FakeGateway) -> None:
-    await ports.post("clip", "/encode_text", {"text": "a"})
-    assert gateway.metadata[0]["featsvc-address"] == "127.0.0.1"
+    # Anybody can write the header of proxies, and whatever he likes.
+    for forged in (b"192.0.2.7", b"\xff", b""):
+        response = await ports.post("clip", "/encode_text", {"text": "a"}, **{"X-Forwarded-For": forged})
+        assert response.status_code == 200
+    assert {each["featsvc-address"] for each in gateway.metadata} == {"127.0.0.1"}
 
 
 async def test_further_wrong_keys_of_one_address_wait_and_right_ones_do_not() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
 
 from featsvc.wrong_keys import MOST_ADDRESSES, MOST_WAITING, MOST_WAITING_OF_ONE, WrongKeys, network_of
 from tests.server.asking import asking, refusal
-from tests.server.conftest import AUTHORISED, start
+from tests.server.conftest import AUTHORISED, Running, start
 from tests.server.keys.bearers import bearer
 
 FOR_EVER_S = 3600.0
@@ -78,8 +79,12 @@ def test_an_address_of_ipv6_counts_as_its_network(host: str, network: str) -> No
     assert network_of(host) == network
 
 
-async def test_a_wrong_key_waits_at_the_gateway_and_a_right_one_from_there_does_not() -> None:
-    async with start(max_wrong_keys=1, wrong_key_delay=FOR_EVER_S, grace=0.0) as served:
+async def test_a_wrong_key_waits_at_the_gateway_and_a_right_one_from_there_does_not(tmp_path: Path) -> None:
+    own_address = f"unix:{tmp_path}/socket"
+    async with (
+        start(max_wrong_keys=1, wrong_key_delay=FOR_EVER_S, grace=0.0, own_address=own_address) as served,
+        grpc.aio.insecure_channel(served.gateway.own_target) as own,
+    ):
         wrong, right = bearer("wrong"), AUTHORISED
         error = await refusal(served.clip.ExtractFeatures(asking(b"say 1"), metadata=wrong))
         assert error.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -89,7 +94,14 @@ async def test_a_wrong_key_waits_at_the_gateway_and_a_right_one_from_there_does_
         # The shim's own callers wait there.
         relayed = (*wrong, ("featsvc-address", "192.0.2.7"))
         for _ in range(3):
-            error = await refusal(served.clip.ExtractFeatures(asking(b"say 1"), metadata=relayed))
+            error = await refusal(
+                Running(served.gateway, own).clip.ExtractFeatures(asking(b"say 1"), metadata=relayed)
+            )
             assert error.code() == grpc.StatusCode.UNAUTHENTICATED
-        assert not held.done()
-        held.cancel()
+        # Proxies on this machine come from loopback too, and pass on what their callers write.
+        forged = asyncio.ensure_future(served.clip.ExtractFeatures(asking(b"say 1"), metadata=relayed))
+        for _ in range(3):
+            await served.clip.ExtractFeatures(asking(b"say 1"), metadata=right)
+        for each in (held, forged):
+            assert not each.done()
+            each.cancel()

@@ -31,8 +31,18 @@ Ask = Callable[[Running, Any], Any]  # Any: metadata, and calls of any reply
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """A gateway with keys of every kind."""
-    async with start(api_key_file=written(tmp_path_factory.mktemp("keys") / "keys.toml")) as running:
+    folder = tmp_path_factory.mktemp("keys")
+    async with start(
+        api_key_file=written(folder / "keys.toml"), own_address=f"unix:{folder}/socket"
+    ) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shim_side(served: Running) -> AsyncIterator[Running]:
+    """The same over the socket of the shim, which is believed when it says for whom it asks."""
+    async with grpc.aio.insecure_channel(served.gateway.own_target) as channel:
+        yield Running(served.gateway, channel)
 
 
 def written(file: Path) -> str:
@@ -184,7 +194,7 @@ async def test_weights_that_are_not_here_are_downloaded_for_admins_alone(served:
     await served.dino.ExtractFeatures(asked, metadata=AUTHORISED)
 
 
-async def test_every_act_of_an_admin_has_a_line(served: Running, lines: Lines) -> None:
+async def test_every_act_of_an_admin_has_a_line(served: Running, shim_side: Running, lines: Lines) -> None:
     await served.model.LoadModel(DEMO_DINO, metadata=bearer("root"))
     line = await lines.get()
     assert (line["message"], line["caller"], line["model"], line["code"]) == (
@@ -196,16 +206,18 @@ async def test_every_act_of_an_admin_has_a_line(served: Running, lines: Lines) -
     assert (line["method"], line["address"]) == ("/featsvc.v1.ModelService/LoadModel", "127.0.0.1")
     await refusal(served.model.LoadModel(model_pb2.LoadModelRequest(key="none"), metadata=bearer("root")))
     assert (await lines.get())["code"] == "NOT_FOUND"
-    await refusal(served.model.LoadModel(DEMO_DINO, metadata=(*bearer("every"), *by_shim("192.0.2.6"))))
+    await refusal(shim_side.model.LoadModel(DEMO_DINO, metadata=(*bearer("every"), *by_shim("192.0.2.6"))))
     line = await lines.get()
     assert (line["message"], line["caller"], line["level"]) == ("not allowed", "every", "warning")
 
 
-async def test_refused_keys_have_lines_without_them_at_a_bounded_rate(served: Running, lines: Lines) -> None:
+async def test_refused_keys_have_lines_without_them_at_a_bounded_rate(
+    served: Running, shim_side: Running, lines: Lines
+) -> None:
     for address in ("192.0.2.7", "2001:db8::1", "192.0.2.7", "2001:db8::2"):
         key = (*WRONG, *by_shim(address))
-        await refusal(served.clip.ExtractFeatures(asking(b"say 1"), metadata=key))
-    await status(served, (*WRONG, *by_shim("192.0.2.8")))
+        await refusal(shim_side.clip.ExtractFeatures(asking(b"say 1"), metadata=key))
+    await status(shim_side, (*WRONG, *by_shim("192.0.2.8")))
     await status(served, ())
     await served.model.LoadModel(DEMO_DINO, metadata=bearer("root"))
     told = [await lines.get() for _ in range(4)]
