@@ -42,6 +42,8 @@ class Trace:
 
     def __init__(self, tracer: Any, span: Any, zero_ns: int) -> None:
         self._tracer, self._span, self._zero_ns = tracer, span, zero_ns
+        self.is_kept = True
+        """Whether it is sent at its end; not where its caller has wished for it and is not known."""
         found = span.get_span_context()
         self.trace_id = f"{found.trace_id:032x}"
         self.traceparent = f"00-{self.trace_id}-{found.span_id:016x}-01"
@@ -56,6 +58,8 @@ class Trace:
 
     def end(self, facts: Facts, error_type: str = "") -> None:
         """The request has ended, now."""
+        if not self.is_kept:
+            return
         from opentelemetry.trace import Status, StatusCode
 
         self._span.set_attributes(facts)
@@ -89,10 +93,16 @@ class Tracer:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("featsvc")
 
-    def begin(self, name: str, traceparent: str, began_at: float, facts: Facts) -> Trace | None:
-        """The trace of a request, None where it is not to be traced. What its caller says of that holds."""
+    def begin(
+        self, name: str, traceparent: str, began_at: float, facts: Facts, *, is_known: bool = True
+    ) -> Trace | None:
+        """The trace of a request, None where it is not to be traced. What its caller says of that holds.
+
+        Callers without a right key have no say: where none is judged yet, `is_kept` of the trace is set when one is.
+        """
+        is_chosen = random.random() < self._sample
         parent = PARENT.fullmatch(traceparent)
-        if not (int(parent[3], 16) & 1 if parent else random.random() < self._sample):
+        if not (int(parent[3], 16) & 1 if parent else is_chosen):
             onward.set(UNSAMPLED)
             return None
         from opentelemetry.trace import SpanKind
@@ -103,6 +113,7 @@ class Tracer:
         start_ns = zero_ns + round(1e9 * began_at)
         span = self._tracer.start_span(name, context, SpanKind.SERVER, facts, start_time=start_ns)
         trace = Trace(self._tracer, span, zero_ns)
+        trace.is_kept = is_known or is_chosen
         current.set(trace)
         onward.set(trace.traceparent)
         return trace

@@ -55,7 +55,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-Id"] = identity
-                if trace is not None:
+                if trace is not None and trace.is_kept:
                     MutableHeaders(scope=message)[TRACERESPONSE] = trace.traceparent
             await send(message)
 
@@ -87,9 +87,8 @@ class Envelope:
         # Of paths that nobody serves no two need be alike.
         path = _path(scope) if _path(scope) in self._paths() else ""
         facts = {"http.request.method": scope["method"], "http.route": path}
-        return self._tracer.begin(
-            f"{scope['method']} {path}".rstrip(), headers.get(TRACEPARENT, ""), began, facts
-        )
+        name = f"{scope['method']} {path}".rstrip()
+        return self._tracer.begin(name, headers.get(TRACEPARENT, ""), began, facts, is_known=False)
 
     def _answered(self, scope: Scope) -> ASGIApp:
         path = _path(scope)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.request_ids import request_id
-from featsvc.tracing import TRACEPARENT, Tracer, onward
+from featsvc.tracing import TRACEPARENT, Tracer, current, onward
 from featsvc.wrong_keys import WrongKeys, network_of
 from rest_shim.app.content import content
 from rest_shim.app.endpoints import Endpoint
@@ -68,6 +68,8 @@ class Transcoder:
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
         await self._check_key("=".join(shown), metadata, address)
+        if (trace := current.get()) is not None:
+            trace.is_kept = True
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
         async with self.terms.limits.body(request) as body:
             message, wish = await self.terms.limits.converted(

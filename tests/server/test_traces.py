@@ -161,6 +161,20 @@ async def test_refusals_are_errors_and_each_question_of_a_stream_has_its_parts(c
     assert f'# {{trace_id="{TRACE}"}}' in page
 
 
+async def test_callers_without_a_right_key_have_no_say(collector: Collector) -> None:
+    otlp = {"otlp_endpoint": collector.endpoint, "otlp_sample": 0.0}
+    async with start(**otlp) as running, shim(f"127.0.0.1:{running.gateway.port}", **otlp) as ports:
+        for key in ({}, {"authorization": "Bearer wrong"}):
+            headers = {"traceparent": SAMPLED, **key}
+            await refusal(running.clip.ExtractFeatures(asking(b"say 1"), metadata=tuple(headers.items())))
+            for path in ("/encode_text", "/nothing"):
+                response = await ports.client.post(ports.url("clip", path), json={}, headers=headers)
+                assert response.status_code in (401, 404)
+                assert "traceresponse" not in response.headers
+        await running.model.GetStatus(model_pb2.GetStatusRequest(), metadata=(("traceparent", SAMPLED),))
+    assert not collector.spans
+
+
 async def test_a_collector_that_is_away_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "EXPORT_S", 0.05)
     async with start(otlp_endpoint="http://127.0.0.1:1", otlp_sample=1.0) as running:

@@ -22,7 +22,9 @@ class CallTraces:
         """Choose whether to trace it; probes are not."""
         if call.method.startswith(PROBES):
             return
-        call.trace = self._tracer.begin(call.method[1:], call.traceparent, call.began, GRPC)
+        # Traces cost, so nobody without a key has any say.
+        traceparent = call.traceparent if call.caller.name else ""
+        call.trace = self._tracer.begin(call.method[1:], traceparent, call.began, GRPC)
 
     def on_end(self, call: Call, code: str) -> None:
         """Close its span."""
