@@ -6,6 +6,7 @@ It runs on the gateway's event loop and waits nowhere: a connection has a few se
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ PATIENCE_S = 10.0
 MOST_HEADER_BYTES = 16 * 1024
 PIECE = 4096
 METHODS = (b"GET", b"HEAD")
+# A target may name the server too, as those for a proxy do.
+ORIGIN = re.compile(rb"\Ahttps?://[^/]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class _Visitors:
     async def _page(self, request: h11.Request) -> Page:
         if request.method not in METHODS:
             return Page(b"GET alone is answered here", status=HTTPStatus.METHOD_NOT_ALLOWED)
-        path = request.target.partition(b"?")[0].decode("latin-1")
+        path = ORIGIN.sub(b"", request.target.partition(b"?")[0]).decode("latin-1")
         accept = next((value for name, value in request.headers if name == b"accept"), b"")
         found = await self._pages(path, accept.decode("latin-1"))
         if found is None:

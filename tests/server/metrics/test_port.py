@@ -89,6 +89,9 @@ async def test_other_paths_methods_and_bytes_are_refused_in_words(watched: Watch
     head = await watched.client.head("/metrics?x=1")
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) > 1000
+    absolute = await raw(number, b"GET http://h:1/healthz?x HTTP/1.1\r\nhost: h\r\n\r\n")
+    assert absolute.startswith(b"HTTP/1.1 200 ")
+    assert absolute.endswith(b'{"status":"alive"}')
     assert (await raw(number, b"\x16\x03\x01\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
     assert (await raw(number, b"GET /metrics HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 70_000)).startswith(
         b"HTTP/1.1 431 "
