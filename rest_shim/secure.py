@@ -92,10 +92,13 @@ class SecureConnection(Connection):
 
 
 def names_in(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """The common name in a certificate, as ssl gives it, and its alternative names; none without a certificate."""
+    """The names in a certificate, as ssl gives it, that may stand for a caller; none without a certificate.
+
+    As the gateway has them of gRPC: the first common name, and the alternative names of the kind DNS.
+    """
     found = certificate or {}
-    common = (value for part in found.get("subject", ()) for kind, value in part if kind == "commonName")
-    return (*common, *(value for _, value in found.get("subjectAltName", ())))
+    common = [value for part in found.get("subject", ()) for kind, value in part if kind == "commonName"]
+    return (*common[:1], *(value for kind, value in found.get("subjectAltName", ()) if kind == "DNS"))
 
 
 class SecureListener:

@@ -37,9 +37,9 @@ class Authority:
         """A certificate for this machine; one of the same name takes the place of the one before."""
         return self._written(name, self.ca.issue_cert("localhost", "127.0.0.1", "::1"))
 
-    def client(self, name: str) -> Pair:
-        """A certificate of a caller."""
-        return self._written(name, self.ca.issue_cert(common_name=name))
+    def client(self, name: str, *others: str) -> Pair:
+        """A certificate of a caller, with alternative names."""
+        return self._written(name, self.ca.issue_cert(*others, common_name=name))
 
     def client_context(self, shown: Pair | None = None) -> ssl.SSLContext:
         """What trusts this authority."""

@@ -14,7 +14,7 @@ from featsvc.errors import InvalidArgument
 from featsvc.v1 import clip_pb2_grpc, model_pb2, model_pb2_grpc
 from tests.authority import Authority, Pair, put
 from tests.server.asking import asking
-from tests.server.conftest import AUTHORISED, start
+from tests.server.conftest import AUTHORISED, heard, start
 
 SWAPS = 10
 UNTRUSTED = grpc.StatusCode.UNAVAILABLE
@@ -88,7 +88,8 @@ async def test_a_certificate_stands_for_a_key_where_the_file_of_keys_names_it(
     authority: Authority, tmp_path: Path
 ) -> None:
     keys = tmp_path / "keys.toml"
-    keys.write_text('[keys.camera-7]\ncertificate = "alice"\nroles = ["status"]\n')
+    names = {"camera-7": "alice", "camera-8": "camera-8.example.com", "mail": "bob@example.com"}
+    keys.write_text("\n".join(f'[keys.{each}]\ncertificate = "{name}"' for each, name in names.items()))
     tls = settings(authority.server(), authority.file)
     address = f"unix:{tmp_path}/socket"
     async with start(**tls, api_key_file=str(keys), own_address=address) as running:
@@ -105,11 +106,22 @@ async def test_a_certificate_stands_for_a_key_where_the_file_of_keys_names_it(
             assert await name(opened, *AUTHORISED) == "key 0", "a key says more than a certificate"
         async with grpc.aio.insecure_channel(running.gateway.own_target) as opened:
             assert await name(opened, ("featsvc-certificate", "bob,alice")) == "camera-7", "as the shim says"
-        async with channel(port, authority, authority.client("bob")) as opened:
+        async with channel(port, authority, authority.client("carol", "camera-8.example.com")) as opened:
+            assert await name(opened) == "camera-8"
+        async with (
+            heard("featsvc.audit") as lines,
+            channel(port, authority, authority.client("bob", "bob@example.com")) as opened,
+        ):
+            await model_pb2_grpc.ModelServiceStub(opened).GetStatus(model_pb2.GetStatusRequest())
             for metadata in ((), (("featsvc-certificate", "alice"),)):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await name(opened, *metadata)
                 assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            line = await lines.get()
+            assert (line["message"], line["method"].rpartition("/")[2]) == (
+                "unknown certificate",
+                "GetCaller",
+            )
 
 
 async def test_what_only_the_shim_reaches_has_no_tls(authority: Authority, tmp_path: Path) -> None:

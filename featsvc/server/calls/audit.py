@@ -42,7 +42,8 @@ class Audit:
     def on_end(self, call: Call, code: str) -> None:
         """Take note of a call that has ended."""
         if call.has_wrong_key:
-            self._refused(_Refusal("wrong key", "", call.address), call)
+            shown = "wrong key" if call.authorization else "unknown certificate"
+            self._refused(_Refusal(shown, "", call.address), call)
         elif code == "PERMISSION_DENIED":
             self._refused(_Refusal("not allowed", call.caller.name, call.address), call)
         elif call.method in ADMIN_ACTS and call.caller.is_admin:

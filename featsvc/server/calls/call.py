@@ -38,8 +38,9 @@ ADDRESS_HEADER = "featsvc-address"
 CERTIFICATE_HEADER = "featsvc-certificate"
 # How the connections begin, as gRPC calls them, over which the shim is believed: nobody else can open its socket.
 OWN_SOCKET = "unix:"
-# What gRPC calls the names in a certificate.
-NAMES = ("x509_common_name", "x509_subject_alternative_name")
+# What gRPC calls the first common name in a certificate and its alternative names of the kind DNS. Those of other kinds
+# (URI, e-mail, address) are no names of callers: authorities have other rules for them.
+NAMES = ("x509_common_name", "peer_dns")
 JSON_LIMIT = re.compile(r"([0-9]{1,18})(; masks=float32)?")
 
 
@@ -84,7 +85,7 @@ class Call:
         self.caller = NOBODY
         """Who asks; nobody where no key was asked for, or none was right."""
         self.has_wrong_key = False
-        """Whether it came with a key that is none of ours."""
+        """Whether it came with a key that is none of ours, or with such a certificate in place of one."""
         self.model = ""
         """The key of the model that an admin loads or frees."""
         remaining = context.time_remaining()

@@ -155,7 +155,8 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         try:
             call.caller = self._caller(call)
         except Unauthenticated as error:
-            call.has_wrong_key = bool(call.authorization)
+            # Who must show a certificate to be let in has shown none in place of a key where none is needed.
+            call.has_wrong_key = bool(call.authorization or (call.certificate_names and not is_open))
             return None if is_open else error
         return None
 

@@ -6,7 +6,7 @@
     models = ["dinov2_vitl14"]   # without this, all
     weight = 2                   # and other limits of a key, as the settings call them
     [keys.camera-7]
-    certificate = "camera-7"     # in place of a key: a name in the certificate that --tls-client-ca has callers show
+    certificate = "camera-7"     # in place of a key: the common or a DNS name in the certificate that a caller shows
 
 Older files hold a key a line. A file is TOML where its first line that is neither empty nor a comment begins with `[`;
 a file of lines that looks like TOML all the same is refused, for each of its lines would be a key that may all.

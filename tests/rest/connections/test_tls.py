@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from rest_shim.secure import names_in
 from tests.authority import Authority, Pair, put
 from tests.rest.fake_gateway import KEY, FakeGateway
 from tests.rest.shim import PICTURE, Shim, shim
@@ -139,3 +140,19 @@ async def test_certificates_that_are_swapped_under_load_fail_no_request(
             swapped.set()
             await asyncio.gather(*callers)
     assert answered[0] > SWAPS
+
+
+async def test_the_names_of_a_caller_are_the_first_common_name_and_those_of_dns() -> None:
+    directory = ((("commonName", "inner"),),)
+    certificate = {
+        "subject": ((("organizationName", "o"),), (("commonName", "first"),), (("commonName", "second"),)),
+        "subjectAltName": (
+            ("DirName", directory),
+            ("URI", "u"),
+            ("email", "e@x"),
+            ("DNS", "a"),
+            ("DNS", "b"),
+        ),
+    }
+    assert names_in(certificate) == ("first", "a", "b")
+    assert names_in(None) == ()
