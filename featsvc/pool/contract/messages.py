@@ -179,6 +179,11 @@ class ItemTiming(NamedTuple):
     is_first: bool
     """Whether it is the first of them: who counts passes counts these."""
 
+    @classmethod
+    def of_unanswered(cls, decode_s: float, compute_s: float = 0.0) -> ItemTiming:
+        """Of an item without a result: its preparation, and its part of the passes that came to nothing."""
+        return cls(decode_s, 0.0, compute_s, 0.0, 1, is_first=False)
+
     @property
     def cost_s(self) -> float:
         """What it has had of the worker."""
@@ -194,11 +199,16 @@ class Outcome:
     error: FeatsvcError | None = None
     skipped: bool = False
     timing: ItemTiming | None = None
-    """Of a result."""
+    """None where its preparation never began."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the worker has done all that was asked."""
+        return self.error is None and not self.skipped
 
     def unread(self) -> Outcome:
         """What the pool gets where it has no room for this."""
-        return Outcome(self.item, error=no_room())
+        return Outcome(self.item, error=no_room(), timing=self.timing)
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ class QueueEntry:
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
         assert self.batch is not None, "in flight"
-        self.job.times.note(self.batch.dispatched_at, worker, outcome.timing)
+        timing = outcome.timing if outcome.has_result else None
+        self.job.times.note(self.batch.dispatched_at, worker, timing)
 
     def note_known(self, is_known: bool) -> None:
         """Whether a worker knows what it is about: then it costs less."""

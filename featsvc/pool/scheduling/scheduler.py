@@ -154,13 +154,17 @@ class Scheduler:
             self._rehome(self._homes.note(state, batch.affinity_key))
         return batch
 
-    def completed(self, entry: QueueEntry, cost_s: float | None = None) -> bool:
+    def completed(self, entry: QueueEntry, cost_s: float | None = None, has_result: bool = True) -> bool:
         """An entry in flight is answered; whether it was the last of its batch.
 
         `cost_s` are the seconds that it has had of the worker; where nobody knows, it has had what was predicted.
+        One without a result may have ended early: what is alike costs that or more.
         """
         if cost_s is not None:
-            self._costs.learn(entry.cost_key, cost_s)
+            if has_result:
+                self._costs.learn(entry.cost_key, cost_s)
+            else:
+                self._costs.learn_least(entry.cost_key, cost_s)
             self.queue.flows.charge(entry, cost_s)
         batch = self._land(entry)
         if batch.entries:

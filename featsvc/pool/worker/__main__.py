@@ -34,7 +34,8 @@ def _send_all(link: Link) -> None:
             raise TypeError(f"a message of {type(message).__name__} cannot be packed") from error
         log.error("a result cannot be sent", exc_info=error)
         told = FeatsvcError("the result cannot be sent; the server's log says why")
-        link.post(Outcome(message.item, error=no_room() if is_no_room(error) else told))
+        reason = no_room() if is_no_room(error) else told
+        link.post(Outcome(message.item, error=reason, timing=message.timing))
 
     try:
         link.send_all(on_unsendable)

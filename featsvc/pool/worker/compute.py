@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from featsvc.errors import Abandoned, OutOfMemory, is_out_of_memory
+from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.failures import end_if_lost, for_caller
@@ -34,6 +34,13 @@ class PreparedItem:
     began_at: float = field(default_factory=time.monotonic)
     """When its preparation began."""
     prepared_at: float = field(default_factory=time.monotonic)
+    lost_s: float = 0.0
+    """Its part of the passes that came to nothing."""
+
+    def without_result(self, error: FeatsvcError | None = None) -> Outcome:
+        """Its answer where there is no result: the error, or that it was skipped; with the seconds it has had."""
+        timing = ItemTiming.of_unanswered(self.prepared_at - self.began_at, self.lost_s)
+        return Outcome(self.batch_item.id, error=error, skipped=error is None, timing=timing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +181,7 @@ class Compute:
             if self._host.is_wanted(item.batch_item):
                 wanted.append(item)
             else:
-                self._host.answer_computed(Outcome(item.batch_item.id, skipped=True))
+                self._host.answer_computed(item.without_result())
         return wanted
 
     def _fitting(self, work: Work, group: list[PreparedItem]) -> int:
@@ -207,9 +214,9 @@ class Compute:
             if len(results) != len(group):
                 raise RuntimeError(f"{batch.operation}: {len(results)} results for {len(group)} items")
         except Abandoned:
-            return [group]  # nobody is left in it, so the next round answers for all of it
+            return [_lost(group, clock)]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
-            return self._after_failure(work, group, error)
+            return self._after_failure(work, _lost(group, clock), error)
         own_s = clock.own_s
         self._budgets[work.kind].fitted(sum(item.pixels for item in group))
         self._rates.learn(work.kind, sum(item.flop for item in group), own_s)
@@ -258,10 +265,9 @@ class Compute:
         if len(group) > 1:
             middle = len(group) // 2
             return [group[:middle], group[middle:]]
-        item = group[0].batch_item
-        self._host.answer_computed(
-            Outcome(item.id, error=for_caller(error, item.request_id, work.batch.operation))
-        )
+        (item,) = group
+        told = for_caller(error, item.batch_item.request_id, work.batch.operation)
+        self._host.answer_computed(item.without_result(told))
         return []
 
     def _after_out_of_memory(
@@ -276,7 +282,7 @@ class Compute:
                 return [group]
             if not isinstance(error, OutOfMemory):
                 error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller image")
-            self._host.answer_computed(Outcome(group[0].batch_item.id, error=error))
+            self._host.answer_computed(group[0].without_result(error))
             return []
         budget = self._budgets[work.kind].lacked(sum(item.pixels for item in group))
         log.warning(
@@ -284,6 +290,12 @@ class Compute:
             extra={"operation": batch.operation, "model": batch.model, "pixels": budget},
         )
         return [group]
+
+
+def _lost(group: list[PreparedItem], clock: Clock) -> list[PreparedItem]:
+    """The same after a pass that came to nothing, of which each has had its part."""
+    part_s = clock.own_s / len(group)
+    return [replace(item, lost_s=item.lost_s + part_s) for item in group]
 
 
 def _timings(group: list[PreparedItem], clock: Clock, own_s: float) -> Iterator[ItemTiming]:

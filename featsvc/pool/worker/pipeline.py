@@ -23,6 +23,7 @@ from featsvc.pool.contract.messages import (
     Cancel,
     FromWorker,
     GoesOn,
+    ItemTiming,
     Load,
     LoadReply,
     Outcome,
@@ -239,13 +240,15 @@ class Pipeline:
             key, pixels = engines.batch_key(value), max(1, engines.pixels(value))
             return PreparedItem(item, value, key, pixels, engines.flop(value), began_at)
         except Abandoned:
-            self._answer(Outcome(item.id, skipped=True))
+            timing = ItemTiming.of_unanswered(time.monotonic() - began_at)
+            self._answer(Outcome(item.id, skipped=True, timing=timing))
             return None
         except Exception as error:  # decoders raise anything; the worker must live on
             if is_out_of_memory(error):
                 error = OutOfMemory(f"{batch.operation}: no memory for this request; try a smaller picture")
             reason = for_caller(error, item.request_id, batch.operation)
-            self._answer(Outcome(item.id, error=reason))
+            timing = ItemTiming.of_unanswered(time.monotonic() - began_at)
+            self._answer(Outcome(item.id, error=reason, timing=timing))
             return None
 
     def make_room(self) -> bool:

@@ -255,7 +255,8 @@ class WorkerPool:
         elif not entry.future.done():
             entry.future.set_result(outcome.result)
         cost_s = outcome.timing.cost_s if outcome.timing else None
-        worker.count(batches=self._scheduler.completed(entry, cost_s))
+        is_last = self._scheduler.completed(entry, cost_s, has_result=outcome.has_result)
+        worker.count(batches=is_last)
         worker.watch()
         self._note_emptied(worker)
 

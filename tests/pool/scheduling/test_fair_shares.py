@@ -117,6 +117,18 @@ async def test_what_never_reached_a_worker_costs_nothing(make_entry: MakeEntry) 
     assert entry.flow.served_s == 0
 
 
+async def test_what_fails_is_charged_what_it_took_and_teaches_no_less(make_entry: MakeEntry) -> None:
+    entries = [make_entry(caller=FLOOD) for _ in range(3)]
+    scheduler = scheduler_with(*entries)
+    assert taken(scheduler, Worker(0)) == entries
+    for entry, cost_s in zip(entries, (6.0, 0.25, 0.0), strict=True):
+        scheduler.completed(entry, cost_s, has_result=False)
+    assert entries[0].flow.served_s == pytest.approx(6.25)
+    alike = make_entry(caller=OTHER)
+    scheduler.admit(alike, workers=1)
+    assert alike.cost_s == 6.0
+
+
 async def test_the_group_of_a_caller_that_has_just_gone_is_left_to_the_others(make_entry: MakeEntry) -> None:
     gone, *others = (make_entry(caller=caller(str(number))) for number in range(3))
     scheduler = scheduler_with(gone, *others)

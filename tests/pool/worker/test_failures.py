@@ -13,6 +13,7 @@ from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, Load, LoadReply, Outcome, RunBatch
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import is_device_lost
+from featsvc.pool.worker.pauses import Clock
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
@@ -45,8 +46,11 @@ def batch_of(item: FakeItem) -> RunBatch:
 
 
 def told(sent: list[FromWorker]) -> FeatsvcError:
+    """The error of the only answer, which says what the item has had of the worker."""
     (outcome,) = [each for each in sent if isinstance(each, Outcome)]
     assert outcome.error is not None
+    assert outcome.timing is not None
+    assert outcome.timing.cost_s > 0
     return outcome.error
 
 
@@ -79,6 +83,41 @@ def test_an_item_that_cannot_be_computed_goes_with_its_answer(
     told(sent)
     del item, batch
     assert gone() is None
+
+
+def test_what_makes_a_pass_fail_has_had_its_part_of_all_passes_that_it_was_in(
+    pipeline: Pipeline, sent: list[FromWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "own_s", 6.0)
+    items = tuple(
+        BatchItem(number, "", FakeItem(does=does), None) for number, does in enumerate(("", "fail"))
+    )
+    pipeline.put(RunBatch(1, "fake.run", "m", FakeParams(), items))
+    prepared = [PreparedItem(each, each.item, 1, 1, 0.0, 10.0, 11.0) for each in items]
+    Compute(pipeline._engines, 100, 600.0, pipeline).run(
+        Work(batch_of(FakeItem()), pipeline._models.acquire("m"), prepared)
+    )
+    costs_s = {each.item: each.timing.cost_s for each in sent if isinstance(each, Outcome) and each.timing}
+    assert costs_s == {0: 1 + 6, 1: 1 + 6 / 2 + 6}
+
+
+@pytest.mark.parametrize("stage", ["prepare", "run"])
+def test_what_is_abandoned_says_what_it_has_had(
+    pipeline: Pipeline, sent: list[FromWorker], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    batch, looks = batch_of(FakeItem(does="compute until abandoned", stage=stage)), iter([True])
+    monkeypatch.setattr(pipeline, "is_wanted", lambda item: next(looks, False))
+    if stage == "prepare":
+        pipeline._prepared_item(batch, batch.items[0], MODEL)
+    else:
+        item = PreparedItem(batch.items[0], batch.items[0].item, 1, 1, 0.0, 10.0, 10.0)
+        Compute(pipeline._engines, 100, 600.0, pipeline).run(
+            Work(batch, pipeline._models.acquire("m"), [item])
+        )
+    (outcome,) = [each for each in sent if isinstance(each, Outcome)]
+    assert outcome.skipped
+    assert outcome.timing is not None
+    assert outcome.timing.cost_s > 0
 
 
 def test_a_model_that_cannot_be_loaded_leaves_nothing(pipeline: Pipeline, sent: list[FromWorker]) -> None:

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from featsvc.errors import DeadlineExceeded
+from featsvc.errors import DeadlineExceeded, InvalidArgument
 from featsvc.pool.contract.messages import BatchItem, Boot, Cancel, FromWorker, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.scheduling.costs import FIRST_S
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.conftest import Journal, MakeGate, StartPool
 from tests.pool.fakes import FakeEngines, FakeItem, FakeOptions, FakeParams
@@ -181,3 +182,12 @@ async def test_an_urgent_job_overtakes_one_that_has_time(
     await asyncio.gather(*held, *tasks)
     runs = [line for line in journal.lines() if line.startswith("run")]
     assert runs == ["run held", "run urgent", "run patient"]
+
+
+async def test_a_caller_whose_request_fails_is_charged_what_it_took(start_pool: StartPool) -> None:
+    pool, refused = await start_pool(), job(does="refuse")
+    with pytest.raises(InvalidArgument):
+        await pool.run(refused)
+    # What was predicted stands where nobody has told anything.
+    assert pool._scheduler.queue.flows.of(None).served_s not in (0.0, FIRST_S)
+    assert refused.times.at_worker is None
