@@ -37,7 +37,7 @@ BACKGROUND = 0.5
 def show(
     out: Path,
     target: str,
-    api_key: str,
+    api_key: str | None,
     seed: int | None = None,
     credentials: grpc.ChannelCredentials | None = None,
 ) -> str:
@@ -48,7 +48,7 @@ def show(
     if not cv2.haveImageWriter(str(out)):
         raise InvalidArgument(f"{out}: give a path that ends as a picture's, such as .png")
     scene = draw(SEED if seed is None else seed, SHOWN)
-    metadata = (("authorization", f"Bearer {api_key}"),)
+    metadata = () if api_key is None else (("authorization", f"Bearer {api_key}"),)
     options = [("grpc.max_receive_message_length", -1)]
     with (
         grpc.insecure_channel(target, options)
@@ -58,7 +58,7 @@ def show(
         try:
             panels = [scene.image, *answers(channel, metadata, scene)]
         except grpc.RpcError as error:
-            raise _told(error, target) from None
+            raise _told(error, target, has_key=api_key is not None) from None
     sought = in_english(scene.objects[0].text)
     titles = (
         "the picture",
@@ -74,11 +74,14 @@ def show(
     )
 
 
-def _told(error: grpc.RpcError, target: str) -> FeatsvcError:
+def _told(error: grpc.RpcError, target: str, *, has_key: bool) -> FeatsvcError:
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return Unavailable(f"no server answers at {target}: start one (`make serve`), or name it by --target")
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        return Unauthenticated("the server does not take this key: give its own by --api-key")
+        what = (
+            "does not take this key" if has_key else "knows nobody by this certificate, and no key was given"
+        )
+        return Unauthenticated(f"the server {what}: give its own by FEATSVC_API_KEY or --api-key")
     return FeatsvcError(f"the server at {target} answers {error.code().name}: {error.details()}")
 
 

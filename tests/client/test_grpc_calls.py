@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from featsvc_client import AsyncFeatsvcClient, RetryPolicy, errors
+from featsvc_client import AsyncFeatsvcClient, RetryPolicy, Tls, errors
+from featsvc_client.channel import ByDefault, metadata
 
 from featsvc.codec.arrays import to_tensor
 from featsvc.v1 import clip_pb2, tensor_pb2
@@ -21,7 +22,15 @@ def test_the_key_travels_with_each_call(asked: Ask) -> None:
     with answering(TEXTS) as script:
         asked(script.target, "encode_text", "a")
         asked(script.target, "encode_text", "a", client={"api_key": "other"})
-    assert [each["authorization"] for each in script.metadata] == ["Bearer smfeats", "Bearer other"]
+        asked(script.target, "encode_text", "a", client={"api_key": None})
+    sent = [each.get("authorization") for each in script.metadata]
+    assert sent == ["Bearer smfeats", "Bearer other", None]
+
+
+def test_beside_a_certificate_a_key_goes_only_where_it_is_given() -> None:
+    shown, trusting = Tls(cert="cert.pem", key="key.pem"), Tls(ca="ca.pem")
+    assert metadata(ByDefault.KEY, shown) == ()
+    assert metadata("smfeats", shown) == metadata(ByDefault.KEY, trusting) != ()
 
 
 def test_a_call_has_its_own_timeout_or_that_of_the_client(asked: Ask) -> None:

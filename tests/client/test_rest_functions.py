@@ -186,7 +186,8 @@ def test_the_key_is_the_documented_one_unless_given() -> None:
         clip_client.encode_clip_text("a", base_url=service.url)
         clip_client.encode_clip_text("a", base_url=service.url, api_key="other")
         clip_client.encode_clip_text("a", base_url=service.url, api_key="")
-    assert service.keys == ["Bearer smfeats", "Bearer other", "Bearer"]
+        clip_client.encode_clip_text("a", base_url=service.url, api_key=None)
+    assert service.keys == ["Bearer smfeats", "Bearer other", "Bearer", None]
 
 
 def test_calls_share_a_connection() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from featsvc_client import AsyncFeatsvcClient, Tls
 
 from featsvc.errors import InvalidArgument
 from featsvc.v1 import clip_pb2_grpc, model_pb2, model_pb2_grpc
@@ -104,6 +105,10 @@ async def test_a_certificate_stands_for_a_key_where_the_file_of_keys_names_it(
             assert await name(opened) == "camera-7"
             assert await name(opened, ("authorization", "Bearer ")) == "camera-7"
             assert await name(opened, *AUTHORISED) == "key 0", "a key says more than a certificate"
+        pair = authority.client("alice")
+        shown = Tls(authority.file, pair.cert, pair.key)
+        async with AsyncFeatsvcClient(f"localhost:{port}", credentials=shown) as client:
+            assert (await client.caller()).name == "camera-7", "a client sends no key beside a certificate"
         async with grpc.aio.insecure_channel(running.gateway.own_target) as opened:
             assert await name(opened, ("featsvc-certificate", "bob,alice")) == "camera-7", "as the shim says"
         async with channel(port, authority, authority.client("carol", "camera-8.example.com")) as opened:

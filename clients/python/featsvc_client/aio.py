@@ -46,7 +46,7 @@ class AsyncFeatsvcClient:
         self,
         target: str = channel.TARGET,
         *,
-        api_key: str = channel.DEFAULT_KEY,
+        api_key: channel.ApiKey = channel.ByDefault.KEY,
         timeout: float | None = channel.TIMEOUT_S,
         retry: RetryPolicy = RETRY,
         credentials: channel.Credentials | None = None,
@@ -57,10 +57,13 @@ class AsyncFeatsvcClient:
         `credentials` make it TLS: a `Tls` that names files, or those of grpc. `grpcs://host:port` alone trusts the
         authorities that everybody does.
 
+        `api_key=None` sends no key; where it is not given, that is so beside a `Tls` with a certificate, and else the
+        documented key goes.
+
         With `digests` a picture that the server has been sent lately goes as its name, not as its file.
         """
         self._session = Session(
-            channel.metadata(api_key), timeout, retry, SentPictures() if digests else None
+            channel.metadata(api_key, credentials), timeout, retry, SentPictures() if digests else None
         )
         self._channel = channel.opened_aio(target, credentials)
 

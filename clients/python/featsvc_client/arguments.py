@@ -26,8 +26,8 @@ class Connection(TypedDict, total=False):
 
     base_url: str
     """Address of the service; by default its documented port on this machine."""
-    api_key: str
-    """Key of the server; by default "smfeats"."""
+    api_key: str | None
+    """Key of the server; None sends none. By default "smfeats", or none with tls_cert."""
     timeout: float
     """Seconds that the call may take; by default 300."""
     tls_ca: str
@@ -40,7 +40,7 @@ class Connection(TypedDict, total=False):
 
 CONNECTION = {
     "base_url": "Address of the service; by default its documented port on this machine.",
-    "api_key": 'Key of the server; by default "smfeats".',
+    "api_key": 'Key of the server; None sends none. By default "smfeats", or none with tls_cert.',
     "timeout": "Seconds that the call may take; by default 300.",
     "tls_ca": "File of the authorities that an https service's certificate must come from.",
     "tls_cert": "File of a certificate to show to a service that asks for one.",

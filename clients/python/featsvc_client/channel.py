@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import TypeAlias
 
 import grpc
@@ -57,6 +58,16 @@ Credentials: TypeAlias = Tls | grpc.ChannelCredentials
 """What makes a connection TLS."""
 
 
+class ByDefault(Enum):
+    """Stands for the key where a caller says nothing of it."""
+
+    KEY = DEFAULT_KEY
+
+
+ApiKey: TypeAlias = str | ByDefault | None
+"""None sends no key. By default it is the documented one, or none beside the certificate of a Tls."""
+
+
 def opened(target: str, credentials: Credentials | None = None) -> grpc.Channel:
     """A connection for threads; the first call opens it. Raises InvalidRequest, and OSError for the files of a Tls."""
     address, found = _secured(target, credentials)
@@ -100,9 +111,17 @@ def checked(target: str, *, has_tls: bool = False) -> str:
     raise invalid(FieldViolation("target", f"{message}: the gRPC server is HOST:PORT, such as {suggested!r}"))
 
 
-def metadata(api_key: str) -> tuple[tuple[str, str], ...]:
+def chosen(api_key: ApiKey, credentials: Credentials | None = None) -> str | None:
+    """The key to send beside these credentials, if any."""
+    if not isinstance(api_key, ByDefault):
+        return api_key
+    return None if isinstance(credentials, Tls) and credentials.cert else DEFAULT_KEY
+
+
+def metadata(api_key: ApiKey, credentials: Credentials | None = None) -> tuple[tuple[str, str], ...]:
     """What each call carries beside its request."""
-    return (("authorization", f"Bearer {api_key}"),)
+    key = chosen(api_key, credentials)
+    return () if key is None else (("authorization", f"Bearer {key}"),)
 
 
 def failure(error: grpc.RpcError) -> Failure:

@@ -13,11 +13,11 @@ import numpy as np
 
 from featsvc.errors import FieldViolation
 from featsvc.twin.violations import violation
+from featsvc_client import channel
 from featsvc_client.arguments import connection, rest_fields
 from featsvc_client.errors import LONGER, REQUEST_TOO_LARGE, Failure, ServerError, damaged
 from featsvc_client.tls import Tls
 
-DEFAULT_KEY = "smfeats"
 TIMEOUT_S = 300.0
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the server may take."""
@@ -123,10 +123,10 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     """The answer, as bytes of a tensor or of JSON."""
     where = connection(arguments)
     base_url, timeout_s = where.get("base_url", request.default_url), where.get("timeout", TIMEOUT_S)
-    key = where.get("api_key", DEFAULT_KEY)
     tls = Tls.of(where.get("tls_ca"), where.get("tls_cert"), where.get("tls_key"))
+    key = channel.chosen(where.get("api_key", channel.ByDefault.KEY), tls)
     sending = {
-        "Authorization": f"Bearer {key}".strip(),
+        **({} if key is None else {"Authorization": f"Bearer {key}".strip()}),
         "Accept": accept,
         # The server's own default may be less.
         TIMEOUT_HEADER: f"{max(timeout_s, LEAST_TIMEOUT_S):.3f}",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from featsvc.server.commands import client_tls
+from featsvc.server.commands import client_flags
 from featsvc.server.commands.models import Subparsers
-from featsvc.settings.access import DEFAULT_KEY
 
 
 def add(commands: Subparsers) -> None:
@@ -18,15 +17,14 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--target", default="localhost:50051", help="address of the gRPC server [%(default)s]"
     )
-    parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to send [%(default)s]")
-    client_tls.add_flags(parser)
+    client_flags.add_flags(parser)
     parser.add_argument("--seed", type=int, help="which picture is drawn")
     parser.set_defaults(command=_demo, parser=parser)
 
 
 def _demo(flags: dict[str, object]) -> int:
     # OpenCV and the drawing are for this command alone.
-    credentials = client_tls.credentials(flags)
+    key, credentials = client_flags.api_key(flags), client_flags.credentials(flags)
     show = import_module("featsvc.demo.show").show
-    print(show(**flags, credentials=credentials))
+    print(show(**flags, api_key=key, credentials=credentials))
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featsvc.errors import InvalidArgument
+from featsvc.settings.access import DEFAULT_KEY
 
 # argparse's type of the object that add_subparsers returns is private.
 Subparsers = Any
@@ -51,7 +52,8 @@ def _make(flags: dict[str, object]) -> int:
         f"  featsvc up --profile demo --tls-cert {folder}/server.pem --tls-key {folder}/server.key\n"
         f"  featsvc demo --tls-ca {folder}/ca.pem\n"
         f"and, where the server has --tls-client-ca {folder}/ca.pem and wants to see a certificate too:\n"
-        f"  featsvc demo --tls-ca {folder}/ca.pem {shown}"
+        f"  featsvc demo --tls-ca {folder}/ca.pem {shown} --api-key {DEFAULT_KEY}\n"
+        f'without --api-key where its file of keys has an entry with certificate = "{callers[0]}"'
     )
     return 0
 

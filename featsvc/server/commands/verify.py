@@ -9,9 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from featsvc.errors import InvalidArgument
-from featsvc.server.commands import client_tls
+from featsvc.server.commands import client_flags
 from featsvc.server.commands.models import Subparsers
-from featsvc.settings.access import DEFAULT_KEY
 
 
 def add(commands: Subparsers) -> None:
@@ -19,8 +18,7 @@ def add(commands: Subparsers) -> None:
     text = "ask a server the conformance kit, and tell whether it answers as it should"
     parser = commands.add_parser("verify", help=text, description=text)
     parser.add_argument("target", metavar="HOST:PORT", help="where the gRPC server answers")
-    parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to send")
-    client_tls.add_flags(parser)
+    client_flags.add_flags(parser)
     parser.add_argument("--verbose", action="store_true", help="show right answers too")
     parser.set_defaults(command=_verify, parser=parser)
 
@@ -30,4 +28,5 @@ def _verify(flags: dict[str, object]) -> int:
         raise InvalidArgument(
             "verify needs the Python client: pip install ./clients/python at the top of a clone"
         )
-    return int(import_module("featsvc_client.conformance.verify").verify(**flags))
+    verify = import_module("featsvc_client.conformance.verify").verify
+    return int(verify(api_key=client_flags.api_key(flags), **flags))

@@ -106,7 +106,10 @@ class Announcer:
         flags = "" if target == "localhost:50051" else f" --target {target}"
         flags += "" if self._keys.is_documented else " --api-key KEY"
         flags += " --tls-ca FILE" if self._settings.tls_cert else ""
-        flags += " --tls-cert FILE --tls-key FILE" if self._settings.tls_client_ca else ""
+        if self._settings.tls_client_ca:
+            # Beside a certificate no key goes unless it is said.
+            flags += " --tls-cert FILE --tls-key FILE"
+            flags += f" --api-key {DEFAULT_KEY}" if self._keys.is_documented else ""
         return f"{program} demo{flags}   (draws what all three answer into featsvc-demo.png)"
 
 

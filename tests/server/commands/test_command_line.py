@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from featsvc.server.commands import client_flags
 from featsvc.server.commands.cli import main
 from featsvc.settings.attributes import attributes, names
 from featsvc.settings.calls import Rest
@@ -181,6 +182,18 @@ def test_two_services_cannot_have_one_port(capsys: pytest.CaptureFixture[str]) -
     assert main(["up", "--grpc-port=8096"]) == 2
     told = "clip_port: 8096, which grpc_port has already: give another by --clip-port"
     assert told in capsys.readouterr().err
+
+
+def test_the_key_of_a_question_is_that_of_flag_or_environment_or_none_beside_a_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def key(given: str | None = None, cert: str | None = None) -> str | None:
+        return client_flags.api_key({"api_key": given, "tls_cert": cert})
+
+    monkeypatch.delenv("FEATSVC_API_KEY", raising=False)
+    assert (key(), key("mine"), key(cert="a.pem"), key("mine", "a.pem")) == ("smfeats", "mine", None, "mine")
+    monkeypatch.setenv("FEATSVC_API_KEY", "ours,others")
+    assert (key(), key("mine"), key(cert="a.pem")) == ("ours", "mine", "ours")
 
 
 def test_a_demo_without_a_server_says_what_to_start(

@@ -21,7 +21,11 @@ def test_it_makes_files_that_a_server_and_callers_can_use(
     )
     told = capsys.readouterr().out
     assert f"--tls-cert {folder}/server.pem --tls-key {folder}/server.key" in told
-    assert f"--tls-ca {folder}/ca.pem --tls-cert {folder}/alice.pem --tls-key {folder}/alice.key" in told
+    assert (
+        f"--tls-ca {folder}/ca.pem --tls-cert {folder}/alice.pem --tls-key {folder}/alice.key --api-key smfeats\n"
+        in told
+    )
+    assert 'without --api-key where its file of keys has an entry with certificate = "alice"' in told
     names = ("server", "alice", "bob")
     assert {each.name for each in folder.iterdir()} == {
         "ca.pem", *(f"{name}.{kind}" for name in names for kind in ("pem", "key"))

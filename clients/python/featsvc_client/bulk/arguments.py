@@ -36,7 +36,7 @@ class CommandLine:
     dry_run: bool
     quiet: bool
     target: str
-    api_key: str
+    api_key: channel.ApiKey
     tls: Tls | None
     timeout: float
     concurrency: int
@@ -140,7 +140,12 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="[%(default)s]; grpcs://HOST:PORT uses TLS",
     )
-    group.add_argument("--api-key", default=channel.DEFAULT_KEY, metavar="KEY", help="[%(default)s]")
+    group.add_argument(
+        "--api-key",
+        default=channel.ByDefault.KEY,
+        metavar="KEY",
+        help=f"[{channel.DEFAULT_KEY}, or none with --tls-cert]",
+    )
     group.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="a file with the key, which nobody else sees"
     )

@@ -75,7 +75,8 @@ async def _run(command_line: CommandLine) -> int:
     formats.check(command_line.form)
     inputs.check()
     async with channel.opened_aio(command_line.target, command_line.tls) as connected:
-        session = Session(channel.metadata(command_line.api_key), command_line.timeout, ONCE, None)
+        metadata = channel.metadata(command_line.api_key, command_line.tls)
+        session = Session(metadata, command_line.timeout, ONCE, None)
         job = _job(command_line, description)
         with closing(Progress(command_line.quiet, has_bar=not command_line.dry_run)) as progress:
             away = Away(command_line.target, command_line.patience, progress.say)

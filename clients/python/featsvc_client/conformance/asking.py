@@ -37,7 +37,7 @@ class Asker:
     """Asks a server, each case with its own key and time."""
 
     connected: grpc.Channel
-    api_key: str
+    api_key: str | None
 
     def lines(self, case: Case) -> Iterator[dict[str, object]]:
         """What is to be printed about a case."""

@@ -15,7 +15,7 @@ from featsvc_client.tls import Tls
 
 def verify(
     target: str,
-    api_key: str,
+    api_key: str | None,
     tls_ca: str | None = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,

@@ -1,4 +1,4 @@
-"""What commands that ask a server say about TLS."""
+"""What commands that ask a server say about TLS and of who asks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import grpc
 
 from featsvc.errors import InvalidArgument
+from featsvc.settings.access import DEFAULT_KEY
+from featsvc.settings.environment import environment
 
 FLAGS = (
     ("--tls-ca", "use TLS, and trust these authorities (PEM)"),
@@ -17,9 +19,22 @@ FLAGS = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the three flags."""
+    """Adds the flags of TLS and of the key."""
+    text = f"key to send [FEATSVC_API_KEY; else {DEFAULT_KEY}, or none with --tls-cert]"
+    parser.add_argument("--api-key", metavar="KEY", help=text)
     for flag, text in FLAGS:
         parser.add_argument(flag, metavar="FILE", help=text)
+
+
+def api_key(flags: dict[str, object]) -> str | None:
+    """The key to send, taken out; None where the certificate of the flags is to stand for it."""
+    given = flags.pop("api_key")
+    if given is not None:
+        return str(given)
+    # That of a server may be several, which are all good.
+    if key := environment().get("FEATSVC_API_KEY", "").partition(",")[0].strip():
+        return key
+    return None if flags["tls_cert"] else DEFAULT_KEY
 
 
 def credentials(flags: dict[str, object]) -> grpc.ChannelCredentials | None:
