@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 Takers = tuple[str, str, int | None]
 """Family, model and home: who may take an entry."""
 MOST_FLOWS = 1024
-"""From here on those are forgotten that have nothing waiting."""
+"""From here on those are forgotten that have nothing waiting, and all that they may have."""
+MINUTE_S = 60.0
 
 
 @dataclass(eq=False)
@@ -46,6 +49,20 @@ class CallerFlow:
     """Seconds of workers that it may still have by its limit for a minute."""
     budget_at: float | None = None
     """When that was so."""
+
+    def earn(self, now: float) -> None:
+        """Note what it may have of the workers by now, where its key has a limit for a minute."""
+        if self.limits is None or not self.limits.worker_seconds_per_key:
+            return
+        most_s = self.limits.worker_seconds_per_key
+        earned_s = math.inf if self.budget_at is None else (now - self.budget_at) * most_s / MINUTE_S
+        self.budget_s, self.budget_at = min(most_s, self.budget_s + earned_s), now
+
+    def is_settled(self, now: float) -> bool:
+        """Whether nothing is lost by forgetting it: nothing waits, and its limit for a minute is all there."""
+        self.earn(now)
+        most_s = 0.0 if self.limits is None else self.limits.worker_seconds_per_key
+        return not self.entries and (not most_s or self.budget_s >= most_s)
 
     @property
     def turn(self) -> tuple[float, int]:
@@ -74,6 +91,7 @@ class Flows:
         self.waiting: list[CallerFlow] = []
         """Those that have something waiting, whose turn it is first."""
         self._all: dict[str, CallerFlow] = {}
+        self._most = MOST_FLOWS
         self._numbers = count(1)
         self._reached_s = 0.0
         self._farthest_s = 0.0
@@ -86,13 +104,18 @@ class Flows:
         name = "" if caller is None else caller.name
         flow = self._all.get(name)
         if flow is None:
-            if len(self._all) >= MOST_FLOWS:
-                self._all = {each: flow for each, flow in self._all.items() if flow.entries}
+            if len(self._all) >= self._most:
+                self._forget(time.monotonic())
             flow = self._all[name] = CallerFlow(next(self._numbers))
         if caller is not None and flow.limits is not caller.limits:
             # New, or others by now.
             flow.limits, flow.weight = caller.limits, caller.limits.weight
         return flow
+
+    def _forget(self, now: float) -> None:
+        """Forget those that have nothing open; not soon again where most have."""
+        self._all = {name: flow for name, flow in self._all.items() if not flow.is_settled(now)}
+        self._most = max(MOST_FLOWS, 2 * len(self._all))
 
     def enter(self, entry: QueueEntry) -> None:
         """An entry begins to wait."""

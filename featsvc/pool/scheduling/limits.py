@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from featsvc.errors import Overloaded
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.costs import Pace
-from featsvc.pool.scheduling.flows import CallerFlow
+from featsvc.pool.scheduling.flows import MINUTE_S, CallerFlow
 from featsvc.pool.scheduling.queue import Queue, QueueEntry
 
 if TYPE_CHECKING:
     from featsvc.settings.access import KeyLimits
 
 LEAST_RETRY_S = 0.1
-MINUTE_S = 60.0
 HELD_PART = 2  # of a limit, the part that is held for those who were told to come back
 
 
@@ -101,9 +100,8 @@ class QueueLimits:
         if not most_s:
             return
         flow = entry.flow
+        flow.earn(now)
         wait_s = MINUTE_S / most_s  # for each second of a worker
-        earned_s = math.inf if flow.budget_at is None else (now - flow.budget_at) / wait_s
-        flow.budget_s, flow.budget_at = min(most_s, flow.budget_s + earned_s), now
         lacking_s = flow.cost_s + held * entry.cost_s - flow.budget_s
         if lacking_s >= 0:
             at = flow.return_times.next(now, (lacking_s + entry.cost_s) * wait_s, entry.cost_s * wait_s)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from featsvc.errors import Overloaded
 from featsvc.pool.contract.messages import GoesOn
+from featsvc.pool.scheduling import flows
+from featsvc.pool.scheduling import scheduler as scheduler_module
 from featsvc.pool.scheduling.costs import MOST_KINDS, CostKey, Costs
 from featsvc.pool.scheduling.flows import MOST_FLOWS
 from featsvc.pool.scheduling.queue import QueueEntry
@@ -198,3 +203,28 @@ async def test_callers_that_have_gone_are_forgotten_when_there_are_many(make_ent
         scheduler.admit(entry, workers=1)
         scheduler.queue.remove(entry)
     assert len(scheduler.queue.flows) <= MOST_FLOWS
+
+
+async def test_who_has_used_its_limit_for_a_minute_is_not_forgotten_within_it(
+    make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    for module in (flows, scheduler_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    frugal, scheduler = caller("frugal", worker_seconds_per_key=6.0), scheduler_with()
+
+    def others_come() -> None:
+        for number in range(2 * MOST_FLOWS):
+            scheduler.queue.flows.of(caller(f"{number}"))
+
+    entry = make_entry(caller=frugal)
+    scheduler.admit(entry, workers=1)
+    assert taken(scheduler, Worker(0)) == [entry]
+    scheduler.completed(entry, 9.0)
+    now += 20.0  # of the 9 s 2 are earned again
+    others_come()
+    with pytest.raises(Overloaded, match="worker_seconds_per_key"):
+        scheduler.admit(make_entry(caller=frugal), workers=1)
+    now += 70.0
+    others_come()
+    assert scheduler.queue.flows.of(frugal) is not entry.flow
