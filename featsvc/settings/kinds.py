@@ -61,8 +61,11 @@ def prefix(text: str) -> str:
 COMMON = "common"
 Common = Annotated[Value, COMMON]
 
-Natural = Annotated[int, Field(ge=0), Written("N")]
-Count = Annotated[int, Field(ge=1), Written("N")]
+# What is told of settings in messages has these bits at least: no value may be told that does not fit.
+MOST, MOST_BYTES = 2**32 - 1, 2**63 - 1
+
+Natural = Annotated[int, Field(ge=0, le=MOST), Written("N")]
+Count = Annotated[int, Field(ge=1, le=MOST), Written("N")]
 Port = Annotated[int, Field(ge=0, le=65535), Written("PORT")]
 OptionalPort = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | None,
@@ -70,14 +73,14 @@ OptionalPort = Annotated[
     Written("PORT", lambda port: OFF if port is None else str(port)),
 ]
 """A port, or None for none."""
-Room = Annotated[int, BeforeValidator(in_bytes), Field(ge=0), Written("SIZE", size_words)]
+Room = Annotated[int, BeforeValidator(in_bytes), Field(ge=0, le=MOST_BYTES), Written("SIZE", size_words)]
 AutoRoom = Annotated[
-    Annotated[int, Field(ge=0)] | None,
+    Annotated[int, Field(ge=0, le=MOST_BYTES)] | None,
     BeforeValidator(auto_or_bytes),
     Written("SIZE", lambda nbytes: AUTO if nbytes is None else size_words(nbytes)),
 ]
 """Bytes, or None for what suits the device."""
-Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1), Written("SIZE", size_words)]
+Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1, le=MOST_BYTES), Written("SIZE", size_words)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
 # How long something may take: in no time nothing could be done.
 Patience = Annotated[float, Field(gt=0, allow_inf_nan=False), Written("SECONDS")]

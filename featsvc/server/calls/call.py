@@ -87,7 +87,7 @@ class Call:
         self.has_wrong_key = False
         """Whether it came with a key that is none of ours, or with such a certificate in place of one."""
         self.model = ""
-        """The key of the model that an admin loads or frees."""
+        """The key of the model that its latest question is for, or that an admin loads or frees."""
         remaining = context.time_remaining()
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)

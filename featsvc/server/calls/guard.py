@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.catalog import entry_of
 from featsvc.codec.wire import refuse_crowded
 from featsvc.errors import Forbidden, InvalidArgument, Unauthenticated
 from featsvc.request_ids import own_ids, request_id
@@ -19,6 +20,7 @@ from featsvc.server.calls.call import PROBES, Call, CallObserver
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
 from featsvc.server.keys.api_keys import ApiKeys
+from featsvc.server.keys.permissions import check_model
 from featsvc.work.caller import Caller, Role
 from featsvc.wrong_keys import WrongKeys
 
@@ -125,7 +127,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                 if unknown is not None:
                     raise unknown
                 if role is not None and role not in call.caller.roles:
-                    raise Forbidden(f"the key {call.caller.name!r} has not the role {role}, which this needs")
+                    raise _lacks(call.caller, role)
                 self._admission.enter(call, is_stream)
                 answer = await act(call)
                 if metadata := call.trailing_metadata():
@@ -168,12 +170,22 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         return self._keys.caller(call.authorization)
 
     def judge_again(self) -> None:
-        """Ends the calls whose keys are none of ours any more; the others have what their keys say now."""
+        """Ends the calls that their keys do not allow any more; the others have what their keys say now.
+
+        Of a stream the model of its latest question counts.
+        """
         for call in self._admission.with_key():
             try:
                 call.caller = self._caller(call)
+                role = _role(call.method)
+                if role is not None and role not in call.caller.roles:
+                    raise _lacks(call.caller, role)
+                if call.model:
+                    check_model(call.caller, entry_of(call.model))
             except Unauthenticated:
                 self._admission.end(call, Unauthenticated("this API key has been taken out"))
+            except Forbidden as error:
+                self._admission.end(call, error)
 
     async def _question(self, decode: Any, call: Call) -> ProtoMessage:
         """The only message of a call."""
@@ -193,6 +205,10 @@ def _role(method: str) -> Role | None:
     if method in FOR_EVERY_KEY or method.startswith(PROBES):
         return None
     return "admin" if method in ADMIN_ACTS else "infer"
+
+
+def _lacks(caller: Caller, role: Role) -> Forbidden:
+    return Forbidden(f"the key {caller.name!r} has not the role {role}, which this needs")
 
 
 async def _decoded(decode: Any, raw: bytes, call: Call) -> ProtoMessage:

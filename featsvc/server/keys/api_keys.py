@@ -82,7 +82,7 @@ class ApiKeys:
     async def watch(self, on_change: Callable[[frozenset[str]], None]) -> None:
         """Reads the file again when it has changed; what is wrong with it is logged, and the keys stay as they are.
 
-        `on_change` is told the names of those who have no key any more.
+        `on_change` is told the names that nobody has any more who had them: they are gone, or somebody else's.
         """
         if self._file is None:
             return
@@ -110,7 +110,10 @@ class ApiKeys:
         gone = _names(before) - _names(self._callers)
         changed = {caller.name for hashed, caller in self._callers.items() if before.get(hashed) != caller}
         audit.info("keys changed", extra={"taken_out": sorted(gone), "new_or_changed": sorted(changed)})
-        on_change(gone)
+        kept = {
+            caller.name for hashed, caller in before.items() if _name(self._callers, hashed) == caller.name
+        }
+        on_change(_names(before) - kept)
 
 
 def own_keys(settings: GatewaySettings) -> tuple[str, ...]:
@@ -141,6 +144,11 @@ def _look(path: Path) -> Look:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode
+
+
+def _name(callers: Callers, hashed: bytes) -> str | None:
+    caller = callers.get(hashed)
+    return None if caller is None else caller.name
 
 
 def _names(callers: Callers) -> frozenset[str]:

@@ -91,6 +91,7 @@ class Intake:
         try:
             entry = entry_for(asked.params, self.settings.profile)
             check_model(call.caller, entry)
+            call.model = entry.key
             check_answers(entry, operation)
             item = await self._item(operation.item, asked, way, call)
             await self.weights.check(call.caller, entry)

@@ -155,6 +155,43 @@ async def test_no_call_fails_while_the_file_is_swapped_ten_times(
     assert min(await asking_all) > 10
 
 
+async def test_calls_end_whose_key_lost_their_role_or_their_model(
+    served: Running, file: Path, changes: Lines
+) -> None:
+    question = clip_pb2.ClipServiceExtractFeaturesStreamRequest(request_id="a", request=asking(b"say 1"))
+    put(file, entries(alice="", bob="", carol=""))
+    await changes.get()
+    streams = {
+        name: served.clip.ExtractFeaturesStream(metadata=bearer(name)) for name in ("alice", "bob", "carol")
+    }
+    for stream in streams.values():
+        await stream.write(question)
+        assert not (await stream.read()).error.code
+    put(
+        file,
+        entries(alice='roles = ["status"]', bob='models = ["demo-dino"]', carol='models = ["demo-clip"]'),
+    )
+    await changes.get()
+    for name, words in (("alice", "has not the role infer"), ("bob", "it may use demo-dino")):
+        error = await refusal(streams[name].read())
+        assert error.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert words in error.details()
+    await streams["carol"].write(question)
+    assert not (await streams["carol"].read()).error.code
+
+
+async def test_who_gets_a_name_in_the_same_save_finds_nothing_of_who_had_it(
+    served: Running, file: Path, changes: Lines
+) -> None:
+    await served.clip.ExtractFeatures(asking(b"say 3"), metadata=bearer("alice"))
+    asked = asking(b"")
+    asked.image.CopyFrom(again(b"say 3"))
+    put(file, entries(eve="").replace("eve", "alice"))
+    await changes.get()
+    error = await refusal(served.clip.ExtractFeatures(asked, metadata=bearer("eve")))
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+
+
 async def test_who_gets_a_name_that_was_taken_out_finds_nothing_of_who_had_it(
     served: Running, file: Path, changes: Lines
 ) -> None:

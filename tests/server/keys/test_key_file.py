@@ -10,6 +10,8 @@ from featsvc.errors import InvalidArgument
 from featsvc.server.commands.cli import main
 from featsvc.server.keys.key_file import KeyFile, hash_of, mark_of
 from featsvc.settings.access import KeyLimits
+from featsvc.settings.attributes import Attribute, attributes
+from featsvc.v1 import model_pb2
 from featsvc.work.caller import OWNER, Caller
 
 LIMITS = KeyLimits(url_max_fetches_per_key=3)
@@ -132,6 +134,9 @@ def entry(lines: str) -> str:
         (entry('models = ["dino"]'), "featsvc models list"),
         (entry("wieght = 2"), "wieght not known"),
         (entry("weight = 0"), "weight"),
+        (entry("max_calls_per_key = 4294967296"), "at most 4294967295"),
+        (entry("image_cache_per_key = 9223372036854775808"), "at most 9223372036854775807"),
+        (entry(f'image_cache_per_key = "{"7" * 5000}"'), "image_cache_per_key"),
         (entry(f'[keys.bob]\nsha256 = "{HASH}"'), "keys.alice and keys.bob are one key"),
     ],
 )
@@ -143,6 +148,16 @@ def test_what_is_wrong_with_a_file_is_told_without_its_keys(
     assert words in caught.value.message
     assert "secret" not in caught.value.message
     assert "pha" not in caught.value.message
+
+
+@pytest.mark.parametrize("limit", attributes(KeyLimits), ids=lambda limit: limit.name)
+def test_whatever_a_limit_may_be_can_be_told(limit: Attribute) -> None:
+    for value in (2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30):
+        try:
+            parsed = limit.parsed(value)
+        except ValueError:
+            continue
+        assert model_pb2.CallerLimits(**{limit.name: parsed})
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
