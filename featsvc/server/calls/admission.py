@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from featsvc.errors import DeadlineExceeded, FeatsvcError, Overloaded, RequestTooLarge, Unavailable
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
-from featsvc.server.calls.places import CROWDED, WAY_PART, Places, crowd_first
+from featsvc.server.calls.places import CROWDED, KEPT_S, WAY_PART, Places, crowd_first
 
 TICK_S = 0.05
 RARELY_S = 1.0
@@ -28,8 +28,6 @@ YOUNG_S = 0.02
 KEYLESS_PART = 4
 # Of the calls without a key, the part that one connection may have.
 PEER_PART = 4
-# A stream without a key keeps its place for so long, that a thousand who come at once do not each end another's.
-KEPT_S = 1.0
 # What a message at work takes at most: its parsed form and its picture too; or a reply, also where gRPC sends it.
 COPIES = 3
 TOO_MUCH = "the server receives too many large messages at once; try again soon"

@@ -25,6 +25,8 @@ HELD_PART = 2
 FIRST_S = 1.0
 SMOOTHING = 0.2
 LEAST_RETRY_S = 0.1
+# A call keeps its place for so long, though it waits for its caller: many who come at once do not end one another.
+KEPT_S = 1.0
 CROWDED = "the server has too many calls open; try again soon"
 
 
@@ -91,9 +93,10 @@ class Places:
         held = own.held(time.monotonic()) if own.return_times else 0
         most = caller.limits.max_calls_per_key
         if most and len(own.calls) + min(held, most // HELD_PART) >= most:
-            self._end_idle([own])
+            words = f"open calls of this key: {len(own.calls)}, at most {most} (max_calls_per_key)"
+            # Its own calls come as one does: what has just begun is about to send its message.
+            self._end_idle([own], f"{words}, and this one waited for its caller", time.monotonic() - KEPT_S)
             if len(own.calls) >= most:
-                words = f"{len(own.calls)} calls of this key are open, at most {most} (max_calls_per_key)"
                 raise own.refusal(words)
         held = min(held, self._most // HELD_PART)
         if len(self._entered) + held >= self._most and not self._made_way(own):
@@ -121,7 +124,7 @@ class Places:
         heavier = [each for each in self._callers.values() if each.share() > own.share(more=1)]
         if len(self._entered) < self._most:
             return bool(heavier)  # what is free is held for others of this caller
-        self._end_idle([own, *heavier])
+        self._end_idle([own, *heavier], CROWDED)
         if len(self._entered) >= self._most and heavier:
             heaviest = max(heavier, key=CallerCalls.share)
             words = f"{len(heaviest.calls)} calls of this key are open, which is more than others have (--max-calls)"
@@ -130,11 +133,16 @@ class Places:
             self._remove(call)
         return len(self._entered) < self._most
 
-    def _end_idle(self, callers: list[CallerCalls]) -> None:
+    def _end_idle(self, callers: list[CallerCalls], words: str, began_before: float = math.inf) -> None:
         """End some that wait for their callers."""
-        idle = [call for each in callers for call in each.calls if self._is_idle(call)]
+        idle = [
+            call
+            for each in callers
+            for call in each.calls
+            if call.began < began_before and self._is_idle(call)
+        ]
         for call in crowd_first(idle, lambda call: call.began)[: 1 + len(self._entered) // WAY_PART]:
-            self._end(call, Overloaded(CROWDED))
+            self._end(call, Overloaded(words))
             self._remove(call)
 
 
