@@ -24,7 +24,9 @@ def test_it_is_a_socket_in_a_folder_of_its_own_which_goes_with_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_loopback_where_a_socket_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_loopback_where_a_socket_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     deep = tmp_path / ("a" * 90)
     deep.mkdir()
     for folder in (deep, tmp_path / "missing"):
@@ -37,3 +39,4 @@ def test_it_is_loopback_where_a_socket_cannot_be(tmp_path: Path, monkeypatch: py
         patch.delattr(socket, "AF_UNIX")
         with own_address() as address:
             assert address == LOOPBACK
+    assert caplog.text.count("addresses and certificates of its callers are not known to gRPC") == 3
