@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Takers = tuple[str, str, int | None]
 """Family, model and home: who may take an entry."""
 MOST_FLOWS = 1024
-"""From here on those are forgotten that have nothing waiting, and all that they may have."""
+"""From here on those are forgotten that have nothing open, and all of their limit for a minute."""
 MINUTE_S = 60.0
 
 
@@ -39,6 +39,8 @@ class CallerFlow:
     """Seconds of workers that it has had, each divided by its weight: who has had least comes next."""
     entries: dict[QueueEntry, None] = field(default_factory=dict)
     """What waits, in the order of arrival."""
+    at_work: int = 0
+    """How many are in flight, whose cost is not known yet."""
     nbytes: int = 0
     cost_s: float = 0.0
     """What all that waits will cost, about."""
@@ -59,10 +61,10 @@ class CallerFlow:
         self.budget_s, self.budget_at = min(most_s, self.budget_s + earned_s), now
 
     def is_settled(self, now: float) -> bool:
-        """Whether nothing is lost by forgetting it: nothing waits, and its limit for a minute is all there."""
+        """Whether nothing is lost by forgetting it: nothing is open, and its limit for a minute is all there."""
         self.earn(now)
         most_s = 0.0 if self.limits is None else self.limits.worker_seconds_per_key
-        return not self.entries and (not most_s or self.budget_s >= most_s)
+        return not (self.entries or self.at_work) and (not most_s or self.budget_s >= most_s)
 
     @property
     def turn(self) -> tuple[float, int]:
@@ -113,7 +115,7 @@ class Flows:
         return flow
 
     def _forget(self, now: float) -> None:
-        """Forget those that have nothing open; not soon again where most have."""
+        """Forget those of which nothing is lost by that; not soon again where they are few."""
         self._all = {name: flow for name, flow in self._all.items() if not flow.is_settled(now)}
         self._most = max(MOST_FLOWS, 2 * len(self._all))
 

@@ -143,6 +143,7 @@ class Scheduler:
         batch = Batch(next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone)
         for entry in entries:
             entry.batch = batch
+            entry.flow.at_work += 1
             self._entries[entry.id] = entry
         state.batches[batch.id] = batch
         if batch.job.model in state.models:
@@ -207,6 +208,7 @@ class Scheduler:
     def _land(self, entry: QueueEntry) -> Batch:
         batch, entry.batch = entry.batch, None
         assert batch is not None, "in flight"
+        entry.flow.at_work -= 1
         del batch.entries[entry.id], self._entries[entry.id]
         if not (self._entries or self.queue.count):
             self.queue.flows.rest()

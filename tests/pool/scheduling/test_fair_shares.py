@@ -13,6 +13,7 @@ from featsvc.pool.scheduling import scheduler as scheduler_module
 from featsvc.pool.scheduling.costs import MOST_KINDS, CostKey, Costs
 from featsvc.pool.scheduling.flows import MOST_FLOWS
 from featsvc.pool.scheduling.queue import QueueEntry
+from featsvc.pool.scheduling.scheduler import Scheduler
 from featsvc.work.caller import Caller
 from tests.pool.conftest import MakeEntry
 from tests.pool.entries import Worker, completed, dispatched, scheduler_with, taken
@@ -31,6 +32,12 @@ def keeps_asking(simulation: Simulation, who: Caller, cost_s: float, at_once: in
 
     for _ in range(at_once):
         again()
+
+
+def others_come(scheduler: Scheduler) -> None:
+    """So many other callers that some are forgotten."""
+    for number in range(2 * MOST_FLOWS):
+        scheduler.queue.flows.of(caller(f"{number}"))
 
 
 async def test_a_flood_with_short_deadlines_does_not_keep_another_waiting(make_entry: MakeEntry) -> None:
@@ -205,6 +212,20 @@ async def test_callers_that_have_gone_are_forgotten_when_there_are_many(make_ent
     assert len(scheduler.queue.flows) <= MOST_FLOWS
 
 
+async def test_who_has_something_at_work_is_not_forgotten_before_that_is_charged(
+    make_entry: MakeEntry,
+) -> None:
+    entry = make_entry(caller=FLOOD)
+    scheduler = scheduler_with(entry)
+    assert taken(scheduler, Worker(0)) == [entry]
+
+    others_come(scheduler)
+    assert scheduler.queue.flows.of(FLOOD) is entry.flow
+    scheduler.completed(entry, 9.0)
+    others_come(scheduler)
+    assert scheduler.queue.flows.of(FLOOD) is not entry.flow
+
+
 async def test_who_has_used_its_limit_for_a_minute_is_not_forgotten_within_it(
     make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,18 +234,14 @@ async def test_who_has_used_its_limit_for_a_minute_is_not_forgotten_within_it(
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     frugal, scheduler = caller("frugal", worker_seconds_per_key=6.0), scheduler_with()
 
-    def others_come() -> None:
-        for number in range(2 * MOST_FLOWS):
-            scheduler.queue.flows.of(caller(f"{number}"))
-
     entry = make_entry(caller=frugal)
     scheduler.admit(entry, workers=1)
     assert taken(scheduler, Worker(0)) == [entry]
     scheduler.completed(entry, 9.0)
     now += 20.0  # of the 9 s 2 are earned again
-    others_come()
+    others_come(scheduler)
     with pytest.raises(Overloaded, match="worker_seconds_per_key"):
         scheduler.admit(make_entry(caller=frugal), workers=1)
     now += 70.0
-    others_come()
+    others_come(scheduler)
     assert scheduler.queue.flows.of(frugal) is not entry.flow
