@@ -147,7 +147,7 @@ async def gateway(
                 at_work(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
-                    api_keys.watch(partial(_keys_changed, methods, intake)),
+                    api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
                 ),
                 shown as metrics_port,
             ):
@@ -160,12 +160,16 @@ async def gateway(
             audit.close()
 
 
-def _keys_changed(methods: GuardedMethods, intake: Intake, gone: frozenset[str]) -> None:
+def _keys_changed(
+    keys: ApiKeys, methods: GuardedMethods, intake: Intake, metrics: Exporter | None, gone: frozenset[str]
+) -> None:
     """Ends the calls of keys that were taken out, and forgets what was kept for their callers."""
     methods.judge_again()
     for name in gone:
         intake.images.forget(name)
         intake.answered.forget(name)
+    if metrics is not None:
+        metrics.keys_changed(keys.names)
 
 
 def _metrics(settings: GatewaySettings, of_pool: PoolSettings) -> Exporter | None:

@@ -59,6 +59,11 @@ class ApiKeys:
         return len(self._callers)
 
     @property
+    def names(self) -> frozenset[str]:
+        """Of all who have a key."""
+        return _names(self._callers)
+
+    @property
     def is_documented(self) -> bool:
         """Whether the documented key is good."""
         return hash_of(DEFAULT_KEY) in self._callers

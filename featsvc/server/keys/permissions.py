@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
 
 from featsvc.catalog import Entry, WeightsPlace, check
 from featsvc.errors import Forbidden, WeightsMissing
 from featsvc.work.caller import Caller
 
 FEW = 5
+# Weights that were there may be deleted, and would then be downloaded for whoever asks.
+KEPT_S = 1.0
 
 
 def check_model(caller: Caller, entry: Entry) -> None:
@@ -24,13 +29,15 @@ def check_model(caller: Caller, entry: Entry) -> None:
 class WeightsHere:
     """Whether the weights of models are on this machine, for those who may not have them downloaded."""
 
-    def __init__(self, place: WeightsPlace) -> None:
+    def __init__(self, place: WeightsPlace, now: Callable[[], float] = time.monotonic) -> None:
         self._place = place
-        self._found: set[str] = set()
+        self._now = now
+        self._found_at: dict[str, float] = {}
 
     async def check(self, caller: Caller, entry: Entry) -> None:
         """Raises WeightsMissing where they would have to be downloaded, and the caller is no admin."""
-        if caller.is_admin or entry.key in self._found:
+        now = self._now()
+        if caller.is_admin or now - self._found_at.get(entry.key, -math.inf) < KEPT_S:
             return
         # Looks at files, so not on the event loop.
         if (await asyncio.to_thread(check, entry, self._place)).file is None:
@@ -38,4 +45,4 @@ class WeightsHere:
                 f"{entry.key}: its weights are not on the server, and the key {caller.name!r} may not have them "
                 "downloaded: LoadModel by a key with the role admin does it"
             )
-        self._found.add(entry.key)
+        self._found_at[entry.key] = now

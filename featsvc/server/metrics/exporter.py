@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -52,6 +52,10 @@ class Exporter:
         self.jobs = JobFigures(self._callers, most_items)
         self._lag = LoopLag()
         self._process = ProcessCollector(registry=None)
+
+    def keys_changed(self, names: Collection[str]) -> None:
+        """These have keys now, and no others."""
+        self._callers.keys_changed(names)
 
     @asynccontextmanager
     async def listening(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import TypeAlias
 
@@ -42,6 +42,12 @@ class Counters:
         found = copy(self)
         found.values = self.values.copy()
         return found
+
+    def forget(self, caller: str) -> None:
+        """What was counted of a caller is no longer told."""
+        place = self._metric.labels.index("caller")
+        for labels in [each for each in [*self.values] if each[place] == caller]:
+            del self.values[labels]
 
     def family(self) -> Family:
         """As Prometheus gets it."""
@@ -124,12 +130,23 @@ class Histograms:
 class CallerNames:
     """The callers that metrics name: those that came first; all further ones are one.
 
-    Whoever may ask with many keys must not grow what Prometheus keeps.
+    Whoever may ask with many keys must not grow what Prometheus keeps. Who has no key any more gives way to who comes
+    then, and what was counted of it is no longer told.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._known: set[str] = set()
+        self._gone: set[str] = set()
+        self._counters: list[Counters] = []
+
+    def counted_in(self, *counters: Counters) -> None:
+        """These have callers among their labels."""
+        self._counters += counters
+
+    def keys_changed(self, names: Collection[str]) -> None:
+        """These have keys now, and no others."""
+        self._gone = self._known.difference(names)
 
     def label(self, name: str) -> str:
         """What a caller of this name is called."""
@@ -137,7 +154,17 @@ class CallerNames:
             return name
         if not name:
             return NONE
-        if len(self._known) >= self._most:
+        if len(self._known) >= self._most and not self._gave_way():
             return OTHER
         self._known.add(name)
         return name
+
+    def _gave_way(self) -> bool:
+        """Whether one who has no key any more was forgotten for another."""
+        if not self._gone:
+            return False
+        name = self._gone.pop()
+        self._known.discard(name)
+        for counters in self._counters:
+            counters.forget(name)
+        return True

@@ -46,6 +46,7 @@ class CallFigures:
         self._calls, self._bytes_in, self._bytes_out = map(
             Counters, (table.CALLS, table.REQUEST_BYTES, table.RESPONSE_BYTES)
         )
+        callers.counted_in(self._calls, self._bytes_in, self._bytes_out)
 
     def on_start(self, call: Call) -> None:
         """Nothing is counted before the end."""
@@ -98,6 +99,7 @@ class JobFigures:
         self._questions, self._caller_compute, self._worker_compute = map(
             Counters, (table.QUESTIONS, table.CALLER_COMPUTE, table.WORKER_COMPUTE)
         )
+        callers.counted_in(self._questions, self._caller_compute)
         self._parts, self._passes = tuple(map(Histograms, PARTS)), tuple(map(Histograms, PASSES))
 
     def on_end(self, job: AnyJob, code: str) -> None:

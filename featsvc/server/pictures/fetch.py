@@ -9,9 +9,9 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -44,14 +44,23 @@ class FetchLimits:
     max_total_bytes: int = 256 * 1024 * 1024
 
 
+@dataclass
+class _CallerPlaces:
+    """The places of one caller, and how many fetches have one or wait for one."""
+
+    places: asyncio.Semaphore
+    fetches: int = 0
+
+
 class Shares:
     """What the fetches of each caller take of what all have: places, and bytes until the picture is whole."""
 
     def __init__(self, limits: FetchLimits) -> None:
         self._limits = limits
         self._places = asyncio.Semaphore(limits.max_fetches)
-        self._caller_places: dict[str, asyncio.Semaphore] = {}
-        self._caller_bytes: defaultdict[str, int] = defaultdict(int)
+        # By name and limit: a limit that has changed holds for the fetches that come from then on.
+        self._caller_places: dict[tuple[str, int], _CallerPlaces] = {}
+        self._caller_bytes: Counter[str] = Counter()
         self.nbytes = 0
 
     @asynccontextmanager
@@ -61,7 +70,6 @@ class Shares:
         Raises Overloaded where there is no place in time, and at a count that is too much.
         """
         taken, name, limits = 0, caller.name, caller.limits
-        own_places = self._caller_places.setdefault(name, asyncio.Semaphore(limits.url_max_fetches_per_key))
 
         def count(nbytes: int) -> None:
             nonlocal taken
@@ -74,6 +82,7 @@ class Shares:
             self.nbytes += nbytes
 
         async with AsyncExitStack() as places:
+            own_places = places.enter_context(self._own_places(caller))
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
                     await places.enter_async_context(own_places)
@@ -85,6 +94,21 @@ class Shares:
             finally:
                 self._caller_bytes[name] -= taken
                 self.nbytes -= taken
+                if not self._caller_bytes[name]:
+                    del self._caller_bytes[name]
+
+    @contextmanager
+    def _own_places(self, caller: Caller) -> Iterator[asyncio.Semaphore]:
+        """The places of a caller; nothing is kept of one that fetches nothing."""
+        most = caller.limits.url_max_fetches_per_key
+        own = self._caller_places.setdefault((caller.name, most), _CallerPlaces(asyncio.Semaphore(most)))
+        own.fetches += 1
+        try:
+            yield own.places
+        finally:
+            own.fetches -= 1
+            if not own.fetches:
+                del self._caller_places[caller.name, most]
 
 
 async def resolve(host: str, port: int) -> list[str]:

@@ -10,7 +10,14 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from featsvc.catalog import entry_of
+from featsvc.catalog.weights import WeightsStatus
+from featsvc.errors import WeightsMissing
+from featsvc.server.keys import permissions
+from featsvc.server.keys.permissions import WeightsHere
 from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, sam2_pb2
+from featsvc.work.caller import Caller
+from featsvc.work.options import EngineOptions
 from tests.server.asking import asking, refusal
 from tests.server.conftest import AUTHORISED, Lines, Running, heard, start
 from tests.server.keys.bearers import bearer, entries
@@ -192,6 +199,24 @@ async def test_weights_that_are_not_here_are_downloaded_for_admins_alone(served:
     assert "LoadModel by a key with the role admin" in error.details()
     # The fake engines need none.
     await served.dino.ExtractFeatures(asked, metadata=AUTHORISED)
+
+
+async def test_weights_that_were_deleted_are_missed_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, found = [0.0], list[Path | None]([tmp_path])
+    monkeypatch.setattr(permissions, "check", lambda entry, place: WeightsStatus(found[0], ""))
+    here, caller, entry = (
+        WeightsHere(EngineOptions(), lambda: clock[0]),
+        Caller("every"),
+        entry_of("dinov2_vits14"),
+    )
+    await here.check(caller, entry)
+    found[0] = None
+    await here.check(caller, entry)
+    clock[0] = permissions.KEPT_S
+    with pytest.raises(WeightsMissing):
+        await here.check(caller, entry)
 
 
 async def test_every_act_of_an_admin_has_a_line(served: Running, shim_side: Running, lines: Lines) -> None:

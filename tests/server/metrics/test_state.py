@@ -10,7 +10,8 @@ from featsvc.pool.contract.status import (
     WorkerState,
     WorkerStatus,
 )
-from featsvc.server.metrics.figures import CallerNames
+from featsvc.server.metrics import table
+from featsvc.server.metrics.figures import CallerNames, Counters
 from featsvc.server.metrics.state import Moment, families
 
 EXTRACT = "/featsvc.v1.ClipService/ExtractFeatures"
@@ -62,3 +63,13 @@ def test_callers_beyond_those_that_are_named_are_summed_and_the_oldest_of_all_is
     assert working == {"first": 0, "other": 2, "none": 0}
     assert found["featsvc_queue_age_seconds", ()] == 7.5
     assert found["featsvc_queue_length", ()] == 15
+
+
+def test_who_has_no_key_any_more_gives_way_to_who_comes_then() -> None:
+    callers, calls = CallerNames(2), Counters(table.CALLS)
+    callers.counted_in(calls)
+    for name in ("first", "second", "third"):
+        calls.values[EXTRACT, "OK", callers.label(name)] += 1
+    callers.keys_changed({"second", "third"})
+    assert [callers.label(name) for name in ("first", "third", "fourth")] == ["first", "third", "other"]
+    assert {caller for _, _, caller in calls.values} == {"second", "other"}

@@ -12,7 +12,7 @@ import pytest
 
 from featsvc.errors import InvalidFields, Overloaded
 from featsvc.server.pictures.addresses import Allowed
-from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher, check_address
+from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher, Shares, check_address
 from featsvc.settings.access import KeyLimits
 from featsvc.work.caller import Caller
 
@@ -244,6 +244,19 @@ async def test_one_that_waits_too_long_for_a_place_may_try_again() -> None:
         url = f"http://127.0.0.1:{port}/"
         found = await asyncio.gather(*(fetcher.picture(url, one) for _ in range(3)), return_exceptions=True)
         assert any(isinstance(each, Overloaded) for each in found)
+
+
+async def test_a_limit_of_fetches_that_was_raised_holds_at_once() -> None:
+    shares = Shares(replace(LIMITS, timeout_s=0.1))
+    one, two = (Caller("key 0", limits=KeyLimits(url_max_fetches_per_key=most)) for most in (1, 2))
+    async with shares.share(one):
+        with pytest.raises(Overloaded):
+            async with shares.share(one):
+                pass
+        async with shares.share(two), shares.share(two):
+            pass
+    async with shares.share(two), shares.share(two):
+        pass
 
 
 async def test_bodies_without_end_take_no_more_than_their_keys_share() -> None:
