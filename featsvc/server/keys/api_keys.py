@@ -111,6 +111,9 @@ class ApiKeys:
             log.error("the keys stay as they were", extra={"reason": error.message})
             return
         before, self._callers = self._callers, {**callers, **self._own}
+        if before == self._callers:
+            audit.info("keys read again, none changed")
+            return
         self._cached.cache_clear()
         gone = _names(before) - _names(self._callers)
         changed = {caller.name for hashed, caller in self._callers.items() if before.get(hashed) != caller}
@@ -139,7 +142,8 @@ def keys_in_force(settings: GatewaySettings, keys: Collection[str]) -> ApiKeys:
     limits, file = part(settings, KeyLimits), None
     if settings.api_key_file:
         path = Path(settings.api_key_file)
-        file = KeyFile(path, limits, is_open=not settings.is_loopback, first_number=len(keys))
+        is_open, asks = not settings.is_loopback, bool(settings.tls_client_ca)
+        file = KeyFile(path, limits, is_open=is_open, first_number=len(keys), asks_certificates=asks)
     return ApiKeys(keys, limits, settings.status_key, file)
 
 

@@ -19,6 +19,7 @@ two are alike, and a slow hash would cost every first call of a key and every wr
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -35,6 +36,7 @@ from featsvc.settings.access import DEFAULT_KEY, KeyLimits
 from featsvc.settings.attributes import attributes
 from featsvc.work.caller import OWNER, Caller, Role
 
+log = logging.getLogger("featsvc.server.keys")
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 HASH = re.compile(r"[0-9a-f]{64}")
 BLANK_OR_QUOTE = re.compile(r"[\s'\"]")
@@ -44,6 +46,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 # What programs that look for lost secrets can find.
 PREFIX = "featsvc_"
 KEY_BYTES = 32
+CERTIFICATE = b"certificate "
 
 Callers = Mapping[bytes, Caller]
 """Who has which key, by the hashes of the keys, or which certificate, by what `mark_of` says of its name."""
@@ -56,7 +59,7 @@ def hash_of(key: str) -> bytes:
 
 def mark_of(certificate: str) -> bytes:
     """What stands for a name in a certificate; no hash has this form."""
-    return b"certificate " + certificate.encode()
+    return CERTIFICATE + certificate.encode()
 
 
 def new_key() -> str:
@@ -89,12 +92,22 @@ class KeyFile:
     """A file of keys, which may be read again and again.
 
     `limits` are those of keys that have none of their own. `is_open`: others than this machine reach the server.
+    `asks_certificates`: callers have to show one; otherwise there is a warning of entries that name one.
     """
 
-    def __init__(self, path: Path, limits: KeyLimits, *, is_open: bool, first_number: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: KeyLimits,
+        *,
+        is_open: bool,
+        first_number: int = 0,
+        asks_certificates: bool = True,
+    ) -> None:
         self.path = path
         self._limits = limits
         self._is_open = is_open
+        self._asks_certificates = asks_certificates
         self._first_number = first_number
         self._numbers: dict[bytes, int] = {}
 
@@ -104,6 +117,11 @@ class KeyFile:
         callers = self._named(text) if is_table(text) else self._numbered(text)
         if self._is_open and hash_of(DEFAULT_KEY) in callers:
             raise self._wrong(f"has the documented key {DEFAULT_KEY}, and the host is open to others")
+        shown = [caller.name for hashed, caller in callers.items() if hashed.startswith(CERTIFICATE)]
+        if shown and not self._asks_certificates:
+            log.warning(
+                "entries with a certificate let nobody in without --tls-client-ca", extra={"keys": shown}
+            )
         return callers
 
     def _text(self) -> str:
@@ -230,6 +248,10 @@ def _proof(values: dict[str, Any]) -> bytes:
                 "certificate must be a name in the caller's certificate, and stands in place of sha256"
             )
         return mark_of(certificate)
+    if hashed is None:
+        raise ValueError(
+            "sha256, the hash of a key, or certificate, a name in the caller's, must stand in it"
+        )
     if not (isinstance(hashed, str) and HASH.fullmatch(hashed)):
         raise ValueError("sha256 must be 64 hexadecimal digits in lower case: the hash, and not the key")
     return bytes.fromhex(hashed)

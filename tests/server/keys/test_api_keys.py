@@ -246,6 +246,13 @@ async def test_the_file_is_watched_also_after_a_defect_in_reading_it(
         assert (await changes.get())["taken_out"] == ["alice"]
 
 
+async def test_a_file_that_is_written_again_with_the_same_keys_changes_none(
+    served: Running, file: Path, changes: Lines
+) -> None:
+    put(file, await asyncio.to_thread(file.read_text) + "# nothing new\n")
+    assert (await changes.get())["message"] == "keys read again, none changed"
+
+
 async def test_the_last_key_of_a_file_can_be_taken_out(served: Running, file: Path, changes: Lines) -> None:
     put(file, "[keys]\n")
     assert (await changes.get())["taken_out"] == ["alice", "bob"]

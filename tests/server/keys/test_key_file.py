@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 from featsvc.errors import InvalidArgument
 from featsvc.server.commands.cli import main
+from featsvc.server.keys.api_keys import keys_in_force
 from featsvc.server.keys.key_file import KeyFile, hash_of, mark_of
 from featsvc.settings.access import KeyLimits
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.v1 import model_pb2
+from featsvc.settings.tree import Settings
 from featsvc.work.caller import OWNER, Caller
 
 LIMITS = KeyLimits(url_max_fetches_per_key=3)
@@ -122,7 +125,7 @@ def entry(lines: str) -> str:
         ("[keys.alice", "no TOML"),
         ("[key.alice]\n", "other tables"),
         ("[keys]\nalice = 3\n", "keys.alice: is no table"),
-        ("[keys.alice]\n", "keys.alice: sha256"),
+        ("[keys.alice]\n", "keys.alice: sha256, the hash of a key, or certificate"),
         ('[keys.alice]\nsha256 = "my-secret-key"\n', "the hash, and not the key"),
         ('[keys."a b"]\n', "letters, digits"),
         (entry('roles = ["king"]'), "infer, status, admin"),
@@ -158,6 +161,18 @@ def test_whatever_a_limit_may_be_can_be_told(limit: Attribute) -> None:
         except ValueError:
             continue
         assert model_pb2.CallerLimits(**{limit.name: parsed})
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_certificate_that_no_caller_is_asked_for_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('[keys.alice]\ncertificate = "alice"\n')
+    ca = "ca.pem" if asked else ""
+    with caplog.at_level(logging.WARNING):
+        keys_in_force(Settings(api_key_file=str(file), tls_client_ca=ca), ())
+    assert [vars(each)["keys"] for each in caplog.records] == ([] if asked else [["alice"]])
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
