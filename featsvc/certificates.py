@@ -30,9 +30,15 @@ class CertificateFiles:
     client_ca: str = ""
     """Empty where callers need no certificate."""
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """Those that there are, by the names of their settings."""
+        named = {"tls_cert": self.cert, "tls_key": self.key, "tls_client_ca": self.client_ca}
+        return {setting: path for setting, path in named.items() if path}
+
     def stamp(self) -> Stamp:
         """Changes when a file does, or is not there."""
-        return tuple(_stamp(path) for path in (self.cert, self.key, self.client_ca) if path)
+        return tuple(map(_stamp, self.paths.values()))
 
     def identity(self) -> Identity:
         """What the files hold. Raises InvalidArgument that names the setting of the file that is wrong."""
@@ -104,14 +110,18 @@ class ServerCertificate:
             return self._identity
 
     def _renew(self) -> None:
-        facts, changed = {"tls_cert": self._files.cert}, self._files.stamp()
+        changed = self._files.stamp()
+        looks = zip(self._files.paths.items(), self._stamp, changed, strict=True)
+        facts = dict(named for named, before, now in looks if before != now)
         try:
             self._stamp, self._identity = self._read()
         except InvalidArgument as error:
             self._stamp = changed
-            log.error("the new certificate cannot be used, the old one stays: %s", error.message, extra=facts)
+            log.error(
+                "changed files of TLS cannot be used, the old ones stay: %s", error.message, extra=facts
+            )
         else:
-            log.info("a new certificate is in force", extra=facts)
+            log.info("changed files of TLS are in force", extra=facts)
 
     def _read(self) -> tuple[Stamp, Identity]:
         """The files, and their stamp; once more where they change meanwhile."""

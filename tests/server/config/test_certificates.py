@@ -92,7 +92,7 @@ def test_a_new_certificate_is_read_once_and_a_broken_one_is_told_once(
         with caplog.at_level(logging.ERROR):
             assert [certificate.now() for _ in range(3)] == [second] * 3
         (record,) = caplog.records
-        assert "the old one stays: tls_cert: " in record.getMessage()
+        assert "the old ones stay: tls_cert: " in record.getMessage()
         caplog.clear()
     pair.key.unlink()
     assert certificate.now() is second
@@ -100,13 +100,19 @@ def test_a_new_certificate_is_read_once_and_a_broken_one_is_told_once(
     assert certificate.now().chain == pair.cert.read_bytes()
 
 
-def test_an_authority_that_is_taken_out_is_trusted_no_more(authority: Authority, tmp_path: Path) -> None:
+def test_an_authority_that_is_taken_out_is_trusted_no_more(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "second").mkdir()
     pair, other = authority.server(), Authority(tmp_path / "second")
     certificate = read(pair.cert, pair.key, authority.file)
     assert len(certificate.now().context.get_ca_certs()) == 1
     before = certificate.now().context.get_ca_certs()
     put(authority.file, other.file.read_bytes())
-    after = certificate.now().context.get_ca_certs()
+    with caplog.at_level(logging.INFO):
+        after = certificate.now().context.get_ca_certs()
+    (record,) = caplog.records
+    assert vars(record)["tls_client_ca"] == str(authority.file)
+    assert "tls_cert" not in vars(record), "it names what has changed alone"
     assert len(after) == 1
     assert after != before
