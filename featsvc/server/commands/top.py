@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
@@ -12,6 +13,8 @@ from featsvc.server.commands.models import Subparsers
 
 TIMEOUT_S = 5.0
 TARGET = "127.0.0.1:9464"
+# Columns of a file or a pipe, which no table here fills.
+WIDE = 500
 MEANT = ": give the port that the server was started with by --metrics-port"
 
 
@@ -30,7 +33,7 @@ def add(commands: Subparsers) -> None:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="print one picture, whose rates are those since the server's start",
+        help="print one picture, whose rates are those since the server's start; so it is into a file or a pipe",
     )
     parser.set_defaults(command=_top, parser=parser)
 
@@ -46,8 +49,9 @@ def _top(flags: dict[str, object]) -> int:
     target, every_s = str(flags["target"]), max(0.1, float(str(flags["every"])))
     now = ReadPage.of(_page(target, "/metrics"))
     span = Span(now, max(1e-9, time.time() - now.sum("process_start_time_seconds")), ReadPage({}))
-    console = Console()
-    if flags["once"]:
+    is_watched = sys.stdout.isatty()
+    console = Console(width=None if is_watched else WIDE)
+    if flags["once"] or not is_watched:
         console.print(frame(target, span, _problems(target)))
         return 0
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:

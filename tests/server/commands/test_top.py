@@ -39,11 +39,12 @@ async def shown(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, s
 async def test_one_picture_has_workers_questions_callers_models_and_problems(
     running: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
     for _ in range(2):
         await running.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
     await refusal(running.clip.ExtractFeatures(asking(b"broken"), metadata=AUTHORISED))
-    status, out, _ = await shown(capsys, f"127.0.0.1:{running.gateway.metrics_port}", "--once")
+    # Into a pipe it is one picture without --once too, and as wide as it needs.
+    status, out, _ = await shown(capsys, f"127.0.0.1:{running.gateway.metrics_port}")
     assert status == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
     assert "ready" in rows["featsvc"]
