@@ -11,7 +11,8 @@ import pytest
 from featsvc_client.conformance.judging import differences, least_exact
 
 from featsvc.server.commands.cli import main
-from featsvc.v1 import clip_pb2
+from featsvc.v1 import clip_pb2, model_pb2
+from tests.client.gateway import answering
 from tests.conformance.proxy import Forwarding, in_front_of
 from tests.servers import KEY, Server, running
 
@@ -55,6 +56,25 @@ def test_without_a_server_or_a_key_it_says_why(
     assert "API key" in capsys.readouterr().err
     assert main(["verify", "127.0.0.1:1"]) == 2
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (model_pb2.GetCallerResponse(name="app", roles=["infer"]), "'app' lacks the role admin,"),
+        (
+            model_pb2.GetCallerResponse(name="app", roles=["admin"], models=["demo-clip"]),
+            "lacks the role infer and may use some models only,",
+        ),
+    ],
+)
+def test_a_key_that_may_too_little_is_told_before_anything_is_asked(
+    said: model_pb2.GetCallerResponse, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(said) as script:
+        assert main(["verify", script.target, "--api-key", KEY]) == 2
+    assert words in capsys.readouterr().err
+    assert script.paths == ["GetCaller"]
 
 
 @pytest.mark.parametrize(

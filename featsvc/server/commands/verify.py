@@ -16,7 +16,8 @@ from featsvc.server.commands.models import Subparsers
 def add(commands: Subparsers) -> None:
     """Adds the command."""
     text = "ask a server the conformance kit, and tell whether it answers as it should"
-    parser = commands.add_parser("verify", help=text, description=text)
+    needs = "The key, or the certificate, must have the roles infer and admin, and no models named that it may use."
+    parser = commands.add_parser("verify", help=text, description=text, epilog=needs)
     parser.add_argument("target", metavar="HOST:PORT", help="where the gRPC server answers")
     client_flags.add_flags(parser)
     parser.add_argument("--verbose", action="store_true", help="show right answers too")

@@ -9,8 +9,12 @@ from featsvc_client import FeatsvcClient, channel
 from featsvc_client.conformance.asking import Asker
 from featsvc_client.conformance.cases import Case, golden, shipped
 from featsvc_client.conformance.judging import differences, least_exact
-from featsvc_client.errors import FeatsvcError
+from featsvc_client.errors import CallError, FeatsvcError
+from featsvc_client.session import UNIMPLEMENTED
 from featsvc_client.tls import Tls
+
+# What the cases ask: models, and to load and free some.
+ROLES = ("infer", "admin")
 
 
 def verify(
@@ -25,6 +29,9 @@ def verify(
     try:
         tls = Tls.of(tls_ca, tls_cert, tls_key)
         with FeatsvcClient(target, api_key=api_key, credentials=tls) as client:
+            if lacking := _lacking(client):
+                print(f"featsvc: {target}: {lacking}", file=sys.stderr)
+                return 2
             models = {each.key for each in client.models(available_only=True, timeout=30)}
             precision = least_exact(each.precision for each in client.status(timeout=30).workers)
     except (FeatsvcError, OSError, ValueError) as error:
@@ -33,6 +40,23 @@ def verify(
     with channel.opened(target, tls) as connected:
         asked = (case for case in shipped() if case.needs in ("", *models))
         return _reported(Asker(connected, api_key), asked, precision, verbose)
+
+
+def _lacking(client: FeatsvcClient) -> str:
+    """What the key may not that the cases ask for, in words; empty where it may all."""
+    try:
+        caller = client.caller(timeout=30)
+    except CallError as error:
+        # A server before GetCaller knows no roles.
+        if error.failure.code == UNIMPLEMENTED:
+            return ""
+        raise
+    lacking = [f"lacks the role {role}" for role in ROLES if role not in caller.roles]
+    lacking += ["may use some models only"] if caller.models else []
+    what = (
+        f"right refusals would look wrong: verify by one with the roles {' and '.join(ROLES)}, for all models"
+    )
+    return f"the key {caller.name!r} {' and '.join(lacking)}, and {what}" if lacking else ""
 
 
 def _reported(asker: Asker, cases: Iterable[Case], precision: str, verbose: bool) -> int:
