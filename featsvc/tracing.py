@@ -84,7 +84,7 @@ class Tracer:
             from opentelemetry.sdk.trace.sampling import ALWAYS_ON
         except ImportError:
             raise InvalidArgument(
-                "otlp_endpoint: OpenTelemetry is not here: pip install 'featsvc[otel]'"
+                "otlp_endpoint: OpenTelemetry is not here: pip install '.[otel]' at the top of a clone"
             ) from None
         self._sample = sample
         exporter = OTLPSpanExporter(endpoint, timeout=EXPORT_S)

@@ -39,7 +39,7 @@ def rates_beside(stand: Stand) -> list[Row]:
     for _, name, _, _, label in peers:
         peer = running.pop(name, None)
         if peer is None:
-            reason = f"pip install featsvc[bench] brings {label}, as make bench does"
+            reason = f"pip install '.[bench]' at the top of a clone brings {label}, as make bench does"
             rows += [Claim(f"{ask}_vs_{name}", what, target).missing(reason) for ask, target, what in KINDS]
             continue
         with peer, contextlib.ExitStack() as others:
