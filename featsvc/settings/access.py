@@ -55,7 +55,8 @@ class Keys:
     """API keys."""
 
     api_key: Common[WordList] = field(default=(), repr=False)
-    """Keys that callers may use, separated by commas; where there is none, smfeats on this machine."""
+    """Keys that callers may use, separated by commas; each may all. Where there is none, and no file of keys, smfeats
+    on this machine. Others see a command line: FEATSVC_API_KEY is safer."""
     api_key_file: Common[str] = ""
     """File of further keys, read again when it changes: TOML, as `featsvc keys new` writes it, or a key a line."""
     status_key: str = field(default="", repr=False)

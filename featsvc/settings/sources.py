@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from featsvc.errors import InvalidArgument
-from featsvc.settings.access import DEFAULT_KEY
+from featsvc.settings.access import DEFAULT_KEY, SECRETS
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.environment import environment
 from featsvc.settings.tree import GatewaySettings, Settings, ShimSettings
 
 Tree = TypeVar("Tree")
 TYPED_KEY = (
-    "--api-key shows the key to everybody on this machine who lists its processes: FEATSVC_API_KEY or --api-key-file "
-    "does not"
+    "--api-key and --status-key show a key to everybody on this machine who lists its processes: FEATSVC_API_KEY, "
+    "FEATSVC_STATUS_KEY and --api-key-file do not"
 )
 NO_WORDS: Mapping[str, str] = {}
 
@@ -91,7 +91,8 @@ def exposure(settings: GatewaySettings | ShimSettings) -> str | None:
 
 def has_typed_key(found: Configuration[Any]) -> bool:  # Any: of any tree
     """Whether a key stands on the command line; the documented one is no secret."""
-    return found.origins["api_key"].startswith("flag") and found.settings.api_key != (DEFAULT_KEY,)
+    typed = {name for name in SECRETS if found.origins[name].startswith("flag")}
+    return "status_key" in typed or ("api_key" in typed and found.settings.api_key != (DEFAULT_KEY,))
 
 
 def part(settings: object, tree: type[Tree]) -> Tree:

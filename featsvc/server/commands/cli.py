@@ -35,6 +35,10 @@ from featsvc.settings.sources import TYPED_KEY, check_ports, exposure, has_typed
 from featsvc.settings.tree import GatewaySettings, Settings
 
 log = logging.getLogger("featsvc.server.commands.cli")
+SOURCES = (
+    "Each setting is also a FEATSVC_... variable (--grpc-port is FEATSVC_GRPC_PORT) and a key of the TOML file of "
+    "--config (grpc_port): a flag wins over a variable, and that over the file."
+)
 
 
 def main(arguments: Sequence[str] | None = None, tree: type[Settings] = Settings) -> int:
@@ -76,6 +80,7 @@ def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
     ):
         # All flags in a row would be a page before the first one that is explained.
         sub = commands.add_parser(name, help=text, description=text, usage=f"featsvc {name} [FLAG ...]")
+        sub.epilog = SOURCES
         add_flags(sub, attributes(settings))
         if name != "config":
             text = "stop when standard input ends, for programs that start this one"
@@ -124,7 +129,7 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
 def _config(tree: type[Settings], flags: dict[str, object]) -> int:
     found = configuration(flags, tree)
     rows = [
-        (f"{each.name} = {_value(each, getattr(found.settings, each.name))}", found.origins[each.name])
+        (f"{each.name} = {_value(each, found.settings)}", found.origins[each.name])
         for each in attributes(tree)
     ]
     width = max(len(row) for row, _ in rows)
@@ -133,7 +138,10 @@ def _config(tree: type[Settings], flags: dict[str, object]) -> int:
     return 0
 
 
-def _value(attribute: Attribute, value: object) -> str:
-    if attribute.name in SECRETS and (value or attribute.name == "api_key"):
-        return "(hidden)" if value else DEFAULT_KEY
+def _value(attribute: Attribute, settings: Settings) -> str:
+    value = getattr(settings, attribute.name)
+    if attribute.name in SECRETS and value:
+        return "(hidden)"
+    if attribute.name == "api_key" and not settings.api_key_file:
+        return DEFAULT_KEY
     return attribute.written.text(value)

@@ -51,6 +51,7 @@ def test_help_of_up_shows_every_setting_once_and_the_common_ones_first(
     assert text.index("common:") < text.index("--host") < text.index("--sam2-port") < text.index("Weights:")
     assert "[1GiB]" in text
     assert "1073741824" not in text
+    assert "FEATSVC_GRPC_PORT" in text, "it says where else settings may stand"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -116,6 +117,7 @@ def test_every_setting_has_a_description_and_a_default_in_its_range(setting: Att
 def test_a_key_that_others_see_is_one_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert has_typed_key(configuration({"api_key": "mine"}))
     assert not has_typed_key(configuration({"api_key": "smfeats"}))
+    assert has_typed_key(configuration({"status_key": "mine"}))
     monkeypatch.setenv("FEATSVC_API_KEY", "mine")
     assert not has_typed_key(configuration({}))
 
@@ -150,6 +152,11 @@ def test_config_prints_every_value_with_its_origin_and_hides_keys() -> None:
     assert set(lines) == set(names(Settings))
     assert lines["grpc_port"].endswith("# flag --grpc-port")
     assert lines["host"].endswith("# default")
+
+
+def test_config_shows_the_documented_key_only_where_it_is_good() -> None:
+    assert re.search(r"^api_key = smfeats +# default$", printed("config")[1], re.M)
+    assert re.search(r"^api_key = +# default$", printed("config", "--api-key-file=keys.toml")[1], re.M)
 
 
 def test_models_are_listed_and_checked() -> None:
