@@ -73,11 +73,11 @@ def test_both_transports_answer_the_same(server: Server, shown: Tls) -> None:
 
 
 def test_a_certificate_stands_for_a_key_over_both_transports(server: Server, shown: Tls) -> None:
-    with FeatsvcClient(server.target, api_key="", credentials=shown) as client:
+    with FeatsvcClient(server.target, credentials=shown) as client:
         assert client.encode_text("a red circle").array.shape == (1, 128)
     url = server.url("clip").replace("http://", "https://")
     files = {"tls_ca": str(shown.ca), "tls_cert": str(shown.cert), "tls_key": str(shown.key)}
-    assert encode_clip_text_decoded("a red circle", base_url=url, api_key="", **files).shape == (128,)
+    assert encode_clip_text_decoded("a red circle", base_url=url, **files).shape == (128,)
     with pytest.raises(CallError, match="API key"):
         encode_clip_text_decoded("a red circle", base_url=url, api_key="wrong", **files)
 
@@ -111,7 +111,7 @@ def test_demo_and_verify_have_them_too(
     server: Server, shown: Tls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = str(tmp_path / "out.png")
-    assert main(["demo", picture, "--target", server.target, "--api-key", KEY, *words(shown)]) == 0
+    assert main(["demo", picture, "--target", server.target, *words(shown)]) == 0
     assert picture in capsys.readouterr().out
     assert main(["verify", server.target, "--api-key", "wrong", *words(shown)]) == 2
     assert "API key" in capsys.readouterr().err

@@ -111,13 +111,14 @@ class ApiKeys:
             log.error("the keys stay as they were", extra={"reason": error.message})
             return
         before, self._callers = self._callers, {**callers, **self._own}
-        if before == self._callers:
-            audit.info("keys read again, none changed")
-            return
         self._cached.cache_clear()
         gone = _names(before) - _names(self._callers)
         changed = {caller.name for hashed, caller in self._callers.items() if before.get(hashed) != caller}
-        audit.info("keys changed", extra={"taken_out": sorted(gone), "new_or_changed": sorted(changed)})
+        if gone or changed:
+            audit.info("keys changed", extra={"taken_out": sorted(gone), "new_or_changed": sorted(changed)})
+        else:
+            audit.info("keys read again, none changed")
+        # Even then: what failed at the last look is done now.
         kept = {
             caller.name for hashed, caller in before.items() if _name(self._callers, hashed) == caller.name
         }

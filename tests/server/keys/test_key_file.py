@@ -13,8 +13,8 @@ from featsvc.server.keys.api_keys import keys_in_force
 from featsvc.server.keys.key_file import KeyFile, hash_of, mark_of
 from featsvc.settings.access import KeyLimits
 from featsvc.settings.attributes import Attribute, attributes
-from featsvc.v1 import model_pb2
 from featsvc.settings.tree import Settings
+from featsvc.v1 import model_pb2
 from featsvc.work.caller import OWNER, Caller
 
 LIMITS = KeyLimits(url_max_fetches_per_key=3)
