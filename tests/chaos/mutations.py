@@ -52,6 +52,8 @@ def changed(message: Message, chance: random.Random) -> Message:
 
 
 def _change(message: Message, chance: random.Random) -> None:
+    if not message.DESCRIPTOR.fields:
+        return
     field: Any = chance.choice(message.DESCRIPTOR.fields)
     is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
     if chance.random() < 0.2:

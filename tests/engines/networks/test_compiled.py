@@ -38,6 +38,7 @@ def afresh() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.1)])
 def test_compiled_networks_answer_the_same_and_compile_nothing_for_a_request(
     precision: Precision, tolerance: float
@@ -56,6 +57,7 @@ def test_compiled_networks_answer_the_same_and_compile_nothing_for_a_request(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_compiled_pass_that_nobody_waits_for_ends() -> None:
     engines = models.engines(compile=True)
     loaded = engines.load("demo-dino")
