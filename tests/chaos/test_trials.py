@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,33 +10,14 @@ import pytest
 from tests.chaos.crowd import Counts
 from tests.chaos.deaths import kills, restarts, stops
 from tests.chaos.fuzz import fuzz
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_with_workers_that_are_killed(tmp_path: Path) -> None:
-    report = kills(tmp_path, 3)
-    assert report.is_right, report
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_with_workers_that_hang(tmp_path: Path) -> None:
-    report = stops(tmp_path, 1)
-    assert report.is_right, report
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_with_the_gateway(tmp_path: Path) -> None:
-    report = restarts(tmp_path, 1)
-    assert report.is_right, report
+from tests.chaos.report import Report
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_nearly_right_inputs_meet_no_defect(tmp_path: Path) -> None:
-    report = fuzz(tmp_path, 1000)
+@pytest.mark.parametrize(("trial", "times"), [(kills, 3), (stops, 1), (restarts, 1), (fuzz, 1000)])
+def test_what_is_promised_holds(trial: Callable[[Path, int], Report], times: int, tmp_path: Path) -> None:
+    report = trial(tmp_path, times)
     assert report.is_right, report
 
 
