@@ -8,7 +8,7 @@ from pathlib import Path
 import featsvc_client
 import numpy as np
 import pytest
-from featsvc_client import clip_client, dino_client, rest, sam2_client
+from featsvc_client import channel, clip_client, dino_client, rest, sam2_client
 from PIL import Image
 
 from featsvc.demo.drawing.scenes import Scene
@@ -28,7 +28,7 @@ def documented_place(
     monkeypatch.chdir(tmp_path)
     for module, family in ((clip_client, "clip"), (dino_client, "dino"), (sam2_client, "sam2")):
         monkeypatch.setattr(module, "BASE_URL", demo_server.url(family))
-    monkeypatch.setattr(rest, "DEFAULT_KEY", KEY)
+    monkeypatch.setattr(channel, "DEFAULT_KEY", KEY)
 
 
 def test_the_clip_example_runs_as_printed() -> None:

@@ -185,6 +185,6 @@ async def test_traces_without_opentelemetry_are_a_mistake_of_the_setting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(InvalidArgument, match=r"featsvc\[otel\]"):
+    with pytest.raises(InvalidArgument, match=r"\.\[otel\]"):
         async with start(otlp_endpoint="http://127.0.0.1:1"):
             pass

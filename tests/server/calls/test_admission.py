@@ -156,6 +156,14 @@ async def test_a_thousand_watchers_at_once_do_not_end_one_another_and_the_next_f
             task.cancel()
 
 
+async def test_calls_of_one_key_that_come_together_do_not_end_one_another() -> None:
+    async with start(max_calls_per_key=1) as served, Connection(served.gateway.port) as connection:
+        first, second = (connection.call(STREAM, AUTHORISED) for _ in range(2))
+        refused = await connection.until_ended(second)
+        assert b"open calls of this key: 1, at most 1 (max_calls_per_key)" in refused
+        assert first not in connection.ended
+
+
 async def test_a_connection_has_so_many_calls_and_no_more() -> None:
     async with start(max_calls_per_connection=8) as served, Connection(served.gateway.port) as connection:
         calls = [connection.call(STREAM, AUTHORISED) for _ in range(9)]

@@ -94,26 +94,6 @@ async def test_a_key_has_a_limit_of_its_own_for_calls(tmp_path: Path) -> None:
         assert await asyncio.gather(*flood) == ["1"] * 2
 
 
-async def test_calls_of_one_key_that_come_together_do_not_end_one_another() -> None:
-    async with start(max_calls_per_key=1) as served:
-        call = served.clip.ExtractFeaturesStream(metadata=AUTHORISED)
-        # It is the first to ask, and has a place before its question comes.
-        while (refused := await listed(served)) is None:
-            pass
-        assert "open calls of this key: 1, at most 1 (max_calls_per_key)" in (refused.details() or "")
-        await call.write(Question(request_id="1", request=asking(b"say 1")))
-        assert (await call.read()).request_id == "1"
-
-
-async def listed(served: Running) -> grpc.aio.AioRpcError | None:
-    """How a small call of the same key was refused, if it was."""
-    try:
-        await served.model.ListModels(model_pb2.ListModelsRequest(), metadata=AUTHORISED)
-    except grpc.aio.AioRpcError as error:
-        return error
-    return None
-
-
 async def test_requests_of_a_flood_give_way_and_another_key_is_served_before_it(tmp_path: Path) -> None:
     gate, done = gate_at(tmp_path / "gate"), list[str]()
 
