@@ -126,8 +126,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                     await self._wrong_keys.came(call.address)
                 if unknown is not None:
                     raise unknown
-                if role is not None and role not in call.caller.roles:
-                    raise _lacks(call.caller, role)
+                _check_role(call.caller, role)
                 self._admission.enter(call, is_stream)
                 answer = await act(call)
                 if metadata := call.trailing_metadata():
@@ -177,9 +176,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         for call in self._admission.with_key():
             try:
                 call.caller = self._caller(call)
-                role = _role(call.method)
-                if role is not None and role not in call.caller.roles:
-                    raise _lacks(call.caller, role)
+                _check_role(call.caller, _role(call.method))
                 if call.model:
                     check_model(call.caller, entry_of(call.model))
             except Unauthenticated:
@@ -207,8 +204,10 @@ def _role(method: str) -> Role | None:
     return "admin" if method in ADMIN_ACTS else "infer"
 
 
-def _lacks(caller: Caller, role: Role) -> Forbidden:
-    return Forbidden(f"the key {caller.name!r} has not the role {role}, which this needs")
+def _check_role(caller: Caller, role: Role | None) -> None:
+    """Raises Forbidden where the caller has not the role that is needed, if one is."""
+    if role is not None and role not in caller.roles:
+        raise Forbidden(f"the key {caller.name!r} has not the role {role}, which this needs")
 
 
 async def _decoded(decode: Any, raw: bytes, call: Call) -> ProtoMessage:
