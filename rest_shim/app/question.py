@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
+from featsvc.codec import shim_headers
 from featsvc.fields.base import MOST_TOLD
 from featsvc.twin.methods import message_class
 from featsvc.v1 import sam2_pb2, schema, tensor_pb2
@@ -47,7 +48,7 @@ class Wish:
         """Tells the gateway how large a reply may be, so that one that is larger is refused before the work."""
         if self.form is not Form.JSON:
             return ()
-        return (("featsvc-json", f"{max_json_bytes}{'; masks=float32' if self.float_masks else ''}"),)
+        return ((shim_headers.JSON, f"{max_json_bytes}{'; masks=float32' if self.float_masks else ''}"),)
 
 
 class Question(NamedTuple):

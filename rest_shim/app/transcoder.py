@@ -10,6 +10,7 @@ import grpc
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from featsvc.codec import shim_headers
 from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.request_ids import request_id
 from featsvc.tracing import TRACEPARENT, Tracer, current, onward
@@ -18,7 +19,7 @@ from rest_shim.app.content import content
 from rest_shim.app.endpoints import Endpoint
 from rest_shim.app.question import Wish, question
 from rest_shim.call.calls import GatewayAnswer, ask
-from rest_shim.call.gateway import ADDRESS, GatewayClient, Metadata
+from rest_shim.call.gateway import GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
 from rest_shim.errors import HttpError, field_violations, http_error
@@ -63,7 +64,7 @@ class Transcoder:
         shown = credentials(request, self.terms.refused_key)
         patience_s = timeout_s(request)
         address = network_of(request.client.host) if request.client else ""
-        metadata = (shown, ("x-request-id", request_id.get()), (ADDRESS, address))
+        metadata = (shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, address))
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))

@@ -41,8 +41,6 @@ STATUS_TIMEOUT_S = 2.0
 KEY_LIFETIME_S = 30.0
 MOST_KEYS = 1024
 INFER = "infer"
-ADDRESS = "featsvc-address"
-"""Tells the gateway for whom the shim asks, so that a wrong key is laid to its own sender."""
 
 Metadata = Sequence[tuple[str, str]]
 

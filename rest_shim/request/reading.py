@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 
+from featsvc.codec import shim_headers
 from rest_shim.call.off_loop import OFF_LOOP_BYTES
 from rest_shim.errors import HttpError, too_large, unauthenticated
 from rest_shim.exchange import CERTIFICATE
 
 P = ParamSpec("P")
 R = TypeVar("R")
-CERTIFICATE_HEADER = "featsvc-certificate"
 BEARER = re.compile(r"bearer +[\x21-\x7e]+", re.IGNORECASE)
 TIMEOUT_HEADER = "X-Request-Timeout"
 SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
@@ -47,7 +47,7 @@ def credentials(request: Request, refused_key: str | None) -> tuple[str, str]:
     given = request.headers.get("authorization", "").strip()
     names = request.scope.get("extensions", {}).get(CERTIFICATE, {}).get("names")
     if names and given.lower() in ("", "bearer"):
-        return CERTIFICATE_HEADER, ",".join(quote(name, safe="") for name in names)
+        return shim_headers.CERTIFICATE, ",".join(quote(name, safe="") for name in names)
     if not BEARER.fullmatch(given):
         raise unauthenticated(f"API key missing: {HOW}")
     key = given.partition(" ")[2].strip()

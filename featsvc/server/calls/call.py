@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.codec import shim_headers
 from featsvc.codec.timing import HEADER as TIMING_HEADER
 from featsvc.codec.timing import WANTED, Timing
 from featsvc.errors import Abandoned, FeatsvcError
@@ -27,15 +28,9 @@ from featsvc.wrong_keys import network_of
 # What probes and generic clients ask, every few seconds for as long as the server lives, and before they have a key.
 PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
 
-# Of the REST shim: most bytes of arrays in the JSON, and whether masks become float32 in it.
-JSON_HEADER = "featsvc-json"
 # What a call takes at least for its caller to be told how long without having asked. Sending trailing metadata costs a
 # fiftieth of the processor time of a small call, and of one like this not a hundredth.
 LONG_S = 0.005
-# Of the REST shim: the address of its own caller.
-ADDRESS_HEADER = "featsvc-address"
-# And the names in its certificate, quoted as in URLs, with commas between.
-CERTIFICATE_HEADER = "featsvc-certificate"
 # How the connections begin, as gRPC calls them, over which the shim is believed: nobody else can open its socket.
 OWN_SOCKET = "unix:"
 # What gRPC calls the first common name in a certificate and its alternative names of the kind DNS. Those of other kinds
@@ -69,15 +64,15 @@ class Call:
                 self.authorization = str(value)
             elif name == "x-request-id":
                 asked = str(value)
-            elif name == JSON_HEADER:
+            elif name == shim_headers.JSON:
                 self.json = _json(str(value))
             elif name == TIMING_HEADER:
                 self._wants_timing = value == WANTED
             elif name == TRACEPARENT:
                 self.traceparent = str(value)
-            elif name == ADDRESS_HEADER:
+            elif name == shim_headers.ADDRESS:
                 self._relayed = str(value)
-            elif name == CERTIFICATE_HEADER:
+            elif name == shim_headers.CERTIFICATE:
                 self._relayed_names = str(value)
         self.is_named = asked != "" and is_right(asked)
         """Whether the caller has given the request id."""
