@@ -1,4 +1,4 @@
-"""The certificate that a server shows, from its files, and again when they change; gRPC and REST share it."""
+"""Files of TLS: of who opens a connection, and of a server, read again when they change; gRPC and REST share them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from featsvc.errors import InvalidArgument
 
@@ -88,6 +89,42 @@ class Identity:
     authorities: bytes
     """Empty where callers need no certificate."""
     context: ssl.SSLContext
+
+
+@dataclass(frozen=True)
+class CallerFiles:
+    """Files in PEM form of who opens a connection. None of them trusts the authorities that everybody does."""
+
+    ca: str | Path | None = None
+    """Authorities that the server's certificate must come from."""
+    cert: str | Path | None = None
+    """Certificate to show to servers that ask for one, with `key`."""
+    key: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError(
+                "a certificate to show needs its key, and a key its certificate: give both files"
+            )
+
+    @classmethod
+    def of(cls, ca: str | Path | None, cert: str | Path | None, key: str | Path | None) -> Self | None:
+        """Of files that may be named, or None where none is. Raises ValueError where one is missing."""
+        return cls(ca or None, cert or None, key or None) if ca or cert or key else None
+
+    def contents(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Authorities, key and certificate, in the order of grpc.ssl_channel_credentials. Raises OSError."""
+        ca, key, cert = (
+            None if each is None else Path(each).read_bytes() for each in (self.ca, self.key, self.cert)
+        )
+        return ca, key, cert
+
+    def context(self) -> ssl.SSLContext:
+        """For HTTP. Raises OSError, of which ssl.SSLError is one, where a file cannot be read or used."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.cert is not None:
+            context.load_cert_chain(self.cert, self.key)
+        return context
 
 
 class ServerCertificate:

@@ -51,6 +51,20 @@ class Tls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatewayAddress:
+    """Gateway."""
+
+    grpc_target: str = ""
+    """Gateway to talk to as host:port; without it one is started."""
+    grpc_tls_ca: str = ""
+    """PEM file of the authorities that the gateway's certificate must come from; the ports then ask it by TLS."""
+    grpc_tls_cert: str = ""
+    """PEM file of the certificate to show to a gateway that has --tls-client-ca."""
+    grpc_tls_key: str = ""
+    """PEM file of that certificate's private key."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Keys:
     """API keys."""
 

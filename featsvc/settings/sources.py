@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from featsvc.environment import environment, passed_over
 from featsvc.errors import InvalidArgument
-from featsvc.settings.access import DEFAULT_KEY, SECRETS
+from featsvc.settings.access import DEFAULT_KEY, SECRETS, GatewayAddress
 from featsvc.settings.attributes import Attribute, attributes, names
-from featsvc.settings.environment import environment
 from featsvc.settings.tree import GatewaySettings, Settings, ShimSettings
 
 Tree = TypeVar("Tree")
@@ -20,6 +20,7 @@ TYPED_KEY = (
     "FEATSVC_STATUS_KEY and --api-key-file do not"
 )
 NO_WORDS: Mapping[str, str] = {}
+CONFIG = "FEATSVC_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def configuration(
     `words` are the flags that a command has under other names than the tree.
     """
     variables = environment()
-    path = flags.get("config") or variables.get("FEATSVC_CONFIG")
+    path = flags.get("config") or variables.get(CONFIG)
     from_file = _file(Path(str(path)), {*names(Settings), *names(tree)}) if path else {}
     values: dict[str, Any] = {}  # Any: each has a type of its own
     origins: dict[str, str] = {}
@@ -55,6 +56,12 @@ def configuration(
             raise InvalidArgument(f"{origin}: {error}") from None
         origins[each.name] = origin
     return Configuration(tree(**values), origins)
+
+
+def unknown_variables(tree: type = Settings) -> list[str]:
+    """What to warn of at the start: variables that no setting of the tree has, nor of another program of featsvc."""
+    known = (*attributes(Settings), *attributes(GatewayAddress), *attributes(tree))
+    return list(passed_over({CONFIG, *(each.variable for each in known)}))
 
 
 def check_ports(settings: object, ports: Sequence[Attribute]) -> None:

@@ -41,6 +41,8 @@ class Terms:
     refused_key: str | None
     documented_key: str | None = None
     """The documented default key, where it is one that works here."""
+    certificates_stand: bool = True
+    """Whether a caller's certificate may stand for a key: the gateway says which one does."""
     tracer: Tracer | None = None
 
 
@@ -61,7 +63,7 @@ class Transcoder:
             return HttpError(499, "the caller has left").response()
 
     async def _answer(self, request: Request) -> Response:
-        shown = credentials(request, self.terms.refused_key)
+        shown = credentials(request, self.terms.refused_key, certificates_stand=self.terms.certificates_stand)
         patience_s = timeout_s(request)
         address = network_of(request.client.host) if request.client else ""
         metadata = (shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, address))

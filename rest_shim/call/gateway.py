@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 
+from featsvc.certificates import CallerFiles
 from featsvc.v1 import model_pb2
 from rest_shim.errors import HttpError, http_error
 
@@ -79,11 +80,14 @@ def takes_no_more_calls(error: grpc.aio.AioRpcError) -> bool:
 class GatewayClient:
     """Connections to the gateway, which are made anew by themselves when they break, and take turns."""
 
-    def __init__(self, target: str, timeout_s: float, asking_key: str = "") -> None:
-        """`asking_key` is the key by which the state of the gateway is asked for; without one it tells less."""
-        self._channels = tuple(
-            grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(CONNECTIONS)
-        )
+    def __init__(
+        self, target: str, timeout_s: float, asking_key: str = "", tls: CallerFiles | None = None
+    ) -> None:
+        """`asking_key` is the key by which the state of the gateway is asked for; without one it tells less.
+
+        With `tls` the connections have it. Raises OSError where one of its files cannot be read.
+        """
+        self._channels = tuple(_opened(target, tls) for _ in range(CONNECTIONS))
         self._turns = cycle(self._channels)
         self._timeout_s = timeout_s
         self._asking: Metadata = (("authorization", f"Bearer {asking_key}"),) if asking_key else ()
@@ -172,6 +176,13 @@ class GatewayClient:
             if channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
                 return channel
         return channel
+
+
+def _opened(target: str, tls: CallerFiles | None) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(*tls.contents())
+    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
 
 
 def path(method: MethodDescriptor) -> str:

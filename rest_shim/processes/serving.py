@@ -21,7 +21,7 @@ from rest_shim.app.transcoder import Terms
 from rest_shim.call.gateway import GatewayClient
 from rest_shim.connection import Connection
 from rest_shim.crowd import ConnectionLimits, Crowd
-from rest_shim.processes.settings import RunnerSettings
+from rest_shim.processes.settings import RunnerSettings, gateway_tls
 from rest_shim.request.reading import BodyLimits
 from rest_shim.secure import Handshake, SecureConnection, SecureListener
 
@@ -101,7 +101,7 @@ async def _serve(
     tracer: Tracer | None,
 ) -> None:
     certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
-    gateway = GatewayClient(target, settings.request_timeout, settings.asking_key)
+    gateway = GatewayClient(target, settings.request_timeout, settings.asking_key, gateway_tls(settings))
     # A body that may be sent must have place when it is alone.
     together = max(settings.max_total_body_bytes, settings.max_request_bytes)
     limits = BodyLimits(settings.max_request_bytes, together, settings.body_timeout)
@@ -112,6 +112,8 @@ async def _serve(
         wrong_keys=WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay),
         refused_key=settings.refused_key,
         documented_key=settings.documented_key,
+        # The gateway would take our own certificate for that of the caller.
+        certificates_stand=not settings.grpc_tls_cert,
         tracer=tracer,
     )
     servers = {

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featsvc.certificates import server_certificate
+from featsvc.certificates import CallerFiles, server_certificate
 from featsvc.errors import InvalidArgument
-from featsvc.settings.access import DEFAULT_KEY, SECRETS, Tls
+from featsvc.settings.access import DEFAULT_KEY, SECRETS, GatewayAddress, Tls
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import check_own_key, check_ports, configuration, has_typed_key
@@ -21,11 +21,8 @@ NOT_SHARED = ("host", *names(Tls))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunnerSettings(ShimSettings):
-    """Gateway."""
-
-    grpc_target: str = ""
-    """Gateway to talk to as host:port; without it one is started."""
+class RunnerSettings(ShimSettings, GatewayAddress):
+    """What a runner reads."""
 
     @property
     def has_own_key(self) -> bool:
@@ -99,6 +96,7 @@ def parsed(
         settings = found.settings
         check_ports(settings, own)
         server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        gateway_tls(settings)
         if not settings.grpc_target:
             check_own_key(settings)
     except InvalidArgument as error:
@@ -113,6 +111,26 @@ def parsed(
         has_typed_key=has_typed_key(found),
         gateway_flags=() if settings.grpc_target else (*_for_gateway(flags), *others),
     )
+
+
+def gateway_tls(settings: GatewayAddress) -> CallerFiles | None:
+    """By what the gateway is reached with TLS; None without. Raises InvalidArgument for files of no use."""
+    files = (settings.grpc_tls_ca, settings.grpc_tls_cert, settings.grpc_tls_key)
+    names = "grpc_tls_ca, grpc_tls_cert, grpc_tls_key"
+    if any(files) and (not settings.grpc_target or settings.grpc_target.startswith("unix:")):
+        raise InvalidArgument(f"{names}: of no use without --grpc-target HOST:PORT")
+    try:
+        found = CallerFiles.of(*files)
+        if found is not None:
+            # gRPC says nothing of files that hold no certificates: it would try to connect for ever.
+            found.context()
+    except ValueError as error:
+        raise InvalidArgument(f"{names}: {error}") from None
+    except OSError as error:
+        raise InvalidArgument(
+            f"{names}: {', '.join(filter(None, files))} cannot be used: {error.strerror}"
+        ) from None
+    return found
 
 
 def _is_for(each: Attribute, families: Sequence[str]) -> bool:

@@ -19,14 +19,14 @@ from functools import partial
 import uvloop
 
 from featsvc.children import SILENCE_S, Child, at_work, beat, listening, stop_signal
+from featsvc.environment import child_environment
 from featsvc.errors import Unavailable
 from featsvc.logs import setup
 from featsvc.output import announce
 from featsvc.processes import give_large_blocks_back, raise_limit
 from featsvc.settings.access import DEFAULT_KEY, Tls
 from featsvc.settings.attributes import attributes, shown
-from featsvc.settings.environment import child_environment
-from featsvc.settings.sources import TYPED_KEY, exposure
+from featsvc.settings.sources import TYPED_KEY, exposure, unknown_variables
 from rest_shim.processes.serving import bound, serve
 from rest_shim.processes.settings import Runner, RunnerSettings, parsed
 from rest_shim.processes.worker import Orders
@@ -40,11 +40,15 @@ def main(arguments: Sequence[str] | None, families: Sequence[str]) -> int:
     setup(runner.settings.log_level, runner.settings.log_format)
     if runner.has_typed_key:
         log.warning(TYPED_KEY)
+    # Under `featsvc up`, and where it starts a gateway, that one says so.
+    if runner.settings.grpc_target and not runner.beat:
+        for warning in unknown_variables(RunnerSettings):
+            log.warning(warning)
     raise_limit()
     give_large_blocks_back()
     # Under `featsvc up`, which wants it to beat, the gateway has said so.
-    if not runner.beat and (warning := exposure(runner.settings)):
-        log.warning(warning)
+    if not runner.beat and (exposed := exposure(runner.settings)):
+        log.warning(exposed)
     try:
         return uvloop.run(run(runner))
     except (Unavailable, OSError) as error:

@@ -39,14 +39,16 @@ PACKINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 UNPACKED_AT_ONCE = 256 * 1024
 
 
-def credentials(request: Request, refused_key: str | None) -> tuple[str, str]:
+def credentials(
+    request: Request, refused_key: str | None, *, certificates_stand: bool = True
+) -> tuple[str, str]:
     """What the caller shows, as the metadata of gRPC has it: its key, or without one the names in its certificate.
 
-    Raises HttpError where there is neither, or a refused key.
+    Names count where certificates may stand for keys. Raises HttpError where there is neither, or a refused key.
     """
     given = request.headers.get("authorization", "").strip()
     names = request.scope.get("extensions", {}).get(CERTIFICATE, {}).get("names")
-    if names and given.lower() in ("", "bearer"):
+    if certificates_stand and names and given.lower() in ("", "bearer"):
         return shim_headers.CERTIFICATE, ",".join(quote(name, safe="") for name in names)
     if not BEARER.fullmatch(given):
         raise unauthenticated(f"API key missing: {HOW}")

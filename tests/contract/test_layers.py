@@ -18,6 +18,7 @@ CONTRACT = (
     "featsvc.codec",
     "featsvc.certificates",
     "featsvc.children",
+    "featsvc.environment",
     "featsvc.errors",
     "featsvc.logs",
     "featsvc.output",

@@ -18,6 +18,7 @@ from featsvc_client.retry import RetryPolicy
 from featsvc.server.commands.cli import main
 from featsvc.settings.calls import Requests
 from tests.authority import Authority
+from tests.rest.runners import LONG_S, Log, runner, status_of
 from tests.servers import KEY, Server, running, stop
 
 DEFAULT_GRACE_S = Requests.grace
@@ -99,9 +100,14 @@ def test_who_trusts_others_or_shows_nothing_gets_no_answer(server: Server, shown
         encode_clip_text_decoded("a", base_url=url, api_key=KEY, tls_ca=str(shown.ca))
 
 
-def test_the_bulk_command_has_the_files_as_flags(server: Server, shown: Tls, tmp_path: Path) -> None:
-    asked = ["embed", "docs/scene.jpg", "--out", str(tmp_path), "--api-key", KEY, "--quiet"]
+def test_the_bulk_command_has_the_files_as_flags_and_the_key_from_the_environment(
+    server: Server, shown: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATSVC_API_KEY", "wrong")
+    asked = ["embed", "docs/scene.jpg", "--out", str(tmp_path), "--quiet"]
     target = ["--target", f"grpcs://{server.target}"]
+    assert bulk([*asked, *target, *words(shown)]) == 2
+    monkeypatch.setenv("FEATSVC_API_KEY", KEY)
     assert bulk([*asked, *target, *words(shown)]) == 0
     with pytest.raises(SystemExit):
         bulk([*asked, *target, f"--tls-key={shown.key}"])
@@ -116,7 +122,32 @@ def test_demo_and_verify_have_them_too(
     assert main(["verify", server.target, "--api-key", "wrong", *words(shown)]) == 2
     assert "API key" in capsys.readouterr().err
     assert main(["demo", picture, "--target", server.target, f"--tls-cert={shown.cert}"]) == 2
-    assert "--tls-cert needs --tls-key" in capsys.readouterr().err
+    assert "--tls-cert, --tls-key: a certificate to show needs its key" in capsys.readouterr().err
+
+
+async def test_a_port_that_was_started_apart_reaches_the_gateway_by_tls_and_shows_its_certificate(
+    server: Server, shown: Tls, authority: Authority, tmp_path: Path
+) -> None:
+    """What it shows is its own: a caller who has no key is not taken for it, whom the file of keys names."""
+    files = zip(("ca", "cert", "key"), (shown.ca, shown.cert, shown.key), strict=True)
+    flags = [f"--grpc-tls-{name}={path}" for name, path in files]
+    target, log = f"--grpc-target={server.target}", Log(tmp_path / "log")
+    pair = authority.server("port")
+    own = (f"--tls-cert={pair.cert}", f"--tls-key={pair.key}", f"--tls-client-ca={authority.file}")
+    async with (
+        runner(log, "run_clip_server", "--port=0", target, *flags, *own, FEATSVC_GRPC_TARGTE="x") as running,
+        httpx.AsyncClient(verify=shown.context(), trust_env=False, timeout=LONG_S) as client,
+    ):
+        url = running.url("clip", "/encode_text").replace("http:", "https:")
+        for headers, status in (({"Authorization": f"Bearer {KEY}"}, 200), ({}, 401)):
+            answer = await client.post(url, json={"text": "a"}, headers=headers)
+            assert answer.status_code == status, answer.text
+    assert log.content.count("FEATSVC_GRPC_TARGTE is no setting") == 1
+    stranger = Authority(tmp_path)
+    async with runner(
+        log, "run_clip_server", "--port=0", target, f"--grpc-tls-ca={stranger.file}"
+    ) as running:
+        assert await status_of(running.url("clip", "/encode_text"), KEY) == 503
 
 
 def test_rest_reaches_the_gateway_by_a_socket_that_nobody_else_can_open(server: Server) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc.experimental import ChannelOptions
 
+from featsvc.environment import key_to_send
 from featsvc.v1 import stream_pb2
 from featsvc_client.errors import (
     EXHAUSTED,
@@ -65,7 +66,8 @@ class ByDefault(Enum):
 
 
 ApiKey: TypeAlias = str | ByDefault | None
-"""None sends no key. By default it is the documented one, or none beside the certificate of a Tls."""
+"""None sends no key. By default it is that of FEATSVC_API_KEY, else the documented one, or none beside the certificate
+of a Tls."""
 
 
 def opened(target: str, credentials: Credentials | None = None) -> grpc.Channel:
@@ -115,7 +117,8 @@ def chosen(api_key: ApiKey, credentials: Credentials | None = None) -> str | Non
     """The key to send beside these credentials, if any."""
     if not isinstance(api_key, ByDefault):
         return api_key
-    return None if isinstance(credentials, Tls) and credentials.cert else DEFAULT_KEY
+    has_certificate = isinstance(credentials, Tls) and credentials.cert
+    return key_to_send() or (None if has_certificate else DEFAULT_KEY)
 
 
 def metadata(api_key: ApiKey, credentials: Credentials | None = None) -> tuple[tuple[str, str], ...]:

@@ -31,7 +31,7 @@ from featsvc.server.keys.api_keys import own_keys
 from featsvc.settings.access import DEFAULT_KEY, SECRETS
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import TYPED_KEY, check_ports, exposure, has_typed_key
+from featsvc.settings.sources import TYPED_KEY, check_ports, exposure, has_typed_key, unknown_variables
 from featsvc.settings.tree import GatewaySettings, Settings
 
 log = logging.getLogger("featsvc.server.commands.cli")
@@ -119,10 +119,12 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
     check_machine()
     raise_limit()
     keys = own_keys(settings)
+    for warning in unknown_variables(tree):
+        log.warning(warning)
     if has_typed_key(found):
         log.warning(TYPED_KEY)
-    if warning := exposure(settings):
-        log.warning(warning)
+    if exposed := exposure(settings):
+        log.warning(exposed)
     return uvloop.run((up if rest else serve)(settings, keys, bool(flags["end_with_stdin"])))
 
 
@@ -135,6 +137,8 @@ def _config(tree: type[Settings], flags: dict[str, object]) -> int:
     width = max(len(row) for row, _ in rows)
     for row, origin in rows:
         print(f"{row:<{width}}  # {origin}")
+    for warning in unknown_variables(tree):
+        print(f"featsvc: {warning}", file=sys.stderr)
     return 0
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
 
 import grpc
 
+from featsvc.certificates import CallerFiles
+from featsvc.environment import KEY, key_to_send
 from featsvc.errors import InvalidArgument
 from featsvc.settings.access import DEFAULT_KEY
-from featsvc.settings.environment import environment
+from featsvc.settings.sources import unknown_variables
 
 FLAGS = (
     ("--tls-ca", "use TLS, and trust these authorities (PEM)"),
@@ -20,7 +22,7 @@ FLAGS = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of TLS and of the key."""
-    text = f"key to send [FEATSVC_API_KEY; else {DEFAULT_KEY}, or none with --tls-cert]"
+    text = f"key to send [{KEY}; else {DEFAULT_KEY}, or none with --tls-cert]"
     parser.add_argument("--api-key", metavar="KEY", help=text)
     for flag, text in FLAGS:
         parser.add_argument(flag, metavar="FILE", help=text)
@@ -31,21 +33,20 @@ def api_key(flags: dict[str, object]) -> str | None:
     given = flags.pop("api_key")
     if given is not None:
         return str(given)
-    # That of a server may be several, which are all good.
-    if key := environment().get("FEATSVC_API_KEY", "").partition(",")[0].strip():
-        return key
-    return None if flags["tls_cert"] else DEFAULT_KEY
+    for warning in unknown_variables():
+        print(f"featsvc: {warning}", file=sys.stderr)
+    return key_to_send() or (None if flags["tls_cert"] else DEFAULT_KEY)
 
 
 def credentials(flags: dict[str, object]) -> grpc.ChannelCredentials | None:
     """What the flags say, which are taken out; None without TLS. Raises InvalidArgument for a file that is missing."""
-    ca, cert, key = (flags.pop(name) for name in ("tls_ca", "tls_cert", "tls_key"))
-    if (cert is None) != (key is None):
-        raise InvalidArgument("--tls-cert needs --tls-key, and --tls-key needs --tls-cert")
-    if ca is None and cert is None:
-        return None
+    ca, cert, key = (
+        None if (path := flags.pop(name)) is None else str(path) for name in ("tls_ca", "tls_cert", "tls_key")
+    )
     try:
-        contents = [None if path is None else Path(str(path)).read_bytes() for path in (ca, key, cert)]
+        files = CallerFiles.of(ca, cert, key)
+        return None if files is None else grpc.ssl_channel_credentials(*files.contents())
+    except ValueError as error:
+        raise InvalidArgument(f"--tls-cert, --tls-key: {error}") from None
     except OSError as error:
         raise InvalidArgument(f"{error.filename} cannot be read: {error.strerror}") from None
-    return grpc.ssl_channel_credentials(*contents)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
 from featsvc.children import SILENCE_S, listening
+from featsvc.environment import child_environment
 from featsvc.server.gateway import Gateway
-from featsvc.settings.access import DEFAULT_KEY, SECRETS
+from featsvc.settings.access import DEFAULT_KEY, SECRETS, GatewayAddress
 from featsvc.settings.attributes import attributes
-from featsvc.settings.environment import child_environment
 from featsvc.settings.tree import Settings, ShimSettings
 
 
@@ -20,7 +20,7 @@ def rest_ports(
     """The three REST ports, open before the gateway; raises Unavailable where they cannot be opened."""
     return listening(
         "the REST shim",
-        ("rest_shim.serve", *shim_flags(settings), f"--grpc-target={gateway.own_target}", "--beat"),
+        ("rest_shim.serve", *shim_flags(settings), *_to_own(gateway), "--beat"),
         stop,
         settings.grace,
         silence_s=SILENCE_S,
@@ -31,6 +31,12 @@ def rest_ports(
             FEATSVC_STATUS_KEY=settings.status_key,
         ),
     )
+
+
+def _to_own(gateway: Gateway) -> list[str]:
+    """The way to this gateway, whatever variables say of another."""
+    way = GatewayAddress(grpc_target=gateway.own_target)
+    return [each.typed(getattr(way, each.name)) for each in attributes(GatewayAddress)]
 
 
 def shim_flags(settings: Settings, tree: type = ShimSettings) -> list[str]:

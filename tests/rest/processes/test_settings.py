@@ -14,7 +14,7 @@ from featsvc.settings.flags import add_flags
 from featsvc.settings.kinds import MIB
 from featsvc.settings.sources import exposure
 from featsvc.settings.tree import GatewaySettings
-from rest_shim.processes.settings import Runner, RunnerSettings, parsed
+from rest_shim.processes.settings import Runner, RunnerSettings, gateway_tls, parsed
 from tests.authority import Authority
 
 FAMILIES = ("clip", "dino", "sam2")
@@ -133,6 +133,27 @@ def test_a_certificate_that_is_none_is_told_at_once(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="2"):
         parsed(["--tls-cert=missing.pem"], ["clip"])
     assert "tls_cert: missing.pem cannot be read" in capsys.readouterr().err
+
+
+def test_files_by_which_the_gateway_is_reached_are_judged_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority(tmp_path)
+    assert gateway_tls(parsed([TARGET], ["clip"]).settings) is None
+    pair = authority.client("port")
+    right = (f"--grpc-tls-ca={authority.file}", f"--grpc-tls-cert={pair.cert}", f"--grpc-tls-key={pair.key}")
+    assert gateway_tls(parsed([TARGET, *right], ["clip"]).settings) is not None
+    (tmp_path / "empty").touch()
+    for words, told in (
+        ((TARGET, right[1]), "give both files"),
+        ((TARGET, "--grpc-tls-ca=missing.pem"), "missing.pem cannot be used"),
+        ((TARGET, f"--grpc-tls-ca={tmp_path}/empty"), "empty cannot be used"),
+        ((right[0],), "of no use without --grpc-target HOST:PORT"),
+        (("--grpc-target=unix:socket", right[0]), "of no use without --grpc-target HOST:PORT"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parsed(words, ["clip"])
+        assert told in capsys.readouterr().err
 
 
 def test_an_open_host_without_tls_is_warned_of() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from featsvc.server.commands.cli import main
 from featsvc.server.config import devices as places
 from featsvc.server.config.settings import configuration as configured
 from featsvc.settings.attributes import Attribute, attributes, names
-from featsvc.settings.sources import Configuration, has_typed_key
+from featsvc.settings.sources import Configuration, has_typed_key, unknown_variables
 from featsvc.settings.tree import Settings
 from tests.servers import ROOT
 
@@ -122,6 +123,23 @@ def test_a_key_that_others_see_is_one_of_the_command_line(monkeypatch: pytest.Mo
     assert not has_typed_key(configuration({}))
 
 
+def test_a_variable_that_no_setting_has_is_named_with_the_nearest_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for known in ("FEATSVC_HOST", "FEATSVC_GRPC_TARGET", "FEATSVC_CONFIG", "FEATSVC_REST_WORKERS"):
+        monkeypatch.setenv(known, "")
+    assert unknown_variables() == []
+    monkeypatch.setenv("FEATSVC_GRPC_PROT", "a-secret")
+    monkeypatch.setenv("FEATSVC_XYZZY", "1")
+    assert unknown_variables() == [
+        "FEATSVC_GRPC_PROT is no setting, and is passed over: did you mean FEATSVC_GRPC_PORT?",
+        "FEATSVC_XYZZY is no setting, and is passed over",
+    ]
+    monkeypatch.delenv("FEATSVC_CONFIG")
+    assert main(["config"]) == 0
+    assert "FEATSVC_GRPC_PROT" in capsys.readouterr().err
+
+
 def test_the_demo_profile_preloads_the_demo_models_unless_told_otherwise() -> None:
     assert configuration({"profile": "demo"}).settings.preload == ("demo-clip", "demo-dino", "demo-sam2")
     assert configuration({"profile": "demo", "preload": ""}).settings.preload == ()
@@ -192,12 +210,14 @@ def test_a_taken_port_ends_with_a_clear_line_and_no_trace() -> None:
         taken.listen()
         words = [sys.executable, "-m", "featsvc", "serve", f"--grpc-port={taken.getsockname()[1]}"]
         words.append("--api-key=very-secret")
-        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        environment = {**os.environ, "FEATSVC_MAX_QEUE": "1"}
+        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
     assert ended.returncode == 2
     assert "--grpc-port" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "lists its processes: FEATSVC_API_KEY" in ended.stderr
     assert "very-secret" not in ended.stderr
+    assert ended.stderr.count("FEATSVC_MAX_QEUE is no setting, and is passed over: did you mean") == 1
 
 
 def test_an_open_host_with_the_default_key_refuses_to_start() -> None:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from featsvc.environment import KEY
 from featsvc_client import channel
 from featsvc_client.bulk import options
 from featsvc_client.bulk.commands import COMMANDS, Command
@@ -144,7 +145,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         "--api-key",
         default=channel.ByDefault.KEY,
         metavar="KEY",
-        help=f"[{channel.DEFAULT_KEY}, or none with --tls-cert]",
+        help=f"[{KEY}; else {channel.DEFAULT_KEY}, or none with --tls-cert]",
     )
     group.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="a file with the key, which nobody else sees"

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from featsvc.environment import mistyped_key
 from featsvc_client import awaiting, calls, channel
 from featsvc_client.bulk import arguments, estimate, formats, packing
 from featsvc_client.bulk.arguments import CommandLine
@@ -48,6 +49,8 @@ class Job(NamedTuple):
 def main(words: list[str] | None = None) -> int:
     """Runs a command; gives its exit status."""
     command_line = arguments.parsed(words)
+    for warning in mistyped_key():
+        print(f"featsvc-client: {warning}", file=sys.stderr)
     try:
         return asyncio.run(_run(command_line))
     except (Refused, InvalidRequest, OSError) as error:
