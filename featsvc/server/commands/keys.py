@@ -1,4 +1,4 @@
-"""`featsvc keys new`: a key for somebody, of which the server keeps the hash; and `tls-dev` beside it."""
+"""`featsvc keys new`: a key for somebody, or an entry for a certificate; and `tls-dev` beside it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from featsvc.server.keys.key_file import (
     LIMITS,
     ROLES,
     checked_name,
+    checked_subject,
     entry_text,
     hash_of,
     is_table,
+    mark_of,
     new_key,
     tables,
 )
@@ -34,7 +36,7 @@ def add(commands: Subparsers) -> None:
     """Adds the command and its sub-commands."""
     keys = commands.add_parser("keys", help="make keys for callers", description="Keys for callers.")
     subcommands = keys.add_subparsers(required=True, metavar="new|tls-dev")
-    text = "make a key, print it once, and add its hash to the file of keys"
+    text = "make a key, print it once, and add its hash to the file of keys; or an entry for a certificate"
     sub = subcommands.add_parser("new", help=text, description=text)
     sub.add_argument("name", metavar="NAME", help="what logs call whoever has the key")
     sub.add_argument(
@@ -49,6 +51,10 @@ def add(commands: Subparsers) -> None:
     )
     for each in LIMITS.values():
         sub.add_argument(each.flag, metavar=each.written.placeholder, help=each.description)
+    text = (
+        "in place of a key, a name in the certificate that the caller shows: its common name, or one of DNS"
+    )
+    sub.add_argument("--certificate", metavar="SUBJECT", help=text)
     sub.add_argument("--api-key-file", metavar="FILE", help="file of keys; without one the entry is printed")
     sub.set_defaults(command=_new, parser=sub)
     tls_dev.add(subcommands)
@@ -61,23 +67,26 @@ def _new(flags: dict[str, Any]) -> int:
         raise InvalidArgument(str(error)) from None
     models = frozenset(entry_of(model).key for model in flags["model"])
     caller = Caller(checked_name(flags["name"]), frozenset(flags["role"] or ["infer"]), models)
-    key = new_key()
-    entry = entry_text(caller, hash_of(key), limits)
+    subject = flags["certificate"]
+    key = new_key() if subject is None else ""
+    entry = entry_text(caller, hash_of(key) if subject is None else mark_of(checked_subject(subject)), limits)
     settings = configuration({"api_key_file": flags["api_key_file"]}, Settings).settings
     if not settings.api_key_file:
-        print(
-            f"{key}\n\nThe key is shown this once. Put its entry into the file of --api-key-file:\n\n{entry}",
-            end="",
-        )
+        shown = f"{key}\n\nThe key is shown this once. Put its entry" if key else "Put this entry"
+        print(f"{shown} into the file of --api-key-file:\n\n{entry}", end="")
         return 0
     path = Path(settings.api_key_file)
-    _append(path, caller.name, entry)
+    _append(path, caller.name, entry, subject)
+    if not key:
+        told = f"{path} lets in as {caller.name!r} who shows a certificate of {subject!r}, where a server has"
+        print(f"{told} --tls-client-ca.", file=sys.stderr)
+        return 0
     print(key)
     print(f"This key of {caller.name!r} is shown this once; {path} has its hash.", file=sys.stderr)
     return 0
 
 
-def _append(path: Path, name: str, entry: str) -> None:
+def _append(path: Path, name: str, entry: str, subject: str | None) -> None:
     """Adds an entry to the file, in one write: a server may be reading it. Raises InvalidArgument."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, OWNER_ALONE)
@@ -96,5 +105,9 @@ def _append(path: Path, name: str, entry: str) -> None:
             raise InvalidArgument(f"api_key_file: {path} is no TOML: {error}") from None
         if name in names:
             raise InvalidArgument(f"api_key_file: {path} has a key of {name!r} already: take another name")
+        if subject is not None and subject in (each.get("certificate") for each in names.values()):
+            raise InvalidArgument(
+                f"api_key_file: {path} has an entry for the certificate of {subject!r} already"
+            )
         gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         file.write(gap + entry)

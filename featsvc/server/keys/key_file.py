@@ -19,6 +19,7 @@ two are alike, and a slow hash would cost every first call of a key and every wr
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -72,6 +73,13 @@ def checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise InvalidArgument(f"{name[:80]!r} is no name of a key: 1 to 64 letters, digits, _ or -")
     return name
+
+
+def checked_subject(subject: str) -> str:
+    """A name in a certificate; raises InvalidArgument where no certificate has it."""
+    if not subject.isprintable() or not subject.strip():
+        raise InvalidArgument("--certificate: give the common name, or an alternative name of the kind DNS")
+    return subject
 
 
 def tables(text: str) -> dict[str, Any]:
@@ -183,12 +191,17 @@ def is_sendable(key: str) -> bool:
 
 
 def entry_text(caller: Caller, hashed: bytes, limits: Mapping[str, object]) -> str:
-    """The entry of a key, as the file has it."""
+    """The entry of a key, or of what `mark_of` says of a certificate, as the file has it."""
     lists: dict[str, list[str]] = {
         "roles": [*filter(caller.roles.__contains__, ROLES)],
         "models": sorted(caller.models),
     }
-    rows = [f'sha256 = "{hashed.hex()}"']
+    if hashed.startswith(CERTIFICATE):
+        # Texts of JSON are texts of TOML.
+        name = hashed.removeprefix(CERTIFICATE).decode()
+        rows = [f"certificate = {json.dumps(name, ensure_ascii=False)}"]
+    else:
+        rows = [f'sha256 = "{hashed.hex()}"']
     rows += [f"{name} = {_listed(words)}" for name, words in lists.items() if words]
     rows += [f"{name} = {value}" for name, value in limits.items()]
     return "\n".join([f"[keys.{caller.name}]", *rows, ""])

@@ -126,7 +126,7 @@ def test_a_key_that_others_see_is_one_of_the_command_line(monkeypatch: pytest.Mo
 def test_a_variable_that_no_setting_has_is_named_with_the_nearest_that_there_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for known in ("FEATSVC_HOST", "FEATSVC_GRPC_TARGET", "FEATSVC_CONFIG", "FEATSVC_REST_WORKERS"):
+    for known in ("FEATSVC_HOST", "FEATSVC_GRPC_TARGET", "FEATSVC_CONFIG", "FEATSVC_TLS_KEY"):
         monkeypatch.setenv(known, "")
     assert unknown_variables() == []
     monkeypatch.setenv("FEATSVC_GRPC_PROT", "a-secret")

@@ -237,6 +237,8 @@ def test_a_new_key_without_a_file_is_printed_with_its_entry(
         (["a b"], "letters, digits"),
         (["a", "--model=no-such"], "no-such"),
         (["a", "--weight=-1"], "weight"),
+        (["a", "--certificate="], "common name"),
+        (["a", "--certificate=a\x7f"], "common name"),
         (["a", "--api-key-file=/nowhere/keys"], "cannot be written"),
     ],
 )
@@ -247,6 +249,25 @@ def test_a_key_that_cannot_be_made_leaves_nothing(
     caught = capsys.readouterr()
     assert told in caught.err
     assert caught.out == ""
+
+
+def test_an_entry_for_a_certificate_holds_its_name_and_no_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "keys.toml"
+    subject = 'CN "7" of \\ Müller'
+    words = ["--role=infer", "--role=status", f"--certificate={subject}"]
+    assert main(["keys", "new", "camera-7", f"--api-key-file={path}", *words]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--tls-client-ca" in told.err
+    found = KeyFile(path, LIMITS, is_open=True).read()
+    assert found == {mark_of(subject): Caller("camera-7", frozenset({"infer", "status"}), limits=LIMITS)}
+    assert main(["keys", "new", "other", f"--api-key-file={path}", f"--certificate={subject}"]) == 2
+    assert "already" in capsys.readouterr().err
+    assert KeyFile(path, LIMITS, is_open=True).read() == found
+    assert main(["keys", "new", "camera-8", "--certificate=camera-8"]) == 0
+    assert capsys.readouterr().out.endswith('[keys.camera-8]\ncertificate = "camera-8"\nroles = ["infer"]\n')
 
 
 def test_named_keys_are_not_put_among_keys_of_lines(
