@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import os
 import ssl
 import threading
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +22,10 @@ CERTIFICATE, KEY, ENCRYPTED = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----
 NO_PAIR = "KEY_VALUES_MISMATCH"
 # Files that are replaced one after the other may change while they are read.
 TRIES = 3
+# So long before its end a certificate is warned of, once a day and once for each that takes its place.
+SOON_S = 14 * 24 * 3600.0
+AGAIN_S = 24 * 3600.0
+LOOK_S = 3600.0
 
 Stamp = tuple[tuple[int, ...] | None, ...]
 
@@ -67,7 +76,7 @@ class CertificateFiles:
             ) from None
         if authorities:
             self._demand(context, authorities)
-        return Identity(chain, key, authorities, context)
+        return Identity(chain, key, authorities, context, _end(chain))
 
     def _demand(self, context: ssl.SSLContext, authorities: bytes) -> None:
         """Has callers show a certificate of one of the authorities."""
@@ -89,6 +98,8 @@ class Identity:
     authorities: bytes
     """Empty where callers need no certificate."""
     context: ssl.SSLContext
+    ends_at: float
+    """Seconds since the epoch when the first certificate of the chain expires; infinite where that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,35 @@ class ServerCertificate:
                 self._renew()
             return self._identity
 
+    @property
+    def ends_at(self) -> float:
+        """Of what is in force, without a look at the files."""
+        return self._identity.ends_at
+
+    async def watch(self, look_s: float = LOOK_S, again_s: float = AGAIN_S) -> None:
+        """Warns of a certificate that expires soon, or has."""
+        told, told_at = None, -math.inf
+        while True:
+            identity = await asyncio.to_thread(self.now)
+            if identity is not told or time.monotonic() - told_at >= again_s:
+                told, told_at = identity, time.monotonic()
+                self._warn(identity.ends_at)
+            await asyncio.sleep(look_s)
+
+    def _warn(self, ends_at: float) -> None:
+        left_s = ends_at - time.time()
+        if left_s >= SOON_S:
+            return
+        facts = {
+            "tls_cert": self._files.cert,
+            "ends": datetime.fromtimestamp(ends_at, UTC).isoformat(),
+            "days_left": round(left_s / (24 * 3600), 1),
+        }
+        if left_s > 0:
+            log.warning("the certificate expires soon", extra=facts)
+        else:
+            log.error("the certificate has expired, and callers refuse it", extra=facts)
+
     def _renew(self) -> None:
         changed = self._files.stamp()
         looks = zip(self._files.paths.items(), self._stamp, changed, strict=True)
@@ -183,6 +223,17 @@ def server_certificate(tls_cert: str, tls_key: str, tls_client_ca: str) -> Serve
         if value:
             raise InvalidArgument(f"{name}: {value} is of no use without --tls-cert")
     return None
+
+
+def _end(chain: bytes) -> float:
+    """When the first of the certificates expires; ssl tells it of authorities alone."""
+    # It takes its time, and most programs that come by here show no certificate.
+    x509 = import_module("cryptography.x509")
+    try:
+        ends = [each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain)]
+    except ValueError:  # OpenSSL takes some that it does not
+        return math.inf
+    return float(min(ends).timestamp())
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -33,9 +34,9 @@ class Authority:
             self.ca.cert_pem.write_to_path(str(path))
         return path
 
-    def server(self, name: str = "server") -> Pair:
+    def server(self, name: str = "server", end: datetime | None = None) -> Pair:
         """A certificate for this machine; one of the same name takes the place of the one before."""
-        return self._written(name, self.ca.issue_cert("localhost", "127.0.0.1", "::1"))
+        return self._written(name, self.ca.issue_cert("localhost", "127.0.0.1", "::1", not_after=end))
 
     def client(self, name: str, *others: str) -> Pair:
         """A certificate of a caller, with alternative names."""

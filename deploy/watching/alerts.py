@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from featsvc.certificates import SOON_S
 from featsvc.server.metrics import table
 
 CALLS = f"{table.CALL_DURATION.name}_count"
@@ -69,6 +70,14 @@ ALERTS = (
         "warning",
         "{{ $labels.model }} should be loaded and cannot",
         "/readyz says the reason; `featsvc models check KEY` which file is missing.",
+    ),
+    Alert(
+        "FeatsvcCertificateExpires",
+        f"{table.CERTIFICATE_LEFT.name} < {round(SOON_S)}",
+        "1h",
+        "warning",
+        "the certificate expires within 14 days",
+        "Replace the files of --tls-cert and --tls-key; the server takes them without a restart.",
     ),
     Alert(
         "FeatsvcErrors",

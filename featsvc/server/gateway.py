@@ -140,7 +140,9 @@ async def gateway(
         own_target = _opened_for_shim(server, own_address)
         await server.start()
         shown = (
-            nullcontext() if metrics is None else metrics.listening(pool, images, admission, checks.serving)
+            nullcontext()
+            if metrics is None
+            else metrics.listening(pool, images, admission, checks.serving, certificate)
         )
         try:
             async with (
@@ -148,6 +150,7 @@ async def gateway(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
                     api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
+                    *([] if certificate is None else [certificate.watch()]),
                 ),
                 shown as metrics_port,
             ):

@@ -86,18 +86,18 @@ class KeyLimits:
     """What one API key may have of what all share. The file of keys may give each limits of its own."""
 
     image_cache_per_key: Room = 64 * MIB
-    """Bytes of the pictures that the server keeps for questions by digest; 0 keeps none."""
+    """Bytes of the pictures that the server keeps of a key, for questions by digest; 0 keeps none."""
     url_max_fetches_per_key: Count = 32
-    """Most pictures that are fetched at once by address; further ones wait."""
+    """Most pictures that are fetched for a key at once by address; further ones wait."""
     url_max_bytes_per_key: Size = 128 * MIB
-    """Most bytes of pictures that are being fetched."""
+    """Most bytes of the pictures that are being fetched for a key."""
     weight: Share = 1.0
-    """Its share of the devices beside other keys that wait, in proportion: one of 2 gets twice as much as one of 1."""
+    """A key's share of the devices beside others that wait, in proportion: one of 2 gets twice as much as one of 1."""
     max_queue_per_key: Natural = 0
-    """Most requests of it that wait; 0 for as many as max_queue, of which it gives way to keys that have less."""
+    """Most requests of a key that wait; 0 for as many as max_queue, of which it gives way to keys that have less."""
     max_queue_bytes_per_key: Room = 0
-    """Most bytes of its requests that wait; 0 for as many as max_queue_bytes, in the same way."""
+    """Most bytes of a key's requests that wait; 0 for as many as max_queue_bytes, in the same way."""
     max_calls_per_key: Natural = 0
-    """Most calls of it that are open; 0 for as many as max_calls, in the same way."""
+    """Most calls of a key that are open; 0 for as many as max_calls, in the same way."""
     worker_seconds_per_key: Seconds = 0.0
-    """Seconds of workers that its requests may take in a minute; 0 for no limit."""
+    """Seconds of workers that the requests of a key may take in a minute; 0 for no limit."""

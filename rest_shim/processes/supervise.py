@@ -18,6 +18,7 @@ from functools import partial
 
 import uvloop
 
+from featsvc.certificates import server_certificate
 from featsvc.children import SILENCE_S, Child, at_work, beat, listening, stop_signal
 from featsvc.environment import child_environment
 from featsvc.errors import Unavailable
@@ -77,6 +78,10 @@ async def run(runner: Runner) -> int:
             own = own_gateway(runner.gateway_flags, settings.grace, stop, _keys(settings))
             target = await stack.enter_async_context(own)
         _announce(sockets)
+        certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        # Under `featsvc up` the gateway watches the same one.
+        if certificate is not None and not runner.beat:
+            await stack.enter_async_context(at_work(certificate.watch()))
         if runner.beat:
             await stack.enter_async_context(at_work(beat()))
         if settings.rest_workers == 1:

@@ -12,7 +12,11 @@ from packaging.utils import canonicalize_name
 
 from deploy import lock
 from deploy.lock import SERVER, closure, pinned
+from featsvc.errors import InvalidArgument
 from featsvc.server.config.machine import LEAST_FILES
+from featsvc.settings.kinds import parts
+from featsvc.settings.sources import check_own_key
+from featsvc.settings.tree import GatewaySettings
 from tests.servers import ROOT
 
 IMAGE = (ROOT / "deploy" / "requirements.lock").read_text().splitlines()
@@ -95,6 +99,37 @@ def test_compose_bounds_what_the_server_may_take_and_starts_it_again() -> None:
     assert service["ulimits"]["nofile"] >= LEAST_FILES
     assert {"mem_limit", "pids_limit", "stop_grace_period"} <= service.keys()
     assert "/tmp" in service["tmpfs"], "the one folder that must be writable beside the volume"
+
+
+@pytest.mark.parametrize(("name", "value"), [("FEATSVC_API_KEY", "a-key"), ("KEYS", "/srv/keys"), ("", "")])
+def test_compose_hands_a_key_or_a_file_of_keys_over_and_without_one_the_server_refuses_to_start(
+    name: str, value: str
+) -> None:
+    """As Compose fills variables in; Docker itself is not here."""
+    given = {name: value}
+
+    def filled(text: str) -> str:
+        def one(match: re.Match[str]) -> str:
+            has = bool(given.get(match["name"]))
+            return match["other"] if has == (match["sign"] == "+") else given.get(match["name"], "")
+
+        return re.sub(r"\$\{(?P<name>\w+):(?P<sign>[-+])(?P<other>[^}]*)\}", one, text)
+
+    (service,) = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"].values()
+    variables = {each: filled(text) for each, text in service["environment"].items()}
+    settings = GatewaySettings(
+        host="0.0.0.0",
+        api_key=parts(variables["FEATSVC_API_KEY"]),
+        api_key_file=variables["FEATSVC_API_KEY_FILE"],
+    )
+    if not name:
+        with pytest.raises(InvalidArgument, match="FEATSVC_API_KEY or --api-key-file"):
+            check_own_key(settings)
+        return
+    check_own_key(settings)
+    if name == "KEYS":
+        assert "/srv/keys:/keys:ro" in map(filled, service["volumes"])
+        assert Path(settings.api_key_file).parent == Path("/keys")
 
 
 def test_the_image_is_made_of_files_that_exist() -> None:

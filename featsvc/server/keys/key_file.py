@@ -42,6 +42,7 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 HASH = re.compile(r"[0-9a-f]{64}")
 BLANK_OR_QUOTE = re.compile(r"[\s'\"]")
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 LIMITS = {each.name: each for each in attributes(KeyLimits)}
 ROLES: tuple[Role, ...] = get_args(Role)
 # What programs that look for lost secrets can find.
@@ -121,8 +122,19 @@ class KeyFile:
 
     def read(self) -> Callers:
         """Who has which key now. Raises InvalidArgument that says what is wrong, and shows no key."""
-        text = self._text()
-        callers = self._named(text) if is_table(text) else self._numbered(text)
+        text, mode = self._text()
+        if is_table(text):
+            callers = self._named(text)
+        else:
+            callers = self._numbered(text)
+            if mode & OTHERS_MAY_READ:
+                log.warning(
+                    "others may read this file, which holds keys and not hashes",
+                    extra={
+                        "path": str(self.path),
+                        "remedy": f"chmod go-r {self.path}, or make new keys by `featsvc keys new`",
+                    },
+                )
         if self._is_open and hash_of(DEFAULT_KEY) in callers:
             raise self._wrong(f"has the documented key {DEFAULT_KEY}, and the host is open to others")
         shown = [caller.name for hashed, caller in callers.items() if hashed.startswith(CERTIFICATE)]
@@ -132,13 +144,15 @@ class KeyFile:
             )
         return callers
 
-    def _text(self) -> str:
+    def _text(self) -> tuple[str, int]:
+        """What the file holds, and its mode."""
         try:
             # Editors on Windows put a mark before the first key, which would belong to it.
             with self.path.open(encoding="utf-8-sig") as file:
-                if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & OTHERS_MAY_WRITE:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                if mode & OTHERS_MAY_WRITE:
                     raise self._wrong(f"may be written by others, who could add keys: chmod go-w {self.path}")
-                return file.read()
+                return file.read(), mode
         except OSError as error:
             raise self._wrong(f"cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from prometheus_client import ProcessCollector, exposition
 from prometheus_client.core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from featsvc.certificates import ServerCertificate
 from featsvc.children import at_work
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.status import CacheStatus
@@ -40,6 +43,7 @@ class _Sources:
     pictures: PictureStore
     admission: Admission
     states: States
+    certificate: ServerCertificate | None
 
 
 class Exporter:
@@ -59,13 +63,18 @@ class Exporter:
 
     @asynccontextmanager
     async def listening(
-        self, pool: Pool, pictures: PictureStore, admission: Admission, states: States
+        self,
+        pool: Pool,
+        pictures: PictureStore,
+        admission: Admission,
+        states: States,
+        certificate: ServerCertificate | None,
     ) -> AsyncIterator[int]:
         """The port, open; raises InvalidArgument where it cannot be opened.
 
         `states` says which services serve, as grpc.health.v1 does; the server itself is the one without a name.
         """
-        sources = _Sources(pool, pictures, admission, states)
+        sources = _Sources(pool, pictures, admission, states, certificate)
 
         async def page(path: str, accept: str) -> Page | None:
             match path:
@@ -106,6 +115,7 @@ class Exporter:
             max_queue=self._settings.max_queue,
             max_queue_bytes=self._settings.max_queue_bytes,
             is_ready=sources.states()[""],
+            certificate_left_s=_left_s(sources.certificate),
         )
 
 
@@ -125,6 +135,11 @@ def _pictures(store: PictureStore) -> CacheStatus:
     return CacheStatus(
         "pictures", counts.hits, counts.misses, counts.evictions, len(store), store.nbytes, store.max_bytes
     )
+
+
+def _left_s(certificate: ServerCertificate | None) -> float | None:
+    left_s = math.inf if certificate is None else certificate.ends_at - time.time()
+    return left_s if math.isfinite(left_s) else None
 
 
 def _json(content: object, status: HTTPStatus) -> Page:

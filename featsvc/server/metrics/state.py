@@ -31,6 +31,8 @@ class Moment:
     max_queue: int
     max_queue_bytes: int
     is_ready: bool
+    certificate_left_s: float | None = None
+    """None without TLS, or where it cannot be read."""
 
 
 def families(moment: Moment, callers: CallerNames) -> list[Family]:
@@ -67,6 +69,8 @@ def _rows(moment: Moment, callers: CallerNames) -> Iterator[Row]:
         yield from _of_worker(worker)
     yield from _of_devices(pool)
     yield from _of_cache(GATEWAY, moment.pictures)
+    if moment.certificate_left_s is not None:
+        yield table.CERTIFICATE_LEFT, (), moment.certificate_left_s
     yield table.READY, (), moment.is_ready
     yield table.BUILD, (__version__,), 1
 

@@ -177,6 +177,11 @@ LOOP_LAG = Metric(
     "How late a timer of the gateway's event loop fires, asked ten times a second.",
     buckets=LAG_BUCKETS,
 )
+CERTIFICATE_LEFT = Metric(
+    "featsvc_certificate_left_seconds",
+    "gauge",
+    "Time until the first certificate of --tls-cert expires; below 0 it has.",
+)
 READY = Metric("featsvc_ready", "gauge", "1 where /readyz says so.")
 BUILD = Metric("featsvc_build_info", "gauge", "1, with the version as label.", ("version",))
 

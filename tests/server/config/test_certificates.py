@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from featsvc.certificates import CertificateFiles, ServerCertificate, server_certificate
+from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
 from tests.authority import Authority, put
+from tests.server.conftest import heard
 
 
 @pytest.fixture
@@ -116,3 +120,36 @@ def test_an_authority_that_is_taken_out_is_trusted_no_more(
     assert "tls_cert" not in vars(record), "it names what has changed alone"
     assert len(after) == 1
     assert after != before
+
+
+async def test_a_certificate_that_ends_soon_is_warned_of_again_and_a_new_one_at_once(
+    authority: Authority,
+) -> None:
+    now = datetime.now(UTC)
+    pair = authority.server(end=now + timedelta(days=15))
+    certificate = read(pair.cert, pair.key)
+    async with heard("featsvc.certificates") as lines:
+
+        async def told() -> dict[str, Any]:
+            """The next line about its end."""
+            while "days_left" not in (line := await lines.get()):
+                pass
+            return line
+
+        async with at_work(certificate.watch(look_s=0.001)):
+            authority.server(end=now + timedelta(days=13, hours=12))
+            first = await told()
+            authority.server(end=now - timedelta(days=1))
+            second = await told()
+        assert (first["level"], first["message"]) == ("warning", "the certificate expires soon")
+        assert (first["tls_cert"], first["days_left"]) == (str(pair.cert), pytest.approx(13.5, abs=0.1))
+        assert (second["level"], second["days_left"]) == ("error", pytest.approx(-1, abs=0.1))
+        async with at_work(certificate.watch(look_s=0.001, again_s=0.0)):
+            assert [(await told())["level"] for _ in range(3)] == ["error"] * 3
+
+
+def test_of_a_chain_the_first_end_counts(authority: Authority) -> None:
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    early, late = authority.server("early", end), authority.server()
+    put(late.cert, late.cert.read_bytes() + early.cert.read_bytes())
+    assert read(late.cert, late.key).ends_at == end.timestamp()

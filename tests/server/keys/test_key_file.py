@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,26 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path, mode: int, is_r
         return
     with pytest.raises(InvalidArgument, match="chmod go-w"):
         KeyFile(path, LIMITS, is_open=True).read()
+
+
+@pytest.mark.parametrize("text", ["alpha\n", f'[keys.a]\nsha256 = "{HASH}"\n'])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o604])
+def test_a_file_of_keys_and_not_of_hashes_is_warned_of_where_others_may_read_it(
+    tmp_path: Path, mode: int, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text)
+    path.chmod(mode)
+    with caplog.at_level(logging.WARNING):
+        KeyFile(path, LIMITS, is_open=True).read()
+    is_open = text == "alpha\n" and mode != 0o600
+    assert ["others may read" in each.getMessage() for each in caplog.records] == [True] * is_open
+    assert "alpha" not in caplog.text
+
+
+@pytest.mark.parametrize("limit", attributes(KeyLimits), ids=lambda limit: limit.name)
+def test_the_help_of_a_limit_says_of_what_it_is(limit: Attribute) -> None:
+    assert re.search(r"\b(a|A) key\b", limit.description)
 
 
 @pytest.mark.parametrize("text", ["smfeats\n", f'[keys.a]\nsha256 = "{hash_of("smfeats").hex()}"\n'])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,19 @@ from prometheus_client.parser import text_string_to_metric_families
 from featsvc import __version__
 from featsvc.server.metrics.table import CALL_BUCKETS, TABLE
 from featsvc.v1 import clip_pb2
+from tests.authority import Authority
 from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened, refusal
-from tests.server.conftest import AUTHORISED
-from tests.server.metrics.conftest import Watched, labels
+from tests.server.conftest import AUTHORISED, heard, start
+from tests.server.metrics.conftest import Watched, client_of, labels
 
 EXTRACT = "featsvc.v1.ClipService/ExtractFeatures"
 MODEL = "demo-clip"
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 # The libraries' own.
 PROCESS = "process_"
-# What a CPU has none of, what has not gone wrong, and what nobody asks at the moment.
+# What has no value without TLS, what a CPU has none of, what has not gone wrong, and what nobody asks at the moment.
 ABSENT = {
+    "featsvc_certificate_left_seconds",
     *("featsvc_device_memory_bytes", "featsvc_device_free_bytes", "featsvc_model_failed"),
     *("featsvc_device_utilization_ratio", "featsvc_waiting_questions", "featsvc_working_questions"),
 }
@@ -105,6 +108,19 @@ async def test_every_metric_is_of_the_table_and_says_what_it_is(watched: Watched
         if "le" in sample.labels
     }
     assert {float(each) for each in bounds} == {*CALL_BUCKETS, float("inf")}
+
+
+async def test_the_page_and_the_log_tell_when_the_certificate_ends(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).server(end=datetime.now(UTC) + timedelta(days=2))
+    async with (
+        heard("featsvc.certificates") as lines,
+        start(metrics_port=0, tls_cert=str(pair.cert), tls_key=str(pair.key)) as running,
+        client_of(running) as client,
+    ):
+        found = await Watched(running, client).samples()
+        left_s = found["featsvc_certificate_left_seconds", labels()]
+        assert 2 * 24 * 3600 - 600 < left_s < 2 * 24 * 3600
+        assert (await lines.get())["message"] == "the certificate expires soon"
 
 
 async def test_the_page_comes_in_the_form_that_is_asked_for(watched: Watched) -> None:
