@@ -16,7 +16,7 @@ from featsvc.server.keys.key_file import (
     LIMITS,
     ROLES,
     checked_name,
-    checked_subject,
+    checked_certificate,
     entry_text,
     hash_of,
     is_table,
@@ -67,18 +67,20 @@ def _new(flags: dict[str, Any]) -> int:
         raise InvalidArgument(str(error)) from None
     models = frozenset(entry_of(model).key for model in flags["model"])
     caller = Caller(checked_name(flags["name"]), frozenset(flags["role"] or ["infer"]), models)
-    subject = flags["certificate"]
-    key = new_key() if subject is None else ""
-    entry = entry_text(caller, hash_of(key) if subject is None else mark_of(checked_subject(subject)), limits)
+    certificate = flags["certificate"]
+    key = new_key() if certificate is None else ""
+    entry = entry_text(
+        caller, hash_of(key) if certificate is None else mark_of(checked_certificate(certificate)), limits
+    )
     settings = configuration({"api_key_file": flags["api_key_file"]}, Settings).settings
     if not settings.api_key_file:
         shown = f"{key}\n\nThe key is shown this once. Put its entry" if key else "Put this entry"
         print(f"{shown} into the file of --api-key-file:\n\n{entry}", end="")
         return 0
     path = Path(settings.api_key_file)
-    _append(path, caller.name, entry, subject)
+    _append(path, caller.name, entry, certificate)
     if not key:
-        told = f"{path} lets in as {caller.name!r} who shows a certificate of {subject!r}, where a server has"
+        told = f"{path} lets in as {caller.name!r} who shows a certificate of {certificate!r}, where a server has"
         print(f"{told} --tls-client-ca.", file=sys.stderr)
         return 0
     print(key)
@@ -86,7 +88,7 @@ def _new(flags: dict[str, Any]) -> int:
     return 0
 
 
-def _append(path: Path, name: str, entry: str, subject: str | None) -> None:
+def _append(path: Path, name: str, entry: str, certificate: str | None) -> None:
     """Adds an entry to the file, in one write: a server may be reading it. Raises InvalidArgument."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, OWNER_ALONE)
@@ -105,9 +107,9 @@ def _append(path: Path, name: str, entry: str, subject: str | None) -> None:
             raise InvalidArgument(f"api_key_file: {path} is no TOML: {error}") from None
         if name in names:
             raise InvalidArgument(f"api_key_file: {path} has a key of {name!r} already: take another name")
-        if subject is not None and subject in (each.get("certificate") for each in names.values()):
+        if certificate is not None and certificate in (each.get("certificate") for each in names.values()):
             raise InvalidArgument(
-                f"api_key_file: {path} has an entry for the certificate of {subject!r} already"
+                f"api_key_file: {path} has an entry for the certificate of {certificate!r} already"
             )
         gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         file.write(gap + entry)

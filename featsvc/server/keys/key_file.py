@@ -76,11 +76,11 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_subject(subject: str) -> str:
+def checked_certificate(name: str) -> str:
     """A name in a certificate; raises InvalidArgument where no certificate has it."""
-    if not subject.isprintable() or not subject.strip():
+    if not name.isprintable() or not name.strip():
         raise InvalidArgument("--certificate: give the common name, or an alternative name of the kind DNS")
-    return subject
+    return name
 
 
 def tables(text: str) -> dict[str, Any]:

@@ -276,15 +276,15 @@ def test_an_entry_for_a_certificate_holds_its_name_and_no_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "keys.toml"
-    subject = 'CN "7" of \\ Müller'
-    words = ["--role=infer", "--role=status", f"--certificate={subject}"]
+    certificate = 'CN "7" of \\ Müller'
+    words = ["--role=infer", "--role=status", f"--certificate={certificate}"]
     assert main(["keys", "new", "camera-7", f"--api-key-file={path}", *words]) == 0
     told = capsys.readouterr()
     assert told.out == ""
     assert "--tls-client-ca" in told.err
     found = KeyFile(path, LIMITS, is_open=True).read()
-    assert found == {mark_of(subject): Caller("camera-7", frozenset({"infer", "status"}), limits=LIMITS)}
-    assert main(["keys", "new", "other", f"--api-key-file={path}", f"--certificate={subject}"]) == 2
+    assert found == {mark_of(certificate): Caller("camera-7", frozenset({"infer", "status"}), limits=LIMITS)}
+    assert main(["keys", "new", "other", f"--api-key-file={path}", f"--certificate={certificate}"]) == 2
     assert "already" in capsys.readouterr().err
     assert KeyFile(path, LIMITS, is_open=True).read() == found
     assert main(["keys", "new", "camera-8", "--certificate=camera-8"]) == 0
