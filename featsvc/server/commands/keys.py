@@ -15,8 +15,8 @@ from featsvc.server.config.settings import configuration
 from featsvc.server.keys.key_file import (
     LIMITS,
     ROLES,
-    checked_name,
     checked_certificate,
+    checked_name,
     entry_text,
     hash_of,
     is_table,
@@ -69,9 +69,8 @@ def _new(flags: dict[str, Any]) -> int:
     caller = Caller(checked_name(flags["name"]), frozenset(flags["role"] or ["infer"]), models)
     certificate = flags["certificate"]
     key = new_key() if certificate is None else ""
-    entry = entry_text(
-        caller, hash_of(key) if certificate is None else mark_of(checked_certificate(certificate)), limits
-    )
+    proof = hash_of(key) if certificate is None else mark_of(checked_certificate(certificate))
+    entry = entry_text(caller, proof, limits)
     settings = configuration({"api_key_file": flags["api_key_file"]}, Settings).settings
     if not settings.api_key_file:
         shown = f"{key}\n\nThe key is shown this once. Put its entry" if key else "Put this entry"
