@@ -292,13 +292,13 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, status: int, detail: str, further: Headers = ()) -> None:
         """An answer that no application makes, and the end of the connection."""
+        self._crowd.refused[status] += 1
         self.transport.write(exchange.answer(status, detail, [*self.server_state.default_headers, *further]))
         self._linger()
 
     def _linger(self) -> None:
         """Ends our side, and the other when it has read that: closed at once, it might lose what we said."""
-        self._ending, self._drained = True, 0
-        self._data, self._at = b"", 0
+        self._ending, self._drained, self._data, self._at = True, 0, b"", 0
         self.flow.holding = False
         self.flow.resume_reading()
         self._wait(DRAINING_S)

@@ -59,8 +59,10 @@ class Member(Protocol):
 class Crowd:
     """The open connections of a port."""
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, refused: Counter[int] | None = None) -> None:
+        """`refused` counts what connections refuse, by status."""
         self.limits = limits
+        self.refused = Counter[int]() if refused is None else refused
         self._open: set[Member] = set()
         self._peers: Counter[str] = Counter()
         self._turned_away: dict[Member, None] = {}

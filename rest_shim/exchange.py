@@ -18,6 +18,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 HEAD_END = b"\r\n\r\n"
 CERTIFICATE = "featsvc.certificate"
 """Where a request's scope has the names in its caller's certificate, among the extensions."""
+ASKED = "featsvc.asked"
+"""Set in a request's scope when a model is asked: what is refused from then on is the gateway's affair."""
 OFFERS = frozenset((b"upgrade", b"http2-settings"))
 
 

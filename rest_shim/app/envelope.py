@@ -16,9 +16,10 @@ from featsvc.request_ids import is_right, own_ids, request_id
 from featsvc.tracing import TRACEPARENT, TRACERESPONSE, Facts, Trace, Tracer
 from rest_shim.app.health import Counter
 from rest_shim.errors import HttpError, out_of_memory
+from rest_shim.exchange import ASKED
 
 log = logging.getLogger("rest_shim.requests")
-DEFECT = 500
+LEAST_REFUSAL, DEFECT = 400, 500
 PROBES = frozenset(("/health", "/readyz"))
 
 
@@ -72,6 +73,8 @@ class Envelope:
                 answer = out_of_memory() if no_memory else HttpError(500, "defect")
                 await answer.response()(scope, receive, stamped)
         finally:
+            if status >= LEAST_REFUSAL and not is_probe and not scope.get(ASKED):
+                self._counter.refused[status] += 1
             took_ms = round((time.monotonic() - began) * 1000, 1)
             facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": took_ms}
             # Whoever watches over a server asks for its health all the time.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -23,6 +24,8 @@ class Counter:
     """Requests of one port in this process."""
 
     requests: int = 0
+    refused: collections.Counter[int] = field(default_factory=collections.Counter)
+    """Those that were refused before any question to a model, by status, since the gateway was last told."""
 
 
 async def health(family: str, gateway: GatewayClient, counter: Counter) -> Health:

@@ -63,12 +63,11 @@ TIMEOUT_PARAMETER = {
 }
 
 
-def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...]) -> PortApp:
-    """The documented paths of one family, with /health and /docs."""
+def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...], counter: Counter) -> PortApp:
+    """The documented paths of one family, with /health and /docs; its requests are counted."""
     app = PortApp(family, title=f"featsvc: {family.title}", version="1", openapi_url=None)
     add_page(app, terms.documented_key)
     known = KnownModels(family.name, terms.gateway)
-    counter = Counter()
     # Asked for at the first request, when all of them are there.
     paths = cache(lambda: frozenset(each.path for each in app.routes if isinstance(each, Route)))
     app.router.redirect_slashes = False

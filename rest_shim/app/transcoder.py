@@ -23,6 +23,7 @@ from rest_shim.call.gateway import GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
 from rest_shim.errors import HttpError, field_violations, http_error
+from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
@@ -79,6 +80,7 @@ class Transcoder:
                 request, len(body), question, self.endpoint, body, form
             )
         limit = wish.limit(self.terms.max_json_bytes)
+        request.scope[ASKED] = True
         called = ask(self.terms.gateway, self.endpoint.called, message, (*timed, *limit), request, patience_s)
         # The request is on its way: from here on only its reply is kept.
         del body, message

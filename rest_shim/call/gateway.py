@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from itertools import cycle, islice
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 
 from featsvc.certificates import CallerFiles
+from featsvc.codec import shim_headers
 from featsvc.v1 import model_pb2
 from rest_shim.errors import HttpError, http_error
 
@@ -127,6 +128,17 @@ class GatewayClient:
             return self._last_status
         self._last_status = model_pb2.GetStatusResponse.FromString(raw)
         return self._last_status
+
+    async def tell_refused(self, refused: Mapping[tuple[str, int], int]) -> None:
+        """Tells the gateway what the ports have refused, by port and status; raises AioRpcError.
+
+        Without a key for its state it would not believe it.
+        """
+        if not self._asking:
+            return
+        asked = model_pb2.GetStatusRequest().SerializeToString()
+        told = (shim_headers.REFUSED, shim_headers.refusals_text(refused))
+        await self._start(MODELS["GetStatus"], asked, (*self._asking, told), STATUS_TIMEOUT_S)
 
     async def check_key(self, shown: str, metadata: Metadata) -> None:
         """Raises HttpError unless who shows this key or certificate may ask models: others' bodies are not read."""

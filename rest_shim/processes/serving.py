@@ -9,13 +9,16 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import grpc
 import uvicorn
 from fastapi import FastAPI
 
 from featsvc.certificates import ServerCertificate, server_certificate
+from featsvc.children import at_work
 from featsvc.tracing import Tracer, tracing
 from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.endpoints import FAMILIES
+from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
 from rest_shim.call.gateway import GatewayClient
@@ -26,6 +29,8 @@ from rest_shim.request.reading import BodyLimits
 from rest_shim.secure import Handshake, SecureConnection, SecureListener
 
 BACKLOG = 2048
+# Metrics are looked at every few seconds.
+TELLING_S = 1.0
 
 
 class Server(uvicorn.Server):
@@ -116,14 +121,21 @@ async def _serve(
         certificates_stand=not settings.grpc_tls_cert,
         tracer=tracer,
     )
+    counters = {family: Counter() for family in sockets}
     servers = {
-        _server(settings, application(FAMILIES[family], terms, settings.cors_origins), certificate): listening
-        for family, listening in sockets.items()
+        _server(
+            settings,
+            application(FAMILIES[family], terms, settings.cors_origins, counter),
+            certificate,
+            counter,
+        ): sockets[family]
+        for family, counter in counters.items()
     }
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
+        async with at_work(_tell_refused(gateway, counters)):
+            await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for server in servers:
             server.should_exit = True
@@ -132,7 +144,27 @@ async def _serve(
         await gateway.close()
 
 
-def _server(settings: RunnerSettings, app: FastAPI, certificate: ServerCertificate | None) -> Server:
+async def _tell_refused(gateway: GatewayClient, counters: Mapping[str, Counter]) -> None:
+    """Tells the gateway, which shows metrics, how many requests the ports have refused; often enough for those."""
+    while True:
+        await asyncio.sleep(TELLING_S)
+        refused = {
+            (family, status): count
+            for family, counter in counters.items()
+            for status, count in counter.refused.items()
+        }
+        if refused:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # it is away, or busy: then later
+                await gateway.tell_refused(refused)
+                for (family, status), count in refused.items():
+                    counters[family].refused[status] -= count
+                    if not counters[family].refused[status]:
+                        del counters[family].refused[status]
+
+
+def _server(
+    settings: RunnerSettings, app: FastAPI, certificate: ServerCertificate | None, counter: Counter
+) -> Server:
     crowd = Crowd(
         ConnectionLimits(
             header_bytes=settings.max_header_bytes,
@@ -141,7 +173,8 @@ def _server(settings: RunnerSettings, app: FastAPI, certificate: ServerCertifica
             drained_bytes=settings.max_request_bytes,
             connections=settings.rest_connections,
             connections_per_peer=max(1, settings.rest_connections // 2),
-        )
+        ),
+        counter.refused,
     )
     config = uvicorn.Config(
         app,

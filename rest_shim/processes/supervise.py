@@ -72,12 +72,15 @@ async def run(runner: Runner) -> int:
                     f"({os.strerror(error.errno or 0)}): end the program that has it, or take another port "
                     f"by {flag} (0: a free one)"
                 ) from None
-        target = settings.grpc_target
+        target, metrics = settings.grpc_target, {}
         if not target:
             settings = _with_status_key(settings)
             own = own_gateway(runner.gateway_flags, settings.grace, stop, _keys(settings))
-            target = await stack.enter_async_context(own)
-        _announce(sockets)
+            gateway_ports = await stack.enter_async_context(own)
+            # Without a port `stop` came first, and nobody will ask.
+            target = f"127.0.0.1:{gateway_ports.get('grpc_port', 0)}"
+            metrics = {name: port for name, port in gateway_ports.items() if name == "metrics_port"}
+        _announce(sockets, metrics)
         certificate = server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         # Under `featsvc up` the gateway watches the same one.
         if certificate is not None and not runner.beat:
@@ -95,14 +98,13 @@ async def run(runner: Runner) -> int:
 @asynccontextmanager
 async def own_gateway(
     flags: Sequence[str], grace_s: float, stop: asyncio.Event, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[str]:
-    """Where a gateway of our own listens, until `stop`; raises Unavailable where it does not start."""
+) -> AsyncIterator[Mapping[str, int]]:
+    """The ports on which a gateway of our own listens, until `stop`; raises Unavailable where it does not start."""
     # Only this machine reaches it, so what the shim has from a file or a variable for its own ports is not for it.
     no_tls = (f"{each.flag}=" for each in attributes(Tls))
     words = ("featsvc", "serve", "--host=127.0.0.1", "--grpc-port=0", *no_tls, *flags)
     async with listening("the gateway", words, stop, grace_s, environment=environment) as ports:
-        # Without a port `stop` came first, and nobody will ask.
-        yield f"127.0.0.1:{ports.get('grpc_port', 0)}"
+        yield ports
 
 
 def _with_status_key(settings: RunnerSettings) -> RunnerSettings:
@@ -140,7 +142,7 @@ async def _started(orders: Orders) -> Process:
     return process
 
 
-def _announce(sockets: Mapping[str, socket.socket]) -> None:
+def _announce(sockets: Mapping[str, socket.socket], further: Mapping[str, int]) -> None:
     """One line of JSON on standard output, for people and for programs that started this one."""
     ports = {f"{family}_port": listening.getsockname()[1] for family, listening in sockets.items()}
-    announce(json.dumps({"event": "listening", **ports}))
+    announce(json.dumps({"event": "listening", **ports, **further}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -49,7 +50,13 @@ def server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> It
     keys.write_text('[keys.alice]\ncertificate = "alice"\n')
     flags += (f"--api-key-file={keys}",)
     log: Path = tmp_path_factory.mktemp("tls") / "log"
-    with running(log, "up", "--profile=demo", "--devices=cpu", "--preload=", *flags) as found:
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            # Without it gRPC says nothing of handshakes.
+            patch.setenv("GRPC_VERBOSITY", "INFO")
+            found = stack.enter_context(
+                running(log, "up", "--profile=demo", "--devices=cpu", "--preload=", *flags)
+            )
         yield found
     rest.POOLS.close()
 
@@ -88,7 +95,9 @@ async def test_asyncio_has_the_same_option(server: Server, shown: Tls) -> None:
         assert (await client.status()).workers
 
 
-def test_who_trusts_others_or_shows_nothing_gets_no_answer(server: Server, shown: Tls) -> None:
+def test_who_trusts_others_or_shows_nothing_gets_no_answer_and_the_log_says_why(
+    server: Server, shown: Tls
+) -> None:
     for credentials in (Tls(), Tls(shown.ca)):
         with (
             FeatsvcClient(server.target, api_key=KEY, credentials=credentials, retry=ONCE) as client,
@@ -98,6 +107,14 @@ def test_who_trusts_others_or_shows_nothing_gets_no_answer(server: Server, shown
     url = server.url("clip").replace("http://", "https://")
     with pytest.raises(CallError, match=url):
         encode_clip_text_decoded("a", base_url=url, api_key=KEY, tls_ca=str(shown.ca))
+    said = (
+        "Handshake failed with error",
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+        "a caller has not agreed on TLS",
+    )
+    # Lines are written by a thread.
+    while not all(words in server.log.read_text() for words in said):
+        pass
 
 
 def test_the_bulk_command_has_the_files_as_flags_and_the_key_from_the_environment(

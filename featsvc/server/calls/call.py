@@ -28,6 +28,9 @@ from featsvc.wrong_keys import network_of
 # What probes and generic clients ask, every few seconds for as long as the server lives, and before they have a key.
 PROBES = ("/grpc.health.v1.", "/grpc.reflection.")
 
+# Asked also without a key, or with a wrong one; who has a key is told more.
+STATUS = "/featsvc.v1.ModelService/GetStatus"
+
 # What a call takes at least for its caller to be told how long without having asked. Sending trailing metadata costs a
 # fiftieth of the processor time of a small call, and of one like this not a hundredth.
 LONG_S = 0.005
@@ -126,6 +129,11 @@ class Call:
             return tuple(map(unquote, self._relayed_names.split(",")))
         shown = self._context.auth_context()
         return tuple(name.decode(errors="replace") for kind in NAMES for name in shown.get(kind, ()))
+
+    def metadata(self, wanted: str) -> str:
+        """What the call carries by this name beside what is read of every call; empty where it carries nothing."""
+        carried = self._context.invocation_metadata() or ()
+        return next((str(value) for name, value in carried if name == wanted), "")
 
     @property
     def address(self) -> str:

@@ -16,7 +16,7 @@ from featsvc.codec.wire import refuse_crowded
 from featsvc.errors import Forbidden, InvalidArgument, Unauthenticated
 from featsvc.request_ids import own_ids, request_id
 from featsvc.server.calls.admission import Admission
-from featsvc.server.calls.call import PROBES, Call, CallObserver
+from featsvc.server.calls.call import PROBES, STATUS, Call, CallObserver
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
 from featsvc.server.keys.api_keys import ApiKeys
@@ -24,8 +24,6 @@ from featsvc.server.keys.permissions import check_model
 from featsvc.work.caller import Caller, Role
 from featsvc.wrong_keys import WrongKeys
 
-# Asked also without a key, or with a wrong one; who has a key is told more.
-OPEN = "/featsvc.v1.ModelService/GetStatus"
 ADMIN_ACTS = frozenset(f"/featsvc.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel"))
 FOR_EVERY_KEY = frozenset(
     f"/featsvc.v1.ModelService/{name}" for name in ("GetCaller", "ListModels", "GetStatus")
@@ -108,7 +106,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         self, method: str, act: Act, is_stream: bool
     ) -> Callable[[object, grpc.aio.ServicerContext], Awaitable[bytes | None]]:
         """What gRPC calls: `act` for callers with a key, its errors told."""
-        is_open, role = method == OPEN, _role(method)
+        is_open, role = method == STATUS, _role(method)
         # Probes come every few seconds, and are told the same whoever asks.
         is_probe = method.startswith(PROBES)
 

@@ -14,17 +14,19 @@ from typing import TypeAlias
 
 import numpy as np
 
+from featsvc.codec import shim_headers
 from featsvc.pool.contract.job import AnyJob, JobTimes
-from featsvc.server.calls.call import Call
+from featsvc.server.calls.call import STATUS, Call
 from featsvc.server.calls.statuses import error_type
 from featsvc.server.metrics import table
 from featsvc.server.metrics.figures import CallerNames, Counters, Histogram, Histograms
-from featsvc.work.operations import AnyOperation
+from featsvc.work.operations import OPERATIONS, AnyOperation
 
 TOGETHER = 128  # counted in a few hundred microseconds
 LAG_S = 0.1
 """How often the event loop is asked how late it is."""
 GRPC = "grpc"
+PORTS = frozenset(each.family for each in OPERATIONS)
 Figures: TypeAlias = tuple[Counters | Histograms, ...]
 Refusal: TypeAlias = type[Exception] | None
 EndedCall: TypeAlias = tuple[str, str, Refusal, str, float, int, int, str]
@@ -43,8 +45,8 @@ class CallFigures:
         self._callers = callers
         self._ended: list[EndedCall] = []
         self._durations = Histograms(table.CALL_DURATION)
-        self._calls, self._bytes_in, self._bytes_out = map(
-            Counters, (table.CALLS, table.REQUEST_BYTES, table.RESPONSE_BYTES)
+        self._calls, self._bytes_in, self._bytes_out, self._of_rest = map(
+            Counters, (table.CALLS, table.REQUEST_BYTES, table.RESPONSE_BYTES, table.REST_REFUSALS)
         )
         callers.counted_in(self._calls, self._bytes_in, self._bytes_out)
 
@@ -60,11 +62,16 @@ class CallFigures:
         self._ended.append(told)
         if len(self._ended) >= TOGETHER:
             self._count()
+        # Whoever has a key for the state of the server; nobody else is believed.
+        if call.method == STATUS and "status" in call.caller.roles:
+            for (port, status), count in shim_headers.refusals(call.metadata(shim_headers.REFUSED)).items():
+                if port in PORTS:
+                    self._of_rest.values[port, str(status)] += count
 
     def figures(self) -> Figures:
         """All of it, as it is now."""
         self._count()
-        return (self._durations, self._calls, self._bytes_in, self._bytes_out)
+        return (self._durations, self._calls, self._bytes_in, self._bytes_out, self._of_rest)
 
     def _count(self) -> None:
         ended, self._ended = self._ended, []

@@ -65,6 +65,12 @@ CALL_DURATION = Metric(
 CALLS = Metric(
     "featsvc_calls_total", "counter", "gRPC calls that have ended, by caller.", (METHOD, STATUS, "caller")
 )
+REST_REFUSALS = Metric(
+    "featsvc_rest_refusals_total",
+    "counter",
+    "HTTP requests that a REST port has refused before any question to a model; those of the gateway are calls.",
+    ("port", "http_response_status_code"),
+)
 REQUEST_BYTES = Metric(
     "featsvc_request_bytes_total", "counter", "Bytes of the messages of calls.", (METHOD, "caller")
 )

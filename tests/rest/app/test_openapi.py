@@ -15,6 +15,7 @@ from PIL import Image
 from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.documentation import PortModels
 from rest_shim.app.endpoints import FAMILIES, Endpoint
+from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
 from rest_shim.call.gateway import GatewayClient
@@ -93,7 +94,7 @@ def document(family: str, *, demo: bool = False) -> dict[str, Any]:
     gateway = GatewayClient.__new__(GatewayClient)
     terms = Terms(gateway, BodyLimits(1, 1), 1, WrongKeys(), refused_key=None)
     models = PortModels(DEMO[family], DEMO[family]) if demo else PortModels()
-    written = application(FAMILIES[family], terms, ("*",)).document(models, "")
+    written = application(FAMILIES[family], terms, ("*",), Counter()).document(models, "")
     found: dict[str, Any] = orjson.loads(written)
     return found
 

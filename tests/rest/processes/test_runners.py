@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
+import httpx
 import psutil
 import pytest
 from google.protobuf.message import Message
@@ -205,11 +206,24 @@ async def test_a_port_in_use_is_said_in_one_line(log: Log) -> None:
 async def test_a_runner_starts_the_gateway_that_it_needs_and_ends_it(log: Log) -> None:
     key = "secret-of-the-runner"
     limits = ("--timeout=60", "--max-reply-bytes=64MiB", "--max-body-bytes=8MiB", "--grace=5")
-    flags = ("--port=0", f"--api-key={key}", "--profile=demo", "--devices=cpu", *limits)
+    flags = ("--port=0", f"--api-key={key}", "--profile=demo", "--devices=cpu", "--metrics-port=0", *limits)
     async with runner(log, "run_clip_server", *flags) as running:
         # An empty body needs no model: it is judged after the key.
         url = running.url("clip", "/encode_text")
         assert [await status_of(url, each, {}) for each in (key, "smfeats")] == [422, 401]
+        # The gateway's own port of metrics knows of them too, and of what is refused before there is a request.
+        assert await status_of(running.url("clip", "/nowhere")) == 404
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.ports["clip_port"])
+        writer.write(b"no HTTP\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        labels = [
+            f'{{http_response_status_code="{status}",port="clip"}} 1.0' for status in (422, 401, 404, 400)
+        ]
+        page = ""
+        while not all(f"featsvc_rest_refusals_total{each}" in page for each in labels):
+            async with httpx.AsyncClient(trust_env=False, timeout=LONG_S) as client:
+                page = (await client.get(f"http://127.0.0.1:{running.ports['metrics_port']}/metrics")).text
         family = running.children
         assert await running.ended_by(signal.SIGTERM) == 0
         assert gone(family)
