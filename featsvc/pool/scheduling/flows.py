@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from featsvc.settings.access import KeyLimits
     from featsvc.work.caller import Caller
 
-Takers = tuple[str, str, int | None]
-"""Family, model and home: who may take an entry."""
+Takers = int | None
+"""The worker that alone may take an entry, None where all may."""
 MOST_FLOWS = 1024
 """From here on those are forgotten that have nothing open, and all of their limit for a minute."""
 MINUTE_S = 60.0
@@ -44,8 +45,8 @@ class CallerFlow:
     nbytes: int = 0
     cost_s: float = 0.0
     """What all that waits will cost, about."""
-    by_takers: dict[Takers, list[QueueEntry]] = field(default_factory=dict)
-    """What waits and is no suspect, the most urgent first."""
+    by_takers: dict[Takers, dict[tuple[str, str], list[QueueEntry]]] = field(default_factory=dict)
+    """What waits and is no suspect, by family and model, the most urgent first."""
     return_times: ReturnTimes = field(default_factory=ReturnTimes)
     budget_s: float = 0.0
     """Seconds of workers that it may still have by its limit for a minute."""
@@ -73,8 +74,8 @@ class CallerFlow:
 
     def heads(self, worker: int) -> Iterator[QueueEntry]:
         """The most urgent that a worker may take: of each family and model one that is for all, one for it alone."""
-        for (_, _, home), entries in self.by_takers.items():
-            if home is None or home == worker:
+        for takers in (None, worker):
+            for entries in self.by_takers.get(takers, {}).values():
                 yield entries[0]
 
 
@@ -174,6 +175,21 @@ class Flows:
         return bisect_left(self.waiting, flow.turn, key=BY_TURN)
 
 
-def next_of(flows: Iterable[CallerFlow]) -> CallerFlow:
-    """The one whose turn it is."""
-    return min(flows, key=BY_TURN)
+class Turns:
+    """Some callers by their turn, as each comes to be charged. A charge makes a turn later, never sooner."""
+
+    def __init__(self, flows: Iterable[CallerFlow]) -> None:
+        self._turns = [(*flow.turn, flow) for flow in flows]
+        heapify(self._turns)
+
+    def next(self, waiting: Container[CallerFlow]) -> CallerFlow:
+        """The one whose turn it is, of those that still wait; there must be one."""
+        turns = self._turns
+        while True:
+            *turn, flow = turns[0]
+            if flow not in waiting:
+                heappop(turns)
+            elif flow.served_s != turn[0]:
+                heapreplace(turns, (*flow.turn, flow))
+            else:
+                return flow

@@ -15,7 +15,7 @@ from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.contract.messages import Outcome
 from featsvc.pool.contract.status import OpenJobs
 from featsvc.pool.scheduling.costs import CostKey
-from featsvc.pool.scheduling.flows import CallerFlow, Flows, next_of
+from featsvc.pool.scheduling.flows import CallerFlow, Flows, Takers, Turns
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -148,7 +148,7 @@ class Queue:
             about = self._about[key] = _About(self._home(key, False))
         entry.group = about.groups.setdefault(entry.likeness, {})
         _put(entry.group, flow, entry)
-        _put(flow.by_takers, (*key[:2], about.home), entry)
+        _put_for(about.home, entry)
 
     def remove(self, entry: QueueEntry) -> None:
         """Take a waiting entry out."""
@@ -162,7 +162,7 @@ class Queue:
             return
         key = entry.affinity_key
         about = self._about[key]
-        _take(flow.by_takers, (*key[:2], about.home), entry)
+        _take_from(about.home, entry)
         _take(entry.group, flow, entry)
         if not entry.group:
             del about.groups[entry.likeness]
@@ -176,12 +176,14 @@ class Queue:
         """
         group, flow = head.group, head.flow
         taken, nbytes = list[QueueEntry](), 0
+        turns: Turns | None = None
         self.flows.begin_turn(flow)
         while group and len(taken) < limit:
             if len(group) == 1:
                 (flow,) = group
             elif taken or flow not in group:
-                flow = next_of(group)
+                turns = turns or Turns(group)
+                flow = turns.next(group)
             entry = group[flow][0]
             if taken and nbytes + entry.job.nbytes > limit_bytes:
                 break
@@ -212,10 +214,10 @@ class Queue:
         if about is None or (home := self._home(key, about.is_overdue)) == about.home:
             return
         for group in about.groups.values():
-            for flow, entries in group.items():
+            for entries in group.values():
                 for entry in entries:
-                    _take(flow.by_takers, (*key[:2], about.home), entry)
-                    _put(flow.by_takers, (*key[:2], home), entry)
+                    _take_from(about.home, entry)
+                    _put_for(home, entry)
         about.home = home
 
 
@@ -228,6 +230,17 @@ def _take(lists: dict[Key, list[QueueEntry]], key: Key, entry: QueueEntry) -> No
     del entries[bisect_left(entries, entry.order, key=BY_ORDER)]
     if not entries:
         del lists[key]
+
+
+def _put_for(takers: Takers, entry: QueueEntry) -> None:
+    _put(entry.flow.by_takers.setdefault(takers, {}), entry.affinity_key[:2], entry)
+
+
+def _take_from(takers: Takers, entry: QueueEntry) -> None:
+    by_model = entry.flow.by_takers[takers]
+    _take(by_model, entry.affinity_key[:2], entry)
+    if not by_model:
+        del entry.flow.by_takers[takers]
 
 
 def open_jobs_of(entries: Iterable[QueueEntry]) -> tuple[OpenJobs, ...]:

@@ -33,6 +33,7 @@ class Scheduler:
         self._settings = settings
         self._workers: dict[int, InFlight] = {}
         self._entries: dict[int, QueueEntry] = {}  # in flight
+        self._full: set[int] = set()  # workers without a free place, which need not be asked
         self._emptied: int | None = None  # the worker that gets nothing more until it takes a suspect
         self._delaying: frozenset[int] = frozenset()  # the batches that it had when that began
         self._batch_ids = itertools.count(1)
@@ -56,6 +57,7 @@ class Scheduler:
     def remove_worker(self, worker: int) -> None:
         """From now on there is no such worker; it must have nothing in flight."""
         del self._workers[worker]
+        self._full.discard(worker)
 
     def in_flight(self, worker: int) -> InFlight:
         """What a worker has in flight, to be read."""
@@ -73,6 +75,7 @@ class Scheduler:
         """A worker says that a batch takes long and lets short ones pass."""
         state = self._workers[worker]
         state.stand_aside(message.batch, message.computes)
+        self._full.discard(worker)
         if message.takes_s and (batch := state.batches.get(message.batch)):
             item_s = message.takes_s / batch.size
             for entry in batch.entries.values():
@@ -120,21 +123,34 @@ class Scheduler:
 
     # Dispatch and completion.
 
+    def dispatch(self, alive: Collection[int]) -> Batch | None:
+        """The next batch for any of these workers, the least busy first; None where none may take what waits."""
+        states = [self._workers[each] for each in alive if each not in self._full]
+        if len(states) > 1:
+            states.sort(key=InFlight.load)
+        for state in states:
+            if batch := self.next_batch(state.worker, alive):
+                return batch
+        return None
+
     def next_batch(self, worker: int, alive: Collection[int]) -> Batch | None:
         """What this worker, one of those that are `alive`, shall run next; the batch is then in flight."""
-        state, others = self._workers[worker], [self._workers[each] for each in alive]
-        if state.free_places(self._slots) <= 0 or state.is_alone():
+        state = self._workers[worker]
+        if state.free_places(self._slots) <= 0:
+            self._full.add(worker)
+            return None
+        if state.is_alone():
             return None
         suspect = self._suspect()
         if suspect is None:
             self._emptied = None
         if suspect and state.batches:
-            if worker == self._emptied_for_it(others) and not self._pauses_for_others(state):
+            if worker == self._emptied_for_it(alive) and not self._pauses_for_others(state):
                 return None
             suspect = None
         if suspect:
             self._emptied = None
-        entries = self.queue.take_suspect(suspect) if suspect else self._group(state, others)
+        entries = self.queue.take_suspect(suspect) if suspect else self._group(state, alive)
         if not entries:
             return None
         is_alone = suspect is not None
@@ -217,6 +233,7 @@ class Scheduler:
 
     def _close(self, state: InFlight, batch: Batch) -> None:
         del state.batches[batch.id]
+        self._full.discard(state.worker)
         if batch.job.affinity:
             self.queue.rehome(batch.affinity_key)
 
@@ -233,8 +250,9 @@ class Scheduler:
             self.queue.remove(suspects[0])
         return suspects[0] if suspects else None
 
-    def _emptied_for_it(self, states: list[InFlight]) -> int | None:
+    def _emptied_for_it(self, alive: Collection[int]) -> int | None:
         """The worker that becomes empty for the suspect, while the others go on: the one with the least to do."""
+        states = (self._workers[each] for each in alive)
         usable = [each for each in states if not (each.is_alone() or each.is_leaving)]
         if self._emptied not in [each.worker for each in usable]:
             emptied = min(usable, key=lambda each: len(each.batches))
@@ -248,15 +266,15 @@ class Scheduler:
         """
         return any(batch.is_aside and batch.id in self._delaying for batch in state.batches.values())
 
-    def _group(self, state: InFlight, others: list[InFlight]) -> list[QueueEntry]:
+    def _group(self, state: InFlight, alive: Collection[int]) -> list[QueueEntry]:
         """The next batch group for this worker, without callers that have gone."""
-        while head := self._next_head(state, others):
+        while head := self._next_head(state, alive):
             most = self._settings.most_items(head.job.operation.per_picture)
             if entries := self.queue.take(head, most, self._settings.max_batch_bytes):
                 return entries
         return []
 
-    def _next_head(self, state: InFlight, others: list[InFlight]) -> QueueEntry | None:
+    def _next_head(self, state: InFlight, alive: Collection[int]) -> QueueEntry | None:
         """The most urgent of the caller whose turn it is, among what may run here.
 
         One whose model is here comes a little before its turn, or models would come and go with the turns.
@@ -277,7 +295,7 @@ class Scheduler:
             heads = [
                 head
                 for head in flow.heads(state.worker)
-                if self._has_room(state, head, long_batches) and self._suits(state, others, head)
+                if self._has_room(state, head, long_batches) and self._suits(state, alive, head)
             ]
             if heads:
                 head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
@@ -299,10 +317,10 @@ class Scheduler:
         is_others = sum(batch.flow is head.flow for batch in long_batches) < max(2, self._slots)
         return is_others or state.free_places(self._slots) > 1
 
-    def _suits(self, state: InFlight, others: list[InFlight], head: QueueEntry) -> bool:
+    def _suits(self, state: InFlight, alive: Collection[int], head: QueueEntry) -> bool:
         """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
         model = head.job.model
         if state.has(model):
             return True
-        holders = [other for other in others if other.has(model)]
+        holders = [other for each in alive if (other := self._workers[each]).has(model)]
         return not holders or (not state.batches and all(holder.batches for holder in holders))

@@ -197,18 +197,16 @@ class WorkerPool:
             pass
 
     def _dispatch_one(self) -> bool:
-        in_flight = self._scheduler.in_flight
-        alive = [each for each in self._workers.alive if not each.is_silent]
-        numbers = [each.id for each in alive]
-        for worker in sorted(alive, key=lambda each: in_flight(each.id).load()):
-            if batch := self._scheduler.next_batch(worker.id, numbers):
-                try:
-                    worker.dispatch(*batch.message())
-                except Exception:  # a defect: the batch must not stay with a worker that never saw it
-                    log.exception("a batch cannot be handed to worker %s: it is killed", worker.id)
-                    worker.kill()
-                return True
-        return False
+        batch = self._scheduler.dispatch([each.id for each in self._workers.alive if not each.is_silent])
+        if batch is None:
+            return False
+        worker = self._workers[batch.worker]
+        try:
+            worker.dispatch(*batch.message())
+        except Exception:  # a defect: the batch must not stay with a worker that never saw it
+            log.exception("a batch cannot be handed to worker %s: it is killed", worker.id)
+            worker.kill()
+        return True
 
     def _release_later(self, entry: QueueEntry) -> None:
         """Let an entry wait for the worker that knows its picture, but not longer than it should."""

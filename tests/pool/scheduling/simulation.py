@@ -45,13 +45,18 @@ class Asked:
 class Simulation:
     """A scheduler before workers that take as long as each request costs; nothing happens but in `run`."""
 
+    makes: type[scheduler.Scheduler] = scheduler.Scheduler
+    pass_s = 0.0
+    """What a batch takes beside its requests."""
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, workers: int = 1, **settings: Any) -> None:
         self.now = 1000.0
         for module in (scheduler, in_flight):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.scheduler = scheduler.Scheduler(PoolSettings(**{"max_batch_items": 4, **settings}))
+        self.scheduler = self.makes(PoolSettings(**{"max_batch_items": 4, **settings}))
         self.served_s: defaultdict[str, float] = defaultdict(float)
         """Seconds of workers, by caller."""
+        self._affinity_s = self.scheduler._settings.affinity_s
         self._workers = range(workers)
         self._free_at = dict.fromkeys(self._workers, 0.0)
         for each in self._workers:
@@ -88,6 +93,8 @@ class Simulation:
         for other, told in leaving:
             self._asked.pop(other).refused(told)
         self._dispatch()
+        if entry.is_waiting and asked.affinity:
+            self.at(self.now + self._affinity_s, lambda: self._release(entry))
 
     def run(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -98,15 +105,18 @@ class Simulation:
         self.now = until
 
     def _dispatch(self) -> None:
-        for worker in self._workers:
-            while batch := self.scheduler.next_batch(worker, self._workers):
-                self._begin(batch)
+        while self.scheduler.queue.count and (batch := self.scheduler.dispatch(self._workers)):
+            self.begin(batch)
 
-    def _begin(self, batch: Batch) -> None:
+    def _release(self, entry: QueueEntry) -> None:
+        if entry.is_waiting:
+            self.scheduler.release(entry)
+            self._dispatch()
+
+    def begin(self, batch: Batch) -> None:
         asked = [self._asked.pop(entry) for entry in batch.entries.values()]
-        self._free_at[batch.worker] = max(self._free_at[batch.worker], self.now) + sum(
-            each.cost_s for each in asked
-        )
+        takes_s = self.pass_s + sum(each.cost_s for each in asked)
+        self._free_at[batch.worker] = max(self._free_at[batch.worker], self.now) + takes_s
 
         def end() -> None:
             for each in asked:
