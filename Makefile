@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams
+.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -93,6 +93,10 @@ check: setup  ## linters, types, and the contract against what was promised
 	$(PY) -m mypy
 	$(VENV)/bin/buf lint
 	$(VENV)/bin/buf breaking --against $(CONTRACT)
+
+# What is missing of these programs is said, and left out: go install helm.sh/helm/v3/cmd/helm@latest github.com/yannh/kubeconform/cmd/kubeconform@latest
+check-deploy: setup  ## the chart for Kubernetes, rendered and checked by helm and kubeconform
+	PATH="$$PATH:$$(go env GOPATH 2>/dev/null)/bin" $(PY) -m pytest tests/packaging/test_kubernetes.py
 
 proto: setup  ## generated code, after a change in protos/
 	$(PY) protos/generate.py

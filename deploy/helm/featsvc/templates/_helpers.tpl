@@ -1,0 +1,99 @@
+{{- define "featsvc.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "featsvc.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "featsvc.labels" -}}
+{{ include "featsvc.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "featsvc.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* The image's user; it writes to nothing but its volumes. */}}
+{{- define "featsvc.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "featsvc.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Flags of the server. Lists are written with commas. */}}
+{{- define "featsvc.flags" -}}
+- --host=0.0.0.0
+- --log-format=json
+- --metrics-port=9464
+- --metrics-host=0.0.0.0
+- --api-key-file=/etc/featsvc/keys/keys.toml
+{{- if .Values.tls.secret }}
+- --tls-cert=/etc/featsvc/tls/tls.crt
+- --tls-key=/etc/featsvc/tls/tls.key
+{{- if .Values.tls.clientCa }}
+- --tls-client-ca=/etc/featsvc/tls/ca.crt
+{{- end }}
+{{- end }}
+{{- if .Values.weights.claim }}
+- --weights-dir=/weights
+{{- end }}
+{{- if .Values.weights.offline }}
+- --offline
+{{- end }}
+{{- range $flag, $value := .Values.settings }}
+{{- if kindIs "bool" $value }}
+- {{ printf "--%s%s" (ternary "" "no-" $value) $flag }}
+{{- else if kindIs "slice" $value }}
+- {{ printf "--%s=%s" $flag (join "," $value) | quote }}
+{{- else if kindIs "float64" $value }}
+- {{ printf "--%s=%v" $flag (ternary (int64 $value) $value (eq (floor $value) $value)) | quote }}
+{{- else }}
+- {{ printf "--%s=%v" $flag $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "featsvc.weightMounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: cache, mountPath: /home/featsvc/.cache}
+{{- if .Values.weights.claim }}
+- {name: weights, mountPath: /weights, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "featsvc.weightVolumes" -}}
+- {name: tmp, emptyDir: {}}
+- name: cache
+  {{- if .Values.cache.claim }}
+  persistentVolumeClaim: {claimName: {{ .Values.cache.claim }}}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
+{{- if .Values.weights.claim }}
+- name: weights
+  persistentVolumeClaim: {claimName: {{ .Values.weights.claim }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* The settings of pods that a cluster's nodes decide about. */}}
+{{- define "featsvc.placement" -}}
+{{- $given := dict }}
+{{- range $name := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $ $name }}{{ $_ := set $given $name . }}{{ end }}
+{{- end }}
+{{- if $given }}{{ toYaml $given }}{{ end }}
+{{- end }}
