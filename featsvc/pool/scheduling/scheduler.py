@@ -22,6 +22,7 @@ from featsvc.pool.scheduling.costs import LONG_S, Costs, Pace
 from featsvc.pool.scheduling.in_flight import Batch, InFlight
 from featsvc.pool.scheduling.limits import QueueLimits
 from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
+from featsvc.pool.scheduling.suspects import Suspects
 
 
 class Scheduler:
@@ -34,8 +35,7 @@ class Scheduler:
         self._workers: dict[int, InFlight] = {}
         self._entries: dict[int, QueueEntry] = {}  # in flight
         self._full: set[int] = set()  # workers without a free place, which need not be asked
-        self._emptied: int | None = None  # the worker that gets nothing more until it takes a suspect
-        self._delaying: frozenset[int] = frozenset()  # the batches that it had when that began
+        self._suspects = Suspects(self.queue)
         self._batch_ids = itertools.count(1)
         self._costs = Costs()
         self._pace = Pace()
@@ -141,15 +141,14 @@ class Scheduler:
             return None
         if state.is_alone():
             return None
-        suspect = self._suspect()
-        if suspect is None:
-            self._emptied = None
+        suspect = self._suspects.next()
         if suspect and state.batches:
-            if worker == self._emptied_for_it(alive) and not self._pauses_for_others(state):
+            emptied = self._suspects.emptied_of(self._workers[each] for each in alive)
+            if worker == emptied and not self._suspects.is_delayed_by(state):
                 return None
             suspect = None
         if suspect:
-            self._emptied = None
+            self._suspects.taken()
         entries = self.queue.take_suspect(suspect) if suspect else self._group(state, alive)
         if not entries:
             return None
@@ -242,29 +241,6 @@ class Scheduler:
             self.queue.rehome(key)
 
     # The choice.
-
-    def _suspect(self) -> QueueEntry | None:
-        """The most urgent suspect whose caller still waits."""
-        suspects = self.queue.suspects
-        while suspects and suspects[0].future.done():
-            self.queue.remove(suspects[0])
-        return suspects[0] if suspects else None
-
-    def _emptied_for_it(self, alive: Collection[int]) -> int | None:
-        """The worker that becomes empty for the suspect, while the others go on: the one with the least to do."""
-        states = (self._workers[each] for each in alive)
-        usable = [each for each in states if not (each.is_alone() or each.is_leaving)]
-        if self._emptied not in [each.worker for each in usable]:
-            emptied = min(usable, key=lambda each: len(each.batches))
-            self._emptied, self._delaying = emptied.worker, frozenset(emptied.batches)
-        return self._emptied
-
-    def _pauses_for_others(self, state: InFlight) -> bool:
-        """Whether the suspect waits for what takes long anyway, so that short work meanwhile costs it nothing.
-
-        What comes meanwhile does not count, or there would be no end of it.
-        """
-        return any(batch.is_aside and batch.id in self._delaying for batch in state.batches.values())
 
     def _group(self, state: InFlight, alive: Collection[int]) -> list[QueueEntry]:
         """The next batch group for this worker, without callers that have gone."""

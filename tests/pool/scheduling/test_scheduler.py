@@ -276,7 +276,7 @@ async def test_no_worker_stays_empty_for_a_suspect_whose_caller_has_gone(make_en
     assert not taken(scheduler, busy, idle), "it becomes empty for the suspect"
     gone.future.cancel()
     assert taken(scheduler, busy, idle)
-    assert scheduler._emptied is None
+    assert scheduler._suspects.emptied is None
 
 
 async def test_only_the_thread_that_computes_can_say_that_nothing_hangs(make_entry: MakeEntry) -> None:
