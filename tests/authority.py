@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,25 @@ class Authority:
         put(pair.cert, b"".join(each.bytes() for each in made.cert_chain_pems))
         put(pair.key, made.private_key_pem.bytes())
         return pair
+
+
+def swaps(authority: Authority, pair: Pair, times: int) -> Iterator[tuple[Authority, Authority]]:
+    """Puts a certificate of a new authority in the place of the pair, so that who trusts that proves that it is shown.
+
+    One file goes after the other, as most programs do it: between the two the pair does not fit, and the one before it
+    counts. After each file it gives the authority of what is in force, and the other one.
+    """
+    trusted = authority
+    for number in range(times):
+        folder = authority.folder / str(number)
+        folder.mkdir()
+        new = Authority(folder)
+        made = new.server()
+        put(pair.cert, made.cert.read_bytes())
+        yield trusted, new
+        put(pair.key, made.key.read_bytes())
+        yield new, trusted
+        trusted = new
 
 
 def put(path: Path, content: bytes) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,13 +21,34 @@ from tests.conformance.pictures import scene
 from tests.conformance.runners import ROOT
 
 PORTS = (50051, 8096, 8097, 8098)
+# Less than a test may take.
+PATIENCE_S = 150.0
 
 
-@pytest.fixture(scope="package")
+# Of a module, so that another process has its turn when one file is through.
+@pytest.fixture(scope="module")
 def make_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """`make serve`, with the documented ports and key, ready for work."""
-    skip_if_taken()
-    log: Path = tmp_path_factory.mktemp("make_serve") / "log"
+    with alone():
+        skip_if_taken()
+        yield from served(tmp_path_factory.mktemp("make_serve") / "log")
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Other tests on this machine that want the documented ports wait meanwhile; skips where they take too long."""
+    with Path(tempfile.gettempdir(), "featsvc-documented-ports.lock").open("a") as file:
+        # A lock that is waited for cannot be given up but with its thread.
+        waiting = threading.Thread(target=fcntl.flock, args=(file.fileno(), fcntl.LOCK_EX), daemon=True)
+        waiting.start()
+        waiting.join(PATIENCE_S)
+        if waiting.is_alive():
+            pytest.skip(f"make serve: other tests have had the documented ports for {PATIENCE_S:g} s")
+        yield
+
+
+def served(log: Path) -> Iterator[None]:
+    """The server, until the generator is closed."""
     # Without what an outer make has told its children, or the caller the server.
     outer = ("FEATSVC_", "MAKE", "MFLAGS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from rest_shim.secure import names_in
-from tests.authority import Authority, Pair, put
+from tests.authority import Authority, Pair, swaps
 from tests.rest.fake_gateway import KEY, FakeGateway
 from tests.rest.shim import PICTURE, Shim, shim
 from tests.rest.wire import Wire, get, request
@@ -104,7 +104,6 @@ async def test_who_does_not_agree_on_tls_takes_no_place_of_others(
 async def test_certificates_that_are_swapped_under_load_fail_no_request(
     gateway: FakeGateway, authority: Authority
 ) -> None:
-    """Each swap is of authority and certificate, so that who trusts the new one alone proves that it is shown."""
     pair, swapped, answered = authority.server(), asyncio.Event(), [0]
 
     async def call_on(ports: Shim) -> None:
@@ -122,20 +121,10 @@ async def test_certificates_that_are_swapped_under_load_fail_no_request(
         assert await status(ports, authority.client_context()) == 200
         callers = [asyncio.create_task(call_on(ports)) for _ in range(2)]
         try:
-            trusted = authority
-            for number in range(SWAPS):
-                folder = authority.folder / str(number)
-                folder.mkdir()
-                new = Authority(folder)
-                made = new.server()
-                # One after the other, as most programs do it: between the two the pair does not fit.
-                put(pair.cert, made.cert.read_bytes())
+            for trusted, other in swaps(authority, pair, SWAPS):
                 assert await status(ports, trusted.client_context()) == 200
-                put(pair.key, made.key.read_bytes())
-                assert await status(ports, new.client_context()) == 200
                 with pytest.raises((httpx.TransportError, ssl.SSLError)):
-                    await status(ports, trusted.client_context())
-                trusted = new
+                    await status(ports, other.client_context())
         finally:
             swapped.set()
             await asyncio.gather(*callers)

@@ -66,10 +66,11 @@ async def _sent_slowly(port: int, method: str, key: tuple[tuple[str, str], ...],
 
 
 async def test_large_messages_with_a_wrong_key_are_never_received(served: Running) -> None:
-    body, peak = message(bytes(LARGE)), Peak()
+    body = message(bytes(LARGE))
     ended = await asyncio.gather(*(_sent(served.gateway.port, ENCODE, WRONG, body) for _ in range(6)))
-    assert all(b"API key missing or wrong" in last and sent < LARGE for sent, last in ended), ended
-    assert peak.stop() < LARGE
+    assert all(b"API key missing or wrong" in last for _, last in ended), ended
+    # What the server lets come, and not the memory of a process in which the senders are too.
+    assert sum(sent for sent, _ in ended) < LARGE
 
 
 @pytest.mark.parametrize(
