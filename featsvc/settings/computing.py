@@ -127,5 +127,7 @@ class Limits:
     """Most bytes of features that principal components are taken of; the reply holds only those."""
     max_word_letters: Count = 1 << 16
     """Most letters of words of over 128 letters in one request, as of Thai, which take long to make tokens of."""
+    max_sentences: Count = 1 << 14
+    """Most sentences that the texts of one request make in their templates; max_tflop limits what they cost too."""
     max_pca_side: Count = 4096
     """Largest matrix that principal components are taken of, in rows; the time goes with its cube."""

@@ -29,13 +29,25 @@ from featsvc.v1 import stream_pb2 as featsvc_dot_v1_dot_stream__pb2
 from featsvc.v1 import tensor_pb2 as featsvc_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/clip.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"\x8e\x03\n!ClipServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x03 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12+\n\x08\x66\x65\x61tures\x18\x05 \x01(\x0b\x32\x19.featsvc.v1.FeatureParams:\xa5\x01\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 96}\"\x9f\x01\n\tClipModel\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01:\x04\xa0\xb5\x18\x01\x42\r\n\x0b_model_nameB\x13\n\x11_model_pretrained\"\x80\x03\n\nClipParams\x12\x38\n\tload_size\x18\x01 \x01(\x05\x42 \x8a\xb5\x18\x1c\n\x04\x31\x30\x32\x34\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00\x88\x01\x01\x12%\n\x0b\x63\x65nter_crop\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01:\xf2\x01\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n\x0b\x63\x65nter_crop\x12 not center_crop or load_size > 0\x1a\x41\x63rops a square of load_size pixels, so load_size must be positive\xa0\xb5\x18\x01\x42\x0c\n\n_load_sizeB\x0e\n\x0c_center_crop\"\xea\x01\n\"ClipServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\x12\x19\n\x11image_orientation\x18\x07 \x01(\r\"j\n(ClipServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\x9e\x01\n)ClipServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'ClipServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\xb5\x01\n(ClipServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome\"=\n\x05Texts\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x08\x38\x80 H\x01X\x01\"\x7f\n\tTextQuery\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x02\x38\x80 H\x01X\x01\x12<\n\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x02\x38\x80 H\x01X\x01\"y\n\x11\x45ncodeTextRequest\x12 \n\x05texts\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Texts\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"O\n\x12\x45ncodeTextResponse\x12*\n\x0etext_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\"\xb7\x02\n\x18\x43omputeSimilarityRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.TextQuery\x12$\n\x05model\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x05 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12\x30\n\nsimilarity\x18\x06 \x01(\x0b\x32\x1c.featsvc.v1.SimilarityParams:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\x96\x04\n\x10SimilarityParams\x12\x34\n\x07softmax\x18\x01 \x01(\x01\x42\x1e\x8a\xb5\x18\x1a\n\x03\x31.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x01\x30H\x00\x88\x01\x01\x12!\n\x07ret_pca\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01\x12\x31\n\tpca_niter\x18\x03 \x01(\x05\x42\x19\x8a\xb5\x18\x15\n\x01\x35\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x02\x88\x01\x01\x12\x34\n\tpca_q_min\x18\x04 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03\x88\x01\x01\x12\x34\n\tpca_q_max\x18\x05 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04\x88\x01\x01\x12?\n\rtensor_format\x18\x06 \x01(\x0e\x32\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n\x03HWCH\x05\x88\x01\x01:u\x92\xb5\x18m\n\x07ret_pca\x12\x0bnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for them\xa0\xb5\x18\x01\x42\n\n\x08_softmaxB\n\n\x08_ret_pcaB\x0c\n\n_pca_niterB\x0c\n\n_pca_q_minB\x0c\n\n_pca_q_maxB\x10\n\x0e_tensor_format\"\xaf\x01\n\x19\x43omputeSimilarityResponse\x12*\n\x0esimilarity_map\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x03 \x01(\t\x12\x14\n\x0cimage_digest\x18\x04 \x01(\t\x12\x19\n\x11image_orientation\x18\x05 \x01(\r\"\\\n\x12\x45ncodeImageRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\"\x82\x01\n\x13\x45ncodeImageResponse\x12+\n\x0fimage_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cimage_digest\x18\x03 \x01(\t\x12\x19\n\x11image_orientation\x18\x04 \x01(\r2\x91\x05\n\x0b\x43lipService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.ClipServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.ClipServiceExtractFeaturesStreamResponse(\x01\x30\x01\x12K\n\nEncodeText\x12\x1d.featsvc.v1.EncodeTextRequest\x1a\x1e.featsvc.v1.EncodeTextResponse\x12`\n\x11\x43omputeSimilarity\x12$.featsvc.v1.ComputeSimilarityRequest\x1a%.featsvc.v1.ComputeSimilarityResponse\x12N\n\x0b\x45ncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66\x65\x61tsvc/v1/clip.proto\x12\nfeatsvc.v1\x1a\x19\x66\x65\x61tsvc/v1/features.proto\x1a\x16\x66\x65\x61tsvc/v1/image.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x17\x66\x65\x61tsvc/v1/stream.proto\x1a\x17\x66\x65\x61tsvc/v1/tensor.proto\"\x8e\x03\n!ClipServiceExtractFeaturesRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x03 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12+\n\x08\x66\x65\x61tures\x18\x05 \x01(\x0b\x32\x19.featsvc.v1.FeatureParams:\xa5\x01\x92\xb5\x18\x8b\x01\n\x0bret_patches\x12.ret_patches or (region is None and not points)\x1aLpoints and region are taken from the grid of patches: leave ret_patches true\x9a\xb5\x18\x11{\"load_size\": 96}\"\x9f\x01\n\tClipModel\x12\x38\n\nmodel_name\x18\x01 \x01(\tB\x1f\x8a\xb5\x18\x1b\n\x16ViT-L-14-336-quickgelu8\x80\x01H\x00\x88\x01\x01\x12.\n\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\x0b\n\x06openai8\x80\x01H\x01\x88\x01\x01:\x04\xa0\xb5\x18\x01\x42\r\n\x0b_model_nameB\x13\n\x11_model_pretrained\"\xa3\x06\n\nClipParams\x12\x38\n\tload_size\x18\x01 \x01(\x05\x42 \x8a\xb5\x18\x1c\n\x04\x31\x30\x32\x34\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00\x88\x01\x01\x12%\n\x0b\x63\x65nter_crop\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01\x12\x42\n\x0c\x64\x65nse_recipe\x18\x03 \x01(\x0e\x32\x17.featsvc.v1.DenseRecipeB\x0e\x8a\xb5\x18\n\n\x08maskclipH\x02\x88\x01\x01\x12\x35\n\x0bwindow_size\x18\x04 \x01(\x05\x42\x1b\x8a\xb5\x18\x17\x12\x03\x32\x32\x34\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x03\x88\x01\x01\x12\x37\n\rwindow_stride\x18\x05 \x01(\x05\x42\x1b\x8a\xb5\x18\x17\x12\x03\x31\x31\x32\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x04\x88\x01\x01:\xae\x03\x92\xb5\x18t\n\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n\x0b\x63\x65nter_crop\x12 not center_crop or load_size > 0\x1a\x41\x63rops a square of load_size pixels, so load_size must be positive\x92\xb5\x18\xb7\x01\n\rwindow_stride\x12Swindow_stride is None or (window_size is not None and window_stride <= window_size)\x1aQis the distance between windows: give window_size too, of at least as many pixels\xa0\xb5\x18\x01\x42\x0c\n\n_load_sizeB\x0e\n\x0c_center_cropB\x0f\n\r_dense_recipeB\x0e\n\x0c_window_sizeB\x10\n\x0e_window_stride\"\xea\x01\n\"ClipServiceExtractFeaturesResponse\x12$\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\x0e\n\x06is_pca\x18\x02 \x01(\x08\x12&\n\x08geometry\x18\x03 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12&\n\x08rounding\x18\x06 \x01(\x0b\x32\x14.featsvc.v1.Rounding\x12\x19\n\x11image_orientation\x18\x07 \x01(\r\"j\n(ClipServiceExtractFeaturesChunkedRequest\x12>\n\x07request\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\x9e\x01\n)ClipServiceExtractFeaturesChunkedResponse\x12?\n\x05reply\x18\x01 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12(\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x17.featsvc.v1.TensorChunkH\x00\x42\x06\n\x04part\"\x86\x01\n\'ClipServiceExtractFeaturesStreamRequest\x12\x1b\n\nrequest_id\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x01\x12>\n\x07request\x18\x02 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequest\"\xb5\x01\n(ClipServiceExtractFeaturesStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ItemErrorH\x00\x42\t\n\x07outcome\"=\n\x05Texts\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x08\x38\x80 H\x01X\x01\"\x7f\n\tTextQuery\x12\x34\n\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x01\x30\x80\x02\x38\x80 H\x01X\x01\x12<\n\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x02\x38\x80 H\x01X\x01\"\x9a\x02\n\nTextParams\x12I\n\ttemplates\x18\x01 \x03(\tB6\x8a\xb5\x18\x32\x12*[\"a photo of a {}.\", \"a drawing of a {}.\"]0\x80\x02\x38\x80\x02\x12\x42\n\x0ctemplate_set\x18\x02 \x01(\x0e\x32\x17.featsvc.v1.TemplateSetB\x0e\x8a\xb5\x18\n\x12\x08imagenetH\x00\x88\x01\x01:l\x92\xb5\x18\x64\n\x0ctemplate_set\x12%template_set is None or not templates\x1a-template_set and templates exclude each other\xa0\xb5\x18\x01\x42\x0f\n\r_template_set\"\xa2\x01\n\x11\x45ncodeTextRequest\x12 \n\x05texts\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Texts\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12\'\n\x07wording\x18\x03 \x01(\x0b\x32\x16.featsvc.v1.TextParams:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"O\n\x12\x45ncodeTextResponse\x12*\n\x0etext_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\"\xe0\x02\n\x18\x43omputeSimilarityRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.TextQuery\x12$\n\x05model\x18\x03 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\x12&\n\x06params\x18\x04 \x01(\x0b\x32\x16.featsvc.v1.ClipParams\x12$\n\x04grid\x18\x05 \x01(\x0b\x32\x16.featsvc.v1.GridParams\x12\x30\n\nsimilarity\x18\x06 \x01(\x0b\x32\x1c.featsvc.v1.SimilarityParams\x12\'\n\x07wording\x18\x07 \x01(\x0b\x32\x16.featsvc.v1.TextParams:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\x96\x04\n\x10SimilarityParams\x12\x34\n\x07softmax\x18\x01 \x01(\x01\x42\x1e\x8a\xb5\x18\x1a\n\x03\x31.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x01\x30H\x00\x88\x01\x01\x12!\n\x07ret_pca\x18\x02 \x01(\x08\x42\x0b\x8a\xb5\x18\x07\n\x05\x66\x61lseH\x01\x88\x01\x01\x12\x31\n\tpca_niter\x18\x03 \x01(\x05\x42\x19\x8a\xb5\x18\x15\n\x01\x35\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00@\x8f@H\x02\x88\x01\x01\x12\x34\n\tpca_q_min\x18\x04 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.01\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03\x88\x01\x01\x12\x34\n\tpca_q_max\x18\x05 \x01(\x01\x42\x1c\x8a\xb5\x18\x18\n\x04\x30.99\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04\x88\x01\x01\x12?\n\rtensor_format\x18\x06 \x01(\x0e\x32\x18.featsvc.v1.TensorFormatB\t\x8a\xb5\x18\x05\n\x03HWCH\x05\x88\x01\x01:u\x92\xb5\x18m\n\x07ret_pca\x12\x0bnot ret_pca\x1aUa similarity map has no principal components; ask ExtractFeatures (/extract) for them\xa0\xb5\x18\x01\x42\n\n\x08_softmaxB\n\n\x08_ret_pcaB\x0c\n\n_pca_niterB\x0c\n\n_pca_q_minB\x0c\n\n_pca_q_maxB\x10\n\x0e_tensor_format\"\xaf\x01\n\x19\x43omputeSimilarityResponse\x12*\n\x0esimilarity_map\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12&\n\x08geometry\x18\x02 \x01(\x0b\x32\x14.featsvc.v1.Geometry\x12\r\n\x05model\x18\x03 \x01(\t\x12\x14\n\x0cimage_digest\x18\x04 \x01(\t\x12\x19\n\x11image_orientation\x18\x05 \x01(\r\"\\\n\x12\x45ncodeImageRequest\x12 \n\x05image\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Image\x12$\n\x05model\x18\x02 \x01(\x0b\x32\x15.featsvc.v1.ClipModel\"\x82\x01\n\x13\x45ncodeImageResponse\x12+\n\x0fimage_embedding\x18\x01 \x01(\x0b\x32\x12.featsvc.v1.Tensor\x12\r\n\x05model\x18\x02 \x01(\t\x12\x14\n\x0cimage_digest\x18\x03 \x01(\t\x12\x19\n\x11image_orientation\x18\x04 \x01(\r*\xc7\x01\n\x0b\x44\x65nseRecipe\x12\x1c\n\x18\x44\x45NSE_RECIPE_UNSPECIFIED\x10\x00\x12\'\n\x15\x44\x45NSE_RECIPE_MASKCLIP\x10\x01\x1a\x0c\x8a\xb5\x18\x08maskclip\x12!\n\x12\x44\x45NSE_RECIPE_SCLIP\x10\x02\x1a\t\x8a\xb5\x18\x05sclip\x12)\n\x16\x44\x45NSE_RECIPE_CLEARCLIP\x10\x03\x1a\r\x8a\xb5\x18\tclearclip\x12#\n\x13\x44\x45NSE_RECIPE_NACLIP\x10\x04\x1a\n\x8a\xb5\x18\x06naclip*y\n\x0bTemplateSet\x12\x1c\n\x18TEMPLATE_SET_UNSPECIFIED\x10\x00\x12\'\n\x15TEMPLATE_SET_IMAGENET\x10\x01\x1a\x0c\x8a\xb5\x18\x08imagenet\x12#\n\x13TEMPLATE_SET_SIMPLE\x10\x02\x1a\n\x8a\xb5\x18\x06simple2\x91\x05\n\x0b\x43lipService\x12p\n\x0f\x45xtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n\x16\x45xtractFeaturesChunked\x12\x34.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a\x35.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n\x15\x45xtractFeaturesStream\x12\x33.featsvc.v1.ClipServiceExtractFeaturesStreamRequest\x1a\x34.featsvc.v1.ClipServiceExtractFeaturesStreamResponse(\x01\x30\x01\x12K\n\nEncodeText\x12\x1d.featsvc.v1.EncodeTextRequest\x1a\x1e.featsvc.v1.EncodeTextResponse\x12`\n\x11\x43omputeSimilarity\x12$.featsvc.v1.ComputeSimilarityRequest\x1a%.featsvc.v1.ComputeSimilarityResponse\x12N\n\x0b\x45ncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'featsvc.v1.clip_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_MASKCLIP"]._loaded_options = None
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_MASKCLIP"]._serialized_options = b'\212\265\030\010maskclip'
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_SCLIP"]._loaded_options = None
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_SCLIP"]._serialized_options = b'\212\265\030\005sclip'
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_CLEARCLIP"]._loaded_options = None
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_CLEARCLIP"]._serialized_options = b'\212\265\030\tclearclip'
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_NACLIP"]._loaded_options = None
+  _globals['_DENSERECIPE'].values_by_name["DENSE_RECIPE_NACLIP"]._serialized_options = b'\212\265\030\006naclip'
+  _globals['_TEMPLATESET'].values_by_name["TEMPLATE_SET_IMAGENET"]._loaded_options = None
+  _globals['_TEMPLATESET'].values_by_name["TEMPLATE_SET_IMAGENET"]._serialized_options = b'\212\265\030\010imagenet'
+  _globals['_TEMPLATESET'].values_by_name["TEMPLATE_SET_SIMPLE"]._loaded_options = None
+  _globals['_TEMPLATESET'].values_by_name["TEMPLATE_SET_SIMPLE"]._serialized_options = b'\212\265\030\006simple'
   _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._loaded_options = None
   _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_options = b'\222\265\030\213\001\n\013ret_patches\022.ret_patches or (region is None and not points)\032Lpoints and region are taken from the grid of patches: leave ret_patches true\232\265\030\021{\"load_size\": 96}'
   _globals['_CLIPMODEL'].fields_by_name['model_name']._loaded_options = None
@@ -48,8 +60,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIPPARAMS'].fields_by_name['load_size']._serialized_options = b'\212\265\030\034\n\0041024\031\000\000\000\000\000\000 \300!\000\000\000\000\000\000\300@B\002-1'
   _globals['_CLIPPARAMS'].fields_by_name['center_crop']._loaded_options = None
   _globals['_CLIPPARAMS'].fields_by_name['center_crop']._serialized_options = b'\212\265\030\007\n\005false'
+  _globals['_CLIPPARAMS'].fields_by_name['dense_recipe']._loaded_options = None
+  _globals['_CLIPPARAMS'].fields_by_name['dense_recipe']._serialized_options = b'\212\265\030\n\n\010maskclip'
+  _globals['_CLIPPARAMS'].fields_by_name['window_size']._loaded_options = None
+  _globals['_CLIPPARAMS'].fields_by_name['window_size']._serialized_options = b'\212\265\030\027\022\003224\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\300@'
+  _globals['_CLIPPARAMS'].fields_by_name['window_stride']._loaded_options = None
+  _globals['_CLIPPARAMS'].fields_by_name['window_stride']._serialized_options = b'\212\265\030\027\022\003112\031\000\000\000\000\000\000\360?!\000\000\000\000\000\000\300@'
   _globals['_CLIPPARAMS']._loaded_options = None
-  _globals['_CLIPPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030r\n\013center_crop\022 not center_crop or load_size > 0\032Acrops a square of load_size pixels, so load_size must be positive\240\265\030\001'
+  _globals['_CLIPPARAMS']._serialized_options = b'\222\265\030t\n\tload_size\022\016load_size != 0\032W0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\222\265\030r\n\013center_crop\022 not center_crop or load_size > 0\032Acrops a square of load_size pixels, so load_size must be positive\222\265\030\267\001\n\rwindow_stride\022Swindow_stride is None or (window_size is not None and window_stride <= window_size)\032Qis the distance between windows: give window_size too, of at least as many pixels\240\265\030\001'
   _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST'].fields_by_name['request_id']._serialized_options = b'\212\265\030\0038\200\001'
   _globals['_TEXTS'].fields_by_name['text']._loaded_options = None
@@ -58,6 +76,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTQUERY'].fields_by_name['text']._serialized_options = b'\212\265\030\"\022\024[\"a photo of a car\"](\0010\200\0028\200 H\001X\001'
   _globals['_TEXTQUERY'].fields_by_name['negative_text']._loaded_options = None
   _globals['_TEXTQUERY'].fields_by_name['negative_text']._serialized_options = b'\212\265\030!\022\025[\"a photo of a road\"]0\200\0028\200 H\001X\001'
+  _globals['_TEXTPARAMS'].fields_by_name['templates']._loaded_options = None
+  _globals['_TEXTPARAMS'].fields_by_name['templates']._serialized_options = b'\212\265\0302\022*[\"a photo of a {}.\", \"a drawing of a {}.\"]0\200\0028\200\002'
+  _globals['_TEXTPARAMS'].fields_by_name['template_set']._loaded_options = None
+  _globals['_TEXTPARAMS'].fields_by_name['template_set']._serialized_options = b'\212\265\030\n\022\010imagenet'
+  _globals['_TEXTPARAMS']._loaded_options = None
+  _globals['_TEXTPARAMS']._serialized_options = b'\222\265\030d\n\014template_set\022%template_set is None or not templates\032-template_set and templates exclude each other\240\265\030\001'
   _globals['_ENCODETEXTREQUEST']._loaded_options = None
   _globals['_ENCODETEXTREQUEST']._serialized_options = b'\232\265\030\030{\"text\": \"a red circle\"}'
   _globals['_COMPUTESIMILARITYREQUEST']._loaded_options = None
@@ -76,40 +100,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIMILARITYPARAMS'].fields_by_name['tensor_format']._serialized_options = b'\212\265\030\005\n\003HWC'
   _globals['_SIMILARITYPARAMS']._loaded_options = None
   _globals['_SIMILARITYPARAMS']._serialized_options = b'\222\265\030m\n\007ret_pca\022\013not ret_pca\032Ua similarity map has no principal components; ask ExtractFeatures (/extract) for them\240\265\030\001'
+  _globals['_DENSERECIPE']._serialized_start=4381
+  _globals['_DENSERECIPE']._serialized_end=4580
+  _globals['_TEMPLATESET']._serialized_start=4582
+  _globals['_TEMPLATESET']._serialized_end=4703
   _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_start=165
   _globals['_CLIPSERVICEEXTRACTFEATURESREQUEST']._serialized_end=563
   _globals['_CLIPMODEL']._serialized_start=566
   _globals['_CLIPMODEL']._serialized_end=725
   _globals['_CLIPPARAMS']._serialized_start=728
-  _globals['_CLIPPARAMS']._serialized_end=1112
-  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=1115
-  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=1349
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=1351
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=1457
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=1460
-  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=1618
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=1621
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=1755
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=1758
-  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=1939
-  _globals['_TEXTS']._serialized_start=1941
-  _globals['_TEXTS']._serialized_end=2002
-  _globals['_TEXTQUERY']._serialized_start=2004
-  _globals['_TEXTQUERY']._serialized_end=2131
-  _globals['_ENCODETEXTREQUEST']._serialized_start=2133
-  _globals['_ENCODETEXTREQUEST']._serialized_end=2254
-  _globals['_ENCODETEXTRESPONSE']._serialized_start=2256
-  _globals['_ENCODETEXTRESPONSE']._serialized_end=2335
-  _globals['_COMPUTESIMILARITYREQUEST']._serialized_start=2338
-  _globals['_COMPUTESIMILARITYREQUEST']._serialized_end=2649
-  _globals['_SIMILARITYPARAMS']._serialized_start=2652
-  _globals['_SIMILARITYPARAMS']._serialized_end=3186
-  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_start=3189
-  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_end=3364
-  _globals['_ENCODEIMAGEREQUEST']._serialized_start=3366
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=3458
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=3461
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=3591
-  _globals['_CLIPSERVICE']._serialized_start=3594
-  _globals['_CLIPSERVICE']._serialized_end=4251
+  _globals['_CLIPPARAMS']._serialized_end=1531
+  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_start=1534
+  _globals['_CLIPSERVICEEXTRACTFEATURESRESPONSE']._serialized_end=1768
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_start=1770
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDREQUEST']._serialized_end=1876
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_start=1879
+  _globals['_CLIPSERVICEEXTRACTFEATURESCHUNKEDRESPONSE']._serialized_end=2037
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_start=2040
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMREQUEST']._serialized_end=2174
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_start=2177
+  _globals['_CLIPSERVICEEXTRACTFEATURESSTREAMRESPONSE']._serialized_end=2358
+  _globals['_TEXTS']._serialized_start=2360
+  _globals['_TEXTS']._serialized_end=2421
+  _globals['_TEXTQUERY']._serialized_start=2423
+  _globals['_TEXTQUERY']._serialized_end=2550
+  _globals['_TEXTPARAMS']._serialized_start=2553
+  _globals['_TEXTPARAMS']._serialized_end=2835
+  _globals['_ENCODETEXTREQUEST']._serialized_start=2838
+  _globals['_ENCODETEXTREQUEST']._serialized_end=3000
+  _globals['_ENCODETEXTRESPONSE']._serialized_start=3002
+  _globals['_ENCODETEXTRESPONSE']._serialized_end=3081
+  _globals['_COMPUTESIMILARITYREQUEST']._serialized_start=3084
+  _globals['_COMPUTESIMILARITYREQUEST']._serialized_end=3436
+  _globals['_SIMILARITYPARAMS']._serialized_start=3439
+  _globals['_SIMILARITYPARAMS']._serialized_end=3973
+  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_start=3976
+  _globals['_COMPUTESIMILARITYRESPONSE']._serialized_end=4151
+  _globals['_ENCODEIMAGEREQUEST']._serialized_start=4153
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=4245
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=4248
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=4378
+  _globals['_CLIPSERVICE']._serialized_start=4706
+  _globals['_CLIPSERVICE']._serialized_end=5363
 # @@protoc_insertion_point(module_scope)

@@ -4,12 +4,35 @@ from featsvc.v1 import options_pb2 as _options_pb2
 from featsvc.v1 import stream_pb2 as _stream_pb2
 from featsvc.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class DenseRecipe(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DENSE_RECIPE_UNSPECIFIED: _ClassVar[DenseRecipe]
+    DENSE_RECIPE_MASKCLIP: _ClassVar[DenseRecipe]
+    DENSE_RECIPE_SCLIP: _ClassVar[DenseRecipe]
+    DENSE_RECIPE_CLEARCLIP: _ClassVar[DenseRecipe]
+    DENSE_RECIPE_NACLIP: _ClassVar[DenseRecipe]
+
+class TemplateSet(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TEMPLATE_SET_UNSPECIFIED: _ClassVar[TemplateSet]
+    TEMPLATE_SET_IMAGENET: _ClassVar[TemplateSet]
+    TEMPLATE_SET_SIMPLE: _ClassVar[TemplateSet]
+DENSE_RECIPE_UNSPECIFIED: DenseRecipe
+DENSE_RECIPE_MASKCLIP: DenseRecipe
+DENSE_RECIPE_SCLIP: DenseRecipe
+DENSE_RECIPE_CLEARCLIP: DenseRecipe
+DENSE_RECIPE_NACLIP: DenseRecipe
+TEMPLATE_SET_UNSPECIFIED: TemplateSet
+TEMPLATE_SET_IMAGENET: TemplateSet
+TEMPLATE_SET_SIMPLE: TemplateSet
 
 class ClipServiceExtractFeaturesRequest(_message.Message):
     __slots__ = ("image", "model", "params", "grid", "features")
@@ -34,12 +57,18 @@ class ClipModel(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
 
 class ClipParams(_message.Message):
-    __slots__ = ("load_size", "center_crop")
+    __slots__ = ("load_size", "center_crop", "dense_recipe", "window_size", "window_stride")
     LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
     CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
+    DENSE_RECIPE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SIZE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_STRIDE_FIELD_NUMBER: _ClassVar[int]
     load_size: int
     center_crop: bool
-    def __init__(self, load_size: _Optional[int] = ..., center_crop: bool = ...) -> None: ...
+    dense_recipe: DenseRecipe
+    window_size: int
+    window_stride: int
+    def __init__(self, load_size: _Optional[int] = ..., center_crop: bool = ..., dense_recipe: _Optional[_Union[DenseRecipe, str]] = ..., window_size: _Optional[int] = ..., window_stride: _Optional[int] = ...) -> None: ...
 
 class ClipServiceExtractFeaturesResponse(_message.Message):
     __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding", "image_orientation")
@@ -105,13 +134,23 @@ class TextQuery(_message.Message):
     negative_text: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, text: _Optional[_Iterable[str]] = ..., negative_text: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class TextParams(_message.Message):
+    __slots__ = ("templates", "template_set")
+    TEMPLATES_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_SET_FIELD_NUMBER: _ClassVar[int]
+    templates: _containers.RepeatedScalarFieldContainer[str]
+    template_set: TemplateSet
+    def __init__(self, templates: _Optional[_Iterable[str]] = ..., template_set: _Optional[_Union[TemplateSet, str]] = ...) -> None: ...
+
 class EncodeTextRequest(_message.Message):
-    __slots__ = ("texts", "model")
+    __slots__ = ("texts", "model", "wording")
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    WORDING_FIELD_NUMBER: _ClassVar[int]
     texts: Texts
     model: ClipModel
-    def __init__(self, texts: _Optional[_Union[Texts, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ...) -> None: ...
+    wording: TextParams
+    def __init__(self, texts: _Optional[_Union[Texts, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., wording: _Optional[_Union[TextParams, _Mapping]] = ...) -> None: ...
 
 class EncodeTextResponse(_message.Message):
     __slots__ = ("text_embedding", "model")
@@ -122,20 +161,22 @@ class EncodeTextResponse(_message.Message):
     def __init__(self, text_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ComputeSimilarityRequest(_message.Message):
-    __slots__ = ("image", "query", "model", "params", "grid", "similarity")
+    __slots__ = ("image", "query", "model", "params", "grid", "similarity", "wording")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    WORDING_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     query: TextQuery
     model: ClipModel
     params: ClipParams
     grid: _features_pb2.GridParams
     similarity: SimilarityParams
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., query: _Optional[_Union[TextQuery, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., params: _Optional[_Union[ClipParams, _Mapping]] = ..., grid: _Optional[_Union[_features_pb2.GridParams, _Mapping]] = ..., similarity: _Optional[_Union[SimilarityParams, _Mapping]] = ...) -> None: ...
+    wording: TextParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., query: _Optional[_Union[TextQuery, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., params: _Optional[_Union[ClipParams, _Mapping]] = ..., grid: _Optional[_Union[_features_pb2.GridParams, _Mapping]] = ..., similarity: _Optional[_Union[SimilarityParams, _Mapping]] = ..., wording: _Optional[_Union[TextParams, _Mapping]] = ...) -> None: ...
 
 class SimilarityParams(_message.Message):
     __slots__ = ("softmax", "ret_pca", "pca_niter", "pca_q_min", "pca_q_max", "tensor_format")

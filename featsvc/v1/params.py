@@ -26,6 +26,12 @@ class ClipParams(TypedDict, total=False):
     """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing. Default: 1024."""
     center_crop: bool | None
     """Crop a square of load_size pixels from the centre. Default: false."""
+    dense_recipe: Literal["maskclip", "sclip", "clearclip", "naclip"] | None
+    """What the last block does, from which dense features are read. Default: maskclip."""
+    window_size: int | None
+    """Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole."""
+    window_stride: int | None
+    """Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least."""
 
 
 class GridParams(TypedDict, total=False):
@@ -68,7 +74,15 @@ class Texts(TypedDict, total=False):
     """The texts, none empty; each is cut off at the context length of the model."""
 
 
-class EncodeTextParams(ClipModel, total=False):
+class TextParams(TypedDict, total=False):
+    """What texts are put into before they are embedded."""
+    templates: Sequence[str] | None
+    """Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the mean of theirs, of length 1."""
+    template_set: Literal["imagenet", "simple"] | None
+    """The same with a set of sentences that has a name."""
+
+
+class EncodeTextParams(ClipModel, TextParams, total=False):
     """The parameters of EncodeTextRequest, side by side."""
 
 
@@ -96,7 +110,7 @@ class SimilarityParams(TypedDict, total=False):
     """Accepted for callers that send the options of features too; has no effect, because a map has no channels. Default: HWC."""
 
 
-class ComputeSimilarityParams(ClipModel, ClipParams, GridParams, SimilarityParams, total=False):
+class ComputeSimilarityParams(ClipModel, ClipParams, GridParams, SimilarityParams, TextParams, total=False):
     """The parameters of ComputeSimilarityRequest, side by side."""
 
 

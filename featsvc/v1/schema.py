@@ -35,11 +35,26 @@ class ClipModel(Message):
     model_pretrained: Annotated[str, StringConstraints(max_length=128)] = Field(default='openai', description="Tag of its weights, as open_clip calls it.")
 
 
+class DenseRecipe(StrEnum):
+    """What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are."""
+    MASKCLIP = "maskclip"
+    """Each patch keeps its own value: no attention, no residual, no MLP."""
+    SCLIP = "sclip"
+    """Queries attend to queries, and keys to keys, both added; residual and MLP as they are."""
+    CLEARCLIP = "clearclip"
+    """Queries attend to queries; no residual, no MLP."""
+    NACLIP = "naclip"
+    """Keys attend to keys, those of near patches more; no residual, no MLP."""
+
+
 class ClipParams(Ruled):
     """How a picture is brought to CLIP."""
     load_size: Annotated[int, Field(ge=-8, le=8192), Number(), NullMeans(-1)] = Field(default=1024, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
     center_crop: bool = Field(default=False, description="Crop a square of load_size pixels from the centre.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"),)
+    dense_recipe: DenseRecipe = Field(default=DenseRecipe("maskclip"), description="What the last block does, from which dense features are read.")
+    window_size: Annotated[int, Field(ge=1, le=8192), Number()] | None = Field(default=None, description="Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.", examples=[224])
+    window_stride: Annotated[int, Field(ge=1, le=8192), Number()] | None = Field(default=None, description="Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.", examples=[112])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("window_stride", lambda v: v['window_stride'] is None or (v['window_size'] is not None and v['window_stride'] <= v['window_size']), "is the distance between windows: give window_size too, of at least as many pixels"),)
 
 
 class InterpolationMode(StrEnum):
@@ -150,9 +165,24 @@ class Texts(Message):
     text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=1024), Few(), OneOrMany()] = Field(description="The texts, none empty; each is cut off at the context length of the model.", examples=[['a photo of a car']])
 
 
-class EncodeTextParams(ClipModel, Parameters):
+class TemplateSet(StrEnum):
+    """Sentences that texts are put into."""
+    IMAGENET = "imagenet"
+    """The 80 with which CLIP's authors classify the pictures of ImageNet: "a bad photo of a {}." and so on."""
+    SIMPLE = "simple"
+    """The 7 of them that do best together: "itap of a {}." and so on."""
+
+
+class TextParams(Ruled):
+    """What texts are put into before they are embedded."""
+    templates: Annotated[tuple[Annotated[str, StringConstraints(max_length=256)], ...], Field(max_length=256), Few(), AbsentIfNull()] = Field(default=(), description="Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the mean of theirs, of length 1.", examples=[['a photo of a {}.', 'a drawing of a {}.']])
+    template_set: TemplateSet | None = Field(default=None, description="The same with a set of sentences that has a name.", examples=['imagenet'])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("template_set", lambda v: v['template_set'] is None or not v['templates'], "template_set and templates exclude each other"),)
+
+
+class EncodeTextParams(TextParams, ClipModel, Parameters):
     """The parameters of EncodeTextRequest, side by side."""
-    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel}
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "wording": TextParams}
 
 
 class EncodeTextRequest(Message):
@@ -178,9 +208,9 @@ class SimilarityParams(Ruled):
     rules: ClassVar[tuple[Rule, ...]] = (Rule("ret_pca", lambda v: not v['ret_pca'], "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"),)
 
 
-class ComputeSimilarityParams(SimilarityParams, GridParams, ClipParams, ClipModel, Parameters):
+class ComputeSimilarityParams(TextParams, SimilarityParams, GridParams, ClipParams, ClipModel, Parameters):
     """The parameters of ComputeSimilarityRequest, side by side."""
-    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "params": ClipParams, "grid": GridParams, "similarity": SimilarityParams}
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "params": ClipParams, "grid": GridParams, "similarity": SimilarityParams, "wording": TextParams}
 
 
 class ComputeSimilarityRequest(Message):

@@ -105,12 +105,20 @@ def _features() -> Iterator[Case]:
     yield one("dino keys", f"{DINO}/ExtractFeatures", keys, "demo-dino")
     pixels = clip(ret_pca=True, ret_patches=False, interpolation_mode="INTERPOLATION_MODE_BICUBIC")
     yield one("clip colours of pixels", f"{CLIP}/ExtractFeatures", pixels, "demo-clip")
+    for recipe in ("SCLIP", "CLEARCLIP", "NACLIP"):
+        request = clip(dense_recipe=f"DENSE_RECIPE_{recipe}", window_size=48, window_stride=16)
+        yield one(f"clip {recipe.lower()} in windows", f"{CLIP}/ExtractFeatures", request, "demo-clip")
 
 
 def _texts() -> Iterator[Case]:
     texts = {"text": ["a red circle", "a blue square", "ein Bär, 熊"]}
     encode = {"texts": texts, "model": DEMO_CLIP}
     yield one("texts", f"{CLIP}/EncodeText", encode, "demo-clip")
+    for name, wording in (
+        ("texts in templates", {"templates": ["a drawing of {}.", "{}, twice"]}),
+        ("texts in named templates", {"template_set": "TEMPLATE_SET_SIMPLE"}),
+    ):
+        yield one(name, f"{CLIP}/EncodeText", {**encode, "wording": wording}, "demo-clip")
     image = {"image": SCENE, "model": DEMO_CLIP}
     yield one("picture", f"{CLIP}/EncodeImage", image, "demo-clip")
     for name, query in (

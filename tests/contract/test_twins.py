@@ -48,13 +48,21 @@ def legal_values(field: object) -> st.SearchStrategy[object]:
     return st.integers(int(low), int(high))
 
 
+def put(made: ProtoMessage, field: object, value: object) -> None:
+    """Gives a field this value, or a list of it."""
+    if field.is_repeated:
+        getattr(made, field.name).append(value)
+    else:
+        setattr(made, field.name, value)
+
+
 @st.composite
 def messages(draw: st.DrawFn, message: type[ProtoMessage]) -> ProtoMessage:
     """A message with some of its scalar parameters given."""
     made = message()
     for field in message.DESCRIPTOR.fields:
         if field.message_type is None and draw(st.booleans()):
-            setattr(made, field.name, draw(legal_values(field)))
+            put(made, field, draw(legal_values(field)))
     return made
 
 
@@ -105,10 +113,11 @@ def test_a_value_beyond_its_limit_names_the_field(
         bad += [math.nan, math.inf]
     for value in bad:
         made = message()
-        setattr(made, field.name, int(value) if field.cpp_type == field.CPPTYPE_INT32 else value)
+        put(made, field, int(value) if field.cpp_type == field.CPPTYPE_INT32 else value)
         with pytest.raises(ValidationError) as caught:
             from_message(made, twin)
-        assert [each.field for each in violations(caught.value)] == [field.name]
+        name = f"{field.name}[0]" if field.is_repeated else field.name
+        assert [each.field for each in violations(caught.value)] == [name]
     assert bad or field.cpp_type in (field.CPPTYPE_BOOL, field.CPPTYPE_MESSAGE) or field.is_repeated
 
 

@@ -25,9 +25,9 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2.model import Sam2Model
-from featsvc.v1.schema import PredictMasksParams
-from featsvc.work.item import Item, PictureItem, PromptItem
-from featsvc.work.operations import OPERATIONS, PREDICT_MASKS
+from featsvc.v1.schema import EncodeTextParams, PredictMasksParams, Texts
+from featsvc.work.item import Item, PictureItem, PromptItem, TextItem
+from featsvc.work.operations import ENCODE_TEXT, OPERATIONS, PREDICT_MASKS
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Bits, Features, ImageEmbedding, PromptResults, TextEmbeddings
 
@@ -86,6 +86,12 @@ def prompted(
     result = answer(engines, PREDICT_MASKS.rpc, item, params, loaded)
     assert isinstance(result, PromptResults)
     return result
+
+
+def embedding(engines: Engines, loaded: ClipModel, text: str) -> np.ndarray:
+    """The embedding of one text."""
+    item = TextItem(Texts(text=(text,)))
+    return vectors(answer(engines, ENCODE_TEXT.rpc, item, EncodeTextParams(), loaded))[0]
 
 
 def vectors(result: object) -> np.ndarray:

@@ -92,21 +92,32 @@ FEATURES = {
     "points": Change(((20, 30.5),)),
     "region": Change((20, 10, 40, 30.5)),
 }
+DENSE_CLIP = {
+    "center_crop": Change(True),
+    "dense_recipe": Change("sclip"),
+    "window_size": Change(32),
+    "window_stride": Change(32, {"window_size": 48}),
+}
+TEMPLATES = {
+    "templates": Change(("a drawing of {}", "{}")),
+    "template_set": Change("simple"),
+}
 CROPS = {**COMPACT, "points_per_side": 4, "crop_n_layers": 1, "box_nms_thresh": 0.7, "crop_nms_thresh": 0.7}
 POINT = {"point_coords": ((40.0, 45.0),), "point_labels": (1,)}
 LOGITS = np.random.default_rng(3).normal(0, 4, (1, 64, 64)).astype(np.float32)
 
 CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
-    schema.ClipExtractFeaturesParams: {**CLIP_MODEL, **FEATURES, "center_crop": Change(True)},
-    schema.EncodeTextParams: CLIP_MODEL,
+    schema.ClipExtractFeaturesParams: {**CLIP_MODEL, **FEATURES, **DENSE_CLIP},
+    schema.EncodeTextParams: {**CLIP_MODEL, **TEMPLATES},
     schema.EncodeImageParams: CLIP_MODEL,
     schema.ComputeSimilarityParams: {
         **CLIP_MODEL,
+        **DENSE_CLIP,
+        **TEMPLATES,
         "softmax": Change(3.0),
         "ret_pca": Change(True, effect=Effect.REFUSED),
         "ret_patches": Change(False),
         "load_size": Change(80),
-        "center_crop": Change(True),
         "interpolation_mode": Change("nearest", PIXELS),
         "padding_mode": Change("replicate"),
         # Those of features: a map has neither components nor channels.
@@ -224,6 +235,8 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
             return COMPUTE_SIMILARITY.rpc, params, QueryItem(picture, query=given), "demo_clip"
         case schema.Texts():
             return ENCODE_TEXT.rpc, schema.EncodeTextParams(), TextItem(given), "demo_clip"
+        case schema.EncodeTextParams():
+            return ENCODE_TEXT.rpc, given, TextItem(schema.Texts(text=query.text)), "demo_clip"
         case schema.DinoExtractFeaturesParams():
             return EXTRACT_DINO.rpc, given, PictureItem(picture), "demo_dino"
         case schema.GenerateMasksParams():

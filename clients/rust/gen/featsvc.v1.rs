@@ -560,6 +560,17 @@ pub struct ClipParams {
     /// Crop a square of load_size pixels from the centre.
     #[prost(bool, optional, tag = "2")]
     pub center_crop: ::core::option::Option<bool>,
+    /// What the last block does, from which dense features are read.
+    #[prost(enumeration = "DenseRecipe", optional, tag = "3")]
+    pub dense_recipe: ::core::option::Option<i32>,
+    /// Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a
+    /// cell has the mean of those that it lies in; absent or null: the picture as a whole.
+    #[prost(int32, optional, tag = "4")]
+    pub window_size: ::core::option::Option<i32>,
+    /// Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge.
+    /// Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+    #[prost(int32, optional, tag = "5")]
+    pub window_stride: ::core::option::Option<i32>,
 }
 /// Dense features of a picture.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -675,6 +686,17 @@ pub struct TextQuery {
     #[prost(string, repeated, tag = "2")]
     pub negative_text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// What texts are put into before they are embedded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TextParams {
+    /// Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the
+    /// mean of theirs, of length 1.
+    #[prost(string, repeated, tag = "1")]
+    pub templates: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The same with a set of sentences that has a name.
+    #[prost(enumeration = "TemplateSet", optional, tag = "2")]
+    pub template_set: ::core::option::Option<i32>,
+}
 /// Texts, and the model to embed them with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EncodeTextRequest {
@@ -684,6 +706,9 @@ pub struct EncodeTextRequest {
     /// The model.
     #[prost(message, optional, tag = "2")]
     pub model: ::core::option::Option<ClipModel>,
+    /// What the texts are put into.
+    #[prost(message, optional, tag = "3")]
+    pub wording: ::core::option::Option<TextParams>,
 }
 /// Embeddings of texts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -716,6 +741,9 @@ pub struct ComputeSimilarityRequest {
     /// What is made of the similarities.
     #[prost(message, optional, tag = "6")]
     pub similarity: ::core::option::Option<SimilarityParams>,
+    /// What the texts are put into.
+    #[prost(message, optional, tag = "7")]
+    pub wording: ::core::option::Option<TextParams>,
 }
 /// What is made of the similarities.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -785,6 +813,80 @@ pub struct EncodeImageResponse {
     /// mirrored. `Image.orientation` says whether that was applied.
     #[prost(uint32, tag = "4")]
     pub image_orientation: u32,
+}
+/// What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DenseRecipe {
+    /// The default.
+    Unspecified = 0,
+    /// Each patch keeps its own value: no attention, no residual, no MLP.
+    Maskclip = 1,
+    /// Queries attend to queries, and keys to keys, both added; residual and MLP as they are.
+    Sclip = 2,
+    /// Queries attend to queries; no residual, no MLP.
+    Clearclip = 3,
+    /// Keys attend to keys, those of near patches more; no residual, no MLP.
+    Naclip = 4,
+}
+impl DenseRecipe {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DENSE_RECIPE_UNSPECIFIED",
+            Self::Maskclip => "DENSE_RECIPE_MASKCLIP",
+            Self::Sclip => "DENSE_RECIPE_SCLIP",
+            Self::Clearclip => "DENSE_RECIPE_CLEARCLIP",
+            Self::Naclip => "DENSE_RECIPE_NACLIP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DENSE_RECIPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DENSE_RECIPE_MASKCLIP" => Some(Self::Maskclip),
+            "DENSE_RECIPE_SCLIP" => Some(Self::Sclip),
+            "DENSE_RECIPE_CLEARCLIP" => Some(Self::Clearclip),
+            "DENSE_RECIPE_NACLIP" => Some(Self::Naclip),
+            _ => None,
+        }
+    }
+}
+/// Sentences that texts are put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TemplateSet {
+    /// None.
+    Unspecified = 0,
+    /// The 80 with which CLIP's authors classify the pictures of ImageNet: "a bad photo of a {}." and so on.
+    Imagenet = 1,
+    /// The 7 of them that do best together: "itap of a {}." and so on.
+    Simple = 2,
+}
+impl TemplateSet {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TEMPLATE_SET_UNSPECIFIED",
+            Self::Imagenet => "TEMPLATE_SET_IMAGENET",
+            Self::Simple => "TEMPLATE_SET_SIMPLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TEMPLATE_SET_UNSPECIFIED" => Some(Self::Unspecified),
+            "TEMPLATE_SET_IMAGENET" => Some(Self::Imagenet),
+            "TEMPLATE_SET_SIMPLE" => Some(Self::Simple),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod clip_service_client {

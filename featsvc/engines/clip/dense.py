@@ -1,4 +1,4 @@
-"""What CLIP's image network makes of a picture: dense features in the text space, the MaskCLIP way, and its embedding.
+"""What CLIP's image network makes of a picture: dense features in the text space, and its embedding.
 
 The formulas are in docs/formulas.md, "CLIP".
 """
@@ -7,36 +7,40 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from featsvc.engines.clip.last_block import LastAttention, at_positions
+from featsvc.engines.clip.last_block import at_positions
+from featsvc.engines.clip.recipes import Incoming, last_block
+from featsvc.v1.schema import DenseRecipe
 
 OFFSET = 0.1
 """DINO's guard against a grid one too small by rounding, which shifts the interpolation a little."""
 
 
-def dense_features(visual: VisionTransformer, pixels: Tensor) -> Tensor:
+def dense_features(
+    visual: VisionTransformer, pixels: Tensor, recipe: DenseRecipe = DenseRecipe.MASKCLIP
+) -> Tensor:
     """Patch features N x h x w x D, not normalised, of pictures N x 3 x H x W."""
-    tokens, height, width = _tokens(visual, pixels)
-    values = _values(visual.transformer.resblocks[-1], tokens[:, 1:])
-    features: Tensor = visual.ln_post(values) @ visual.proj
-    return features.view(len(pixels), height, width, -1)
+    incoming = _incoming(visual, pixels)
+    patches = last_block(visual.transformer.resblocks[-1], incoming, recipe)
+    features: Tensor = visual.ln_post(patches) @ visual.proj
+    return features.view(len(pixels), *incoming.size, -1)
 
 
 def image_embeddings(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     """Embeddings N x D of length 1, float32, of pictures N x 3 x S x S: `CLIP.encode_image`."""
     if visual.pool_type != "tok":
         return F.normalize(visual(pixels.to(visual.conv1.weight.dtype)).float(), dim=-1)
-    tokens, _, _ = _tokens(visual, pixels)
+    tokens = _incoming(visual, pixels).tokens
     first = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     pooled = visual.ln_post(at_positions(visual.transformer.resblocks[-1], tokens, first))
     embeddings: Tensor = (pooled @ visual.proj)[: len(tokens)].float()
     return F.normalize(embeddings, dim=-1)
 
 
-def _tokens(visual: VisionTransformer, pixels: Tensor) -> tuple[Tensor, int, int]:
-    """What goes into the last block, N x 1 + h * w x width, and the grid's height and width."""
+def _incoming(visual: VisionTransformer, pixels: Tensor) -> Incoming:
+    """What goes into the last block of pictures N x 3 x H x W."""
     patches = visual.conv1(pixels.to(visual.conv1.weight.dtype))
     height, width = patches.shape[2:]
     tokens = patches.flatten(2).transpose(1, 2)
@@ -45,14 +49,7 @@ def _tokens(visual: VisionTransformer, pixels: Tensor) -> tuple[Tensor, int, int
     tokens = visual.ln_pre(tokens)
     for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)
-    return tokens, height, width
-
-
-def _values(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
-    """What attention would carry from each position, N x n x width: no attention, no residual, no MLP."""
-    attention: LastAttention = block.attn
-    projected: Tensor = attention.proj(attention.values(block.ln_1(tokens)))
-    return projected
+    return Incoming(tokens, (height, width))
 
 
 def position(visual: VisionTransformer, height: int, width: int) -> Tensor:

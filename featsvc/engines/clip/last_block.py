@@ -28,17 +28,16 @@ class LastAttention(nn.Module):
         self, tokens: Tensor, *others: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
         """Tokens N x n x D to as many; `attn_mask` n x n is added to the scores."""
-        parts = [self._heads(part(tokens)) for part in (self.queries, self.keys, self.values)]
-        heads = attended(parts[0], parts[1], parts[2], attn_mask)
-        return self.proj(heads.transpose(1, 2).flatten(2)), None
+        parts = [self.heads(part(tokens)) for part in (self.queries, self.keys, self.values)]
+        return self.joined(attended(parts[0], parts[1], parts[2], attn_mask)), None
 
     def of_one(self, one: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """What one position of each row gets: `one` N x D of tokens N x n x D to N x D.
 
         `mask` N x n is added to the scores. What `one` has more rows than there are tokens is of no use.
         """
-        queries = self._heads(self.queries(one)[: len(tokens), None])
-        keys, values = self._heads(self.keys(tokens)), self._heads(self.values(tokens))
+        queries = self.heads(self.queries(one)[: len(tokens), None])
+        keys, values = self.heads(self.keys(tokens)), self.heads(self.values(tokens))
         # A product of one row by torch's batched kernel has other bits in other company; this one goes head by head.
         heads = F.scaled_dot_product_attention(
             queries, keys, values, None if mask is None else mask[:, None, None]
@@ -46,9 +45,14 @@ class LastAttention(nn.Module):
         projected: Tensor = self.proj(_in_rows(heads.flatten(1)))
         return projected
 
-    def _heads(self, part: Tensor) -> Tensor:
+    def heads(self, part: Tensor) -> Tensor:
         """N x n x D to N x heads x n x dim."""
         return part.view(*part.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+    def joined(self, heads: Tensor) -> Tensor:
+        """What the heads have got, N x heads x n x dim, as the block goes on with it, N x n x D."""
+        projected: Tensor = self.proj(heads.transpose(1, 2).flatten(2))
+        return projected
 
 
 def at_positions(

@@ -18,11 +18,11 @@ from featsvc.engines.clip import model as clip_model
 from featsvc.engines.clip.dense import dense_features, image_embeddings
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.similarity import probability_maps, similarity_maps
-from featsvc.engines.clip.text import TextCache, Words, embedded, text_features, words
-from featsvc.engines.clip.tokens import check_words
+from featsvc.engines.clip.text import TextCache, Words, checked_words, embedded, text_features
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import FIELD
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.geometry.windows import Windows, over_windows
 from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.colours import Seen
@@ -84,8 +84,22 @@ def _geometry(picture: Image, params: DenseParams, loaded: ClipModel, options: E
     return checked_geometry(picture, _fit(params), _grid(loaded), options)
 
 
+def _windows(params: DenseParams, loaded: ClipModel) -> Windows | None:
+    """The windows that the picture is seen through, if any; refuses those that do not lie on the grid."""
+    if params.window_size is None:
+        return None
+    patch = loaded.patch_size
+    stride = params.window_stride or max(patch, params.window_size // 2 // patch * patch)
+    for name, pixels in (("window_size", params.window_size), ("window_stride", stride)):
+        if pixels % patch:
+            low = max(1, pixels // patch) * patch
+            message = f"{pixels} is no multiple of the patch size of {loaded.entry.key}: {low} and {low + patch} are"
+            raise invalid_field(f"params.{name}", message)
+    return Windows(params.window_size // patch, stride // patch)
+
+
 def _checked_flop(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> float:
-    sight = Sight(picture.size, _fit(params), _grid(loaded))
+    sight = Sight(picture.size, _fit(params), _grid(loaded), _windows(params, loaded))
     return checked_flop(sight, loaded.transformer, loaded.entry.key, options)
 
 
@@ -110,15 +124,20 @@ def run_features(
     batch: list[ClipPicture], params: ClipExtractFeaturesParams, loaded: ClipModel
 ) -> list[Features]:
     """Dense features of pictures of one size."""
-    outputs = _dense(batch, loaded)
+    outputs = _dense(batch, params, loaded)
     return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
 
 
-def _dense(batch: Sequence[ClipPicture], loaded: ClipModel) -> list[Tensor]:
-    pictures = [each.input for each in batch]
-    return forward_each(
-        pictures, loaded.normal, loaded.device, lambda pixels: dense_features(loaded.visual, pixels)
-    )
+def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel) -> list[Tensor]:
+    windows = _windows(params, loaded)
+
+    def whole(pixels: Tensor) -> Tensor:
+        return dense_features(loaded.visual, pixels, params.dense_recipe)
+
+    def forward(pixels: Tensor) -> Tensor:
+        return whole(pixels) if windows is None else over_windows(pixels, loaded.patch_size, windows, whole)
+
+    return forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
 
 
 def prepare_text(
@@ -126,14 +145,10 @@ def prepare_text(
 ) -> PreparedTexts:
     """Tokenizes the texts that are new."""
     check_reply(float_bytes((len(item.texts.text), loaded.channels)), options, "send fewer texts at once")
-    check_words({"texts.text": item.texts.text}, options.max_word_letters)
-    sought = words(item.texts.text, loaded, cache)
+    sought = checked_words({"texts.text": item.texts.text}, params, loaded, options, cache)
+    flop = sought.flop(loaded)
     # A token of text takes memory like a patch of a picture.
-    return PreparedTexts("texts", sought.cost * loaded.patch_size**2, _flop_of(sought, loaded), sought)
-
-
-def _flop_of(sought: Words, loaded: ClipModel) -> float:
-    return sum(loaded.text_transformer.flop(len(row)) for row in sought.tokens.values())
+    return PreparedTexts("texts", sum(sought.lengths) * loaded.patch_size**2, flop, sought)
 
 
 def run_text(
@@ -166,12 +181,11 @@ def prepare_similarity(
     if item.query.negative_text and not params.ret_patches:
         check_axes(geometry, options)
     texts = {"query.text": item.query.text, "query.negative_text": item.query.negative_text}
-    check_words(texts, options.max_word_letters)
+    sought = checked_words(texts, params, loaded, options, cache)
     flop = _checked_flop(picture.pixels, params, loaded, options)
-    sought = words((*item.query.text, *item.query.negative_text), loaded, cache)
     ready = _input(picture.pixels, params, loaded)
     key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
-    flop += _flop_of(sought, loaded)
+    flop += sought.flop(loaded)
     return PreparedQuery(key, cost, flop, ready, sought, count, orientation=picture.orientation)
 
 
@@ -180,7 +194,7 @@ def run_similarity(
 ) -> list[Similarity]:
     """Heat maps of each picture's texts."""
     texts = embedded([item.words for item in batch], loaded, cache)
-    outputs = _dense(batch, loaded)
+    outputs = _dense(batch, params, loaded)
     return [_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)]
 
 

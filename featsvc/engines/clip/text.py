@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -15,13 +16,18 @@ from torch import Tensor
 
 from featsvc.engines.clip.last_block import at_positions
 from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.templates import Templates, check_count, put_into, sentences, templates_of
+from featsvc.engines.clip.tokens import check_words
+from featsvc.engines.networks.cost import check_texts
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.transfer import on_device, on_host
+from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams
+from featsvc.work.options import EngineOptions
 from featsvc.work.results import Floats
 
 Vector = NDArray[np.float32]
-TextKey = tuple[Hashable, str]
-"""Model and text."""
+TextKey = tuple[Hashable, str, Templates]
+"""Model, text, and what it is put into."""
 TextCache = ByteCache[TextKey, Vector]
 Tokens = NDArray[np.int64]
 
@@ -36,7 +42,7 @@ ENTRY_BYTES = 1 << 10
 
 
 def text_cache(max_bytes: int) -> TextCache:
-    """Embeddings by model and text."""
+    """Embeddings by model, text and templates."""
     return ByteCache("clip_texts", max_bytes, lambda vector: vector.nbytes + ENTRY_BYTES, is_on_host=True)
 
 
@@ -45,37 +51,56 @@ class Words:
     """Texts on the way to their embeddings."""
 
     texts: tuple[str, ...]
+    templates: Templates
     cached: Mapping[str, Vector]
     """Embeddings that were there. An entry that is given up meanwhile is still here."""
-    tokens: Mapping[str, Tokens]
-    """Of the other texts, `length` tokens each: no longer than they need to be."""
+    tokens: Mapping[str, tuple[Tokens, ...]]
+    """Of the other texts, each in all templates, `length` tokens each: no longer than they need to be."""
 
     @property
-    def cost(self) -> int:
-        """Tokens that the network must see."""
-        return sum(map(len, self.tokens.values()))
+    def lengths(self) -> list[int]:
+        """Tokens of each sentence that the network must see."""
+        return [len(row) for rows in self.tokens.values() for row in rows]
+
+    def flop(self, loaded: ClipModel) -> float:
+        """Arithmetic of them."""
+        return sum(map(loaded.text_transformer.flop, self.lengths))
 
 
-def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache) -> Words:
+def checked_words(
+    texts: Mapping[str, Sequence[str]],
+    params: EncodeTextParams | ComputeSimilarityParams,
+    loaded: ClipModel,
+    options: EngineOptions,
+    cache: TextCache,
+) -> Words:
+    """Texts by their fields, one after the other, as `words`; refuses what would take long."""
+    templates = templates_of(params)
+    if templates:
+        check_count(texts, templates, options)
+    check_words(put_into(texts, templates) if templates else texts, options.max_word_letters)
+    sought = words(chain.from_iterable(texts.values()), loaded, cache, templates)
+    if templates:
+        check_texts(sought.flop(loaded), next(iter(texts)), loaded.entry.key, options)
+    return sought
+
+
+def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache, templates: Templates = ()) -> Words:
     """Looks texts up, and makes tokens of those that are not there."""
     every = tuple(texts)
     cached = {
         text: vector
         for text in dict.fromkeys(every)
-        if (vector := cache.find(_key(loaded, text))) is not None
+        if (vector := cache.find((loaded.identity, text, templates))) is not None
     }
     missing = [text for text in dict.fromkeys(every) if text not in cached]
     if not missing:
-        return Words(every, cached, {})
-    tokens = loaded.tokenizer(missing).numpy()
+        return Words(every, templates, cached, {})
+    tokens = loaded.tokenizer([each for text in missing for each in sentences(text, templates)]).numpy()
     lengths = _lengths(loaded.network, tokens)
-    return Words(
-        every, cached, {text: row[:n] for text, row, n in zip(missing, tokens, lengths, strict=True)}
-    )
-
-
-def _key(loaded: ClipModel, text: str) -> TextKey:
-    return loaded.identity, text
+    rows = iter([row[:length] for row, length in zip(tokens, lengths, strict=True)])
+    count = max(1, len(templates))
+    return Words(every, templates, cached, {text: tuple(islice(rows, count)) for text in missing})
 
 
 def _lengths(network: CLIP, tokens: Tokens) -> list[int]:
@@ -93,38 +118,63 @@ def _lengths(network: CLIP, tokens: Tokens) -> list[int]:
 
 
 def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Floats]:
-    """Embeddings of each item's texts, N x D of length 1, computed together.
+    """Embeddings of each item's texts, N x D of length 1, computed together; all items have the same templates.
 
     A text's embedding does not depend on its company: texts of one length share a pass, and a row of a matrix
     product has the same bits whatever the other rows, as long as their number is a multiple of 8 (so it is with MKL
     and oneDNN on the CPUs where this was tried; `test_clip_text` checks it where it runs). Elsewhere, as on a GPU,
     other company may change the last bits, within 1e-4; while a text is kept its answers are the same bytes anyway.
     """
+    templates = batch[0].templates
     vectors: dict[str, Vector] = {}
-    tokens: dict[str, Tokens] = {}
+    tokens: dict[str, tuple[Tokens, ...]] = {}
     for item in batch:
         vectors.update(item.cached)
         tokens.update(item.tokens)
     for text in list(tokens):
         # A batch that was computed meanwhile may have had the same text.
-        vector = vectors.get(text) if text in vectors else cache.find(_key(loaded, text))
+        key = (loaded.identity, text, templates)
+        vector = vectors.get(text) if text in vectors else cache.find(key)
         if vector is not None:
             vectors[text] = vector
             del tokens[text]
-    for some in _passes(tokens):
-        together = torch.from_numpy(np.stack([tokens[text] for text in some]))
-        (rows,) = on_host(text_features(loaded.network, on_device(together, loaded.device)))
-        for text, row in zip(some, rows.numpy(), strict=True):
-            vectors[text] = row.copy()
-            cache.put(_key(loaded, text), vectors[text])
+    sentence_vectors = _sentence_vectors(tokens, loaded)
+    for text, rows in tokens.items():
+        vectors[text] = _mean([sentence_vectors[text, index] for index in range(len(rows))])
+        cache.put((loaded.identity, text, templates), vectors[text])
     return [np.stack([vectors[text] for text in item.texts]) for item in batch]
 
 
-def _passes(tokens: Mapping[str, Tokens]) -> Iterable[list[str]]:
-    """Texts of one length, so many at once as the network takes."""
-    by_length: dict[int, list[str]] = {}
-    for text, row in tokens.items():
-        by_length.setdefault(len(row), []).append(text)
+def _mean(rows: list[Vector]) -> Vector:
+    """The mean of vectors of length 1, of length 1."""
+    if len(rows) == 1:
+        return rows[0]
+    mean: Vector = np.mean(rows, axis=0)
+    length: np.float32 = np.linalg.norm(mean)
+    return mean / length
+
+
+Sentence = tuple[str, int]
+"""A text, and the index of its template."""
+
+
+def _sentence_vectors(tokens: Mapping[str, tuple[Tokens, ...]], loaded: ClipModel) -> dict[Sentence, Vector]:
+    """Embeddings of texts in their templates."""
+    every = {(text, index): row for text, rows in tokens.items() for index, row in enumerate(rows)}
+    vectors: dict[Sentence, Vector] = {}
+    for some in _passes(every):
+        together = torch.from_numpy(np.stack([every[each] for each in some]))
+        (rows,) = on_host(text_features(loaded.network, on_device(together, loaded.device)))
+        for each, row in zip(some, rows.numpy(), strict=True):
+            vectors[each] = row.copy()
+    return vectors
+
+
+def _passes(tokens: Mapping[Sentence, Tokens]) -> Iterable[list[Sentence]]:
+    """Sentences of one length, so many at once as the network takes."""
+    by_length: dict[int, list[Sentence]] = {}
+    for each, row in tokens.items():
+        by_length.setdefault(len(row), []).append(each)
     for same in by_length.values():
         for start in range(0, len(same), TEXTS_AT_ONCE):
             yield same[start : start + TEXTS_AT_ONCE]

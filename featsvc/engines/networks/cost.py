@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from featsvc.engines.geometry.sizing import Fit, Grid, WidthHeight, geometry_of
+from featsvc.engines.geometry.windows import Windows
 from featsvc.errors import invalid_field
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
@@ -74,10 +75,15 @@ class Sight:
     size: WidthHeight
     fit: Fit
     grid: Grid
+    windows: Windows | None = None
+    """Where it is not seen as a whole."""
 
     def flop(self, transformer: Transformer) -> float:
         """What the pass costs."""
-        return transformer.flop(cells_of(geometry_of(self.size, self.fit, self.grid)))
+        geometry = geometry_of(self.size, self.fit, self.grid)
+        if self.windows is None:
+            return transformer.flop(cells_of(geometry))
+        return self.windows.count(geometry) * transformer.flop(self.windows.cells(geometry))
 
 
 def cells_of(geometry: Geometry) -> int:
@@ -100,6 +106,14 @@ def checked_flop(sight: Sight, transformer: Transformer, name: str, options: Eng
         f"{_remedy(sight, lambda other: other.flop(transformer) <= limit)}"
     )
     raise invalid_field("params.stride" if finer else "params.load_size", message)
+
+
+def check_texts(cost: float, field: str, name: str, options: EngineOptions) -> None:
+    """Refuses texts that cost more than a picture may."""
+    limit = max_tflop(options) * TERA
+    if cost > limit:
+        message = f"all their sentences cost {_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's"
+        raise invalid_field(field, f"{message} {_kind(options)} (--max-tflop): send fewer texts at once")
 
 
 def _note(sight: Sight, cost: float, is_brisk: Callable[[Sight], bool], name: str) -> None:

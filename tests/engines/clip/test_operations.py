@@ -23,10 +23,9 @@ from featsvc.work.item import Item, TextItem
 from featsvc.work.operations import ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
 from featsvc.work.results import Features, TextEmbeddings
 from tests.engines import models
+from tests.engines.clip.plain import OPENAI_MEAN, OPENAI_STD, Plain
 
 OPERATION = EXTRACT_CLIP.rpc
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def extract(engines: Engines, model: ClipModel, item: Item, **options: object) -> Features:
@@ -36,53 +35,12 @@ def extract(engines: Engines, model: ClipModel, item: Item, **options: object) -
     return result
 
 
-def plain_features(network: open_clip.CLIP, image: np.ndarray, heads: int = 12) -> np.ndarray:
-    """The formula for CLIP with nothing but matrix products, h x w x D; the picture is padded with zeros."""
-    state = {name: value.double() for name, value in network.visual.state_dict().items()}
-
-    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
-        mean, variance = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
-        return (x - mean) / (variance + 1e-5).sqrt() * state[f"{name}.weight"] + state[f"{name}.bias"]
-
-    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
-        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
-
-    pixels = (image / 255.0 - np.array(OPENAI_MEAN)) / np.array(OPENAI_STD)
-    pixels = np.pad(pixels, ((0, -pixels.shape[0] % 16), (0, -pixels.shape[1] % 16), (0, 0)))
-    height, width = pixels.shape[0] // 16, pixels.shape[1] // 16
-    patches = pixels.reshape(height, 16, width, 16, 3).transpose(0, 2, 4, 1, 3).reshape(height * width, -1)
-    tokens = torch.from_numpy(patches) @ state["conv1.weight"].flatten(1).T
-    positions = state["positional_embedding"]
-    side = int((len(positions) - 1) ** 0.5)
-    if (height, width) != (side, side):
-        grid = positions[1:].T.reshape(1, -1, side, side)
-        factor = ((height + 0.1) / side, (width + 0.1) / side)
-        grid = F.interpolate(grid, scale_factor=factor, mode="bicubic", align_corners=False)
-        positions = torch.cat([positions[:1], grid[0].flatten(1).T])
-    x = norm(torch.cat([state["class_embedding"][None], tokens]) + positions, "ln_pre")
-    layers = len(network.visual.transformer.resblocks)
-    for index in range(layers - 1):
-        block = f"transformer.resblocks.{index}"
-        qkv = norm(x, f"{block}.ln_1") @ state[f"{block}.attn.in_proj_weight"].T
-        q, k, v = (qkv + state[f"{block}.attn.in_proj_bias"]).chunk(3, dim=-1)
-        parts = []
-        for q_h, k_h, v_h in zip(q.chunk(heads, -1), k.chunk(heads, -1), v.chunk(heads, -1), strict=True):
-            parts.append(((q_h @ k_h.T) / q_h.shape[-1] ** 0.5).softmax(-1) @ v_h)
-        x = x + linear(torch.cat(parts, dim=-1), f"{block}.attn.out_proj")
-        hidden = linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
-        x = x + linear(hidden * torch.sigmoid(1.702 * hidden), f"{block}.mlp.c_proj")
-    block = f"transformer.resblocks.{layers - 1}"
-    values = norm(x[1:], f"{block}.ln_1") @ state[f"{block}.attn.in_proj_weight"][-x.shape[-1] :].T
-    values = linear(values + state[f"{block}.attn.in_proj_bias"][-x.shape[-1] :], f"{block}.attn.out_proj")
-    return (norm(values, "ln_post") @ state["proj"]).reshape(height, width, -1).numpy()
-
-
 @pytest.mark.parametrize(("width", "height"), [(224, 224), (96, 96), (150, 100), (64, 200)])
 def test_dense_features_equal_the_formula_written_down_plainly(
     engines: Engines, vit_b16: ClipModel, width: int, height: int
 ) -> None:
     got = extract(engines, vit_b16, models.picture_item(width, height))
-    wanted = plain_features(models.plain_clip(), np.asarray(models.picture(width, height)))
+    wanted = Plain(models.plain_clip()).features(np.asarray(models.picture(width, height)))
     assert got.features.shape == wanted.shape == (-(-height // 16), -(-width // 16), 512)
     assert np.abs(got.features - wanted).max() < 1e-4
     assert wanted.std() > 0.1

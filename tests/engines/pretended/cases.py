@@ -98,9 +98,17 @@ def _clip() -> Iterator[tuple[str, Case]]:
     yield from _features(S.ClipExtractFeaturesParams)
     yield "square", asked(S.ClipExtractFeaturesParams(load_size=48, center_crop=True))
     yield "trained grid", asked(S.ClipExtractFeaturesParams(load_size=192, center_crop=True))
+    for recipe in S.DenseRecipe:
+        yield f"recipe {recipe}", asked(S.ClipExtractFeaturesParams(load_size=48, dense_recipe=recipe))
+    through = S.ClipExtractFeaturesParams(
+        load_size=48, dense_recipe="naclip", window_size=32, window_stride=16
+    )
+    yield "windows", asked(through, pictures=3)
     yield "picture", asked(S.EncodeImageParams())
     yield "several pictures", asked(S.EncodeImageParams(), pictures=3)
     yield "texts", asked(S.EncodeTextParams(), texts=S.Texts(text=(*QUERY, "a red circle and " * 4)))
+    templates = S.EncodeTextParams(templates=("a photo of {}", "{}"))
+    yield "texts in templates", asked(templates, texts=S.Texts(text=QUERY))
     one, several = S.TextQuery(text=QUERY[:1]), S.TextQuery(text=QUERY, negative_text=AGAINST)
     for name, query in (("one text", one), ("texts against others", several)):
         yield f"{name} patches", asked(S.ComputeSimilarityParams(load_size=48), query=query)

@@ -23,6 +23,120 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
+type DenseRecipe int32
+
+const (
+	// The default.
+	DenseRecipe_DENSE_RECIPE_UNSPECIFIED DenseRecipe = 0
+	// Each patch keeps its own value: no attention, no residual, no MLP.
+	DenseRecipe_DENSE_RECIPE_MASKCLIP DenseRecipe = 1
+	// Queries attend to queries, and keys to keys, both added; residual and MLP as they are.
+	DenseRecipe_DENSE_RECIPE_SCLIP DenseRecipe = 2
+	// Queries attend to queries; no residual, no MLP.
+	DenseRecipe_DENSE_RECIPE_CLEARCLIP DenseRecipe = 3
+	// Keys attend to keys, those of near patches more; no residual, no MLP.
+	DenseRecipe_DENSE_RECIPE_NACLIP DenseRecipe = 4
+)
+
+// Enum value maps for DenseRecipe.
+var (
+	DenseRecipe_name = map[int32]string{
+		0: "DENSE_RECIPE_UNSPECIFIED",
+		1: "DENSE_RECIPE_MASKCLIP",
+		2: "DENSE_RECIPE_SCLIP",
+		3: "DENSE_RECIPE_CLEARCLIP",
+		4: "DENSE_RECIPE_NACLIP",
+	}
+	DenseRecipe_value = map[string]int32{
+		"DENSE_RECIPE_UNSPECIFIED": 0,
+		"DENSE_RECIPE_MASKCLIP":    1,
+		"DENSE_RECIPE_SCLIP":       2,
+		"DENSE_RECIPE_CLEARCLIP":   3,
+		"DENSE_RECIPE_NACLIP":      4,
+	}
+)
+
+func (x DenseRecipe) Enum() *DenseRecipe {
+	p := new(DenseRecipe)
+	*p = x
+	return p
+}
+
+func (x DenseRecipe) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DenseRecipe) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_clip_proto_enumTypes[0].Descriptor()
+}
+
+func (DenseRecipe) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_clip_proto_enumTypes[0]
+}
+
+func (x DenseRecipe) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DenseRecipe.Descriptor instead.
+func (DenseRecipe) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{0}
+}
+
+// Sentences that texts are put into.
+type TemplateSet int32
+
+const (
+	// None.
+	TemplateSet_TEMPLATE_SET_UNSPECIFIED TemplateSet = 0
+	// The 80 with which CLIP's authors classify the pictures of ImageNet: "a bad photo of a {}." and so on.
+	TemplateSet_TEMPLATE_SET_IMAGENET TemplateSet = 1
+	// The 7 of them that do best together: "itap of a {}." and so on.
+	TemplateSet_TEMPLATE_SET_SIMPLE TemplateSet = 2
+)
+
+// Enum value maps for TemplateSet.
+var (
+	TemplateSet_name = map[int32]string{
+		0: "TEMPLATE_SET_UNSPECIFIED",
+		1: "TEMPLATE_SET_IMAGENET",
+		2: "TEMPLATE_SET_SIMPLE",
+	}
+	TemplateSet_value = map[string]int32{
+		"TEMPLATE_SET_UNSPECIFIED": 0,
+		"TEMPLATE_SET_IMAGENET":    1,
+		"TEMPLATE_SET_SIMPLE":      2,
+	}
+)
+
+func (x TemplateSet) Enum() *TemplateSet {
+	p := new(TemplateSet)
+	*p = x
+	return p
+}
+
+func (x TemplateSet) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TemplateSet) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_clip_proto_enumTypes[1].Descriptor()
+}
+
+func (TemplateSet) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_clip_proto_enumTypes[1]
+}
+
+func (x TemplateSet) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TemplateSet.Descriptor instead.
+func (TemplateSet) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{1}
+}
+
 // A picture, and how to extract its features.
 type ClipServiceExtractFeaturesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -166,7 +280,15 @@ type ClipParams struct {
 	// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
 	LoadSize *int32 `protobuf:"varint,1,opt,name=load_size,json=loadSize,proto3,oneof" json:"load_size,omitempty"`
 	// Crop a square of load_size pixels from the centre.
-	CenterCrop    *bool `protobuf:"varint,2,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
+	CenterCrop *bool `protobuf:"varint,2,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
+	// What the last block does, from which dense features are read.
+	DenseRecipe *DenseRecipe `protobuf:"varint,3,opt,name=dense_recipe,json=denseRecipe,proto3,enum=featsvc.v1.DenseRecipe,oneof" json:"dense_recipe,omitempty"`
+	// Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a
+	// cell has the mean of those that it lies in; absent or null: the picture as a whole.
+	WindowSize *int32 `protobuf:"varint,4,opt,name=window_size,json=windowSize,proto3,oneof" json:"window_size,omitempty"`
+	// Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge.
+	// Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+	WindowStride  *int32 `protobuf:"varint,5,opt,name=window_stride,json=windowStride,proto3,oneof" json:"window_stride,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -213,6 +335,27 @@ func (x *ClipParams) GetCenterCrop() bool {
 		return *x.CenterCrop
 	}
 	return false
+}
+
+func (x *ClipParams) GetDenseRecipe() DenseRecipe {
+	if x != nil && x.DenseRecipe != nil {
+		return *x.DenseRecipe
+	}
+	return DenseRecipe_DENSE_RECIPE_UNSPECIFIED
+}
+
+func (x *ClipParams) GetWindowSize() int32 {
+	if x != nil && x.WindowSize != nil {
+		return *x.WindowSize
+	}
+	return 0
+}
+
+func (x *ClipParams) GetWindowStride() int32 {
+	if x != nil && x.WindowStride != nil {
+		return *x.WindowStride
+	}
+	return 0
 }
 
 // Dense features of a picture.
@@ -706,20 +849,78 @@ func (x *TextQuery) GetNegativeText() []string {
 	return nil
 }
 
+// What texts are put into before they are embedded.
+type TextParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the
+	// mean of theirs, of length 1.
+	Templates []string `protobuf:"bytes,1,rep,name=templates,proto3" json:"templates,omitempty"`
+	// The same with a set of sentences that has a name.
+	TemplateSet   *TemplateSet `protobuf:"varint,2,opt,name=template_set,json=templateSet,proto3,enum=featsvc.v1.TemplateSet,oneof" json:"template_set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TextParams) Reset() {
+	*x = TextParams{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TextParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TextParams) ProtoMessage() {}
+
+func (x *TextParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TextParams.ProtoReflect.Descriptor instead.
+func (*TextParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *TextParams) GetTemplates() []string {
+	if x != nil {
+		return x.Templates
+	}
+	return nil
+}
+
+func (x *TextParams) GetTemplateSet() TemplateSet {
+	if x != nil && x.TemplateSet != nil {
+		return *x.TemplateSet
+	}
+	return TemplateSet_TEMPLATE_SET_UNSPECIFIED
+}
+
 // Texts, and the model to embed them with.
 type EncodeTextRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The texts.
 	Texts *Texts `protobuf:"bytes,1,opt,name=texts,proto3" json:"texts,omitempty"`
 	// The model.
-	Model         *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Model *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// What the texts are put into.
+	Wording       *TextParams `protobuf:"bytes,3,opt,name=wording,proto3" json:"wording,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EncodeTextRequest) Reset() {
 	*x = EncodeTextRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +932,7 @@ func (x *EncodeTextRequest) String() string {
 func (*EncodeTextRequest) ProtoMessage() {}
 
 func (x *EncodeTextRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[10]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +945,7 @@ func (x *EncodeTextRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeTextRequest.ProtoReflect.Descriptor instead.
 func (*EncodeTextRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{10}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EncodeTextRequest) GetTexts() *Texts {
@@ -757,6 +958,13 @@ func (x *EncodeTextRequest) GetTexts() *Texts {
 func (x *EncodeTextRequest) GetModel() *ClipModel {
 	if x != nil {
 		return x.Model
+	}
+	return nil
+}
+
+func (x *EncodeTextRequest) GetWording() *TextParams {
+	if x != nil {
+		return x.Wording
 	}
 	return nil
 }
@@ -774,7 +982,7 @@ type EncodeTextResponse struct {
 
 func (x *EncodeTextResponse) Reset() {
 	*x = EncodeTextResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[11]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +994,7 @@ func (x *EncodeTextResponse) String() string {
 func (*EncodeTextResponse) ProtoMessage() {}
 
 func (x *EncodeTextResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[11]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +1007,7 @@ func (x *EncodeTextResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeTextResponse.ProtoReflect.Descriptor instead.
 func (*EncodeTextResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *EncodeTextResponse) GetTextEmbedding() *Tensor {
@@ -830,14 +1038,16 @@ type ComputeSimilarityRequest struct {
 	// The grid of patches.
 	Grid *GridParams `protobuf:"bytes,5,opt,name=grid,proto3" json:"grid,omitempty"`
 	// What is made of the similarities.
-	Similarity    *SimilarityParams `protobuf:"bytes,6,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	Similarity *SimilarityParams `protobuf:"bytes,6,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	// What the texts are put into.
+	Wording       *TextParams `protobuf:"bytes,7,opt,name=wording,proto3" json:"wording,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ComputeSimilarityRequest) Reset() {
 	*x = ComputeSimilarityRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[12]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1059,7 @@ func (x *ComputeSimilarityRequest) String() string {
 func (*ComputeSimilarityRequest) ProtoMessage() {}
 
 func (x *ComputeSimilarityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[12]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1072,7 @@ func (x *ComputeSimilarityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComputeSimilarityRequest.ProtoReflect.Descriptor instead.
 func (*ComputeSimilarityRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{12}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ComputeSimilarityRequest) GetImage() *Image {
@@ -907,6 +1117,13 @@ func (x *ComputeSimilarityRequest) GetSimilarity() *SimilarityParams {
 	return nil
 }
 
+func (x *ComputeSimilarityRequest) GetWording() *TextParams {
+	if x != nil {
+		return x.Wording
+	}
+	return nil
+}
+
 // What is made of the similarities.
 type SimilarityParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -928,7 +1145,7 @@ type SimilarityParams struct {
 
 func (x *SimilarityParams) Reset() {
 	*x = SimilarityParams{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1157,7 @@ func (x *SimilarityParams) String() string {
 func (*SimilarityParams) ProtoMessage() {}
 
 func (x *SimilarityParams) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[13]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1170,7 @@ func (x *SimilarityParams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SimilarityParams.ProtoReflect.Descriptor instead.
 func (*SimilarityParams) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{13}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SimilarityParams) GetSoftmax() float64 {
@@ -1018,7 +1235,7 @@ type ComputeSimilarityResponse struct {
 
 func (x *ComputeSimilarityResponse) Reset() {
 	*x = ComputeSimilarityResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[14]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1247,7 @@ func (x *ComputeSimilarityResponse) String() string {
 func (*ComputeSimilarityResponse) ProtoMessage() {}
 
 func (x *ComputeSimilarityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[14]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1260,7 @@ func (x *ComputeSimilarityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComputeSimilarityResponse.ProtoReflect.Descriptor instead.
 func (*ComputeSimilarityResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{14}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ComputeSimilarityResponse) GetSimilarityMap() *Tensor {
@@ -1094,7 +1311,7 @@ type EncodeImageRequest struct {
 
 func (x *EncodeImageRequest) Reset() {
 	*x = EncodeImageRequest{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[15]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1323,7 @@ func (x *EncodeImageRequest) String() string {
 func (*EncodeImageRequest) ProtoMessage() {}
 
 func (x *EncodeImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[15]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1336,7 @@ func (x *EncodeImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeImageRequest.ProtoReflect.Descriptor instead.
 func (*EncodeImageRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{15}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EncodeImageRequest) GetImage() *Image {
@@ -1154,7 +1371,7 @@ type EncodeImageResponse struct {
 
 func (x *EncodeImageResponse) Reset() {
 	*x = EncodeImageResponse{}
-	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1383,7 @@ func (x *EncodeImageResponse) String() string {
 func (*EncodeImageResponse) ProtoMessage() {}
 
 func (x *EncodeImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_clip_proto_msgTypes[16]
+	mi := &file_featsvc_v1_clip_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1396,7 @@ func (x *EncodeImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeImageResponse.ProtoReflect.Descriptor instead.
 func (*EncodeImageResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{16}
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EncodeImageResponse) GetImageEmbedding() *Tensor {
@@ -1230,19 +1447,29 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
 	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01:\x04\xa0\xb5\x18\x01B\r\n" +
 	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrained\"\x96\x03\n" +
+	"\x11_model_pretrained\"\xe0\x06\n" +
 	"\n" +
 	"ClipParams\x12B\n" +
 	"\tload_size\x18\x01 \x01(\x05B \x8a\xb5\x18\x1c\n" +
 	"\x041024\x19\x00\x00\x00\x00\x00\x00 \xc0!\x00\x00\x00\x00\x00\x00\xc0@B\x02-1H\x00R\bloadSize\x88\x01\x01\x121\n" +
 	"\vcenter_crop\x18\x02 \x01(\bB\v\x8a\xb5\x18\a\n" +
 	"\x05falseH\x01R\n" +
-	"centerCrop\x88\x01\x01:\xf2\x01\x92\xb5\x18t\n" +
+	"centerCrop\x88\x01\x01\x12O\n" +
+	"\fdense_recipe\x18\x03 \x01(\x0e2\x17.featsvc.v1.DenseRecipeB\x0e\x8a\xb5\x18\n" +
+	"\n" +
+	"\bmaskclipH\x02R\vdenseRecipe\x88\x01\x01\x12A\n" +
+	"\vwindow_size\x18\x04 \x01(\x05B\x1b\x8a\xb5\x18\x17\x12\x03224\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x03R\n" +
+	"windowSize\x88\x01\x01\x12E\n" +
+	"\rwindow_stride\x18\x05 \x01(\x05B\x1b\x8a\xb5\x18\x17\x12\x03112\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x04R\fwindowStride\x88\x01\x01:\xae\x03\x92\xb5\x18t\n" +
 	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n" +
-	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\xa0\xb5\x18\x01B\f\n" +
+	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\x92\xb5\x18\xb7\x01\n" +
+	"\rwindow_stride\x12Swindow_stride is None or (window_size is not None and window_stride <= window_size)\x1aQis the distance between windows: give window_size too, of at least as many pixels\xa0\xb5\x18\x01B\f\n" +
 	"\n" +
 	"_load_sizeB\x0e\n" +
-	"\f_center_crop\"\xb5\x02\n" +
+	"\f_center_cropB\x0f\n" +
+	"\r_dense_recipeB\x0e\n" +
+	"\f_window_sizeB\x10\n" +
+	"\x0e_window_stride\"\xb5\x02\n" +
 	"\"ClipServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
@@ -1271,13 +1498,21 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x010\x80\b8\x80 H\x01X\x01R\x04text\"\x93\x01\n" +
 	"\tTextQuery\x12:\n" +
 	"\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x010\x80\x028\x80 H\x01X\x01R\x04text\x12J\n" +
-	"\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x028\x80 H\x01X\x01R\fnegativeText\"\x87\x01\n" +
+	"\rnegative_text\x18\x02 \x03(\tB%\x8a\xb5\x18!\x12\x15[\"a photo of a road\"]0\x80\x028\x80 H\x01X\x01R\fnegativeText\"\xb2\x02\n" +
+	"\n" +
+	"TextParams\x12T\n" +
+	"\ttemplates\x18\x01 \x03(\tB6\x8a\xb5\x182\x12*[\"a photo of a {}.\", \"a drawing of a {}.\"]0\x80\x028\x80\x02R\ttemplates\x12O\n" +
+	"\ftemplate_set\x18\x02 \x01(\x0e2\x17.featsvc.v1.TemplateSetB\x0e\x8a\xb5\x18\n" +
+	"\x12\bimagenetH\x00R\vtemplateSet\x88\x01\x01:l\x92\xb5\x18d\n" +
+	"\ftemplate_set\x12%template_set is None or not templates\x1a-template_set and templates exclude each other\xa0\xb5\x18\x01B\x0f\n" +
+	"\r_template_set\"\xb9\x01\n" +
 	"\x11EncodeTextRequest\x12'\n" +
 	"\x05texts\x18\x01 \x01(\v2\x11.featsvc.v1.TextsR\x05texts\x12+\n" +
-	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"e\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model\x120\n" +
+	"\awording\x18\x03 \x01(\v2\x16.featsvc.v1.TextParamsR\awording:\x1c\x9a\xb5\x18\x18{\"text\": \"a red circle\"}\"e\n" +
 	"\x12EncodeTextResponse\x129\n" +
 	"\x0etext_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\rtextEmbedding\x12\x14\n" +
-	"\x05model\x18\x02 \x01(\tR\x05model\"\xe6\x02\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"\x98\x03\n" +
 	"\x18ComputeSimilarityRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
 	"\x05query\x18\x02 \x01(\v2\x15.featsvc.v1.TextQueryR\x05query\x12+\n" +
@@ -1286,7 +1521,8 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x04grid\x18\x05 \x01(\v2\x16.featsvc.v1.GridParamsR\x04grid\x12<\n" +
 	"\n" +
 	"similarity\x18\x06 \x01(\v2\x1c.featsvc.v1.SimilarityParamsR\n" +
-	"similarity:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\xd1\x04\n" +
+	"similarity\x120\n" +
+	"\awording\x18\a \x01(\v2\x16.featsvc.v1.TextParamsR\awording:-\x9a\xb5\x18){\"text\": \"a red circle\", \"load_size\": 96}\"\xd1\x04\n" +
 	"\x10SimilarityParams\x12=\n" +
 	"\asoftmax\x18\x01 \x01(\x01B\x1e\x8a\xb5\x18\x1a\n" +
 	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00j\xf8@B\x010H\x00R\asoftmax\x88\x01\x01\x12)\n" +
@@ -1325,7 +1561,19 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x0fimage_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\x0eimageEmbedding\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest\x12+\n" +
-	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation2\x91\x05\n" +
+	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation*\xc7\x01\n" +
+	"\vDenseRecipe\x12\x1c\n" +
+	"\x18DENSE_RECIPE_UNSPECIFIED\x10\x00\x12'\n" +
+	"\x15DENSE_RECIPE_MASKCLIP\x10\x01\x1a\f\x8a\xb5\x18\bmaskclip\x12!\n" +
+	"\x12DENSE_RECIPE_SCLIP\x10\x02\x1a\t\x8a\xb5\x18\x05sclip\x12)\n" +
+	"\x16DENSE_RECIPE_CLEARCLIP\x10\x03\x1a\r\x8a\xb5\x18\tclearclip\x12#\n" +
+	"\x13DENSE_RECIPE_NACLIP\x10\x04\x1a\n" +
+	"\x8a\xb5\x18\x06naclip*y\n" +
+	"\vTemplateSet\x12\x1c\n" +
+	"\x18TEMPLATE_SET_UNSPECIFIED\x10\x00\x12'\n" +
+	"\x15TEMPLATE_SET_IMAGENET\x10\x01\x1a\f\x8a\xb5\x18\bimagenet\x12#\n" +
+	"\x13TEMPLATE_SET_SIMPLE\x10\x02\x1a\n" +
+	"\x8a\xb5\x18\x06simple2\x91\x05\n" +
 	"\vClipService\x12p\n" +
 	"\x0fExtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n" +
 	"\x16ExtractFeaturesChunked\x124.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a5.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n" +
@@ -1350,82 +1598,90 @@ func file_featsvc_v1_clip_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_clip_proto_rawDescData
 }
 
-var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_featsvc_v1_clip_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_featsvc_v1_clip_proto_goTypes = []any{
-	(*ClipServiceExtractFeaturesRequest)(nil),         // 0: featsvc.v1.ClipServiceExtractFeaturesRequest
-	(*ClipModel)(nil),                                 // 1: featsvc.v1.ClipModel
-	(*ClipParams)(nil),                                // 2: featsvc.v1.ClipParams
-	(*ClipServiceExtractFeaturesResponse)(nil),        // 3: featsvc.v1.ClipServiceExtractFeaturesResponse
-	(*ClipServiceExtractFeaturesChunkedRequest)(nil),  // 4: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	(*ClipServiceExtractFeaturesChunkedResponse)(nil), // 5: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	(*ClipServiceExtractFeaturesStreamRequest)(nil),   // 6: featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	(*ClipServiceExtractFeaturesStreamResponse)(nil),  // 7: featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	(*Texts)(nil),                     // 8: featsvc.v1.Texts
-	(*TextQuery)(nil),                 // 9: featsvc.v1.TextQuery
-	(*EncodeTextRequest)(nil),         // 10: featsvc.v1.EncodeTextRequest
-	(*EncodeTextResponse)(nil),        // 11: featsvc.v1.EncodeTextResponse
-	(*ComputeSimilarityRequest)(nil),  // 12: featsvc.v1.ComputeSimilarityRequest
-	(*SimilarityParams)(nil),          // 13: featsvc.v1.SimilarityParams
-	(*ComputeSimilarityResponse)(nil), // 14: featsvc.v1.ComputeSimilarityResponse
-	(*EncodeImageRequest)(nil),        // 15: featsvc.v1.EncodeImageRequest
-	(*EncodeImageResponse)(nil),       // 16: featsvc.v1.EncodeImageResponse
-	(*Image)(nil),                     // 17: featsvc.v1.Image
-	(*GridParams)(nil),                // 18: featsvc.v1.GridParams
-	(*FeatureParams)(nil),             // 19: featsvc.v1.FeatureParams
-	(*Tensor)(nil),                    // 20: featsvc.v1.Tensor
-	(*Geometry)(nil),                  // 21: featsvc.v1.Geometry
-	(*Rounding)(nil),                  // 22: featsvc.v1.Rounding
-	(*TensorChunk)(nil),               // 23: featsvc.v1.TensorChunk
-	(*ItemError)(nil),                 // 24: featsvc.v1.ItemError
-	(TensorFormat)(0),                 // 25: featsvc.v1.TensorFormat
+	(DenseRecipe)(0), // 0: featsvc.v1.DenseRecipe
+	(TemplateSet)(0), // 1: featsvc.v1.TemplateSet
+	(*ClipServiceExtractFeaturesRequest)(nil),         // 2: featsvc.v1.ClipServiceExtractFeaturesRequest
+	(*ClipModel)(nil),                                 // 3: featsvc.v1.ClipModel
+	(*ClipParams)(nil),                                // 4: featsvc.v1.ClipParams
+	(*ClipServiceExtractFeaturesResponse)(nil),        // 5: featsvc.v1.ClipServiceExtractFeaturesResponse
+	(*ClipServiceExtractFeaturesChunkedRequest)(nil),  // 6: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	(*ClipServiceExtractFeaturesChunkedResponse)(nil), // 7: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	(*ClipServiceExtractFeaturesStreamRequest)(nil),   // 8: featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	(*ClipServiceExtractFeaturesStreamResponse)(nil),  // 9: featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	(*Texts)(nil),                     // 10: featsvc.v1.Texts
+	(*TextQuery)(nil),                 // 11: featsvc.v1.TextQuery
+	(*TextParams)(nil),                // 12: featsvc.v1.TextParams
+	(*EncodeTextRequest)(nil),         // 13: featsvc.v1.EncodeTextRequest
+	(*EncodeTextResponse)(nil),        // 14: featsvc.v1.EncodeTextResponse
+	(*ComputeSimilarityRequest)(nil),  // 15: featsvc.v1.ComputeSimilarityRequest
+	(*SimilarityParams)(nil),          // 16: featsvc.v1.SimilarityParams
+	(*ComputeSimilarityResponse)(nil), // 17: featsvc.v1.ComputeSimilarityResponse
+	(*EncodeImageRequest)(nil),        // 18: featsvc.v1.EncodeImageRequest
+	(*EncodeImageResponse)(nil),       // 19: featsvc.v1.EncodeImageResponse
+	(*Image)(nil),                     // 20: featsvc.v1.Image
+	(*GridParams)(nil),                // 21: featsvc.v1.GridParams
+	(*FeatureParams)(nil),             // 22: featsvc.v1.FeatureParams
+	(*Tensor)(nil),                    // 23: featsvc.v1.Tensor
+	(*Geometry)(nil),                  // 24: featsvc.v1.Geometry
+	(*Rounding)(nil),                  // 25: featsvc.v1.Rounding
+	(*TensorChunk)(nil),               // 26: featsvc.v1.TensorChunk
+	(*ItemError)(nil),                 // 27: featsvc.v1.ItemError
+	(TensorFormat)(0),                 // 28: featsvc.v1.TensorFormat
 }
 var file_featsvc_v1_clip_proto_depIdxs = []int32{
-	17, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
-	1,  // 1: featsvc.v1.ClipServiceExtractFeaturesRequest.model:type_name -> featsvc.v1.ClipModel
-	2,  // 2: featsvc.v1.ClipServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.ClipParams
-	18, // 3: featsvc.v1.ClipServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
-	19, // 4: featsvc.v1.ClipServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
-	20, // 5: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
-	21, // 6: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
-	22, // 7: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
-	0,  // 8: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	3,  // 9: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	23, // 10: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
-	0,  // 11: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	3,  // 12: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	24, // 13: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	8,  // 14: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
-	1,  // 15: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
-	20, // 16: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
-	17, // 17: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
-	9,  // 18: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
-	1,  // 19: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
-	2,  // 20: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
-	18, // 21: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
-	13, // 22: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
-	25, // 23: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
-	20, // 24: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
-	21, // 25: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
-	17, // 26: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
-	1,  // 27: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
-	20, // 28: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
-	0,  // 29: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	4,  // 30: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	6,  // 31: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	10, // 32: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
-	12, // 33: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
-	15, // 34: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
-	3,  // 35: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	5,  // 36: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	7,  // 37: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	11, // 38: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
-	14, // 39: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
-	16, // 40: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
-	35, // [35:41] is the sub-list for method output_type
-	29, // [29:35] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	20, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
+	3,  // 1: featsvc.v1.ClipServiceExtractFeaturesRequest.model:type_name -> featsvc.v1.ClipModel
+	4,  // 2: featsvc.v1.ClipServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.ClipParams
+	21, // 3: featsvc.v1.ClipServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
+	22, // 4: featsvc.v1.ClipServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
+	0,  // 5: featsvc.v1.ClipParams.dense_recipe:type_name -> featsvc.v1.DenseRecipe
+	23, // 6: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
+	24, // 7: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
+	25, // 8: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
+	2,  // 9: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	5,  // 10: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	26, // 11: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
+	2,  // 12: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	5,  // 13: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	27, // 14: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
+	1,  // 15: featsvc.v1.TextParams.template_set:type_name -> featsvc.v1.TemplateSet
+	10, // 16: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
+	3,  // 17: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
+	12, // 18: featsvc.v1.EncodeTextRequest.wording:type_name -> featsvc.v1.TextParams
+	23, // 19: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
+	20, // 20: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
+	11, // 21: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
+	3,  // 22: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
+	4,  // 23: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
+	21, // 24: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
+	16, // 25: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
+	12, // 26: featsvc.v1.ComputeSimilarityRequest.wording:type_name -> featsvc.v1.TextParams
+	28, // 27: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
+	23, // 28: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
+	24, // 29: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
+	20, // 30: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
+	3,  // 31: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
+	23, // 32: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
+	2,  // 33: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	6,  // 34: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	8,  // 35: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	13, // 36: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
+	15, // 37: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
+	18, // 38: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
+	5,  // 39: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	7,  // 40: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	9,  // 41: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	14, // 42: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
+	17, // 43: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
+	19, // 44: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
+	39, // [39:45] is the sub-list for method output_type
+	33, // [33:39] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_clip_proto_init() }
@@ -1448,19 +1704,21 @@ func file_featsvc_v1_clip_proto_init() {
 		(*ClipServiceExtractFeaturesStreamResponse_Response)(nil),
 		(*ClipServiceExtractFeaturesStreamResponse_Error)(nil),
 	}
-	file_featsvc_v1_clip_proto_msgTypes[13].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[10].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_clip_proto_rawDesc), len(file_featsvc_v1_clip_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   17,
+			NumEnums:      2,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_featsvc_v1_clip_proto_goTypes,
 		DependencyIndexes: file_featsvc_v1_clip_proto_depIdxs,
+		EnumInfos:         file_featsvc_v1_clip_proto_enumTypes,
 		MessageInfos:      file_featsvc_v1_clip_proto_msgTypes,
 	}.Build()
 	File_featsvc_v1_clip_proto = out.File

@@ -4,8 +4,8 @@
 // @generated from file featsvc/v1/clip.proto (package featsvc.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { FeatureParams, GridParams } from "./features_pb.js";
 import { file_featsvc_v1_features } from "./features_pb.js";
 import type { Geometry, Image, TensorFormat } from "./image_pb.js";
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/clip.proto.
  */
 export const file_featsvc_v1_clip: GenFile = /*@__PURE__*/
-  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEijgMKIUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk2fSKfAQoJQ2xpcE1vZGVsEjgKCm1vZGVsX25hbWUYASABKAlCH4q1GBsKFlZpVC1MLTE0LTMzNi1xdWlja2dlbHU4gAFIAIgBARIuChBtb2RlbF9wcmV0cmFpbmVkGAIgASgJQg+KtRgLCgZvcGVuYWk4gAFIAYgBAToEoLUYAUINCgtfbW9kZWxfbmFtZUITChFfbW9kZWxfcHJldHJhaW5lZCKAAwoKQ2xpcFBhcmFtcxI4Cglsb2FkX3NpemUYASABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESJQoLY2VudGVyX2Nyb3AYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQE68gGStRh0Cglsb2FkX3NpemUSDmxvYWRfc2l6ZSAhPSAwGlcwIGlzIG5vIHNpemU6IGdpdmUgcGl4ZWxzIG9mIHRoZSBzaG9ydGVyIHNpZGUsIG9yIGEgbmVnYXRpdmUgZmFjdG9yICgtMSBrZWVwcyB0aGUgc2l6ZSmStRhyCgtjZW50ZXJfY3JvcBIgbm90IGNlbnRlcl9jcm9wIG9yIGxvYWRfc2l6ZSA+IDAaQWNyb3BzIGEgc3F1YXJlIG9mIGxvYWRfc2l6ZSBwaXhlbHMsIHNvIGxvYWRfc2l6ZSBtdXN0IGJlIHBvc2l0aXZloLUYAUIMCgpfbG9hZF9zaXplQg4KDF9jZW50ZXJfY3JvcCLqAQoiQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZRIkCghmZWF0dXJlcxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg4KBmlzX3BjYRgCIAEoCBImCghnZW9tZXRyeRgDIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYBCABKAkSFAoMaW1hZ2VfZGlnZXN0GAUgASgJEiYKCHJvdW5kaW5nGAYgASgLMhQuZmVhdHN2Yy52MS5Sb3VuZGluZxIZChFpbWFnZV9vcmllbnRhdGlvbhgHIAEoDSJqCihDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0Ej4KB3JlcXVlc3QYASABKAsyLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdCKeAQopQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVzcG9uc2USPwoFcmVwbHkYASABKAsyLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABIoCgVjaHVuaxgCIAEoCzIXLmZlYXRzdmMudjEuVGVuc29yQ2h1bmtIAEIGCgRwYXJ0IoYBCidDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlcXVlc3QSGwoKcmVxdWVzdF9pZBgBIAEoCUIHirUYAziAARI+CgdyZXF1ZXN0GAIgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QitQEKKENsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRJCCghyZXNwb25zZRgCIAEoCzIuLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZUgAEiYKBWVycm9yGAMgASgLMhUuZmVhdHN2Yy52MS5JdGVtRXJyb3JIAEIJCgdvdXRjb21lIj0KBVRleHRzEjQKBHRleHQYASADKAlCJoq1GCISFFsiYSBwaG90byBvZiBhIGNhciJdKAEwgAg4gCBIAVgBIn8KCVRleHRRdWVyeRI0CgR0ZXh0GAEgAygJQiaKtRgiEhRbImEgcGhvdG8gb2YgYSBjYXIiXSgBMIACOIAgSAFYARI8Cg1uZWdhdGl2ZV90ZXh0GAIgAygJQiWKtRghEhVbImEgcGhvdG8gb2YgYSByb2FkIl0wgAI4gCBIAVgBInkKEUVuY29kZVRleHRSZXF1ZXN0EiAKBXRleHRzGAEgASgLMhEuZmVhdHN2Yy52MS5UZXh0cxIkCgVtb2RlbBgCIAEoCzIVLmZlYXRzdmMudjEuQ2xpcE1vZGVsOhyatRgYeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSJ9Ik8KEkVuY29kZVRleHRSZXNwb25zZRIqCg50ZXh0X2VtYmVkZGluZxgBIAEoCzISLmZlYXRzdmMudjEuVGVuc29yEg0KBW1vZGVsGAIgASgJIrcCChhDb21wdXRlU2ltaWxhcml0eVJlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEiQKBXF1ZXJ5GAIgASgLMhUuZmVhdHN2Yy52MS5UZXh0UXVlcnkSJAoFbW9kZWwYAyABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYBCABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgFIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIwCgpzaW1pbGFyaXR5GAYgASgLMhwuZmVhdHN2Yy52MS5TaW1pbGFyaXR5UGFyYW1zOi2atRgpeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSIsICJsb2FkX3NpemUiOiA5Nn0ilgQKEFNpbWlsYXJpdHlQYXJhbXMSNAoHc29mdG1heBgBIAEoAUIeirUYGgoDMS4wGQAAAAAAAAAAIQAAAAAAavhAQgEwSACIAQESIQoHcmV0X3BjYRgCIAEoCEILirUYBwoFZmFsc2VIAYgBARIxCglwY2Ffbml0ZXIYAyABKAVCGYq1GBUKATUZAAAAAAAAAAAhAAAAAABAj0BIAogBARI0CglwY2FfcV9taW4YBCABKAFCHIq1GBgKBDAuMDEZAAAAAAAAAAAhAAAAAAAA8D9IA4gBARI0CglwY2FfcV9tYXgYBSABKAFCHIq1GBgKBDAuOTkZAAAAAAAAAAAhAAAAAAAA8D9IBIgBARI/Cg10ZW5zb3JfZm9ybWF0GAYgASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gFiAEBOnWStRhtCgdyZXRfcGNhEgtub3QgcmV0X3BjYRpVYSBzaW1pbGFyaXR5IG1hcCBoYXMgbm8gcHJpbmNpcGFsIGNvbXBvbmVudHM7IGFzayBFeHRyYWN0RmVhdHVyZXMgKC9leHRyYWN0KSBmb3IgdGhlbaC1GAFCCgoIX3NvZnRtYXhCCgoIX3JldF9wY2FCDAoKX3BjYV9uaXRlckIMCgpfcGNhX3FfbWluQgwKCl9wY2FfcV9tYXhCEAoOX3RlbnNvcl9mb3JtYXQirwEKGUNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USKgoOc2ltaWxhcml0eV9tYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchImCghnZW9tZXRyeRgCIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYAyABKAkSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAUgASgNIlwKEkVuY29kZUltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbCKCAQoTRW5jb2RlSW1hZ2VSZXNwb25zZRIrCg9pbWFnZV9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCRIUCgxpbWFnZV9kaWdlc3QYAyABKAkSGQoRaW1hZ2Vfb3JpZW50YXRpb24YBCABKA0ykQUKC0NsaXBTZXJ2aWNlEnAKD0V4dHJhY3RGZWF0dXJlcxItLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0Gi4uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEocBChZFeHRyYWN0RmVhdHVyZXNDaHVua2VkEjQuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXF1ZXN0GjUuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXNwb25zZTABEoYBChVFeHRyYWN0RmVhdHVyZXNTdHJlYW0SMy5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVxdWVzdBo0LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXNwb25zZSgBMAESSwoKRW5jb2RlVGV4dBIdLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlcXVlc3QaHi5mZWF0c3ZjLnYxLkVuY29kZVRleHRSZXNwb25zZRJgChFDb21wdXRlU2ltaWxhcml0eRIkLmZlYXRzdmMudjEuQ29tcHV0ZVNpbWlsYXJpdHlSZXF1ZXN0GiUuZmVhdHN2Yy52MS5Db21wdXRlU2ltaWxhcml0eVJlc3BvbnNlEk4KC0VuY29kZUltYWdlEh4uZmVhdHN2Yy52MS5FbmNvZGVJbWFnZVJlcXVlc3QaHy5mZWF0c3ZjLnYxLkVuY29kZUltYWdlUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEijgMKIUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk2fSKfAQoJQ2xpcE1vZGVsEjgKCm1vZGVsX25hbWUYASABKAlCH4q1GBsKFlZpVC1MLTE0LTMzNi1xdWlja2dlbHU4gAFIAIgBARIuChBtb2RlbF9wcmV0cmFpbmVkGAIgASgJQg+KtRgLCgZvcGVuYWk4gAFIAYgBAToEoLUYAUINCgtfbW9kZWxfbmFtZUITChFfbW9kZWxfcHJldHJhaW5lZCKjBgoKQ2xpcFBhcmFtcxI4Cglsb2FkX3NpemUYASABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESJQoLY2VudGVyX2Nyb3AYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQESQgoMZGVuc2VfcmVjaXBlGAMgASgOMhcuZmVhdHN2Yy52MS5EZW5zZVJlY2lwZUIOirUYCgoIbWFza2NsaXBIAogBARI1Cgt3aW5kb3dfc2l6ZRgEIAEoBUIbirUYFxIDMjI0GQAAAAAAAPA/IQAAAAAAAMBASAOIAQESNwoNd2luZG93X3N0cmlkZRgFIAEoBUIbirUYFxIDMTEyGQAAAAAAAPA/IQAAAAAAAMBASASIAQE6rgOStRh0Cglsb2FkX3NpemUSDmxvYWRfc2l6ZSAhPSAwGlcwIGlzIG5vIHNpemU6IGdpdmUgcGl4ZWxzIG9mIHRoZSBzaG9ydGVyIHNpZGUsIG9yIGEgbmVnYXRpdmUgZmFjdG9yICgtMSBrZWVwcyB0aGUgc2l6ZSmStRhyCgtjZW50ZXJfY3JvcBIgbm90IGNlbnRlcl9jcm9wIG9yIGxvYWRfc2l6ZSA+IDAaQWNyb3BzIGEgc3F1YXJlIG9mIGxvYWRfc2l6ZSBwaXhlbHMsIHNvIGxvYWRfc2l6ZSBtdXN0IGJlIHBvc2l0aXZlkrUYtwEKDXdpbmRvd19zdHJpZGUSU3dpbmRvd19zdHJpZGUgaXMgTm9uZSBvciAod2luZG93X3NpemUgaXMgbm90IE5vbmUgYW5kIHdpbmRvd19zdHJpZGUgPD0gd2luZG93X3NpemUpGlFpcyB0aGUgZGlzdGFuY2UgYmV0d2VlbiB3aW5kb3dzOiBnaXZlIHdpbmRvd19zaXplIHRvbywgb2YgYXQgbGVhc3QgYXMgbWFueSBwaXhlbHOgtRgBQgwKCl9sb2FkX3NpemVCDgoMX2NlbnRlcl9jcm9wQg8KDV9kZW5zZV9yZWNpcGVCDgoMX3dpbmRvd19zaXplQhAKDl93aW5kb3dfc3RyaWRlIuoBCiJDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEiQKCGZlYXR1cmVzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDgoGaXNfcGNhGAIgASgIEiYKCGdlb21ldHJ5GAMgASgLMhQuZmVhdHN2Yy52MS5HZW9tZXRyeRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJgoIcm91bmRpbmcYBiABKAsyFC5mZWF0c3ZjLnYxLlJvdW5kaW5nEhkKEWltYWdlX29yaWVudGF0aW9uGAcgASgNImoKKENsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlcXVlc3QSPgoHcmVxdWVzdBgBIAEoCzItLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0Ip4BCilDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc0NodW5rZWRSZXNwb25zZRI/CgVyZXBseRgBIAEoCzIuLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZUgAEigKBWNodW5rGAIgASgLMhcuZmVhdHN2Yy52MS5UZW5zb3JDaHVua0gAQgYKBHBhcnQihgEKJ0NsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVxdWVzdBIbCgpyZXF1ZXN0X2lkGAEgASgJQgeKtRgDOIABEj4KB3JlcXVlc3QYAiABKAsyLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdCK1AQooQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXNwb25zZRISCgpyZXF1ZXN0X2lkGAEgASgJEkIKCHJlc3BvbnNlGAIgASgLMi4uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlSAASJgoFZXJyb3IYAyABKAsyFS5mZWF0c3ZjLnYxLkl0ZW1FcnJvckgAQgkKB291dGNvbWUiPQoFVGV4dHMSNAoEdGV4dBgBIAMoCUImirUYIhIUWyJhIHBob3RvIG9mIGEgY2FyIl0oATCACDiAIEgBWAEifwoJVGV4dFF1ZXJ5EjQKBHRleHQYASADKAlCJoq1GCISFFsiYSBwaG90byBvZiBhIGNhciJdKAEwgAI4gCBIAVgBEjwKDW5lZ2F0aXZlX3RleHQYAiADKAlCJYq1GCESFVsiYSBwaG90byBvZiBhIHJvYWQiXTCAAjiAIEgBWAEimgIKClRleHRQYXJhbXMSSQoJdGVtcGxhdGVzGAEgAygJQjaKtRgyEipbImEgcGhvdG8gb2YgYSB7fS4iLCAiYSBkcmF3aW5nIG9mIGEge30uIl0wgAI4gAISQgoMdGVtcGxhdGVfc2V0GAIgASgOMhcuZmVhdHN2Yy52MS5UZW1wbGF0ZVNldEIOirUYChIIaW1hZ2VuZXRIAIgBATpskrUYZAoMdGVtcGxhdGVfc2V0EiV0ZW1wbGF0ZV9zZXQgaXMgTm9uZSBvciBub3QgdGVtcGxhdGVzGi10ZW1wbGF0ZV9zZXQgYW5kIHRlbXBsYXRlcyBleGNsdWRlIGVhY2ggb3RoZXKgtRgBQg8KDV90ZW1wbGF0ZV9zZXQiogEKEUVuY29kZVRleHRSZXF1ZXN0EiAKBXRleHRzGAEgASgLMhEuZmVhdHN2Yy52MS5UZXh0cxIkCgVtb2RlbBgCIAEoCzIVLmZlYXRzdmMudjEuQ2xpcE1vZGVsEicKB3dvcmRpbmcYAyABKAsyFi5mZWF0c3ZjLnYxLlRleHRQYXJhbXM6HJq1GBh7InRleHQiOiAiYSByZWQgY2lyY2xlIn0iTwoSRW5jb2RlVGV4dFJlc3BvbnNlEioKDnRleHRfZW1iZWRkaW5nGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDQoFbW9kZWwYAiABKAki4AIKGENvbXB1dGVTaW1pbGFyaXR5UmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFcXVlcnkYAiABKAsyFS5mZWF0c3ZjLnYxLlRleHRRdWVyeRIkCgVtb2RlbBgDIAEoCzIVLmZlYXRzdmMudjEuQ2xpcE1vZGVsEiYKBnBhcmFtcxgEIAEoCzIWLmZlYXRzdmMudjEuQ2xpcFBhcmFtcxIkCgRncmlkGAUgASgLMhYuZmVhdHN2Yy52MS5HcmlkUGFyYW1zEjAKCnNpbWlsYXJpdHkYBiABKAsyHC5mZWF0c3ZjLnYxLlNpbWlsYXJpdHlQYXJhbXMSJwoHd29yZGluZxgHIAEoCzIWLmZlYXRzdmMudjEuVGV4dFBhcmFtczotmrUYKXsidGV4dCI6ICJhIHJlZCBjaXJjbGUiLCAibG9hZF9zaXplIjogOTZ9IpYEChBTaW1pbGFyaXR5UGFyYW1zEjQKB3NvZnRtYXgYASABKAFCHoq1GBoKAzEuMBkAAAAAAAAAACEAAAAAAGr4QEIBMEgAiAEBEiEKB3JldF9wY2EYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQESMQoJcGNhX25pdGVyGAMgASgFQhmKtRgVCgE1GQAAAAAAAAAAIQAAAAAAQI9ASAKIAQESNAoJcGNhX3FfbWluGAQgASgBQhyKtRgYCgQwLjAxGQAAAAAAAAAAIQAAAAAAAPA/SAOIAQESNAoJcGNhX3FfbWF4GAUgASgBQhyKtRgYCgQwLjk5GQAAAAAAAAAAIQAAAAAAAPA/SASIAQESPwoNdGVuc29yX2Zvcm1hdBgGIAEoDjIYLmZlYXRzdmMudjEuVGVuc29yRm9ybWF0QgmKtRgFCgNIV0NIBYgBATp1krUYbQoHcmV0X3BjYRILbm90IHJldF9wY2EaVWEgc2ltaWxhcml0eSBtYXAgaGFzIG5vIHByaW5jaXBhbCBjb21wb25lbnRzOyBhc2sgRXh0cmFjdEZlYXR1cmVzICgvZXh0cmFjdCkgZm9yIHRoZW2gtRgBQgoKCF9zb2Z0bWF4QgoKCF9yZXRfcGNhQgwKCl9wY2Ffbml0ZXJCDAoKX3BjYV9xX21pbkIMCgpfcGNhX3FfbWF4QhAKDl90ZW5zb3JfZm9ybWF0Iq8BChlDb21wdXRlU2ltaWxhcml0eVJlc3BvbnNlEioKDnNpbWlsYXJpdHlfbWFwGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISJgoIZ2VvbWV0cnkYAiABKAsyFC5mZWF0c3ZjLnYxLkdlb21ldHJ5Eg0KBW1vZGVsGAMgASgJEhQKDGltYWdlX2RpZ2VzdBgEIAEoCRIZChFpbWFnZV9vcmllbnRhdGlvbhgFIAEoDSJcChJFbmNvZGVJbWFnZVJlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlEiQKBW1vZGVsGAIgASgLMhUuZmVhdHN2Yy52MS5DbGlwTW9kZWwiggEKE0VuY29kZUltYWdlUmVzcG9uc2USKwoPaW1hZ2VfZW1iZWRkaW5nGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDQoFbW9kZWwYAiABKAkSFAoMaW1hZ2VfZGlnZXN0GAMgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAQgASgNKscBCgtEZW5zZVJlY2lwZRIcChhERU5TRV9SRUNJUEVfVU5TUEVDSUZJRUQQABInChVERU5TRV9SRUNJUEVfTUFTS0NMSVAQARoMirUYCG1hc2tjbGlwEiEKEkRFTlNFX1JFQ0lQRV9TQ0xJUBACGgmKtRgFc2NsaXASKQoWREVOU0VfUkVDSVBFX0NMRUFSQ0xJUBADGg2KtRgJY2xlYXJjbGlwEiMKE0RFTlNFX1JFQ0lQRV9OQUNMSVAQBBoKirUYBm5hY2xpcCp5CgtUZW1wbGF0ZVNldBIcChhURU1QTEFURV9TRVRfVU5TUEVDSUZJRUQQABInChVURU1QTEFURV9TRVRfSU1BR0VORVQQARoMirUYCGltYWdlbmV0EiMKE1RFTVBMQVRFX1NFVF9TSU1QTEUQAhoKirUYBnNpbXBsZTKRBQoLQ2xpcFNlcnZpY2UScAoPRXh0cmFjdEZlYXR1cmVzEi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QaLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2UShwEKFkV4dHJhY3RGZWF0dXJlc0NodW5rZWQSNC5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlcXVlc3QaNS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlMAEShgEKFUV4dHJhY3RGZWF0dXJlc1N0cmVhbRIzLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0GjQuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlKAEwARJLCgpFbmNvZGVUZXh0Eh0uZmVhdHN2Yy52MS5FbmNvZGVUZXh0UmVxdWVzdBoeLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlc3BvbnNlEmAKEUNvbXB1dGVTaW1pbGFyaXR5EiQuZmVhdHN2Yy52MS5Db21wdXRlU2ltaWxhcml0eVJlcXVlc3QaJS5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USTgoLRW5jb2RlSW1hZ2USHi5mZWF0c3ZjLnYxLkVuY29kZUltYWdlUmVxdWVzdBofLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
 
 /**
  * A picture, and how to extract its features.
@@ -119,6 +119,29 @@ export type ClipParams = Message<"featsvc.v1.ClipParams"> & {
    * @generated from field: optional bool center_crop = 2;
    */
   centerCrop?: boolean | undefined;
+
+  /**
+   * What the last block does, from which dense features are read.
+   *
+   * @generated from field: optional featsvc.v1.DenseRecipe dense_recipe = 3;
+   */
+  denseRecipe?: DenseRecipe | undefined;
+
+  /**
+   * Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a
+   * cell has the mean of those that it lies in; absent or null: the picture as a whole.
+   *
+   * @generated from field: optional int32 window_size = 4;
+   */
+  windowSize?: number | undefined;
+
+  /**
+   * Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge.
+   * Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+   *
+   * @generated from field: optional int32 window_stride = 5;
+   */
+  windowStride?: number | undefined;
 };
 
 /**
@@ -373,6 +396,35 @@ export const TextQuerySchema: GenMessage<TextQuery> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_clip, 9);
 
 /**
+ * What texts are put into before they are embedded.
+ *
+ * @generated from message featsvc.v1.TextParams
+ */
+export type TextParams = Message<"featsvc.v1.TextParams"> & {
+  /**
+   * Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the
+   * mean of theirs, of length 1.
+   *
+   * @generated from field: repeated string templates = 1;
+   */
+  templates: string[];
+
+  /**
+   * The same with a set of sentences that has a name.
+   *
+   * @generated from field: optional featsvc.v1.TemplateSet template_set = 2;
+   */
+  templateSet?: TemplateSet | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.TextParams.
+ * Use `create(TextParamsSchema)` to create a new message.
+ */
+export const TextParamsSchema: GenMessage<TextParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 10);
+
+/**
  * Texts, and the model to embed them with.
  *
  * @generated from message featsvc.v1.EncodeTextRequest
@@ -391,6 +443,13 @@ export type EncodeTextRequest = Message<"featsvc.v1.EncodeTextRequest"> & {
    * @generated from field: featsvc.v1.ClipModel model = 2;
    */
   model?: ClipModel | undefined;
+
+  /**
+   * What the texts are put into.
+   *
+   * @generated from field: featsvc.v1.TextParams wording = 3;
+   */
+  wording?: TextParams | undefined;
 };
 
 /**
@@ -398,7 +457,7 @@ export type EncodeTextRequest = Message<"featsvc.v1.EncodeTextRequest"> & {
  * Use `create(EncodeTextRequestSchema)` to create a new message.
  */
 export const EncodeTextRequestSchema: GenMessage<EncodeTextRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 10);
+  messageDesc(file_featsvc_v1_clip, 11);
 
 /**
  * Embeddings of texts.
@@ -426,7 +485,7 @@ export type EncodeTextResponse = Message<"featsvc.v1.EncodeTextResponse"> & {
  * Use `create(EncodeTextResponseSchema)` to create a new message.
  */
 export const EncodeTextResponseSchema: GenMessage<EncodeTextResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 11);
+  messageDesc(file_featsvc_v1_clip, 12);
 
 /**
  * A picture, texts, and how to compare them.
@@ -475,6 +534,13 @@ export type ComputeSimilarityRequest = Message<"featsvc.v1.ComputeSimilarityRequ
    * @generated from field: featsvc.v1.SimilarityParams similarity = 6;
    */
   similarity?: SimilarityParams | undefined;
+
+  /**
+   * What the texts are put into.
+   *
+   * @generated from field: featsvc.v1.TextParams wording = 7;
+   */
+  wording?: TextParams | undefined;
 };
 
 /**
@@ -482,7 +548,7 @@ export type ComputeSimilarityRequest = Message<"featsvc.v1.ComputeSimilarityRequ
  * Use `create(ComputeSimilarityRequestSchema)` to create a new message.
  */
 export const ComputeSimilarityRequestSchema: GenMessage<ComputeSimilarityRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 12);
+  messageDesc(file_featsvc_v1_clip, 13);
 
 /**
  * What is made of the similarities.
@@ -538,7 +604,7 @@ export type SimilarityParams = Message<"featsvc.v1.SimilarityParams"> & {
  * Use `create(SimilarityParamsSchema)` to create a new message.
  */
 export const SimilarityParamsSchema: GenMessage<SimilarityParams> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 13);
+  messageDesc(file_featsvc_v1_clip, 14);
 
 /**
  * Similarity of a picture to texts.
@@ -588,7 +654,7 @@ export type ComputeSimilarityResponse = Message<"featsvc.v1.ComputeSimilarityRes
  * Use `create(ComputeSimilarityResponseSchema)` to create a new message.
  */
 export const ComputeSimilarityResponseSchema: GenMessage<ComputeSimilarityResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 14);
+  messageDesc(file_featsvc_v1_clip, 15);
 
 /**
  * A picture, and the model to embed it with.
@@ -616,7 +682,7 @@ export type EncodeImageRequest = Message<"featsvc.v1.EncodeImageRequest"> & {
  * Use `create(EncodeImageRequestSchema)` to create a new message.
  */
 export const EncodeImageRequestSchema: GenMessage<EncodeImageRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 15);
+  messageDesc(file_featsvc_v1_clip, 16);
 
 /**
  * The embedding of a picture.
@@ -659,7 +725,89 @@ export type EncodeImageResponse = Message<"featsvc.v1.EncodeImageResponse"> & {
  * Use `create(EncodeImageResponseSchema)` to create a new message.
  */
 export const EncodeImageResponseSchema: GenMessage<EncodeImageResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_clip, 16);
+  messageDesc(file_featsvc_v1_clip, 17);
+
+/**
+ * What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
+ *
+ * @generated from enum featsvc.v1.DenseRecipe
+ */
+export enum DenseRecipe {
+  /**
+   * The default.
+   *
+   * @generated from enum value: DENSE_RECIPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Each patch keeps its own value: no attention, no residual, no MLP.
+   *
+   * @generated from enum value: DENSE_RECIPE_MASKCLIP = 1;
+   */
+  MASKCLIP = 1,
+
+  /**
+   * Queries attend to queries, and keys to keys, both added; residual and MLP as they are.
+   *
+   * @generated from enum value: DENSE_RECIPE_SCLIP = 2;
+   */
+  SCLIP = 2,
+
+  /**
+   * Queries attend to queries; no residual, no MLP.
+   *
+   * @generated from enum value: DENSE_RECIPE_CLEARCLIP = 3;
+   */
+  CLEARCLIP = 3,
+
+  /**
+   * Keys attend to keys, those of near patches more; no residual, no MLP.
+   *
+   * @generated from enum value: DENSE_RECIPE_NACLIP = 4;
+   */
+  NACLIP = 4,
+}
+
+/**
+ * Describes the enum featsvc.v1.DenseRecipe.
+ */
+export const DenseRecipeSchema: GenEnum<DenseRecipe> = /*@__PURE__*/
+  enumDesc(file_featsvc_v1_clip, 0);
+
+/**
+ * Sentences that texts are put into.
+ *
+ * @generated from enum featsvc.v1.TemplateSet
+ */
+export enum TemplateSet {
+  /**
+   * None.
+   *
+   * @generated from enum value: TEMPLATE_SET_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The 80 with which CLIP's authors classify the pictures of ImageNet: "a bad photo of a {}." and so on.
+   *
+   * @generated from enum value: TEMPLATE_SET_IMAGENET = 1;
+   */
+  IMAGENET = 1,
+
+  /**
+   * The 7 of them that do best together: "itap of a {}." and so on.
+   *
+   * @generated from enum value: TEMPLATE_SET_SIMPLE = 2;
+   */
+  SIMPLE = 2,
+}
+
+/**
+ * Describes the enum featsvc.v1.TemplateSet.
+ */
+export const TemplateSetSchema: GenEnum<TemplateSet> = /*@__PURE__*/
+  enumDesc(file_featsvc_v1_clip, 1);
 
 /**
  * Features of pictures and texts in one space.

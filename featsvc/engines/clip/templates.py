@@ -1,0 +1,49 @@
+"""The sentences that texts are put into before they are embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams, TemplateSet
+from featsvc.work.options import EngineOptions
+
+Templates = tuple[str, ...]
+PLACE = "{}"
+"""What a text takes the place of."""
+SETS: Mapping[TemplateSet, Templates] = {
+    TemplateSet.IMAGENET: tuple(each(PLACE) for each in OPENAI_IMAGENET_TEMPLATES),
+    TemplateSet.SIMPLE: tuple(each(PLACE) for each in SIMPLE_IMAGENET_TEMPLATES),
+}
+
+
+def templates_of(params: EncodeTextParams | ComputeSimilarityParams) -> Templates:
+    """Those that a request asks for; none where texts are embedded as they are."""
+    if params.template_set is not None:
+        return SETS[params.template_set]
+    for index, each in enumerate(params.templates):
+        if PLACE not in each:
+            raise invalid_field(f"params.templates[{index}]", f"lacks {PLACE}, the place of the text")
+    return params.templates
+
+
+def sentences(text: str, templates: Templates) -> list[str]:
+    """The text in all of them, or by itself where there are none."""
+    return [each.replace(PLACE, text) for each in templates] if templates else [text]
+
+
+def check_count(texts: Mapping[str, Sequence[str]], templates: Templates, options: EngineOptions) -> None:
+    """Refuses texts, by their fields, that make too many sentences."""
+    count = sum(map(len, texts.values())) * len(templates)
+    if count > options.max_sentences:
+        message = (
+            f"in {len(templates)} templates they make {count} sentences, at most {options.max_sentences}"
+        )
+        raise invalid_field(next(iter(texts)), f"{message} (--max-sentences): send fewer texts at once")
+
+
+def put_into(texts: Mapping[str, Iterable[str]], templates: Templates) -> dict[str, list[str]]:
+    """All sentences of each text as one, by the field of the texts."""
+    return {field: [" ".join(sentences(each, templates)) for each in some] for field, some in texts.items()}

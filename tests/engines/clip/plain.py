@@ -1,0 +1,105 @@
+"""The dense features of CLIP written down a second time, with nothing but matrix products."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class Plain:
+    """The image network of an open_clip ViT with patches of 16 pixels, in float64."""
+
+    def __init__(self, network: open_clip.CLIP, heads: int = 12) -> None:
+        self.state = {name: value.double() for name, value in network.visual.state_dict().items()}
+        self.layers = len(network.visual.transformer.resblocks)
+        self.heads = heads
+
+    def features(self, image: np.ndarray, recipe: str = "maskclip") -> np.ndarray:
+        """Dense features h x w x D of a picture H x W x 3, which is padded with zeros."""
+        return self.of_normalised(normalised(image), recipe)
+
+    def of_normalised(self, pixels: np.ndarray, recipe: str) -> np.ndarray:
+        """The same of pixels as the network sees them."""
+        height, width = pixels.shape[0] // 16, pixels.shape[1] // 16
+        patches = (
+            pixels.reshape(height, 16, width, 16, 3).transpose(0, 2, 4, 1, 3).reshape(height * width, -1)
+        )
+        tokens = torch.from_numpy(patches) @ self.state["conv1.weight"].flatten(1).T
+        x = torch.cat([self.state["class_embedding"][None], tokens]) + self.positions(height, width)
+        x = self.norm(x, "ln_pre")
+        for index in range(self.layers - 1):
+            block = f"transformer.resblocks.{index}"
+            x = x + self.attention(x, block, lambda q, k: (scores(q, k)).softmax(-1))
+            x = x + self.mlp(x, block)
+        x = self.last(x, f"transformer.resblocks.{self.layers - 1}", recipe, (height, width))
+        return (self.norm(x[1:], "ln_post") @ self.state["proj"]).reshape(height, width, -1).numpy()
+
+    def last(self, x: torch.Tensor, block: str, recipe: str, size: tuple[int, int]) -> torch.Tensor:
+        """The last block."""
+        if recipe == "maskclip":
+            return self.attention(x, block, lambda q, k: torch.eye(len(q), dtype=q.dtype))
+        if recipe == "sclip":
+            x = x + self.attention(x, block, lambda q, k: scores(q, q).softmax(-1) + scores(k, k).softmax(-1))
+            return x + self.mlp(x, block)
+        if recipe == "clearclip":
+            return self.attention(x, block, lambda q, k: scores(q, q).softmax(-1))
+        assert recipe == "naclip"
+        near = torch.zeros(len(x), len(x), dtype=x.dtype)
+        cells = list(itertools.product(range(size[0]), range(size[1])))
+        for i, (row, column) in enumerate(cells):
+            for j, (other_row, other_column) in enumerate(cells):
+                distance = (row - other_row) ** 2 + (column - other_column) ** 2
+                near[1 + i, 1 + j] = np.exp(-distance / (2 * 5.0**2))
+        return self.attention(x, block, lambda q, k: (scores(k, k) + near).softmax(-1))
+
+    def attention(self, x: torch.Tensor, block: str, weights: object) -> torch.Tensor:
+        """Attention of a block with weights made of queries and keys of a head."""
+        qkv = self.norm(x, f"{block}.ln_1") @ self.state[f"{block}.attn.in_proj_weight"].T
+        qkv = qkv + self.state[f"{block}.attn.in_proj_bias"]
+        parts = zip(*(part.chunk(self.heads, -1) for part in qkv.chunk(3, dim=-1)), strict=True)
+        carried = torch.cat([weights(q, k) @ v for q, k, v in parts], dim=-1)
+        return self.linear(carried, f"{block}.attn.out_proj")
+
+    def mlp(self, x: torch.Tensor, block: str) -> torch.Tensor:
+        """The MLP of a block, with QuickGELU."""
+        hidden = self.linear(self.norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+        return self.linear(hidden * torch.sigmoid(1.702 * hidden), f"{block}.mlp.c_proj")
+
+    def positions(self, height: int, width: int) -> torch.Tensor:
+        """Of the class token and the grid."""
+        positions = self.state["positional_embedding"]
+        side = int((len(positions) - 1) ** 0.5)
+        if (height, width) == (side, side):
+            return positions
+        grid = positions[1:].T.reshape(1, -1, side, side)
+        factor = ((height + 0.1) / side, (width + 0.1) / side)
+        grid = F.interpolate(grid, scale_factor=factor, mode="bicubic", align_corners=False)
+        return torch.cat([positions[:1], grid[0].flatten(1).T])
+
+    def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """Layer norm."""
+        mean, variance = x.mean(-1, keepdim=True), x.var(-1, unbiased=False, keepdim=True)
+        scaled = (x - mean) / (variance + 1e-5).sqrt()
+        return scaled * self.state[f"{name}.weight"] + self.state[f"{name}.bias"]
+
+    def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """A linear layer."""
+        return x @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+
+
+def scores(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Scaled products."""
+    return queries @ keys.T / queries.shape[-1] ** 0.5
+
+
+def normalised(image: np.ndarray) -> np.ndarray:
+    """A picture as CLIP sees it, with zeros up to a multiple of 16."""
+    pixels = (image / 255.0 - np.array(OPENAI_MEAN)) / np.array(OPENAI_STD)
+    return np.pad(pixels, ((0, -pixels.shape[0] % 16), (0, -pixels.shape[1] % 16), (0, 0)))
