@@ -91,7 +91,8 @@ def prompted(
 def embedding(engines: Engines, loaded: ClipModel, text: str) -> np.ndarray:
     """The embedding of one text."""
     item = TextItem(Texts(text=(text,)))
-    return vectors(answer(engines, ENCODE_TEXT.rpc, item, EncodeTextParams(), loaded))[0]
+    row: np.ndarray = vectors(answer(engines, ENCODE_TEXT.rpc, item, EncodeTextParams(), loaded))[0]
+    return row
 
 
 def vectors(result: object) -> np.ndarray:
