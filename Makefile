@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams check-deploy
+.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -120,7 +120,9 @@ bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 	$(PY) -m tests.bench --quick $(ARGS)
 
 # docs/reliability.md has what is promised. ARGS: NAME …, --long, --times N, --write.
+# atheris, which guides one of the trials, has files for few machines: without it that one is left out, and says so.
 chaos: setup $(BENCH_READY)  ## kills, hangs and bad input, and what became of the answers
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"
 	BUILD_CLIENTS=1 $(PY) -m tests.chaos $(ARGS)
 
 # docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.
@@ -144,8 +146,8 @@ wheels: setup  ## both packages, into dist/
 	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir $(DIST) . ./clients/python
 
 # Versions as they are installed here, without and with the benchmark's packages; torch pins its own CUDA libraries (all of NVIDIA's but
-# nvidia-ml-py), and sam2 is installed by itself. Of these, deploy/requirements.lock has what the image needs.
-FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|sam-?2|nvidia-[^m].*|cuda-.*|triton|featsvc.*)(==| @)'
+# nvidia-ml-py), and sam2 and atheris are installed by themselves. Of these, deploy/requirements.lock has what the image needs.
+FREEZE := $(VENV)/bin/pip freeze --all --exclude-editable | grep -viE '^(pip|atheris|sam-?2|nvidia-[^m].*|cuda-.*|triton|featsvc.*)(==| @)'
 # The same with the hashes of all files that the index has of each, and with what torch pins by itself.
 HASHED := $(VENV)/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
 lock: setup  ## versions as they are installed here, for requirements.lock
@@ -156,6 +158,17 @@ lock: setup  ## versions as they are installed here, for requirements.lock
 
 lock-bench: $(BENCH_READY)  ## the same of the benchmark
 	$(FREEZE) | grep -vxFf requirements.lock > tests/bench/requirements.lock
+
+# pip-audit asks PyPI, or by ARGS='--vulnerability-service osv' OSV, about each version of the lock. A mirror of PyPI that knows nothing
+# of holes must not look like none: --strict fails where a package was not looked at.
+AUDIT := build/audit/bin/pip-audit
+audit: $(AUDIT)  ## known holes of the packages in the lock, where a service that knows them can be reached
+	@$(AUDIT) --strict --no-deps --disable-pip --progress-spinner off --requirement requirements.lock $(ARGS) \
+	|| { echo "audit: a package has a known hole, or what knows of holes cannot be reached from here: the lines above say which"; exit 1; }
+
+$(AUDIT):
+	python3 -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 
 # The picture of docs/architecture.md. It bears the name that git has for its text: a test tells where it is older than that.
 ARCHITECTURE := docs/architecture

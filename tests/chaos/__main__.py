@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.chaos.connections import connections
 from tests.chaos.deaths import kills, restarts, stops
 from tests.chaos.fuzz import fuzz
+from tests.chaos.guided import guided
 from tests.chaos.report import Report
 from tests.chaos.soak import soak
 from tests.servers import ROOT
@@ -38,6 +39,7 @@ TRIALS = {
     "stops": Trial(stops, 10, 200),
     "restarts": Trial(restarts, 3, 20),
     "fuzz": Trial(fuzz, 10_000, 1_000_000),
+    "guided": Trial(guided, 20_000, 1_000_000),
     "connections": Trial(connections, 1_000, 10_000),
     "soak": Trial(soak, 240, 1800),
 }

@@ -105,7 +105,7 @@ def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> 
 def _inputs(
     chance: random.Random, connected: grpc.Channel, server: Server, web: httpx.Client
 ) -> Iterator[Send]:
-    seeds = _messages()
+    seeds = seed_messages()
     pictures = [each.content for each in corpus()]
     while True:
         for path, message in seeds:
@@ -125,7 +125,7 @@ def _inputs(
             )
 
 
-def _messages() -> list[tuple[str, Message]]:
+def seed_messages() -> list[tuple[str, Message]]:
     """Questions of the conformance kit, of every method that takes one and answers one."""
     known = {each.path: each for each in OPERATIONS}
     return [

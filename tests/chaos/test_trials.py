@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,20 @@ import pytest
 from tests.chaos.crowd import Counts
 from tests.chaos.deaths import kills, restarts, stops
 from tests.chaos.fuzz import fuzz
+from tests.chaos.guided import guided
 from tests.chaos.report import Report
+
+NEEDS_ATHERIS = pytest.mark.skipif(
+    find_spec("atheris") is None, reason="needs atheris: make chaos installs it"
+)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("trial", "times"), [(kills, 3), (stops, 1), (restarts, 1), (fuzz, 1000)])
+@pytest.mark.parametrize(
+    ("trial", "times"),
+    [(kills, 3), (stops, 1), (restarts, 1), (fuzz, 1000), pytest.param(guided, 500, marks=NEEDS_ATHERIS)],
+)
 def test_what_is_promised_holds(trial: Callable[[Path, int], Report], times: int, tmp_path: Path) -> None:
     report = trial(tmp_path, times)
     assert report.is_right, report
