@@ -22,6 +22,8 @@ type Answer[R any] struct {
 	ID string
 	// Reply is the answer, where Err is nil.
 	Reply R
+	// Timing is what the answer has taken; nil where the server does not say.
+	Timing *pb.Timing
 	// Err is why there is none; other questions are not concerned.
 	Err *Error
 }
@@ -71,6 +73,7 @@ type reply[R any] interface {
 	GetRequestId() string
 	GetResponse() R
 	GetError() *pb.ItemError
+	GetTiming() *pb.Timing
 }
 
 // question is one without an answer so far.
@@ -268,7 +271,7 @@ func (w *window[Q, R, M, A]) take(message reply[R]) (Answer[R], bool) {
 			return Answer[R]{}, false
 		}
 	} else {
-		answer.Reply = message.GetResponse()
+		answer.Reply, answer.Timing = message.GetResponse(), message.GetTiming()
 	}
 	w.forget(message.GetRequestId())
 	return answer, true

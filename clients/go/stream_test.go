@@ -36,7 +36,7 @@ func numbered(count int) iter.Seq2[string, *request] {
 
 func answer(to both, asked *streamRequest) error {
 	outcome := &pb.DinoServiceExtractFeaturesStreamResponse_Response{Response: floats(asked.GetRequest().GetImage().GetContent()...)}
-	return to.Send(&streamResponse{RequestId: asked.GetRequestId(), Outcome: outcome})
+	return to.Send(&streamResponse{RequestId: asked.GetRequestId(), Outcome: outcome, Timing: &pb.Timing{BatchSize: 2}})
 }
 
 func refuse(to both, asked *streamRequest, refusal *pb.ItemError) error {
@@ -71,6 +71,9 @@ func collected(t *testing.T, client *featsvc.Client, count, window int) (map[str
 		}
 		if _, twice := found[answer.ID]; twice {
 			t.Errorf("%s came twice", answer.ID)
+		}
+		if (answer.Err == nil) != (answer.Timing.GetBatchSize() == 2) {
+			t.Errorf("%s has the timing %v", answer.ID, answer.Timing)
 		}
 		if answer.Err != nil {
 			found[answer.ID] = answer.Err.Code.String()

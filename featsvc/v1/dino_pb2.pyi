@@ -99,11 +99,13 @@ class DinoServiceExtractFeaturesStreamRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., request: _Optional[_Union[DinoServiceExtractFeaturesRequest, _Mapping]] = ...) -> None: ...
 
 class DinoServiceExtractFeaturesStreamResponse(_message.Message):
-    __slots__ = ("request_id", "response", "error")
+    __slots__ = ("request_id", "response", "error", "timing")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     response: DinoServiceExtractFeaturesResponse
     error: _stream_pb2.ItemError
-    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[DinoServiceExtractFeaturesResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ...) -> None: ...
+    timing: _stream_pb2.Timing
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[DinoServiceExtractFeaturesResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ..., timing: _Optional[_Union[_stream_pb2.Timing, _Mapping]] = ...) -> None: ...

@@ -319,14 +319,16 @@ class PredictMasksStreamRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., request: _Optional[_Union[PredictMasksRequest, _Mapping]] = ...) -> None: ...
 
 class PredictMasksStreamResponse(_message.Message):
-    __slots__ = ("request_id", "response", "error")
+    __slots__ = ("request_id", "response", "error", "timing")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     response: PredictMasksResponse
     error: _stream_pb2.ItemError
-    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[PredictMasksResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ...) -> None: ...
+    timing: _stream_pb2.Timing
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[PredictMasksResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ..., timing: _Optional[_Union[_stream_pb2.Timing, _Mapping]] = ...) -> None: ...
 
 class EmbedImageRequest(_message.Message):
     __slots__ = ("image", "model")

@@ -52,6 +52,8 @@ message_type {
     type_name: ".featsvc.v1.MeanColourResponse" }
   field { name: "error" number: 3 label: LABEL_OPTIONAL type: TYPE_MESSAGE
     type_name: ".featsvc.v1.ItemError" }
+  field { name: "timing" number: 4 label: LABEL_OPTIONAL type: TYPE_MESSAGE
+    type_name: ".featsvc.v1.Timing" }
 }
 service {
   name: "MadeUpService"

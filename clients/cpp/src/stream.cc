@@ -113,7 +113,7 @@ class Window final : public Answers<R>::Source {
     Waiting& asked = found->second;
     breaks_ = 0;
     has_answered_ = true;
-    Answer<R> answer{asked.id, {}, {}};
+    Answer<R> answer{asked.id, {}, {}, {}};
     if (message.has_error()) {
       answer.error = error_of(message.error());
       if (answer.error->retry_after.count() == 0) ++asked.failed;
@@ -125,6 +125,7 @@ class Window final : public Answers<R>::Source {
       }
     } else {
       answer.reply = std::move(*message.mutable_response());
+      if (message.has_timing()) answer.timing = std::move(*message.mutable_timing());
     }
     waiting_.erase(found);
     return answer;

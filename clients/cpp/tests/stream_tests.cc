@@ -30,6 +30,7 @@ void answer(Both& both, const StreamRequest& asked) {
   StreamResponse response;
   response.set_request_id(asked.request_id());
   *response.mutable_response() = floats_of(asked.request().image().content());
+  response.mutable_timing()->set_batch_size(2);
   both.Write(response);
 }
 
@@ -57,6 +58,7 @@ std::map<std::string, std::string> collected(const Server& server, int count, st
   const Client client(server.address(), quick());
   for (const auto& each : client.stream_dino_features(numbered(count), window)) {
     EXPECT_EQ(found.count(each.id), 0u) << each.id << " came twice";
+    EXPECT_EQ(each.timing && each.timing->batch_size() == 2, !each.error) << each.id;
     found[each.id] = each.error ? name_of(each.error->code) : std::to_string(each.reply.features().data()[0]);
   }
   return found;

@@ -4,6 +4,7 @@
 documented functions over REST.
 """
 
+from featsvc.codec.timing import Timing
 from featsvc_client.aio import AsyncFeatsvcClient
 from featsvc_client.client import FeatsvcClient
 from featsvc_client.errors import (
@@ -62,6 +63,7 @@ __all__ = [
     "Rounding",
     "ServerError",
     "Similarity",
+    "Timing",
     "Tls",
     "TooLarge",
     "Unavailable",

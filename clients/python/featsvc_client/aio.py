@@ -246,4 +246,4 @@ class AsyncFeatsvcClient:
         **named: Parts.kwargs,
     ) -> Result:
         steps = self._session.answered(partial(build, *parts, **named), timeout)
-        return await awaiting.answered(self._channel, self._session, steps)
+        return await awaiting.answered(self._channel, steps)

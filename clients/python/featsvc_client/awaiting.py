@@ -14,7 +14,7 @@ from featsvc_client import channel
 from featsvc_client.errors import CallError, Failure
 from featsvc_client.mask_results import Mask, MasksSummary
 from featsvc_client.mask_stream import MaskStream
-from featsvc_client.session import Ask, Done, Pause, Session, Steps, advance
+from featsvc_client.session import Ask, Done, Pause, Steps, advance
 from featsvc_client.window import AskedPrompts, Ended, Made, Name, Window
 
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ class _End(Enum):
 END: Final = _End.END
 
 
-async def answered(connected: grpc.aio.Channel, session: Session, steps: Steps[Result]) -> Result:
+async def answered(connected: grpc.aio.Channel, steps: Steps[Result]) -> Result:
     """The answer that the steps lead to."""
     # Encoding a picture and reading an answer take milliseconds, which other tasks should not wait for.
     step = await asyncio.to_thread(advance, steps)
@@ -43,7 +43,7 @@ async def answered(connected: grpc.aio.Channel, session: Session, steps: Steps[R
             await asyncio.sleep(step.seconds)
             step = await asyncio.to_thread(advance, steps)
         else:
-            step = await asyncio.to_thread(advance, steps, await _outcome(connected, session, step))
+            step = await asyncio.to_thread(advance, steps, await _outcome(connected, step))
     return step.value
 
 
@@ -52,7 +52,7 @@ async def masks(connected: grpc.aio.Channel, stream: MaskStream) -> AsyncGenerat
     while not stream.is_complete:
         failure = None
         ask = await asyncio.to_thread(stream.ask)
-        async with aclosing(_messages(connected, stream.session, ask)) as parts:
+        async with aclosing(_messages(connected, ask)) as parts:
             try:
                 async for part in parts:
                     if part is not None:
@@ -182,8 +182,8 @@ async def _cancelled(*tasks: asyncio.Task[Any] | None) -> None:
     await asyncio.gather(*begun, return_exceptions=True)
 
 
-async def _outcome(connected: grpc.aio.Channel, session: Session, ask: Ask) -> Failure | None:
-    async with aclosing(_messages(connected, session, ask)) as parts:
+async def _outcome(connected: grpc.aio.Channel, ask: Ask) -> Failure | None:
+    async with aclosing(_messages(connected, ask)) as parts:
         try:
             async for _ in parts:
                 pass
@@ -192,15 +192,22 @@ async def _outcome(connected: grpc.aio.Channel, session: Session, ask: Ask) -> F
     return None
 
 
-async def _messages(connected: grpc.aio.Channel, session: Session, ask: Ask) -> AsyncGenerator[Reply, None]:
+async def _messages(connected: grpc.aio.Channel, ask: Ask) -> AsyncGenerator[Reply, None]:
     """What `take` makes of each message; leaving it ends the call."""
-    sending = {"timeout": ask.timeout_s, "metadata": session.metadata}
+    sending = {"timeout": ask.timeout_s, "metadata": ask.metadata}
     if not ask.streams:
-        yield ask.take(await connected.unary_unary(ask.path, None, ask.decode)(ask.request, **sending))
+        answer = connected.unary_unary(ask.path, None, ask.decode)(ask.request, **sending)
+        reply = await answer
+        ask.note(await answer.trailing_metadata() or ())
+        yield ask.take(reply)
         return
     call = connected.unary_stream(ask.path, None, ask.decode)(ask.request, **sending)
     try:
+        is_first = True
         async for message in call:
+            if is_first:
+                ask.note(await call.initial_metadata() or ())
+                is_first = False
             yield ask.take(message)
     finally:
         call.cancel()

@@ -16,7 +16,7 @@ from featsvc_client import channel
 from featsvc_client.errors import CallError, Failure
 from featsvc_client.mask_results import Mask, MasksSummary
 from featsvc_client.mask_stream import MaskStream
-from featsvc_client.session import Ask, Done, Pause, Session, Steps, advance
+from featsvc_client.session import Ask, Done, Pause, Steps, advance
 from featsvc_client.window import AskedPrompts, Ended, Made, Name, Window
 
 Result = TypeVar("Result")
@@ -27,7 +27,7 @@ Reply: TypeAlias = Any
 PARTING_S = 1.0
 
 
-def answered(connected: grpc.Channel, session: Session, steps: Steps[Result]) -> Result:
+def answered(connected: grpc.Channel, steps: Steps[Result]) -> Result:
     """The answer that the steps lead to."""
     step = advance(steps)
     while not isinstance(step, Done):
@@ -35,7 +35,7 @@ def answered(connected: grpc.Channel, session: Session, steps: Steps[Result]) ->
             time.sleep(step.seconds)
             step = advance(steps)
         else:
-            step = advance(steps, _outcome(connected, session, step))
+            step = advance(steps, _outcome(connected, step))
     return step.value
 
 
@@ -43,7 +43,7 @@ def masks(connected: grpc.Channel, stream: MaskStream) -> Generator[Mask | Masks
     """Each mask as it comes, then the summary."""
     while not stream.is_complete:
         failure = None
-        with closing(_messages(connected, stream.session, stream.ask())) as parts:
+        with closing(_messages(connected, stream.ask())) as parts:
             try:
                 for part in parts:
                     if part is not None:
@@ -189,8 +189,8 @@ class Line:
         self._inbox.put(Event(self, Ended(failure)))
 
 
-def _outcome(connected: grpc.Channel, session: Session, ask: Ask) -> Failure | None:
-    with closing(_messages(connected, session, ask)) as parts:
+def _outcome(connected: grpc.Channel, ask: Ask) -> Failure | None:
+    with closing(_messages(connected, ask)) as parts:
         try:
             for _ in parts:
                 pass
@@ -199,15 +199,21 @@ def _outcome(connected: grpc.Channel, session: Session, ask: Ask) -> Failure | N
     return None
 
 
-def _messages(connected: grpc.Channel, session: Session, ask: Ask) -> Generator[Reply, None, None]:
+def _messages(connected: grpc.Channel, ask: Ask) -> Generator[Reply, None, None]:
     """What `take` makes of each message; leaving it ends the call."""
-    sending = {"timeout": ask.timeout_s, "metadata": session.metadata}
+    sending = {"timeout": ask.timeout_s, "metadata": ask.metadata}
     if not ask.streams:
-        yield ask.take(connected.unary_unary(ask.path, None, ask.decode)(ask.request, **sending))
+        reply, answer = connected.unary_unary(ask.path, None, ask.decode).with_call(ask.request, **sending)
+        ask.note(answer.trailing_metadata() or ())
+        yield ask.take(reply)
         return
     call = connected.unary_stream(ask.path, None, ask.decode)(ask.request, **sending)
     try:
+        is_first = True
         for message in call:
+            if is_first:
+                ask.note(call.initial_metadata() or ())
+                is_first = False
             yield ask.take(message)
     finally:
         call.cancel()

@@ -21,7 +21,8 @@ class Brief:
     """A dataclass (`repr=False`) that is shown in a line, without what is absent."""
 
     def __repr__(self) -> str:
-        values = ((each.name, getattr(self, each.name)) for each in fields(self))  # type: ignore[arg-type]  # see above
+        shown_fields = [each for each in fields(self) if each.repr]  # type: ignore[arg-type]  # see above
+        values = ((each.name, getattr(self, each.name)) for each in shown_fields)
         shown = (
             f"{name}={brief(value)}"
             for name, value in values

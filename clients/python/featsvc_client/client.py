@@ -245,4 +245,4 @@ class FeatsvcClient:
         **named: Parts.kwargs,
     ) -> Result:
         steps = self._session.answered(partial(build, *parts, **named), timeout)
-        return blocking.answered(self._channel, self._session, steps)
+        return blocking.answered(self._channel, steps)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featsvc.codec.timing import Timing
 from featsvc.v1 import sam2_pb2, tensor_pb2
 from featsvc_client.brief import Brief, listed
 from featsvc_client.pixels import Bitmap, InSummary, Label, Pixels, Png, label_map
-from featsvc_client.results import array, floats
+from featsvc_client.results import Beside, array, floats
 from featsvc_client.rle import Rle
 
 Rectangle = tuple[float, float, float, float]
@@ -54,6 +55,8 @@ class MasksSummary(Brief):
     """H x W, where masks were asked for so: 0 is no mask, else 1 + the index of the best one there."""
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
 
 class Masks(list[Mask]):
@@ -87,6 +90,8 @@ class PromptMasks(Brief):
     """H x W, where masks were asked for so: 0 is no mask, else 1 + the index of the best one there."""
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
     @cached_property
     def masks(self) -> NDArray[np.bool_] | NDArray[np.float32]:
@@ -97,7 +102,7 @@ class PromptMasks(Brief):
         return found.view(np.bool_) if found.dtype == np.bool_ else found.astype(np.float32, copy=False)
 
 
-def masks(reply: sam2_pb2.GenerateMasksResponse) -> Masks:
+def masks(reply: sam2_pb2.GenerateMasksResponse, beside: Beside) -> Masks:
     """The masks of an answer, in its order."""
     labels = label_map(reply.label_map) if reply.HasField("label_map") else None
     return Masks(
@@ -113,6 +118,7 @@ def masks(reply: sam2_pb2.GenerateMasksResponse) -> Masks:
             reply.image_digest,
             labels,
             reply.image_orientation,
+            beside.timing,
         ),
     )
 
@@ -122,7 +128,7 @@ def streamed_mask(mask: sam2_pb2.Mask, number: int) -> Mask:
     return _mask(mask, InSummary(number))
 
 
-def summary(found: sam2_pb2.MasksSummary) -> MasksSummary:
+def summary(found: sam2_pb2.MasksSummary, beside: Beside) -> MasksSummary:
     """What a stream of masks ends with."""
     labels = label_map(found.label_map) if found.HasField("label_map") else None
     return MasksSummary(
@@ -133,15 +139,18 @@ def summary(found: sam2_pb2.MasksSummary) -> MasksSummary:
         found.image_digest,
         labels,
         found.image_orientation,
+        beside.timing,
     )
 
 
-def prompt_masks(reply: sam2_pb2.PredictMasksResponse) -> list[PromptMasks]:
-    """The masks of each prompt, in the order of the prompts."""
-    return [_prompt_masks(each, reply) for each in reply.results]
+def prompt_masks(reply: sam2_pb2.PredictMasksResponse, beside: Beside) -> list[PromptMasks]:
+    """The masks of each prompt, in the order of the prompts; all have the same timing."""
+    return [_prompt_masks(each, reply, beside) for each in reply.results]
 
 
-def _prompt_masks(found: sam2_pb2.PromptMasks, reply: sam2_pb2.PredictMasksResponse) -> PromptMasks:
+def _prompt_masks(
+    found: sam2_pb2.PromptMasks, reply: sam2_pb2.PredictMasksResponse, beside: Beside
+) -> PromptMasks:
     scores = floats(found.iou_predictions)
     labels = label_map(found.label_map) if found.HasField("label_map") else None
     low_res = (
@@ -155,6 +164,7 @@ def _prompt_masks(found: sam2_pb2.PromptMasks, reply: sam2_pb2.PredictMasksRespo
         reply.image_digest,
         labels,
         reply.image_orientation,
+        beside.timing,
     )
 
 

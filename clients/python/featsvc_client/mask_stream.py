@@ -8,7 +8,8 @@ from featsvc_client.calls import Call
 from featsvc_client.errors import Failure, damaged
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, streamed_mask, summary
 from featsvc_client.operations import Variant
-from featsvc_client.session import Ask, Session
+from featsvc_client.results import Beside
+from featsvc_client.session import TIMED, Ask, Noted, Session
 
 # Any: protobuf's generated classes are known by their fields only.
 Reply: TypeAlias = Any
@@ -32,6 +33,7 @@ class MaskStream:
         self._digest = session.known(call)
         self._given = 0
         self._came = 0
+        self._noted = Noted()
 
     def ask(self) -> Ask:
         """What to send; its `take` gives the mask or summary of a message, None where the caller has it."""
@@ -41,7 +43,9 @@ class MaskStream:
             self._call.serialised(self._digest, self._variant),
             self._variant.reply.FromString,
             self._take,
+            self._noted.take,
             True,
+            (*self.session.metadata, TIMED),
             self._attempts.time_left_s(),
         )
 
@@ -60,7 +64,7 @@ class MaskStream:
         if message.WhichOneof("part") == "summary":
             self.is_complete = True
             self.session.confirm(self._call, message.summary)
-            return summary(message.summary)
+            return summary(message.summary, Beside(self._noted.timing))
         self._came += 1
         if self._came <= self._given:
             return None

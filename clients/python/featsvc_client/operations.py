@@ -13,6 +13,7 @@ from featsvc.twin.methods import MethodDescriptor, message_class, method_of, pat
 from featsvc.v1 import model_pb2
 from featsvc.work import operations as table
 from featsvc_client import mask_results, results
+from featsvc_client.results import Beside
 
 Result = TypeVar("Result", covariant=True)
 # Any: protobuf's generated classes share no type that has their fields.
@@ -33,8 +34,8 @@ class Rpc(Generic[Result]):
     """One rpc, and how its answer is read; the contract says the rest."""
 
     path: str
-    read: Callable[..., Result]
-    """Takes the reply and, where it came in pieces, the data of its tensor."""
+    read: Callable[[Reply, Beside], Result]
+    """Takes the reply, and what came beside it."""
 
     @cached_property
     def request(self) -> type[ProtoMessage]:
@@ -71,21 +72,21 @@ def _called(path: str) -> Variant:
     return Variant(path, message_class(method.input_type), message_class(method.output_type))
 
 
-def _models(reply: Reply) -> tuple[model_pb2.Model, ...]:
+def _models(reply: Reply, _: Beside) -> tuple[model_pb2.Model, ...]:
     return tuple(reply.models)
 
 
-def _model(reply: Reply) -> model_pb2.Model:
+def _model(reply: Reply, _: Beside) -> model_pb2.Model:
     model: model_pb2.Model = reply.model
     return model
 
 
-def _caller(reply: Reply) -> model_pb2.GetCallerResponse:
+def _caller(reply: Reply, _: Beside) -> model_pb2.GetCallerResponse:
     caller: model_pb2.GetCallerResponse = reply
     return caller
 
 
-def _status(reply: Reply) -> model_pb2.GetStatusResponse:
+def _status(reply: Reply, _: Beside) -> model_pb2.GetStatusResponse:
     status: model_pb2.GetStatusResponse = reply
     return status
 

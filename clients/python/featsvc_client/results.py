@@ -6,17 +6,27 @@ Answers without arrays (geometry, models, status) stay the contract's own messag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.codec.arrays import stored, to_array, widened
+from featsvc.codec.timing import Timing
 from featsvc.errors import InvalidArgument
 from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, tensor_pb2
 from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What comes with a reply and is not in it."""
+
+    timing: Timing | None = None
+    data: memoryview | None = None
+    """Of its tensor, where that came in pieces."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +56,8 @@ class Features(Brief):
     """What was rounded; None for float32."""
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
     @cached_property
     def array(self) -> NDArray[np.float32]:
@@ -65,6 +77,8 @@ class Embeddings(Brief):
     """Name of the picture, if it is about one."""
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +92,8 @@ class Similarity(Brief):
     image_digest: str = ""
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +111,18 @@ class EmbeddedImage:
     model: str
     image_orientation: int = 0
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
+    timing: Timing | None = field(default=None, compare=False, repr=False)
+    """What the answer has taken; None where the server does not say."""
 
 
 def features(
     reply: clip_pb2.ClipServiceExtractFeaturesResponse | dino_pb2.DinoServiceExtractFeaturesResponse,
-    data: memoryview | None = None,
+    beside: Beside,
 ) -> Features:
-    """The features of an answer; `data` is that of their tensor where it came in pieces."""
+    """The features of an answer."""
     tensor = reply.features
     try:
-        raw = stored(tensor.dtype, tensor.shape, tensor.data if data is None else data)
+        raw = stored(tensor.dtype, tensor.shape, tensor.data if beside.data is None else beside.data)
     except InvalidArgument as error:
         raise damaged(error.message) from error
     rounding = _rounding(reply.rounding, raw.shape) if reply.HasField("rounding") else None
@@ -118,20 +136,27 @@ def features(
         reply.image_digest,
         rounding,
         reply.image_orientation,
+        beside.timing,
     )
 
 
-def embedded_texts(reply: clip_pb2.EncodeTextResponse) -> Embeddings:
+def embedded_texts(reply: clip_pb2.EncodeTextResponse, beside: Beside) -> Embeddings:
     """The text embeddings of an answer."""
-    return Embeddings(floats(reply.text_embedding), reply.model)
+    return Embeddings(floats(reply.text_embedding), reply.model, timing=beside.timing)
 
 
-def embedded_picture(reply: clip_pb2.EncodeImageResponse) -> Embeddings:
+def embedded_picture(reply: clip_pb2.EncodeImageResponse, beside: Beside) -> Embeddings:
     """The picture embedding of an answer, 1 x D."""
-    return Embeddings(floats(reply.image_embedding), reply.model, reply.image_digest, reply.image_orientation)
+    return Embeddings(
+        floats(reply.image_embedding),
+        reply.model,
+        reply.image_digest,
+        reply.image_orientation,
+        beside.timing,
+    )
 
 
-def similarity(reply: clip_pb2.ComputeSimilarityResponse) -> Similarity:
+def similarity(reply: clip_pb2.ComputeSimilarityResponse, beside: Beside) -> Similarity:
     """The map of an answer."""
     return Similarity(
         floats(reply.similarity_map),
@@ -139,10 +164,11 @@ def similarity(reply: clip_pb2.ComputeSimilarityResponse) -> Similarity:
         reply.model,
         reply.image_digest,
         reply.image_orientation,
+        beside.timing,
     )
 
 
-def embedded(reply: sam2_pb2.EmbedImageResponse) -> EmbeddedImage:
+def embedded(reply: sam2_pb2.EmbedImageResponse, beside: Beside) -> EmbeddedImage:
     """What is known of an encoded picture."""
     return EmbeddedImage(
         reply.image_digest,
@@ -152,6 +178,7 @@ def embedded(reply: sam2_pb2.EmbedImageResponse) -> EmbeddedImage:
         reply.width,
         reply.model,
         reply.image_orientation,
+        beside.timing,
     )
 
 

@@ -7,17 +7,20 @@ send and wait.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.codec.timing import HEADER as TIMING
+from featsvc.codec.timing import WANTED, Timing
 from featsvc_client import channel
 from featsvc_client.calls import Call
 from featsvc_client.chunks import Pieces
 from featsvc_client.errors import Failure
 from featsvc_client.operations import Rpc, Variant
+from featsvc_client.results import Beside
 from featsvc_client.retry import RETRY, Attempts, RetryPolicy
 from featsvc_client.sent import SentPictures
 
@@ -25,7 +28,11 @@ Result = TypeVar("Result")
 # Any: the replies of the rpcs share no type that has their fields.
 Reply: TypeAlias = Any
 
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
 UNIMPLEMENTED = "UNIMPLEMENTED"
+TIMED = (TIMING, WANTED)
+"""Asks what the answer has taken."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,11 @@ class Ask:
     request: bytes
     decode: Callable[[bytes], object]
     take: Callable[[Reply], object]
+    note: Callable[[Metadata], object]
+    """Is told what comes before the messages, or behind an only one."""
     streams: bool
     """Whether the answer has many messages."""
+    metadata: tuple[tuple[str, str], ...]
     timeout_s: float | None
 
 
@@ -53,6 +63,17 @@ class Done(Generic[Result]):
     """There is nothing left to do."""
 
     value: Result
+
+
+class Noted:
+    """What an answer has in its metadata."""
+
+    timing: Timing | None = None
+
+    def take(self, metadata: Metadata) -> None:
+        """Reads it."""
+        said = next((value for name, value in metadata if name == TIMING), "")
+        self.timing = Timing.read(str(said))
 
 
 Steps: TypeAlias = Generator[Ask | Pause, Failure | None, Result]
@@ -120,18 +141,21 @@ class Session:
         while True:
             variant = self._variant(call.operation)
             answer = Whole(call.operation.reply) if variant is None else Pieces(variant.reply)
+            noted = Noted()
             failure = yield Ask(
                 call.operation.path if variant is None else variant.path,
                 call.serialised(digest, variant),
                 answer.decode,
                 answer.take,
+                noted.take,
                 variant is not None,
+                (*self.metadata, TIMED),
                 attempts.time_left_s(),
             )
             if failure is None:
                 reply, data = answer.whole()
                 self.confirm(call, reply)
-                return call.operation.read(reply) if data is None else call.operation.read(reply, data)
+                return call.operation.read(reply, Beside(noted.timing, data))
             if self.lost(failure, digest):
                 digest = ""
             elif variant is not None and failure.code == UNIMPLEMENTED:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from featsvc.codec.timing import Timing
 from featsvc.v1 import params
 from featsvc_client import channel
 from featsvc_client.calls import Call
 from featsvc_client.errors import CallError, DeadlineExceeded, Failure, FieldViolation, Unavailable, invalid
 from featsvc_client.operations import Rpc, Variant
 from featsvc_client.pictures import ImageLike
+from featsvc_client.results import Beside
 from featsvc_client.retry import Attempts
 from featsvc_client.session import Session
 
@@ -152,7 +154,7 @@ class Window(Generic[Result]):
         self._breaks = self.session.attempts(self._timeout_s, steadfast=True)
         try:
             if reply.WhichOneof("outcome") == "response":
-                result = self._operation.read(reply.response)
+                result = self._operation.read(reply.response, Beside(_timing(reply)))
                 self.session.confirm(question.call, reply.response)
                 self._answer(reply.request_id, result)
             else:
@@ -192,3 +194,10 @@ class Window(Generic[Result]):
             question.digest, question.due = "", now
         else:
             question.due = now + question.attempts.pause_s(failure)
+
+
+def _timing(reply: Reply) -> Timing | None:
+    """What an answer says that it has taken."""
+    if not reply.HasField("timing"):
+        return None
+    return Timing(*(getattr(reply.timing, name) for name in Timing.__slots__))

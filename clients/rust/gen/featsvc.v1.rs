@@ -522,6 +522,26 @@ pub struct FieldViolation {
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
 }
+/// What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
+/// x-featsvc-timing.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Timing {
+    /// All waiting: for a worker, at the worker, and the way there and back.
+    #[prost(double, tag = "1")]
+    pub queue_ms: f64,
+    /// Decoding and resizing the picture, or splitting texts into tokens.
+    #[prost(double, tag = "2")]
+    pub decode_ms: f64,
+    /// The pass of the network; all that share it have the same.
+    #[prost(double, tag = "3")]
+    pub compute_ms: f64,
+    /// From the result to where its message is put together.
+    #[prost(double, tag = "4")]
+    pub encode_ms: f64,
+    /// Questions that shared the pass.
+    #[prost(uint32, tag = "5")]
+    pub batch_size: u32,
+}
 /// A picture, and how to extract its features.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClipServiceExtractFeaturesRequest {
@@ -647,6 +667,9 @@ pub struct ClipServiceExtractFeaturesStreamResponse {
     /// The caller's name of the question.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
     /// How it went.
     #[prost(
         oneof = "clip_service_extract_features_stream_response::Outcome",
@@ -1742,6 +1765,9 @@ pub struct DinoServiceExtractFeaturesStreamResponse {
     /// The caller's name of the question.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
     /// How it went.
     #[prost(
         oneof = "dino_service_extract_features_stream_response::Outcome",
@@ -3645,6 +3671,9 @@ pub struct PredictMasksStreamResponse {
     /// The caller's name of the question.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
     /// How it went.
     #[prost(oneof = "predict_masks_stream_response::Outcome", tags = "2, 3")]
     pub outcome: ::core::option::Option<predict_masks_stream_response::Outcome>,

@@ -22,6 +22,8 @@ pub struct Answer<R> {
     pub id: String,
     /// The reply, or why there is none; other questions are not concerned.
     pub outcome: Result<R, Error>,
+    /// What the answer has taken, where the server says so.
+    pub timing: Option<Timing>,
 }
 
 /// The answers of a stream, as they come: [`Answers::next`], or any method of a `Stream`.
@@ -61,21 +63,21 @@ pub(crate) trait Item: Send + 'static {
 /// A message with one answer.
 pub(crate) trait Reply: Send + 'static {
     type Response: Send + 'static;
-    /// The server's name of the question, and how it went.
-    fn parts(self) -> (String, Result<Self::Response, Error>);
+    /// The server's name of the question, in place of the caller's, and how it went.
+    fn answer(self) -> Answer<Self::Response>;
 }
 
 macro_rules! reply {
     ($($message:ty, $outcome:ident: $response:ty;)*) => {
         $(impl Reply for $message {
             type Response = $response;
-            fn parts(self) -> (String, Result<$response, Error>) {
+            fn answer(self) -> Answer<$response> {
                 let outcome = match self.outcome {
                     Some($outcome::Outcome::Response(response)) => Ok(response),
                     Some($outcome::Outcome::Error(error)) => Err(error.into()),
                     None => Err(Error::damaged("neither an answer nor an error")),
                 };
-                (self.request_id, outcome)
+                Answer { id: self.request_id, outcome, timing: self.timing }
             }
         })*
     };

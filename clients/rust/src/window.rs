@@ -151,11 +151,11 @@ impl<I: Item> Window<I> {
 
     /// What an answer means to the caller; None where it means nothing yet.
     fn take<A: Reply>(&mut self, message: A) -> Option<Answer<A::Response>> {
-        let (name, outcome) = message.parts();
-        let number = name.parse().ok()?;
+        let answer = message.answer();
+        let number = answer.id.parse().ok()?;
         let asked = self.waiting.get_mut(&number)?;
         (self.breaks, self.answered) = (0, true);
-        if let Err(error) = &outcome {
+        if let Err(error) = &answer.outcome {
             asked.failed += u32::from(error.retry_after.is_none());
             // Refusals that say when to come back are limited by the deadline alone.
             let delay = self.retry.pause(asked.failed, error, self.deadline).filter(|_| self.retry.attempts > 1);
@@ -164,7 +164,7 @@ impl<I: Item> Window<I> {
                 return None;
             }
         }
-        self.waiting.remove(&number).map(|asked| Answer { id: asked.id, outcome })
+        self.waiting.remove(&number).map(|asked| Answer { id: asked.id, ..answer })
     }
 
     /// Waits before a new call, over which all that wait go again; the error where that is of no use. A server that has

@@ -2,7 +2,7 @@ import { create, type DescMessage, type DescMethodBiDiStreaming, type MessageIni
 import type { ClientDuplexStream } from "@grpc/grpc-js";
 import { Deadline, type CallOptions } from "./deadline.js";
 import { asError, FeatsvcError, itemError } from "./errors.js";
-import type { ItemError } from "./gen/featsvc/v1/stream_pb.js";
+import type { ItemError, Timing } from "./gen/featsvc/v1/stream_pb.js";
 import { Inbox } from "./inbox.js";
 import { pauseMs } from "./retry.js";
 import { duplex, type Line } from "./stub.js";
@@ -10,14 +10,18 @@ import { duplex, type Line } from "./stub.js";
 /** Questions with the caller's own names. */
 export type Questions<Q> = Iterable<readonly [id: string, request: Q]> | AsyncIterable<readonly [id: string, request: Q]>;
 
-/** The answer to one question of a stream: a reply, or why there is none; other questions are not concerned. */
+/**
+ * The answer to one question of a stream: a reply and, where the server says so, what it has taken; or why there is none;
+ * other questions are not concerned.
+ */
 export type Answer<R> =
-  | { readonly id: string; readonly reply: R; readonly error?: undefined }
-  | { readonly id: string; readonly reply?: undefined; readonly error: FeatsvcError };
+  | { readonly id: string; readonly reply: R; readonly timing?: Timing | undefined; readonly error?: undefined }
+  | { readonly id: string; readonly reply?: undefined; readonly timing?: undefined; readonly error: FeatsvcError };
 
 /** What the answers of all streams have in common. */
 export interface Reply<R> {
   readonly requestId: string;
+  readonly timing?: Timing | undefined;
   readonly outcome:
     | { readonly case: "response"; readonly value: R }
     | { readonly case: "error"; readonly value: ItemError }
@@ -197,7 +201,7 @@ export class Window<I extends DescMessage, O extends DescMessage, Q, R> {
   }
 
   /** What an answer means to the caller; undefined where it means nothing yet. */
-  private taken({ requestId, outcome }: Reply<R>): Answer<R> | undefined {
+  private taken({ requestId, outcome, timing }: Reply<R>): Answer<R> | undefined {
     const asked = this.waiting.get(requestId);
     if (asked === undefined) {
       return undefined;
@@ -207,7 +211,7 @@ export class Window<I extends DescMessage, O extends DescMessage, Q, R> {
     const { id } = asked;
     if (outcome.case === "response") {
       this.waiting.delete(requestId);
-      return { id, reply: outcome.value };
+      return { id, reply: outcome.value, timing };
     }
     const error =
       outcome.case === "error" ? itemError(outcome.value) : new FeatsvcError("INTERNAL", "an answer without an outcome");

@@ -18,7 +18,8 @@ function contentOf(asked: StreamRequest): Uint8Array {
 }
 
 function answer(to: Both, asked: StreamRequest): void {
-  to.write({ requestId: asked.requestId, outcome: { case: "response", value: bytes(...contentOf(asked)) } });
+  const outcome = { case: "response", value: bytes(...contentOf(asked)) } as const;
+  to.write({ requestId: asked.requestId, outcome, timing: { batchSize: 2 } });
 }
 
 function refuse(to: Both, { requestId }: StreamRequest, code: string, retryAfterMs = 0): void {
@@ -37,8 +38,9 @@ function each(act: (to: Both, asked: StreamRequest) => void): (to: Both) => void
 /** The answers by name: the first byte of each, or the code of its error. */
 async function collected(client: Client, count: number, options: StreamOptions): Promise<Map<string, unknown>> {
   const found = new Map<string, unknown>();
-  for await (const { id, reply, error } of client.streamDinoFeatures(numbered(count), options)) {
+  for await (const { id, reply, timing, error } of client.streamDinoFeatures(numbered(count), options)) {
     assert.ok(!found.has(id), `${id} came twice`);
+    assert.equal(timing?.batchSize, error === undefined ? 2 : undefined);
     found.set(id, error === undefined ? reply!.features!.data[0] : error.code);
   }
   return found;

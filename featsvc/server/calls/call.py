@@ -185,16 +185,7 @@ class Call:
 
     def timing(self) -> Timing | None:
         """What the answer has taken so far; None where it is not that of one question which a worker has answered."""
-        if self.times is None or self.times.at_worker is None or self.messages_in != 1:
-            return None
-        at, took = self.times, self.times.at_worker
-        return Timing(
-            queue_ms=1000 * (at.answered_at - at.arrived_at - took.decode_s - took.compute_s),
-            decode_ms=1000 * took.decode_s,
-            compute_ms=1000 * took.compute_s,
-            encode_ms=1000 * max(self.encoded_at - at.answered_at, 0.0),
-            batch_size=took.batch_size,
-        )
+        return timing_of(self.times, self.encoded_at) if self.times and self.messages_in == 1 else None
 
     def trailing_metadata(self) -> tuple[tuple[str, str], ...]:
         """What its caller is told beside an answer: its own request id, its trace, and what it has taken.
@@ -220,6 +211,20 @@ class Call:
         self.bytes_open = 0 if waiting <= 1 else self.bytes_open - self.bytes_open // waiting
         self.messages_out += 1
         self.bytes_out += len(message)
+
+
+def timing_of(times: JobTimes, encoded_at: float) -> Timing | None:
+    """What an answer has taken, whose message was made then; None where no worker has answered."""
+    took = times.at_worker
+    if took is None:
+        return None
+    return Timing(
+        queue_ms=1000 * (times.answered_at - times.arrived_at - took.decode_s - took.compute_s),
+        decode_ms=1000 * took.decode_s,
+        compute_ms=1000 * took.compute_s,
+        encode_ms=1000 * max(encoded_at - times.answered_at, 0.0),
+        batch_size=took.batch_size,
+    )
 
 
 class CallObserver(Protocol):

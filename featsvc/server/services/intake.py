@@ -17,7 +17,7 @@ from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
 from featsvc.fields.base import Parameters
-from featsvc.pool.contract.job import Brief, Job, JobObserver
+from featsvc.pool.contract.job import Brief, Job, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
@@ -53,10 +53,11 @@ class Asked(Protocol[P_co]):
 
 @dataclass(frozen=True)
 class Answer(Generic[R]):
-    """A result, and what the reply says beside it."""
+    """A result, what the reply says beside it, and what it has taken."""
 
     result: R
     facts: Mapping[str, str]
+    times: JobTimes
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,16 @@ class Intake:
             check_answers(entry, operation)
             item = await self._item(operation.item, asked, way, call)
             await self.weights.check(call.caller, entry)
-            result = await self._result(operation, asked.params, item, entry, call)
+            result, times = await self._result(operation, asked.params, item, entry, call)
         except InvalidFields as error:
             # Engines know the parameters side by side, and nothing of the messages that hold them.
             raise InvalidFields(in_holders(error.violations, operation.params)) from None
         digest = item.digest if isinstance(item, PictureItem) else ""
-        return Answer(result, {"model": entry.key, "image_digest": digest})
+        return Answer(result, {"model": entry.key, "image_digest": digest}, times)
 
-    async def _result(self, operation: Operation[P, I, R], params: P, item: I, entry: Entry, call: Call) -> R:
+    async def _result(
+        self, operation: Operation[P, I, R], params: P, item: I, entry: Entry, call: Call
+    ) -> tuple[R, JobTimes]:
         if operation.settled is not None:
             params = operation.settled(params)
         deadline, is_ours = self._deadline(call)
@@ -127,7 +130,7 @@ class Intake:
             else:
                 result = await self.pool.run(job)
             code = "OK"
-            return result
+            return result, job.times
         except FeatsvcError as error:
             code = error.code
             if not (is_ours and isinstance(error, DeadlineExceeded)):

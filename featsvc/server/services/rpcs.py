@@ -98,10 +98,12 @@ class OperationMethods:
             )
 
     async def _answer_whole(self, classes: Classes, request: Any, call: Call) -> Reply:
-        return await self._reply(await self._intake.checked(request, classes.twin), call)
+        asked: Any = await self._intake.checked(request, classes.twin)
+        return await self._reply(await self._intake.answer(self._operation, asked, call))
 
     async def _answer_many(self, classes: Classes, requests: Messages, call: Call) -> None:
-        questions = Questions(classes.twin, classes.response, self._reply)
+        answer = partial(self._intake.answer, self._operation)
+        questions = Questions(classes.twin, classes.response, answer, self._reply)
         await answer_each(requests, questions, self._intake, call)
 
     async def _answer_in_chunks(self, tensor: str, classes: Classes, request: Any, call: Call) -> None:
@@ -132,8 +134,7 @@ class OperationMethods:
         await call.tell_timing()
         return answer
 
-    async def _reply(self, asked: Any, call: Call) -> Reply:
-        answer = await self._intake.answer(self._operation, asked, call)
+    async def _reply(self, answer: Answer[Result]) -> Reply:
         if replies.takes_long(answer.result):
             return await asyncio.to_thread(self._response.written, answer.result, answer.facts)
         return self._response.written(answer.result, answer.facts)

@@ -11,11 +11,15 @@ from typing import Any
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel
 
+from featsvc.codec.timing import Timing
 from featsvc.errors import DeadlineExceeded, Unavailable
-from featsvc.server.calls.call import Call
+from featsvc.pool.contract.job import JobTimes
+from featsvc.server.calls.call import Call, timing_of
 from featsvc.server.calls.reply import Reply
 from featsvc.server.calls.statuses import item_error, told
-from featsvc.server.services.intake import Intake
+from featsvc.server.services.intake import Answer, Intake
+from featsvc.v1 import stream_pb2
+from featsvc.work.results import Result
 
 # Any: the generated messages of all streams have the same fields, but no class in common that says so.
 Messages = AsyncIterator[Any]
@@ -23,11 +27,12 @@ Messages = AsyncIterator[Any]
 
 @dataclass(frozen=True)
 class Questions:
-    """The messages of one streaming method, and what answers a question."""
+    """The messages of one streaming method, what answers a question, and what writes the answer."""
 
     asked: type[BaseModel]
     response: type[ProtoMessage]
-    answer: Callable[[Any, Call], Awaitable[Reply]]
+    answer: Callable[[Any, Call], Awaitable[Answer[Result]]]
+    write: Callable[[Answer[Result]], Awaitable[Reply]]
 
 
 async def answer_each(messages: Messages, questions: Questions, intake: Intake, call: Call) -> None:
@@ -80,10 +85,20 @@ async def _outcome(message: Any, questions: Questions, intake: Intake, call: Cal
     """The answer to one question; an error concerns it alone."""
     try:
         asked = await intake.checked(message, questions.asked)
-        response = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
-        return Reply(questions.response(request_id=message.request_id), response=response)
+        answer = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
+        response = await questions.write(answer)
+        envelope = questions.response(request_id=message.request_id, timing=_timing(answer.times))
+        return Reply(envelope, response=response)
     except (
         Exception
     ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
         refusal = item_error(told(error, call.method))
         return questions.response(request_id=message.request_id, error=refusal)
+
+
+def _timing(times: JobTimes) -> stream_pb2.Timing | None:
+    """What the answer to a question has taken until now."""
+    timing = timing_of(times, time.monotonic())
+    if timing is None:
+        return None
+    return stream_pb2.Timing(**{name: getattr(timing, name) for name in Timing.__slots__})

@@ -10,7 +10,7 @@ import pytest
 
 from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.server.calls import call as calls
-from featsvc.v1 import clip_pb2, model_pb2
+from featsvc.v1 import clip_pb2, model_pb2, stream_pb2
 from tests.server.asking import asking, refusal
 from tests.server.conftest import AUTHORISED, Running
 
@@ -24,7 +24,7 @@ async def behind(call: Any) -> dict[str, str]:
     return dict(await call.trailing_metadata())
 
 
-def parts_ms(timing: Timing) -> float:
+def parts_ms(timing: Timing | stream_pb2.Timing) -> float:
     return timing.queue_ms + timing.decode_ms + timing.compute_ms + timing.encode_ms
 
 
@@ -90,11 +90,20 @@ async def test_a_reply_in_chunks_says_it_before_its_first_message(served: Runnin
     assert (before.queue_ms, before.compute_ms, before.encode_ms) == (behind.queue_ms, behind.compute_ms, 0.0)
 
 
-async def test_a_stream_of_questions_says_none_for_all_of_them(served: Running) -> None:
+async def test_a_stream_says_it_with_each_answer_and_not_for_all_of_them(served: Running) -> None:
+    loop = asyncio.get_running_loop()
     questions = [
-        clip_pb2.ClipServiceExtractFeaturesStreamRequest(request_id=str(number), request=asking(b"say 1"))
-        for number in range(2)
+        clip_pb2.ClipServiceExtractFeaturesStreamRequest(request_id=name, request=asking(name.encode()))
+        for name in ("say 1", "say 2", "broken")
     ]
-    call: grpc.aio.StreamStreamCall = served.clip.ExtractFeaturesStream(iter(questions), metadata=ASKING)
-    assert len([message async for message in call]) == 2
+    began = loop.time()
+    call: grpc.aio.StreamStreamCall = served.clip.ExtractFeaturesStream(iter(questions), metadata=AUTHORISED)
+    told = {answer.request_id: answer async for answer in call}
+    took_ms = 1000 * (loop.time() - began)
     assert HEADER not in dict(await call.trailing_metadata())
+    assert not told.pop("broken").HasField("timing")
+    assert len(told) == 2
+    for answer in told.values():
+        assert answer.timing.batch_size >= 1
+        assert answer.timing.queue_ms > 0
+        assert 0 < parts_ms(answer.timing) <= took_ms

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "featsvc/error.h"
+#include "featsvc/v1/stream.pb.h"
 
 namespace featsvc {
 
@@ -44,6 +45,8 @@ struct Answer {
   R reply;
   /// Why there is none; other questions are not concerned.
   std::optional<Error> error;
+  /// What the answer has taken, where the server says so.
+  std::optional<v1::Timing> timing;
 };
 
 /// The answers of a stream as they are done, for one thread at a time. Destroying them ends all that is under way.

@@ -56,7 +56,7 @@ class Asker:
                 return self._streamed(session, operation, made, case.paced)
             if path == getattr(operation.one_by_one, "path", None):
                 return [self._collected(MaskStream(session, made[0], None))]
-            return [blocking.answered(self.connected, session, session.answered(lambda: made[0], None))]
+            return [blocking.answered(self.connected, session.answered(lambda: made[0], None))]
         except CallError as error:
             return [error] * len(made)
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use tokio::time::timeout;
 
 use super::*;
-use crate::proto::ItemError;
+use crate::proto::{ItemError, Timing};
 use crate::proto::dino_service_extract_features_stream_response::Outcome;
 use crate::proto::image::Source;
 use crate::{Answers, Code, Error, picture};
@@ -29,12 +29,14 @@ fn content(asked: &StreamRequest) -> Vec<u8> {
 
 fn answer(asked: &StreamRequest) -> Result<StreamResponse, Status> {
     let outcome = Some(Outcome::Response(reply(content(asked))));
-    Ok(StreamResponse { request_id: asked.request_id.clone(), outcome })
+    let timing = Some(Timing { batch_size: 2, ..Timing::default() });
+    Ok(StreamResponse { request_id: asked.request_id.clone(), outcome, timing })
 }
 
 fn refuse(asked: &StreamRequest, code: &str, retry_after_ms: u32) -> Result<StreamResponse, Status> {
     let error = ItemError { code: code.to_owned(), retry_after_ms, ..ItemError::default() };
-    Ok(StreamResponse { request_id: asked.request_id.clone(), outcome: Some(Outcome::Error(error)) })
+    let outcome = Some(Outcome::Error(error));
+    Ok(StreamResponse { request_id: asked.request_id.clone(), outcome, timing: None })
 }
 
 /// A client of a server that begins each stream so.
@@ -54,6 +56,7 @@ async fn collected(mut answers: Answers<Reply>) -> (BTreeMap<String, Result<u8, 
         match answer {
             Err(error) => return (found, Some(error)),
             Ok(answer) => {
+                assert_eq!(answer.timing.is_some_and(|each| each.batch_size == 2), answer.outcome.is_ok());
                 let outcome = answer.outcome.map(|reply| reply.features.unwrap().data[0]);
                 assert_eq!(found.insert(answer.id, outcome.map_err(|error| error.code)), None);
             }

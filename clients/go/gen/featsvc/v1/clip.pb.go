@@ -661,7 +661,9 @@ type ClipServiceExtractFeaturesStreamResponse struct {
 	//
 	//	*ClipServiceExtractFeaturesStreamResponse_Response
 	//	*ClipServiceExtractFeaturesStreamResponse_Error
-	Outcome       isClipServiceExtractFeaturesStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	Outcome isClipServiceExtractFeaturesStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	// What the answer has taken; not there where there is none.
+	Timing        *Timing `protobuf:"bytes,4,opt,name=timing,proto3" json:"timing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,6 +726,13 @@ func (x *ClipServiceExtractFeaturesStreamResponse) GetError() *ItemError {
 		if x, ok := x.Outcome.(*ClipServiceExtractFeaturesStreamResponse_Error); ok {
 			return x.Error
 		}
+	}
+	return nil
+}
+
+func (x *ClipServiceExtractFeaturesStreamResponse) GetTiming() *Timing {
+	if x != nil {
+		return x.Timing
 	}
 	return nil
 }
@@ -1487,12 +1496,13 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"'ClipServiceExtractFeaturesStreamRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x12G\n" +
-	"\arequest\x18\x02 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestR\arequest\"\xd1\x01\n" +
+	"\arequest\x18\x02 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestR\arequest\"\xfd\x01\n" +
 	"(ClipServiceExtractFeaturesStreamResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12L\n" +
 	"\bresponse\x18\x02 \x01(\v2..featsvc.v1.ClipServiceExtractFeaturesResponseH\x00R\bresponse\x12-\n" +
-	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05errorB\t\n" +
+	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
+	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
 	"\aoutcome\"C\n" +
 	"\x05Texts\x12:\n" +
 	"\x04text\x18\x01 \x03(\tB&\x8a\xb5\x18\"\x12\x14[\"a photo of a car\"](\x010\x80\b8\x80 H\x01X\x01R\x04text\"\x93\x01\n" +
@@ -1629,7 +1639,8 @@ var file_featsvc_v1_clip_proto_goTypes = []any{
 	(*Rounding)(nil),                  // 25: featsvc.v1.Rounding
 	(*TensorChunk)(nil),               // 26: featsvc.v1.TensorChunk
 	(*ItemError)(nil),                 // 27: featsvc.v1.ItemError
-	(TensorFormat)(0),                 // 28: featsvc.v1.TensorFormat
+	(*Timing)(nil),                    // 28: featsvc.v1.Timing
+	(TensorFormat)(0),                 // 29: featsvc.v1.TensorFormat
 }
 var file_featsvc_v1_clip_proto_depIdxs = []int32{
 	20, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
@@ -1647,41 +1658,42 @@ var file_featsvc_v1_clip_proto_depIdxs = []int32{
 	2,  // 12: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
 	5,  // 13: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
 	27, // 14: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	1,  // 15: featsvc.v1.TextParams.template_set:type_name -> featsvc.v1.TemplateSet
-	10, // 16: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
-	3,  // 17: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
-	12, // 18: featsvc.v1.EncodeTextRequest.wording:type_name -> featsvc.v1.TextParams
-	23, // 19: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
-	20, // 20: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
-	11, // 21: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
-	3,  // 22: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
-	4,  // 23: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
-	21, // 24: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
-	16, // 25: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
-	12, // 26: featsvc.v1.ComputeSimilarityRequest.wording:type_name -> featsvc.v1.TextParams
-	28, // 27: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
-	23, // 28: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
-	24, // 29: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
-	20, // 30: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
-	3,  // 31: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
-	23, // 32: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
-	2,  // 33: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	6,  // 34: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	8,  // 35: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	13, // 36: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
-	15, // 37: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
-	18, // 38: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
-	5,  // 39: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	7,  // 40: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	9,  // 41: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	14, // 42: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
-	17, // 43: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
-	19, // 44: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	28, // 15: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.timing:type_name -> featsvc.v1.Timing
+	1,  // 16: featsvc.v1.TextParams.template_set:type_name -> featsvc.v1.TemplateSet
+	10, // 17: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
+	3,  // 18: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
+	12, // 19: featsvc.v1.EncodeTextRequest.wording:type_name -> featsvc.v1.TextParams
+	23, // 20: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
+	20, // 21: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
+	11, // 22: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
+	3,  // 23: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
+	4,  // 24: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
+	21, // 25: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
+	16, // 26: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
+	12, // 27: featsvc.v1.ComputeSimilarityRequest.wording:type_name -> featsvc.v1.TextParams
+	29, // 28: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
+	23, // 29: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
+	24, // 30: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
+	20, // 31: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
+	3,  // 32: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
+	23, // 33: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
+	2,  // 34: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	6,  // 35: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	8,  // 36: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	13, // 37: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
+	15, // 38: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
+	18, // 39: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
+	5,  // 40: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	7,  // 41: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	9,  // 42: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	14, // 43: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
+	17, // 44: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
+	19, // 45: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_clip_proto_init() }

@@ -597,7 +597,9 @@ type DinoServiceExtractFeaturesStreamResponse struct {
 	//
 	//	*DinoServiceExtractFeaturesStreamResponse_Response
 	//	*DinoServiceExtractFeaturesStreamResponse_Error
-	Outcome       isDinoServiceExtractFeaturesStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	Outcome isDinoServiceExtractFeaturesStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	// What the answer has taken; not there where there is none.
+	Timing        *Timing `protobuf:"bytes,4,opt,name=timing,proto3" json:"timing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -660,6 +662,13 @@ func (x *DinoServiceExtractFeaturesStreamResponse) GetError() *ItemError {
 		if x, ok := x.Outcome.(*DinoServiceExtractFeaturesStreamResponse_Error); ok {
 			return x.Error
 		}
+	}
+	return nil
+}
+
+func (x *DinoServiceExtractFeaturesStreamResponse) GetTiming() *Timing {
+	if x != nil {
+		return x.Timing
 	}
 	return nil
 }
@@ -737,12 +746,13 @@ const file_featsvc_v1_dino_proto_rawDesc = "" +
 	"'DinoServiceExtractFeaturesStreamRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x12G\n" +
-	"\arequest\x18\x02 \x01(\v2-.featsvc.v1.DinoServiceExtractFeaturesRequestR\arequest\"\xd1\x01\n" +
+	"\arequest\x18\x02 \x01(\v2-.featsvc.v1.DinoServiceExtractFeaturesRequestR\arequest\"\xfd\x01\n" +
 	"(DinoServiceExtractFeaturesStreamResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12L\n" +
 	"\bresponse\x18\x02 \x01(\v2..featsvc.v1.DinoServiceExtractFeaturesResponseH\x00R\bresponse\x12-\n" +
-	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05errorB\t\n" +
+	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
+	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
 	"\aoutcome*\x8a\x01\n" +
 	"\x05Facet\x12\x15\n" +
 	"\x11FACET_UNSPECIFIED\x10\x00\x12\x1a\n" +
@@ -790,6 +800,7 @@ var file_featsvc_v1_dino_proto_goTypes = []any{
 	(*Rounding)(nil),      // 14: featsvc.v1.Rounding
 	(*TensorChunk)(nil),   // 15: featsvc.v1.TensorChunk
 	(*ItemError)(nil),     // 16: featsvc.v1.ItemError
+	(*Timing)(nil),        // 17: featsvc.v1.Timing
 }
 var file_featsvc_v1_dino_proto_depIdxs = []int32{
 	9,  // 0: featsvc.v1.DinoServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
@@ -807,17 +818,18 @@ var file_featsvc_v1_dino_proto_depIdxs = []int32{
 	1,  // 12: featsvc.v1.DinoServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.DinoServiceExtractFeaturesRequest
 	4,  // 13: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.DinoServiceExtractFeaturesResponse
 	16, // 14: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	1,  // 15: featsvc.v1.DinoService.ExtractFeatures:input_type -> featsvc.v1.DinoServiceExtractFeaturesRequest
-	5,  // 16: featsvc.v1.DinoService.ExtractFeaturesChunked:input_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
-	7,  // 17: featsvc.v1.DinoService.ExtractFeaturesStream:input_type -> featsvc.v1.DinoServiceExtractFeaturesStreamRequest
-	4,  // 18: featsvc.v1.DinoService.ExtractFeatures:output_type -> featsvc.v1.DinoServiceExtractFeaturesResponse
-	6,  // 19: featsvc.v1.DinoService.ExtractFeaturesChunked:output_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
-	8,  // 20: featsvc.v1.DinoService.ExtractFeaturesStream:output_type -> featsvc.v1.DinoServiceExtractFeaturesStreamResponse
-	18, // [18:21] is the sub-list for method output_type
-	15, // [15:18] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 15: featsvc.v1.DinoServiceExtractFeaturesStreamResponse.timing:type_name -> featsvc.v1.Timing
+	1,  // 16: featsvc.v1.DinoService.ExtractFeatures:input_type -> featsvc.v1.DinoServiceExtractFeaturesRequest
+	5,  // 17: featsvc.v1.DinoService.ExtractFeaturesChunked:input_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedRequest
+	7,  // 18: featsvc.v1.DinoService.ExtractFeaturesStream:input_type -> featsvc.v1.DinoServiceExtractFeaturesStreamRequest
+	4,  // 19: featsvc.v1.DinoService.ExtractFeatures:output_type -> featsvc.v1.DinoServiceExtractFeaturesResponse
+	6,  // 20: featsvc.v1.DinoService.ExtractFeaturesChunked:output_type -> featsvc.v1.DinoServiceExtractFeaturesChunkedResponse
+	8,  // 21: featsvc.v1.DinoService.ExtractFeaturesStream:output_type -> featsvc.v1.DinoServiceExtractFeaturesStreamResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_dino_proto_init() }

@@ -1944,7 +1944,9 @@ type PredictMasksStreamResponse struct {
 	//
 	//	*PredictMasksStreamResponse_Response
 	//	*PredictMasksStreamResponse_Error
-	Outcome       isPredictMasksStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	Outcome isPredictMasksStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	// What the answer has taken; not there where there is none.
+	Timing        *Timing `protobuf:"bytes,4,opt,name=timing,proto3" json:"timing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2007,6 +2009,13 @@ func (x *PredictMasksStreamResponse) GetError() *ItemError {
 		if x, ok := x.Outcome.(*PredictMasksStreamResponse_Error); ok {
 			return x.Error
 		}
+	}
+	return nil
+}
+
+func (x *PredictMasksStreamResponse) GetTiming() *Timing {
+	if x != nil {
+		return x.Timing
 	}
 	return nil
 }
@@ -2376,12 +2385,13 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\x19PredictMasksStreamRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x129\n" +
-	"\arequest\x18\x02 \x01(\v2\x1f.featsvc.v1.PredictMasksRequestR\arequest\"\xb5\x01\n" +
+	"\arequest\x18\x02 \x01(\v2\x1f.featsvc.v1.PredictMasksRequestR\arequest\"\xe1\x01\n" +
 	"\x1aPredictMasksStreamResponse\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12>\n" +
 	"\bresponse\x18\x02 \x01(\v2 .featsvc.v1.PredictMasksResponseH\x00R\bresponse\x12-\n" +
-	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05errorB\t\n" +
+	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
+	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
 	"\aoutcome\"i\n" +
 	"\x11EmbedImageRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
@@ -2470,6 +2480,7 @@ var file_featsvc_v1_sam2_proto_goTypes = []any{
 	(*Image)(nil),                       // 27: featsvc.v1.Image
 	(*Tensor)(nil),                      // 28: featsvc.v1.Tensor
 	(*ItemError)(nil),                   // 29: featsvc.v1.ItemError
+	(*Timing)(nil),                      // 30: featsvc.v1.Timing
 }
 var file_featsvc_v1_sam2_proto_depIdxs = []int32{
 	4,  // 0: featsvc.v1.PointGrid.points:type_name -> featsvc.v1.Point
@@ -2510,23 +2521,24 @@ var file_featsvc_v1_sam2_proto_depIdxs = []int32{
 	19, // 35: featsvc.v1.PredictMasksStreamRequest.request:type_name -> featsvc.v1.PredictMasksRequest
 	22, // 36: featsvc.v1.PredictMasksStreamResponse.response:type_name -> featsvc.v1.PredictMasksResponse
 	29, // 37: featsvc.v1.PredictMasksStreamResponse.error:type_name -> featsvc.v1.ItemError
-	27, // 38: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
-	3,  // 39: featsvc.v1.EmbedImageRequest.model:type_name -> featsvc.v1.Sam2Model
-	7,  // 40: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
-	15, // 41: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
-	19, // 42: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
-	23, // 43: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
-	25, // 44: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
-	14, // 45: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
-	16, // 46: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
-	22, // 47: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
-	24, // 48: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
-	26, // 49: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
-	45, // [45:50] is the sub-list for method output_type
-	40, // [40:45] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	30, // 38: featsvc.v1.PredictMasksStreamResponse.timing:type_name -> featsvc.v1.Timing
+	27, // 39: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
+	3,  // 40: featsvc.v1.EmbedImageRequest.model:type_name -> featsvc.v1.Sam2Model
+	7,  // 41: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
+	15, // 42: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
+	19, // 43: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
+	23, // 44: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
+	25, // 45: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
+	14, // 46: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
+	16, // 47: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
+	22, // 48: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
+	24, // 49: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
+	26, // 50: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
+	46, // [46:51] is the sub-list for method output_type
+	41, // [41:46] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_sam2_proto_init() }

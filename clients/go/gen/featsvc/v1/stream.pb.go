@@ -161,6 +161,89 @@ func (x *FieldViolation) GetDescription() string {
 	return ""
 }
 
+// What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
+// x-featsvc-timing.
+type Timing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All waiting: for a worker, at the worker, and the way there and back.
+	QueueMs float64 `protobuf:"fixed64,1,opt,name=queue_ms,json=queueMs,proto3" json:"queue_ms,omitempty"`
+	// Decoding and resizing the picture, or splitting texts into tokens.
+	DecodeMs float64 `protobuf:"fixed64,2,opt,name=decode_ms,json=decodeMs,proto3" json:"decode_ms,omitempty"`
+	// The pass of the network; all that share it have the same.
+	ComputeMs float64 `protobuf:"fixed64,3,opt,name=compute_ms,json=computeMs,proto3" json:"compute_ms,omitempty"`
+	// From the result to where its message is put together.
+	EncodeMs float64 `protobuf:"fixed64,4,opt,name=encode_ms,json=encodeMs,proto3" json:"encode_ms,omitempty"`
+	// Questions that shared the pass.
+	BatchSize     uint32 `protobuf:"varint,5,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Timing) Reset() {
+	*x = Timing{}
+	mi := &file_featsvc_v1_stream_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Timing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Timing) ProtoMessage() {}
+
+func (x *Timing) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_stream_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Timing.ProtoReflect.Descriptor instead.
+func (*Timing) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_stream_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Timing) GetQueueMs() float64 {
+	if x != nil {
+		return x.QueueMs
+	}
+	return 0
+}
+
+func (x *Timing) GetDecodeMs() float64 {
+	if x != nil {
+		return x.DecodeMs
+	}
+	return 0
+}
+
+func (x *Timing) GetComputeMs() float64 {
+	if x != nil {
+		return x.ComputeMs
+	}
+	return 0
+}
+
+func (x *Timing) GetEncodeMs() float64 {
+	if x != nil {
+		return x.EncodeMs
+	}
+	return 0
+}
+
+func (x *Timing) GetBatchSize() uint32 {
+	if x != nil {
+		return x.BatchSize
+	}
+	return 0
+}
+
 var File_featsvc_v1_stream_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_stream_proto_rawDesc = "" +
@@ -175,7 +258,15 @@ const file_featsvc_v1_stream_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescriptionB\x88\x01\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\"\x9b\x01\n" +
+	"\x06Timing\x12\x19\n" +
+	"\bqueue_ms\x18\x01 \x01(\x01R\aqueueMs\x12\x1b\n" +
+	"\tdecode_ms\x18\x02 \x01(\x01R\bdecodeMs\x12\x1d\n" +
+	"\n" +
+	"compute_ms\x18\x03 \x01(\x01R\tcomputeMs\x12\x1b\n" +
+	"\tencode_ms\x18\x04 \x01(\x01R\bencodeMs\x12\x1d\n" +
+	"\n" +
+	"batch_size\x18\x05 \x01(\rR\tbatchSizeB\x88\x01\n" +
 	"\x0ecom.featsvc.v1B\vStreamProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
 	"Featsvc\\V1\xe2\x02\x16Featsvc\\V1\\GPBMetadata\xea\x02\vFeatsvc::V1b\x06proto3"
@@ -192,10 +283,11 @@ func file_featsvc_v1_stream_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_stream_proto_rawDescData
 }
 
-var file_featsvc_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_featsvc_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_featsvc_v1_stream_proto_goTypes = []any{
 	(*ItemError)(nil),      // 0: featsvc.v1.ItemError
 	(*FieldViolation)(nil), // 1: featsvc.v1.FieldViolation
+	(*Timing)(nil),         // 2: featsvc.v1.Timing
 }
 var file_featsvc_v1_stream_proto_depIdxs = []int32{
 	1, // 0: featsvc.v1.ItemError.field_violations:type_name -> featsvc.v1.FieldViolation
@@ -217,7 +309,7 @@ func file_featsvc_v1_stream_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_stream_proto_rawDesc), len(file_featsvc_v1_stream_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -277,7 +277,8 @@ public final class FeatsvcClient implements AutoCloseable {
                     (id, request) -> ClipServiceExtractFeaturesStreamRequest.newBuilder()
                             .setRequestId(id).setRequest(request).build(),
                     answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null));
+                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
+                            answer.hasTiming() ? answer.getTiming() : null));
 
     private static final Window.Method<
                     DinoServiceExtractFeaturesRequest, DinoServiceExtractFeaturesResponse,
@@ -287,7 +288,8 @@ public final class FeatsvcClient implements AutoCloseable {
                     (id, request) -> DinoServiceExtractFeaturesStreamRequest.newBuilder()
                             .setRequestId(id).setRequest(request).build(),
                     answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null));
+                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
+                            answer.hasTiming() ? answer.getTiming() : null));
 
     private static final Window.Method<
                     PredictMasksRequest, PredictMasksResponse, PredictMasksStreamRequest, PredictMasksStreamResponse>
@@ -295,5 +297,6 @@ public final class FeatsvcClient implements AutoCloseable {
                     Sam2ServiceGrpc.getPredictMasksStreamMethod(),
                     (id, request) -> PredictMasksStreamRequest.newBuilder().setRequestId(id).setRequest(request).build(),
                     answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null));
+                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
+                            answer.hasTiming() ? answer.getTiming() : null));
 }

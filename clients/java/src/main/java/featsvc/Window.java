@@ -1,6 +1,7 @@
 package featsvc;
 
 import featsvc.v1.ItemError;
+import featsvc.v1.Timing;
 import io.grpc.Deadline;
 import io.grpc.MethodDescriptor;
 import io.grpc.Status;
@@ -40,7 +41,7 @@ final class Window<Q, R, M, A> implements Answers<R> {
     record Method<Q, R, M, A>(MethodDescriptor<M, A> descriptor, BiFunction<String, Q, M> wrap, Function<A, Reply<R>> read) {}
 
     /** What the messages of all such methods have in common; without an error it is a response. */
-    record Reply<R>(String id, R response, ItemError error) {}
+    record Reply<R>(String id, R response, ItemError error, Timing timing) {}
 
     private static final class Waiting<Q> {
         private final Question<Q> question;
@@ -184,7 +185,7 @@ final class Window<Q, R, M, A> implements Answers<R> {
             }
         }
         waiting.remove(reply.id());
-        return new Answer<>(about.question.id(), error == null ? reply.response() : null, error);
+        return new Answer<>(about.question.id(), error == null ? reply.response() : null, error, reply.timing());
     }
 
     /**

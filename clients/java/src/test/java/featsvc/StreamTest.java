@@ -9,6 +9,7 @@ import featsvc.v1.DinoServiceExtractFeaturesResponse;
 import featsvc.v1.DinoServiceExtractFeaturesStreamRequest;
 import featsvc.v1.DinoServiceExtractFeaturesStreamResponse;
 import featsvc.v1.ItemError;
+import featsvc.v1.Timing;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import java.time.Duration;
@@ -56,7 +57,8 @@ class StreamTest {
     private static void answer(
             StreamObserver<DinoServiceExtractFeaturesStreamResponse> to, DinoServiceExtractFeaturesStreamRequest asked) {
         to.onNext(DinoServiceExtractFeaturesStreamResponse.newBuilder()
-                .setRequestId(asked.getRequestId()).setResponse(Scripted.features(picture(asked))).build());
+                .setRequestId(asked.getRequestId()).setResponse(Scripted.features(picture(asked)))
+                .setTiming(Timing.newBuilder().setBatchSize(2)).build());
     }
 
     private static void refuse(
@@ -75,6 +77,7 @@ class StreamTest {
             String said = each.error() != null
                     ? each.error().code().name() : Byte.toString(each.get().getFeatures().getData().byteAt(0));
             assertEquals(null, found.put(each.id(), said));
+            assertEquals(each.error() == null, each.timing() != null && each.timing().getBatchSize() == 2);
         }
         return found;
     }

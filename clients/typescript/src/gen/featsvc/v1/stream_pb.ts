@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/stream.proto.
  */
 export const file_featsvc_v1_stream: GenFile = /*@__PURE__*/
-  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSKIAQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRI0ChBmaWVsZF92aW9sYXRpb25zGAMgAygLMhouZmVhdHN2Yy52MS5GaWVsZFZpb2xhdGlvbhIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDRIOCgZyZWFzb24YBSABKAkiNAoORmllbGRWaW9sYXRpb24SDQoFZmllbGQYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAliBnByb3RvMw");
+  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSKIAQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRI0ChBmaWVsZF92aW9sYXRpb25zGAMgAygLMhouZmVhdHN2Yy52MS5GaWVsZFZpb2xhdGlvbhIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDRIOCgZyZWFzb24YBSABKAkiNAoORmllbGRWaW9sYXRpb24SDQoFZmllbGQYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkiaAoGVGltaW5nEhAKCHF1ZXVlX21zGAEgASgBEhEKCWRlY29kZV9tcxgCIAEoARISCgpjb21wdXRlX21zGAMgASgBEhEKCWVuY29kZV9tcxgEIAEoARISCgpiYXRjaF9zaXplGAUgASgNYgZwcm90bzM");
 
 /**
  * Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
@@ -91,4 +91,54 @@ export type FieldViolation = Message<"featsvc.v1.FieldViolation"> & {
  */
 export const FieldViolationSchema: GenMessage<FieldViolation> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_stream, 1);
+
+/**
+ * What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
+ * x-featsvc-timing.
+ *
+ * @generated from message featsvc.v1.Timing
+ */
+export type Timing = Message<"featsvc.v1.Timing"> & {
+  /**
+   * All waiting: for a worker, at the worker, and the way there and back.
+   *
+   * @generated from field: double queue_ms = 1;
+   */
+  queueMs: number;
+
+  /**
+   * Decoding and resizing the picture, or splitting texts into tokens.
+   *
+   * @generated from field: double decode_ms = 2;
+   */
+  decodeMs: number;
+
+  /**
+   * The pass of the network; all that share it have the same.
+   *
+   * @generated from field: double compute_ms = 3;
+   */
+  computeMs: number;
+
+  /**
+   * From the result to where its message is put together.
+   *
+   * @generated from field: double encode_ms = 4;
+   */
+  encodeMs: number;
+
+  /**
+   * Questions that shared the pass.
+   *
+   * @generated from field: uint32 batch_size = 5;
+   */
+  batchSize: number;
+};
+
+/**
+ * Describes the message featsvc.v1.Timing.
+ * Use `create(TimingSchema)` to create a new message.
+ */
+export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_stream, 2);
 
