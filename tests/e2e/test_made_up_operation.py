@@ -114,7 +114,7 @@ async def _asked_over_rest(ports: Shim) -> None:
 
 
 async def _asked_by_the_client(target: str) -> None:
-    operation = ClientOperation(MEAN_COLOUR.rpc, lambda answer: floats(answer.colour))
+    operation = ClientOperation(MEAN_COLOUR.rpc, lambda answer, _: floats(answer.colour))
     async with AsyncFeatsvcClient(target, api_key=KEY) as client:
         found = await client._answer(None, calls.about_picture, operation, Image.fromarray(COLOURS), {})
     assert np.allclose(found, MEAN)

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use tokio::time::timeout;
 
 use super::*;
-use crate::proto::{ItemError, Timing};
 use crate::proto::dino_service_extract_features_stream_response::Outcome;
 use crate::proto::image::Source;
+use crate::proto::{ItemError, Timing};
 use crate::{Answers, Code, Error, picture};
 
 type Sent = Vec<Result<StreamResponse, Status>>;
