@@ -79,7 +79,7 @@ class Asker:
             async with self.limiter.place() as attempted:
                 try:
                     answer = await awaiting.answered(
-                        self.connected, self.session, self.session.answered(lambda: call, None)
+                        self.connected, self.session.answered(lambda: call, None)
                     )
                 except HOPELESS as error:
                     raise Refused(str(error)) from error

@@ -170,9 +170,7 @@ def _flat(job: dict[str, Any]) -> dict[str, str]:  # Any: JSON
 async def _version(asker: Asker) -> str:
     """Version of the server; empty where it does not say, for the manifest only notes it."""
     try:
-        status = await awaiting.answered(
-            asker.connected, asker.session, asker.session.answered(calls.status, FIRST_WORD_S)
-        )
+        status = await awaiting.answered(asker.connected, asker.session.answered(calls.status, FIRST_WORD_S))
     except CallError as error:
         if is_interruption(error):
             asker.away.tell(str(error))
