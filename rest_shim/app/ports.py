@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from featsvc.codec import priority as priorities
 from featsvc.tracing import TRACERESPONSE
 from rest_shim.app.documentation import KnownModels, PortApp, success
 from rest_shim.app.endpoints import RestPort
@@ -24,7 +25,7 @@ from rest_shim.errors import REASON_HEADER, HttpError
 from rest_shim.reply import raw
 from rest_shim.reply.encode import HEADERS, SERVICE_HEADER, TIMING_HEADER
 from rest_shim.reply.replies import FieldProblems, Health, Problem, Ready
-from rest_shim.request.reading import TIMEOUT_HEADER
+from rest_shim.request.reading import PRIORITY_HEADER, TIMEOUT_HEADER
 
 ERRORS = {
     400: "The request contradicts itself or its picture cannot be read.",
@@ -60,6 +61,13 @@ TIMEOUT_PARAMETER = {
     "required": False,
     "description": "Seconds after which the caller no longer waits; the server gives up then, with 504.",
     "schema": {"type": "number", "exclusiveMinimum": 0},
+}
+PRIORITY_PARAMETER = {
+    "name": PRIORITY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Of what one API key has waiting the highest comes first; nothing changes beside other keys.",
+    "schema": {"type": "integer", "minimum": priorities.LEAST, "maximum": priorities.MOST, "default": 0},
 }
 
 
@@ -148,7 +156,7 @@ def _add(app: FastAPI, family: RestPort, transcoder: Transcoder) -> None:
             **{status: {"model": Problem, "description": reason} for status, reason in ERRORS.items()},
             422: {"model": FieldProblems, "description": "Fields that are wrong."},
         },
-        openapi_extra={"parameters": [TIMEOUT_PARAMETER]},
+        openapi_extra={"parameters": [TIMEOUT_PARAMETER, PRIORITY_PARAMETER]},
         dependencies=[Security(HTTPBearer(auto_error=False, description=_about_key(terms)))],
         route_class_override=Transcoded,
     )

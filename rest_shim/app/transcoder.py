@@ -28,7 +28,7 @@ from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
 from rest_shim.request.locations import invalid_request
-from rest_shim.request.reading import BodyLimits, credentials, timeout_s
+from rest_shim.request.reading import BodyLimits, credentials, priority, timeout_s
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Transcoder:
 
     async def _answer(self, request: Request) -> Response:
         shown = credentials(request, self.terms.refused_key, certificates_stand=self.terms.certificates_stand)
-        patience_s = timeout_s(request)
+        patience_s, urgency = timeout_s(request), priority(request)
         address = network_of(request.client.host) if request.client else ""
         metadata = (shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, address))
         timed: Metadata = (*metadata, (HEADER, WANTED))
@@ -81,7 +81,9 @@ class Transcoder:
             )
         limit = wish.limit(self.terms.max_json_bytes)
         request.scope[ASKED] = True
-        called = ask(self.terms.gateway, self.endpoint.called, message, (*timed, *limit), request, patience_s)
+        called = ask(
+            self.terms.gateway, self.endpoint.called, message, (*timed, *urgency, *limit), request, patience_s
+        )
         # The request is on its way: from here on only its reply is kept.
         del body, message
         with ExitStack() as stack:

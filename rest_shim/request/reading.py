@@ -15,7 +15,9 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 
+from featsvc.codec import priority as priorities
 from featsvc.codec import shim_headers
+from rest_shim.call.gateway import Metadata
 from rest_shim.call.off_loop import OFF_LOOP_BYTES
 from rest_shim.errors import HttpError, too_large, unauthenticated
 from rest_shim.exchange import CERTIFICATE
@@ -23,7 +25,7 @@ from rest_shim.exchange import CERTIFICATE
 P = ParamSpec("P")
 R = TypeVar("R")
 BEARER = re.compile(r"bearer +[\x21-\x7e]+", re.IGNORECASE)
-TIMEOUT_HEADER = "X-Request-Timeout"
+TIMEOUT_HEADER, PRIORITY_HEADER = "X-Request-Timeout", "X-Request-Priority"
 SECONDS = re.compile(r"\d+(\.\d*)?", re.ASCII)
 # A year: the gateway has a limit of its own, and gRPC cannot write down much more.
 LONGEST_S = 365 * 24 * 3600
@@ -75,6 +77,19 @@ def timeout_s(request: Request) -> float | None:
     if message:
         raise HttpError(422, [{"loc": ["header", TIMEOUT_HEADER], "msg": message, "type": "invalid_timeout"}])
     return float(given)
+
+
+def priority(request: Request) -> Metadata:
+    """How urgent the request is, as the metadata of gRPC has it; raises HttpError where that is no priority."""
+    given = request.headers.get(PRIORITY_HEADER)
+    if given is None:
+        return ()
+    if priorities.read(given.strip()) is None:
+        message = f"{given.strip()[:20]!r} is not {priorities.MEANING}"
+        raise HttpError(
+            422, [{"loc": ["header", PRIORITY_HEADER], "msg": message, "type": "invalid_priority"}]
+        )
+    return ((priorities.HEADER, given.strip()),)
 
 
 def _digest(key: str) -> bytes:

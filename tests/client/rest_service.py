@@ -25,6 +25,7 @@ class Service:
     keys: list[str | None] = field(default_factory=list)
     accepts: list[str] = field(default_factory=list)
     timeouts: list[str] = field(default_factory=list)
+    priorities: list[str | None] = field(default_factory=list)
     callers: list[tuple[str, int]] = field(default_factory=list)
     answer: threading.Event = field(default_factory=threading.Event)
     url: str = ""
@@ -46,6 +47,7 @@ def serving(reply: object, status: int = 200, **headers: str) -> Iterator[Servic
             service.keys.append(self.headers.get("Authorization"))
             service.accepts.append(self.headers["Accept"])
             service.timeouts.append(self.headers["X-Request-Timeout"])
+            service.priorities.append(self.headers.get("X-Request-Priority"))
             service.callers.append(self.client_address)
             service.answer.wait()
             content = (

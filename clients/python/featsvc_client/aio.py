@@ -30,6 +30,7 @@ from featsvc_client.results import EmbeddedImage, Embeddings, Features, Similari
 from featsvc_client.retry import RETRY, RetryPolicy
 from featsvc_client.sent import SentPictures
 from featsvc_client.session import Session
+from featsvc_client.terms import Terms
 from featsvc_client.window import IN_FLIGHT, Asked, AskedPrompts, Name, Window
 
 Result = TypeVar("Result")
@@ -39,7 +40,8 @@ Parts = ParamSpec("Parts")
 class AsyncFeatsvcClient:
     """A connection to a featsvc gateway. Make it in a running event loop; use it in an `async with` block.
 
-    `timeout` is in seconds and covers a call with all its attempts; a call may name its own.
+    `timeout` is in seconds and covers a call with all its attempts; a call may name its own. Of what one API key has
+    waiting the highest `priority` comes first, from -9 to 9; it counts for nothing beside other keys.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class AsyncFeatsvcClient:
         image: ImageLike,
         *,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[ClipFeatureParams],
     ) -> Features:
         """Dense CLIP features of a picture."""
-        return await self._answer(timeout, calls.about_picture, operations.CLIP_FEATURES, image, options)
+        return await self._answer(
+            Terms(timeout, priority), calls.about_picture, operations.CLIP_FEATURES, image, options
+        )
 
     @documented(schema.Texts, schema.EncodeTextParams)
     async def encode_text(
@@ -85,10 +90,11 @@ class AsyncFeatsvcClient:
         /,
         *,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[TextParams],
     ) -> Embeddings:
         """CLIP embeddings of texts."""
-        return await self._answer(timeout, calls.encode_text, texts, options)
+        return await self._answer(Terms(timeout, priority), calls.encode_text, texts, options)
 
     @documented(schema.Image, schema.TextQuery, schema.ComputeSimilarityParams)
     async def similarity(
@@ -98,17 +104,25 @@ class AsyncFeatsvcClient:
         /,
         *,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[SimilarityParams],
     ) -> Similarity:
         """How well each place of a picture fits each text."""
-        return await self._answer(timeout, calls.similarity, image, texts, options)
+        return await self._answer(Terms(timeout, priority), calls.similarity, image, texts, options)
 
     @documented(schema.Image, schema.EncodeImageParams)
     async def encode_image(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[EncodeImageParams]
+        self,
+        image: ImageLike,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        **options: Unpack[EncodeImageParams],
     ) -> Embeddings:
         """The CLIP embedding of a whole picture."""
-        return await self._answer(timeout, calls.about_picture, operations.ENCODE_IMAGE, image, options)
+        return await self._answer(
+            Terms(timeout, priority), calls.about_picture, operations.ENCODE_IMAGE, image, options
+        )
 
     @documented(schema.Image, schema.DinoExtractFeaturesParams)
     async def dino_features(
@@ -116,17 +130,27 @@ class AsyncFeatsvcClient:
         image: ImageLike,
         *,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[DinoFeatureParams],
     ) -> Features:
         """Dense DINO features of a picture."""
-        return await self._answer(timeout, calls.about_picture, operations.DINO_FEATURES, image, options)
+        return await self._answer(
+            Terms(timeout, priority), calls.about_picture, operations.DINO_FEATURES, image, options
+        )
 
     @documented(schema.Image, schema.GenerateMasksParams)
     async def generate_masks(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[AutoMaskParams]
+        self,
+        image: ImageLike,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        **options: Unpack[AutoMaskParams],
     ) -> Masks:
         """Masks of everything in a picture."""
-        return await self._answer(timeout, calls.about_picture, operations.GENERATE_MASKS, image, options)
+        return await self._answer(
+            Terms(timeout, priority), calls.about_picture, operations.GENERATE_MASKS, image, options
+        )
 
     @documented(schema.Image, schema.Prompt, schema.PredictMasksParams)
     async def predict_masks(
@@ -135,25 +159,38 @@ class AsyncFeatsvcClient:
         prompts: Sequence[params.Prompt] | None = None,
         *,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[PromptParams],
     ) -> list[PromptMasks]:
         """The masks of each prompt; a single prompt may be given by keywords."""
-        return await self._answer(timeout, calls.predict_masks, image, prompts, options)
+        return await self._answer(Terms(timeout, priority), calls.predict_masks, image, prompts, options)
 
     @documented(schema.Image, schema.EmbedImageParams)
     async def embed_image(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[EmbedImageParams]
+        self,
+        image: ImageLike,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        **options: Unpack[EmbedImageParams],
     ) -> EmbeddedImage:
         """Encodes a picture before the first question about it; `predict_masks` then waits for the decoder only."""
-        return await self._answer(timeout, calls.about_picture, operations.EMBED_IMAGE, image, options)
+        return await self._answer(
+            Terms(timeout, priority), calls.about_picture, operations.EMBED_IMAGE, image, options
+        )
 
     @documented(schema.Image, schema.GenerateMasksParams)
     def generate_masks_stream(
-        self, image: ImageLike, *, timeout: float | None = None, **options: Unpack[AutoMaskParams]
+        self,
+        image: ImageLike,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
+        **options: Unpack[AutoMaskParams],
     ) -> AsyncGenerator[Mask | MasksSummary, None]:
         """Masks of everything in a picture one by one as they come, then a summary."""
         call = calls.about_picture(operations.GENERATE_MASKS, image, options)
-        return awaiting.masks(self._channel, MaskStream(self._session, call, timeout))
+        return awaiting.masks(self._channel, MaskStream(self._session, call, Terms(timeout, priority)))
 
     @documented(schema.Image, schema.ClipExtractFeaturesParams)
     def stream_clip_features(
@@ -162,11 +199,12 @@ class AsyncFeatsvcClient:
         *,
         window: int = IN_FLIGHT,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[ClipFeatureParams],
     ) -> AsyncGenerator[tuple[Name, Features | CallError], None]:
         """Dense CLIP features of many pictures; see `stream_predict_masks`."""
         build = partial(calls.about_picture, operations.CLIP_FEATURES, params=options)
-        asked = Window(self._session, operations.CLIP_FEATURES, build, window, timeout)
+        asked = Window(self._session, operations.CLIP_FEATURES, build, window, Terms(timeout, priority))
         return awaiting.streamed(self._channel, asked, images)
 
     @documented(schema.Image, schema.DinoExtractFeaturesParams)
@@ -176,11 +214,12 @@ class AsyncFeatsvcClient:
         *,
         window: int = IN_FLIGHT,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[DinoFeatureParams],
     ) -> AsyncGenerator[tuple[Name, Features | CallError], None]:
         """Dense DINO features of many pictures; see `stream_predict_masks`."""
         build = partial(calls.about_picture, operations.DINO_FEATURES, params=options)
-        asked = Window(self._session, operations.DINO_FEATURES, build, window, timeout)
+        asked = Window(self._session, operations.DINO_FEATURES, build, window, Terms(timeout, priority))
         return awaiting.streamed(self._channel, asked, images)
 
     @documented(schema.Image, schema.Prompt, schema.PredictMasksParams)
@@ -191,6 +230,7 @@ class AsyncFeatsvcClient:
         *,
         window: int = IN_FLIGHT,
         timeout: float | None = None,
+        priority: int = 0,
         **options: Unpack[PromptParams],
     ) -> AsyncGenerator[tuple[Name, list[PromptMasks] | CallError], None]:
         """The masks of prompts in many pictures.
@@ -201,30 +241,30 @@ class AsyncFeatsvcClient:
         generator ends all that is under way.
         """
         build = partial(calls.prompted, prompts, options)
-        asked = Window(self._session, operations.PREDICT_MASKS, build, window, timeout)
+        asked = Window(self._session, operations.PREDICT_MASKS, build, window, Terms(timeout, priority))
         return awaiting.streamed(self._channel, asked, images)
 
     async def models(
         self, family: str | None = None, *, available_only: bool = False, timeout: float | None = None
     ) -> tuple[model_pb2.Model, ...]:
         """The models that the server knows, of one family (clip, dino, sam2) or all."""
-        return await self._answer(timeout, calls.list_models, family, available_only)
+        return await self._answer(Terms(timeout), calls.list_models, family, available_only)
 
     async def load_model(self, key: str, *, timeout: float | None = None) -> model_pb2.Model:
         """Loads a model on every worker."""
-        return await self._answer(timeout, calls.load_model, key)
+        return await self._answer(Terms(timeout), calls.load_model, key)
 
     async def unload_model(self, key: str, *, timeout: float | None = None) -> model_pb2.Model:
         """Frees a model on every worker."""
-        return await self._answer(timeout, calls.unload_model, key)
+        return await self._answer(Terms(timeout), calls.unload_model, key)
 
     async def caller(self, *, timeout: float | None = None) -> model_pb2.GetCallerResponse:
         """What the server knows of the API key: its name, what it may, and its limits."""
-        return await self._answer(timeout, calls.caller)
+        return await self._answer(Terms(timeout), calls.caller)
 
     async def status(self, *, timeout: float | None = None) -> model_pb2.GetStatusResponse:
         """The state of the server, as much of it as the API key may see."""
-        return await self._answer(timeout, calls.status)
+        return await self._answer(Terms(timeout), calls.status)
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -240,10 +280,10 @@ class AsyncFeatsvcClient:
 
     async def _answer(
         self,
-        timeout: float | None,
+        terms: Terms,
         build: Callable[Parts, Call[Result]],
         *parts: Parts.args,
         **named: Parts.kwargs,
     ) -> Result:
-        steps = self._session.answered(partial(build, *parts, **named), timeout)
+        steps = self._session.answered(partial(build, *parts, **named), terms)
         return await awaiting.answered(self._channel, steps)

@@ -30,6 +30,8 @@ class Connection(TypedDict, total=False):
     """Key of the server; None sends none. By default "smfeats", or none with tls_cert."""
     timeout: float
     """Seconds that the call may take; by default 300."""
+    priority: int
+    """How urgent it is beside others with the same key, from -9 to 9: higher ones come first. By default 0."""
     tls_ca: str
     """File of the authorities that an https service's certificate must come from."""
     tls_cert: str
@@ -42,6 +44,7 @@ CONNECTION = {
     "base_url": "Address of the service; by default its documented port on this machine.",
     "api_key": 'Key of the server; None sends none. By default "smfeats", or none with tls_cert.',
     "timeout": "Seconds that the call may take; by default 300.",
+    "priority": "How urgent it is beside others with the same key, from -9 to 9: higher ones come first. By default 0.",
     "tls_ca": "File of the authorities that an https service's certificate must come from.",
     "tls_cert": "File of a certificate to show to a service that asks for one.",
     "tls_key": "File of its key.",

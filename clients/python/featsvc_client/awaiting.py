@@ -116,7 +116,7 @@ class Line:
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._inbox: asyncio.Queue[Reply | Ended] = asyncio.Queue()
         self._call = connected.stream_stream(variant.path, None, variant.reply.FromString)(
-            self._requests(), metadata=window.session.metadata
+            self._requests(), metadata=window.metadata
         )
         self._receiving = asyncio.create_task(self._receive())
 

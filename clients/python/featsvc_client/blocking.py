@@ -159,7 +159,7 @@ class Line:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._inbox = inbox
         self._call = connected.stream_stream(variant.path, None, variant.reply.FromString)(
-            iter(self._outbox.get, None), metadata=window.session.metadata
+            iter(self._outbox.get, None), metadata=window.metadata
         )
         self._receiving = threading.Thread(target=self._receive, name="featsvc-stream", daemon=True)
         self._receiving.start()

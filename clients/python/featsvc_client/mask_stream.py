@@ -9,7 +9,8 @@ from featsvc_client.errors import Failure, damaged
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, streamed_mask, summary
 from featsvc_client.operations import Variant
 from featsvc_client.results import Beside
-from featsvc_client.session import TIMED, Ask, Noted, Session
+from featsvc_client.session import Ask, Noted, Session
+from featsvc_client.terms import USUAL, Terms
 
 # Any: protobuf's generated classes are known by their fields only.
 Reply: TypeAlias = Any
@@ -22,14 +23,15 @@ class MaskStream:
     passed over.
     """
 
-    def __init__(self, session: Session, call: Call[Masks], timeout_s: float | None) -> None:
+    def __init__(self, session: Session, call: Call[Masks], terms: Terms = USUAL) -> None:
         if call.operation.one_by_one is None:
             raise TypeError(f"{call.operation.path} answers in one message")
         self.session = session
         self.is_complete = False
         self._call = call
+        self._terms = terms
         self._variant: Variant = call.operation.one_by_one
-        self._attempts = session.attempts(timeout_s)
+        self._attempts = session.attempts(terms.timeout_s)
         self._digest = session.known(call)
         self._given = 0
         self._came = 0
@@ -45,7 +47,7 @@ class MaskStream:
             self._take,
             self._noted.take,
             True,
-            (*self.session.metadata, TIMED),
+            self.session.asking(self._terms),
             self._attempts.time_left_s(),
         )
 

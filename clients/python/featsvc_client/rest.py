@@ -16,11 +16,13 @@ from featsvc.twin.violations import violation
 from featsvc_client import channel
 from featsvc_client.arguments import connection, rest_fields
 from featsvc_client.errors import LONGER, REQUEST_TOO_LARGE, Failure, ServerError, damaged
+from featsvc_client.terms import Terms
 from featsvc_client.tls import Tls
 
 TIMEOUT_S = 300.0
 TIMEOUT_HEADER = "X-Request-Timeout"
 """Seconds that the server may take."""
+PRIORITY_HEADER = "X-Request-Priority"
 LEAST_TIMEOUT_S = 0.001
 CONNECT_TIMEOUT_S = 10.0
 SERVICE_HEADER = "x-featsvc-service"
@@ -123,6 +125,7 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
     """The answer, as bytes of a tensor or of JSON."""
     where = connection(arguments)
     base_url, timeout_s = where.get("base_url", request.default_url), where.get("timeout", TIMEOUT_S)
+    terms = Terms(timeout_s, where.get("priority", 0))
     tls = Tls.of(where.get("tls_ca"), where.get("tls_cert"), where.get("tls_key"))
     key = channel.chosen(where.get("api_key", channel.ByDefault.KEY), tls)
     sending = {
@@ -130,6 +133,7 @@ def _posted(request: Request, arguments: Mapping[str, object], accept: str) -> R
         "Accept": accept,
         # The server's own default may be less.
         TIMEOUT_HEADER: f"{max(timeout_s, LEAST_TIMEOUT_S):.3f}",
+        **({PRIORITY_HEADER: str(terms.priority)} if terms.priority else {}),
     }
     timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     try:

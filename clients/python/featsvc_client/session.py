@@ -23,6 +23,7 @@ from featsvc_client.operations import Rpc, Variant
 from featsvc_client.results import Beside
 from featsvc_client.retry import RETRY, Attempts, RetryPolicy
 from featsvc_client.sent import SentPictures
+from featsvc_client.terms import USUAL, Terms
 
 Result = TypeVar("Result")
 # Any: the replies of the rpcs share no type that has their fields.
@@ -116,6 +117,10 @@ class Session:
         )
         return Attempts(retry, self.timeout_s if timeout_s is None else timeout_s, patient=patient)
 
+    def asking(self, terms: Terms) -> tuple[tuple[str, str], ...]:
+        """What a call of one question carries."""
+        return (*self.metadata, *terms.metadata, TIMED)
+
     def known(self, call: Call[object]) -> str:
         """The digest to send instead of the file of a call; empty where the file must go."""
         return "" if self.pictures is None else self.pictures.name(call.picture)
@@ -133,10 +138,10 @@ class Session:
             self.pictures.forget(digest)
         return True
 
-    def answered(self, build: Callable[[], Call[Result]], timeout_s: float | None) -> Steps[Result]:
+    def answered(self, build: Callable[[], Call[Result]], terms: Terms = USUAL) -> Steps[Result]:
         """The steps to the answer of a call."""
         call = build()
-        attempts = self.attempts(timeout_s)
+        attempts = self.attempts(terms.timeout_s)
         digest = self.known(call)
         while True:
             variant = self._variant(call.operation)
@@ -149,7 +154,7 @@ class Session:
                 answer.take,
                 noted.take,
                 variant is not None,
-                (*self.metadata, TIMED),
+                self.asking(terms),
                 attempts.time_left_s(),
             )
             if failure is None:

@@ -22,6 +22,7 @@ from featsvc_client.pictures import ImageLike
 from featsvc_client.results import Beside
 from featsvc_client.retry import Attempts
 from featsvc_client.session import Session
+from featsvc_client.terms import USUAL, Terms
 
 Result = TypeVar("Result")
 Name: TypeAlias = str | int
@@ -74,7 +75,7 @@ class Window(Generic[Result]):
         operation: Rpc[Result],
         build: Callable[..., Call[Result]],
         size: int,
-        timeout_s: float | None,
+        terms: Terms = USUAL,
     ) -> None:
         """Checks the options that all questions share; raises InvalidRequest."""
         if size < 1:
@@ -87,7 +88,8 @@ class Window(Generic[Result]):
         self._operation = operation
         self._build = build
         self._size = size
-        self._timeout_s = timeout_s
+        self._timeout_s = terms.timeout_s
+        self.metadata = (*session.metadata, *terms.metadata)
         self._waiting: dict[str, _Question[Result]] = {}
         self._answers: list[tuple[Name, Result | CallError]] = []
         self._made = self._begun = 0

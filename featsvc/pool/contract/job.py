@@ -59,6 +59,7 @@ class Job(Generic[R]):
     nbytes: int = 0  # what it holds in memory while it waits
     caller: Caller | None = None  # None where nobody with a key asks
     request_id: str = ""  # for the log
+    priority: int = 0  # of what its caller has waiting the highest comes first
     question: Hashable = None  # equal for items that are the same; None where that cannot be told
     affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
     brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted

@@ -64,8 +64,8 @@ class QueueEntry:
     is_waiting: bool = False
     is_wanted_whole: bool = False
     """A worker was sent its brief, and asked for the rest."""
-    order: tuple[float, int] = (0.0, 0)
-    """While it waits: the oldest deadline first, then by arrival."""
+    order: tuple[int, float, int] = (0, 0.0, 0)
+    """While it waits: the highest priority first, then the oldest deadline, then by arrival."""
     group: Group = field(default_factory=dict)
     """While it waits: those that may share its batch, itself among them."""
     release: asyncio.TimerHandle | None = None
@@ -134,13 +134,14 @@ class Queue:
     def add(self, entry: QueueEntry) -> None:
         """Queue an entry; one that has seen a worker die becomes a suspect."""
         entry.is_waiting, entry.batch = True, None
-        entry.order = entry.due, next(self._arrivals)
+        entry.order = -entry.job.priority, entry.due, next(self._arrivals)
         entry.flow = flow = self.flows.of(entry.job.caller)
         self.flows.enter(entry)
         self.count += 1
         self.nbytes += entry.job.nbytes
         if entry.deaths:
-            insort(self.suspects, entry, key=BY_ORDER)
+            # Of all callers together, among whom priorities do not count.
+            insort(self.suspects, entry, key=_by_deadline)
             return
         key = entry.affinity_key
         about = self._about.get(key)
@@ -241,6 +242,11 @@ def _take_from(takers: Takers, entry: QueueEntry) -> None:
     _take(by_model, entry.affinity_key[:2], entry)
     if not by_model:
         del entry.flow.by_takers[takers]
+
+
+def _by_deadline(entry: QueueEntry) -> tuple[float, int]:
+    _, due, arrival = entry.order
+    return due, arrival
 
 
 def open_jobs_of(entries: Iterable[QueueEntry]) -> tuple[OpenJobs, ...]:

@@ -261,9 +261,10 @@ class Scheduler:
             long_batches = []
         chosen, chosen_at = None, math.inf
 
-        def urgency(head: QueueEntry) -> tuple[float, tuple[float, int]]:
+        def urgency(head: QueueEntry) -> tuple[int, float, int]:
             warmth = state.has(head.job.model) + (head.affinity_key in state.affinities)
-            return head.due - warmth * affinity_s, head.order
+            priority, due, arrival = head.order
+            return priority, due - warmth * affinity_s, arrival
 
         for flow in self.queue.flows.waiting:
             if flow.served_s - affinity_s >= chosen_at:

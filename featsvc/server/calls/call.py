@@ -13,10 +13,11 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.codec import priority as priorities
 from featsvc.codec import shim_headers
 from featsvc.codec.timing import HEADER as TIMING_HEADER
 from featsvc.codec.timing import WANTED, Timing
-from featsvc.errors import Abandoned, FeatsvcError
+from featsvc.errors import Abandoned, FeatsvcError, InvalidArgument
 from featsvc.pool.contract.job import JobTimes
 from featsvc.request_ids import is_right
 from featsvc.server.calls.reply import Reply, encoded
@@ -61,6 +62,7 @@ class Call:
         self.json: Json | None = None
         """What the REST shim says of a reply that ends as JSON."""
         self._wants_timing = False
+        self._priority: str | None = None
         asked = self.authorization = self.traceparent = self._relayed = self._relayed_names = ""
         for name, value in context.invocation_metadata() or ():
             if name == "authorization":
@@ -69,6 +71,8 @@ class Call:
                 asked = str(value)
             elif name == shim_headers.JSON:
                 self.json = _json(str(value))
+            elif name == priorities.HEADER:
+                self._priority = str(value)
             elif name == TIMING_HEADER:
                 self._wants_timing = value == WANTED
             elif name == TRACEPARENT:
@@ -118,6 +122,17 @@ class Call:
         It is believed over that alone: proxies on this machine come from loopback too, for callers from anywhere.
         """
         return network_of(self._relayed) if self.peer.startswith(OWN_SOCKET) else ""
+
+    @property
+    def priority(self) -> int:
+        """How urgent it is beside others of its caller; raises InvalidArgument where it says what is none."""
+        if self._priority is None:
+            return 0
+        number = priorities.read(self._priority)
+        if number is None:
+            shown = repr(self._priority[:20])
+            raise InvalidArgument(f"{priorities.HEADER}: {shown} is not {priorities.MEANING}")
+        return number
 
     @property
     def certificate_names(self) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ class Intake:
             nbytes=item.nbytes,
             caller=call.caller,
             request_id=call.request_id,
+            priority=call.priority,
             question=item.question,
             affinity=item.digest if operation.keeps_pictures and isinstance(item, PictureItem) else "",
             brief=_brief(operation, item),

@@ -59,6 +59,32 @@ async def test_within_one_caller_the_oldest_deadline_comes_first(make_entry: Mak
     assert taken(scheduler, Worker(0)) == [soon]
 
 
+async def test_within_one_caller_the_highest_priority_comes_before_every_deadline(
+    make_entry: MakeEntry,
+) -> None:
+    usual, later = make_entry(due=10, caller=FLOOD), make_entry(due=1, caller=FLOOD, priority=-1)
+    urgent = make_entry(due=90, caller=FLOOD, priority=2, params=FakeParams(most=7))
+    scheduler = scheduler_with(later, usual, urgent, max_batch_items=1)
+    worker, order = Worker(0), list[QueueEntry]()
+    while batch := dispatched(scheduler, worker):
+        order += batch.entries.values()
+        completed(scheduler, batch)
+    assert order == [urgent, usual, later]
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+async def test_a_priority_counts_for_nothing_beside_other_callers(make_entry: MakeEntry, deaths: int) -> None:
+    """Of suspects, which wait in one list, the oldest deadline comes first; else it is the turn that counts."""
+    urgent = [make_entry(due=30, caller=FLOOD, priority=9, deaths=deaths) for _ in range(4)]
+    other = make_entry(due=20, caller=OTHER, priority=-9, deaths=deaths)
+    scheduler = scheduler_with(*urgent, other, max_batch_items=1)
+    worker, order = Worker(0), list[QueueEntry]()
+    while batch := dispatched(scheduler, worker):
+        order += batch.entries.values()
+        completed(scheduler, batch)
+    assert order.index(other) == (0 if deaths else 1)
+
+
 @pytest.mark.parametrize(("weight", "ratio"), [(1.0, 1.0), (3.0, 3.0), (0.5, 0.5)])
 async def test_callers_get_seconds_of_workers_by_their_weights_and_not_answers(
     monkeypatch: pytest.MonkeyPatch, weight: float, ratio: float

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from featsvc.codec.priority import HEADER
 from featsvc.v1 import model_pb2
 from tests.rest.fake_gateway import FakeGateway, fake_gateway
 from tests.rest.shim import PICTURE, Shim, shim
@@ -32,7 +33,29 @@ async def test_a_caller_may_say_how_long_it_waits(ports: Shim, gateway: FakeGate
     await gone.wait()
     document = (await ports.client.get(ports.url("clip", "/openapi.json"))).json()
     parameters = document["paths"]["/extract"]["post"]["parameters"]
-    assert [each["name"] for each in parameters if each["in"] == "header"] == ["X-Request-Timeout"]
+    assert [each["name"] for each in parameters if each["in"] == "header"] == [
+        "X-Request-Timeout",
+        "X-Request-Priority",
+    ]
+
+
+async def test_a_caller_may_say_how_urgent_a_request_is(ports: Shim, gateway: FakeGateway) -> None:
+    for said, sent in (({}, None), ({"X_Request_Priority": "-3"}, "-3")):
+        gateway.metadata.clear()
+        assert (await ports.post("clip", "/extract", {"image": PICTURE}, **said)).status_code == 200
+        assert [each.get(HEADER) for each in gateway.metadata] == [sent]
+
+
+@pytest.mark.parametrize("given", ["", "10", "1.5", "high"])
+async def test_a_priority_that_is_none_is_told_by_the_name_of_the_header(
+    ports: Shim, gateway: FakeGateway, given: str
+) -> None:
+    response = await ports.post("clip", "/extract", {"image": PICTURE}, X_Request_Priority=given)
+    assert response.status_code == 422
+    (detail,) = response.json()["detail"]
+    assert detail["loc"] == ["header", "X-Request-Priority"]
+    assert "from -9 to 9" in detail["msg"]
+    assert gateway.requests == []
 
 
 async def test_a_callers_time_replaces_the_shims_own_in_both_directions(gateway: FakeGateway) -> None:

@@ -40,6 +40,7 @@ class CommandLine:
     api_key: channel.ApiKey
     tls: Tls | None
     timeout: float
+    priority: int
     concurrency: int
     patience: float
 
@@ -159,6 +160,13 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         default=channel.TIMEOUT_S,
         metavar="SECONDS",
         help="for one answer [%(default)s]",
+    )
+    group.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="from -9 to 9, beside other requests with the same key: higher ones first [%(default)s]",
     )
     group.add_argument(
         "--concurrency",

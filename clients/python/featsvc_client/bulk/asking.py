@@ -78,9 +78,7 @@ class Asker:
         while True:
             async with self.limiter.place() as attempted:
                 try:
-                    answer = await awaiting.answered(
-                        self.connected, self.session.answered(lambda: call, None)
-                    )
+                    answer = await awaiting.answered(self.connected, self.session.answered(lambda: call))
                 except HOPELESS as error:
                     raise Refused(str(error)) from error
                 except Overloaded as error:

@@ -30,6 +30,7 @@ from featsvc_client.bulk.store import PREVIEWS, Store
 from featsvc_client.errors import CallError, InvalidRequest
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
+from featsvc_client.terms import Terms
 
 FAILED, REFUSED, GONE, STOPPED = 1, 2, 3, 130
 # The run itself tries again, because it knows how the server does with the other pictures.
@@ -77,9 +78,10 @@ async def _run(command_line: CommandLine) -> int:
     inputs = Inputs(command_line.inputs, command_line.every, command_line.out.resolve())
     formats.check(command_line.form)
     inputs.check()
+    terms = Terms(priority=command_line.priority)
     async with channel.opened_aio(command_line.target, command_line.tls) as connected:
         metadata = channel.metadata(command_line.api_key, command_line.tls)
-        session = Session(metadata, command_line.timeout, ONCE, None)
+        session = Session((*metadata, *terms.metadata), command_line.timeout, ONCE, None)
         job = _job(command_line, description)
         with closing(Progress(command_line.quiet, has_bar=not command_line.dry_run)) as progress:
             away = Away(command_line.target, command_line.patience, progress.say)
@@ -170,7 +172,9 @@ def _flat(job: dict[str, Any]) -> dict[str, str]:  # Any: JSON
 async def _version(asker: Asker) -> str:
     """Version of the server; empty where it does not say, for the manifest only notes it."""
     try:
-        status = await awaiting.answered(asker.connected, asker.session.answered(calls.status, FIRST_WORD_S))
+        status = await awaiting.answered(
+            asker.connected, asker.session.answered(calls.status, Terms(FIRST_WORD_S))
+        )
     except CallError as error:
         if is_interruption(error):
             asker.away.tell(str(error))

@@ -55,8 +55,8 @@ class Asker:
             if path == getattr(operation.stream, "path", None):
                 return self._streamed(session, operation, made, case.paced)
             if path == getattr(operation.one_by_one, "path", None):
-                return [self._collected(MaskStream(session, made[0], None))]
-            return [blocking.answered(self.connected, session.answered(lambda: made[0], None))]
+                return [self._collected(MaskStream(session, made[0]))]
+            return [blocking.answered(self.connected, session.answered(lambda: made[0]))]
         except CallError as error:
             return [error] * len(made)
 
@@ -69,7 +69,7 @@ class Asker:
         def build(asked: Any) -> Call[Any]:
             return options if asked is NO_PICTURE else asked
 
-        window = Window(session, operation, build, WINDOW, None)
+        window = Window(session, operation, build, WINDOW)
         seen = threading.Semaphore(0)
 
         def asked() -> Iterator[Any]:

@@ -175,7 +175,8 @@ async fn a_question_that_fails_for_a_reason_is_not_asked_again() {
     let client = each(move |asked| {
         counted.next();
         let error = ItemError { code: "UNAVAILABLE".into(), reason: "killed-workers".into(), ..ItemError::default() };
-        vec![Ok(StreamResponse { request_id: asked.request_id, outcome: Some(Outcome::Error(error)) })]
+        let outcome = Some(Outcome::Error(error));
+        vec![Ok(StreamResponse { request_id: asked.request_id, outcome, timing: None })]
     });
     let (found, ended) = collected(client.await.dino.extract_features_stream(numbered(1), 1)).await;
     assert_eq!((found["q0"], ended, attempts.count()), (Err(Code::Unavailable), None, 1));
