@@ -14,6 +14,7 @@ import pytest
 from featsvc_client import AsyncFeatsvcClient, calls
 from featsvc_client.operations import Rpc as ClientOperation
 from featsvc_client.results import floats
+from featsvc_client.terms import Terms
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
@@ -116,5 +117,5 @@ async def _asked_over_rest(ports: Shim) -> None:
 async def _asked_by_the_client(target: str) -> None:
     operation = ClientOperation(MEAN_COLOUR.rpc, lambda answer, _: floats(answer.colour))
     async with AsyncFeatsvcClient(target, api_key=KEY) as client:
-        found = await client._answer(None, calls.about_picture, operation, Image.fromarray(COLOURS), {})
+        found = await client._answer(Terms(), calls.about_picture, operation, Image.fromarray(COLOURS), {})
     assert np.allclose(found, MEAN)
