@@ -23,7 +23,6 @@ from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
-from featsvc.pool.workers.pool import local_pool
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
@@ -32,6 +31,7 @@ from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
+from featsvc.server.config.pools import chosen_pool
 from featsvc.server.keys.api_keys import ApiKeys, keys_in_force
 from featsvc.server.keys.permissions import WeightsHere
 from featsvc.server.pictures.addresses import Allowed
@@ -111,7 +111,7 @@ async def gateway(
     metrics = _metrics(settings, of_pool)
     async with (
         PictureFetcher(limits, Allowed.of(settings.url_allow)) as fetcher,
-        local_pool(of_pool) as pool,
+        chosen_pool(settings, of_pool) as pool,
         tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-gateway") as tracer,
     ):
         calls, audit = CallLog(), Audit()

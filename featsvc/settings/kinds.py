@@ -50,6 +50,29 @@ def parts(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+@dataclass(frozen=True)
+class Range:
+    """From the least to the most."""
+
+    least: int
+    most: int
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}..{self.most}"
+
+
+ONE = Range(1, 1)
+
+
+def in_range(text: str) -> Range:
+    """A range such as 2..16; of one number both ends."""
+    match = re.fullmatch(r"(\d{1,4})(?:\.\.(\d{1,4}))?", text.strip())
+    found = Range(int(match[1]), int(match[2] or match[1])) if match else Range(0, 0)
+    if not 1 <= found.least <= found.most:
+        raise PydanticCustomError("range", "is no number from 1 such as 4, and no range such as 2..16")
+    return found
+
+
 def prefix(text: str) -> str:
     """The path that a proxy puts before others, without a slash at its end."""
     if not re.fullmatch(r"(/[\w.~-]+)*/?", text, re.ASCII):
@@ -92,11 +115,13 @@ WordList = Annotated[tuple[str, ...], BeforeValidator(parts), Written("LIST", ",
 Capitals = Annotated[
     tuple[str, ...], BeforeValidator(lambda text: parts(text.upper())), Written("LIST", ",".join)
 ]
+Counts = Annotated[Range, BeforeValidator(in_range), Written("N..M")]
 Prefix = Annotated[str, BeforeValidator(prefix)]
 
 _small = BeforeValidator(str.lower)
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 AnyPrecision = Annotated[Literal["auto", Precision], _small, Written("auto|fp32|tf32|bf16|fp16")]
+PoolKind = Annotated[Literal["local", "ray"], _small, Written("local|ray")]
 Profile = Annotated[Literal["default", "demo"], _small, Written("default|demo")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], _small, Written("debug|info|warning|error")

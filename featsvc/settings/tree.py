@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from featsvc.settings.access import Host, KeyLimits, Keys, Tls
 from featsvc.settings.calls import Calls, Metrics, Pictures, Requests, Rest, Traces
+from featsvc.settings.cluster import Cluster
 from featsvc.settings.computing import Caches, Limits, Models, Networks, Weights, Workers
 from featsvc.settings.kinds import LogFormat, LogLevel
 
@@ -32,6 +33,7 @@ class GatewaySettings(
     Weights,
     Models,
     Workers,
+    Cluster,
     Networks,
     Caches,
     Limits,

@@ -19,7 +19,8 @@ import pytest_asyncio
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling import in_flight, scheduler
 from featsvc.pool.scheduling.queue import QueueEntry
-from featsvc.pool.workers.pool import WorkerPool, local_pool
+from featsvc.pool.workers.local import local_pool
+from featsvc.pool.workers.pool import WorkerPool
 from tests.pool.fakes import FakeOptions
 from tests.pool.gates import Gate
 from tests.pool.jobs import job

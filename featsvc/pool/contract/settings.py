@@ -12,6 +12,29 @@ AUTO_MODEL_SHARE = 0.6
 
 
 @dataclass(frozen=True)
+class Share:
+    """What a worker of a cluster has of its machine."""
+
+    cpus: float
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """As the worker calls what it computes on: Ray shows it only its own GPU."""
+        return "cuda:0" if self.gpus else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Cores that are its own."""
+        return max(1, int(self.cpus))
+
+    @property
+    def workers_on_gpu(self) -> int:
+        """How many share a GPU."""
+        return round(1 / self.gpus) if 0 < self.gpus < 1 else 1
+
+
+@dataclass(frozen=True)
 class PoolSettings:
     """How many workers there are, what they run, and how much they may take on."""
 
@@ -20,6 +43,15 @@ class PoolSettings:
 
     workers_per_device: int = 1
     """Worker processes for each device."""
+
+    most_workers: int = 0
+    """So many may there be where work waits, each on the first device; 0 is those of the devices, always."""
+
+    backlog_s: float = 1.0
+    """Seconds of work, as predicted, that must wait for a further worker to start; twice as much starts two."""
+
+    idle_s: float = 60.0
+    """After so long without need for a worker one ends."""
 
     engines: str = "featsvc.engines.registry:build"
     """Import path of the function that builds the engines in a worker."""

@@ -23,7 +23,8 @@ class Condition(Enum):
 class Description:
     """Which process a worker is."""
 
-    pid: int
+    pid: int | None
+    """None while it has no process yet."""
 
 
 class Events(Protocol):
@@ -35,8 +36,11 @@ class Events(Protocol):
     def on_unsendable(self, message: ToWorker, error: Exception) -> None:
         """A message could not be packed, or there was no room for it; the worker never saw it."""
 
-    def on_exit(self, returncode: int) -> None:
-        """The worker has ended, and nothing is left of it; nothing follows."""
+    def on_exit(self, returncode: int, with_machine: bool = False) -> None:
+        """The worker has ended, and nothing is left of it; nothing follows.
+
+        One that ended `with_machine` did not die of its work: all that ran there has ended.
+        """
 
 
 class Worker(Protocol):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from featsvc.errors import FeatsvcError, Unavailable
+from featsvc.errors import FeatsvcError
 from featsvc.logs import setup
-from featsvc.pool.contract.messages import Boot, FromWorker, Outcome, Refused, no_room
+from featsvc.pool.contract.messages import Boot, FromWorker, Refused
 from featsvc.pool.transport.channel import Link
-from featsvc.pool.transport.descriptors import is_no_room
+from featsvc.pool.worker.building import built
+from featsvc.pool.worker.failures import unsent
 from featsvc.pool.worker.pipeline import Pipeline
-from featsvc.processes import address_space, leave_signals_to_parent
+from featsvc.processes import leave_signals_to_parent
 
 log = logging.getLogger("featsvc.pool.worker")
 
@@ -30,12 +30,7 @@ def _send_all(link: Link) -> None:
     """A thread's work: a large result must not hold up the device."""
 
     def on_unsendable(message: FromWorker, error: Exception) -> None:
-        if not isinstance(message, Outcome):
-            raise TypeError(f"a message of {type(message).__name__} cannot be packed") from error
-        log.error("a result cannot be sent", exc_info=error)
-        told = FeatsvcError("the result cannot be sent; the server's log says why")
-        reason = no_room() if is_no_room(error) else told
-        link.post(Outcome(message.item, error=reason, timing=message.timing))
+        link.post(unsent(message, error))
 
     try:
         link.send_all(on_unsendable)
@@ -65,11 +60,6 @@ def _receive_all(link: Link, pipeline: Pipeline) -> None:
         _end_with("unreadable message")
 
 
-def _named(path: str) -> Any:  # Any: whatever the import path names
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
 def _refuse(link: Link, error: FeatsvcError) -> NoReturn:
     """Says why this worker can never work here, and ends."""
     log.debug("the engines cannot be built: %s", error.message)
@@ -77,13 +67,6 @@ def _refuse(link: Link, error: FeatsvcError) -> NoReturn:
     link.end()
     link.send_all(lambda message, error: None)
     sys.exit(1)
-
-
-def _no_addresses(room: int, error: Exception) -> Unavailable:
-    return Unavailable(
-        f"a worker may have {room >> 20} MiB of addresses (ulimit -v, LimitAS=), and its libraries do not fit: "
-        f"{error}. Limit memory by a control group instead, which counts what is in use"
-    )
 
 
 def _die_with_parent() -> None:
@@ -103,12 +86,10 @@ def main() -> None:
     boot: Boot = link.receive()[0]  # the only one before WorkerReady
     setup(boot.log_level, boot.log_format)
     try:
-        engines = _named(boot.engines)(boot.engine_options)
+        engines = built(boot)
     except FeatsvcError as error:
         _refuse(link, error)
-    except Exception as error:  # whatever the engines' libraries raise when they cannot start here
-        if (room := address_space()) is not None:
-            _refuse(link, _no_addresses(room, error))
+    except Exception:  # whatever the engines' libraries raise when they cannot start
         log.exception("the engines cannot be built", extra={"worker": boot.worker, "device": boot.device})
         sys.exit(1)
     pipeline = Pipeline(engines, boot, link.post)

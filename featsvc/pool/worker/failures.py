@@ -7,6 +7,8 @@ import os
 import pickle
 
 from featsvc.errors import FeatsvcError, cuda_error_code
+from featsvc.pool.contract.messages import FromWorker, Outcome, no_room
+from featsvc.pool.transport.descriptors import is_no_room
 
 log = logging.getLogger("featsvc.pool.worker")
 
@@ -67,6 +69,15 @@ def without_frames(error: FeatsvcError) -> FeatsvcError:
     """The error for the caller alone: its traceback holds pictures and arrays, in a cycle with who holds the error."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     return error
+
+
+def unsent(message: FromWorker, error: Exception) -> Outcome:
+    """What the pool gets in place of a result that cannot be sent. Raises TypeError where it is no result."""
+    if not isinstance(message, Outcome):
+        raise TypeError(f"a message of {type(message).__name__} cannot be packed") from error
+    log.error("a result cannot be sent", exc_info=error)
+    told = FeatsvcError("the result cannot be sent; the server's log says why")
+    return Outcome(message.item, error=no_room() if is_no_room(error) else told, timing=message.timing)
 
 
 def _survives_the_wire(error: FeatsvcError) -> bool:

@@ -78,6 +78,11 @@ class WorkerHandle:
         """Whether it does not answer, so that other workers are better asked."""
         return self._heart.is_silent
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether somebody waits for a model that it loads or drops."""
+        return self._calls.are_open
+
     def status(self) -> WorkerStatus:
         """How it is now."""
         pid = self._worker.describe().pid if self._worker else None
@@ -197,8 +202,9 @@ class WorkerHandle:
         self._observer.on_unsent(self, batch, error)
         self._observer.on_change(self)
 
-    def on_exit(self, returncode: int) -> None:
+    def on_exit(self, returncode: int, with_machine: bool = False) -> None:
         """The process is gone: settle what was in flight, and start again after a pause."""
+        self._is_blameless = self._is_blameless or with_machine
         try:
             self._settle_exit(returncode)
         except Exception:  # a defect of the pool, whatever it is

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.settings import PoolSettings
@@ -61,9 +62,11 @@ class Members:
         """The number of the next worker, which no other ever has."""
         return next(self._numbers)
 
-    def start(self, number: int, device: str) -> None:
-        """Start a worker, without waiting for it."""
-        self._workers[number] = WorkerHandle(number, device, self._settings, self._spawn, self._observer)
+    def start(self, number: int, device: str, preload: tuple[str, ...]) -> None:
+        """Start a worker, without waiting for it; it loads these models before it takes work, beside the usual ones."""
+        names = dict.fromkeys((*self._settings.preload, *preload))
+        settings = replace(self._settings, preload=tuple(names))
+        self._workers[number] = WorkerHandle(number, device, settings, self._spawn, self._observer)
 
     async def end(self, worker: WorkerHandle) -> None:
         """End a worker, and wait until nothing of it is left."""

@@ -6,9 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import suppress
 from types import TracebackType
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
@@ -20,25 +18,13 @@ from featsvc.pool.contract.worker import Spawn
 from featsvc.pool.scheduling.deaths import Deaths, expire, refuse
 from featsvc.pool.scheduling.queue import QueueEntry, open_jobs_of
 from featsvc.pool.scheduling.scheduler import Scheduler
-from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.workers.elastic import Elastic
 from featsvc.pool.workers.handle import WorkerHandle
 from featsvc.pool.workers.members import Members
-from featsvc.pool.workers.process import WorkerProcess
 
 log = logging.getLogger("featsvc.pool.workers.pool")
 
 NONE_STARTS = "no worker can start at the moment; the server's log says why"
-
-
-@asynccontextmanager
-async def local_pool(settings: PoolSettings) -> AsyncIterator[WorkerPool]:
-    """A pool of processes of this machine."""
-    reserve = Reserve(settings.reserved_descriptors)
-    try:
-        async with WorkerPool(settings, partial(WorkerProcess, reserve=reserve)) as pool:
-            yield pool
-    finally:
-        reserve.close()
 
 
 class WorkerPool:
@@ -51,6 +37,7 @@ class WorkerPool:
         self._settings = settings
         self._spawn = spawn
         self._workers: Members
+        self._elastic: Elastic
         self._scheduler = Scheduler(settings)
         self._callers: set[QueueEntry] = set()
         self._deaths = Deaths(settings, self._scheduler, self._callers)
@@ -63,11 +50,13 @@ class WorkerPool:
         self._workers = Members(self._settings, self._spawn, self)
         for device in self._settings.worker_devices:
             self.add_worker(device)
+        self._elastic = Elastic(self._settings, self, self._scheduler, self._workers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._elastic.end()
         await self.drain(0)
         await asyncio.gather(*(self._workers.end(worker) for worker in self._workers))
 
@@ -143,11 +132,14 @@ class WorkerPool:
 
     # The set of workers.
 
-    def add_worker(self, device: str) -> int:
-        """Start one more worker, without waiting for it; its number, which no other ever has."""
+    def add_worker(self, device: str, preload: tuple[str, ...] = ()) -> int:
+        """Start one more worker, without waiting for it; its number, which no other ever has.
+
+        It loads what is to be preloaded, and these models too, before it takes work.
+        """
         number = self._workers.new_number()
         self._scheduler.add_worker(number)
-        self._workers.start(number, device)
+        self._workers.start(number, device, preload)
         return number
 
     async def remove_worker(self, number: int, grace_s: float) -> None:

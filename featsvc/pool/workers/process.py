@@ -154,16 +154,25 @@ def _started(child_end: socket.socket, device: str, threads: int) -> subprocess.
     )
 
 
+def worker_environment(device: str, threads: int) -> dict[str, str]:
+    """The variables that a worker needs on any machine."""
+    return {
+        **HOST_ENVIRONMENT,
+        **(GPU_ENVIRONMENT if is_gpu(device) else {}),
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+    }
+
+
 def _environment(device: str, threads: int) -> dict[str, str]:
     """This process's environment, passed on unread, with what must be set before a library loads.
 
     Our own variables stay here: a worker is told what it needs, and API keys it does not.
     """
+    ours = worker_environment(device, threads)
     return {
-        **HOST_ENVIRONMENT,
-        **(GPU_ENVIRONMENT if is_gpu(device) else {}),
+        **ours,
         **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
-        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        **{name: ours[name] for name in THREAD_VARIABLES},
         **({"CUDA_VISIBLE_DEVICES": device} if is_named(device) else {}),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }

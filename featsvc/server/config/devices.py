@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featsvc.catalog import entry_of
 from featsvc.errors import InvalidArgument
-from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.settings import PoolSettings, Share
 from featsvc.settings.sources import part
 from featsvc.settings.tree import GatewaySettings
 from featsvc.work.options import EngineOptions
@@ -39,13 +39,26 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
     """The pool's part of the settings. Raises NotFound for an unknown model to preload, InvalidArgument for devices."""
     for key in settings.preload:
         entry_of(key)
-    found = devices(settings.devices)
+    if settings.pool == "ray":
+        share = share_of(settings)
+        found, per_device, most_workers = (
+            (share.device,) * settings.ray_workers.least,
+            1,
+            settings.ray_workers.most,
+        )
+        threads, prepare_threads = share.threads, 2 if share.device == "cpu" else max(2, share.threads)
+    else:
+        found, per_device, most_workers = devices(settings.devices), settings.workers_per_device, 0
+        threads = prepare_threads = 0
     return PoolSettings(
         devices=found,
-        workers_per_device=settings.workers_per_device,
+        workers_per_device=per_device,
+        most_workers=most_workers,
+        backlog_s=settings.worker_backlog,
+        idle_s=settings.worker_idle,
         engine_options=options,
-        threads=settings.threads,
-        prepare_threads=settings.prepare_threads,
+        threads=settings.threads or threads,
+        prepare_threads=settings.prepare_threads or prepare_threads,
         slots=settings.slots,
         max_batch_items=settings.max_batch or (CPU_BATCH if set(found) == {"cpu"} else GPU_BATCH),
         max_batch_pixels=settings.max_batch_pixels,
@@ -63,6 +76,11 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
+
+
+def share_of(settings: GatewaySettings) -> Share:
+    """What a worker over Ray has of its machine."""
+    return Share(settings.cpus_per_worker, settings.gpus_per_worker)
 
 
 def devices(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import pytest
 from featsvc.errors import KilledWorkers, NoDevice, TookTooLong, Unavailable
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
-from featsvc.pool.workers.pool import local_pool
+from featsvc.pool.workers.local import local_pool
 from featsvc.pool.workers.process import WorkerProcess
 from tests.pool.conftest import Journal, MakeGate, PassTime, StartPool, all_alive, kill, restarted
 from tests.pool.fakes import FakeItem, FakeOptions

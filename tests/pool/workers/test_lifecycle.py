@@ -21,14 +21,14 @@ from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.shared_memory import MOST_KEPT
-from featsvc.pool.workers.pool import local_pool
+from featsvc.pool.workers.local import local_pool
 from tests.pool.conftest import MakeGate, StartPool, all_alive, kill
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
 
 PARENT = """
 import asyncio, sys
-from featsvc.pool.workers.pool import local_pool
+from featsvc.pool.workers.local import local_pool
 from featsvc.pool.contract.settings import PoolSettings
 
 async def main():

@@ -1,0 +1,127 @@
+"""A worker as Ray runs it: the same pipeline as in a process of this machine, fed and heard by calls of an actor.
+
+`hear` and `say` have a thread of Ray's each. The pipeline computes in one of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from featsvc import __version__
+from featsvc.errors import FeatsvcError, Unavailable
+from featsvc.logs import setup
+from featsvc.pool.cluster.parcels import Parcel, message_of
+from featsvc.pool.contract.messages import Boot, FromWorker, Refused
+from featsvc.pool.transport.frames import Packed, packed
+from featsvc.pool.worker.building import built
+from featsvc.pool.worker.failures import unsent
+from featsvc.pool.worker.pipeline import Pipeline
+
+log = logging.getLogger("featsvc.pool.cluster.actor")
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a worker runs; the first that it says."""
+
+    pid: int
+    node: str
+    """The address of its machine."""
+    node_id: str
+
+
+class WorkerActor:
+    """One life of a worker. `version` is the gateway's, `boot` its packed Boot: another version might not read it."""
+
+    def __init__(self, version: str, boot: bytes) -> None:
+        self._outbox: queue.SimpleQueue[tuple[FromWorker, ...]] = queue.SimpleQueue()
+        self._pipeline: Pipeline
+        self._is_built = threading.Event()
+        if version != __version__:
+            self._refuse(
+                Unavailable(
+                    f"a machine of the cluster has featsvc {__version__} and the gateway {version}: install the same"
+                )
+            )
+            return
+        threading.Thread(target=self._work, args=(pickle.loads(boot),), name="work", daemon=True).start()
+
+    def hear(self, stream_parts: int, *parts: Any) -> None:
+        """Take a message of the pool."""
+        self._is_built.wait()
+        try:
+            self._pipeline.put(message_of(stream_parts, parts))
+        except BaseException:  # a message that cannot be read: what follows it cannot be trusted
+            _end_with("unreadable message")
+
+    def say(self) -> Iterator[Whereabouts | tuple[Parcel, ...]]:
+        """First the place of the worker, then all that it says; small messages overtake large ones."""
+        context = ray.get_runtime_context()
+        yield Whereabouts(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id())
+        large = deque[Packed]()
+        while True:
+            if small := self._small(large):
+                yield small
+            while large and self._outbox.empty():
+                yield (Parcel.of(large.popleft()),)
+
+    def _small(self, large: deque[Packed]) -> tuple[Parcel, ...]:
+        """What is small of all that is to be said; waits for it. What is large is put behind what is so already."""
+        messages, small = [*self._outbox.get()], list[Parcel]()
+        while not self._outbox.empty():
+            messages += self._outbox.get()
+        for each in map(_packed, messages):
+            if each.is_large:
+                large.append(each)
+            else:
+                small.append(Parcel.of(each))
+        return tuple(small)
+
+    def _post(self, *messages: FromWorker) -> None:
+        self._outbox.put(messages)
+
+    def _refuse(self, error: FeatsvcError) -> None:
+        """Say why this worker can never work here; the pool then ends it."""
+        self._post(Refused(error))
+
+    def _work(self, boot: Boot) -> None:
+        setup(boot.log_level, boot.log_format)
+        try:
+            engines = built(boot)
+        except FeatsvcError as error:
+            self._refuse(error)
+            return
+        except BaseException:  # whatever the engines' libraries raise when they cannot start
+            _end_with("the engines cannot be built")
+            return
+        self._pipeline = Pipeline(engines, boot, self._post)
+        self._is_built.set()
+        try:
+            self._pipeline.run()
+        except BaseException:  # a defect
+            _end_with("the worker failed")
+
+
+def _packed(message: FromWorker) -> Packed:
+    """A message, packed; what cannot be becomes an answer that says so."""
+    try:
+        return packed(message)
+    except Exception as error:  # pickling runs code of the message's classes
+        return packed(unsent(message, error))
+
+
+def _end_with(reason: str) -> None:
+    """End the process at once, but not before the log says why."""
+    log.exception(reason)
+    logging.shutdown()
+    os._exit(1)

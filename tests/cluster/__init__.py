@@ -1,0 +1,1 @@
+"""Workers over Ray, on nodes of one machine that reach nothing else."""

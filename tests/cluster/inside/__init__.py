@@ -1,0 +1,1 @@
+"""What `tests/cluster/test_over_ray.py` runs in a network of its own."""
