@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from featsvc.errors import InvalidArgument
+from featsvc.pool.cluster.environment import prepare, without_own_variables
 
 log = logging.getLogger("featsvc.pool.cluster.connection")
-
-# Ray tells its makers nothing of our users unless they want it.
-EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0"}
-# By this Ray listens on the loopback address alone, as on systems where it makes no clusters.
-ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-OWN_VARIABLES = "FEATSVC_"
 
 
 @asynccontextmanager
@@ -33,7 +26,7 @@ async def connected(address: str) -> AsyncIterator[None]:
             f"ray_address: {address} is no address of a cluster: start the gateway on a machine of the cluster, with "
             "`auto` or HOST:PORT"
         )
-    _prepare(address)
+    prepare(address)
     # In a thread, for Ray waits for its processes.
     await asyncio.to_thread(_connect, address)
     # Ray would print the stack of this process when a signal comes, before it goes on to our handlers.
@@ -43,19 +36,6 @@ async def connected(address: str) -> AsyncIterator[None]:
         yield
     finally:
         await asyncio.to_thread(_disconnect)
-
-
-def _prepare(address: str) -> None:
-    """What Ray reads of the environment when it is imported."""
-    for name, value in EVERYWHERE.items():
-        os.environ.setdefault(name, value)
-    if address:
-        return
-    for name, value in ON_LOOPBACK.items():
-        os.environ.setdefault(name, value)
-    # Whoever reaches Ray's ports could have it run any program, also other users of this machine.
-    if "RAY_AUTH_MODE" not in os.environ:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 
 
 def _connect(address: str) -> None:
@@ -69,7 +49,7 @@ def _connect(address: str) -> None:
     driver._worker_logs_enabled = False
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
-        with _without_own_variables():
+        with without_own_variables():
             ray.init(**options, configure_logging=False, log_to_driver=False, namespace="featsvc")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         told = str(error).strip().partition("\n")[0]
@@ -83,15 +63,3 @@ def _disconnect() -> None:
     import ray
 
     ray.shutdown()
-
-
-@contextmanager
-def _without_own_variables() -> Iterator[None]:
-    """Processes of Ray that start meanwhile inherit none of our settings: workers are told what they need."""
-    own = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
-    for name in own:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(own)
