@@ -29,7 +29,7 @@ def test_workers_are_a_number_or_a_range(text: str, least: int, most: int) -> No
 
 @pytest.mark.parametrize("text", ["0", "0..3", "3..2", "-1", "2...3", "2..", "many", "", "99999"])
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="ray_workers: .* is no number from 1"):
+    with pytest.raises(InvalidArgument, match=r"ray_workers: .* is no number from 1"):
         configuration({"ray_workers": text}, GatewaySettings)
 
 
@@ -62,5 +62,5 @@ def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_cluster_for_local_workers_is_a_mistake() -> None:
     settings = configuration({"ray_address": "auto"}, GatewaySettings).settings
-    with pytest.raises(InvalidArgument, match="ray_address: .* add --pool ray"):
+    with pytest.raises(InvalidArgument, match=r"ray_address: .* add --pool ray"):
         pools.chosen_pool(settings, of_pool(devices="cpu"))
