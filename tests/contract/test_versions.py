@@ -10,11 +10,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("requirements.lock", "tests/bench/requirements.lock")
+"""The second has what only slow tests and the benchmark use."""
 LOCK = {
     canonicalize_name(name): version
-    for name, _, version in (
-        line.partition("==") for line in (ROOT / "requirements.lock").read_text().splitlines()
-    )
+    for lock in LOCKS
+    for name, _, version in (line.partition("==") for line in (ROOT / lock).read_text().splitlines())
 }
 INSTALLED_BESIDE = ("sam2", "featsvc")
 """The Makefile installs these by themselves."""
@@ -47,7 +48,7 @@ def test_the_lock_has_a_version_that_is_asked_for(requirement: Requirement) -> N
         assert requirement.specifier.contains(LOCK[name]), LOCK[name]
 
 
-@pytest.mark.parametrize("extra", ["", "server", "rest"])
+@pytest.mark.parametrize("extra", ["", "server", "rest", "ray"])
 def test_what_a_server_needs_has_an_upper_bound(extra: str) -> None:
     endless = [
         str(each)
