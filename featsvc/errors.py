@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -122,8 +123,24 @@ class Overloaded(FeatsvcError):
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
 
+    @classmethod
+    def within(cls, words: str, wait_s: float) -> Overloaded:
+        """One that says in words, too, when to try again."""
+        retry_after_ms = math.ceil(1000 * wait_s)
+        return cls(words + _until(retry_after_ms), retry_after_ms)
+
+    def told_after(self, seconds: float) -> Overloaded:
+        """The same, told so much later: less is left to wait."""
+        left_ms = max(1, self.retry_after_ms - round(1000 * seconds))
+        words = self.message.replace(_until(self.retry_after_ms), _until(left_ms))
+        return Overloaded(words, left_ms)
+
     def __reduce__(self) -> tuple[type[Overloaded], tuple[str, int]]:
         return type(self), (self.message, self.retry_after_ms)
+
+
+def _until(retry_after_ms: int) -> str:
+    return f": try again in {retry_after_ms / 1000:.1f} s"
 
 
 class ReplyTooLarge(FeatsvcError):

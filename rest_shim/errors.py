@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
+from featsvc.codec import shim_headers
 from featsvc.errors import FieldViolation
 from featsvc.fields.base import MOST_TOLD
 from featsvc.request_ids import request_id
@@ -166,6 +167,11 @@ def http_error(error: grpc.aio.AioRpcError) -> HttpError:
 def trailing(error: grpc.aio.AioRpcError) -> dict[str, str | bytes]:
     """The trailing metadata of a failed call."""
     return dict(error.trailing_metadata() or ())
+
+
+def held_s(error: grpc.aio.AioRpcError) -> float:
+    """For how many seconds the gateway would have a refusal held back; mostly 0."""
+    return int(trailing(error).get(shim_headers.HOLD, 0)) / 1000
 
 
 def _reason(message: str, facts: Mapping[str, str | bytes]) -> str | bytes:

@@ -1,4 +1,5 @@
-"""Names of the metadata in which the REST shim tells the gateway of its callers, and how many it has refused."""
+"""Names of the metadata in which the REST shim tells the gateway of its callers and how many it has refused, and hears
+how long to hold a refusal back."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ ADDRESS = "featsvc-address"
 """Where its caller is, so that a wrong key is laid to its own sender."""
 CERTIFICATE = "featsvc-certificate"
 """Names in the certificate that its caller has shown, quoted as in URLs, with commas between."""
+HOLD = "featsvc-hold-ms"
+"""The gateway's answer to a shim: for how long it is to hold a refusal back."""
 REFUSED = "featsvc-refused"
 """How many requests its ports have refused by themselves since they last said so: `clip 413 2, sam2 404 1`."""
 

@@ -28,6 +28,7 @@ from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.guard import GuardedMethods
+from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
@@ -123,10 +124,13 @@ async def gateway(
         images = PictureStore(settings.image_cache)
         admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
-        methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys)
+        refusals = Refusals(settings.max_refusals, settings.max_calls)
+        methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys, refusals)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
         closing = asyncio.Event()
-        intake = Intake(pool, fetcher, images, settings, WeightsHere(settings), closing, job_observers)
+        intake = Intake(
+            pool, fetcher, images, settings, WeightsHere(settings), closing, refusals, job_observers
+        )
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)
@@ -158,6 +162,7 @@ async def gateway(
         finally:
             intake.closing.set()
             admission.close()
+            refusals.close()
             await _stopped(server, checks, pool, settings.grace)
             calls.write()
             audit.close()

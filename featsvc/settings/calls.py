@@ -56,6 +56,9 @@ class Calls:
     """Questions of one stream at work at once; further ones are not read until one of these is answered."""
     max_connections: Count = 4096
     """Most connections of gRPC clients."""
+    max_refusals: Natural = 50
+    """Most calls of one key that are told in a second that there is no place for them, and as many questions of
+    streams; further ones hear it later, within the time that they are to wait. 0 tells all at once."""
     connection_idle: Patience = 300.0
     """Seconds after which a connection without calls is closed; clients connect again by themselves."""
     message_timeout: Patience = 60.0

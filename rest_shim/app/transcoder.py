@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +23,7 @@ from rest_shim.call.calls import GatewayAnswer, ask
 from rest_shim.call.gateway import GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
-from rest_shim.errors import HttpError, field_violations, http_error
+from rest_shim.errors import HttpError, field_violations, held_s, http_error
 from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
@@ -45,6 +46,8 @@ class Terms:
     certificates_stand: bool = True
     """Whether a caller's certificate may stand for a key: the gateway says which one does."""
     tracer: Tracer | None = None
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the port shuts down: what is held back is told."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Transcoder:
             try:
                 response = await self._response(called, wish)
             except grpc.aio.AioRpcError as error:
+                if hold_s := held_s(error):
+                    await called.departure.held(hold_s, self.terms.closing)
                 raise self._refusal(error, wish) from error
             if isinstance(response, Streamed):
                 # It watches on until it is sent.

@@ -41,6 +41,15 @@ class Departure:
         if self._leaving is not None and self._leaving.done():
             raise ClientDisconnect
 
+    async def held(self, seconds: float, closing: asyncio.Event) -> None:
+        """Waits so long, or until the event is set; raises ClientDisconnect as soon as the caller leaves."""
+        leaving, ending = self._watch(), asyncio.ensure_future(closing.wait())
+        try:
+            await asyncio.wait((leaving, ending), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
+        self.check()
+
     def end(self) -> None:
         """Ends the watch, and the call if it still runs."""
         self._later.cancel()
@@ -48,10 +57,13 @@ class Departure:
             self._leaving.cancel()
         self._call.cancel()
 
-    def _watch(self) -> None:
-        self._leaving = asyncio.ensure_future(_left(self._request))
-        # A call that is done does not mind.
-        self._leaving.add_done_callback(lambda _: self._call.cancel())
+    def _watch(self) -> asyncio.Future[None]:
+        self._later.cancel()
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(_left(self._request))
+            # A call that is done does not mind.
+            self._leaving.add_done_callback(lambda _: self._call.cancel())
+        return self._leaving
 
 
 async def _left(request: Request) -> None:

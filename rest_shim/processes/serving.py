@@ -120,6 +120,7 @@ async def _serve(
         # The gateway would take our own certificate for that of the caller.
         certificates_stand=not settings.grpc_tls_cert,
         tracer=tracer,
+        closing=stop,
     )
     counters = {family: Counter() for family in sockets}
     servers = {

@@ -25,6 +25,8 @@ class Shim:
 
     ports: Mapping[str, int]
     client: httpx.AsyncClient
+    stop: asyncio.Event
+    """To be set for the ports to shut down, while the client goes on."""
 
     def url(self, family: str, path: str) -> str:
         return f"http://127.0.0.1:{self.ports[family]}{path}"
@@ -64,7 +66,7 @@ async def shim(target: str, **changed: object) -> AsyncIterator[Shim]:
     serving = asyncio.create_task(serve(settings, target, sockets, stop))
     try:
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-            yield Shim(ports, client)
+            yield Shim(ports, client, stop)
     finally:
         stop.set()
         await serving

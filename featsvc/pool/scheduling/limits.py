@@ -6,7 +6,6 @@ has most gives way, so that nobody's flood keeps others out.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,7 +105,7 @@ class QueueLimits:
         if lacking_s >= 0:
             at = flow.return_times.next(now, (lacking_s + entry.cost_s) * wait_s, entry.cost_s * wait_s)
             words = f"this key has had its {most_s:g} s of the workers in a minute (worker_seconds_per_key)"
-            raise _overloaded(words, at - now)
+            raise Overloaded.within(words, at - now)
 
     def _of_heavier(self, entry: QueueEntry) -> list[QueueEntry] | None:
         """The newest of callers that have more than this one will, as many as must go; None where nobody has."""
@@ -144,11 +143,7 @@ class QueueLimits:
         further_s = item_s / (self._pace.per_s(now, workers) * self._queue.flows.share(flow))
         # Several go at once, and when the next time is for that nobody knows.
         first_s = max(LEAST_RETRY_S, (lack.ahead + self._pace.items) * further_s)
-        return _overloaded(lack.words, flow.return_times.next(now, first_s, further_s) - now)
-
-
-def _overloaded(words: str, wait_s: float) -> Overloaded:
-    return Overloaded(f"{words}: try again in {wait_s:.1f} s", math.ceil(1000 * wait_s))
+        return Overloaded.within(lack.words, flow.return_times.next(now, first_s, further_s) - now)
 
 
 def _count_share(flow: CallerFlow) -> float:

@@ -84,6 +84,7 @@ class Admission:
         else:
             self._keyless.pop(call, None)
         if call.is_counted:
+            call.is_counted = False
             self._keyless_peers[call.peer] -= 1
             if not self._keyless_peers[call.peer]:
                 del self._keyless_peers[call.peer]

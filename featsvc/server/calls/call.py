@@ -102,10 +102,13 @@ class Call:
         """When its first message was made."""
         self.bytes_open = 0
         """Bytes of the messages that are being answered."""
+        self._let_go = 0
         self.refusal: FeatsvcError | None = None
         """Why there is no answer; of what its caller has ended itself there is none."""
         self.is_counted = False
         """Whether it counts among the calls of its connection."""
+        self.hold_s = 0.0
+        """How long the shim is to hold its refusal back."""
         self._task = asyncio.current_task()
         self._context = context
         self._writing: asyncio.Lock | None = None
@@ -122,6 +125,11 @@ class Call:
         It is believed over that alone: proxies on this machine come from loopback too, for callers from anywhere.
         """
         return network_of(self._relayed) if self.peer.startswith(OWN_SOCKET) else ""
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether it says that it is a shim's, which nobody else need say: many callers share its connections."""
+        return self._relayed != ""
 
     @property
     def priority(self) -> int:
@@ -170,6 +178,11 @@ class Call:
         """Acts when all has been sent, or the caller has left."""
         self._context.add_done_callback(lambda _: act())
 
+    def let_go(self) -> None:
+        """The message of a question is kept no longer: it is refused, and its answer is still to be sent."""
+        self._forget_one()
+        self._let_go += 1
+
     def proceed(self) -> None:
         """Takes the cancellation of an end back, so that the refusal can be told."""
         if self._task is not None:
@@ -186,8 +199,11 @@ class Call:
         self.bytes_in += nbytes
         self.bytes_open += nbytes
 
-    async def write(self, reply: Reply | ProtoMessage) -> None:
-        """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left."""
+    async def write(self, reply: Reply | ProtoMessage, is_let_go: bool = False) -> None:
+        """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left.
+
+        It may be that to a question which was let go.
+        """
         message = await encoded(reply)
         self.encoded_at = self.encoded_at or time.monotonic()
         self._writing = self._writing or asyncio.Lock()
@@ -196,7 +212,11 @@ class Call:
                 await self._context.write(message)
             except grpc.aio.InternalError:
                 raise Abandoned("the caller has left") from None
-        self.sent(message)
+        if is_let_go:
+            self._let_go -= 1
+        else:
+            self._forget_one()
+        self._count_out(message)
 
     def timing(self) -> Timing | None:
         """What the answer has taken so far; None where it is not that of one question which a worker has answered."""
@@ -222,8 +242,15 @@ class Call:
 
     def sent(self, message: bytes) -> None:
         """Counts a message to the caller."""
-        waiting = self.messages_in - self.messages_out
-        self.bytes_open = 0 if waiting <= 1 else self.bytes_open - self.bytes_open // waiting
+        self._forget_one()
+        self._count_out(message)
+
+    def _forget_one(self) -> None:
+        """Count the message of one question no more; which one it was, nobody has noted."""
+        kept = self.messages_in - self.messages_out - self._let_go
+        self.bytes_open = 0 if kept <= 1 else self.bytes_open - self.bytes_open // kept
+
+    def _count_out(self, message: bytes) -> None:
         self.messages_out += 1
         self.bytes_out += len(message)
 

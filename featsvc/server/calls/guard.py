@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -13,10 +14,11 @@ from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.catalog import entry_of
 from featsvc.codec.wire import refuse_crowded
-from featsvc.errors import Forbidden, InvalidArgument, Unauthenticated
+from featsvc.errors import FeatsvcError, Forbidden, InvalidArgument, Unauthenticated
 from featsvc.request_ids import own_ids, request_id
 from featsvc.server.calls.admission import Admission
 from featsvc.server.calls.call import PROBES, STATUS, Call, CallObserver
+from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
 from featsvc.server.keys.api_keys import ApiKeys
@@ -50,9 +52,11 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         observers: Sequence[CallObserver],
         admission: Admission,
         wrong_keys: WrongKeys | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         self._keys = keys
         self._wrong_keys = wrong_keys or WrongKeys()
+        self._refusals = refusals or Refusals()
         # Looked up once, and not at every call.
         self._on_start = tuple(each.on_start for each in observers)
         self._on_end = tuple(each.on_end for each in observers)
@@ -86,7 +90,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
 
         async def answered(call: Call) -> Any:
             if is_asked_many:
-                return await answer(self._questions(decode, call), call)
+                return await answer(CallMessages(self._admission, decode, call), call)
             return await answer(await self._question(decode, call), call)
 
         async def sent(call: Call) -> bytes:
@@ -130,24 +134,39 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
                 if metadata := call.trailing_metadata():
                     context.set_trailing_metadata(metadata)
                 return answer
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as ended:
                 code = "CANCELLED" if call.refusal is None else call.refusal.code
                 if call.refusal is None:
                     raise
                 call.proceed()
-                await abort(context, call.refusal)
+                ended.__traceback__ = None
+                await self._refused(call, call.refusal, context)
             except Exception as error:  # the process boundary: whatever went wrong, the caller gets a status
                 call.refusal = told(error, method)
                 code = call.refusal.code
-                await abort(context, call.refusal)
+                await self._refused(call, call.refusal, context)
             finally:
                 self._admission.leave(call)
                 for on_end in self._on_end[:observers]:
                     on_end(call, code)
+                # As in `abort`.
+                del call, context, _
             # An abort does not return but where the caller has left.
             raise asyncio.CancelledError
 
         return guarded
+
+    async def _refused(self, call: Call, refusal: FeatsvcError, context: grpc.aio.ServicerContext) -> None:
+        """Tells the refusal, when it is time to."""
+        # What waits to be told has no place among the open calls.
+        self._admission.leave(call)
+        refusal, hold_s = await self._refusals.of_call(call, refusal), call.hold_s
+        del call
+        try:
+            await abort(context, refusal, hold_s)
+        finally:
+            # As in `abort`.
+            del context
 
     def _judged(self, call: Call, is_open: bool) -> Unauthenticated | None:
         """Says whose call it is; the refusal of one that needs a key and has none."""
@@ -189,10 +208,23 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
             raise InvalidArgument("the call has no message")
         return await _decoded(decode, raw, call)
 
-    async def _questions(self, decode: Any, call: Call) -> AsyncIterator[ProtoMessage]:
-        """The messages of a call, one after the other."""
-        while (raw := await self._admission.message(call)) is not None:
-            yield await _decoded(decode, raw, call)
+
+@dataclass(frozen=True)
+class CallMessages:
+    """The messages of a call, one after the other. No generator, which would keep the last one until the next."""
+
+    admission: Admission
+    decode: Any
+    call: Call
+
+    def __aiter__(self) -> CallMessages:
+        return self
+
+    async def __anext__(self) -> ProtoMessage:
+        raw = await self.admission.message(self.call)
+        if raw is None:
+            raise StopAsyncIteration
+        return await _decoded(self.decode, raw, self.call)
 
 
 def _role(method: str) -> Role | None:

@@ -61,7 +61,7 @@ class CallerCalls:
         now = time.monotonic()
         further_s = max(self.interval_s, now - self.ended_at)
         wait_s = self.return_times.next(now, max(LEAST_RETRY_S, 2 * further_s), further_s) - now
-        return Overloaded(f"{words}: try again in {wait_s:.1f} s", math.ceil(1000 * wait_s))
+        return Overloaded.within(words, wait_s)
 
 
 class Places:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from contextlib import suppress
 
@@ -10,6 +11,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import error_details_pb2, status_pb2
 
+from featsvc.codec import shim_headers
 from featsvc.errors import (
     FeatsvcError,
     FieldViolation,
@@ -60,8 +62,8 @@ def told(error: Exception, method: str) -> FeatsvcError:
     return FeatsvcError(f"a defect of the server; its log has it under {request_id.get()}")
 
 
-async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError) -> None:
-    """Ends the call with the status of the error, its field violations and its retry time."""
+async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError, hold_s: float = 0.0) -> None:
+    """Ends the call with the status of the error, its field violations, its retry time and its hold."""
     # Peers refuse more than about 8 KB of metadata, and a call refused for that has lost its reason.
     code, message = grpc.StatusCode[error.code], shortened(error.message)
     metadata: list[tuple[str, str | bytes]] = [("x-request-id", request_id.get())]
@@ -69,13 +71,21 @@ async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError) -> None:
         # The second is what gRPC's own retries go by, where a client has them.
         text = str(retry_after_ms)
         metadata += [("retry-after-ms", text), ("grpc-retry-pushback-ms", text)]
+    if hold_s:
+        metadata.append((shim_headers.HOLD, str(math.ceil(1000 * hold_s))))
     if type(error) in REASONS:
         metadata.append(("featsvc-reason", REASONS[type(error)]))
     if isinstance(error, NAMING_FIELDS):
         metadata.append(("grpc-status-details-bin", status_details(code, error).SerializeToString()))
     # Fails where the caller has left meanwhile.
     with suppress(grpc.aio.InternalError):
-        await context.abort(code, message, tuple(metadata))
+        try:
+            await context.abort(code, message, tuple(metadata))
+        finally:
+            # The context keeps the error that this raises, and the error our frames. Where these keep the context too,
+            # the call stays until the garbage collector runs, and from a hundred of those on gRPC refuses further
+            # calls over the same connection.
+            del context
 
 
 def item_error(error: FeatsvcError) -> stream_pb2.ItemError:

@@ -21,6 +21,7 @@ from featsvc.pool.contract.job import Brief, Job, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
+from featsvc.server.calls.refusals import Refusals
 from featsvc.server.keys.permissions import WeightsHere, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
@@ -71,6 +72,8 @@ class Intake:
     weights: WeightsHere
     closing: asyncio.Event
     """Set when the server shuts down: streams that wait for further questions end."""
+    refusals: Refusals
+    """When questions of streams are told that there is no place."""
     observers: tuple[JobObserver, ...] = ()
     answered: Answered = field(default_factory=Answered)
     """Pictures that workers keep, each as one model sees it."""

@@ -46,15 +46,34 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     places = asyncio.Semaphore(intake.settings.max_open_per_stream)
 
     async def answer(message: Any) -> None:
-        await call.write(await _outcome(message, questions, intake, call))
+        number = message.request_id
+        try:
+            reply = await _answer(message, questions, intake, call)
+        except (
+            Exception
+        ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
+            refusal = told(error, call.method)
+            # It may wait to be told, and its message is not to wait with it.
+            del message
+            call.let_go()
+            refusal = await intake.refusals.of_question(call, refusal)
+            await call.write(questions.response(request_id=number, error=item_error(refusal)), is_let_go=True)
+        else:
+            intake.refusals.answered(call)
+            await call.write(reply)
         places.release()
 
     try:
         async with asyncio.TaskGroup() as open_questions:
+            ending = open_questions.create_task(intake.closing.wait())
             await places.acquire()
-            async for message in _until(intake.closing, messages):
+            await intake.refusals.turn(call)
+            while (message := await _next(messages, ending)) is not None:
                 open_questions.create_task(answer(message))
+                del message  # its answer lets go of it, and that may be long before another is read
                 await places.acquire()
+                await intake.refusals.turn(call)
+            ending.cancel()
     except BaseExceptionGroup as errors:
         # One is enough to end the call: a message that cannot be read, or a caller that has left.
         raise errors.exceptions[0] from None
@@ -64,36 +83,25 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
         raise Unavailable("the server is shutting down; ask what has no answer once more")
 
 
-async def _until(closing: asyncio.Event, messages: Messages) -> Messages:
-    """The messages, until there are no more or the event is set."""
-    ending = asyncio.create_task(closing.wait())
+async def _next(messages: Messages, ending: asyncio.Task[bool]) -> Any:
+    """The next message; None after the last one, and where `ending` is done first."""
+    reading = asyncio.ensure_future(anext(messages, None))
     try:
-        while True:
-            reading = asyncio.ensure_future(anext(messages, None))
-            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
-            message = reading.result() if reading.done() else None
-            if message is None:
-                return
-            yield message
+        await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else None
     finally:
-        for task in (reading, ending):
-            task.cancel()
-        await asyncio.gather(reading, ending, return_exceptions=True)
+        if not reading.done():
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _outcome(message: Any, questions: Questions, intake: Intake, call: Call) -> Reply | ProtoMessage:
-    """The answer to one question; an error concerns it alone."""
-    try:
-        asked = await intake.checked(message, questions.asked)
-        answer = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
-        response = await questions.write(answer)
-        envelope = questions.response(request_id=message.request_id, timing=_timing(answer.times))
-        return Reply(envelope, response=response)
-    except (
-        Exception
-    ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
-        refusal = item_error(told(error, call.method))
-        return questions.response(request_id=message.request_id, error=refusal)
+async def _answer(message: Any, questions: Questions, intake: Intake, call: Call) -> Reply:
+    """The answer to one question."""
+    asked = await intake.checked(message, questions.asked)
+    answer = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
+    response = await questions.write(answer)
+    envelope = questions.response(request_id=message.request_id, timing=_timing(answer.times))
+    return Reply(envelope, response=response)
 
 
 def _timing(times: JobTimes) -> stream_pb2.Timing | None:

@@ -50,3 +50,12 @@ async def test_a_request_goes_with_its_refusal(
     error = await refusal(served.clip.ExtractFeatures(asking(program), metadata=AUTHORISED))
     assert error.code() == code
     await asyncio.wait_for(gone.wait(), 60)
+
+
+async def test_a_connection_takes_calls_however_many_it_had_that_were_refused(
+    served: Running, no_collector: None
+) -> None:
+    # gRPC counts what is still held: twice as many as one connection may have open.
+    for _ in range(200):
+        await refusal(served.clip.ExtractFeatures(asking(b""), metadata=AUTHORISED))
+    await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
