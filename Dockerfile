@@ -27,8 +27,8 @@ USER featsvc
 WORKDIR /home/featsvc
 VOLUME /home/featsvc/.cache
 
-# gRPC, CLIP, DINO, SAM2
-EXPOSE 50051 8096 8097 8098
+# gRPC, the page, CLIP, DINO, SAM2
+EXPOSE 50051 8095 8096 8097 8098
 
 # Listening beyond loopback needs a key: set FEATSVC_API_KEY, or the server refuses to start and says so.
 # The port of metrics is for this machine alone, without TLS whatever the others have: the check needs neither key nor certificate.

@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels lock lock-bench diagrams check-deploy
+.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -59,7 +59,7 @@ $(OLDER)/.ready: requirements.lock pyproject.toml clients/python/pyproject.toml
 	touch $@
 
 # Each client's own tests, then all of them against one server, one file at a time: some want the documented ports. A language without its toolchain here is left out, and says so.
-test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript  ## the clients of all languages whose tools are here
+test-clients: setup test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web  ## the clients of all languages whose tools are here
 	BUILD_CLIENTS=1 $(PY) -m pytest -rs tests/conformance
 
 # -O1 because gRPC's headers compile slowly.
@@ -86,6 +86,18 @@ test-client-typescript: setup
 	@if ! command -v npm; then echo "clients/typescript: left out, no npm on this machine"; else \
 	cd clients/typescript && npm test \
 	&& ../../$(VENV)/bin/buf generate -o ../../build/fresh-typescript && diff -r src/gen ../../build/fresh-typescript/src/gen; fi
+
+# The page: its types, lint and unit tests, and whether what is checked in is what its sources and the documents make.
+FRESH := build/web
+test-client-web: setup
+	@if ! command -v npm; then echo "clients/web: left out, no npm on this machine"; else \
+	rm -rf $(FRESH) && $(PY) -m tests.web.documents $(FRESH)/documents && cd clients/web && npm test \
+	&& npm run --silent types ../../$(FRESH)/documents ../../$(FRESH)/gen && diff -r src/gen ../../$(FRESH)/gen \
+	&& npm run --silent build ../../$(FRESH)/page && diff -r --exclude pictures ../../rest_shim/page ../../$(FRESH)/page; fi
+
+web: setup  ## the page, built into rest_shim/page, after a change in clients/web or of the REST bodies
+	rm -rf $(FRESH) && $(PY) -m tests.web.documents $(FRESH)/documents
+	cd clients/web && npm run --silent types ../../$(FRESH)/documents && npm run --silent build
 
 check: setup  ## linters, types, and the contract against what was promised
 	$(VENV)/bin/ruff check .

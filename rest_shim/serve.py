@@ -1,4 +1,4 @@
-"""python -m rest_shim.serve --clip-port --dino-port --sam2-port --host --grpc-target: all three ports at once"""
+"""python -m rest_shim.serve --page-port --clip-port --dino-port --sam2-port --grpc-target: page and ports at once"""
 
 import sys
 

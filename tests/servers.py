@@ -17,8 +17,8 @@ KEY = "a-key-of-the-tests"
 KEY_OF_OTHERS = "a-key-of-somebody-else"
 ROOT = Path(__file__).parents[1]
 FREE_PORTS = ("--grpc-port=0",)
-FREE_REST_PORTS = ("--clip-port=0", "--dino-port=0", "--sam2-port=0")
-PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port", "metrics_port")
+FREE_REST_PORTS = ("--page-port=0", "--clip-port=0", "--dino-port=0", "--sam2-port=0")
+PORTS = ("grpc_port", "clip_port", "dino_port", "sam2_port", "metrics_port", "page_port")
 START_S = 120
 
 
@@ -34,6 +34,7 @@ class Server:
     log: Path
     metrics_port: int = 0
     """Where one was asked for."""
+    page_port: int = 0
 
     @property
     def target(self) -> str:
@@ -41,7 +42,7 @@ class Server:
         return f"127.0.0.1:{self.grpc_port}"
 
     def url(self, family: str) -> str:
-        """Where REST answers for `clip`, `dino` or `sam2`."""
+        """Where REST answers for `clip`, `dino` or `sam2`, or the `page`."""
         return f"http://127.0.0.1:{getattr(self, f'{family}_port')}"
 
 

@@ -91,6 +91,10 @@ class Pictures:
 class Rest:
     """REST ports."""
 
+    page_port: Common[Port] = 8095
+    """Port of the page in a browser, with the three REST applications below it; 0 takes a free one."""
+    page: Common[bool] = True
+    """Serve the page (--no-page turns it off)."""
     clip_port: Common[Port] = 8096
     """REST port of CLIP; 0 takes a free one."""
     dino_port: Common[Port] = 8097

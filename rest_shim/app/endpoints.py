@@ -94,6 +94,8 @@ PROMPT = Endpoint(
     replies.PromptMasks,
     encode.prompt_masks,
 )
+PAGE = "page"
+"""What the port of the page is called, beside those of the families."""
 FAMILIES = {
     family.name: family
     for family in (

@@ -140,6 +140,22 @@ class GatewayClient:
         told = (shim_headers.REFUSED, shim_headers.refusals_text(refused))
         await self._start(MODELS["GetStatus"], asked, (*self._asking, told), STATUS_TIMEOUT_S)
 
+    async def state_for(
+        self, metadata: Metadata
+    ) -> tuple[model_pb2.GetStatusResponse, model_pb2.ListModelsResponse]:
+        """What this caller is told of the gateway, and the models that it may use; raises AioRpcError."""
+        asked = (
+            (MODELS["GetStatus"], model_pb2.GetStatusRequest(with_models=True)),
+            (MODELS["ListModels"], model_pb2.ListModelsRequest()),
+        )
+        status, models = await asyncio.gather(
+            *(
+                self._start(method, each.SerializeToString(), metadata, self._timeout_s)
+                for method, each in asked
+            )
+        )
+        return model_pb2.GetStatusResponse.FromString(status), model_pb2.ListModelsResponse.FromString(models)
+
     async def check_key(self, shown: str, metadata: Metadata) -> None:
         """Raises HttpError unless who shows this key or certificate may ask models: others' bodies are not read."""
         digest = hashlib.sha256(shown.encode()).digest()

@@ -14,7 +14,7 @@ def run(families: Sequence[str] = ()) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN if "--end-with-stdin" in sys.argv else signal.SIG_DFL)
     # gRPC's core writes plain lines to standard error, between ours, and reads this while it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from rest_shim.app.endpoints import FAMILIES
+    from rest_shim.app.endpoints import FAMILIES, PAGE
     from rest_shim.processes.supervise import main
 
-    return main(None, families or list(FAMILIES))
+    return main(None, families or [PAGE, *FAMILIES])

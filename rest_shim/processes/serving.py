@@ -11,15 +11,14 @@ from typing import Any
 
 import grpc
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
 from featsvc.tracing import Tracer, tracing
 from featsvc.wrong_keys import WrongKeys
-from rest_shim.app.endpoints import FAMILIES
 from rest_shim.app.health import Counter
-from rest_shim.app.ports import application
+from rest_shim.app.page import applications, applied
 from rest_shim.app.transcoder import Terms
 from rest_shim.call.gateway import GatewayClient
 from rest_shim.connection import Connection
@@ -122,15 +121,11 @@ async def _serve(
         tracer=tracer,
         closing=stop,
     )
-    counters = {family: Counter() for family in sockets}
+    counters = {name: Counter() for name in applied(sockets)}
+    apps = applications(counters, terms, settings.cors_origins)
     servers = {
-        _server(
-            settings,
-            application(FAMILIES[family], terms, settings.cors_origins, counter),
-            certificate,
-            counter,
-        ): sockets[family]
-        for family, counter in counters.items()
+        _server(settings, apps[name], certificate, counters[name]): listening
+        for name, listening in sockets.items()
     }
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
     stopping = asyncio.create_task(stop.wait())
@@ -164,7 +159,7 @@ async def _tell_refused(gateway: GatewayClient, counters: Mapping[str, Counter])
 
 
 def _server(
-    settings: RunnerSettings, app: FastAPI, certificate: ServerCertificate | None, counter: Counter
+    settings: RunnerSettings, app: ASGIApp, certificate: ServerCertificate | None, counter: Counter
 ) -> Server:
     crowd = Crowd(
         ConnectionLimits(

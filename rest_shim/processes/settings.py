@@ -13,6 +13,7 @@ from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import check_own_key, check_ports, configuration, has_typed_key
 from featsvc.settings.tree import GatewaySettings, ShimSettings
+from rest_shim.app.endpoints import PAGE
 
 # What the flags of a runner are also called.
 WORDS = {"rest_workers": "--workers", "request_timeout": "--timeout", "max_request_bytes": "--max-body-bytes"}
@@ -52,7 +53,7 @@ class Runner:
 
     settings: RunnerSettings
     ports: Mapping[str, int]
-    """Port of each family that is served; 0 takes a free one."""
+    """Port of each family that is served, and of the page; 0 takes a free one."""
     end_with_stdin: bool = False
     """Whether the end of standard input asks to end, as a signal does: a killed parent can send none."""
     beat: bool = False
@@ -105,7 +106,12 @@ def parsed(
         parser.error(f"not known: {' '.join(others)}")
     return Runner(
         settings=settings,
-        ports={family: getattr(settings, f"{family}_port") for family in families},
+        ports={
+            family: getattr(settings, f"{family}_port")
+            for family in families
+            # Alone it is what was asked for.
+            if family != PAGE or settings.page or len(families) == 1
+        },
         end_with_stdin=flags["end_with_stdin"],
         beat=flags["beat"],
         has_typed_key=has_typed_key(found),
@@ -136,7 +142,7 @@ def gateway_tls(settings: GatewayAddress) -> CallerFiles | None:
 def _is_for(each: Attribute, families: Sequence[str]) -> bool:
     """Whether a runner of these families asks for the setting."""
     family, _, what = each.name.partition("_")
-    return what != "port" or family in families
+    return family in families or (what != "port" and each.name != PAGE)
 
 
 def _for_gateway(flags: Mapping[str, object]) -> list[str]:

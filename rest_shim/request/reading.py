@@ -110,7 +110,7 @@ class BodyLimits:
     """How large one body may be, how long it may take, and how much all that are held may have together."""
 
     def __init__(self, max_bytes: int, max_total_bytes: int, timeout_s: float = 30.0) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
         self._timeout_s = timeout_s
         self._held_bytes = 0
@@ -132,7 +132,7 @@ class BodyLimits:
             if packing is not None:
                 async with self._unpacking:
                     await _unless_left(request)
-                    content = await asyncio.to_thread(_unpacked, body, packing, self._max_bytes)
+                    content = await asyncio.to_thread(_unpacked, body, packing, self.max_bytes)
                 self._held_bytes += len(content) - len(body)
                 body = content
                 self._make_room()
@@ -175,8 +175,8 @@ class BodyLimits:
             self._arrivals.remove(arrival)
 
     def _check_length(self, nbytes: int) -> None:
-        if nbytes > self._max_bytes:
-            raise too_large("request", f"the body is larger than {self._max_bytes} bytes")
+        if nbytes > self.max_bytes:
+            raise too_large("request", f"the body is larger than {self.max_bytes} bytes")
 
     def _make_room(self, newcomer: Arrival | None = None) -> None:
         """Over the limit the oldest bodies that are still arriving give way, where that makes the room."""

@@ -20,7 +20,7 @@ import pytest
 from tests.conformance.pictures import scene
 from tests.conformance.runners import ROOT
 
-PORTS = (50051, 8096, 8097, 8098)
+PORTS = (50051, 8095, 8096, 8097, 8098)
 # Less than a test may take.
 PATIENCE_S = 150.0
 

@@ -1,4 +1,4 @@
-"""The three ports, served by real uvicorn in the loop of the test."""
+"""The page and the three ports, served by real uvicorn in the loop of the test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rest_shim.processes.serving import bound, serve
 from rest_shim.processes.settings import RunnerSettings
 from tests.rest.fake_gateway import KEY
 
-FAMILIES = ("clip", "dino", "sam2")
+PORTS = ("page", "clip", "dino", "sam2")
 PICTURE = "aGVsbG8gd29ybGQ="
 PICTURE_BYTES = b"hello world"
 
@@ -58,9 +58,9 @@ async def until_asked(ports: Shim, asked: asyncio.Event) -> asyncio.Task[httpx.R
 
 @asynccontextmanager
 async def shim(target: str, **changed: object) -> AsyncIterator[Shim]:
-    """The ports on free sockets of loopback, in front of a gateway."""
+    """The page and the ports on free sockets of loopback, in front of a gateway."""
     settings = RunnerSettings(**{"request_timeout": 30.0, "grace": 1.0, **changed})  # type: ignore[arg-type]
-    sockets: dict[str, socket.socket] = {family: bound("127.0.0.1", 0) for family in FAMILIES}
+    sockets: dict[str, socket.socket] = {family: bound("127.0.0.1", 0) for family in PORTS}
     ports = {family: each.getsockname()[1] for family, each in sockets.items()}
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(settings, target, sockets, stop))

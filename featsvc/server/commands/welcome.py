@@ -59,7 +59,8 @@ class Announcer:
         reachable = self._settings.reachable_host
         host = "localhost" if reachable in LOCALHOST else reachable
         scheme = "https" if self._settings.tls_cert else "http"
-        rows = [
+        rows = [("page", f"{scheme}://{host}:{ports['page_port']}")] if "page_port" in ports else []
+        rows += [
             (name, f"{scheme}://{host}:{ports[port]}   docs at {scheme}://{host}:{ports[port]}/docs")
             for name, port in REST_PORTS.items()
             if port in ports

@@ -20,7 +20,7 @@ from rest_shim.processes.supervise import own_gateway
 from tests.rest.fake_gateway import KEY, fake_gateway
 from tests.rest.runners import LONG_S, Log, Runner, runner, started, status_of
 
-THREE_PORTS = ("--clip-port=0", "--dino-port=0", "--sam2-port=0")
+THREE_PORTS = ("--no-page", "--clip-port=0", "--dino-port=0", "--sam2-port=0")
 
 
 @pytest.fixture
@@ -272,3 +272,15 @@ async def test_a_gateway_that_cannot_start_is_told() -> None:
     with pytest.raises(Unavailable, match="the gateway does not start: it ended with status 2"):
         async with own_gateway(["--devices=nonsense"], grace_s=1, stop=asyncio.Event()):
             pass
+
+
+async def test_the_page_is_served_alone_and_beside_the_others_unless_it_is_turned_off(log: Log) -> None:
+    async with fake_gateway() as fake:
+        target = f"--grpc-target={fake.target}"
+        async with runner(log, "run_page_server", "--port=0", target) as running:
+            assert set(running.ports) == {"event", "page_port"}
+            assert await status_of(running.url("page", "/")) == 200
+            assert await status_of(running.url("page", "/clip/encode_text"), KEY) == 200
+        async with runner(log, "serve", "--page-port=0", *THREE_PORTS[1:], target) as running:
+            assert list(running.ports)[:2] == ["event", "page_port"]
+            assert await status_of(running.url("page", "/sam2/health")) == 200

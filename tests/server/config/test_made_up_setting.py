@@ -106,7 +106,7 @@ def test_the_shim_of_a_gateway_is_told_and_a_runner_takes_it() -> None:
     told = shim_flags(Wider(tea_cups=7, sugar=False), WiderShim)
     assert {"--tea-cups=7", "--no-sugar"} < set(told)
     told.append("--grpc-target=127.0.0.1:1")
-    assert parsed(told, ["clip", "dino", "sam2"], WiderRunner).settings == WiderRunner(
+    assert parsed(told, ["page", "clip", "dino", "sam2"], WiderRunner).settings == WiderRunner(
         tea_cups=7, sugar=False, grpc_target="127.0.0.1:1"
     )
 

@@ -1,0 +1,96 @@
+/** The whole page. */
+
+import { useEffect, useState } from "preact/hooks";
+import { openFrom } from "../state/opening.ts";
+import { redo, session, type Tab, undo } from "../state/session.ts";
+import { useStore } from "../state/store.ts";
+import { KeyDialog } from "./KeyDialog.tsx";
+import { Masks } from "./Masks.tsx";
+import { Numbers } from "./Numbers.tsx";
+import { Pictures } from "./Pictures.tsx";
+import { Problem } from "./Problem.tsx";
+import { StatePage } from "./StatePage.tsx";
+
+const TABS: readonly [Tab, string, string][] = [
+  ["masks", "Masks", "SAM2"],
+  ["state", "Server", ""],
+];
+
+export function App() {
+  const { tab, picture, said, busy } = useStore(session);
+  const [isOver, setOver] = useState(false);
+
+  useEffect(() => {
+    function pasted(event: ClipboardEvent) {
+      if (openFrom(event.clipboardData)) event.preventDefault();
+    }
+    function pressed(event: KeyboardEvent) {
+      const isText = event.target instanceof HTMLInputElement && event.target.type === "text";
+      if (isText || !(event.ctrlKey || event.metaKey)) return;
+      const key = event.key.toLowerCase();
+      if (key !== "z" && key !== "y") return;
+      if (key === "y" || event.shiftKey) redo();
+      else undo();
+      event.preventDefault();
+    }
+    function dragged(event: DragEvent) {
+      event.preventDefault();
+      setOver(event.type === "dragover");
+      if (event.type === "drop") openFrom(event.dataTransfer);
+    }
+    const end = new AbortController();
+    const { signal } = end;
+    document.addEventListener("paste", pasted, { signal });
+    document.addEventListener("keydown", pressed, { signal });
+    for (const type of ["dragover", "dragleave", "drop"] as const) {
+      document.addEventListener(type, dragged, { signal });
+    }
+    return () => end.abort();
+  }, []);
+
+  return (
+    <div class={isOver ? "page over" : "page"}>
+      <header>
+        <h1>featsvc</h1>
+        <nav aria-label="What to look at">
+          {TABS.map(([name, title, model]) => (
+            <button
+              type="button"
+              key={name}
+              aria-current={tab === name ? "page" : undefined}
+              onClick={() => session.set({ tab: name })}
+            >
+              {title} {model && <small>{model}</small>}
+            </button>
+          ))}
+        </nav>
+        <span class={busy ? "busy on" : "busy"} aria-hidden="true" />
+        <button type="button" class="quiet" onClick={() => session.set({ keyWanted: "" })}>
+          Key
+        </button>
+      </header>
+      <main>
+        <Problem place="page" />
+        {tab === "state" ? (
+          <StatePage />
+        ) : (
+          <>
+            <Pictures />
+            <Problem place="opening" />
+            <Problem place="picture" />
+            {picture && (
+              <div class="work">
+                <Masks picture={picture} key={picture} />
+              </div>
+            )}
+          </>
+        )}
+      </main>
+      <Numbers />
+      <div class="hidden" role="status" aria-live="polite">
+        {said}
+      </div>
+      <KeyDialog />
+    </div>
+  );
+}

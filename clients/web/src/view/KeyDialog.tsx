@@ -1,0 +1,49 @@
+/** Asks for the API key, which is kept for this tab alone. */
+
+import { useEffect, useRef } from "preact/hooks";
+import { again } from "../state/masks.ts";
+import { begin, session, setKey } from "../state/session.ts";
+import { useStore } from "../state/store.ts";
+
+export function KeyDialog() {
+  const { keyWanted } = useStore(session);
+  const dialog = useRef<HTMLDialogElement>(null);
+  const input = useRef<HTMLInputElement>(null);
+
+  useEffect(() => {
+    if (keyWanted === null) dialog.current!.close();
+    else if (!dialog.current!.open) dialog.current!.showModal();
+  }, [keyWanted]);
+
+  function submit(event: Event) {
+    event.preventDefault();
+    const key = input.current!.value.trim();
+    if (!key) return;
+    input.current!.value = "";
+    setKey(key);
+    if (!session.now.about) void begin();
+    again();
+  }
+
+  return (
+    <dialog ref={dialog} aria-labelledby="key-title" onClose={() => session.set({ keyWanted: null })}>
+      <form onSubmit={submit}>
+        <h2 id="key-title">API key</h2>
+        <p>{keyWanted}</p>
+        <p class="hint">It is kept until this tab is closed, and is never part of the address.</p>
+        <label>
+          Key
+          <input ref={input} type="password" autocomplete="off" />
+        </label>
+        <div class="row">
+          <button type="submit" class="main">
+            Use it
+          </button>
+          <button type="button" onClick={() => dialog.current!.close()}>
+            Cancel
+          </button>
+        </div>
+      </form>
+    </dialog>
+  );
+}

@@ -1,0 +1,100 @@
+/** Where pictures come from: a file, the gallery, the camera; dropped and pasted ones come anywhere on the page. */
+
+import { useRef, useState } from "preact/hooks";
+import { openFile, openGallery } from "../state/opening.ts";
+import { GALLERY, galleryAddress } from "../state/picture.ts";
+import { attempt, session } from "../state/session.ts";
+import { useStore } from "../state/store.ts";
+
+export function Pictures() {
+  const { picture } = useStore(session);
+  const file = useRef<HTMLInputElement>(null);
+  return (
+    <section class={picture ? "pictures" : "pictures first"} aria-label="Pictures">
+      {!picture && (
+        <p class="welcome">
+          Open a picture, drop one here or paste it. Then click on a thing in it.
+          <br />
+          Nothing leaves this server.
+        </p>
+      )}
+      <div class="gallery">
+        <button type="button" class="open" onClick={() => file.current!.click()}>
+          Open…
+        </button>
+        <input
+          ref={file}
+          class="hidden"
+          type="file"
+          accept="image/*"
+          aria-label="Picture file"
+          tabIndex={-1}
+          onChange={(event) => {
+            const [chosen] = event.currentTarget.files ?? [];
+            if (chosen) void openFile(chosen);
+            event.currentTarget.value = "";
+          }}
+        />
+        {"mediaDevices" in navigator && <Camera />}
+        {GALLERY.map(({ name, title }) => (
+          <button
+            type="button"
+            class="thumbnail"
+            key={name}
+            aria-pressed={picture?.gallery === name}
+            title={title}
+            onClick={() => void openGallery(name)}
+          >
+            <img src={galleryAddress(name)} alt={title} width={72} height={72} />
+          </button>
+        ))}
+      </div>
+    </section>
+  );
+}
+
+function Camera() {
+  const video = useRef<HTMLVideoElement>(null);
+  const [stream, setStream] = useState<MediaStream | null>(null);
+
+  async function start() {
+    await attempt("opening", async () => {
+      const found = await navigator.mediaDevices.getUserMedia({ video: true }).catch(() => {
+        throw new Error("the camera cannot be had: the browser did not give it to this page");
+      });
+      setStream(found);
+      video.current!.srcObject = found;
+      await video.current!.play();
+    });
+  }
+
+  function end() {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    setStream(null);
+  }
+
+  async function take() {
+    const { videoWidth, videoHeight } = video.current!;
+    const canvas = document.createElement("canvas");
+    canvas.width = videoWidth;
+    canvas.height = videoHeight;
+    canvas.getContext("2d")!.drawImage(video.current!, 0, 0);
+    end();
+    const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+    if (blob) await openFile(new File([blob], "camera.jpg", { type: blob.type }));
+  }
+
+  return (
+    <>
+      <button type="button" class="open" onClick={() => (stream ? end() : void start())}>
+        {stream ? "Close camera" : "Camera"}
+      </button>
+      <div class={stream ? "camera" : "hidden"}>
+        <video ref={video} muted playsInline aria-label="What the camera sees" />
+        <button type="button" class="main" onClick={() => void take()}>
+          Take this
+        </button>
+      </div>
+    </>
+  );
+}

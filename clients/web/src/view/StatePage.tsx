@@ -1,0 +1,119 @@
+/** The server: its workers, its queue, what it keeps, and its models with their licences. */
+
+import { useEffect, useState } from "preact/hooks";
+import { type Cache, type State, state } from "../api/server.ts";
+import { attempt, hasKey, session } from "../state/session.ts";
+import { useStore } from "../state/store.ts";
+import { size } from "./Numbers.tsx";
+import { Problem } from "./Problem.tsx";
+
+const EVERY_MS = 3000;
+
+export function StatePage() {
+  const { key } = useStore(session);
+  const [told, setTold] = useState<State | null>(null);
+  const look = () => attempt("state", async () => setTold(await hasKey().then(() => state(session.now.key))));
+
+  useEffect(() => {
+    void look();
+    const timer = setInterval(() => document.hidden || void look(), EVERY_MS);
+    return () => clearInterval(timer);
+  }, [key]);
+
+  return (
+    <div class="state">
+      <Problem place="state" retry={() => void look()} />
+      {told && <Told {...told} />}
+    </div>
+  );
+}
+
+function Told({ status, models }: State) {
+  return (
+    <>
+      <dl>
+        <dt>Version</dt>
+        <dd>{status.version}</dd>
+        <dt>Up for</dt>
+        <dd>{duration(status.uptime_s)}</dd>
+        <dt>Waiting requests</dt>
+        <dd>{status.queued}</dd>
+        <dt>Requests so far</dt>
+        <dd>{status.requests}</dd>
+      </dl>
+      <h2>Workers</h2>
+      <Table head={["Worker", "Device", "State", "Precision", "Answered", "Restarts", "Models in memory"]}>
+        {status.workers.map((worker) => [
+          String(worker.id),
+          worker.device,
+          worker.state,
+          worker.precision,
+          worker.items,
+          String(worker.restarts),
+          worker.models.map(({ key, size_bytes }) => `${key} (${size(Number(size_bytes))})`).join(", "),
+        ])}
+      </Table>
+      <h2>What is kept</h2>
+      <Table head={["Of", "What", "Entries", "Size", "Limit", "Found", "Not found"]}>
+        {[
+          ...(status.images ? [cacheRow("the server", status.images)] : []),
+          ...status.workers.flatMap((worker) =>
+            worker.caches.map((each) => cacheRow(`worker ${worker.id}`, each)),
+          ),
+        ]}
+      </Table>
+      <h2>Models</h2>
+      <Table head={["Model", "Service", "Loaded", "Weights", "Size", "Licence"]}>
+        {[...models.models]
+          .sort((one, other) => Number(other.available) - Number(one.available))
+          .map((model) => [
+            model.key,
+            model.family.replace("FAMILY_", ""),
+            model.loaded_workers ? `by ${model.loaded_workers}` : "",
+            model.available ? "here" : "not here",
+            Number(model.size_bytes) ? size(Number(model.size_bytes)) : "",
+            model.license,
+          ])}
+      </Table>
+    </>
+  );
+}
+
+function cacheRow(owner: string, cache: Cache): string[] {
+  const sizes = [cache.size_bytes, cache.limit_bytes].map((each) => size(Number(each)));
+  return [owner, cache.name, cache.entries, ...sizes, cache.hits, cache.misses];
+}
+
+function duration(seconds: number): string {
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 1) return `${Math.floor(seconds)} s`;
+  return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function Table({ head, children }: { head: readonly string[]; children: readonly (readonly string[])[] }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keys too
+    <section class="scroll" tabIndex={0} aria-label={`Table of ${head[0]}`}>
+      <table>
+        <thead>
+          <tr>
+            {head.map((each) => (
+              <th scope="col" key={each}>
+                {each}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {children.map((row) => (
+            <tr key={row.join()}>
+              {row.map((cell, index) => (
+                <td key={head[index]}>{cell}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
