@@ -12,8 +12,10 @@ from featsvc.v1 import sam2_pb2
 from tests.contract.test_layers import parameter_names
 
 ROOT = Path(__file__).parents[2]
+# The page is no library: it asks questions of its own, and a name that the documents do not have is no type there.
+OTHERS = ("python", "web")
 LANGUAGES = sorted(
-    path.name for path in (ROOT / "clients").iterdir() if path.is_dir() and path.name != "python"
+    path.name for path in (ROOT / "clients").iterdir() if path.is_dir() and path.name not in OTHERS
 )
 # Generated code, tests and prose may name them.
 EXEMPT = re.compile(r"(^|/)(gen|tests?)/|_test\.|\.md$|\.(json|lock|sum)$")
