@@ -26,7 +26,7 @@ TOGETHER = 128  # counted in a few hundred microseconds
 LAG_S = 0.1
 """How often the event loop is asked how late it is."""
 GRPC = "grpc"
-PORTS = frozenset(each.family for each in OPERATIONS)
+PORTS = frozenset(("page", *(each.family for each in OPERATIONS)))
 Figures: TypeAlias = tuple[Counters | Histograms, ...]
 Refusal: TypeAlias = type[Exception] | None
 EndedCall: TypeAlias = tuple[str, str, Refusal, str, float, int, int, str]

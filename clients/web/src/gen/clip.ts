@@ -119,6 +119,12 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * DenseRecipe
+         * @description What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
+         * @enum {string}
+         */
+        DenseRecipe: "maskclip" | "sclip" | "clearclip" | "naclip";
+        /**
          * EncodeImageBody
          * @description A picture, and the model to embed it with.
          * @example {
@@ -165,14 +171,6 @@ export interface components {
          */
         EncodeTextBody: {
             /**
-             * Text
-             * @description The texts, none empty; each is cut off at the context length of the model.
-             * @example [
-             *       "a photo of a car"
-             *     ]
-             */
-            text: string | string[];
-            /**
              * Model Name
              * @description Name of the network, as open_clip calls it. Default: "ViT-L-14-336-quickgelu".
              */
@@ -182,6 +180,28 @@ export interface components {
              * @description Tag of its weights, as open_clip calls it. Default: "openai".
              */
             model_pretrained?: string | null;
+            /**
+             * Text
+             * @description The texts, none empty; each is cut off at the context length of the model.
+             * @example [
+             *       "a photo of a car"
+             *     ]
+             */
+            text: string | string[];
+            /**
+             * Templates
+             * @description Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the mean of theirs, of length 1.
+             * @example [
+             *       "a photo of a {}.",
+             *       "a drawing of a {}."
+             *     ]
+             */
+            templates?: string[] | null;
+            /**
+             * @description The same with a set of sentences that has a name.
+             * @example imagenet
+             */
+            template_set?: components["schemas"]["TemplateSet"] | null;
         };
         /**
          * ExtractBody
@@ -229,6 +249,20 @@ export interface components {
              * @description Crop a square of load_size pixels from the centre. Default: false.
              */
             center_crop?: boolean | null;
+            /** @description What the last block does, from which dense features are read. Default: "maskclip". */
+            dense_recipe?: components["schemas"]["DenseRecipe"] | null;
+            /**
+             * Window Size
+             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
+             * @example 224
+             */
+            window_size?: number | null;
+            /**
+             * Window Stride
+             * @description Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+             * @example 112
+             */
+            window_stride?: number | null;
             /**
              * Ret Patches
              * @description Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture. Default: true.
@@ -620,6 +654,20 @@ export interface components {
              * @description Crop a square of load_size pixels from the centre. Default: false.
              */
             center_crop?: boolean | null;
+            /** @description What the last block does, from which dense features are read. Default: "maskclip". */
+            dense_recipe?: components["schemas"]["DenseRecipe"] | null;
+            /**
+             * Window Size
+             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
+             * @example 224
+             */
+            window_size?: number | null;
+            /**
+             * Window Stride
+             * @description Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+             * @example 112
+             */
+            window_stride?: number | null;
             /**
              * Ret Patches
              * @description Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture. Default: true.
@@ -656,6 +704,20 @@ export interface components {
             pca_q_max?: number | null;
             /** @description Accepted for callers that send the options of features too; has no effect, because a map has no channels. Default: "HWC". */
             tensor_format?: components["schemas"]["TensorFormat"] | null;
+            /**
+             * Templates
+             * @description Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the mean of theirs, of length 1.
+             * @example [
+             *       "a photo of a {}.",
+             *       "a drawing of a {}."
+             *     ]
+             */
+            templates?: string[] | null;
+            /**
+             * @description The same with a set of sentences that has a name.
+             * @example imagenet
+             */
+            template_set?: components["schemas"]["TemplateSet"] | null;
             /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
             orientation?: components["schemas"]["Orientation"] | null;
         };
@@ -679,6 +741,12 @@ export interface components {
              */
             shape: number[];
         };
+        /**
+         * TemplateSet
+         * @description Sentences that texts are put into.
+         * @enum {string}
+         */
+        TemplateSet: "imagenet" | "simple";
         /**
          * TensorFormat
          * @description Order of the axes of a feature tensor.
