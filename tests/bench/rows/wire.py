@@ -51,7 +51,8 @@ def large_reply(stand: Stand) -> list[Row]:
 
 def _shim(target: str) -> Child:
     """The REST shim in front of a gateway, as `featsvc up` starts it."""
-    flags = ["--host=127.0.0.1", f"--grpc-target={target}", "--no-page", "--clip-port=0", "--dino-port=0", "--sam2-port=0"]
+    ports = ("--no-page", "--clip-port=0", "--dino-port=0", "--sam2-port=0")
+    flags = ["--host=127.0.0.1", f"--grpc-target={target}", *ports]
     return Child("rest_shim.serve", *flags, log=FOLDER / "shim.log", env=environment(1))
 
 
