@@ -7,11 +7,15 @@ Nothing else reads it but `featsvc.pool.workers.process`, which passes it on unr
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 PREFIX = "FEATSVC_"
 KEY = "FEATSVC_API_KEY"
+# What Kubernetes and Docker's links say of a service whose name begins with featsvc, to all that run beside it.
+OF_A_SERVICE = re.compile(r"FEATSVC_(\w+_)?(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 def environment() -> dict[str, str]:
@@ -31,7 +35,10 @@ def key_to_send() -> str | None:
 
 def passed_over(known: Collection[str]) -> Iterator[str]:
     """What to warn of: a sentence for each FEATSVC_… variable that is not known, with the nearest one that is."""
-    for name in sorted(environment().keys() - known):
+    given = environment()
+    for name in sorted(given.keys() - known):
+        if OF_A_SERVICE.fullmatch(name) or ADDRESS.match(given[name]):
+            continue
         # All are alike in how they begin.
         near = get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], 1)
         nearest = f": did you mean {PREFIX}{near[0]}?" if near else ""

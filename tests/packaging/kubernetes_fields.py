@@ -48,6 +48,7 @@ POD = {
     "metadata": METADATA,
     "spec": {
         "automountServiceAccountToken": None,
+        "enableServiceLinks": None,
         "terminationGracePeriodSeconds": None,
         "securityContext": {
             "runAsNonRoot": None,

@@ -130,6 +130,7 @@ def test_a_rendered_server_is_watched_bounded_and_ended_in_time() -> None:
     assert "PodDisruptionBudget" not in found, (
         "one server that may not go would keep its node from being drained"
     )
+    assert found["Deployment"]["spec"]["template"]["spec"]["enableServiceLinks"] is False
     grace = found["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace > Settings().grace + 5
     mounts = {each["mountPath"] for each in container("everything")["volumeMounts"]}

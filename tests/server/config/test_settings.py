@@ -129,6 +129,10 @@ def test_a_variable_that_no_setting_has_is_named_with_the_nearest_that_there_is(
     for known in ("FEATSVC_HOST", "FEATSVC_GRPC_TARGET", "FEATSVC_CONFIG", "FEATSVC_TLS_KEY"):
         monkeypatch.setenv(known, "")
     assert unknown_variables() == []
+    # Kubernetes tells all that run in a namespace of its services.
+    for name, value in (("PORT", "tcp://10.0.0.1:1"), ("SERVICE_HOST", "x"), ("A_PORT_80_TCP_ADDR", "x")):
+        monkeypatch.setenv(f"FEATSVC_{name}", value)
+    assert unknown_variables() == []
     monkeypatch.setenv("FEATSVC_GRPC_PROT", "a-secret")
     monkeypatch.setenv("FEATSVC_XYZZY", "1")
     assert unknown_variables() == [
