@@ -215,6 +215,12 @@ class ServerCertificate:
         return stamp, identity
 
 
+def left_of(certificate: ServerCertificate | None) -> float | None:
+    """Seconds until it expires; None where there is none, or it does not say."""
+    left_s = math.inf if certificate is None else certificate.ends_at - time.time()
+    return left_s if math.isfinite(left_s) else None
+
+
 def server_certificate(tls_cert: str, tls_key: str, tls_client_ca: str) -> ServerCertificate | None:
     """That of the settings of these names, None without TLS. Raises InvalidArgument for a file that is of no use."""
     if tls_cert:

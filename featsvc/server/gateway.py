@@ -135,7 +135,7 @@ async def gateway(
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(pool, options, images, settings.profile), methods
+            ModelService(pool, options, images, settings.profile, certificate), methods
         )
         checks = HealthService(_states(operations, (), ()))
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)

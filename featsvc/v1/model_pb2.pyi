@@ -217,7 +217,7 @@ class Cache(_message.Message):
     def __init__(self, name: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., entries: _Optional[int] = ..., size_bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images", "default_models", "models_to_try")
+    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images", "default_models", "models_to_try", "certificate_left_s")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +228,7 @@ class GetStatusResponse(_message.Message):
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_MODELS_FIELD_NUMBER: _ClassVar[int]
     MODELS_TO_TRY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_LEFT_S_FIELD_NUMBER: _ClassVar[int]
     version: str
     uptime_s: float
     workers: _containers.RepeatedCompositeFieldContainer[Worker]
@@ -238,4 +239,5 @@ class GetStatusResponse(_message.Message):
     images: Cache
     default_models: _containers.RepeatedCompositeFieldContainer[NamedModel]
     models_to_try: _containers.RepeatedCompositeFieldContainer[NamedModel]
-    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ..., default_models: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., models_to_try: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ...) -> None: ...
+    certificate_left_s: float
+    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ..., default_models: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., models_to_try: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., certificate_left_s: _Optional[float] = ...) -> None: ...

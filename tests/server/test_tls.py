@@ -64,6 +64,10 @@ async def test_calls_are_answered_over_tls_and_over_nothing_else(authority: Auth
         port = running.gateway.port
         async with channel(port, authority) as opened:
             assert await said(opened) == "demo-clip"
+            # Whoever sees the state of the server sees when its certificate ends.
+            stub, asked = model_pb2_grpc.ModelServiceStub(opened), model_pb2.GetStatusRequest()
+            assert (await stub.GetStatus(asked, metadata=AUTHORISED)).certificate_left_s > 0
+            assert not (await stub.GetStatus(asked)).HasField("certificate_left_s")
         assert await code_of(running.channel) is UNTRUSTED
 
 

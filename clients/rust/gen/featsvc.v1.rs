@@ -2617,6 +2617,9 @@ pub struct GetStatusResponse {
     /// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
     #[prost(message, repeated, tag = "13")]
     pub models_to_try: ::prost::alloc::vec::Vec<NamedModel>,
+    /// Seconds until the certificate of the server expires; below 0 it has. Absent without TLS.
+    #[prost(double, optional, tag = "14")]
+    pub certificate_left_s: ::core::option::Option<f64>,
 }
 /// The service that a model belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

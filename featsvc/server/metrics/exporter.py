@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from prometheus_client import ProcessCollector, exposition
 from prometheus_client.core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from featsvc.certificates import ServerCertificate
+from featsvc.certificates import ServerCertificate, left_of
 from featsvc.children import at_work
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.status import CacheStatus
@@ -115,7 +113,7 @@ class Exporter:
             max_queue=self._settings.max_queue,
             max_queue_bytes=self._settings.max_queue_bytes,
             is_ready=sources.states()[""],
-            certificate_left_s=_left_s(sources.certificate),
+            certificate_left_s=left_of(sources.certificate),
         )
 
 
@@ -135,11 +133,6 @@ def _pictures(store: PictureStore) -> CacheStatus:
     return CacheStatus(
         "pictures", counts.hits, counts.misses, counts.evictions, len(store), store.nbytes, store.max_bytes
     )
-
-
-def _left_s(certificate: ServerCertificate | None) -> float | None:
-    left_s = math.inf if certificate is None else certificate.ends_at - time.time()
-    return left_s if math.isfinite(left_s) else None
 
 
 def _json(content: object, status: HTTPStatus) -> Page:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from featsvc import __version__
 from featsvc.catalog import Entry, WeightsPlace, catalog, check, entry_of
 from featsvc.catalog.choice import DEMO, default_models, naming
+from featsvc.certificates import ServerCertificate, left_of
 from featsvc.errors import NotFound, invalid_field
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.status import CacheStatus, GpuStatus, WorkerStatus
@@ -28,9 +29,15 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
     """The models of the server and its state."""
 
     def __init__(
-        self, pool: Pool, place: WeightsPlace, images: PictureStore, profile: str = "default"
+        self,
+        pool: Pool,
+        place: WeightsPlace,
+        images: PictureStore,
+        profile: str = "default",
+        certificate: ServerCertificate | None = None,
     ) -> None:
         self._profile = profile
+        self._certificate = certificate
         self._pool = pool
         self._place = place
         self._images = images
@@ -91,6 +98,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             reply.queued, reply.queued_bytes = status.queued_count, status.queued_bytes
             reply.requests = status.total_requests
             reply.images.CopyFrom(_images(self._images))
+            if (left_s := left_of(self._certificate)) is not None:
+                reply.certificate_left_s = left_s
         if request.with_models and caller.name:
             reply.MergeFrom(await asyncio.to_thread(self._told_models, caller))
         return reply

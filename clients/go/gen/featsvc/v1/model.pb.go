@@ -1281,9 +1281,11 @@ type GetStatusResponse struct {
 	// Where with_models asks for it, of each service: the model that a request means which names none.
 	DefaultModels []*NamedModel `protobuf:"bytes,12,rep,name=default_models,json=defaultModels,proto3" json:"default_models,omitempty"`
 	// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
-	ModelsToTry   []*NamedModel `protobuf:"bytes,13,rep,name=models_to_try,json=modelsToTry,proto3" json:"models_to_try,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ModelsToTry []*NamedModel `protobuf:"bytes,13,rep,name=models_to_try,json=modelsToTry,proto3" json:"models_to_try,omitempty"`
+	// Seconds until the certificate of the server expires; below 0 it has. Absent without TLS.
+	CertificateLeftS *float64 `protobuf:"fixed64,14,opt,name=certificate_left_s,json=certificateLeftS,proto3,oneof" json:"certificate_left_s,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -1386,6 +1388,13 @@ func (x *GetStatusResponse) GetModelsToTry() []*NamedModel {
 	return nil
 }
 
+func (x *GetStatusResponse) GetCertificateLeftS() float64 {
+	if x != nil && x.CertificateLeftS != nil {
+		return *x.CertificateLeftS
+	}
+	return 0
+}
+
 var File_featsvc_v1_model_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_model_proto_rawDesc = "" +
@@ -1482,7 +1491,7 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x06 \x01(\x04R\tsizeBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\a \x01(\x04R\n" +
-	"limitBytes\"\x90\x03\n" +
+	"limitBytes\"\xda\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\buptime_s\x18\x02 \x01(\x01R\auptimeS\x12,\n" +
@@ -1493,7 +1502,9 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\tgpu_count\x18\a \x01(\rR\bgpuCount\x12)\n" +
 	"\x06images\x18\b \x01(\v2\x11.featsvc.v1.CacheR\x06images\x12=\n" +
 	"\x0edefault_models\x18\f \x03(\v2\x16.featsvc.v1.NamedModelR\rdefaultModels\x12:\n" +
-	"\rmodels_to_try\x18\r \x03(\v2\x16.featsvc.v1.NamedModelR\vmodelsToTry*q\n" +
+	"\rmodels_to_try\x18\r \x03(\v2\x16.featsvc.v1.NamedModelR\vmodelsToTry\x121\n" +
+	"\x12certificate_left_s\x18\x0e \x01(\x01H\x00R\x10certificateLeftS\x88\x01\x01B\x15\n" +
+	"\x13_certificate_left_s*q\n" +
 	"\x06Family\x12\x16\n" +
 	"\x12FAMILY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\vFAMILY_CLIP\x10\x01\x1a\b\x8a\xb5\x18\x04clip\x12\x19\n" +
@@ -1590,6 +1601,7 @@ func file_featsvc_v1_model_proto_init() {
 	}
 	file_featsvc_v1_options_proto_init()
 	file_featsvc_v1_model_proto_msgTypes[14].OneofWrappers = []any{}
+	file_featsvc_v1_model_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
