@@ -21,6 +21,8 @@ from featsvc.fields.base import MOST_TOLD
 from featsvc.request_ids import request_id
 from featsvc.twin.violations import first_mistakes
 
+CALLER_LEFT = 499
+"""Nobody reads it: for logs and metrics."""
 HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -29,7 +31,7 @@ HTTP_STATUS = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.FAILED_PRECONDITION: 409,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.CANCELLED: CALLER_LEFT,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }

@@ -15,7 +15,7 @@ from featsvc.errors import is_out_of_memory
 from featsvc.request_ids import is_right, own_ids, request_id
 from featsvc.tracing import TRACEPARENT, TRACERESPONSE, Facts, Trace, Tracer
 from rest_shim.app.health import Counter
-from rest_shim.errors import HttpError, out_of_memory
+from rest_shim.errors import CALLER_LEFT, HttpError, out_of_memory
 from rest_shim.exchange import ASKED
 
 log = logging.getLogger("rest_shim.requests")
@@ -73,7 +73,8 @@ class Envelope:
                 answer = out_of_memory() if no_memory else HttpError(500, "defect")
                 await answer.response()(scope, receive, stamped)
         finally:
-            if status >= LEAST_REFUSAL and not is_probe and not scope.get(ASKED):
+            is_refusal = status >= LEAST_REFUSAL and status != CALLER_LEFT
+            if is_refusal and not is_probe and not scope.get(ASKED):
                 self._counter.refused[status] += 1
             took_ms = round((time.monotonic() - began) * 1000, 1)
             facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": took_ms}

@@ -23,7 +23,7 @@ from rest_shim.call.calls import GatewayAnswer, ask
 from rest_shim.call.gateway import GatewayClient, Metadata
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
-from rest_shim.errors import HttpError, field_violations, held_s, http_error
+from rest_shim.errors import CALLER_LEFT, HttpError, field_violations, held_s, http_error
 from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
@@ -64,7 +64,7 @@ class Transcoder:
         except HttpError as error:
             return error.response()
         except ClientDisconnect:
-            return HttpError(499, "the caller has left").response()
+            return HttpError(CALLER_LEFT, "the caller has left").response()
 
     async def _answer(self, request: Request) -> Response:
         shown = credentials(request, self.terms.refused_key, certificates_stand=self.terms.certificates_stand)
