@@ -65,6 +65,17 @@ PANELS = (
         ),
         is_stacked=True,
     ),
+    Panel(
+        "HTTP requests that REST ports refuse",
+        "reqps",
+        (
+            (
+                _rate(table.REST_REFUSALS, "port", table.HTTP_STATUS),
+                f"{{{{port}}}} {{{{{table.HTTP_STATUS}}}}}",
+            ),
+        ),
+        "Before any question to a model; what the gateway refuses is among the calls.",
+    ),
     Panel("Time of a call", "s", _quantiles(table.CALL_DURATION, table.METHOD)),
     Panel(
         "Questions by caller",

@@ -37,6 +37,7 @@ LAG_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 SHARE_BUCKETS = (0.125, 0.25, 0.5, 0.75, 1)
 
+HTTP_STATUS = "http_response_status_code"
 METHOD, STATUS = "rpc_method", "rpc_response_status_code"
 QUESTION = (METHOD, "model")
 ASKED = (METHOD, "model", "caller")
@@ -69,7 +70,7 @@ REST_REFUSALS = Metric(
     "featsvc_rest_refusals_total",
     "counter",
     "HTTP requests that a REST port has refused before any question to a model; those of the gateway are calls.",
-    ("port", "http_response_status_code"),
+    ("port", HTTP_STATUS),
 )
 REQUEST_BYTES = Metric(
     "featsvc_request_bytes_total", "counter", "Bytes of the messages of calls.", (METHOD, "caller")
