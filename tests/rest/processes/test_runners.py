@@ -217,6 +217,7 @@ async def test_a_runner_starts_the_gateway_that_it_needs_and_ends_it(log: Log) -
         writer.write(b"no HTTP\r\n\r\n")
         assert b" 400 " in await reader.readline()
         writer.close()
+        await writer.wait_closed()
         labels = [
             f'{{http_response_status_code="{status}",port="clip"}} 1.0' for status in (422, 401, 404, 400)
         ]
