@@ -59,7 +59,7 @@ class DinoParams(_message.Message):
     def __init__(self, load_size: _Optional[int] = ..., stride: _Optional[int] = ..., facet: _Optional[_Union[Facet, str]] = ..., layer: _Optional[int] = ..., bin: bool = ...) -> None: ...
 
 class DinoServiceExtractFeaturesResponse(_message.Message):
-    __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding", "image_orientation")
+    __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding", "image_orientation", "pca_basis")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     IS_PCA_FIELD_NUMBER: _ClassVar[int]
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class DinoServiceExtractFeaturesResponse(_message.Message):
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROUNDING_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
+    PCA_BASIS_FIELD_NUMBER: _ClassVar[int]
     features: _tensor_pb2.Tensor
     is_pca: bool
     geometry: _image_pb2.Geometry
@@ -74,7 +75,8 @@ class DinoServiceExtractFeaturesResponse(_message.Message):
     image_digest: str
     rounding: _tensor_pb2.Rounding
     image_orientation: int
-    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+    pca_basis: str
+    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., is_pca: bool = ..., geometry: _Optional[_Union[_image_pb2.Geometry, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ..., image_orientation: _Optional[int] = ..., pca_basis: _Optional[str] = ...) -> None: ...
 
 class DinoServiceExtractFeaturesChunkedRequest(_message.Message):
     __slots__ = ("request",)

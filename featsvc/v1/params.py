@@ -62,6 +62,12 @@ class FeatureParams(TypedDict, total=False):
     """Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels."""
     region: Sequence[float] | None
     """Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are."""
+    ret_pca_basis: bool | None
+    """Name the basis of the components in the answer, so that other pictures can be shown in the same colours. Default: false."""
+    pca_basis: str | None
+    """Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server with the same model takes it, for the name holds the basis."""
+    pca_foreground: bool | None
+    """Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to which more of the picture's border belongs. Default: false."""
 
 
 class ClipExtractFeaturesParams(ClipModel, ClipParams, GridParams, FeatureParams, total=False):
@@ -229,5 +235,13 @@ class PredictMasksParams(Sam2Model, PromptMaskParams, MaskParams, total=False):
     """The parameters of PredictMasksRequest, side by side."""
 
 
-class EmbedImageParams(Sam2Model, total=False):
+class EmbeddingParams(TypedDict, total=False):
+    """What is answered of a picture's embedding."""
+    ret_embedding: bool | None
+    """Answer the embedding itself, for a mask decoder that runs elsewhere. Default: false."""
+    embedding_dtype: Literal["float32", "float16", "bfloat16", "int8"] | None
+    """Its element type: float16, bfloat16 or float32. Default: float16."""
+
+
+class EmbedImageParams(Sam2Model, EmbeddingParams, total=False):
     """The parameters of EmbedImageRequest, side by side."""

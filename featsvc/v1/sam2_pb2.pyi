@@ -331,15 +331,25 @@ class PredictMasksStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[PredictMasksResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ..., timing: _Optional[_Union[_stream_pb2.Timing, _Mapping]] = ...) -> None: ...
 
 class EmbedImageRequest(_message.Message):
-    __slots__ = ("image", "model")
+    __slots__ = ("image", "model", "embedding")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     image: _image_pb2.Image
     model: Sam2Model
-    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[Sam2Model, _Mapping]] = ...) -> None: ...
+    embedding: EmbeddingParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[Sam2Model, _Mapping]] = ..., embedding: _Optional[_Union[EmbeddingParams, _Mapping]] = ...) -> None: ...
+
+class EmbeddingParams(_message.Message):
+    __slots__ = ("ret_embedding", "embedding_dtype")
+    RET_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    ret_embedding: bool
+    embedding_dtype: _tensor_pb2.FeatureDType
+    def __init__(self, ret_embedding: bool = ..., embedding_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ...) -> None: ...
 
 class EmbedImageResponse(_message.Message):
-    __slots__ = ("image_digest", "size_bytes", "was_cached", "height", "width", "model", "image_orientation")
+    __slots__ = ("image_digest", "size_bytes", "was_cached", "height", "width", "model", "image_orientation", "image_embed", "high_res_feats_0", "high_res_feats_1")
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     WAS_CACHED_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +357,9 @@ class EmbedImageResponse(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_EMBED_FIELD_NUMBER: _ClassVar[int]
+    HIGH_RES_FEATS_0_FIELD_NUMBER: _ClassVar[int]
+    HIGH_RES_FEATS_1_FIELD_NUMBER: _ClassVar[int]
     image_digest: str
     size_bytes: int
     was_cached: bool
@@ -354,4 +367,7 @@ class EmbedImageResponse(_message.Message):
     width: int
     model: str
     image_orientation: int
-    def __init__(self, image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., was_cached: bool = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+    image_embed: _tensor_pb2.Tensor
+    high_res_feats_0: _tensor_pb2.Tensor
+    high_res_feats_1: _tensor_pb2.Tensor
+    def __init__(self, image_digest: _Optional[str] = ..., size_bytes: _Optional[int] = ..., was_cached: bool = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_orientation: _Optional[int] = ..., image_embed: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., high_res_feats_0: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., high_res_feats_1: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...

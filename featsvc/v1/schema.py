@@ -134,7 +134,10 @@ class FeatureParams(Ruled):
     dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
     points: Annotated[tuple[Annotated[Position, Parts()], ...], Field(max_length=65536), Few(), AbsentIfNull()] = Field(default=(), description="Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.", examples=[[[520, 820], [1090, 750]]])
     region: Annotated[Window, Parts()] | None = Field(default=None, description="Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.", examples=[[280, 440, 1474, 1225]])
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"),)
+    ret_pca_basis: bool = Field(default=False, description="Name the basis of the components in the answer, so that other pictures can be shown in the same colours.")
+    pca_basis: Annotated[str, StringConstraints(max_length=1048576)] | None = Field(default=None, description="Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server with the same model takes it, for the name holds the basis.")
+    pca_foreground: bool = Field(default=False, description="Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to which more of the picture's border belongs.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("pca_q_max", lambda v: v['pca_q_min'] < v['pca_q_max'], "must be larger than pca_q_min"), Rule("region", lambda v: v['region'] is None or (v['region'][0] < v['region'][2] and v['region'][1] < v['region'][3]), "the second corner must lie right of and below the first: [x0, y0, x1, y1]"), Rule("region", lambda v: v['region'] is None or not v['points'], "points and region exclude each other"), Rule("ret_pca", lambda v: not v['ret_pca'] or (v['region'] is None and (not v['points'])), "principal components are those of the whole picture: ask for them without points and region"), Rule("ret_pca", lambda v: v['ret_pca'] or (v['pca_basis'] is None and (not v['ret_pca_basis']) and (not v['pca_foreground'])), "pca_basis, ret_pca_basis and pca_foreground are about principal components: ask for them too"), Rule("pca_foreground", lambda v: not v['pca_foreground'] or v['pca_basis'] is None, "a basis says itself whether it is of the foreground: leave pca_foreground out"),)
 
 
 class ClipExtractFeaturesParams(FeatureParams, GridParams, ClipParams, ClipModel, Parameters):
@@ -447,9 +450,16 @@ class PredictMasksStreamRequest(Message):
     request: PredictMasksRequest = Field(description="The question.")
 
 
-class EmbedImageParams(Sam2Model, Parameters):
+class EmbeddingParams(Ruled):
+    """What is answered of a picture's embedding."""
+    ret_embedding: bool = Field(default=False, description="Answer the embedding itself, for a mask decoder that runs elsewhere.")
+    embedding_dtype: FeatureDType = Field(default=FeatureDType("float16"), description="Its element type: float16, bfloat16 or float32.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("embedding_dtype", lambda v: v['embedding_dtype'] != 'int8', "an embedding has no int8: take float16, bfloat16 or float32"),)
+
+
+class EmbedImageParams(EmbeddingParams, Sam2Model, Parameters):
     """The parameters of EmbedImageRequest, side by side."""
-    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model}
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "embedding": EmbeddingParams}
 
 
 class EmbedImageRequest(Message):

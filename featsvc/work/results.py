@@ -11,6 +11,8 @@ from featsvc.v1.schema import FeatureDType
 
 Floats = NDArray[np.float32]
 HeightWidth = tuple[int, int]
+TypedArray = Floats | NDArray[np.float16] | NDArray[np.uint16]
+"""Numbers of the element type that was asked for; bfloat16 as its bits."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Features(OfPicture):
     dtype: FeatureDType = FeatureDType.FLOAT32
     rounding: Rounding | None = None
     """None for float32."""
+    pca_basis: str | None = None
+    """Name of the basis of principal components, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -190,3 +194,11 @@ class EmbeddedImage(OfPicture):
     """Whether it was there before this call."""
     height: int
     width: int
+    image_embed: TypedArray | None = None
+    """1 x C x S/16 x S/16 where the embedding itself was asked for, of a network that sees S x S pixels."""
+    high_res_feats_0: TypedArray | None = None
+    """1 x C/8 x S/4 x S/4."""
+    high_res_feats_1: TypedArray | None = None
+    """1 x C/4 x S/8 x S/8."""
+    dtype: FeatureDType = FeatureDType.FLOAT32
+    """Of all three."""

@@ -94,6 +94,13 @@ PROMPT = Endpoint(
     replies.PromptMasks,
     encode.prompt_masks,
 )
+EMBED = Endpoint(
+    "/embed_image",
+    "Encode a picture ahead of its prompts",
+    operations.EMBED_IMAGE,
+    replies.EncodedPicture,
+    encode.embedded_image,
+)
 PAGE = "page"
 """What the port of the page is called, beside those of the families."""
 FAMILIES = {
@@ -101,6 +108,6 @@ FAMILIES = {
     for family in (
         RestPort("clip", "CLIP features, text embeddings and similarity maps", CLIP_ENDPOINTS),
         RestPort("dino", "DINO features", DINO_ENDPOINTS),
-        RestPort("sam2", "SAM2 masks", (AUTO, PROMPT)),
+        RestPort("sam2", "SAM2 masks", (AUTO, PROMPT, EMBED)),
     )
 }

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from featsvc.twin.messages import is_array, words
 from featsvc.v1 import sam2_pb2, tensor_pb2
+from rest_shim.contract import shape_name
 from rest_shim.reply import blobs
 from rest_shim.reply.blobs import Blob
 
@@ -38,7 +39,7 @@ def one_tensor(reply: Message, written: Written) -> Json:
     for field in reply.DESCRIPTOR.fields:
         value = getattr(reply, field.name)
         if not isinstance(value, Message):
-            body |= {} if field.name in HEADERS else {field.name: value}
+            body |= _fact(reply, field.name)
         elif isinstance(value, tensor_pb2.Tensor):
             body |= {field.name: written(value), "shape": list(value.shape)}
             body |= {"dtype": dtype(reply)} if value.dtype != tensor_pb2.D_TYPE_FLOAT32 else {}
@@ -58,10 +59,10 @@ def prompt_masks(reply: Message, written: Written) -> Json:
         body |= {"masks": one_by_one, "masks_shape": [len(one_by_one), reply.height, reply.width]}
     if result.HasField("label_map"):
         body |= _label_map(result.label_map)
-    for name, shape_name in SHAPE_FIELDS.items():
+    for name, shape in SHAPE_FIELDS.items():
         if result.HasField(name):
             tensor = getattr(result, name)
-            body |= {name: written(tensor), shape_name: list(tensor.shape)}
+            body |= {name: written(tensor), shape: list(tensor.shape)}
     return body
 
 
@@ -72,6 +73,26 @@ def auto_masks(reply: Message, written: Written) -> Json:
     masks = [_segmentation(mask, size, written) | _known(mask) for mask in reply.masks]
     shared = _label_map(reply.label_map) if reply.HasField("label_map") else {}
     return {"masks": masks, "num_masks": len(masks), **shared}
+
+
+def embedded_image(reply: Message, written: Written) -> Json:
+    """What is known of an encoded picture, and each array of it with its shape."""
+    body: Json = {}
+    for field in reply.DESCRIPTOR.fields:
+        value = getattr(reply, field.name)
+        if not isinstance(value, Message):
+            body |= _fact(reply, field.name)
+        elif isinstance(value, tensor_pb2.Tensor) and reply.HasField(field.name):
+            body |= {"dtype": DTYPES[value.dtype], field.name: written(value)}
+            body[shape_name(field.name)] = list(value.shape)
+    return body
+
+
+def _fact(reply: Message, name: str) -> Json:
+    """What a field without arrays says, where it is there and no header says it."""
+    if name in HEADERS or (reply.DESCRIPTOR.fields_by_name[name].has_presence and not reply.HasField(name)):
+        return {}
+    return {name: getattr(reply, name)}
 
 
 def headers(reply: Message, service: ServiceDescriptor) -> dict[str, str]:

@@ -49,7 +49,11 @@ class RawBody:
 
 
 def headers(reply: Message) -> dict[str, str]:
-    """Shape and element type of the tensor, and what rounding it has cost; raises 406 where that is too much."""
+    """Shape and element type of the tensor, and what rounding it has cost; raises 406 where that is too much, or where
+    the reply has a name that is."""
+    for field, value in reply.ListFields():
+        if field.has_presence and isinstance(value, str):
+            raise HttpError(406, f"{field.name} is too long for a header: accept {Form.JSON}")
     facts = [orjson.dumps(list(tensor_of(reply).shape)).decode(), dtype(reply)]
     facts += [_line(value) for _, value in reply.ListFields() if isinstance(value, tensor_pb2.Rounding)]
     return dict(zip(HEADERS, facts, strict=False))

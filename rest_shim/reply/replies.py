@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+OF_ITS_TYPE = "as base64 of `dtype`, row-major, little-endian"
 ENCODED = "as base64 of float32, row-major, little-endian"
 FORMS = (
     "As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape "
@@ -40,6 +41,10 @@ class Features(JsonReply):
         default=None, description="Their type, where it is not float32.", examples=["float16"]
     )
     rounding: Rounding | None = Field(default=None, description="What that type has cost.")
+    pca_basis: str | None = Field(
+        default=None,
+        description="Name of the basis of the components, where `ret_pca_basis` asked for it: send it as `pca_basis`.",
+    )
 
 
 class TextEmbedding(JsonReply):
@@ -94,6 +99,32 @@ class PromptMasks(JsonReply):
     )
     low_res_shape: list[int] | None = Field(
         default=None, description="Masks, height, width.", examples=[[3, 256, 256]]
+    )
+
+
+class EncodedPicture(JsonReply):
+    """A picture that is encoded, and its embedding where that was asked for."""
+
+    size_bytes: int = Field(description="Memory that its embedding takes in the cache of the worker.")
+    was_cached: bool = Field(description="Whether it was there before this call, of a picture of this key.")
+    height: int = Field(description="Height of the picture, in pixels.")
+    width: int = Field(description="Its width.")
+    dtype: str | None = Field(default=None, description="Type of the three arrays.", examples=["float16"])
+    image_embed: str | None = Field(default=None, description=f"The embedding, {OF_ITS_TYPE}.")
+    image_embed_shape: list[int] | None = Field(
+        default=None, description="Its shape.", examples=[[1, 256, 64, 64]]
+    )
+    high_res_feats_0: str | None = Field(
+        default=None, description=f"What the encoder has at S/4, {OF_ITS_TYPE}."
+    )
+    high_res_feats_0_shape: list[int] | None = Field(
+        default=None, description="Its shape.", examples=[[1, 32, 256, 256]]
+    )
+    high_res_feats_1: str | None = Field(
+        default=None, description=f"What the encoder has at S/8, {OF_ITS_TYPE}."
+    )
+    high_res_feats_1_shape: list[int] | None = Field(
+        default=None, description="Its shape.", examples=[[1, 64, 128, 128]]
     )
 
 

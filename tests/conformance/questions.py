@@ -105,6 +105,8 @@ def _features() -> Iterator[Case]:
     yield one("dino keys", f"{DINO}/ExtractFeatures", keys, "demo-dino")
     pixels = clip(ret_pca=True, ret_patches=False, interpolation_mode="INTERPOLATION_MODE_BICUBIC")
     yield one("clip colours of pixels", f"{CLIP}/ExtractFeatures", pixels, "demo-clip")
+    foreground = dino(ret_pca=True, pca_foreground=True)
+    yield one("dino colours of the foreground", f"{DINO}/ExtractFeatures", foreground, "demo-dino")
     for recipe in ("SCLIP", "CLEARCLIP", "NACLIP"):
         request = clip(dense_recipe=f"DENSE_RECIPE_{recipe}", window_size=48, window_stride=16)
         yield one(f"clip {recipe.lower()} in windows", f"{CLIP}/ExtractFeatures", request, "demo-clip")

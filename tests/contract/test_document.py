@@ -20,6 +20,7 @@ BODIES: list[tuple[str, tuple[type[BaseModel], ...]]] = [
     ("/extract", (schema.DinoExtractFeaturesParams,)),
     ("/auto_mask", (schema.GenerateMasksParams,)),
     ("/prompt_mask", (schema.Prompt, schema.PredictMasksParams)),
+    ("/embed_image", (schema.EmbedImageParams,)),
 ]
 # What the document shows as an example and not as a default.
 EXAMPLES = {
@@ -31,6 +32,7 @@ EXAMPLES = {
     "mask_input",
     "mask_input_shape",
     "preset",
+    "ret_embedding",
 }
 
 

@@ -38,6 +38,12 @@ def picture(scene: Scene) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def other_picture(scene: Scene) -> bytes:
+    """Another one, of another size."""
+    return png(scene.image[HEIGHT // 2 :, : WIDTH // 2])
+
+
+@pytest.fixture(scope="session")
 def over_rest(demo_server: Server) -> Iterator[Rest]:
     """The documented functions, at the server of the tests."""
     yield Rest(demo_server)

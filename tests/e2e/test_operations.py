@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from featsvc_client import clip_client, dino_client
+from featsvc_client.tensors import decoded
 
 from tests.e2e.conftest import HEIGHT, WIDTH
 from tests.e2e.transports import Grpc, Rest
@@ -80,6 +82,9 @@ CASES = [
     Case(DINO, (*DINO_GRID, 17 * CHANNELS), {"bin": True}),
     Case(DINO, (HEIGHT, WIDTH, 3), {"ret_pca": True, "ret_patches": False, "interpolation_mode": "bicubic"}),
     Case(DINO, (CHANNELS, 7, 10), {"load_size": 98, "tensor_format": "CHW"}),
+    Case(DINO, (*DINO_GRID, 3), {"ret_pca": True, "pca_foreground": True}),
+    Case("embedding", (1, 128, 16, 16), {"ret_embedding": True}),
+    Case("embedding", (1, 128, 16, 16), {"ret_embedding": True, "embedding_dtype": "float32"}),
     Case(SAM2, (3, HEIGHT, WIDTH), POINT),
     Case(SAM2, (1, HEIGHT, WIDTH), {**BOX, "multimask_output": False}),
     Case(SAM2, (3, HEIGHT, WIDTH), {**POINT, **BOX, "return_logits": True}),
@@ -123,6 +128,22 @@ def test_rest_and_grpc_answer_the_same_numbers(
     assert by_rest.keys() == by_grpc.keys()
     for name, array in by_rest.items():
         np.testing.assert_array_equal(array, by_grpc[name], err_msg=name)
+
+
+@pytest.mark.parametrize("family", ["clip", "dino"])
+def test_a_basis_goes_from_one_transport_to_the_other(
+    family: str, picture: bytes, other_picture: bytes, over_rest: Rest, over_grpc: Grpc
+) -> None:
+    clients = {"clip": clip_client.extract_clip_features, "dino": dino_client.extract_dino_features}
+    asked = {"load_size": 98, "ret_pca": True}
+    reply = clients[family](picture, **asked, ret_pca_basis=True, **over_rest.at(family))
+    basis = reply["pca_basis"]
+    kept = {**asked, "pca_basis": basis}
+    found = over_grpc.ask(f"{family}_features", other_picture, kept)["array"]
+    np.testing.assert_array_equal(found, over_rest.ask(f"{family}_features", other_picture, kept)["array"])
+    own = over_grpc.ask(f"{family}_features", picture, kept)["array"]
+    np.testing.assert_array_equal(own, decoded(reply["features"], reply["shape"]))
+    assert "pca_basis" not in clients[family](picture, **kept, **over_rest.at(family))
 
 
 def test_the_three_output_modes_hold_the_same_masks(picture: bytes, over_grpc: Grpc) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -19,6 +20,8 @@ from tests.servers import KEY, Server
 
 Arrays = Mapping[str, NDArray[np.generic]]
 ENCODE_IMAGE = rest.Endpoint("/encode_image", "ClipService")
+EMBED_IMAGE = rest.Endpoint("/embed_image", "Sam2Service")
+EMBEDDING = ("image_embed", "high_res_feats_0", "high_res_feats_1")
 # Any: the parameters of a case, which the server checks.
 Params = Mapping[str, Any]
 
@@ -76,6 +79,23 @@ def _rest_image(over: Rest, image: ImageLike, params: Params) -> Arrays:
     return {"array": decoded(reply["image_embedding"], reply["shape"])}
 
 
+def _rest_embedding(over: Rest, image: ImageLike, params: Params) -> Arrays:
+    url = over.server.url("sam2")
+    reply = cast(
+        dict[str, Any], rest.post(url, EMBED_IMAGE, picture(image).body, {**params, **over.at("sam2")})
+    )
+    assert reply["size_bytes"] > 0
+    return {
+        name: np.frombuffer(base64.b64decode(reply[name]), reply["dtype"]).reshape(reply[f"{name}_shape"])
+        for name in EMBEDDING
+    }
+
+
+def _grpc_embedding(client: FeatsvcClient, image: ImageLike, params: Params) -> Arrays:
+    found = client.embed_image(image, **params)
+    return {name: getattr(found, name) for name in EMBEDDING}
+
+
 def _rest_prompt(over: Rest, image: ImageLike, params: Params) -> Arrays:
     answer = sam2_client.generate_sam2_prompt_masks(image, **params, **over.at("sam2"))
     return dict(zip(("masks", "scores", "low_res"), answer, strict=True))
@@ -111,6 +131,7 @@ REST: Mapping[str, Callable[[Rest, ImageLike, Params], Arrays]] = {
     "dino_features": lambda over, image, params: {
         "array": dino_client.extract_dino_features_decoded(image, **params, **over.at("dino"))
     },
+    "embedding": _rest_embedding,
     "prompt_masks": _rest_prompt,
     "auto_masks": lambda over, image, params: _listed(
         from_entries(sam2_client.generate_sam2_auto_masks_decoded(image, **params, **over.at("sam2")))
@@ -122,6 +143,7 @@ GRPC: Mapping[str, Callable[[FeatsvcClient, ImageLike, Params], Arrays]] = {
     "similarity": lambda client, image, params: {"array": client.similarity(image, **params).array},
     "encode_image": lambda client, image, params: {"array": client.encode_image(image, **params).array},
     "dino_features": lambda client, image, params: {"array": client.dino_features(image, **params).array},
+    "embedding": _grpc_embedding,
     "prompt_masks": _grpc_prompt,
     "auto_masks": lambda client, image, params: _listed(client.generate_masks(image, **params)),
 }

@@ -15,11 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.catalog.choice import entry_for
 from featsvc.engines.registry import Engines
+from featsvc.errors import InvalidFields
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
 from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
 from featsvc.work.operations import (
     COMPUTE_SIMILARITY,
+    EMBED_IMAGE,
     ENCODE_TEXT,
     EXTRACT_CLIP,
     EXTRACT_DINO,
@@ -27,18 +29,9 @@ from featsvc.work.operations import (
     PREDICT_MASKS,
 )
 from featsvc.work.presets import in_force
-from featsvc.work.results import (
-    Features,
-    Mask,
-    MaskList,
-    PromptMasks,
-    PromptResults,
-    Result,
-    Rle,
-    Similarity,
-    TextEmbeddings,
-)
+from featsvc.work.results import Result
 from tests.engines import models
+from tests.engines.contents import content, equal
 from tests.engines.sam2.test_automatic import COMPACT, LARGE, LOOSE, OPEN, SIZE
 
 PARAMS = Parameters.__subclasses__()
@@ -56,6 +49,8 @@ class Effect(Enum):
     """Nothing that the answer shows."""
     REFUSED = auto()
     """There is one sensible value; others are refused."""
+    REFUSED_BY_ENGINE = auto()
+    """It must fit the model: test_basis shows what those do that fit."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +64,7 @@ class Change:
 
 
 COLOURS, PIXELS = {"ret_pca": True}, {"ret_patches": False}
+BASIS = "pca1:other/maskclip:AAAA:00000000"
 CLIP_MODEL = {
     "model_name": Change("ViT-B-32", effect=Effect.MODEL),
     "model_pretrained": Change("laion2b_e16", {"model_name": "ViT-B-32"}, Effect.MODEL),
@@ -91,6 +87,9 @@ FEATURES = {
     "dtype": Change("float16"),
     "points": Change(((20, 30.5),)),
     "region": Change((20, 10, 40, 30.5)),
+    "ret_pca_basis": Change(True, COLOURS),
+    "pca_basis": Change(BASIS, COLOURS, Effect.REFUSED_BY_ENGINE),
+    "pca_foreground": Change(True, COLOURS),
 }
 DENSE_CLIP = {
     "center_crop": Change(True),
@@ -156,7 +155,11 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
         "output_mode": Change("coco_rle"),
         "mask_encoding": Change("coco_rle"),
     },
-    schema.EmbedImageParams: SAM2_MODEL,
+    schema.EmbedImageParams: {
+        **SAM2_MODEL,
+        "ret_embedding": Change(True),
+        "embedding_dtype": Change("float32", {"ret_embedding": True}),
+    },
     schema.PredictMasksParams: {
         **SAM2_MODEL,
         "multimask_output": Change(False),
@@ -207,6 +210,10 @@ def test_a_field_does_what_it_is_documented_to_do(
         return
     old, new = message(**before), message(**after)
     assert getattr(old, name) != getattr(new, name), "the value of this line is no other one"
+    if change.effect is Effect.REFUSED_BY_ENGINE:
+        with pytest.raises(InvalidFields, match=name):
+            answered(engines, request, new)
+        return
     if change.effect is Effect.MODEL:
         assert entry_for(old, "default").key != entry_for(new, "default").key
         return
@@ -244,6 +251,8 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
             in_crops = given.points_per_side == CROPS["points_per_side"]
             size, model = (LARGE, "spotted_sam2") if in_crops else (SIZE, "small_sam2")
             return GENERATE_MASKS.rpc, in_force(given), models.picture_item(*size), model
+        case schema.EmbedImageParams():
+            return EMBED_IMAGE.rpc, given, PictureItem(picture), "small_sam2"
         case schema.PredictMasksParams() | schema.Prompt():
             point = schema.Prompt(point_coords=((0.4, 0.45), (0.9, 0.2)), point_labels=(1, 1))
             params, prompt = (
@@ -254,45 +263,3 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
             item = PromptItem(models.encoded(models.picture(130, 90)), prompts=(prompt,))
             return PREDICT_MASKS.rpc, params, item, "small_sam2"
     raise AssertionError(f"no engine takes {type(given).__name__}")
-
-
-def content(result: Result) -> list[np.ndarray]:
-    """The arrays and numbers of a result, without what only describes them."""
-    match result:
-        case Features():
-            return [result.features]
-        case Similarity():
-            return [result.similarity_map]
-        case TextEmbeddings():
-            return [result.text_embedding]
-        case MaskList():
-            return [each for mask in result.masks for each in (*drawn(mask.segmentation), numbers(mask))]
-    assert isinstance(result, PromptResults)
-    return [
-        each for one in result.results for each in (*drawn(one.masks), one.iou_predictions, *low_res(one))
-    ]
-
-
-def drawn(pixels: object) -> list[np.ndarray]:
-    """The pixels of one or several masks, in whatever form."""
-    if isinstance(pixels, tuple):
-        return [each for one in pixels for each in drawn(one)]
-    if isinstance(pixels, Rle):
-        return [np.array(list(pixels.counts))]
-    return [pixels if isinstance(pixels, np.ndarray) else models.unpacked(pixels)]
-
-
-def low_res(masks: PromptMasks) -> list[np.ndarray]:
-    return [] if masks.low_res_masks is None else [masks.low_res_masks]
-
-
-def numbers(mask: Mask) -> np.ndarray:
-    return np.array([mask.stability_score, mask.predicted_iou, *mask.point_coords[0], *mask.crop_box])
-
-
-def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
-    assert one, "an empty answer proves nothing"
-    return len(one) == len(other) and all(
-        mine.dtype == theirs.dtype and mine.shape == theirs.shape and np.allclose(mine, theirs, atol=1e-6)
-        for mine, theirs in zip(one, other, strict=True)
-    )

@@ -58,6 +58,8 @@ class FeaturesReply(TypedDict):
     dtype: NotRequired[str]
     """Where it is not float32."""
     rounding: NotRequired[RoundingReply]
+    pca_basis: NotRequired[str]
+    """Name of the basis of principal components, where that was asked for."""
 
 
 class TextReply(TypedDict):

@@ -19,6 +19,12 @@ from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, tensor_pb2
 from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
 
+TENSORS_OF_EMBEDDING = tuple(
+    field.name
+    for field in sam2_pb2.EmbedImageResponse.DESCRIPTOR.fields
+    if field.message_type is tensor_pb2.Tensor.DESCRIPTOR
+)
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -58,6 +64,8 @@ class Features(Brief):
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
     timing: Timing | None = field(default=None, compare=False, repr=False)
     """What the answer has taken; None where the server does not say."""
+    pca_basis: str | None = None
+    """Name of the basis of principal components, where that was asked for: give it to further questions."""
 
     @cached_property
     def array(self) -> NDArray[np.float32]:
@@ -96,8 +104,8 @@ class Similarity(Brief):
     """What the answer has taken; None where the server does not say."""
 
 
-@dataclass(frozen=True)
-class EmbeddedImage:
+@dataclass(frozen=True, eq=False, repr=False)
+class EmbeddedImage(Brief):
     """A picture that is encoded and waits for questions."""
 
     image_digest: str
@@ -113,6 +121,14 @@ class EmbeddedImage:
     """How its file says that it is to be shown, as EXIF counts; 1 is upright, 0 not told."""
     timing: Timing | None = field(default=None, compare=False, repr=False)
     """What the answer has taken; None where the server does not say."""
+    image_embed: NDArray[np.generic] | None = None
+    """1 x C x S/16 x S/16 where the embedding itself was asked for, of a network that sees S x S pixels.
+
+    All three have the element type that was asked for, but for bfloat16, which becomes float32."""
+    high_res_feats_0: NDArray[np.generic] | None = None
+    """1 x C/8 x S/4 x S/4."""
+    high_res_feats_1: NDArray[np.generic] | None = None
+    """1 x C/4 x S/8 x S/8."""
 
 
 def features(
@@ -137,6 +153,7 @@ def features(
         rounding,
         reply.image_orientation,
         beside.timing,
+        reply.pca_basis or None,
     )
 
 
@@ -179,6 +196,7 @@ def embedded(reply: sam2_pb2.EmbedImageResponse, beside: Beside) -> EmbeddedImag
         reply.model,
         reply.image_orientation,
         beside.timing,
+        **{name: array(getattr(reply, name)) for name in TENSORS_OF_EMBEDDING if reply.HasField(name)},
     )
 
 

@@ -491,6 +491,17 @@ pub struct FeatureParams {
     /// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
     #[prost(message, optional, tag = "8")]
     pub region: ::core::option::Option<Window>,
+    /// Name the basis of the components in the answer, so that other pictures can be shown in the same colours.
+    #[prost(bool, optional, tag = "9")]
+    pub ret_pca_basis: ::core::option::Option<bool>,
+    /// Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server
+    /// with the same model takes it, for the name holds the basis.
+    #[prost(string, optional, tag = "10")]
+    pub pca_basis: ::core::option::Option<::prost::alloc::string::String>,
+    /// Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to
+    /// which more of the picture's border belongs.
+    #[prost(bool, optional, tag = "11")]
+    pub pca_foreground: ::core::option::Option<bool>,
 }
 /// Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -618,6 +629,9 @@ pub struct ClipServiceExtractFeaturesResponse {
     /// mirrored. `Image.orientation` says whether that was applied.
     #[prost(uint32, tag = "7")]
     pub image_orientation: u32,
+    /// Where `ret_pca_basis` asked for it, the name of the basis of the components: put it into `pca_basis` of further questions.
+    #[prost(string, optional, tag = "8")]
+    pub pca_basis: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A picture, how to extract its features, and that the answer comes in pieces.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1716,6 +1730,9 @@ pub struct DinoServiceExtractFeaturesResponse {
     /// mirrored. `Image.orientation` says whether that was applied.
     #[prost(uint32, tag = "7")]
     pub image_orientation: u32,
+    /// Where `ret_pca_basis` asked for it, the name of the basis of the components: put it into `pca_basis` of further questions.
+    #[prost(string, optional, tag = "8")]
+    pub pca_basis: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// A picture, how to extract its features, and that the answer comes in pieces.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3703,6 +3720,19 @@ pub struct EmbedImageRequest {
     /// The model.
     #[prost(message, optional, tag = "2")]
     pub model: ::core::option::Option<Sam2Model>,
+    /// What is answered of it.
+    #[prost(message, optional, tag = "3")]
+    pub embedding: ::core::option::Option<EmbeddingParams>,
+}
+/// What is answered of a picture's embedding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EmbeddingParams {
+    /// Answer the embedding itself, for a mask decoder that runs elsewhere.
+    #[prost(bool, optional, tag = "1")]
+    pub ret_embedding: ::core::option::Option<bool>,
+    /// Its element type: float16, bfloat16 or float32.
+    #[prost(enumeration = "FeatureDType", optional, tag = "2")]
+    pub embedding_dtype: ::core::option::Option<i32>,
 }
 /// An encoded picture.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3729,6 +3759,16 @@ pub struct EmbedImageResponse {
     /// mirrored. `Image.orientation` says whether that was applied.
     #[prost(uint32, tag = "7")]
     pub image_orientation: u32,
+    /// Where `ret_embedding` asked for it: 1 x C x S/16 x S/16 for a network that sees S x S pixels, of the element type asked for.
+    /// S is 1024 and C is 256 but for demo-sam2.
+    #[prost(message, optional, tag = "8")]
+    pub image_embed: ::core::option::Option<Tensor>,
+    /// With it: 1 x C/8 x S/4 x S/4.
+    #[prost(message, optional, tag = "9")]
+    pub high_res_feats_0: ::core::option::Option<Tensor>,
+    /// With it: 1 x C/4 x S/8 x S/8.
+    #[prost(message, optional, tag = "10")]
+    pub high_res_feats_1: ::core::option::Option<Tensor>,
 }
 /// A set of options under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

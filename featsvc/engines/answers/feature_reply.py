@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from featsvc.engines.answers.pca import grid_colours, pixel_colours
+from featsvc.engines.answers.basis import named
+from featsvc.engines.answers.pca import Scaled, Target, colours, fitted, projected
 from featsvc.engines.answers.rounding import rounded
 from featsvc.engines.geometry.sampling import sampled, window, windowed
 from featsvc.engines.geometry.upsample import to_pixels
@@ -22,26 +25,36 @@ from featsvc.work.results import Features, Geometry, Rounding
 FeatureParams = ClipExtractFeaturesParams | DinoExtractFeaturesParams
 
 
-def feature_reply(features: Tensor, geometry: Geometry, params: FeatureParams) -> Features:
-    """The answer from features h x w x D on the grid."""
+def feature_reply(features: Tensor, geometry: Geometry, params: FeatureParams, space: str) -> Features:
+    """The answer from features h x w x D on the grid; `space` says of what model and which reading they are."""
     if params.points:
         return _answer(sampled(features, params.points, geometry), geometry, params)
     if params.region is not None:
         rows, columns = window(params.region, geometry)
         return _answer(features[rows, columns], windowed(geometry, rows, columns), params)
-    return _answer(_hwc(features, geometry, params), geometry, params)
-
-
-def _hwc(features: Tensor, geometry: Geometry, params: FeatureParams) -> Tensor:
-    """What is asked for of the whole picture, height x width x channels."""
-    quantiles = params.pca_q_min, params.pca_q_max
-    if params.ret_pca and params.ret_patches:
-        return torch.from_numpy(grid_colours(features, *quantiles))
     if params.ret_pca:
-        return torch.from_numpy(pixel_colours(features, geometry, params.interpolation_mode, *quantiles))
+        return _components(features, geometry, params, space)
     if params.ret_patches:
-        return features
-    return to_pixels(features.permute(2, 0, 1), geometry, params.interpolation_mode).permute(1, 2, 0)
+        return _answer(features, geometry, params)
+    pixels = to_pixels(features.permute(2, 0, 1), geometry, params.interpolation_mode)
+    return _answer(pixels.permute(1, 2, 0), geometry, params)
+
+
+def _components(features: Tensor, geometry: Geometry, params: FeatureParams, space: str) -> Features:
+    """The principal components of all cells or pixels."""
+    target = None if params.ret_patches else Target(geometry, params.interpolation_mode)
+    if params.pca_basis is not None:
+        basis = named(params.pca_basis, space, features.shape[-1])
+        projection = projected(features, basis, target)
+    else:
+        scaled = Scaled(params.pca_q_min, params.pca_q_max, params.pca_foreground)
+        basis, projection = fitted(features, scaled, target)
+        if params.ret_pca_basis:
+            # As whoever asks with its name will see it.
+            basis = basis.rounded()
+            projection = projected(features, basis, target)
+    answer = _answer(torch.from_numpy(colours(projection, basis)), geometry, params)
+    return replace(answer, pca_basis=basis.name(space)) if params.ret_pca_basis else answer
 
 
 def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Features:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from featsvc.engines.answers.basis import COMPONENTS, named
 from featsvc.engines.answers.feature_reply import FeatureParams
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
-from featsvc.engines.answers.pca import COMPONENTS, MOST_AT_ONCE
+from featsvc.engines.answers.pca import MOST_AT_ONCE
 from featsvc.engines.answers.rounding import ITEM_BYTES
 from featsvc.engines.geometry.sampling import check_points, window
 from featsvc.engines.geometry.upsample import axis_bytes
@@ -15,15 +18,28 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
 
 
+@dataclass(frozen=True)
+class FeatureKind:
+    """What kind of features are asked for."""
+
+    channels: int
+    space: str
+    """Of what model and which reading they are: a basis of components fits features of its own space."""
+
+
 def check_features(
-    geometry: Geometry, channels: int, params: FeatureParams, options: EngineOptions, way: Way
+    geometry: Geometry, kind: FeatureKind, params: FeatureParams, options: EngineOptions, way: Way
 ) -> None:
-    """Refuses places outside the picture, and features of too many bytes: in the answer, or for it to be made of."""
+    """Refuses places outside the picture, a basis that does not fit, and features of too many bytes: in the answer,
+    or for it to be made of."""
+    channels = kind.channels
+    if params.pca_basis is not None:
+        named(params.pca_basis, kind.space, channels)
     check_points(params.points, geometry)
     cells = geometry.grid_height * geometry.grid_width
     if params.ret_pca or params.points or params.region is not None:
         _check_whole(cells, channels, params, options)
-    if params.ret_pca:
+    if params.ret_pca and params.pca_basis is None:
         _check_components(cells, channels, params, options)
     if params.ret_pca and not params.ret_patches:
         check_axes(geometry, options)

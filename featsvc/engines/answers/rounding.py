@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.v1.schema import FeatureDType
-from featsvc.work.results import Rounding
+from featsvc.work.results import Rounding, TypedArray
 
 BAND_ELEMENTS = 1 << 20
 """Elements that are rounded at a time: what is made on the way stays in the cache."""
@@ -53,6 +54,14 @@ def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | N
     factors = beside[0].numpy() if beside else None
     mean = float(total) / max(1, flat.numel())
     return answer.view(features.shape), Rounding(float(largest), mean, factors)
+
+
+def typed(values: Tensor, dtype: FeatureDType) -> TypedArray:
+    """Float32 values in another type but int8, in the host's memory; bfloat16 as its bits."""
+    (home,) = on_host(_narrow(values, None, TORCH[dtype]) if dtype in TORCH else values)
+    is_bfloat16 = dtype is FeatureDType.BFLOAT16
+    array: TypedArray = home.view(torch.int16).numpy().view(np.uint16) if is_bfloat16 else home.numpy()
+    return array
 
 
 def _bands(flat: Tensor) -> Iterator[slice]:

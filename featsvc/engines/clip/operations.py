@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featsvc.catalog import ClipEntry
 from featsvc.engines.answers.feature_reply import feature_reply
-from featsvc.engines.answers.feature_size import check_axes, check_features
+from featsvc.engines.answers.feature_size import FeatureKind, check_axes, check_features
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.clip import model as clip_model
 from featsvc.engines.clip.dense import dense_features, image_embeddings
@@ -113,7 +113,7 @@ def prepare_features(
     """Decodes and fits the picture."""
     picture = decoded(item, options)
     geometry = _geometry(picture.pixels, params, loaded, options)
-    check_features(geometry, loaded.channels, params, options, item.way)
+    check_features(geometry, FeatureKind(loaded.channels, _space(params, loaded)), params, options, item.way)
     flop = _checked_flop(picture.pixels, params, loaded, options)
     ready = _input(picture.pixels, params, loaded)
     key, pixels = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
@@ -125,7 +125,15 @@ def run_features(
 ) -> list[Features]:
     """Dense features of pictures of one size."""
     outputs = _dense(batch, params, loaded)
-    return [feature_reply(out, each.input.geometry, params) for out, each in zip(outputs, batch, strict=True)]
+    space = _space(params, loaded)
+    return [
+        feature_reply(out, each.input.geometry, params, space)
+        for out, each in zip(outputs, batch, strict=True)
+    ]
+
+
+def _space(params: ClipExtractFeaturesParams, loaded: ClipModel) -> str:
+    return f"{loaded.entry.key}/{params.dense_recipe}"
 
 
 def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from featsvc.catalog import DinoEntry
 from featsvc.engines.answers.feature_reply import feature_reply
-from featsvc.engines.answers.feature_size import check_features
+from featsvc.engines.answers.feature_size import FeatureKind, check_features
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.dino import model as dino_model
 from featsvc.engines.dino.features import CELLS, Reading, descriptors, log_binned
@@ -45,7 +45,7 @@ def prepare_features(
     grid = Grid(entry.patch_size, stride)
     channels = loaded.channels * (CELLS if params.bin else 1)
     geometry = checked_geometry(picture.pixels, fit, grid, options)
-    check_features(geometry, channels, params, options, item.way)
+    check_features(geometry, FeatureKind(channels, _space(params, layer, entry)), params, options, item.way)
     sight, transformer = Sight(picture.pixels.size, fit, grid), loaded.transformer.first(layer + 1)
     flop = checked_flop(sight, transformer, entry.key, options)
     ready = network_input(picture.pixels, fit, grid, loaded.normal, loaded.device)
@@ -84,12 +84,17 @@ def run_features(
         return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)
 
     outputs = forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
-    return [_answer(out, each, params) for out, each in zip(outputs, batch, strict=True)]
+    space = _space(params, reading.layer, loaded.entry)
+    return [_answer(out, each, params, space) for out, each in zip(outputs, batch, strict=True)]
 
 
-def _answer(features: Tensor, item: DinoPicture, params: DinoExtractFeaturesParams) -> Features:
+def _answer(features: Tensor, item: DinoPicture, params: DinoExtractFeaturesParams, space: str) -> Features:
     binned = log_binned(features) if params.bin else features
-    return feature_reply(binned, item.input.geometry, params)
+    return feature_reply(binned, item.input.geometry, params, space)
+
+
+def _space(params: DinoExtractFeaturesParams, layer: int, entry: DinoEntry) -> str:
+    return f"{entry.key}/{params.facet}/{layer}{'/bin' if params.bin else ''}"
 
 
 def load(entry: DinoEntry, options: EngineOptions) -> DinoModel:

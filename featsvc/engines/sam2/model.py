@@ -82,6 +82,11 @@ class Sam2Model(Model[Sam2Entry, SAM2Base]):
         return int(self.network.image_size)
 
     @property
+    def embedding_elements(self) -> int:
+        """Elements of a picture's embedding: C channels at S/16, C/8 at S/4 and C/4 at S/8, for a side of S pixels."""
+        return 4 * int(self.network.hidden_dim) * (self.image_size // 16) ** 2
+
+    @property
     def mask_size(self) -> int:
         """Side of low-resolution masks, in pixels."""
         return int(self.network.sam_prompt_encoder.mask_input_size[0])

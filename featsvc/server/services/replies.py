@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from featsvc.server.calls.reply import Reply, flat
 from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
-from featsvc.work.results import Bits, Features, Geometry, Mask, Png, PromptMasks, Result, Rle, Rounding
+from featsvc.work.results import (
+    Bits,
+    EmbeddedImage,
+    Features,
+    Geometry,
+    Mask,
+    Png,
+    PromptMasks,
+    Result,
+    Rle,
+    Rounding,
+)
 
 Beside: TypeAlias = dict[str, Any]  # Any: what `Reply` takes beside its message
 MOST_NUMBERS, NUMBERS_OF_MESSAGE = 8000, 250
@@ -50,12 +61,13 @@ class ReplyClass:
         """The reply, perhaps without the elements of its tensors."""
         message = self._message(**{name: facts[name] for name in self._facts})
         for name in self._scalars:
-            setattr(message, name, getattr(result, name))
+            if (scalar := getattr(result, name)) is not None:
+                setattr(message, name, scalar)
         beside: Beside = {}
         for name in self._messages:
             value = getattr(result, name)
             if isinstance(value, np.ndarray):
-                dtype = result.dtype if isinstance(result, Features) else ""
+                dtype = result.dtype if isinstance(result, (Features, EmbeddedImage)) else ""
                 beside[name] = Reply(tensor_head(value, dtype)) if without_data else tensor(value, dtype)
             elif isinstance(value, tuple):
                 beside[name] = [written(each) for each in value]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from featsvc.engines.answers.pca import MOST_AT_ONCE, grid_colours, pixel_colours, principal
+from featsvc.engines.answers.pca import MOST_AT_ONCE, Scaled, Target, colours, fitted, principal
 from featsvc.engines.geometry.upsample import padded_size, to_pixels
 from featsvc.v1.schema import InterpolationMode
-from featsvc.work.results import Geometry
+from featsvc.work.results import Floats, Geometry
 
 GEOMETRY = Geometry(
     patch_size=8,
@@ -33,6 +33,18 @@ def features(channels: int = 12, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(6, channels, generator=generator) * torch.tensor([8.0, 5, 3, 1, 0.5, 0.2])[:, None]
     return torch.randn(5, 7, 6, generator=generator) @ mixing + 3
+
+
+def grid_colours(vectors: torch.Tensor, q_min: float, q_max: float) -> Floats:
+    basis, projection = fitted(vectors, Scaled(q_min, q_max))
+    return colours(projection, basis)
+
+
+def pixel_colours(
+    vectors: torch.Tensor, geometry: Geometry, mode: InterpolationMode, q_min: float, q_max: float
+) -> Floats:
+    basis, projection = fitted(vectors, Scaled(q_min, q_max), Target(geometry, mode))
+    return colours(projection, basis)
 
 
 def plain_colours(vectors: np.ndarray, q_min: float, q_max: float) -> np.ndarray:
@@ -78,8 +90,7 @@ def test_colours_are_the_same_bytes_in_another_process() -> None:
     program = (
         "import hashlib, torch\n"
         "torch.set_num_threads(1)\n"
-        "from tests.engines.answers.test_pca import features\n"
-        "from featsvc.engines.answers.pca import MOST_AT_ONCE, grid_colours\n"
+        "from tests.engines.answers.test_pca import features, grid_colours\n"
         "print(hashlib.sha256(grid_colours(features(), 0.01, 0.99).tobytes()).hexdigest())\n"
     )
     torch.set_num_threads(1)
@@ -93,10 +104,10 @@ def test_colours_are_the_same_bytes_in_another_process() -> None:
 def test_few_cells_have_no_more_components_than_differences(height: int, width: int, channels: int) -> None:
     count = height * width
     rank = min(count - 1, channels)
-    colours = grid_colours(features(channels)[:height, :width], 0.0, 1.0)
-    assert colours.shape == (height, width, 3)
-    assert (colours[..., rank:] == 0).all()
-    assert (colours[..., :rank].max(axis=(0, 1), initial=0) == 1).all()
+    found = grid_colours(features(channels)[:height, :width], 0.0, 1.0)
+    assert found.shape == (height, width, 3)
+    assert (found[..., rank:] == 0).all()
+    assert (found[..., :rank].max(axis=(0, 1), initial=0) == 1).all()
 
 
 def of_rank(rank: int, channels: int, cells: int = 7) -> torch.Tensor:
@@ -111,19 +122,19 @@ def of_rank(rank: int, channels: int, cells: int = 7) -> torch.Tensor:
 @pytest.mark.parametrize("channels", [12, 384])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_a_component_that_is_rounding_alone_is_zero_everywhere(rank: int, channels: int) -> None:
-    for colours in (
+    for found in (
         grid_colours(of_rank(rank, channels), 0.01, 0.99),
         pixel_colours(of_rank(rank, channels), GEOMETRY, InterpolationMode.BILINEAR, 0.01, 0.99),
     ):
-        assert (colours[..., rank:] == 0).all()
-        assert (colours[..., :rank].std(axis=(0, 1)) > 0.1).all()
+        assert (found[..., rank:] == 0).all()
+        assert (found[..., :rank].std(axis=(0, 1)) > 0.1).all()
 
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_a_component_of_many_cells_and_channels_that_is_rounding_alone_is_zero_too(rank: int) -> None:
-    colours = grid_colours(of_rank(rank, channels=MOST_AT_ONCE + 6, cells=210), 0.01, 0.99)
-    assert (colours[..., rank:] == 0).all()
-    assert (colours[..., :rank].std(axis=(0, 1)) > 0.1).all()
+    found = grid_colours(of_rank(rank, channels=MOST_AT_ONCE + 6, cells=210), 0.01, 0.99)
+    assert (found[..., rank:] == 0).all()
+    assert (found[..., :rank].std(axis=(0, 1)) > 0.1).all()
 
 
 def test_a_range_that_is_rounding_alone_is_zero_though_one_cell_stands_out() -> None:
@@ -140,6 +151,6 @@ def test_equal_cells_have_no_colours() -> None:
 def test_more_elements_than_torch_quantile_takes_are_no_problem() -> None:
     large = Geometry(8, 8, 2400, 2400, 0, 0, 2400, 2400, 5, 7)
     assert padded_size(large) == (2400, 2400)
-    colours = pixel_colours(features(), large, InterpolationMode.BILINEAR, 0.01, 0.99)
-    assert colours.size > 1 << 24
-    assert 0.4 < colours.mean() < 0.6
+    found = pixel_colours(features(), large, InterpolationMode.BILINEAR, 0.01, 0.99)
+    assert found.size > 1 << 24
+    assert 0.4 < found.mean() < 0.6

@@ -90,6 +90,9 @@ def _features(
         yield f"pixels {mode}", around(kind(load_size=48, ret_patches=False, interpolation_mode=mode))
     yield "components", asked(kind(load_size=48, ret_pca=True))
     yield "components of pixels", asked(kind(load_size=48, ret_pca=True, ret_patches=False))
+    yield "components of the foreground", around(kind(load_size=48, ret_pca=True, pca_foreground=True))
+    pixels = kind(load_size=48, ret_pca=True, ret_patches=False, pca_foreground=True, ret_pca_basis=True)
+    yield "pixels of the foreground", around(pixels)
     yield "points", asked(kind(load_size=48, points=((3.0, 4.0), (70.5, 40.0))))
     yield "region", asked(kind(load_size=48, region=(5.0, 6.0, 50.0, 40.0)))
 
@@ -126,6 +129,9 @@ def _dino() -> Iterator[tuple[str, Case]]:
 
 def _sam2() -> Iterator[tuple[str, Case]]:
     yield "embedding", asked(S.EmbedImageParams())
+    for dtype in ("float32", "float16", "bfloat16"):
+        itself = S.EmbedImageParams(ret_embedding=True, embedding_dtype=dtype)
+        yield f"embedding itself {dtype}", around(itself)
     yield from _prompts()
     yield from _search()
 

@@ -57,7 +57,7 @@ FAULTS = (
     Fault("answers/pca.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
     Fault("answers/pca.py", "*on_host(centred.T", "*(centred.T"),
     Fault("answers/pca.py", "(on_device(_root(each.T @ each), vectors.device)", "(_root(each.T @ each)"),
-    Fault("answers/pca.py", "on_host(least, projected)", "(least, projected)"),
+    Fault("answers/pca.py", "= on_host(projection.components, ", "= (projection.components, "),
     Fault("answers/rounding.py", ", device=flat.device)", ")"),
     Fault(
         "answers/rounding.py",

@@ -61,6 +61,10 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
         "model_cfg": "configs/sam2.1/sam2.1_hiera_l.yaml", "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
     },
     "clip/encode_image": {"model_name": "ViT-L-14-336-quickgelu", "model_pretrained": "openai"},
+    "sam2/embed_image": {
+        "model_cfg": "configs/sam2.1/sam2.1_hiera_l.yaml", "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
+        "ret_embedding": False, "embedding_dtype": "float16",
+    },
 }  # fmt: skip
 FIELDS = {
     "clip/extract": {"image"},
@@ -70,6 +74,7 @@ FIELDS = {
     "sam2/auto_mask": {"image", "point_grids"},
     "sam2/prompt_mask": {"image", "point_coords", "point_labels", "box", "mask_input", "mask_input_shape"},
     "clip/encode_image": {"image"},
+    "sam2/embed_image": {"image"},
 }
 # The whole block of /auto_mask, as a body.
 FINE_GRAINED = {
@@ -219,7 +224,7 @@ def test_the_documented_paths_are_all_there() -> None:
     assert {name: set(document(name)["paths"]) for name in FAMILIES} == {
         "clip": {"/extract", "/encode_text", "/similarity", "/encode_image", "/health", "/readyz"},
         "dino": {"/extract", "/health", "/readyz"},
-        "sam2": {"/auto_mask", "/prompt_mask", "/health", "/readyz"},
+        "sam2": {"/auto_mask", "/prompt_mask", "/embed_image", "/health", "/readyz"},
     }
 
 

@@ -40,6 +40,8 @@ def features(answer: Features) -> Outcome:
     name = f"features{BFLOAT16}" if answer.raw.dtype == np.uint16 else "features"
     arrays: dict[str, NDArray[np.generic]] = {name: answer.raw}
     facts = _facts(answer) | {"is_pca": answer.is_pca, "geometry": _geometry(answer)}
+    if answer.pca_basis is not None:
+        facts |= {"pca_basis": answer.pca_basis}
     if answer.rounding is not None:
         facts |= {"largest_error": answer.rounding.largest_error, "mean_error": answer.rounding.mean_error}
         if answer.rounding.scale is not None:

@@ -377,8 +377,10 @@ type ClipServiceExtractFeaturesResponse struct {
 	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
 	// mirrored. `Image.orientation` says whether that was applied.
 	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Where `ret_pca_basis` asked for it, the name of the basis of the components: put it into `pca_basis` of further questions.
+	PcaBasis      *string `protobuf:"bytes,8,opt,name=pca_basis,json=pcaBasis,proto3,oneof" json:"pca_basis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClipServiceExtractFeaturesResponse) Reset() {
@@ -458,6 +460,13 @@ func (x *ClipServiceExtractFeaturesResponse) GetImageOrientation() uint32 {
 		return x.ImageOrientation
 	}
 	return 0
+}
+
+func (x *ClipServiceExtractFeaturesResponse) GetPcaBasis() string {
+	if x != nil && x.PcaBasis != nil {
+		return *x.PcaBasis
+	}
+	return ""
 }
 
 // A picture, how to extract its features, and that the answer comes in pieces.
@@ -1478,7 +1487,7 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\f_center_cropB\x0f\n" +
 	"\r_dense_recipeB\x0e\n" +
 	"\f_window_sizeB\x10\n" +
-	"\x0e_window_stride\"\xb5\x02\n" +
+	"\x0e_window_stride\"\xe5\x02\n" +
 	"\"ClipServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
@@ -1486,7 +1495,10 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x120\n" +
 	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\x12+\n" +
-	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"s\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\x12 \n" +
+	"\tpca_basis\x18\b \x01(\tH\x00R\bpcaBasis\x88\x01\x01B\f\n" +
+	"\n" +
+	"_pca_basis\"s\n" +
 	"(ClipServiceExtractFeaturesChunkedRequest\x12G\n" +
 	"\arequest\x18\x01 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestR\arequest\"\xac\x01\n" +
 	")ClipServiceExtractFeaturesChunkedResponse\x12F\n" +
@@ -1708,6 +1720,7 @@ func file_featsvc_v1_clip_proto_init() {
 	file_featsvc_v1_tensor_proto_init()
 	file_featsvc_v1_clip_proto_msgTypes[1].OneofWrappers = []any{}
 	file_featsvc_v1_clip_proto_msgTypes[2].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[3].OneofWrappers = []any{}
 	file_featsvc_v1_clip_proto_msgTypes[5].OneofWrappers = []any{
 		(*ClipServiceExtractFeaturesChunkedResponse_Reply)(nil),
 		(*ClipServiceExtractFeaturesChunkedResponse_Chunk)(nil),

@@ -313,8 +313,10 @@ type DinoServiceExtractFeaturesResponse struct {
 	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
 	// mirrored. `Image.orientation` says whether that was applied.
 	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Where `ret_pca_basis` asked for it, the name of the basis of the components: put it into `pca_basis` of further questions.
+	PcaBasis      *string `protobuf:"bytes,8,opt,name=pca_basis,json=pcaBasis,proto3,oneof" json:"pca_basis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DinoServiceExtractFeaturesResponse) Reset() {
@@ -394,6 +396,13 @@ func (x *DinoServiceExtractFeaturesResponse) GetImageOrientation() uint32 {
 		return x.ImageOrientation
 	}
 	return 0
+}
+
+func (x *DinoServiceExtractFeaturesResponse) GetPcaBasis() string {
+	if x != nil && x.PcaBasis != nil {
+		return *x.PcaBasis
+	}
+	return ""
 }
 
 // A picture, how to extract its features, and that the answer comes in pieces.
@@ -728,7 +737,7 @@ const file_featsvc_v1_dino_proto_rawDesc = "" +
 	"\a_strideB\b\n" +
 	"\x06_facetB\b\n" +
 	"\x06_layerB\x06\n" +
-	"\x04_bin\"\xb5\x02\n" +
+	"\x04_bin\"\xe5\x02\n" +
 	"\"DinoServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
@@ -736,7 +745,10 @@ const file_featsvc_v1_dino_proto_rawDesc = "" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x05 \x01(\tR\vimageDigest\x120\n" +
 	"\brounding\x18\x06 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\x12+\n" +
-	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\"s\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\x12 \n" +
+	"\tpca_basis\x18\b \x01(\tH\x00R\bpcaBasis\x88\x01\x01B\f\n" +
+	"\n" +
+	"_pca_basis\"s\n" +
 	"(DinoServiceExtractFeaturesChunkedRequest\x12G\n" +
 	"\arequest\x18\x01 \x01(\v2-.featsvc.v1.DinoServiceExtractFeaturesRequestR\arequest\"\xac\x01\n" +
 	")DinoServiceExtractFeaturesChunkedResponse\x12F\n" +
@@ -844,6 +856,7 @@ func file_featsvc_v1_dino_proto_init() {
 	file_featsvc_v1_tensor_proto_init()
 	file_featsvc_v1_dino_proto_msgTypes[1].OneofWrappers = []any{}
 	file_featsvc_v1_dino_proto_msgTypes[2].OneofWrappers = []any{}
+	file_featsvc_v1_dino_proto_msgTypes[3].OneofWrappers = []any{}
 	file_featsvc_v1_dino_proto_msgTypes[5].OneofWrappers = []any{
 		(*DinoServiceExtractFeaturesChunkedResponse_Reply)(nil),
 		(*DinoServiceExtractFeaturesChunkedResponse_Chunk)(nil),

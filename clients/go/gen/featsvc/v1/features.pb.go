@@ -107,7 +107,15 @@ type FeatureParams struct {
 	// Answer features at these positions only, interpolated bilinearly between the centres of patches: points x channels.
 	Points []*Position `protobuf:"bytes,7,rep,name=points,proto3" json:"points,omitempty"`
 	// Answer only the patches that overlap this part of the picture; `geometry` says where in the grid they are.
-	Region        *Window `protobuf:"bytes,8,opt,name=region,proto3,oneof" json:"region,omitempty"`
+	Region *Window `protobuf:"bytes,8,opt,name=region,proto3,oneof" json:"region,omitempty"`
+	// Name the basis of the components in the answer, so that other pictures can be shown in the same colours.
+	RetPcaBasis *bool `protobuf:"varint,9,opt,name=ret_pca_basis,json=retPcaBasis,proto3,oneof" json:"ret_pca_basis,omitempty"`
+	// Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server
+	// with the same model takes it, for the name holds the basis.
+	PcaBasis *string `protobuf:"bytes,10,opt,name=pca_basis,json=pcaBasis,proto3,oneof" json:"pca_basis,omitempty"`
+	// Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to
+	// which more of the picture's border belongs.
+	PcaForeground *bool `protobuf:"varint,11,opt,name=pca_foreground,json=pcaForeground,proto3,oneof" json:"pca_foreground,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +206,27 @@ func (x *FeatureParams) GetRegion() *Window {
 	return nil
 }
 
+func (x *FeatureParams) GetRetPcaBasis() bool {
+	if x != nil && x.RetPcaBasis != nil {
+		return *x.RetPcaBasis
+	}
+	return false
+}
+
+func (x *FeatureParams) GetPcaBasis() string {
+	if x != nil && x.PcaBasis != nil {
+		return *x.PcaBasis
+	}
+	return ""
+}
+
+func (x *FeatureParams) GetPcaForeground() bool {
+	if x != nil && x.PcaForeground != nil {
+		return *x.PcaForeground
+	}
+	return false
+}
+
 var File_featsvc_v1_features_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_features_proto_rawDesc = "" +
@@ -218,7 +247,7 @@ const file_featsvc_v1_features_proto_rawDesc = "" +
 	"\bconstantH\x02R\vpaddingMode\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x0e\n" +
 	"\f_ret_patchesB\x15\n" +
 	"\x13_interpolation_modeB\x0f\n" +
-	"\r_padding_mode\"\xdb\b\n" +
+	"\r_padding_mode\"\xef\f\n" +
 	"\rFeatureParams\x12)\n" +
 	"\aret_pca\x18\x01 \x01(\bB\v\x8a\xb5\x18\a\n" +
 	"\x05falseH\x00R\x06retPca\x88\x01\x01\x12;\n" +
@@ -233,11 +262,19 @@ const file_featsvc_v1_features_proto_rawDesc = "" +
 	"\x05dtype\x18\x06 \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
 	"\afloat32H\x05R\x05dtype\x88\x01\x01\x12Q\n" +
 	"\x06points\x18\a \x03(\v2\x14.featsvc.v1.PositionB#\x8a\xb5\x18\x1f\x12\x19[[520, 820], [1090, 750]]0\x80\x80\x04R\x06points\x12M\n" +
-	"\x06region\x18\b \x01(\v2\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\x06R\x06region\x88\x01\x01:\xd1\x03\x92\xb5\x18A\n" +
+	"\x06region\x18\b \x01(\v2\x12.featsvc.v1.WindowB\x1c\x8a\xb5\x18\x18\x12\x16[280, 440, 1474, 1225]H\x06R\x06region\x88\x01\x01\x124\n" +
+	"\rret_pca_basis\x18\t \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\aR\vretPcaBasis\x88\x01\x01\x12*\n" +
+	"\tpca_basis\x18\n" +
+	" \x01(\tB\b\x8a\xb5\x18\x048\x80\x80@H\bR\bpcaBasis\x88\x01\x01\x127\n" +
+	"\x0epca_foreground\x18\v \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\tR\rpcaForeground\x88\x01\x01:\x97\x06\x92\xb5\x18A\n" +
 	"\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n" +
 	"\x06region\x12Cregion is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n" +
 	"\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x96\x01\n" +
-	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and region\xa0\xb5\x18\x01B\n" +
+	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and region\x92\xb5\x18\xb4\x01\n" +
+	"\aret_pca\x12Kret_pca or (pca_basis is None and not ret_pca_basis and not pca_foreground)\x1a\\pca_basis, ret_pca_basis and pca_foreground are about principal components: ask for them too\x92\xb5\x18\x88\x01\n" +
+	"\x0epca_foreground\x12'not pca_foreground or pca_basis is None\x1aMa basis says itself whether it is of the foreground: leave pca_foreground out\xa0\xb5\x18\x01B\n" +
 	"\n" +
 	"\b_ret_pcaB\f\n" +
 	"\n" +
@@ -248,7 +285,11 @@ const file_featsvc_v1_features_proto_rawDesc = "" +
 	"_pca_q_maxB\x10\n" +
 	"\x0e_tensor_formatB\b\n" +
 	"\x06_dtypeB\t\n" +
-	"\a_regionB\x8a\x01\n" +
+	"\a_regionB\x10\n" +
+	"\x0e_ret_pca_basisB\f\n" +
+	"\n" +
+	"_pca_basisB\x11\n" +
+	"\x0f_pca_foregroundB\x8a\x01\n" +
 	"\x0ecom.featsvc.v1B\rFeaturesProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
 	"Featsvc\\V1\xe2\x02\x16Featsvc\\V1\\GPBMetadata\xea\x02\vFeatsvc::V1b\x06proto3"

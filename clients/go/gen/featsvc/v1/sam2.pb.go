@@ -2044,7 +2044,9 @@ type EmbedImageRequest struct {
 	// The picture.
 	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
 	// The model.
-	Model         *Sam2Model `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	Model *Sam2Model `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// What is answered of it.
+	Embedding     *EmbeddingParams `protobuf:"bytes,3,opt,name=embedding,proto3" json:"embedding,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2093,6 +2095,68 @@ func (x *EmbedImageRequest) GetModel() *Sam2Model {
 	return nil
 }
 
+func (x *EmbedImageRequest) GetEmbedding() *EmbeddingParams {
+	if x != nil {
+		return x.Embedding
+	}
+	return nil
+}
+
+// What is answered of a picture's embedding.
+type EmbeddingParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Answer the embedding itself, for a mask decoder that runs elsewhere.
+	RetEmbedding *bool `protobuf:"varint,1,opt,name=ret_embedding,json=retEmbedding,proto3,oneof" json:"ret_embedding,omitempty"`
+	// Its element type: float16, bfloat16 or float32.
+	EmbeddingDtype *FeatureDType `protobuf:"varint,2,opt,name=embedding_dtype,json=embeddingDtype,proto3,enum=featsvc.v1.FeatureDType,oneof" json:"embedding_dtype,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *EmbeddingParams) Reset() {
+	*x = EmbeddingParams{}
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbeddingParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbeddingParams) ProtoMessage() {}
+
+func (x *EmbeddingParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbeddingParams.ProtoReflect.Descriptor instead.
+func (*EmbeddingParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *EmbeddingParams) GetRetEmbedding() bool {
+	if x != nil && x.RetEmbedding != nil {
+		return *x.RetEmbedding
+	}
+	return false
+}
+
+func (x *EmbeddingParams) GetEmbeddingDtype() FeatureDType {
+	if x != nil && x.EmbeddingDtype != nil {
+		return *x.EmbeddingDtype
+	}
+	return FeatureDType_FEATURE_D_TYPE_UNSPECIFIED
+}
+
 // An encoded picture.
 type EmbedImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2111,13 +2175,20 @@ type EmbedImageResponse struct {
 	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
 	// mirrored. `Image.orientation` says whether that was applied.
 	ImageOrientation uint32 `protobuf:"varint,7,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Where `ret_embedding` asked for it: 1 x C x S/16 x S/16 for a network that sees S x S pixels, of the element type asked for.
+	// S is 1024 and C is 256 but for demo-sam2.
+	ImageEmbed *Tensor `protobuf:"bytes,8,opt,name=image_embed,json=imageEmbed,proto3" json:"image_embed,omitempty"`
+	// With it: 1 x C/8 x S/4 x S/4.
+	HighResFeats_0 *Tensor `protobuf:"bytes,9,opt,name=high_res_feats_0,json=highResFeats0,proto3" json:"high_res_feats_0,omitempty"`
+	// With it: 1 x C/4 x S/8 x S/8.
+	HighResFeats_1 *Tensor `protobuf:"bytes,10,opt,name=high_res_feats_1,json=highResFeats1,proto3" json:"high_res_feats_1,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *EmbedImageResponse) Reset() {
 	*x = EmbedImageResponse{}
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2200,7 @@ func (x *EmbedImageResponse) String() string {
 func (*EmbedImageResponse) ProtoMessage() {}
 
 func (x *EmbedImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_sam2_proto_msgTypes[23]
+	mi := &file_featsvc_v1_sam2_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2213,7 @@ func (x *EmbedImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedImageResponse.ProtoReflect.Descriptor instead.
 func (*EmbedImageResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{23}
+	return file_featsvc_v1_sam2_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EmbedImageResponse) GetImageDigest() string {
@@ -2192,6 +2263,27 @@ func (x *EmbedImageResponse) GetImageOrientation() uint32 {
 		return x.ImageOrientation
 	}
 	return 0
+}
+
+func (x *EmbedImageResponse) GetImageEmbed() *Tensor {
+	if x != nil {
+		return x.ImageEmbed
+	}
+	return nil
+}
+
+func (x *EmbedImageResponse) GetHighResFeats_0() *Tensor {
+	if x != nil {
+		return x.HighResFeats_0
+	}
+	return nil
+}
+
+func (x *EmbedImageResponse) GetHighResFeats_1() *Tensor {
+	if x != nil {
+		return x.HighResFeats_1
+	}
+	return nil
 }
 
 var File_featsvc_v1_sam2_proto protoreflect.FileDescriptor
@@ -2392,10 +2484,19 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\bresponse\x18\x02 \x01(\v2 .featsvc.v1.PredictMasksResponseH\x00R\bresponse\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
 	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
-	"\aoutcome\"i\n" +
+	"\aoutcome\"\xa4\x01\n" +
 	"\x11EmbedImageRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
-	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.Sam2ModelR\x05model\"\xe6\x01\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.Sam2ModelR\x05model\x129\n" +
+	"\tembedding\x18\x03 \x01(\v2\x1b.featsvc.v1.EmbeddingParamsR\tembedding\"\xb8\x02\n" +
+	"\x0fEmbeddingParams\x125\n" +
+	"\rret_embedding\x18\x01 \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\x00R\fretEmbedding\x88\x01\x01\x12U\n" +
+	"\x0fembedding_dtype\x18\x02 \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
+	"\afloat16H\x01R\x0eembeddingDtype\x88\x01\x01:q\x92\xb5\x18i\n" +
+	"\x0fembedding_dtype\x12\x19embedding_dtype != 'int8'\x1a;an embedding has no int8: take float16, bfloat16 or float32\xa0\xb5\x18\x01B\x10\n" +
+	"\x0e_ret_embeddingB\x12\n" +
+	"\x10_embedding_dtype\"\x95\x03\n" +
 	"\x12EmbedImageResponse\x12!\n" +
 	"\fimage_digest\x18\x01 \x01(\tR\vimageDigest\x12\x1d\n" +
 	"\n" +
@@ -2405,7 +2506,12 @@ const file_featsvc_v1_sam2_proto_rawDesc = "" +
 	"\x06height\x18\x04 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12\x14\n" +
 	"\x05model\x18\x06 \x01(\tR\x05model\x12+\n" +
-	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation*j\n" +
+	"\x11image_orientation\x18\a \x01(\rR\x10imageOrientation\x123\n" +
+	"\vimage_embed\x18\b \x01(\v2\x12.featsvc.v1.TensorR\n" +
+	"imageEmbed\x12;\n" +
+	"\x10high_res_feats_0\x18\t \x01(\v2\x12.featsvc.v1.TensorR\rhighResFeats0\x12;\n" +
+	"\x10high_res_feats_1\x18\n" +
+	" \x01(\v2\x12.featsvc.v1.TensorR\rhighResFeats1*j\n" +
 	"\x06Preset\x12\x16\n" +
 	"\x12PRESET_UNSPECIFIED\x10\x00\x12)\n" +
 	"\x13PRESET_FINE_GRAINED\x10\x01\x1a\x10\x8a\xb5\x18\ffine_grained\x12\x1d\n" +
@@ -2448,7 +2554,7 @@ func file_featsvc_v1_sam2_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_sam2_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_featsvc_v1_sam2_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_featsvc_v1_sam2_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_featsvc_v1_sam2_proto_goTypes = []any{
 	(Preset)(0),                         // 0: featsvc.v1.Preset
 	(OutputMode)(0),                     // 1: featsvc.v1.OutputMode
@@ -2476,15 +2582,17 @@ var file_featsvc_v1_sam2_proto_goTypes = []any{
 	(*PredictMasksStreamRequest)(nil),   // 23: featsvc.v1.PredictMasksStreamRequest
 	(*PredictMasksStreamResponse)(nil),  // 24: featsvc.v1.PredictMasksStreamResponse
 	(*EmbedImageRequest)(nil),           // 25: featsvc.v1.EmbedImageRequest
-	(*EmbedImageResponse)(nil),          // 26: featsvc.v1.EmbedImageResponse
-	(*Image)(nil),                       // 27: featsvc.v1.Image
-	(*Tensor)(nil),                      // 28: featsvc.v1.Tensor
-	(*ItemError)(nil),                   // 29: featsvc.v1.ItemError
-	(*Timing)(nil),                      // 30: featsvc.v1.Timing
+	(*EmbeddingParams)(nil),             // 26: featsvc.v1.EmbeddingParams
+	(*EmbedImageResponse)(nil),          // 27: featsvc.v1.EmbedImageResponse
+	(*Image)(nil),                       // 28: featsvc.v1.Image
+	(*Tensor)(nil),                      // 29: featsvc.v1.Tensor
+	(*ItemError)(nil),                   // 30: featsvc.v1.ItemError
+	(*Timing)(nil),                      // 31: featsvc.v1.Timing
+	(FeatureDType)(0),                   // 32: featsvc.v1.FeatureDType
 }
 var file_featsvc_v1_sam2_proto_depIdxs = []int32{
 	4,  // 0: featsvc.v1.PointGrid.points:type_name -> featsvc.v1.Point
-	27, // 1: featsvc.v1.GenerateMasksRequest.image:type_name -> featsvc.v1.Image
+	28, // 1: featsvc.v1.GenerateMasksRequest.image:type_name -> featsvc.v1.Image
 	3,  // 2: featsvc.v1.GenerateMasksRequest.model:type_name -> featsvc.v1.Sam2Model
 	9,  // 3: featsvc.v1.GenerateMasksRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
 	8,  // 4: featsvc.v1.GenerateMasksRequest.masks:type_name -> featsvc.v1.MaskParams
@@ -2493,52 +2601,57 @@ var file_featsvc_v1_sam2_proto_depIdxs = []int32{
 	6,  // 7: featsvc.v1.AutomaticMaskParams.point_grids:type_name -> featsvc.v1.PointGrid
 	1,  // 8: featsvc.v1.AutomaticMaskParams.output_mode:type_name -> featsvc.v1.OutputMode
 	11, // 9: featsvc.v1.Rle.lengths:type_name -> featsvc.v1.RunLengths
-	28, // 10: featsvc.v1.Mask.bitmap:type_name -> featsvc.v1.Tensor
+	29, // 10: featsvc.v1.Mask.bitmap:type_name -> featsvc.v1.Tensor
 	10, // 11: featsvc.v1.Mask.rle:type_name -> featsvc.v1.Rle
 	12, // 12: featsvc.v1.Mask.bbox:type_name -> featsvc.v1.Rectangle
 	4,  // 13: featsvc.v1.Mask.point_coords:type_name -> featsvc.v1.Point
 	12, // 14: featsvc.v1.Mask.crop_box:type_name -> featsvc.v1.Rectangle
 	13, // 15: featsvc.v1.GenerateMasksResponse.masks:type_name -> featsvc.v1.Mask
-	28, // 16: featsvc.v1.GenerateMasksResponse.label_map:type_name -> featsvc.v1.Tensor
+	29, // 16: featsvc.v1.GenerateMasksResponse.label_map:type_name -> featsvc.v1.Tensor
 	7,  // 17: featsvc.v1.GenerateMasksStreamRequest.request:type_name -> featsvc.v1.GenerateMasksRequest
 	13, // 18: featsvc.v1.GenerateMasksStreamResponse.mask:type_name -> featsvc.v1.Mask
 	17, // 19: featsvc.v1.GenerateMasksStreamResponse.summary:type_name -> featsvc.v1.MasksSummary
-	28, // 20: featsvc.v1.MasksSummary.label_map:type_name -> featsvc.v1.Tensor
+	29, // 20: featsvc.v1.MasksSummary.label_map:type_name -> featsvc.v1.Tensor
 	4,  // 21: featsvc.v1.Prompt.point_coords:type_name -> featsvc.v1.Point
 	5,  // 22: featsvc.v1.Prompt.box:type_name -> featsvc.v1.Box
-	28, // 23: featsvc.v1.Prompt.mask_input:type_name -> featsvc.v1.Tensor
-	27, // 24: featsvc.v1.PredictMasksRequest.image:type_name -> featsvc.v1.Image
+	29, // 23: featsvc.v1.Prompt.mask_input:type_name -> featsvc.v1.Tensor
+	28, // 24: featsvc.v1.PredictMasksRequest.image:type_name -> featsvc.v1.Image
 	18, // 25: featsvc.v1.PredictMasksRequest.prompts:type_name -> featsvc.v1.Prompt
 	3,  // 26: featsvc.v1.PredictMasksRequest.model:type_name -> featsvc.v1.Sam2Model
 	20, // 27: featsvc.v1.PredictMasksRequest.params:type_name -> featsvc.v1.PromptMaskParams
 	8,  // 28: featsvc.v1.PredictMasksRequest.masks:type_name -> featsvc.v1.MaskParams
-	28, // 29: featsvc.v1.PromptMasks.masks:type_name -> featsvc.v1.Tensor
-	28, // 30: featsvc.v1.PromptMasks.iou_predictions:type_name -> featsvc.v1.Tensor
-	28, // 31: featsvc.v1.PromptMasks.low_res_masks:type_name -> featsvc.v1.Tensor
+	29, // 29: featsvc.v1.PromptMasks.masks:type_name -> featsvc.v1.Tensor
+	29, // 30: featsvc.v1.PromptMasks.iou_predictions:type_name -> featsvc.v1.Tensor
+	29, // 31: featsvc.v1.PromptMasks.low_res_masks:type_name -> featsvc.v1.Tensor
 	10, // 32: featsvc.v1.PromptMasks.rle:type_name -> featsvc.v1.Rle
-	28, // 33: featsvc.v1.PromptMasks.label_map:type_name -> featsvc.v1.Tensor
+	29, // 33: featsvc.v1.PromptMasks.label_map:type_name -> featsvc.v1.Tensor
 	21, // 34: featsvc.v1.PredictMasksResponse.results:type_name -> featsvc.v1.PromptMasks
 	19, // 35: featsvc.v1.PredictMasksStreamRequest.request:type_name -> featsvc.v1.PredictMasksRequest
 	22, // 36: featsvc.v1.PredictMasksStreamResponse.response:type_name -> featsvc.v1.PredictMasksResponse
-	29, // 37: featsvc.v1.PredictMasksStreamResponse.error:type_name -> featsvc.v1.ItemError
-	30, // 38: featsvc.v1.PredictMasksStreamResponse.timing:type_name -> featsvc.v1.Timing
-	27, // 39: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
+	30, // 37: featsvc.v1.PredictMasksStreamResponse.error:type_name -> featsvc.v1.ItemError
+	31, // 38: featsvc.v1.PredictMasksStreamResponse.timing:type_name -> featsvc.v1.Timing
+	28, // 39: featsvc.v1.EmbedImageRequest.image:type_name -> featsvc.v1.Image
 	3,  // 40: featsvc.v1.EmbedImageRequest.model:type_name -> featsvc.v1.Sam2Model
-	7,  // 41: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
-	15, // 42: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
-	19, // 43: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
-	23, // 44: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
-	25, // 45: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
-	14, // 46: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
-	16, // 47: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
-	22, // 48: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
-	24, // 49: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
-	26, // 50: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
-	46, // [46:51] is the sub-list for method output_type
-	41, // [41:46] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	26, // 41: featsvc.v1.EmbedImageRequest.embedding:type_name -> featsvc.v1.EmbeddingParams
+	32, // 42: featsvc.v1.EmbeddingParams.embedding_dtype:type_name -> featsvc.v1.FeatureDType
+	29, // 43: featsvc.v1.EmbedImageResponse.image_embed:type_name -> featsvc.v1.Tensor
+	29, // 44: featsvc.v1.EmbedImageResponse.high_res_feats_0:type_name -> featsvc.v1.Tensor
+	29, // 45: featsvc.v1.EmbedImageResponse.high_res_feats_1:type_name -> featsvc.v1.Tensor
+	7,  // 46: featsvc.v1.Sam2Service.GenerateMasks:input_type -> featsvc.v1.GenerateMasksRequest
+	15, // 47: featsvc.v1.Sam2Service.GenerateMasksStream:input_type -> featsvc.v1.GenerateMasksStreamRequest
+	19, // 48: featsvc.v1.Sam2Service.PredictMasks:input_type -> featsvc.v1.PredictMasksRequest
+	23, // 49: featsvc.v1.Sam2Service.PredictMasksStream:input_type -> featsvc.v1.PredictMasksStreamRequest
+	25, // 50: featsvc.v1.Sam2Service.EmbedImage:input_type -> featsvc.v1.EmbedImageRequest
+	14, // 51: featsvc.v1.Sam2Service.GenerateMasks:output_type -> featsvc.v1.GenerateMasksResponse
+	16, // 52: featsvc.v1.Sam2Service.GenerateMasksStream:output_type -> featsvc.v1.GenerateMasksStreamResponse
+	22, // 53: featsvc.v1.Sam2Service.PredictMasks:output_type -> featsvc.v1.PredictMasksResponse
+	24, // 54: featsvc.v1.Sam2Service.PredictMasksStream:output_type -> featsvc.v1.PredictMasksStreamResponse
+	27, // 55: featsvc.v1.Sam2Service.EmbedImage:output_type -> featsvc.v1.EmbedImageResponse
+	51, // [51:56] is the sub-list for method output_type
+	46, // [46:51] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_sam2_proto_init() }
@@ -2572,13 +2685,14 @@ func file_featsvc_v1_sam2_proto_init() {
 		(*PredictMasksStreamResponse_Response)(nil),
 		(*PredictMasksStreamResponse_Error)(nil),
 	}
+	file_featsvc_v1_sam2_proto_msgTypes[23].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_sam2_proto_rawDesc), len(file_featsvc_v1_sam2_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
