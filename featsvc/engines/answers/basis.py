@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featsvc.engines.answers.limits import FLOAT_BYTES
 from featsvc.errors import InvalidFields, invalid_field
 
 COMPONENTS = 3
 FORM = "pca1"
 """Begins each name; another form of the content would have another."""
 FIELD = "params.pca_basis"
+MOST_SHOWN = 100
+"""Letters of what another basis is of."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,14 @@ def named(name: str, space: str, channels: int) -> Basis:
     if name.rpartition(":")[2] != _check(theirs, content):
         raise _damaged()
     if theirs != space:
-        raise invalid_field(FIELD, f"is of the features {theirs}, and these are {space}: ask for the same")
+        message = f"is of the features {theirs[:MOST_SHOWN]}, and these are {space}: ask for the same"
+        raise invalid_field(FIELD, message)
+    # Anybody can make a name whose checksum is right.
+    count = (1 + COMPONENTS) * channels + 2 * COMPONENTS
+    if len(content) not in (FLOAT_BYTES * count, FLOAT_BYTES * (count + channels + 1)):
+        raise _damaged()
     flat = np.frombuffer(content, "<f4")
-    sizes = 4 * channels + 2 * COMPONENTS
-    if len(flat) not in (sizes, sizes + channels + 1) or not np.isfinite(flat).all():
+    if not np.isfinite(flat).all():
         raise _damaged()
     return _of(flat, channels)
 

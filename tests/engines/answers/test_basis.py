@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -140,6 +142,21 @@ def test_a_name_that_does_not_fit_is_refused(changed: Any, space: str, channels:
     with pytest.raises(InvalidFields, match=told) as caught:
         named(changed(name()), space, channels)
     assert [each.field for each in caught.value.violations] == ["params.pca_basis"]
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"abcd" * 54, b"abcd" * 54 + b"e"])
+def test_a_name_of_another_size_is_refused_though_its_checksum_is_right(content: bytes) -> None:
+    text = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    made = f"pca1:{SPACE}:{text}:{zlib.crc32(content, zlib.crc32(SPACE.encode())):08x}"
+    with pytest.raises(InvalidFields, match="pca_basis"):
+        named(made, SPACE, 13)
+
+
+def test_what_another_basis_is_of_is_told_in_few_letters() -> None:
+    made = fitted(features(), Scaled(0.01, 0.99)).basis.name("x" * 10_000)
+    with pytest.raises(InvalidFields) as caught:
+        named(made, SPACE, 12)
+    assert len(caught.value.message) < 300
 
 
 def test_numbers_that_are_none_are_refused() -> None:
