@@ -115,6 +115,13 @@ class PromptItem(PictureItem):
         return len(self.image) + sum(len(mask.data) for mask in masks if mask) + points
 
 
+@cache
+def beside_picture(kind: type[Item]) -> tuple[str, ...]:
+    """What a class of items holds beside a picture."""
+    common = {field.name for field in fields(PictureItem)}
+    return tuple(field.name for field in fields(kind) if field.name not in common)
+
+
 def _question(item: Item) -> Hashable:
     kind: Any = type(item)  # Any: mypy takes no dataclass for hashable
     return (kind, *(getattr(item, name) for name in _asked(kind)))

@@ -6,8 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -28,7 +27,7 @@ from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
 from featsvc.v1.schema import Image
-from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way
+from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way, beside_picture
 from featsvc.work.operations import AnyOperation, I, Operation, P, R
 from featsvc.work.results import EmbeddedImage
 
@@ -38,10 +37,6 @@ P_co = TypeVar("P_co", bound=Parameters, covariant=True)
 LARGE = 32 * 1024
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SMALLER = "; a smaller picture (load_size) takes less"
-
-
-FACTS = ("model", "image_digest")
-"""What replies say beside the result, where they have such fields."""
 
 
 class Asked(Protocol[P_co]):
@@ -184,7 +179,7 @@ class Intake:
     ) -> I:  # Any: what it is asked about
         """What the engines get beside the parameters; raises what `picture` raises."""
         own: Any = kind  # Any: mypy takes no dataclass for hashable
-        values: dict[str, Any] = {name: getattr(asked, name) for name in _beside_picture(own)}
+        values: dict[str, Any] = {name: getattr(asked, name) for name in beside_picture(own)}
         if issubclass(kind, PictureItem):
             picture = await self.picture(asked.image, call)
             values |= {
@@ -226,13 +221,6 @@ class Intake:
                 "image.digest", "names no picture that was sent lately with this key: send the file itself"
             )
         return picture
-
-
-@cache
-def _beside_picture(kind: type[Item]) -> tuple[str, ...]:
-    """What a class of items holds beside a picture."""
-    common = {field.name for field in fields(PictureItem)}
-    return tuple(field.name for field in fields(kind) if field.name not in common)
 
 
 def _brief(operation: AnyOperation, item: Item) -> Brief | None:

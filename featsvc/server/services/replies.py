@@ -29,6 +29,8 @@ from featsvc.work.results import (
 Beside: TypeAlias = dict[str, Any]  # Any: what `Reply` takes beside its message
 MOST_NUMBERS, NUMBERS_OF_MESSAGE = 8000, 250
 """So many numbers, of which a message costs as much as so many, take about a millisecond."""
+FACTS = ("model", "image_digest")
+"""What replies say beside the result, where they have such fields."""
 SMALL = 16 * 1024
 """Bytes up to which copying an array into its message costs less than what keeps it beside."""
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.reply import Reply, flat
 from featsvc.server.services import replies
-from featsvc.server.services.intake import FACTS, Answer, Intake
+from featsvc.server.services.intake import Answer, Intake
 from featsvc.server.services.streams import Messages, Questions, answer_each
 from featsvc.twin.methods import (
     ListFields,
@@ -64,7 +64,9 @@ class OperationMethods:
         self._operation = operation
         self._intake = intake
         self._plain = method_of(operation.rpc)
-        self._response = replies.ReplyClass(message_class(self._plain.output_type), operation.result, FACTS)
+        self._response = replies.ReplyClass(
+            message_class(self._plain.output_type), operation.result, replies.FACTS
+        )
 
     def handlers(self) -> dict[str, Any]:  # Any: grpc is untyped
         """A handler for each method, by its name."""
@@ -84,7 +86,7 @@ class OperationMethods:
         if others.one_by_one is not None:
             fields = list_fields(plain, others.one_by_one)
             summary = replies.ReplyClass(
-                message_class(fields.last.message_type), self._operation.result, FACTS
+                message_class(fields.last.message_type), self._operation.result, replies.FACTS
             )
             act = partial(self._answer_one_by_one, fields, summary)
             yield (

@@ -21,6 +21,7 @@ FORMATS = [
     ("--format", "npy"),
     ("--format", "npz", "--per-file", 3),
     ("--format", "safetensors", "--per-file", 3),
+    ("--format", "parquet", "--per-file", 3),
 ]
 
 

@@ -43,7 +43,7 @@ class Archive:
         try:
             with tarfile.open(self.path, "r|*", tarinfo=Member) as archive:
                 for member in archive:
-                    if _is_picture(member):
+                    if is_picture(member):
                         key = f"{self.key}/{safe(member.name)}"
                         yield Item(key, f"{seen} {member.offset}", partial(_content, archive, member))
         except DAMAGED as error:
@@ -53,12 +53,13 @@ class Archive:
         """The pictures among its files; only the headers are read where it is not compressed."""
         try:
             with tarfile.open(self.path, "r:*") as archive:
-                return sum(_is_picture(member) for member in archive)
+                return sum(is_picture(member) for member in archive)
         except DAMAGED:
             return 1
 
 
-def _is_picture(member: tarfile.TarInfo) -> bool:
+def is_picture(member: tarfile.TarInfo) -> bool:
+    """Whether a file of an archive is taken for a picture."""
     return member.isfile() and kinds.is_picture(member.name)
 
 

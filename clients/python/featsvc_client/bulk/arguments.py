@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +20,25 @@ PATIENCE_S = 600.0
 SHARDED = tuple(name for name, each in FORMATS.items() if each.read)
 
 
-@dataclass(frozen=True)
-class CommandLine:
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What is read, and what is written."""
+
+    inputs: tuple[str, ...]
+    column: str
+    """Of tables: that with the pictures."""
+    out: Path
+    form: str
+    per_file: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine(Files):
     """What the command line says."""
 
     command: Command
     parameters: dict[str, object]
     """The service's parameters."""
-    inputs: tuple[str, ...]
-    out: Path
-    form: str
-    per_file: int
     every: int
     preview: bool
     again: bool
@@ -64,17 +73,37 @@ def parsed(words: list[str] | None = None) -> CommandLine:
     command_line = CommandLine(
         **{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, parameters=parameters
     )
-    if command_line.per_file > 1 and command_line.form not in SHARDED:
-        parser.error(
-            f"--per-file: {' and '.join(SHARDED)} hold many pictures in a file, {command_line.form} does not"
-        )
+    check_files(command_line, parser)
     return command_line
 
 
+def check_files(files: Files, parser: argparse.ArgumentParser) -> None:
+    """Ends the process where the format does not hold what is wanted."""
+    if files.per_file > 1 and files.form not in SHARDED:
+        parser.error(
+            f"--per-file: {' and '.join(SHARDED)} hold many pictures in a file, {files.form} does not"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "featsvc-client", description="Asks a featsvc server about many pictures."
-    )
+    def add(parser: argparse.ArgumentParser, command: Command) -> None:
+        add_files(parser, command)
+        _add_more_of_files(parser)
+        parser.add_argument(
+            "--dry-run", action="store_true", help="tell what would be done, and how long it may take"
+        )
+        add_run(parser)
+        _add_server(parser)
+        options.add(parser, command)
+
+    return tree("featsvc-client", "Asks a featsvc server about many pictures.", add)
+
+
+def tree(
+    name: str, description: str, add: Callable[[argparse.ArgumentParser, Command], None]
+) -> argparse.ArgumentParser:
+    """All commands, each with the arguments that `add` gives it."""
+    parser = argparse.ArgumentParser(name, description=description)
     groups: dict[tuple[str, ...], argparse._SubParsersAction[argparse.ArgumentParser]] = {}
     groups[()] = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -88,19 +117,24 @@ def _parser() -> argparse.ArgumentParser:
             last, help=command.help, description=command.help, epilog=AFTER, allow_abbrev=False
         )
         own.set_defaults(command=command)
-        _add_files(own, command)
-        _add_run(own)
-        _add_server(own)
-        options.add(own, command)
+        add(own, command)
     return parser
 
 
-def _add_files(parser: argparse.ArgumentParser, command: Command) -> None:
+def add_files(parser: argparse.ArgumentParser, command: Command) -> None:
+    """What is read, and what is written."""
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="folders, globs, .txt files that list inputs, tar archives, videos and pictures, in any mixture",
+        help="folders, globs, .txt files that list inputs, tar archives, Parquet files, videos and pictures, "
+        "in any mixture",
+    )
+    parser.add_argument(
+        "--column",
+        default="",
+        metavar="NAME",
+        help="of Parquet files: the column with the pictures [the only one of bytes]",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where results go")
     parser.add_argument(
@@ -113,6 +147,9 @@ def _add_files(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.add_argument(
         "--per-file", type=_positive, default=1, metavar="N", help="pictures in one file [%(default)s]"
     )
+
+
+def _add_more_of_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every",
         type=_positive,
@@ -123,10 +160,8 @@ def _add_files(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.add_argument("--preview", action="store_true", help="write pictures for people too")
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dry-run", action="store_true", help="tell what would be done, and how long it may take"
-    )
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """What is done anew, and what is told."""
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
     parser.add_argument(
         "--again", action="store_true", help="do all anew where the folder has results of other parameters"

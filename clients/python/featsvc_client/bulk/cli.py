@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from featsvc.environment import mistyped_key
 from featsvc_client import awaiting, calls, channel
 from featsvc_client.bulk import arguments, estimate, formats, packing
 from featsvc_client.bulk.arguments import CommandLine
 from featsvc_client.bulk.asking import Asker, Away, GaveUp, is_interruption
-from featsvc_client.bulk.commands import COCO, question
+from featsvc_client.bulk.commands import question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.folder import Folder
 from featsvc_client.bulk.inputs import Inputs
+from featsvc_client.bulk.job import check_job, described, ended
 from featsvc_client.bulk.limiter import Limiter
 from featsvc_client.bulk.manifest import NAME, Manifest
 from featsvc_client.bulk.progress import Progress
@@ -32,7 +32,7 @@ from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
 from featsvc_client.terms import Terms
 
-FAILED, REFUSED, GONE, STOPPED = 1, 2, 3, 130
+REFUSED, GONE, STOPPED = 2, 3, 130
 # The run itself tries again, because it knows how the server does with the other pictures.
 ONCE = RetryPolicy(attempts=1)
 # After so long people want to know what they are waiting for.
@@ -72,17 +72,15 @@ async def _run(command_line: CommandLine) -> int:
         # As Ctrl-C, which asyncio sees to.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     asked = question(command_line.command, command_line.parameters, command_line.form, command_line.preview)
-    description = asked.description()
-    if asked.is_scaled and command_line.form == "npy":
-        raise Refused("int8 needs the factors of its channels, for which .npy has no place: --format npz")
-    inputs = Inputs(command_line.inputs, command_line.every, command_line.out.resolve())
+    job = described(asked, command_line, command_line.preview)
+    out = command_line.out.resolve()
+    inputs = Inputs(command_line.inputs, command_line.every, out, command_line.column)
     formats.check(command_line.form)
     inputs.check()
     terms = Terms(priority=command_line.priority)
     async with channel.opened_aio(command_line.target, command_line.tls) as connected:
         metadata = channel.metadata(command_line.api_key, command_line.tls)
         session = Session((*metadata, *terms.metadata), command_line.timeout, ONCE, None)
-        job = _job(command_line, description)
         with closing(Progress(command_line.quiet, has_bar=not command_line.dry_run)) as progress:
             away = Away(command_line.target, command_line.patience, progress.say)
             asker = Asker(connected, session, asked, Limiter(command_line.concurrency), RetryPolicy(), away)
@@ -96,7 +94,7 @@ async def _dry_run(command_line: CommandLine, asker: Asker, inputs: Inputs, job:
     finished = 0
     if (command_line.out / NAME).exists():
         with closing(Manifest.reading(command_line.out / NAME)) as manifest:
-            _check_job(manifest, job, command_line)
+            check_job(manifest, job, command_line.out, command_line.again)
             last = manifest.last_job()
             manifest.job = last.number
             finished = manifest.tally("done") if job == last.description else 0
@@ -111,7 +109,7 @@ async def _run_job(
     command_line.out.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     with closing(Manifest(command_line.out / NAME, _has(command_line.out))) as manifest:
-        _check_job(manifest, job.description, command_line)
+        check_job(manifest, job.description, command_line.out, command_line.again)
         with closing(Folder(command_line.out)) as folder:
             manifest.begin_run(*job, command_line.again)
             packing.clean(folder, manifest)
@@ -128,45 +126,7 @@ async def _run_job(
                 await asyncio.get_running_loop().shutdown_default_executor()
             manifest.finish_job()
             packing.clean(folder, manifest)
-        progress.say(progress.line())
-        if not progress.tally.failed:
-            return 0
-        progress.say(f"{progress.tally.failed} failed; --retry-failed tries them again. The first of them:")
-        for key, error in manifest.errors():
-            progress.say(f"  {key}: {error}")
-        return FAILED
-
-
-def _job(command_line: CommandLine, description: dict[str, Any]) -> str:  # Any: JSON
-    """All that results of one folder must have in common."""
-    per_file = command_line.per_file if command_line.form != COCO else 1
-    files = {"format": command_line.form, "per_file": per_file, "preview": command_line.preview}
-    return json.dumps({"command": command_line.command.name, "files": files, **description}, sort_keys=True)
-
-
-def _check_job(manifest: Manifest, job: str, command_line: CommandLine) -> None:
-    """Raises Refused where the folder has results of something else."""
-    last = manifest.last_job().description
-    if not last or last == job or command_line.again:
-        return
-    old, new = _flat(json.loads(last)), _flat(json.loads(job))
-    changed = [
-        f"{name}: {old.get(name, 'none')} there, {new.get(name, 'none')} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    raise Refused(
-        f"{command_line.out} has results of other parameters ({'; '.join(changed)}): "
-        "use another folder, or --again to do all anew"
-    )
-
-
-def _flat(job: dict[str, Any]) -> dict[str, str]:  # Any: JSON
-    return {
-        name: json.dumps(value)
-        for part, content in job.items()
-        for name, value in (content.items() if isinstance(content, dict) else [(part, content)])
-    }
+        return ended(progress, manifest)
 
 
 async def _version(asker: Asker) -> str:

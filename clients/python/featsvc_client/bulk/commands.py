@@ -20,7 +20,7 @@ from featsvc_client.window import NO_PICTURE
 
 PICTURE = "image"
 COCO = "coco"
-ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr")
+ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr", "parquet")
 
 
 @dataclass(frozen=True)

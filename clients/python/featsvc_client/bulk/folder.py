@@ -11,25 +11,37 @@ from pathlib import Path
 UNFINISHED = ".unfinished"
 
 
+class Stage:
+    """A folder for files that have no name yet. One process has it."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        self.path = path
+        self._numbers = count()
+
+    def free(self, suffix: str = "") -> Path:
+        """Where nothing is."""
+        # The suffix is kept because some writers go by it.
+        return self.path / f"{next(self._numbers)}{suffix}"
+
+    def stage(self, suffix: str, write: Callable[[Path], object]) -> Path:
+        """Writes a file or folder, as yet without its name, and waits until it is on disk."""
+        staged = self.free(suffix)
+        write(staged)
+        for each in (staged, *staged.rglob("*")) if staged.is_dir() else (staged,):
+            _sync(each)
+        return staged
+
+
 class Folder:
     """Places whole files under their names."""
 
     def __init__(self, path: Path) -> None:
         """Makes the folder, and clears what an interrupted run had begun; only one run at a time may do so."""
         self.path = path
-        self._unfinished = path / UNFINISHED
-        shutil.rmtree(self._unfinished, ignore_errors=True)
-        self._unfinished.mkdir(parents=True)
-        self._numbers = count()
-
-    def stage(self, suffix: str, write: Callable[[Path], object]) -> Path:
-        """Writes a file or folder, as yet without its name, and waits until it is on disk."""
-        # The suffix is kept because some writers go by it.
-        staged = self._unfinished / f"{next(self._numbers)}{suffix}"
-        write(staged)
-        for each in (staged, *staged.rglob("*")) if staged.is_dir() else (staged,):
-            _sync(each)
-        return staged
+        shutil.rmtree(path / UNFINISHED, ignore_errors=True)
+        self._stage = Stage(path / UNFINISHED)
+        self.stage = self._stage.stage
 
     def place(self, staged: Path, name: str) -> None:
         """Gives it its name."""
@@ -43,7 +55,7 @@ class Folder:
         target = self.path / name
         if target.is_dir():
             # Out of the way by one step, so that no half of it is ever seen.
-            aside = self._unfinished / f"{next(self._numbers)}"
+            aside = self._stage.free()
             os.replace(target, aside)
             shutil.rmtree(aside)
         else:
@@ -55,7 +67,7 @@ class Folder:
 
     def close(self) -> None:
         """Removes what nobody needs any more."""
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        shutil.rmtree(self._stage.path, ignore_errors=True)
 
 
 def size(path: Path) -> int:

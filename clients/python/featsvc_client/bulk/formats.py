@@ -98,6 +98,53 @@ def write_zarr(path: Path, outcomes: Outcomes) -> None:
         )
 
 
+def write_parquet(path: Path, outcomes: Outcomes) -> None:
+    """A row for each picture: its key, its facts as JSON, and each array by its bytes, element type and shape.
+
+    Bytes are little-endian and row by row; bfloat16 is told as such. Where pictures have other arrays, theirs are null.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = dict.fromkeys(name for each in outcomes.values() for name in each.arrays)
+    array = pa.struct([("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("data", pa.large_binary())])
+    columns = {
+        name.removesuffix(BFLOAT16): pa.array([_cell(name, each) for each in outcomes.values()], array)
+        for name in names
+    }
+    facts = [json.dumps(each.facts) for each in outcomes.values()]
+    table = pa.table({"key": list(outcomes), FACTS: facts, **columns})
+    # What is in it hardly gets smaller, and is sooner read so.
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+
+
+def read_parquet(path: Path) -> dict[str, Outcome]:
+    """What write_parquet wrote."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for row in pq.read_table(path).to_pylist():
+        key, facts = row.pop("key"), json.loads(row.pop(FACTS))
+        found[key] = Outcome(dict(_array(name, cell) for name, cell in row.items() if cell), facts)
+    return found
+
+
+def _cell(name: str, outcome: Outcome) -> dict[str, object] | None:
+    array = outcome.arrays.get(name)
+    if array is None:
+        return None
+    dtype = "bfloat16" if name.endswith(BFLOAT16) else array.dtype.name
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return {"dtype": dtype, "shape": list(array.shape), "data": little.tobytes()}
+
+
+def _array(name: str, cell: Mapping[str, Any]) -> tuple[str, NDArray[np.generic]]:  # Any: of a row
+    is_bfloat16 = cell["dtype"] == "bfloat16"
+    dtype = np.dtype("uint16" if is_bfloat16 else cell["dtype"]).newbyteorder("<")
+    array = np.frombuffer(cell["data"], dtype).reshape(cell["shape"])
+    return f"{name}{BFLOAT16}" if is_bfloat16 else name, array
+
+
 # Any: a library that need not be there; JSON.
 def zarr_group(path: Path, facts: Mapping[str, Any]) -> Any:
     """A new group."""
@@ -154,4 +201,5 @@ FORMATS: Mapping[str, Format] = {
     "npz": NPZ,
     "safetensors": Format(".safetensors", write_safetensors, read_safetensors, "safetensors"),
     "zarr": Format("", write_zarr, library="zarr"),
+    "parquet": Format(".parquet", write_parquet, read_parquet, "pyarrow"),
 }

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from featsvc_client.bulk import kinds
 from featsvc_client.bulk.archives import Archive
-from featsvc_client.bulk.extra import Refused
+from featsvc_client.bulk.extra import Refused, missing
 from featsvc_client.bulk.items import PictureFile, Source, in_order, printable, safe
 
 # A list may name lists; one that names itself would never end.
 DEEPEST_LIST = 8
+# What is taken of a folder.
+KINDS = (kinds.is_picture, kinds.is_archive, kinds.is_video, kinds.is_table)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Inputs:
     """The step from frame to frame in videos."""
     left_out: Path
     """The folder of the results, which may lie inside one that is read."""
+    column: str = ""
+    """Of tables: that with the pictures."""
 
     def check(self) -> None:
         """Raises Refused where a name means nothing, before anything is begun."""
@@ -73,7 +77,7 @@ class Inputs:
             if path.is_dir():
                 if not path.is_symlink():
                     yield from self._inside(path, below)
-            elif kinds.is_picture(name) or kinds.is_archive(name) or kinds.is_video(name):
+            elif any(is_kind(name) for is_kind in KINDS):
                 yield self._file(path, below)
 
     def _listed(self, path: Path, depth: int) -> Iterator[Source]:
@@ -87,6 +91,8 @@ class Inputs:
         key = printable(name)
         if kinds.is_video(path.name):
             return self._video(path, key)
+        if kinds.is_table(path.name):
+            return self._rows(path, key)
         return (Archive if kinds.is_archive(path.name) else PictureFile)(path, key)
 
     def _video(self, path: Path, key: str) -> Source:
@@ -94,6 +100,13 @@ class Inputs:
         from featsvc_client.bulk.videos import Video
 
         return Video(path, key, self.every)
+
+    def _rows(self, path: Path, key: str) -> Source:
+        try:
+            from featsvc_client.bulk.rows import Rows
+        except ModuleNotFoundError as error:
+            raise missing(str(error.name), "Parquet files") from error
+        return Rows(path, key, self.column)
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ PICTURES = (
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 LISTS = (".txt", ".lst")
+TABLES = (".parquet",)
 
 
 def is_picture(name: str) -> bool:
@@ -24,6 +25,11 @@ def is_video(name: str) -> bool:
 def is_archive(name: str) -> bool:
     """Whether a file of this name is taken for an archive of pictures."""
     return name.lower().endswith(ARCHIVES)
+
+
+def is_table(name: str) -> bool:
+    """Whether a file of this name is taken for a table with a column of pictures."""
+    return name.lower().endswith(TABLES)
 
 
 def is_list(name: str) -> bool:

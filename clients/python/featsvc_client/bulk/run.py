@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from featsvc_client.bulk.asking import Asker
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
+from featsvc_client.bulk.job import check_model
 from featsvc_client.bulk.manifest import Manifest
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.bulk.progress import Progress
@@ -68,14 +69,7 @@ class Run:
         self.progress.fail(todo.key, why)
 
     def _keep(self, todo: Todo, outcome: Outcome, picture: bytes | None) -> None:
-        known = self.manifest.note_model(outcome.model)
-        if known != outcome.model:
-            # Else --again would go on with a job that cannot come to its end.
-            self.manifest.finish_job()
-            raise Refused(
-                f"the server answers with {outcome.model}, but the results here are of {known}: "
-                "use another folder, or --again to do all anew"
-            )
+        check_model(self.manifest, outcome.model)
         self.progress.done(self.store.keep(todo, outcome, picture))
 
     def _count(self, inputs: Inputs) -> None:

@@ -34,16 +34,24 @@ class Selection:
             for item in source.items():
                 if self.stop.is_set():
                     return
-                todo = self._todo(item, self.manifest.see(item.key))
+                known = self.unsettled(item.key, item.stamp)
+                todo = None if known is None else self._todo(item, known)
                 if todo is not None:
                     yield todo
 
-    def _todo(self, item: Item, known: Known) -> Todo | None:
+    def unsettled(self, key: str, stamp: str) -> Known | None:
+        """What is known of a picture that must be looked at; None for another, which is counted."""
+        known = self.manifest.see(key)
         if known.seen_by == self.manifest.run:
-            self.progress.fail(item.key, "another picture of this run has the same name: use another folder")
+            self.progress.fail(key, "another picture of this run has the same name: use another folder")
             return None
-        if known.stamp == item.stamp and self._is_settled(known):
-            return None
+        return None if known.stamp == stamp and self._is_settled(known) else known
+
+    def has_result(self, known: Known) -> bool:
+        """Whether there is a result of the picture as it was."""
+        return known.state == "done" and self.folder.has(known.output)
+
+    def _todo(self, item: Item, known: Known) -> Todo | None:
         try:
             content = item.read()
         except (OSError, ValueError) as error:
@@ -58,7 +66,7 @@ class Selection:
 
     def _is_settled(self, known: Known) -> bool:
         """Whether the picture, if it is the same, needs no question; counts it if so."""
-        if known.state == "done" and self.folder.has(known.output):
+        if self.has_result(known):
             self.progress.skip()
             return True
         if known.state == "failed" and not self.retry_failed:
