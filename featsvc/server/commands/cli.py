@@ -1,4 +1,4 @@
-"""The command line: `featsvc up | serve | demo | keys | models | config | top | verify`."""
+"""The command line: `featsvc up | serve | batch | demo | keys | models | config | top | verify`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from featsvc import __version__
 from featsvc.errors import FeatsvcError, InvalidArgument
 from featsvc.logs import is_plain, setup
 from featsvc.processes import raise_limit
+from featsvc.server.commands import batch as batch_command
 from featsvc.server.commands import demo as demo_command
 from featsvc.server.commands import keys as key_commands
 from featsvc.server.commands import models as model_commands
@@ -86,6 +87,7 @@ def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
             text = "stop when standard input ends, for programs that start this one"
             sub.add_argument("--end-with-stdin", action="store_true", help=text)
         sub.set_defaults(command=partial(command, tree), parser=sub)
+    batch_command.add(commands)
     demo_command.add(commands)
     key_commands.add(commands)
     model_commands.add(commands)

@@ -1,0 +1,170 @@
+"""What runs on the nodes: tasks read pictures, and actors answer about them. Tables of Arrow go between."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from featsvc_client.bulk.commands import Question
+from featsvc_client.bulk.folder import Stage
+from featsvc_client.bulk.store import Writer
+from featsvc_client.pictures import Picture
+from pydantic import BaseModel
+
+from featsvc.batch.engines import InProcess
+from featsvc.batch.places import Place, contents
+from featsvc.errors import FeatsvcError, InvalidFields
+from featsvc.pool.contract.messages import Boot
+from featsvc.server.services.replies import FACTS, ReplyClass
+from featsvc.twin import from_message, in_holders
+from featsvc.twin.methods import message_class, method_of, twin_of
+from featsvc.work.item import PictureItem, Way, beside_picture
+from featsvc.work.operations import OPERATIONS, AnyOperation
+from featsvc.work.results import Result
+
+LARGE_BYTES = 32 << 20
+"""Of pictures that a task hands on at once."""
+PLACES = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("key", "stamp", "path", "column", "error")),
+        *(pa.field(name, pa.int64()) for name in ("offset", "size", "group", "position")),
+        *(pa.field(name, pa.string()) for name in ("old_output", "known_digest")),
+    ]
+)
+"""Where pictures are, and what the manifest knows of them."""
+READ = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("key", "stamp", "old_output", "known_digest", "error")),
+        pa.field("position", pa.int64()),
+        pa.field("content", pa.large_binary()),
+    ]
+)
+"""The same with the pictures."""
+WRITTEN = pa.schema(
+    [
+        *(
+            pa.field(name, pa.string())
+            for name in ("key", "stamp", "old_output", "error", "digest", "staged")
+        ),
+        *(pa.field(name, pa.int64()) for name in ("position", "nbytes")),
+    ]
+)
+"""Where answers are; neither error nor `staged`: the picture is the one that was answered before."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked about every picture, and where answers go."""
+
+    question: Question
+    request: bytes
+    """The question as a message, about no picture in particular."""
+    model: str
+    boot: Boot
+    most_items: int
+    """Pictures that may share a batch."""
+    max_image_bytes: int
+    writer: Writer
+    stage: str
+    """The folder of what has no name yet, as every node sees it."""
+
+    @property
+    def operation(self) -> AnyOperation:
+        """The line of the table."""
+        return operation_of(self.question)
+
+    @property
+    def asked(self) -> Any:  # Any: each operation has a class of its own
+        """The checked question."""
+        method = method_of(self.operation.rpc)
+        return from_message(
+            message_class(method.input_type).FromString(self.request), twin_of(method.input_type)
+        )
+
+
+def operation_of(question: Question) -> AnyOperation:
+    """The line of the table that a question belongs to."""
+    return next(each for each in OPERATIONS if each.rpc == question.command.operation.path)
+
+
+def read(places: pa.Table) -> Iterator[pa.Table]:
+    """The pictures of a part, with why they cannot be read where that is so."""
+    names = [field.name for field in fields(Place)]
+    rows, nbytes = list[dict[str, object]](), 0
+    given = places.to_pylist()
+    for row, found in zip(
+        given, contents([Place(**{name: row[name] for name in names}) for row in given]), strict=True
+    ):
+        told = {"error": found} if isinstance(found, str) else {"error": "", "content": found}
+        rows.append({name: row.get(name) for name in READ.names} | told)
+        nbytes += len(found)
+        if nbytes >= LARGE_BYTES:
+            yield pa.Table.from_pylist(rows, READ)
+            rows, nbytes = [], 0
+    if rows:
+        yield pa.Table.from_pylist(rows, READ)
+
+
+class Answering:
+    """Ray makes one in each of its actors, with engines and the model, and hands it pictures."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._operation = work.operation
+        asked = work.asked
+        settled = self._operation.settled
+        self._params: BaseModel = asked.params if settled is None else settled(asked.params)
+        kind: Any = self._operation.item  # Any: mypy takes no dataclass for hashable
+        beside = {name: getattr(asked, name) for name in beside_picture(kind)}
+        # In pieces: nobody sends it, so it may be as large as it may at all.
+        self._item: PictureItem = kind(way=Way(chunked=True), orientation=asked.image.orientation, **beside)
+        self._reply = message_class(method_of(self._operation.rpc).output_type)
+        self._written = ReplyClass(self._reply, self._operation.result, FACTS)
+        self._stage = Stage(Path(work.stage) / uuid.uuid4().hex)
+        self._engines = InProcess(work.boot, work.most_items)
+        self._engines.load(work.model)
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        """Where the answer about each picture is, or why there is none."""
+        rows = pictures.to_pylist()
+        for row in rows:
+            content = row["content"]
+            row["error"] = row["error"] or self._refusal(content)
+            row["digest"] = "" if row["error"] else Picture(content).digest
+        new = [row for row in rows if not row["error"] and row["digest"] != row["known_digest"]]
+        items = [replace(self._item, image=row["content"], digest=row["digest"]) for row in new]
+        results = self._engines.results(self._operation, self._work.model, self._params, items)
+        for row, result in zip(new, results, strict=True):
+            row.update(self._kept(row["content"], row["digest"], result))
+        return pa.Table.from_pylist(
+            [{name: row.get(name) for name in WRITTEN.names} for row in rows], WRITTEN
+        )
+
+    def _refusal(self, content: bytes) -> str:
+        """Why a picture is not looked at; mostly empty."""
+        most = self._work.max_image_bytes
+        if not content:
+            return "the file is empty"
+        return f"{len(content)} bytes, at most {most} (--max-image-bytes)" if len(content) > most else ""
+
+    def _kept(self, content: bytes, digest: str, result: Result | FeatsvcError) -> dict[str, object]:
+        """What is to be noted of an answer, which is on disk then."""
+        try:
+            if isinstance(result, FeatsvcError):
+                raise result
+            facts = {"model": self._work.model, "image_digest": digest}
+            # As a server writes it and a client reads it, so that nothing of it can differ.
+            reply = self._reply.FromString(self._written.written(result, facts).joined())
+            answer = self._work.question.command.operation.read(reply)
+            kept = self._work.question.kept(content, answer)
+        except InvalidFields as error:
+            told = InvalidFields(in_holders(error.violations, self._operation.params))
+            return {"error": told.message}
+        except FeatsvcError as error:
+            return {"error": error.message}
+        written = self._work.writer.written(self._stage.stage, kept)
+        return {"staged": str(written.staged), "nbytes": written.nbytes}

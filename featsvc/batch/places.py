@@ -1,0 +1,132 @@
+"""Where each picture of a data set is, so that any node can read it: files, members of archives, rows of Parquet."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from featsvc_client.bulk.archives import DAMAGED, Archive, Member, is_picture
+from featsvc_client.bulk.extra import Refused
+from featsvc_client.bulk.inputs import Inputs
+from featsvc_client.bulk.items import PictureFile, Source, safe, stamp
+from featsvc_client.bulk.rows import DAMAGED as DAMAGED_ROWS
+from featsvc_client.bulk.rows import Rows, content
+
+AT_ONCE = 64
+"""Pictures that a task reads, of folders and archives; of Parquet it reads a row group."""
+PLAIN = ".tar"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one picture is."""
+
+    key: str
+    """Its name: that of its result."""
+    stamp: str
+    """What changes when its file is written again."""
+    path: str
+    """Of its file, as every node sees it."""
+    offset: int = 0
+    """Of its first byte in the file; in Parquet its row in the group."""
+    size: int = -1
+    """In bytes; -1 is all of the file."""
+    column: str = ""
+    group: int = 0
+    """In Parquet."""
+    error: str = ""
+    """Why it cannot be read."""
+
+
+def parts(inputs: Inputs) -> Iterator[list[Place]]:
+    """The pictures, as many together as a task reads. Raises Refused for files that nodes do not read."""
+    files = list[Place]()
+    for source in inputs.sources():
+        if isinstance(source, PictureFile):
+            files.append(Place(source.key, stamp(source.path), str(source.path.resolve())))
+            if len(files) == AT_ONCE:
+                yield files
+                files = []
+        else:
+            yield from _inside(source)
+    if files:
+        yield files
+
+
+def _inside(source: Source) -> Iterator[list[Place]]:
+    match source:
+        case Archive(path=path) if path.suffix == PLAIN:
+            return _members(source)
+        case Rows():
+            return _rows(source)
+    raise Refused(f"{source.key}: batch reads no videos and no compressed archives; featsvc-client does")
+
+
+def _members(source: Archive) -> Iterator[list[Place]]:
+    """Pictures that lie behind each other."""
+    part, path, seen = list[Place](), str(source.path.resolve()), stamp(source.path)
+    try:
+        with tarfile.open(source.path, "r:", tarinfo=Member) as archive:
+            for member in archive:
+                if is_picture(member):
+                    key = f"{source.key}/{safe(member.name)}"
+                    part.append(Place(key, f"{seen} {member.offset}", path, member.offset_data, member.size))
+                if len(part) == AT_ONCE:
+                    yield part
+                    part = []
+    except DAMAGED as error:
+        part.append(Place(source.key, seen, path, error=f"{source.path}: {error}"))
+    if part:
+        yield part
+
+
+def _rows(source: Rows) -> Iterator[list[Place]]:
+    """A row group at a time: less of it cannot be read."""
+    number, path, seen = 0, str(source.path.resolve()), stamp(source.path)
+    try:
+        with pq.ParquetFile(source.path) as file:
+            column = source.chosen(file.schema_arrow)
+            for group in range(file.num_row_groups):
+                part = list[Place]()
+                for row in range(file.metadata.row_group(group).num_rows):
+                    part.append(
+                        Place(source.row_key(number), f"{seen} {number}", path, row, -1, column, group)
+                    )
+                    number += 1
+                yield part
+    except DAMAGED_ROWS as error:
+        yield [Place(source.key, seen, path, error=f"{source.path}: {error}")]
+
+
+def contents(places: list[Place]) -> Iterator[bytes | str]:
+    """Each picture, or why it cannot be read."""
+    group: tuple[str, int] | None = None
+    column: Any = None  # Any: pyarrow's
+    for place in places:
+        try:
+            if place.error:
+                yield place.error
+                continue
+            if not place.column:
+                yield _bytes(place)
+                continue
+            if group != (place.path, place.group):
+                with pq.ParquetFile(place.path) as file:
+                    column = file.read_row_group(place.group, columns=[place.column]).column(0)
+                group = place.path, place.group
+            yield content(column[place.offset])
+        except (OSError, ValueError, *DAMAGED_ROWS) as error:
+            yield str(error)
+
+
+def _bytes(place: Place) -> bytes:
+    with Path(place.path).open("rb") as file:
+        file.seek(place.offset)
+        found = file.read(place.size)
+    if place.size >= 0 and len(found) != place.size:
+        raise OSError(f"{place.key}: the archive ends after {len(found)} of {place.size} bytes")
+    return found

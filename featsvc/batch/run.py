@@ -1,0 +1,129 @@
+"""A run over a data set: nodes read, answer and write by Ray Data; this process plans, and keeps the manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from featsvc_client.bulk.inputs import Inputs
+from featsvc_client.bulk.manifest import Manifest
+from featsvc_client.bulk.progress import Progress
+from featsvc_client.bulk.selection import Selection
+from featsvc_client.bulk.store import Store, Todo, Written
+
+from featsvc.batch.nodes import PLACES, Answering, Work, read
+from featsvc.batch.places import parts
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+CALLS_AHEAD = 2
+"""Calls that an actor has at once: the pictures of the next one are there when one ends."""
+BATCHES = 4
+"""Of each call: while one of them computes the next is prepared."""
+MOST_TRIES = 3
+"""Of the same pictures, where an actor dies of them or its node is lost."""
+READ_CPUS = 0.25
+"""Of a task that reads, which mostly waits."""
+
+
+@dataclass(frozen=True)
+class Actors:
+    """How many there are, and what Ray keeps free for each."""
+
+    least: int
+    most: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run needs."""
+
+    inputs: Inputs
+    selection: Selection
+    manifest: Manifest
+    store: Store
+    progress: Progress
+
+    def all(self, work: Work, actors: Actors) -> int:
+        """Everything that is to do; how many pictures have no answer because what ran for them died."""
+        tables = [pa.Table.from_pylist(rows, PLACES) for rows in self._todo()]
+        tally, left = self.progress.tally, sum(table.num_rows for table in tables)
+        self.progress.expect(tally.skipped + tally.failed + left)
+        if tables:
+            answered = _answered(tables, work, actors)
+            for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
+                table: Any = batch  # Any: pyarrow's
+                for row in table.to_pylist():
+                    self._note(row, work.model)
+                    left -= 1
+        self.store.finish()
+        return left
+
+    def _todo(self) -> Iterator[list[dict[str, object]]]:
+        """What is to be read, part by part."""
+        for part in parts(self.inputs):
+            rows = list[dict[str, object]]()
+            for place in part:
+                known = self.selection.unsettled(place.key, place.stamp)
+                if known is not None:
+                    digest = known.digest if self.selection.has_result(known) else ""
+                    of_manifest = {
+                        "position": known.position,
+                        "old_output": known.output,
+                        "known_digest": digest,
+                    }
+                    rows.append(asdict(place) | of_manifest)
+            if rows:
+                yield rows
+
+    def _note(self, row: Mapping[str, Any], model: str) -> None:  # Any: of Arrow
+        """What has become of one picture."""
+        todo = Todo(row["position"], row["key"], row["stamp"], row["digest"] or "", b"", row["old_output"])
+        if row["error"]:
+            self.store.drop(todo, row["error"])
+            self.progress.fail(todo.key, row["error"])
+        elif row["staged"]:
+            written = Written(Path(row["staged"]), row["nbytes"], model)
+            self.progress.done(self.store.place(todo, written))
+        else:
+            self.manifest.restamp(todo.position, todo.stamp)
+            self.progress.skip()
+        self.store.pack(todo.position)
+
+
+def _answered(tables: list[pa.Table], work: Work, actors: Actors) -> Dataset:
+    """What has become of each picture, as Ray Data comes to it. It reads no further than it can go on."""
+    # Only here: what it reads of the environment must be there before.
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    # Its lines go beside our bar; what goes wrong is raised too.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False  # we have one
+    context.max_errored_blocks = (
+        -1
+    )  # of what is lost with its actors the manifest knows that it is still to do
+    context.print_on_execution_start = False
+    places = ray.data.from_arrow(tables)
+    pictures = places.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS)
+    strategy = ActorPoolStrategy(
+        min_size=actors.least, max_size=actors.most, max_tasks_in_flight_per_actor=CALLS_AHEAD
+    )
+    return pictures.map_batches(
+        Answering,
+        fn_constructor_args=(work,),
+        compute=strategy,
+        batch_size=BATCHES * work.most_items,
+        batch_format="pyarrow",
+        num_cpus=actors.cpus,
+        num_gpus=actors.gpus,
+        max_task_retries=MOST_TRIES - 1,
+    )

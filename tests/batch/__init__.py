@@ -1,0 +1,1 @@
+"""`featsvc batch`."""

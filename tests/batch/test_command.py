@@ -1,0 +1,55 @@
+"""The command line of `featsvc batch`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from featsvc_client.bulk.commands import COMMANDS
+
+from featsvc.batch import command
+from featsvc.server.commands.cli import main
+
+
+@pytest.mark.parametrize("words", [each.words for each in COMMANDS], ids=" ".join)
+def test_each_command_of_the_client_has_its_options_and_the_settings_of_engines(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main([*words, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for flag in ("--out", "--per-file", "--model-", "--precision", "--ray-workers", "--max-image-pixels"):
+        assert flag in told
+    for flag in ("--target", "--api-key", "--dry-run", "--max-queue", "--preload", "--every"):
+        assert flag not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model-type", "none"), "none"),
+        (("--dtype", "int8"), "--format npz"),
+        (("--per-file", "2"), "--per-file"),
+        (("--ray-workers", "4..2"), "ray_workers"),
+        (("--model-type", "dinov2_vits14", "--offline"), "dinov2_vits14"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_anything_is_started(
+    words: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    asked = ["batch", "extract", "dino", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]
+    ended = subprocess.run([sys.executable, "-m", "featsvc", *asked], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["batch", "--help"])
+    assert "extract clip" in capsys.readouterr().out
