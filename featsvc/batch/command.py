@@ -24,7 +24,7 @@ from featsvc_client.errors import InvalidRequest
 from featsvc_client.window import NO_PICTURE
 
 from featsvc import __version__
-from featsvc.batch.nodes import Work, operation_of
+from featsvc.batch.nodes import NodeWork, operation_of
 from featsvc.batch.run import Actors, Run
 from featsvc.catalog import weights
 from featsvc.catalog.choice import check_answers, entry_for
@@ -40,6 +40,13 @@ from featsvc.settings.sources import configuration
 from featsvc.settings.tree import GatewaySettings
 
 FAILED, REFUSED, STOPPED = 1, 2, 130
+AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 130 stopped. Inputs and results lie where all
+nodes see them under the same path. A run that was stopped in any way goes on with the same command."""
+INPUTS = (
+    "folders, globs, .txt files that list inputs, .tar archives, Parquet files and pictures, in any mixture"
+)
+OF_MESSAGES = "max_reply_bytes"
+TEXT = "Asks engines on a Ray cluster about many pictures."
 GROUPS = (Weights, Networks, Limits)
 NAMES = (
     *("ray_address", "ray_workers", "gpus_per_worker", "cpus_per_worker"),
@@ -63,7 +70,7 @@ def main(words: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DataSetCommand:
     """What the command line asks for."""
 
     settings: GatewaySettings
@@ -74,9 +81,9 @@ class Asked:
     quiet: bool
 
 
-def _parsed(words: Sequence[str]) -> Asked:
+def _parsed(words: Sequence[str]) -> DataSetCommand:
     """The command line; ends the process, as argparse does, where it makes no sense."""
-    parser = arguments.tree("featsvc batch", "Asks engines on a Ray cluster about many pictures.", _add)
+    parser = arguments.tree("featsvc batch", TEXT, AFTER, _add)
     named = vars(parser.parse_args(words))
     command: Command = named.pop("command")
     names = arguments.Files(
@@ -91,11 +98,11 @@ def _parsed(words: Sequence[str]) -> Asked:
     if found.origins["log_level"] == "default":
         settings = replace(settings, log_level="warning")  # the bar tells how far it is
     asked = question(command, parameters, names.form)
-    return Asked(settings, asked, names, named["again"], named["retry_failed"], named["quiet"])
+    return DataSetCommand(settings, asked, names, named["again"], named["retry_failed"], named["quiet"])
 
 
 def _add(parser: argparse.ArgumentParser, command: Command) -> None:
-    arguments.add_files(parser, command)
+    arguments.add_files(parser, command, INPUTS)
     arguments.add_run(parser)
     add_flags(parser, _settings())
     options.add(parser, command)
@@ -103,10 +110,11 @@ def _add(parser: argparse.ArgumentParser, command: Command) -> None:
 
 def _settings() -> list[Attribute]:
     """Those of the server that mean something here."""
-    return [each for each in attributes(GatewaySettings) if each.group in GROUPS or each.name in NAMES]
+    chosen = [each for each in attributes(GatewaySettings) if each.group in GROUPS or each.name in NAMES]
+    return [each for each in chosen if each.name != OF_MESSAGES]
 
 
-async def _run(asked: Asked) -> int:
+async def _run(asked: DataSetCommand) -> int:
     settings, names = asked.settings, asked.names
     setup(settings.log_level, settings.log_format)
     job = described(asked.question, names)
@@ -146,7 +154,7 @@ async def _run(asked: Asked) -> int:
         return ended(progress, manifest)
 
 
-def _work(asked: Asked) -> Work:
+def _work(asked: DataSetCommand) -> NodeWork:
     """What the nodes are told. Raises FeatsvcError where no model can answer, or its weights are not to be had."""
     settings, names, question_ = asked.settings, asked.names, asked.question
     gpus, threads = settings.gpus_per_worker, max(1, int(settings.cpus_per_worker))
@@ -162,7 +170,7 @@ def _work(asked: Asked) -> Work:
     of_pool = pool_settings(here, engine_options(here))
     (device,) = of_pool.worker_devices
     operation = operation_of(question_)
-    work = Work(
+    work = NodeWork(
         question=question_,
         request=question_.call(NO_PICTURE).serialised(),
         model="",

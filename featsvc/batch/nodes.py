@@ -13,10 +13,11 @@ from featsvc_client.bulk.commands import Question
 from featsvc_client.bulk.folder import Stage
 from featsvc_client.bulk.store import Writer
 from featsvc_client.pictures import Picture
+from featsvc_client.results import Beside
 from pydantic import BaseModel
 
 from featsvc.batch.engines import InProcess
-from featsvc.batch.places import Place, contents
+from featsvc.batch.places import PicturePlace, contents
 from featsvc.errors import FeatsvcError, InvalidFields
 from featsvc.pool.contract.messages import Boot
 from featsvc.server.services.replies import FACTS, ReplyClass
@@ -57,7 +58,7 @@ WRITTEN = pa.schema(
 
 
 @dataclass(frozen=True)
-class Work:
+class NodeWork:
     """What is asked about every picture, and where answers go."""
 
     question: Question
@@ -93,11 +94,11 @@ def operation_of(question: Question) -> AnyOperation:
 
 def read(places: pa.Table) -> Iterator[pa.Table]:
     """The pictures of a part, with why they cannot be read where that is so."""
-    names = [field.name for field in fields(Place)]
+    names = [field.name for field in fields(PicturePlace)]
     rows, nbytes = list[dict[str, object]](), 0
     given = places.to_pylist()
     for row, found in zip(
-        given, contents([Place(**{name: row[name] for name in names}) for row in given]), strict=True
+        given, contents([PicturePlace(**{name: row[name] for name in names}) for row in given]), strict=True
     ):
         told = {"error": found} if isinstance(found, str) else {"error": "", "content": found}
         rows.append({name: row.get(name) for name in READ.names} | told)
@@ -112,7 +113,7 @@ def read(places: pa.Table) -> Iterator[pa.Table]:
 class Answering:
     """Ray makes one in each of its actors, with engines and the model, and hands it pictures."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: NodeWork) -> None:
         self._work = work
         self._operation = work.operation
         asked = work.asked
@@ -159,7 +160,7 @@ class Answering:
             facts = {"model": self._work.model, "image_digest": digest}
             # As a server writes it and a client reads it, so that nothing of it can differ.
             reply = self._reply.FromString(self._written.written(result, facts).joined())
-            answer = self._work.question.command.operation.read(reply)
+            answer = self._work.question.command.operation.read(reply, Beside())
             kept = self._work.question.kept(content, answer)
         except InvalidFields as error:
             told = InvalidFields(in_holders(error.violations, self._operation.params))

@@ -22,7 +22,7 @@ PLAIN = ".tar"
 
 
 @dataclass(frozen=True)
-class Place:
+class PicturePlace:
     """Where one picture is."""
 
     key: str
@@ -42,12 +42,12 @@ class Place:
     """Why it cannot be read."""
 
 
-def parts(inputs: Inputs) -> Iterator[list[Place]]:
+def parts(inputs: Inputs) -> Iterator[list[PicturePlace]]:
     """The pictures, as many together as a task reads. Raises Refused for files that nodes do not read."""
-    files = list[Place]()
+    files = list[PicturePlace]()
     for source in inputs.sources():
         if isinstance(source, PictureFile):
-            files.append(Place(source.key, stamp(source.path), str(source.path.resolve())))
+            files.append(PicturePlace(source.key, stamp(source.path), str(source.path.resolve())))
             if len(files) == AT_ONCE:
                 yield files
                 files = []
@@ -57,7 +57,7 @@ def parts(inputs: Inputs) -> Iterator[list[Place]]:
         yield files
 
 
-def _inside(source: Source) -> Iterator[list[Place]]:
+def _inside(source: Source) -> Iterator[list[PicturePlace]]:
     match source:
         case Archive(path=path) if path.suffix == PLAIN:
             return _members(source)
@@ -66,43 +66,45 @@ def _inside(source: Source) -> Iterator[list[Place]]:
     raise Refused(f"{source.key}: batch reads no videos and no compressed archives; featsvc-client does")
 
 
-def _members(source: Archive) -> Iterator[list[Place]]:
+def _members(source: Archive) -> Iterator[list[PicturePlace]]:
     """Pictures that lie behind each other."""
-    part, path, seen = list[Place](), str(source.path.resolve()), stamp(source.path)
+    part, path, seen = list[PicturePlace](), str(source.path.resolve()), stamp(source.path)
     try:
         with tarfile.open(source.path, "r:", tarinfo=Member) as archive:
             for member in archive:
                 if is_picture(member):
                     key = f"{source.key}/{safe(member.name)}"
-                    part.append(Place(key, f"{seen} {member.offset}", path, member.offset_data, member.size))
+                    part.append(
+                        PicturePlace(key, f"{seen} {member.offset}", path, member.offset_data, member.size)
+                    )
                 if len(part) == AT_ONCE:
                     yield part
                     part = []
     except DAMAGED as error:
-        part.append(Place(source.key, seen, path, error=f"{source.path}: {error}"))
+        part.append(PicturePlace(source.key, seen, path, error=f"{source.path}: {error}"))
     if part:
         yield part
 
 
-def _rows(source: Rows) -> Iterator[list[Place]]:
+def _rows(source: Rows) -> Iterator[list[PicturePlace]]:
     """A row group at a time: less of it cannot be read."""
     number, path, seen = 0, str(source.path.resolve()), stamp(source.path)
     try:
         with pq.ParquetFile(source.path) as file:
             column = source.chosen(file.schema_arrow)
             for group in range(file.num_row_groups):
-                part = list[Place]()
+                part = list[PicturePlace]()
                 for row in range(file.metadata.row_group(group).num_rows):
                     part.append(
-                        Place(source.row_key(number), f"{seen} {number}", path, row, -1, column, group)
+                        PicturePlace(source.row_key(number), f"{seen} {number}", path, row, -1, column, group)
                     )
                     number += 1
                 yield part
     except DAMAGED_ROWS as error:
-        yield [Place(source.key, seen, path, error=f"{source.path}: {error}")]
+        yield [PicturePlace(source.key, seen, path, error=f"{source.path}: {error}")]
 
 
-def contents(places: list[Place]) -> Iterator[bytes | str]:
+def contents(places: list[PicturePlace]) -> Iterator[bytes | str]:
     """Each picture, or why it cannot be read."""
     group: tuple[str, int] | None = None
     column: Any = None  # Any: pyarrow's
@@ -123,7 +125,7 @@ def contents(places: list[Place]) -> Iterator[bytes | str]:
             yield str(error)
 
 
-def _bytes(place: Place) -> bytes:
+def _bytes(place: PicturePlace) -> bytes:
     with Path(place.path).open("rb") as file:
         file.seek(place.offset)
         found = file.read(place.size)

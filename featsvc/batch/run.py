@@ -15,7 +15,7 @@ from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.selection import Selection
 from featsvc_client.bulk.store import Store, Todo, Written
 
-from featsvc.batch.nodes import PLACES, Answering, Work, read
+from featsvc.batch.nodes import PLACES, Answering, NodeWork, read
 from featsvc.batch.places import parts
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ class Run:
     store: Store
     progress: Progress
 
-    def all(self, work: Work, actors: Actors) -> int:
+    def all(self, work: NodeWork, actors: Actors) -> int:
         """Everything that is to do; how many pictures have no answer because what ran for them died."""
         tables = [pa.Table.from_pylist(rows, PLACES) for rows in self._todo()]
-        tally, left = self.progress.tally, sum(table.num_rows for table in tables)
+        tally = self.progress.tally
+        left = sum(len(table) for table in tables)
         self.progress.expect(tally.skipped + tally.failed + left)
         if tables:
             answered = _answered(tables, work, actors)
@@ -98,7 +99,7 @@ class Run:
         self.store.pack(todo.position)
 
 
-def _answered(tables: list[pa.Table], work: Work, actors: Actors) -> Dataset:
+def _answered(tables: list[pa.Table], work: NodeWork, actors: Actors) -> Dataset:
     """What has become of each picture, as Ray Data comes to it. It reads no further than it can go on."""
     # Only here: what it reads of the environment must be there before.
     import ray

@@ -12,7 +12,7 @@ import pytest
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
 
-from featsvc.batch.places import AT_ONCE, Place, contents, parts
+from featsvc.batch.places import AT_ONCE, PicturePlace, contents, parts
 from tests.client.bulk.service import content, photos
 
 
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_told_and_the_others_are_read(tmp_path: Path) -> 
     assert "cut.tar" in str(told["cut.tar"])
     assert told["rows.parquet/00000001"] == "this row has no picture"
     assert "bad.parquet" in str(told["bad.parquet"])
-    (gone,) = contents([Place("gone.png", "", str(tmp_path / "gone.png"))])
+    (gone,) = contents([PicturePlace("gone.png", "", str(tmp_path / "gone.png"))])
     assert "No such file" in str(gone)
 
 

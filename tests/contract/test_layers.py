@@ -53,7 +53,8 @@ FORBIDDEN = {
     "featsvc/engines": (*GRPC, *WEB, "featsvc.server", "featsvc.pool", "featsvc.twin.messages", "rest_shim"),
     "featsvc/catalog": (*GRPC, *WEB, "featsvc.server", "featsvc.pool"),
     "featsvc/pool": (*GRPC, *WEB, *TORCH, "featsvc.server", "featsvc.engines", "featsvc.catalog"),
-    "featsvc/server": (*WEB, *TORCH, "featsvc.engines", "rest_shim"),
+    "featsvc/server": (*WEB, *TORCH, "featsvc.engines", "featsvc.batch", "rest_shim"),
+    "featsvc/batch": (*WEB, "rest_shim"),
     "featsvc/settings": (
         *GRPC,
         *WEB,

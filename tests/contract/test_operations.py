@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from featsvc.server.services import replies
-from featsvc.server.services.intake import FACTS
 from featsvc.twin.messages import PARAMETERS
 from featsvc.twin.methods import list_fields, message_class, method_of, path_of, twin_of, variants
 from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
@@ -33,11 +32,11 @@ def test_what_is_asked_has_the_fields_of_the_request(operation: AnyOperation) ->
 @EVERY
 def test_the_result_fills_the_reply_and_what_is_said_of_all(operation: AnyOperation) -> None:
     plain = method_of(operation.rpc)
-    replies.ReplyClass(message_class(plain.output_type), operation.result, FACTS)
+    replies.ReplyClass(message_class(plain.output_type), operation.result, replies.FACTS)
     one_by_one = variants(plain).one_by_one
     if one_by_one is not None:
         summary = list_fields(plain, one_by_one).last.message_type
-        replies.ReplyClass(message_class(summary), operation.result, FACTS)
+        replies.ReplyClass(message_class(summary), operation.result, replies.FACTS)
 
 
 def test_a_result_that_lacks_a_field_of_the_reply_is_noticed_at_once() -> None:
@@ -45,7 +44,7 @@ def test_a_result_that_lacks_a_field_of_the_reply_is_noticed_at_once() -> None:
     with pytest.raises(
         LookupError, match="TextEmbeddings lacks image_embedding, image_orientation of EncodeImage"
     ):
-        replies.ReplyClass(reply, TextEmbeddings, FACTS)
+        replies.ReplyClass(reply, TextEmbeddings, replies.FACTS)
     with pytest.raises(LookupError, match="MaskList lacks image_digest of GenerateMasksResponse"):
         replies.ReplyClass(message_class(method_of(GENERATE_MASKS.rpc).output_type), MaskList, ("model",))
 

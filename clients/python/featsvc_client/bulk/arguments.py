@@ -16,6 +16,7 @@ from featsvc_client.tls import Tls
 
 AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 3 the server was away too long, 130 stopped.
 A run that was stopped in any way goes on with the same command."""
+INPUTS = "folders, globs, .txt files that list inputs, tar archives, Parquet files, videos and pictures, in any mixture"
 PATIENCE_S = 600.0
 SHARDED = tuple(name for name, each in FORMATS.items() if each.read)
 
@@ -96,11 +97,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_server(parser)
         options.add(parser, command)
 
-    return tree("featsvc-client", "Asks a featsvc server about many pictures.", add)
+    return tree("featsvc-client", "Asks a featsvc server about many pictures.", AFTER, add)
 
 
 def tree(
-    name: str, description: str, add: Callable[[argparse.ArgumentParser, Command], None]
+    name: str, description: str, after: str, add: Callable[[argparse.ArgumentParser, Command], None]
 ) -> argparse.ArgumentParser:
     """All commands, each with the arguments that `add` gives it."""
     parser = argparse.ArgumentParser(name, description=description)
@@ -114,21 +115,20 @@ def tree(
             group = groups[()].add_parser(outer[0], help=kinds)
             groups[tuple(outer)] = group.add_subparsers(required=True, metavar="KIND")
         own = groups[tuple(outer)].add_parser(
-            last, help=command.help, description=command.help, epilog=AFTER, allow_abbrev=False
+            last, help=command.help, description=command.help, epilog=after, allow_abbrev=False
         )
         own.set_defaults(command=command)
         add(own, command)
     return parser
 
 
-def add_files(parser: argparse.ArgumentParser, command: Command) -> None:
-    """What is read, and what is written."""
+def add_files(parser: argparse.ArgumentParser, command: Command, inputs: str = INPUTS) -> None:
+    """What is read, as `inputs` says, and what is written."""
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="folders, globs, .txt files that list inputs, tar archives, Parquet files, videos and pictures, "
-        "in any mixture",
+        help=inputs,
     )
     parser.add_argument(
         "--column",
