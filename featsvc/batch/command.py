@@ -141,8 +141,11 @@ async def _run(asked: DataSetCommand) -> int:
             run = Run(
                 inputs, selection, manifest, Store(folder, manifest, names.form, names.per_file), progress
             )
-            async with connected(settings.ray_address):
-                left = await asyncio.to_thread(run.all, work, actors)
+            left, tables = 0, await asyncio.to_thread(run.plan)
+            if tables:
+                async with connected(settings.ray_address):
+                    left = await asyncio.to_thread(run.answer, tables, work, actors)
+            run.store.finish()
             if not left:
                 manifest.finish_job()
             packing.clean(folder, manifest)

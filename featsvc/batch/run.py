@@ -51,24 +51,25 @@ class Run:
     store: Store
     progress: Progress
 
-    def all(self, work: NodeWork, actors: Actors) -> int:
-        """Everything that is to do; how many pictures have no answer because what ran for them died."""
+    def plan(self) -> list[pa.Table]:
+        """What is to be read, part by part."""
         tables = [pa.Table.from_pylist(rows, PLACES) for rows in self._todo()]
         tally = self.progress.tally
-        left = sum(len(table) for table in tables)
-        self.progress.expect(tally.skipped + tally.failed + left)
-        if tables:
-            answered = _answered(tables, work, actors)
-            for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
-                table: Any = batch  # Any: pyarrow's
-                for row in table.to_pylist():
-                    self._note(row, work.model)
-                    left -= 1
-        self.store.finish()
+        self.progress.expect(tally.skipped + tally.failed + sum(map(len, tables)))
+        return tables
+
+    def answer(self, tables: list[pa.Table], work: NodeWork, actors: Actors) -> int:
+        """Have all of it answered; how much has no answer, for what ran for it died. Ray must be connected."""
+        left = sum(map(len, tables))
+        for batch in _answered(tables, work, actors).iter_batches(batch_size=None, batch_format="pyarrow"):
+            table: Any = batch  # Any: pyarrow's
+            for row in table.to_pylist():
+                self._note(row, work.model)
+                left -= 1
         return left
 
     def _todo(self) -> Iterator[list[dict[str, object]]]:
-        """What is to be read, part by part."""
+        """The pictures without an answer, as many together as a task reads."""
         for part in parts(self.inputs):
             rows = list[dict[str, object]]()
             for place in part:

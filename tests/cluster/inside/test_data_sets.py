@@ -54,9 +54,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS = {
-    "features": ("extract", "dino", "--load-size", "112", "--format", "safetensors", "--per-file", "64"),
+    "features": ("extract", "dino", "--load-size", "112", "--format", "parquet", "--per-file", "64"),
     "masks": ("masks", "auto", "--points-per-side", "4"),
-    "embeddings": ("embed", "--format", "parquet", "--per-file", "64"),
 }
 
 
@@ -92,9 +91,9 @@ def test_it_writes_the_files_that_the_client_of_a_server_writes(
 
 
 def test_it_goes_on_where_a_client_has_ended(pictures: Path, by_a_server: Path) -> None:
-    out = by_a_server / "embeddings"
+    out = by_a_server / "features"
     first = results(out)
-    words = COMMANDS["embeddings"]
+    words = COMMANDS["features"]
     status, said = batch(*words, pictures, "--out", out)
     assert (status, "200 of 200 pictures, 1 failed, 0.0/s" in said) == (1, True), said
     assert results(out) == first
