@@ -8,12 +8,15 @@ FROM ${BASE}
 # pip reads it.
 ARG PIP_EXTRA_INDEX_URL
 ARG REQUIREMENTS=requirements.hashes
+# ray.hashes for an image with Ray, for workers on other machines.
+ARG RAY
 
 WORKDIR /app
-COPY deploy/requirements.hashes deploy/requirements.lock deploy/sam2.hashes ./
+COPY deploy/requirements.hashes deploy/requirements.lock deploy/sam2.hashes deploy/ray.hashes ./
 # pip takes only files that have the hashes, where the lines have some.
 RUN pip install --no-cache-dir -r ${REQUIREMENTS} \
-    && SAM2_BUILD_CUDA=0 pip install --no-cache-dir --no-build-isolation --no-deps -r sam2.hashes
+    && SAM2_BUILD_CUDA=0 pip install --no-cache-dir --no-build-isolation --no-deps -r sam2.hashes \
+    && if [ -n "${RAY}" ]; then pip install --no-cache-dir -r "${RAY}"; fi
 
 COPY pyproject.toml README.md LICENSE ./
 COPY featsvc featsvc

@@ -167,6 +167,8 @@ lock: setup  ## versions as they are installed here, for requirements.lock
 	$(PY) -m deploy.lock > deploy/requirements.lock
 	$(HASHED) deploy/requirements.lock -o deploy/requirements.hashes
 	echo sam2==1.1.0 | $(HASHED) --no-deps - -o deploy/sam2.hashes
+	sed -n 's/^ray==/ray[data,default]==/p' tests/bench/requirements.lock \
+	| $(HASHED) -c requirements.lock -c tests/bench/requirements.lock - -o deploy/ray.hashes
 
 lock-bench: $(BENCH_READY)  ## the same of the benchmark
 	$(FREEZE) | grep -vxFf requirements.lock > tests/bench/requirements.lock

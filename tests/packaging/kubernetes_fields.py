@@ -95,6 +95,27 @@ KINDS: Mapping[tuple[str, str], Fields] = {
         },
     },
     ("policy/v1", "PodDisruptionBudget"): {**HEAD, "spec": {"minAvailable": None, "selector": SELECTOR}},
+    # KubeRay's.
+    ("ray.io/v1", "RayCluster"): {
+        **HEAD,
+        "spec": {
+            "rayVersion": None,
+            "enableInTreeAutoscaling": None,
+            "autoscalerOptions": {"version": None, "idleTimeoutSeconds": None, "resources": RESOURCES},
+            "authOptions": {"mode": None, "secretName": None},
+            "headGroupSpec": {"rayStartParams": None, "template": POD},
+            "workerGroupSpecs": [
+                {
+                    "groupName": None,
+                    "replicas": None,
+                    "minReplicas": None,
+                    "maxReplicas": None,
+                    "rayStartParams": None,
+                    "template": POD,
+                }
+            ],
+        },
+    },
 }
 
 

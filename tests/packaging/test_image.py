@@ -74,6 +74,16 @@ def test_what_the_image_installs_has_hashes_of_its_files() -> None:
     assert sam2 in (ROOT / "pyproject.toml").read_text()
 
 
+def test_ray_comes_with_the_versions_that_the_tests_ran_with() -> None:
+    locks = (ROOT / "requirements.lock", ROOT / "tests" / "bench" / "requirements.lock")
+    known = {canonical(line) for path in locks for line in path.read_text().splitlines()}
+    found = hashed("ray.hashes")
+    assert {canonical(line) for line in found} <= known, "run `make lock`"
+    assert all(found.values())
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert "ARG RAY" in lines, "left out unless somebody wants it"
+
+
 def canonical(line: str) -> str:
     name, _, version = line.partition("==")
     return f"{canonicalize_name(name)}=={version}"

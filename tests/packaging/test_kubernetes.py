@@ -19,10 +19,15 @@ from tests.packaging.kubernetes_fields import unknown
 from tests.servers import ROOT
 
 CHART = ROOT / "deploy" / "helm" / "featsvc"
+KUBERAY = ROOT / "deploy" / "kuberay"
+# Of `ray start`.
+OF_RAY = {"--address", "--num-cpus", "--num-gpus", "--disable-usage-stats"}
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)")
 KEYS = ("keys.secret=keys",)
+OVER_RAY = (*KEYS, "ray.enabled=true", "ray.tokenSecret=ray", "gpus=1", "replicas=2")
 FORMS = {
     "plain": KEYS,
+    "over ray": OVER_RAY,
     "everything": (
         *KEYS,
         "replicas=3",
@@ -54,9 +59,40 @@ def test_templates_and_values_name_settings_that_there_are() -> None:
     written = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     named = {f"--{name}" for name in FLAG.findall(written)}
     assert {"--api-key-file", "--tls-cert", "--metrics-port"} <= named
-    assert named <= flags()
+    assert named - OF_RAY <= flags()
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert {f"--{name}" for name in values["settings"]} <= flags()
+
+
+def test_the_manifest_for_kuberay_names_settings_that_there_are_and_fields_of_the_api() -> None:
+    found = {
+        each["kind"]: each for each in yaml.safe_load_all((KUBERAY / "featsvc.yaml").read_text()) if each
+    }
+    assert found.keys() == {"Deployment", "Service", "PodDisruptionBudget", "RayCluster"}
+    assert [path for each in found.values() for path in unknown(each)] == []
+    (gateway,) = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    settings = settings_of(gateway["args"])
+    assert (settings.pool, settings.ray_address, settings.gpus_per_worker) == ("ray", "auto", 1)
+    assert str(settings.ray_workers) == "2..16"
+    head = found["RayCluster"]["spec"]["headGroupSpec"]
+    (workers,) = found["RayCluster"]["spec"]["workerGroupSpecs"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    assert found["RayCluster"]["spec"]["authOptions"]["mode"] == "token"
+    # A node of workers is no server, though it is of the same release.
+    selected = found["Service"]["spec"]["selector"].items()
+    assert selected == found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"].items()
+    for template in (head["template"], workers["template"]):
+        assert not selected <= template["metadata"]["labels"].items()
+        (container,) = template["spec"]["containers"]
+        assert "RAY_AUTH_TOKEN" in {each["name"] for each in container["env"]}
+    lock = (ROOT / "deploy" / "ray.hashes").read_text()
+    assert f"ray=={found['RayCluster']['spec']['rayVersion']} " in lock.replace("[data,default]", "")
+
+
+def settings_of(args: list[str]) -> Settings:
+    known, others = _parser(Settings).parse_known_args(["up", *args])
+    assert others == []
+    return configuration(vars(known), Settings).settings
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:
@@ -110,10 +146,7 @@ def test_a_rendered_chart_has_fields_of_the_api(form: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_rendered_server_has_settings_that_may_be(form: str) -> None:
-    args = container(form)["args"]
-    known, others = _parser(Settings).parse_known_args(["up", *args])
-    assert others == []
-    settings = configuration(vars(known), Settings).settings
+    settings = settings_of(container(form)["args"])
     assert (settings.host, settings.metrics_port) == ("0.0.0.0", 9464)
     if form == "everything":
         assert settings.preload == ("demo-clip", "demo-dino")
@@ -144,6 +177,15 @@ def test_a_rendered_server_is_watched_bounded_and_ended_in_time() -> None:
         selector = each["Deployment"]["spec"]["selector"]["matchLabels"].items()
         assert selector == each["Service"]["spec"]["selector"].items()
         assert selector <= each["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.slow
+def test_the_manifest_for_kuberay_is_what_the_chart_makes() -> None:
+    words = [program("helm"), "template", "featsvc", str(CHART), "-f", str(KUBERAY / "values.yaml")]
+    made = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert made == (KUBERAY / "featsvc.yaml").read_text(), (
+        "deploy/kuberay/values.yaml says how to make it anew"
+    )
 
 
 @pytest.mark.slow

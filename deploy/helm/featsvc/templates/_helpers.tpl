@@ -3,13 +3,16 @@
 {{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{/* Of the servers alone: nodes of Ray have the other labels too. */}}
 {{- define "featsvc.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
 {{- end }}
 
 {{- define "featsvc.labels" -}}
-{{ include "featsvc.selector" . }}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
@@ -54,6 +57,13 @@ capabilities: {drop: [ALL]}
 {{- if .Values.weights.offline }}
 - --offline
 {{- end }}
+{{- if .Values.ray.enabled }}
+- --pool=ray
+- --ray-address=auto
+- --ray-workers={{ .Values.ray.workers }}
+- --gpus-per-worker={{ .Values.ray.gpusPerWorker }}
+- --cpus-per-worker={{ .Values.ray.cpusPerWorker }}
+{{- end }}
 {{- range $flag, $value := .Values.settings }}
 {{- if kindIs "bool" $value }}
 - {{ printf "--%s%s" (ternary "" "no-" $value) $flag }}
@@ -65,6 +75,47 @@ capabilities: {drop: [ALL]}
 - {{ printf "--%s=%v" $flag $value | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* GPUs beside the other resources. */}}
+{{- define "featsvc.resources" -}}
+{{- $resources := deepCopy .Values.resources }}
+{{- if .Values.gpus }}
+{{- $_ := set $resources "limits" (merge (dict "nvidia.com/gpu" .Values.gpus) ($resources.limits | default dict)) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{- define "featsvc.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - {name: {{ . }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Of all of Ray's processes: who has not the token is refused. */}}
+{{- define "featsvc.rayEnv" -}}
+- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+- {name: RAY_AUTH_MODE, value: token}
+- name: RAY_AUTH_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ required "ray.tokenSecret: name a secret whose auth_token is 64 hexadecimal digits (openssl rand -hex 32)" .Values.ray.tokenSecret }}, key: auth_token}}
+{{- end }}
+
+{{/* The agent of a node; KubeRay's own probes of older versions want wget, which the image does not have. */}}
+{{- define "featsvc.rayProbes" -}}
+readinessProbe:
+  httpGet: {path: /api/healthz, port: 52365}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 10
+livenessProbe:
+  httpGet: {path: /api/healthz, port: 52365}
+  initialDelaySeconds: 60
+  periodSeconds: 10
+  timeoutSeconds: 10
+  failureThreshold: 12
 {{- end }}
 
 {{- define "featsvc.weightMounts" -}}
