@@ -1,10 +1,9 @@
-"""What runs on the nodes: tasks read pictures, and actors answer about them. Tables of Arrow go between."""
+"""What actors do on the nodes: answer about the pictures that tasks have read, and write each answer."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from featsvc_client.pictures import Picture
 from featsvc_client.results import Beside
 from pydantic import BaseModel
 
-from featsvc.batch.engines import InProcess
-from featsvc.batch.places import PicturePlace, contents
 from featsvc.errors import FeatsvcError, InvalidFields
 from featsvc.pool.contract.messages import Boot
 from featsvc.server.services.replies import FACTS, ReplyClass
@@ -27,24 +24,6 @@ from featsvc.work.item import PictureItem, Way, beside_picture
 from featsvc.work.operations import OPERATIONS, AnyOperation
 from featsvc.work.results import Result
 
-LARGE_BYTES = 32 << 20
-"""Of pictures that a task hands on at once."""
-PLACES = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in ("key", "stamp", "path", "column", "error")),
-        *(pa.field(name, pa.int64()) for name in ("offset", "size", "group", "position")),
-        *(pa.field(name, pa.string()) for name in ("old_output", "known_digest")),
-    ]
-)
-"""Where pictures are, and what the manifest knows of them."""
-READ = pa.schema(
-    [
-        *(pa.field(name, pa.string()) for name in ("key", "stamp", "old_output", "known_digest", "error")),
-        pa.field("position", pa.int64()),
-        pa.field("content", pa.large_binary()),
-    ]
-)
-"""The same with the pictures."""
 WRITTEN = pa.schema(
     [
         *(
@@ -55,6 +34,10 @@ WRITTEN = pa.schema(
     ]
 )
 """Where answers are; neither error nor `staged`: the picture is the one that was answered before."""
+
+
+MOST_ALONE = 2
+"""Of the tries of a picture by itself, after one beside others."""
 
 
 @dataclass(frozen=True)
@@ -92,24 +75,6 @@ def operation_of(question: Question) -> AnyOperation:
     return next(each for each in OPERATIONS if each.rpc == question.command.operation.path)
 
 
-def read(places: pa.Table) -> Iterator[pa.Table]:
-    """The pictures of a part, with why they cannot be read where that is so."""
-    names = [field.name for field in fields(PicturePlace)]
-    rows, nbytes = list[dict[str, object]](), 0
-    given = places.to_pylist()
-    for row, found in zip(
-        given, contents([PicturePlace(**{name: row[name] for name in names}) for row in given]), strict=True
-    ):
-        told = {"error": found} if isinstance(found, str) else {"error": "", "content": found}
-        rows.append({name: row.get(name) for name in READ.names} | told)
-        nbytes += len(found)
-        if nbytes >= LARGE_BYTES:
-            yield pa.Table.from_pylist(rows, READ)
-            rows, nbytes = [], 0
-    if rows:
-        yield pa.Table.from_pylist(rows, READ)
-
-
 class Answering:
     """Ray makes one in each of its actors, with engines and the model, and hands it pictures."""
 
@@ -126,12 +91,32 @@ class Answering:
         self._reply = message_class(method_of(self._operation.rpc).output_type)
         self._written = ReplyClass(self._reply, self._operation.result, FACTS)
         self._stage = Stage(Path(work.stage) / uuid.uuid4().hex)
+        # Only here: who plans a run needs no torch.
+        from featsvc.batch.engines import InProcess
+
         self._engines = InProcess(work.boot, work.most_items)
         self._engines.load(work.model)
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         """Where the answer about each picture is, or why there is none."""
         rows = pictures.to_pylist()
+        # Ray gives an actor that has died its pictures anew, for ever: from then on each is by itself.
+        together = f"together-{rows[0]['position']}"
+        if self._tries(together) == 1:
+            self._answer(rows)
+        else:
+            for row in rows:
+                alone = f"alone-{row['position']}"
+                if self._tries(alone) > MOST_ALONE:
+                    row["error"] = f"what answered it died each of {MOST_ALONE + 1} times"
+                self._answer([row])
+                self._ended(alone)
+        self._ended(together)
+        return pa.Table.from_pylist(
+            [{name: row.get(name) for name in WRITTEN.names} for row in rows], WRITTEN
+        )
+
+    def _answer(self, rows: list[dict[str, Any]]) -> None:  # Any: of Arrow
         for row in rows:
             content = row["content"]
             row["error"] = row["error"] or self._refusal(content)
@@ -141,9 +126,15 @@ class Answering:
         results = self._engines.results(self._operation, self._work.model, self._params, items)
         for row, result in zip(new, results, strict=True):
             row.update(self._kept(row["content"], row["digest"], result))
-        return pa.Table.from_pylist(
-            [{name: row.get(name) for name in WRITTEN.names} for row in rows], WRITTEN
-        )
+
+    def _tries(self, name: str) -> int:
+        """How often this has begun in this run and not ended, with now; known to whichever actor is next."""
+        with (Path(self._work.stage) / name).open("ab") as file:
+            file.write(b".")
+            return file.tell()
+
+    def _ended(self, name: str) -> None:
+        (Path(self._work.stage) / name).unlink()
 
     def _refusal(self, content: bytes) -> str:
         """Why a picture is not looked at; mostly empty."""

@@ -1,13 +1,14 @@
-"""Where each picture of a data set is, so that any node can read it: files, members of archives, rows of Parquet."""
+"""Where each picture of a data set is, and how tasks on any node read it: files, archives, rows of Parquet."""
 
 from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from featsvc_client.bulk.archives import DAMAGED, Archive, Member, is_picture
 from featsvc_client.bulk.extra import Refused
@@ -19,6 +20,24 @@ from featsvc_client.bulk.rows import Rows, content
 AT_ONCE = 64
 """Pictures that a task reads, of folders and archives; of Parquet it reads a row group."""
 PLAIN = ".tar"
+LARGE_BYTES = 32 << 20
+"""Of pictures that a task hands on at once."""
+PLACES = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("key", "stamp", "path", "column", "error")),
+        *(pa.field(name, pa.int64()) for name in ("offset", "size", "group", "position")),
+        *(pa.field(name, pa.string()) for name in ("old_output", "known_digest")),
+    ]
+)
+"""Where pictures are, and what the manifest knows of them."""
+READ = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("key", "stamp", "old_output", "known_digest", "error")),
+        pa.field("position", pa.int64()),
+        pa.field("content", pa.large_binary()),
+    ]
+)
+"""The same with the pictures."""
 
 
 @dataclass(frozen=True)
@@ -132,3 +151,21 @@ def _bytes(place: PicturePlace) -> bytes:
     if place.size >= 0 and len(found) != place.size:
         raise OSError(f"{place.key}: the archive ends after {len(found)} of {place.size} bytes")
     return found
+
+
+def read(places: pa.Table) -> Iterator[pa.Table]:
+    """The pictures of a part, with why they cannot be read where that is so."""
+    names = [field.name for field in fields(PicturePlace)]
+    rows, nbytes = list[dict[str, object]](), 0
+    given = places.to_pylist()
+    for row, found in zip(
+        given, contents([PicturePlace(**{name: row[name] for name in names}) for row in given]), strict=True
+    ):
+        told = {"error": found} if isinstance(found, str) else {"error": "", "content": found}
+        rows.append({name: row.get(name) for name in READ.names} | told)
+        nbytes += len(found)
+        if nbytes >= LARGE_BYTES:
+            yield pa.Table.from_pylist(rows, READ)
+            rows, nbytes = [], 0
+    if rows:
+        yield pa.Table.from_pylist(rows, READ)

@@ -15,8 +15,8 @@ from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.selection import Selection
 from featsvc_client.bulk.store import Store, Todo, Written
 
-from featsvc.batch.nodes import PLACES, Answering, NodeWork, read
-from featsvc.batch.places import parts
+from featsvc.batch.nodes import Answering, NodeWork
+from featsvc.batch.places import PLACES, parts, read
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -25,8 +25,6 @@ CALLS_AHEAD = 2
 """Calls that an actor has at once: the pictures of the next one are there when one ends."""
 BATCHES = 4
 """Of each call: while one of them computes the next is prepared."""
-MOST_TRIES = 3
-"""Of the same pictures, where an actor dies of them or its node is lost."""
 READ_CPUS = 0.25
 """Of a task that reads, which mostly waits."""
 
@@ -127,5 +125,4 @@ def _answered(tables: list[pa.Table], work: NodeWork, actors: Actors) -> Dataset
         batch_format="pyarrow",
         num_cpus=actors.cpus,
         num_gpus=actors.gpus,
-        max_task_retries=MOST_TRIES - 1,
     )

@@ -1,0 +1,96 @@
+"""What an actor does about pictures of which it dies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from featsvc_client.bulk.folder import Folder
+
+from featsvc.batch import command, engines
+from featsvc.batch.nodes import Answering, NodeWork
+from featsvc.batch.places import READ
+from featsvc.errors import FeatsvcError, InvalidArgument
+
+DEADLY = b"deadly"
+
+
+class Death(BaseException):
+    """The end of the actor's process."""
+
+
+class FakeEngines:
+    """Refuses every picture, and dies of one."""
+
+    def __init__(self, boot: object, most_items: int) -> None:
+        pass
+
+    def load(self, model: str) -> None:
+        assert model == "demo-clip"
+
+    def results(
+        self, operation: object, model: str, params: object, items: Sequence[object]
+    ) -> list[FeatsvcError]:
+        if any(getattr(item, "image", b"") == DEADLY for item in items):
+            raise Death
+        return [InvalidArgument(f"one of {len(items)}") for _ in items]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeWork:
+    monkeypatch.setattr(engines, "InProcess", FakeEngines)
+    out = tmp_path / "out"
+    Folder(out)
+    return command._work(command._parsed(["embed", str(tmp_path), "--out", str(out), "--profile", "demo"]))
+
+
+def pictures(*contents: bytes) -> pa.Table:
+    rows = [
+        {
+            "position": n,
+            "key": str(n),
+            "stamp": "",
+            "old_output": "",
+            "known_digest": "",
+            "error": "",
+            "content": each,
+        }
+        for n, each in enumerate(contents, 1)
+    ]
+    return pa.Table.from_pylist(rows, READ)
+
+
+def test_a_picture_of_which_actors_die_fails_alone_and_the_others_are_answered(work: NodeWork) -> None:
+    given, deaths = pictures(b"a", DEADLY, b"c"), 0
+    while True:
+        try:
+            answered = Answering(work)(given).to_pylist()
+            break
+        except Death:
+            deaths += 1
+    assert deaths == 3
+    assert [row["error"] for row in answered] == [
+        "one of 1",
+        "what answered it died each of 3 times",
+        "one of 1",
+    ]
+    assert [path for path in Path(work.stage).iterdir() if path.is_file()] == []
+
+
+def test_pictures_share_calls_while_nothing_dies(work: NodeWork) -> None:
+    actor = Answering(work)
+    for _ in range(5):
+        assert {row["error"] for row in actor(pictures(b"a", b"b")).to_pylist()} == {"one of 2"}
+
+
+def test_what_cannot_be_read_or_is_too_large_is_told(work: NodeWork) -> None:
+    rows = pictures(b"", b"x" * (work.max_image_bytes + 1), b"c").to_pylist()
+    rows[2]["error"] = "is gone"
+    told = [row["error"] for row in Answering(work)(pa.Table.from_pylist(rows, READ)).to_pylist()]
+    assert told == [
+        "the file is empty",
+        f"{work.max_image_bytes + 1} bytes, at most {work.max_image_bytes} (--max-image-bytes)",
+        "is gone",
+    ]
