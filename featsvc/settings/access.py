@@ -56,6 +56,8 @@ class GatewayAddress:
 
     grpc_target: str = ""
     """Gateway to talk to as host:port; without it one is started."""
+    grpc_shown_port: Natural = 0
+    """Port of the gRPC server as examples of the page name it; 0 takes that of grpc_target."""
     grpc_tls_ca: str = ""
     """PEM file of the authorities that the gateway's certificate must come from; the ports then ask it by TLS."""
     grpc_tls_cert: str = ""

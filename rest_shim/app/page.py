@@ -99,7 +99,11 @@ def applications(
 
 def _page(terms: Terms, counter: Counter) -> ASGIApp:
     about = orjson.dumps(
-        {"documented_key": terms.documented_key, "max_request_bytes": terms.limits.max_bytes}
+        {
+            "documented_key": terms.documented_key,
+            "max_request_bytes": terms.limits.max_bytes,
+            "grpc_port": terms.grpc_port,
+        }
     )
 
     async def start(_: Request) -> Response:

@@ -46,6 +46,8 @@ class Terms:
     certificates_stand: bool = True
     """Whether a caller's certificate may stand for a key: the gateway says which one does."""
     tracer: Tracer | None = None
+    grpc_port: int | None = None
+    """Port of the gRPC server as the page's examples name it, where it is known."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the port shuts down: what is held back is told."""
 

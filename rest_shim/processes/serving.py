@@ -120,6 +120,7 @@ async def _serve(
         certificates_stand=not settings.grpc_tls_cert,
         tracer=tracer,
         closing=stop,
+        grpc_port=settings.grpc_shown_port or _port_of(target),
     )
     counters = {name: Counter() for name in applied(sockets)}
     apps = applications(counters, terms, settings.cors_origins)
@@ -138,6 +139,11 @@ async def _serve(
         await asyncio.gather(*running)
         stopping.cancel()
         await gateway.close()
+
+
+def _port_of(target: str) -> int | None:
+    port = target.rpartition(":")[2]
+    return int(port) if port.isdigit() else None
 
 
 async def _tell_refused(gateway: GatewayClient, counters: Mapping[str, Counter]) -> None:

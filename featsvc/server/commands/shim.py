@@ -35,7 +35,7 @@ def rest_ports(
 
 def _to_own(gateway: Gateway) -> list[str]:
     """The way to this gateway, whatever variables say of another."""
-    way = GatewayAddress(grpc_target=gateway.own_target)
+    way = GatewayAddress(grpc_target=gateway.own_target, grpc_shown_port=gateway.ports["grpc_port"])
     return [each.typed(getattr(way, each.name)) for each in attributes(GatewayAddress)]
 
 

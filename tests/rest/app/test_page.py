@@ -74,4 +74,8 @@ async def test_it_fills_the_documented_key_in_where_that_works_and_no_other(gate
     for keys, expected in (((), "smfeats"), (("of-my-own",), None)):
         async with shim(gateway.target, api_key=keys, max_request_bytes=1000) as ports:
             answer = await ports.client.get(ports.url("page", "/page.json"))
-            assert answer.json() == {"documented_key": expected, "max_request_bytes": 1000}
+            assert answer.json() == {
+                "documented_key": expected,
+                "max_request_bytes": 1000,
+                "grpc_port": gateway.port,
+            }

@@ -4,13 +4,15 @@ import { EMPTY } from "./drawing.ts";
 import { begun } from "./history.ts";
 import { forget, prepare } from "./masks.ts";
 import { fromGallery, opened, type Picture } from "./picture.ts";
+import { places } from "./places.ts";
 import { attempt, say, session } from "./session.ts";
 
 async function open(make: () => Promise<Picture>): Promise<void> {
   await attempt("opening", async () => {
     const picture = await make();
     forget();
-    session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null });
+    session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
+    places.set({ pinned: null });
     say(`${picture.name}, ${picture.width} by ${picture.height} pixels`);
     prepare(picture);
   });

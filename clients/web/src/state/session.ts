@@ -2,13 +2,22 @@
 
 import type { Cost } from "../api/replies.ts";
 import type { About } from "../api/server.ts";
-import { type Answer, about, Refusal, UNREACHABLE } from "../api/server.ts";
+import { type Answer, about, Refusal } from "../api/server.ts";
+import type { Tab } from "./address.ts";
 import { type Drawing, EMPTY } from "./drawing.ts";
 import { begun, done, type History, redone, undone } from "./history.ts";
 import type { Picture } from "./picture.ts";
 import { Store } from "./store.ts";
 
-export type Tab = "masks" | "text" | "places" | "state";
+/** What is under the pointer: a pixel, the patch around it, and what is known of that. */
+export interface Under {
+  x: number;
+  y: number;
+  row: number;
+  column: number;
+  score: number | null;
+  label: string;
+}
 
 export interface Session {
   about: About | null;
@@ -19,6 +28,7 @@ export interface Session {
   picture: Picture | null;
   drawing: History<Drawing>;
   cost: Cost | null;
+  under: Under | null;
   /** What went wrong, by the part of the page that it concerns. */
   errors: Readonly<Record<string, string>>;
   /** How many questions are under way. */
@@ -38,6 +48,7 @@ export const session = new Store<Session>({
   picture: null,
   drawing: begun(EMPTY),
   cost: null,
+  under: null,
   errors: {},
   busy: 0,
   said: "",
@@ -69,6 +80,10 @@ export function hasKey(): Promise<void> {
 export function setKey(key: string): void {
   sessionStorage.setItem(KEY, key);
   session.set({ key, keyWanted: null, errors: {} });
+}
+
+export function setUnder(under: Under | null): void {
+  session.set({ under });
 }
 
 export function say(said: string): void {
@@ -103,10 +118,6 @@ export async function attempt(place: string, act: () => Promise<void>): Promise<
 export function counted<Body>({ body, cost }: Answer<Body>): Body {
   session.set({ cost });
   return body;
-}
-
-export function isUnreachable(error: unknown): boolean {
-  return error instanceof Refusal && error.status === UNREACHABLE;
 }
 
 export function draw(next: Drawing): void {

@@ -1,18 +1,23 @@
 /** The whole page. */
 
 import { useEffect, useState } from "preact/hooks";
+import type { Tab } from "../state/address.ts";
 import { openFrom } from "../state/opening.ts";
-import { redo, session, type Tab, undo } from "../state/session.ts";
+import { redo, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { KeyDialog } from "./KeyDialog.tsx";
 import { Masks } from "./Masks.tsx";
 import { Numbers } from "./Numbers.tsx";
 import { Pictures } from "./Pictures.tsx";
+import { Places } from "./Places.tsx";
 import { Problem } from "./Problem.tsx";
 import { StatePage } from "./StatePage.tsx";
+import { Text } from "./Text.tsx";
 
 const TABS: readonly [Tab, string, string][] = [
   ["masks", "Masks", "SAM2"],
+  ["text", "Text", "CLIP"],
+  ["places", "Similar places", "DINO"],
   ["state", "Server", ""],
 ];
 
@@ -80,7 +85,9 @@ export function App() {
             <Problem place="picture" />
             {picture && (
               <div class="work">
-                <Masks picture={picture} key={picture} />
+                {tab === "masks" && <Masks picture={picture} key={picture} />}
+                {tab === "text" && <Text picture={picture} key={picture} />}
+                {tab === "places" && <Places picture={picture} key={picture} />}
               </div>
             )}
           </>

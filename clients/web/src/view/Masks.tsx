@@ -32,6 +32,7 @@ import {
 import type { Picture } from "../state/picture.ts";
 import { draw, redo, say, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
+import { Code } from "./Code.tsx";
 import { MaskExport } from "./MaskExport.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, overlaySize, type Painted, paintMasks } from "./paint.ts";
@@ -202,6 +203,7 @@ export function Masks({ picture }: { picture: Picture }) {
         </div>
         <FindEverything />
         <MaskExport picture={picture} />
+        <Code />
       </aside>
     </>
   );

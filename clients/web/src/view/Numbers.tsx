@@ -5,7 +5,7 @@ import { session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 
 export function Numbers() {
-  const { picture, cost } = useStore(session);
+  const { picture, cost, under } = useStore(session);
   const { previewAgeMs } = useStore(masks);
   return (
     <footer>
@@ -22,6 +22,13 @@ export function Numbers() {
           </span>
           <span>{size(cost.bytes)} of answer</span>
         </>
+      )}
+      {under && (
+        <span>
+          pixel {under.x}, {under.y}; patch {under.column}, {under.row}
+          {under.score !== null && `; ${under.score.toPrecision(3)}`}
+          {under.label && `; ${under.label}`}
+        </span>
       )}
       {previewAgeMs !== null && <span>preview {ms(previewAgeMs)} behind</span>}
     </footer>

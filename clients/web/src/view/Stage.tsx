@@ -24,6 +24,8 @@ interface Props extends Gesture {
   label: string;
   /** Paints over the picture; called anew when it is another function. */
   paint: (canvas: HTMLCanvasElement) => void;
+  /** Of what is painted over the picture; 1 where nothing is said. */
+  opacity?: number;
   /** Drawn over all in pixels of the picture; `unit` is one pixel of the screen. */
   marks?: (unit: number) => ComponentChildren;
 }
@@ -37,7 +39,7 @@ const ARROWS: Record<string, readonly [number, number]> = {
   ArrowDown: [0, 1],
 };
 
-export function Stage({ picture, label, paint, marks, onHover, onClick, onBox, onKey }: Props) {
+export function Stage({ picture, label, paint, opacity = 1, marks, onHover, onClick, onBox, onKey }: Props) {
   const frame = useRef<HTMLDivElement>(null);
   const base = useRef<HTMLCanvasElement>(null);
   const overlay = useRef<HTMLCanvasElement>(null);
@@ -151,7 +153,7 @@ export function Stage({ picture, label, paint, marks, onHover, onClick, onBox, o
       onBlur={() => setCursor(null)}
     >
       <canvas ref={base} />
-      <canvas ref={overlay} class="overlay" width={width} height={height} />
+      <canvas ref={overlay} class="overlay" style={{ opacity }} width={width} height={height} />
       <svg viewBox={`0 0 ${picture.width} ${picture.height}`} aria-hidden="true">
         {marks?.(unit)}
         {cursor && (

@@ -1,7 +1,7 @@
 /** Masks and maps as colours on a canvas. */
 
 import type { Geometry } from "../api/replies.ts";
-import { HEAT_TABLE, type Rgb } from "../compute/colours.ts";
+import { colourOf, HEAT_TABLE, type Rgb } from "../compute/colours.ts";
 import type { Map2d } from "../compute/grid.ts";
 import type { Bitmap } from "../compute/rle.ts";
 
@@ -107,4 +107,23 @@ export function range(values: Float32Array): [low: number, high: number] {
     high = Math.max(high, value);
   }
   return [low, high];
+}
+
+/** The colour of the label of each patch. */
+export function labelImage(labels: Uint16Array, columns: number, rows: number): ImageData {
+  const colours = new Uint8ClampedArray(labels.length * 3);
+  labels.forEach((label, place) => {
+    colours.set(colourOf(label), place * 3);
+  });
+  return colourImage(colours, columns, rows);
+}
+
+/** Red, green and blue of each patch. */
+export function colourImage(colours: Uint8ClampedArray, columns: number, rows: number): ImageData {
+  const image = new ImageData(columns, rows);
+  for (let place = 0; place < columns * rows; place++) {
+    image.data.set(colours.subarray(place * 3, place * 3 + 3), place * 4);
+    image.data[place * 4 + 3] = 255;
+  }
+  return image;
 }

@@ -1,0 +1,125 @@
+"""A link opens the same state, the code on the screen runs as it is printed, and the page is open to all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.servers import ROOT, Server
+from tests.web.conftest import looking
+from tests.web.gallery import scene
+from tests.web.look import Look, middle
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools
+]
+DRAWN = scene("stars-and-rings")
+STAR, RING = DRAWN.masks[3], DRAWN.masks[1]
+AXE = ROOT / "clients" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def ask_all_three(look: Look) -> None:
+    """Something of each kind."""
+    look.open("stars-and-rings")
+    look.click(*middle(STAR))
+    look.answered()
+    look.press("New object")
+    look.click(*middle(RING))
+    look.answered(2)
+    look.page.get_by_role("button", name="Text CLIP").click()
+    look.page.get_by_label("Texts, one a line").fill('a red circle\na "blue" ring\'s $edge')
+    look.page.get_by_label("which fits best where").check()
+    look.page.get_by_role("button", name="Similar places DINO").click()
+    look.click(*middle(STAR))
+
+
+def test_a_link_opens_the_same_masks_texts_and_place(look: Look, browser: Browser) -> None:
+    ask_all_three(look)
+    look.page.get_by_role("button", name="Masks SAM2").click()
+    look.answered(2)
+    before = look.annotations()
+    # Its own first, then what the address became of it.
+    look.page.wait_for_url("**/#tab=masks*objects*texts*")
+    with looking(browser, look.page.url) as other:
+        other.answered(2)
+        after = other.annotations()
+        assert all((one["mask"] == two["mask"]).all() for one, two in zip(before, after, strict=True))
+        other.page.get_by_role("button", name="Text CLIP").click()
+        assert other.page.get_by_label("which fits best where").is_checked()
+        assert "smfeats" not in other.page.url
+
+
+def code_of(look: Look, language: str) -> str:
+    look.page.get_by_label(language, exact=True).check()
+    return look.page.locator("pre").inner_text()
+
+
+def ran(words: list[str], folder: Path) -> str:
+    beside = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, timeout=120, env=os.environ | beside, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize(("tab", "curl", "python"), [
+    ("Masks SAM2", '"iou_predictions"', "iou_predictions"),
+    ("Text CLIP", '"similarity_map"', "array"),
+    ("Similar places DINO", '"features"', "float32[32, 32, 128]"),
+])  # fmt: skip
+def test_the_code_on_the_screen_runs_as_it_is_printed(
+    look: Look, tmp_path: Path, tab: str, curl: str, python: str
+) -> None:
+    ask_all_three(look)
+    look.page.get_by_role("button", name=tab).click()
+    assert curl in ran(["bash", "-c", code_of(look, "curl")], tmp_path)
+    assert (tmp_path / "stars-and-rings.jpg").exists()
+    assert python in ran([sys.executable, "-c", code_of(look, "Python")], tmp_path)
+    if node := shutil.which("node"):
+        module = tmp_path / "ask.mjs"
+        module.write_text(code_of(look, "TypeScript"))
+        assert ran([node, str(module)], tmp_path).startswith("200 ")
+    if shutil.which("grpcurl"):
+        assert "geometry" in ran(["bash", "-c", code_of(look, "grpcurl")], tmp_path) or tab.startswith(
+            "Masks"
+        )
+
+
+def test_nobody_is_kept_out(server: Server, browser: Browser) -> None:
+    if not AXE.exists():
+        pytest.skip("no axe-core on this machine: `make test-client-web` installs it")
+    for scheme, width in (("light", 1360), ("dark", 390)):
+        # axe is told to the page, which its Content-Security-Policy forbids to others.
+        context = browser.new_context(
+            bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 850}
+        )
+        page = context.new_page()
+        page.goto(server.url("page"))
+        look = Look(page)
+        page.add_script_tag(path=AXE)
+        check(look, "start")
+        ask_all_three(look)
+        for tab in ("Masks SAM2", "Text CLIP", "Similar places DINO", "Server"):
+            page.get_by_role("button", name=tab).click()
+            if tab == "Server":
+                page.get_by_role("table").first.wait_for()
+            check(look, f"{tab}, {scheme}, {width}")
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        context.close()
+
+
+def check(look: Look, where: str) -> None:
+    found = look.page.evaluate(
+        "async () => (await axe.run()).violations.map(each => each.help + ': '"
+        " + each.nodes.map(node => node.target + ' ' + node.failureSummary).join('; '))"
+    )
+    assert found == [], where
