@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web lock lock-bench diagrams check-deploy
+.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web screenshots lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -98,6 +98,9 @@ test-client-web: setup
 web: setup  ## the page, built into rest_shim/page, after a change in clients/web or of the REST bodies
 	rm -rf $(FRESH) && $(PY) -m tests.web.documents $(FRESH)/documents
 	cd clients/web && npm run --silent types ../../$(FRESH)/documents && npm run --silent build
+
+screenshots: setup  ## the page's main states as pictures, and the README's: look at them
+	$(PY) -m tests.web.screenshots
 
 check: setup  ## linters, types, and the contract against what was promised
 	$(VENV)/bin/ruff check .
