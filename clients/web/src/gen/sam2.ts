@@ -732,6 +732,8 @@ export interface operations {
             header?: {
                 /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
                 "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
             };
             path?: never;
             cookie?: never;
@@ -904,6 +906,8 @@ export interface operations {
             header?: {
                 /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
                 "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
             };
             path?: never;
             cookie?: never;
