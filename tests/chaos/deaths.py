@@ -119,17 +119,17 @@ def _disturbed(folder: Path, times: int, how: signal.Signals) -> Counts:
         Crowd(server.target, answers(server.target, cases())) as crowd,
     ):
         for _ in range(times):
-            victim = chance.choice(_all_up(client))
+            victim = chance.choice(all_up(client))
             os.kill(victim.pid, how)
             if how == signal.SIGSTOP:
                 _await_running(victim.pid)
             else:
-                _all_up(client, after=victim)
+                all_up(client, after=victim)
         crowd.wait_for(BETWEEN)
     return crowd.counts
 
 
-def _all_up(client: FeatsvcClient, after: model_pb2.Worker | None = None) -> list[model_pb2.Worker]:
+def all_up(client: FeatsvcClient, after: model_pb2.Worker | None = None) -> list[model_pb2.Worker]:
     """The workers when all of them are up, the one that was lost as another process."""
     ends = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends:

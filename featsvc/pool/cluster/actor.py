@@ -1,6 +1,6 @@
 """A worker as Ray runs it: the same pipeline as in a process of this machine, fed and heard by calls of an actor.
 
-`hear` and `say` have a thread of Ray's each. The pipeline computes in one of ours.
+`hear` and `say` have a thread of Ray each, and `say` is called again when it ends. The pipeline has one of ours.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ from featsvc.pool.worker.pipeline import Pipeline
 log = logging.getLogger("featsvc.pool.cluster.actor")
 
 
+SAID_AT_ONCE = 2000
+"""Ray keeps some 90 bytes of each, in the gateway, until the generator ends."""
+
+
 @dataclass(frozen=True)
 class Whereabouts:
-    """Where a worker runs; the first that it says."""
+    """Where a worker runs."""
 
     pid: int
     node: str
@@ -45,6 +49,7 @@ class WorkerActor:
 
     def __init__(self, version: str, boot: bytes) -> None:
         self._outbox: queue.SimpleQueue[tuple[FromWorker, ...]] = queue.SimpleQueue()
+        self._large = deque[Packed]()
         self._pipeline: Pipeline
         self._is_built = threading.Event()
         if version != __version__:
@@ -64,25 +69,27 @@ class WorkerActor:
         except BaseException:  # a message that cannot be read: what follows it cannot be trusted
             _end_with("unreadable message")
 
-    def say(self) -> Iterator[Whereabouts | tuple[Parcel, ...]]:
-        """First the place of the worker, then all that it says; small messages overtake large ones."""
+    def where(self) -> Whereabouts:
+        """Where this runs."""
         context = ray.get_runtime_context()
-        yield Whereabouts(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id())
-        large = deque[Packed]()
-        while True:
-            if small := self._small(large):
-                yield small
-            while large and self._outbox.empty():
-                yield (Parcel.of(large.popleft()),)
+        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id())
 
-    def _small(self, large: deque[Packed]) -> tuple[Parcel, ...]:
-        """What is small of all that is to be said; waits for it. What is large is put behind what is so already."""
-        messages, small = [*self._outbox.get()], list[Parcel]()
+    def say(self) -> Iterator[tuple[Parcel, ...]]:
+        """What is to be said next, so many times; small messages overtake large ones."""
+        for _ in range(SAID_AT_ONCE):
+            small = self._small()
+            yield small or (Parcel.of(self._large.popleft()),)
+
+    def _small(self) -> tuple[Parcel, ...]:
+        """What is small of all that is to be said; nothing where something large is next. Waits for either."""
+        messages, small = list[FromWorker](), list[Parcel]()
+        if not self._large:
+            messages += self._outbox.get()
         while not self._outbox.empty():
             messages += self._outbox.get()
         for each in map(_packed, messages):
             if each.is_large:
-                large.append(each)
+                self._large.append(each)
             else:
                 small.append(Parcel.of(each))
         return tuple(small)

@@ -58,7 +58,7 @@ class RayWorker:
             .remote(__version__, pickle.dumps(boot))
         )
         self._hear = self._actor.hear.options(concurrency_group=HEARING)
-        self._said = self._actor.say.options(num_returns="streaming", concurrency_group=SAYING).remote()
+        self._say = self._actor.say.options(num_returns="streaming", concurrency_group=SAYING)
         self._outbox: queue.Queue[ToWorker | None] = queue.Queue()
         self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{self._number}", daemon=True)
         self._reader = threading.Thread(
@@ -114,10 +114,12 @@ class RayWorker:
             self._post(self._events.on_unsendable, message, error)
 
     def _hear_all(self) -> None:
-        reason = "it ended"
+        reason = ""
         try:
-            for each in self._said:
-                self._take(ray.get(each))
+            self._post(self._placed, ray.get(self._actor.where.remote()))
+            while True:
+                for each in self._say.remote():
+                    self._take(ray.get(each))
         except RayError as error:
             reason = str(error).strip().rpartition("\n")[2]
         except SystemExit:  # the connection to Ray was closed
@@ -129,10 +131,7 @@ class RayWorker:
         log.info("the actor of a worker has ended", extra={"worker": self._number, "reason": reason})
         self._post(self._exit, self._has_lost_its_machine())
 
-    def _take(self, said: Whereabouts | tuple[Parcel, ...]) -> None:
-        if isinstance(said, Whereabouts):
-            self._post(self._placed, said)
-            return
+    def _take(self, said: tuple[Parcel, ...]) -> None:
         messages: list[FromWorker] = [message_of(each.stream_parts, each.parts) for each in said]
         self._post(self._events.on_messages, messages)
         if any(isinstance(each, Refused) for each in messages):

@@ -92,7 +92,9 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             version=__version__,
             uptime_s=time.monotonic() - self._began,
             workers=[_worker(worker, caller) for worker in status.workers],
-            gpu_count=len({each.device for each in status.workers if each.is_alive and is_gpu(each.device)}),
+            gpu_count=len(
+                {_gpu_name(each) for each in status.workers if each.is_alive and is_gpu(each.device)}
+            ),
         )
         if caller.sees_all:
             reply.queued, reply.queued_bytes = status.queued_count, status.queued_bytes
@@ -191,6 +193,11 @@ def _cache(status: CacheStatus) -> model_pb2.Cache:
         size_bytes=status.nbytes,
         limit_bytes=status.max_bytes,
     )
+
+
+def _gpu_name(worker: WorkerStatus) -> str:
+    """What no other GPU is called: on other machines devices have the same names."""
+    return worker.gpu.uuid if worker.gpu else worker.device
 
 
 def _gpu(status: GpuStatus) -> model_pb2.Gpu:

@@ -1,0 +1,86 @@
+"""What workers over Ray cost beside local ones: `python -m tests.bench.over_ray [--seconds N] [--repetitions N]`.
+
+One worker with one thread on each side, with the demo models and the same questions, in turns. Ray runs in a network
+of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.bench.stand import QUICK, Stand
+from tests.cluster.cluster import alone, is_alone
+from tests.servers import ROOT, Server
+
+OVER_RAY = ("--pool=ray", "--ray-workers=1", "--cpus-per-worker=1")
+LIMIT = "--max-reply-bytes=1GiB"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked, by how many clients."""
+
+    name: str
+    ask: str
+    args: dict[str, Any]
+    clients: int
+
+
+TEXT, CLICK = {"model": "demo-clip"}, {"model": "demo-sam2", "variants": 1, "width": 640, "height": 480}
+FEATURES = {"model": "demo-dino", "side": 1792}
+LOADS = (
+    Load("a text", "text", TEXT, 1),
+    Load("texts", "text", TEXT, 32),
+    Load("a click on a picture that the worker knows", "click", CLICK, 1),
+    Load("clicks on it", "click", CLICK, 8),
+    Load("large features", "dino", FEATURES, 1),
+)
+
+
+def main() -> int:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.over_ray", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    parser.add_argument("--repetitions", type=int, default=3, help="of each run")
+    asked = parser.parse_args()
+    if not is_alone():
+        ran = alone([sys.executable, "-m", "tests.bench.over_ray", *sys.argv[1:]], ROOT)
+        print(ran.stdout)
+        return ran.returncode
+    pace = replace(QUICK, seconds=asked.seconds, repetitions=asked.repetitions)
+    with (
+        Stand(pace) as stand,
+        stand.featsvc("serve", "--profile=demo", LIMIT) as local,
+        stand.featsvc("serve", "--profile=demo", LIMIT, *OVER_RAY) as over_ray,
+    ):
+        print("| load | clients | local | over Ray | more a call | rate |\n|---|---|---|---|---|---|")
+        for load in LOADS:
+            print(_row(stand, load, (local, over_ray)), flush=True)
+    return 0
+
+
+def _row(stand: Stand, load: Load, servers: tuple[Server, Server]) -> str:
+    sides: tuple[list[dict[str, Any]], ...] = ([], [])
+    for _ in range(stand.pace.repetitions):
+        for side, server in zip(sides, servers, strict=True):
+            side.append(
+                stand.grpc(
+                    server, load.ask, load.args, clients=load.clients,
+                    seconds=stand.pace.seconds, warm=2 * load.clients, first=stand.fresh(),
+                )
+            )  # fmt: skip
+    ms = [statistics.median(each for run in side for each in run["latencies"]) for side in sides]
+    rates = [statistics.median(run["rate"] for run in side) for side in sides]
+    replies = sum(len(run["latencies"]) for run in sides[1])
+    nbytes = sum(run["bytes_in"] for run in sides[1]) / replies
+    words = [f"{rate:,.1f}/s, {each:.1f} ms" for rate, each in zip(rates, ms, strict=True)]
+    name = f"{load.name}, {nbytes / 1e6:.1f} MB" if nbytes > 1e6 else load.name
+    return f"| {name} | {load.clients} | {words[0]} | {words[1]} | {ms[1] - ms[0]:.1f} ms | {rates[1] / rates[0]:.2f} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

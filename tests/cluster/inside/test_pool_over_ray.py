@@ -1,0 +1,131 @@
+"""The pool over Ray with engines that do as they are told: deaths, cancelled work, refusals, what is large."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidArgument, KilledWorkers
+from featsvc.pool.cluster.pool import ray_pool
+from featsvc.pool.contract.settings import PoolSettings, Share
+from tests.cluster.cluster import Cluster
+from tests.pool.conftest import Journal, StartPool, all_alive, restarted
+from tests.pool.fakes import FakeItem, FakeOptions
+from tests.pool.gates import Gate
+from tests.pool.jobs import job, submit
+
+SHARE = Share(cpus=1.0, gpus=0.0)
+LARGE_BYTES = 16 << 20
+
+
+@pytest.fixture(scope="module")
+def address(cluster: Cluster) -> str:
+    """Of a cluster of one node."""
+    cluster.start(1, cpus=2)
+    return cluster.address
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+@pytest_asyncio.fixture
+async def start_pool(address: str, journal: Journal) -> AsyncIterator[StartPool]:
+    """Starts a pool of one worker over Ray."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**options: Any) -> Any:
+            settings = PoolSettings(
+                engines="tests.pool.fakes:build",
+                engine_options=FakeOptions(str(journal), **options),
+                threads=1,
+                restart_delay_s=0.01,
+            )
+            return await stack.enter_async_context(ray_pool(settings, address, SHARE))
+
+        yield start
+
+
+async def test_what_kills_two_workers_is_refused_and_what_was_beside_it_is_answered(
+    start_pool: StartPool, journal: Journal
+) -> None:
+    pool = await start_pool()
+    await all_alive(pool)
+    poison, *others = submit(pool, job("poison", "die"), *(job(value) for value in range(5)))
+    with pytest.raises(KilledWorkers):
+        await poison
+    assert [answer.value for answer in await asyncio.gather(*others)] == list(range(5))
+    await restarted(pool, 2)
+    assert sum("poison" in line for line in journal.lines() if line.startswith("run")) == 2
+
+
+async def test_results_errors_and_large_arrays_come_back_as_they_are(start_pool: StartPool) -> None:
+    pool = await start_pool()
+    await all_alive(pool)
+    large = (await pool.run(job(str(LARGE_BYTES), "array"))).value
+    np.testing.assert_array_equal(large, np.arange(LARGE_BYTES // 4, dtype=np.float32))
+    assert not large.flags.writeable, "in the object store, where others may read it too"
+    assert (await pool.run(job(bytes(LARGE_BYTES), "length", nbytes=LARGE_BYTES))).value == LARGE_BYTES
+    with pytest.raises(InvalidArgument, match="not a picture"):
+        await pool.run(job(does="refuse"))
+    with pytest.raises(FeatsvcError, match="the result cannot be sent"):
+        await pool.run(job(does="unpicklable"))
+
+
+async def test_work_ends_with_its_caller_and_with_its_deadline(
+    start_pool: StartPool, journal: Journal, tmp_path: Path
+) -> None:
+    pool = await start_pool()
+    await all_alive(pool)
+    with pytest.raises(DeadlineExceeded):
+        await pool.run(job("late", "compute until abandoned", deadline_s=0.5))
+    with Gate(tmp_path / "gate") as gate:
+        item = FakeItem("left", "compute until abandoned", gate=str(gate))
+        (left,) = submit(pool, job(item=item))
+        await gate.reached()
+        left.cancel()
+        gate.let_through()
+        await pool.remove_worker(0, grace_s=60)  # which waits until nothing is at work there
+    assert "abandoned left" in journal.lines()
+
+
+async def test_the_environment_has_what_engines_need_and_none_of_our_settings(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATSVC_API_KEY", "secret")
+    pool = await start_pool()
+    await all_alive(pool)
+    environment = (await pool.run(job(does="environment"))).environment
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["MALLOC_ARENA_MAX"] == "2"
+    assert "FEATSVC_API_KEY" not in environment
+
+
+async def test_who_cannot_work_there_says_why(start_pool: StartPool) -> None:
+    pool = await start_pool(device_is_there=False)
+    assert "cpu is not on this machine" in (await pool.cannot_work()).message
+
+
+async def test_a_machine_with_another_version_is_not_used(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only now, for Ray reads its environment when it is imported.
+    from featsvc.pool.cluster import worker
+
+    monkeypatch.setattr(worker, "__version__", "9.9.9")
+    pool = await start_pool()
+    assert "the gateway 9.9.9" in (await pool.cannot_work()).message
+
+
+async def test_what_is_no_cluster_is_told() -> None:
+    with pytest.raises(InvalidArgument, match=r"ray_address: ray://127.0.0.1:1 is no address of a cluster"):
+        async with ray_pool(PoolSettings(), "ray://127.0.0.1:1", SHARE):
+            pass
