@@ -74,6 +74,9 @@ def default_replies() -> dict[str, Message]:
         "Sam2Service/PredictMasks": sam2_pb2.PredictMasksResponse(
             results=[prompt], height=2, width=3, model="fake"
         ),
+        "Sam2Service/EmbedImage": sam2_pb2.EmbedImageResponse(
+            size_bytes=24, height=2, width=3, model="fake", image_embed=arrays.to_tensor(LOGITS)
+        ),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
         "Health/Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
         "ModelService/GetCaller": model_pb2.GetCallerResponse(name="a key", roles=["infer"]),
