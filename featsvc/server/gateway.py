@@ -38,6 +38,7 @@ from featsvc.server.keys.permissions import WeightsHere
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
+from featsvc.server.services.estimate import ESTIMATES, EstimateService
 from featsvc.server.services.intake import Intake
 from featsvc.server.services.model import ModelService
 from featsvc.server.services.open_services import (
@@ -52,7 +53,7 @@ from featsvc.server.services.open_services import (
 from featsvc.server.services.rpcs import OperationMethods
 from featsvc.settings.tree import GatewaySettings
 from featsvc.tracing import tracing
-from featsvc.v1 import model_pb2, model_pb2_grpc
+from featsvc.v1 import estimate_pb2_grpc, model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
 from featsvc.wrong_keys import WrongKeys
 
@@ -137,6 +138,7 @@ async def gateway(
         model_pb2_grpc.add_ModelServiceServicer_to_server(
             ModelService(pool, options, images, settings.profile, certificate), methods
         )
+        estimate_pb2_grpc.add_EstimateServiceServicer_to_server(EstimateService(intake, operations), methods)
         checks = HealthService(_states(operations, (), ()))
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
         _add_reflection(methods, operations)
@@ -279,19 +281,19 @@ async def _watch(
 
 def _services(operations: Sequence[AnyOperation]) -> tuple[str, ...]:
     """Each once, in the order of the table."""
-    return tuple(dict.fromkeys((*(each.service for each in operations), MODELS)))
+    return tuple(dict.fromkeys((*(each.service for each in operations), ESTIMATES, MODELS)))
 
 
 def _states(
     operations: Sequence[AnyOperation], workers: Sequence[WorkerStatus], preload: tuple[str, ...]
 ) -> dict[str, State]:
-    """The engines' services need a live worker with what was to be preloaded; the model service answers without one."""
+    """The engines' services need a live worker with what was to be preloaded; the others answer without one."""
     states = dict.fromkeys(("", *_services(operations)), SERVING if workers else NOT_SERVING)
     for key in preload:
         if all(key in {model.name for model in worker.failed_models} for worker in workers):
             family = entry_of(key).family
             states |= {each.service: NOT_SERVING for each in operations if each.family == family}
-    states[MODELS] = SERVING
+    states[MODELS] = states[ESTIMATES] = SERVING
     return states
 
 

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import BaseModel
 
-from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, sam2_pb2, schema, tensor_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, model_pb2, sam2_pb2, schema, tensor_pb2
 
 # protobuf's compiled and pure classes share no type, and for mypy what is made at run time has no fields.
 Descriptor: TypeAlias = Any
@@ -18,7 +18,8 @@ FieldDescriptor: TypeAlias = Any
 MethodDescriptor: TypeAlias = Any
 MessageClass: TypeAlias = Any
 # protobuf knows the methods of files that were imported: a new file with a service is named here.
-FILES = (clip_pb2, dino_pb2, model_pb2, sam2_pb2)
+FILES = (clip_pb2, dino_pb2, estimate_pb2, model_pb2, sam2_pb2)
+ESTIMATE = "/featsvc.v1.EstimateService/Estimate"
 QUESTION = "request"
 """The field in which a variant has the request of the plain method."""
 
@@ -74,6 +75,17 @@ def variants(plain: MethodDescriptor) -> Variants:
         if kind:
             others[kind] = method
     return Variants(**others)
+
+
+def question_field(request: Descriptor) -> str | None:
+    """The field that a request has among the questions to estimate; None where it has none."""
+    return _question_fields().get(request.full_name)
+
+
+@cache
+def _question_fields() -> dict[str, str]:
+    fields = method_of(ESTIMATE).input_type.fields
+    return {field.message_type.full_name: field.name for field in fields}
 
 
 def tensor_field(message: Descriptor) -> FieldDescriptor:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/model.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\x9d\x01\n\x05Model\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x11\n\tavailable\x18\x06 \x01(\x08\x12\x16\n\x0eloaded_workers\x18\x07 \x01(\r\"\x12\n\x10GetCallerRequest\"j\n\x11GetCallerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12(\n\x06limits\x18\x04 \x01(\x0b\x32\x18.featsvc.v1.CallerLimits\"\xf2\x01\n\x0c\x43\x61llerLimits\x12\x0e\n\x06weight\x18\x01 \x01(\x01\x12\x1b\n\x13image_cache_per_key\x18\x02 \x01(\x04\x12\x1f\n\x17url_max_fetches_per_key\x18\x03 \x01(\r\x12\x1d\n\x15url_max_bytes_per_key\x18\x04 \x01(\x04\x12\x19\n\x11max_queue_per_key\x18\x05 \x01(\r\x12\x1f\n\x17max_queue_bytes_per_key\x18\x06 \x01(\x04\x12\x19\n\x11max_calls_per_key\x18\x07 \x01(\r\x12\x1e\n\x16worker_seconds_per_key\x18\x08 \x01(\x01\"O\n\x11ListModelsRequest\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x16\n\x0e\x61vailable_only\x18\x02 \x01(\x08\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Model\"(\n\x10LoadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"*\n\x12UnloadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"7\n\x13UnloadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"\'\n\x10GetStatusRequest\x12\x13\n\x0bwith_models\x18\x01 \x01(\x08\"\xa3\x01\n\nNamedModel\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x34\n\x07options\x18\x03 \x03(\x0b\x32#.featsvc.v1.NamedModel.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x0bLoadedModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\"\n\x06\x66\x61mily\x18\x04 \x01(\x0e\x32\x12.featsvc.v1.Family\"\x9f\x02\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.featsvc.v1.LoadedModel\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x04\x12\r\n\x05items\x18\x07 \x01(\x04\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12!\n\x06\x63\x61\x63hes\x18\t \x03(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\rfailed_models\x18\n \x03(\x0b\x32\x17.featsvc.v1.FailedModel\x12\x1c\n\x03gpu\x18\x0b \x01(\x0b\x32\x0f.featsvc.v1.Gpu\x12\x11\n\tprecision\x18\x0c \x01(\t\"\x83\x01\n\x03Gpu\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04uuid\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x12\n\nfree_bytes\x18\x04 \x01(\x04\x12 \n\x13utilization_percent\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x16\n\x14_utilization_percent\"N\n\x0b\x46\x61iledModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x12.featsvc.v1.Family\"\x80\x01\n\x05\x43\x61\x63he\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x11\n\tevictions\x18\x04 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x04\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x07 \x01(\x04\"\xe0\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.featsvc.v1.Worker\x12\x0e\n\x06queued\x18\x04 \x01(\r\x12\x14\n\x0cqueued_bytes\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x11\n\tgpu_count\x18\x07 \x01(\r\x12!\n\x06images\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\x0e\x64\x65\x66\x61ult_models\x18\x0c \x03(\x0b\x32\x16.featsvc.v1.NamedModel\x12-\n\rmodels_to_try\x18\r \x03(\x0b\x32\x16.featsvc.v1.NamedModel\x12\x1f\n\x12\x63\x65rtificate_left_s\x18\x0e \x01(\x01H\x00\x88\x01\x01\x42\x15\n\x13_certificate_left_s*q\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x19\n\x0b\x46\x41MILY_CLIP\x10\x01\x1a\x08\x8a\xb5\x18\x04\x63lip\x12\x19\n\x0b\x46\x41MILY_DINO\x10\x02\x1a\x08\x8a\xb5\x18\x04\x64ino\x12\x19\n\x0b\x46\x41MILY_SAM2\x10\x03\x1a\x08\x8a\xb5\x18\x04sam22\x89\x03\n\x0cModelService\x12H\n\tGetCaller\x12\x1c.featsvc.v1.GetCallerRequest\x1a\x1d.featsvc.v1.GetCallerResponse\x12K\n\nListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12H\n\tGetStatus\x12\x1c.featsvc.v1.GetStatusRequest\x1a\x1d.featsvc.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x65\x61tsvc/v1/model.proto\x12\nfeatsvc.v1\x1a\x18\x66\x65\x61tsvc/v1/options.proto\"\x9d\x01\n\x05Model\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x02 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07license\x18\x04 \x01(\t\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x11\n\tavailable\x18\x06 \x01(\x08\x12\x16\n\x0eloaded_workers\x18\x07 \x01(\r\"\x12\n\x10GetCallerRequest\"j\n\x11GetCallerResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x0e\n\x06models\x18\x03 \x03(\t\x12(\n\x06limits\x18\x04 \x01(\x0b\x32\x18.featsvc.v1.CallerLimits\"\xf2\x01\n\x0c\x43\x61llerLimits\x12\x0e\n\x06weight\x18\x01 \x01(\x01\x12\x1b\n\x13image_cache_per_key\x18\x02 \x01(\x04\x12\x1f\n\x17url_max_fetches_per_key\x18\x03 \x01(\r\x12\x1d\n\x15url_max_bytes_per_key\x18\x04 \x01(\x04\x12\x19\n\x11max_queue_per_key\x18\x05 \x01(\r\x12\x1f\n\x17max_queue_bytes_per_key\x18\x06 \x01(\x04\x12\x19\n\x11max_calls_per_key\x18\x07 \x01(\r\x12\x1e\n\x16worker_seconds_per_key\x18\x08 \x01(\x01\"O\n\x11ListModelsRequest\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x16\n\x0e\x61vailable_only\x18\x02 \x01(\x08\"7\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.featsvc.v1.Model\"(\n\x10LoadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"5\n\x11LoadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"*\n\x12UnloadModelRequest\x12\x14\n\x03key\x18\x01 \x01(\tB\x07\x8a\xb5\x18\x03\x38\x80\x02\"7\n\x13UnloadModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.featsvc.v1.Model\"M\n\x0c\x44rainRequest\x12\x31\n\x07grace_s\x18\x01 \x01(\x01\x42\x1b\x8a\xb5\x18\x17\x12\x03\x36\x30\x30\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x18\xf5@H\x00\x88\x01\x01\x42\n\n\x08_grace_s\".\n\rDrainResponse\x12\x0c\n\x04open\x18\x01 \x01(\r\x12\x0f\n\x07grace_s\x18\x02 \x01(\x01\"\'\n\x10GetStatusRequest\x12\x13\n\x0bwith_models\x18\x01 \x01(\x08\"\xa3\x01\n\nNamedModel\x12\"\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x12.featsvc.v1.Family\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x34\n\x07options\x18\x03 \x03(\x0b\x32#.featsvc.v1.NamedModel.OptionsEntry\x1a.\n\x0cOptionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x0bLoadedModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\"\n\x06\x66\x61mily\x18\x04 \x01(\x0e\x32\x12.featsvc.v1.Family\"\x9f\x02\n\x06Worker\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\'\n\x06models\x18\x05 \x03(\x0b\x32\x17.featsvc.v1.LoadedModel\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x04\x12\r\n\x05items\x18\x07 \x01(\x04\x12\x10\n\x08restarts\x18\x08 \x01(\r\x12!\n\x06\x63\x61\x63hes\x18\t \x03(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\rfailed_models\x18\n \x03(\x0b\x32\x17.featsvc.v1.FailedModel\x12\x1c\n\x03gpu\x18\x0b \x01(\x0b\x32\x0f.featsvc.v1.Gpu\x12\x11\n\tprecision\x18\x0c \x01(\t\"\x83\x01\n\x03Gpu\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04uuid\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\x12\x12\n\nfree_bytes\x18\x04 \x01(\x04\x12 \n\x13utilization_percent\x18\x05 \x01(\rH\x00\x88\x01\x01\x42\x16\n\x14_utilization_percent\"N\n\x0b\x46\x61iledModel\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\"\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x12.featsvc.v1.Family\"\x80\x01\n\x05\x43\x61\x63he\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04hits\x18\x02 \x01(\x04\x12\x0e\n\x06misses\x18\x03 \x01(\x04\x12\x11\n\tevictions\x18\x04 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x05 \x01(\x04\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x07 \x01(\x04\"\xf2\x02\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12#\n\x07workers\x18\x03 \x03(\x0b\x32\x12.featsvc.v1.Worker\x12\x0e\n\x06queued\x18\x04 \x01(\r\x12\x14\n\x0cqueued_bytes\x18\x05 \x01(\x04\x12\x10\n\x08requests\x18\x06 \x01(\x04\x12\x11\n\tgpu_count\x18\x07 \x01(\r\x12!\n\x06images\x18\x08 \x01(\x0b\x32\x11.featsvc.v1.Cache\x12.\n\x0e\x64\x65\x66\x61ult_models\x18\x0c \x03(\x0b\x32\x16.featsvc.v1.NamedModel\x12-\n\rmodels_to_try\x18\r \x03(\x0b\x32\x16.featsvc.v1.NamedModel\x12\x1f\n\x12\x63\x65rtificate_left_s\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x64raining\x18\x0f \x01(\x08\x42\x15\n\x13_certificate_left_s*q\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x19\n\x0b\x46\x41MILY_CLIP\x10\x01\x1a\x08\x8a\xb5\x18\x04\x63lip\x12\x19\n\x0b\x46\x41MILY_DINO\x10\x02\x1a\x08\x8a\xb5\x18\x04\x64ino\x12\x19\n\x0b\x46\x41MILY_SAM2\x10\x03\x1a\x08\x8a\xb5\x18\x04sam22\xc7\x03\n\x0cModelService\x12H\n\tGetCaller\x12\x1c.featsvc.v1.GetCallerRequest\x1a\x1d.featsvc.v1.GetCallerResponse\x12K\n\nListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n\x0bUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12<\n\x05\x44rain\x12\x18.featsvc.v1.DrainRequest\x1a\x19.featsvc.v1.DrainResponse\x12H\n\tGetStatus\x12\x1c.featsvc.v1.GetStatusRequest\x1a\x1d.featsvc.v1.GetStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,10 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOADMODELREQUEST'].fields_by_name['key']._serialized_options = b'\212\265\030\0038\200\002'
   _globals['_UNLOADMODELREQUEST'].fields_by_name['key']._loaded_options = None
   _globals['_UNLOADMODELREQUEST'].fields_by_name['key']._serialized_options = b'\212\265\030\0038\200\002'
+  _globals['_DRAINREQUEST'].fields_by_name['grace_s']._loaded_options = None
+  _globals['_DRAINREQUEST'].fields_by_name['grace_s']._serialized_options = b'\212\265\030\027\022\003600\031\000\000\000\000\000\000\000\000!\000\000\000\000\000\030\365@'
   _globals['_NAMEDMODEL_OPTIONSENTRY']._loaded_options = None
   _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_FAMILY']._serialized_start=2229
-  _globals['_FAMILY']._serialized_end=2342
+  _globals['_FAMILY']._serialized_start=2374
+  _globals['_FAMILY']._serialized_end=2487
   _globals['_MODEL']._serialized_start=65
   _globals['_MODEL']._serialized_end=222
   _globals['_GETCALLERREQUEST']._serialized_start=224
@@ -66,24 +68,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UNLOADMODELREQUEST']._serialized_end=874
   _globals['_UNLOADMODELRESPONSE']._serialized_start=876
   _globals['_UNLOADMODELRESPONSE']._serialized_end=931
-  _globals['_GETSTATUSREQUEST']._serialized_start=933
-  _globals['_GETSTATUSREQUEST']._serialized_end=972
-  _globals['_NAMEDMODEL']._serialized_start=975
-  _globals['_NAMEDMODEL']._serialized_end=1138
-  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_start=1092
-  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_end=1138
-  _globals['_LOADEDMODEL']._serialized_start=1140
-  _globals['_LOADEDMODEL']._serialized_end=1237
-  _globals['_WORKER']._serialized_start=1240
-  _globals['_WORKER']._serialized_end=1527
-  _globals['_GPU']._serialized_start=1530
-  _globals['_GPU']._serialized_end=1661
-  _globals['_FAILEDMODEL']._serialized_start=1663
-  _globals['_FAILEDMODEL']._serialized_end=1741
-  _globals['_CACHE']._serialized_start=1744
-  _globals['_CACHE']._serialized_end=1872
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1875
-  _globals['_GETSTATUSRESPONSE']._serialized_end=2227
-  _globals['_MODELSERVICE']._serialized_start=2345
-  _globals['_MODELSERVICE']._serialized_end=2738
+  _globals['_DRAINREQUEST']._serialized_start=933
+  _globals['_DRAINREQUEST']._serialized_end=1010
+  _globals['_DRAINRESPONSE']._serialized_start=1012
+  _globals['_DRAINRESPONSE']._serialized_end=1058
+  _globals['_GETSTATUSREQUEST']._serialized_start=1060
+  _globals['_GETSTATUSREQUEST']._serialized_end=1099
+  _globals['_NAMEDMODEL']._serialized_start=1102
+  _globals['_NAMEDMODEL']._serialized_end=1265
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_start=1219
+  _globals['_NAMEDMODEL_OPTIONSENTRY']._serialized_end=1265
+  _globals['_LOADEDMODEL']._serialized_start=1267
+  _globals['_LOADEDMODEL']._serialized_end=1364
+  _globals['_WORKER']._serialized_start=1367
+  _globals['_WORKER']._serialized_end=1654
+  _globals['_GPU']._serialized_start=1657
+  _globals['_GPU']._serialized_end=1788
+  _globals['_FAILEDMODEL']._serialized_start=1790
+  _globals['_FAILEDMODEL']._serialized_end=1868
+  _globals['_CACHE']._serialized_start=1871
+  _globals['_CACHE']._serialized_end=1999
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2002
+  _globals['_GETSTATUSRESPONSE']._serialized_end=2372
+  _globals['_MODELSERVICE']._serialized_start=2490
+  _globals['_MODELSERVICE']._serialized_end=2945
 # @@protoc_insertion_point(module_scope)

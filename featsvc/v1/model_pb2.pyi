@@ -111,6 +111,20 @@ class UnloadModelResponse(_message.Message):
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
 
+class DrainRequest(_message.Message):
+    __slots__ = ("grace_s",)
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    grace_s: float
+    def __init__(self, grace_s: _Optional[float] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("open", "grace_s")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    open: int
+    grace_s: float
+    def __init__(self, open: _Optional[int] = ..., grace_s: _Optional[float] = ...) -> None: ...
+
 class GetStatusRequest(_message.Message):
     __slots__ = ("with_models",)
     WITH_MODELS_FIELD_NUMBER: _ClassVar[int]
@@ -217,7 +231,7 @@ class Cache(_message.Message):
     def __init__(self, name: _Optional[str] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ..., entries: _Optional[int] = ..., size_bytes: _Optional[int] = ..., limit_bytes: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images", "default_models", "models_to_try", "certificate_left_s")
+    __slots__ = ("version", "uptime_s", "workers", "queued", "queued_bytes", "requests", "gpu_count", "images", "default_models", "models_to_try", "certificate_left_s", "draining")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +243,7 @@ class GetStatusResponse(_message.Message):
     DEFAULT_MODELS_FIELD_NUMBER: _ClassVar[int]
     MODELS_TO_TRY_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_LEFT_S_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
     version: str
     uptime_s: float
     workers: _containers.RepeatedCompositeFieldContainer[Worker]
@@ -240,4 +255,5 @@ class GetStatusResponse(_message.Message):
     default_models: _containers.RepeatedCompositeFieldContainer[NamedModel]
     models_to_try: _containers.RepeatedCompositeFieldContainer[NamedModel]
     certificate_left_s: float
-    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ..., default_models: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., models_to_try: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., certificate_left_s: _Optional[float] = ...) -> None: ...
+    draining: bool
+    def __init__(self, version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., workers: _Optional[_Iterable[_Union[Worker, _Mapping]]] = ..., queued: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., requests: _Optional[int] = ..., gpu_count: _Optional[int] = ..., images: _Optional[_Union[Cache, _Mapping]] = ..., default_models: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., models_to_try: _Optional[_Iterable[_Union[NamedModel, _Mapping]]] = ..., certificate_left_s: _Optional[float] = ..., draining: bool = ...) -> None: ...

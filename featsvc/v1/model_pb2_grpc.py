@@ -55,6 +55,11 @@ class ModelServiceStub(object):
                 request_serializer=featsvc_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/featsvc.v1.ModelService/Drain',
+                request_serializer=featsvc_dot_v1_dot_model__pb2.DrainRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_model__pb2.DrainResponse.FromString,
+                _registered_method=True)
         self.GetStatus = channel.unary_unary(
                 '/featsvc.v1.ModelService/GetStatus',
                 request_serializer=featsvc_dot_v1_dot_model__pb2.GetStatusRequest.SerializeToString,
@@ -94,6 +99,13 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStatus(self, request, context):
         """The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
         key also which models it may use are where, and to one with the role status or admin all.
@@ -124,6 +136,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.UnloadModel,
                     request_deserializer=featsvc_dot_v1_dot_model__pb2.UnloadModelRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_model__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=featsvc_dot_v1_dot_model__pb2.DrainRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_model__pb2.DrainResponse.SerializeToString,
             ),
             'GetStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatus,
@@ -240,6 +257,33 @@ class ModelService(object):
             '/featsvc.v1.ModelService/UnloadModel',
             featsvc_dot_v1_dot_model__pb2.UnloadModelRequest.SerializeToString,
             featsvc_dot_v1_dot_model__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.ModelService/Drain',
+            featsvc_dot_v1_dot_model__pb2.DrainRequest.SerializeToString,
+            featsvc_dot_v1_dot_model__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

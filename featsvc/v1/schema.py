@@ -466,3 +466,16 @@ class EmbedImageRequest(Message):
     """A picture to encode."""
     image: Image = Field(description="The picture.")
     params: EmbedImageParams = Field(default_factory=lambda: EmbedImageParams(), description="The parameters.")
+
+
+class EstimateRequest(Ruled):
+    """The question, as its own rpc takes it. Exactly one."""
+    extract_clip_features: ClipServiceExtractFeaturesRequest | None = Field(default=None, description="ClipService.ExtractFeatures.")
+    encode_text: EncodeTextRequest | None = Field(default=None, description="ClipService.EncodeText.")
+    compute_similarity: ComputeSimilarityRequest | None = Field(default=None, description="ClipService.ComputeSimilarity.")
+    encode_image: EncodeImageRequest | None = Field(default=None, description="ClipService.EncodeImage.")
+    extract_dino_features: DinoServiceExtractFeaturesRequest | None = Field(default=None, description="DinoService.ExtractFeatures.")
+    generate_masks: GenerateMasksRequest | None = Field(default=None, description="Sam2Service.GenerateMasks.")
+    predict_masks: PredictMasksRequest | None = Field(default=None, description="Sam2Service.PredictMasks.")
+    embed_image: EmbedImageRequest | None = Field(default=None, description="Sam2Service.EmbedImage.")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('extract_clip_features', 'encode_text', 'compute_similarity', 'encode_image', 'extract_dino_features', 'generate_masks', 'predict_masks', 'embed_image'),)

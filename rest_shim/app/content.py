@@ -40,7 +40,7 @@ class Content:
 
 def content(endpoint: Endpoint, wish: Wish, reply: Message, max_json_bytes: int) -> Content:
     """The reply as its caller wants it; raises HttpError where that cannot be had."""
-    if wish.is_about_one_text is not None:
+    if wish.is_about_one_text is not None and endpoint.has_one_tensor:
         encode.put_axis_of_texts(reply, wish.is_about_one_text, endpoint.has_axis_of_one_text)
     facts = encode.headers(reply, endpoint.method.containing_service) | {"Content-Type": str(wish.form)}
     if wish.form is not Form.JSON:

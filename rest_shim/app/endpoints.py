@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor
 from pydantic import BaseModel
 
-from featsvc.twin.methods import method_of, variants
+from featsvc.twin.methods import ESTIMATE, method_of, question_field, variants
 from featsvc.work import operations
 from featsvc.work.operations import AnyOperation
 from rest_shim.reply import encode, replies
@@ -26,11 +27,13 @@ class Endpoint:
     encoder: encode.Encoder = encode.one_tensor
     has_axis_of_one_text: bool = False
     """Whether the gRPC reply has an axis of texts also where it is about one."""
+    dry_run_of: Endpoint | None = None
+    """The path whose cost it tells, where it asks nothing by itself."""
 
     @property
     def name(self) -> str:
         """What generated clients call it: the path as a name."""
-        return self.path.strip("/")
+        return self.path.strip("/").replace("/", "_")
 
     @property
     def method(self) -> MethodDescriptor:
@@ -41,8 +44,32 @@ class Endpoint:
     @cached_property
     def called(self) -> MethodDescriptor:
         """The method that is called: the one in chunks where there is one, so that no step holds a large reply."""
+        if self.dry_run_of is not None:
+            estimate: MethodDescriptor = method_of(ESTIMATE)
+            return estimate
         others = variants(self.method)
         return others.chunked or others.one_by_one or self.method
+
+    def question(self, message: Any) -> Any:
+        """The operation's request in that of the method that is called. Any: messages by their fields."""
+        if self.dry_run_of is not None:
+            return getattr(message, str(question_field(self.method.input_type)))
+        # A call in chunks holds the same request in a field of its own.
+        return message if self.called is self.method else message.request
+
+    @cached_property
+    def dry_run(self) -> Endpoint | None:
+        """The path that tells what this one would cost; None where the contract has no such question."""
+        if question_field(self.method.input_type) is None:
+            return None
+        return Endpoint(
+            f"/estimate{self.path}",
+            f"What it would cost: {self.summary[0].lower()}{self.summary[1:]}",
+            self.operation,
+            replies.Estimate,
+            encode.estimate,
+            dry_run_of=self,
+        )
 
     @property
     def has_one_tensor(self) -> bool:
@@ -52,6 +79,8 @@ class Endpoint:
     @cached_property
     def body(self) -> type[Body]:
         """The class of the JSON body."""
+        if self.dry_run_of is not None:
+            return self.dry_run_of.body
         return body_class(f"{self.name.title().replace('_', '')}Body", self.method.input_type)
 
 

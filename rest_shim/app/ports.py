@@ -90,6 +90,8 @@ def application(family: RestPort, terms: Terms, cors_origins: tuple[str, ...], c
         )
     for endpoint in family.endpoints:
         _add(app, family, Transcoder(endpoint, terms))
+        if endpoint.dry_run is not None:
+            _add(app, family, Transcoder(endpoint.dry_run, terms))
 
     @app.get(
         "/health",

@@ -77,9 +77,7 @@ def question(endpoint: Endpoint, content: bytearray, form: Form) -> Question:
     # The picture's text, which is larger than the picture that was made of it.
     del values
     message: Any = message_class(endpoint.called.input_type)()  # Any: a class made at run time
-    # A call in chunks holds the same request in a field of its own.
-    request = message if endpoint.called is endpoint.method else message.request
-    put(body, request, endpoint.method.input_type)
+    put(body, endpoint.question(message), endpoint.method.input_type)
     return Question(message.SerializeToString(), wish)
 
 

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from featsvc.twin.messages import is_array, words
-from featsvc.v1 import sam2_pb2, tensor_pb2
+from featsvc.v1 import estimate_pb2, sam2_pb2, tensor_pb2
 from rest_shim.contract import shape_name
 from rest_shim.reply import blobs
 from rest_shim.reply.blobs import Blob
@@ -26,6 +26,7 @@ MAP_AXES = 2
 SERVICE_HEADER, TIMING_HEADER = "X-Featsvc-Service", "X-Featsvc-Timing"
 SHAPE_FIELDS = {"masks": "masks_shape", "iou_predictions": "iou_shape", "low_res_masks": "low_res_shape"}
 DTYPES = words(tensor_pb2.DType.DESCRIPTOR)
+BASES = words(estimate_pb2.CostBasis.DESCRIPTOR)
 
 Json = dict[str, object]
 # How the elements of a tensor are written.
@@ -93,6 +94,12 @@ def _fact(reply: Message, name: str) -> Json:
     if name in HEADERS or (reply.DESCRIPTOR.fields_by_name[name].has_presence and not reply.HasField(name)):
         return {}
     return {name: getattr(reply, name)}
+
+
+def estimate(reply: Message, written: Written) -> Json:
+    """What a question would cost."""
+    fields = {field.name: getattr(reply, field.name) for field in reply.DESCRIPTOR.fields}
+    return {name: BASES[value] if name == "basis" else value for name, value in fields.items()}
 
 
 def headers(reply: Message, service: ServiceDescriptor) -> dict[str, str]:

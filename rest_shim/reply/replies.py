@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 OF_ITS_TYPE = "as base64 of `dtype`, row-major, little-endian"
@@ -157,6 +159,21 @@ class AutoMasks(JsonReply):
         default=None, description=f"For label_map: {LABELS} the index in `masks`, best mask on top."
     )
     label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+
+
+class Estimate(JsonReply):
+    """What a request would cost, and how long it would wait: about so, for others may come meanwhile."""
+
+    cost_s: float = Field(description="Seconds of a worker: preparing and computing.", examples=[0.42])
+    basis: Literal["assumed", "same_model", "alike"] = Field(
+        description="What that is made of: nothing that is known, what other requests of this kind have cost with the "
+        "model, or what those have cost that have the same options and about the same size."
+    )
+    wait_s: float = Field(description="Seconds until a worker begins with it.", examples=[1.5])
+    model: str = Field(description="Key of the model that would answer.", examples=["demo-clip"])
+    model_loaded: bool = Field(
+        description="Whether a worker has it in memory; else loading it comes on top of that."
+    )
 
 
 class HealthGpu(JsonReply):

@@ -28,7 +28,7 @@ from featsvc_client.errors import (
 )
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.pictures import ImageLike
-from featsvc_client.results import EmbeddedImage, Embeddings, Features, Rounding, Similarity
+from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Rounding, Similarity
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.rle import Rle
 from featsvc_client.servers import load_servers
@@ -41,6 +41,7 @@ __all__ = [
     "DeadlineExceeded",
     "EmbeddedImage",
     "Embeddings",
+    "Estimate",
     "FeatsvcClient",
     "FeatsvcError",
     "Features",

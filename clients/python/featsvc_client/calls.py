@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from featsvc.twin import to_message, violations
 from featsvc.twin.messages import numbers
-from featsvc.twin.methods import twin_of
+from featsvc.twin.methods import question_field, twin_of
 from featsvc.v1 import model_pb2, schema
 from featsvc_client import operations, results
 from featsvc_client.arguments import message_fields, parted, with_first
@@ -88,6 +88,18 @@ def prompted(
 ) -> Call[list[PromptMasks]]:
     """A call about one of many pictures, with prompts of its own or those that all have in common."""
     return predict_masks(image, common if own is None else own, params)
+
+
+def estimate(question: Call[object]) -> Call[results.Estimate]:
+    """A call for what another call would cost."""
+    name = question_field(question.operation.request.DESCRIPTOR)
+    if name is None:
+        raise invalid(FieldViolation("method", "asks no model, so there is nothing to estimate"))
+    return Call(
+        operations.ESTIMATE,
+        lambda digest: operations.ESTIMATE.request(**{name: question.request(digest)}),
+        question.picture,
+    )
 
 
 def list_models(family: str | None, available_only: bool) -> Call[tuple[model_pb2.Model, ...]]:

@@ -25,10 +25,10 @@ from featsvc_client.errors import CallError
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.pictures import ImageLike
-from featsvc_client.results import EmbeddedImage, Embeddings, Features, Similarity
+from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Similarity
 from featsvc_client.retry import RETRY, RetryPolicy
 from featsvc_client.sent import SentPictures
-from featsvc_client.session import Session
+from featsvc_client.session import Session, dry, only_estimate
 from featsvc_client.terms import Terms
 from featsvc_client.window import IN_FLIGHT, Asked, AskedPrompts, Name, Window
 
@@ -242,6 +242,12 @@ class FeatsvcClient:
         build = partial(calls.prompted, prompts, options)
         asked = Window(self._session, operations.PREDICT_MASKS, build, window, Terms(timeout, priority))
         return blocking.streamed(self._channel, asked, images)
+
+    def estimate(
+        self, method: Callable[Parts, object], *args: Parts.args, **options: Parts.kwargs
+    ) -> Estimate:
+        """What a call of a method would cost, without its work: `client.estimate(client.dino_features, image)`."""
+        return only_estimate(dry(self, method)(*args, **options))
 
     def models(
         self, family: str | None = None, *, available_only: bool = False, timeout: float | None = None

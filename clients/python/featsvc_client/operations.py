@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
+from featsvc.twin import methods
 from featsvc.twin.methods import MethodDescriptor, message_class, method_of, path_of, variants
 from featsvc.v1 import model_pb2
 from featsvc.work import operations as table
@@ -99,6 +100,7 @@ DINO_FEATURES = Rpc(table.EXTRACT_DINO.rpc, results.features)
 GENERATE_MASKS = Rpc(table.GENERATE_MASKS.rpc, mask_results.masks)
 PREDICT_MASKS = Rpc(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)
 EMBED_IMAGE = Rpc(table.EMBED_IMAGE.rpc, results.embedded)
+ESTIMATE = Rpc(methods.ESTIMATE, results.estimate)
 CALLER = Rpc("/featsvc.v1.ModelService/GetCaller", _caller)
 LIST_MODELS = Rpc("/featsvc.v1.ModelService/ListModels", _models)
 LOAD_MODEL = Rpc("/featsvc.v1.ModelService/LoadModel", _model)

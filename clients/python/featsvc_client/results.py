@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from featsvc.codec.arrays import stored, to_array, widened
 from featsvc.codec.timing import Timing
 from featsvc.errors import InvalidArgument
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2, tensor_pb2
+from featsvc.twin.messages import words
+from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, image_pb2, sam2_pb2, tensor_pb2
 from featsvc_client.brief import Brief
 from featsvc_client.errors import damaged
 
@@ -24,6 +25,7 @@ TENSORS_OF_EMBEDDING = tuple(
     for field in sam2_pb2.EmbedImageResponse.DESCRIPTOR.fields
     if field.message_type is tensor_pb2.Tensor.DESCRIPTOR
 )
+BASES = words(estimate_pb2.CostBasis.DESCRIPTOR)
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,23 @@ class EmbeddedImage(Brief):
     """1 x C/4 x S/8 x S/8."""
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a call would cost, and how long it would wait: about so, for others may come meanwhile."""
+
+    cost_s: float
+    """Seconds of a worker: preparing and computing."""
+    basis: str
+    """`alike`: what those have cost that have the same options and about the same size; `same_model`: what others have
+    cost with the model; `assumed`: nothing is known."""
+    wait_s: float
+    """Seconds until a worker begins with it."""
+    model: str
+    """Key of the model that would answer."""
+    model_loaded: bool
+    """Whether a worker has it in memory; else loading it comes on top of that."""
+
+
 def features(
     reply: clip_pb2.ClipServiceExtractFeaturesResponse | dino_pb2.DinoServiceExtractFeaturesResponse,
     beside: Beside,
@@ -198,6 +217,12 @@ def embedded(reply: sam2_pb2.EmbedImageResponse, beside: Beside) -> EmbeddedImag
         beside.timing,
         **{name: array(getattr(reply, name)) for name in TENSORS_OF_EMBEDDING if reply.HasField(name)},
     )
+
+
+def estimate(reply: estimate_pb2.EstimateResponse, _: Beside) -> Estimate:
+    """What is told of a call."""
+    basis = BASES.get(reply.basis, "")
+    return Estimate(reply.cost_s, basis, reply.wait_s, reply.model, reply.model_loaded)
 
 
 def floats(tensor: tensor_pb2.Tensor) -> NDArray[np.float32]:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Iterable
+from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeAlias, TypeVar
+from functools import partial
+from types import MethodType
+from typing import Any, Generic, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.codec.timing import HEADER as TIMING
 from featsvc.codec.timing import WANTED, Timing
-from featsvc_client import channel
+from featsvc_client import calls, channel
 from featsvc_client.calls import Call
 from featsvc_client.chunks import Pieces
-from featsvc_client.errors import Failure
+from featsvc_client.errors import Failure, FieldViolation, invalid
 from featsvc_client.operations import Rpc, Variant
-from featsvc_client.results import Beside
+from featsvc_client.results import Beside, Estimate
 from featsvc_client.retry import RETRY, Attempts, RetryPolicy
 from featsvc_client.sent import SentPictures
 from featsvc_client.terms import USUAL, Terms
@@ -96,6 +99,32 @@ class Whole:
         return self._reply, None
 
 
+Parts = ParamSpec("Parts")
+Client = TypeVar("Client", bound="HasSession")
+
+
+class HasSession(Protocol):
+    """A client."""
+
+    _session: Session
+
+
+def dry(client: Client, method: Callable[Parts, object]) -> Callable[Parts, object]:
+    """A method of the client that asks what its call would cost; raises InvalidRequest for what is none."""
+    if not (isinstance(method, MethodType) and method.__self__ is client):
+        raise invalid(FieldViolation("method", "give one of this client, such as client.clip_features"))
+    other = copy(client)
+    other._session = replace(client._session, is_dry=True)
+    return partial(method.__func__, other)
+
+
+def only_estimate(found: object) -> Estimate:
+    """What a dry method has answered; raises InvalidRequest for one of many questions."""
+    if not isinstance(found, Estimate):
+        raise invalid(FieldViolation("method", "asks many questions: estimate one of them"))
+    return found
+
+
 @dataclass(frozen=True)
 class Session:
     """What a client knows of its server and keeps from call to call; threads may share it."""
@@ -107,6 +136,8 @@ class Session:
     """None: every file is sent every time."""
     missing: set[str] = field(default_factory=set)
     """Paths that this server turned out not to have."""
+    is_dry: bool = False
+    """Calls are not asked: what they would cost is."""
 
     def attempts(
         self, timeout_s: float | None, *, patient: bool = False, steadfast: bool = False
@@ -127,7 +158,7 @@ class Session:
 
     def confirm(self, call: Call[object], reply: Reply) -> None:
         """Takes note of the name that an answer gives to the picture."""
-        if self.pictures is not None and call.picture is not None:
+        if self.pictures is not None and call.picture is not None and not self.is_dry:
             self.pictures.confirm(call.picture, reply.image_digest)
 
     def lost(self, failure: Failure, digest: str) -> bool:
@@ -140,7 +171,7 @@ class Session:
 
     def answered(self, build: Callable[[], Call[Result]], terms: Terms = USUAL) -> Steps[Result]:
         """The steps to the answer of a call."""
-        call = build()
+        call = self._call(build)
         attempts = self.attempts(terms.timeout_s)
         digest = self.known(call)
         while True:
@@ -160,13 +191,17 @@ class Session:
             if failure is None:
                 reply, data = answer.whole()
                 self.confirm(call, reply)
-                return call.operation.read(reply, Beside(noted.timing, data))
+                result: Result = call.operation.read(reply, Beside(noted.timing, data))
+                return result
             if self.lost(failure, digest):
                 digest = ""
             elif variant is not None and failure.code == UNIMPLEMENTED:
                 self.missing.add(variant.path)
             else:
                 yield Pause(attempts.pause_s(failure))
+
+    def _call(self, build: Callable[[], Call[Result]]) -> Call[Any]:  # Any: its result, or an estimate
+        return calls.estimate(build()) if self.is_dry else build()
 
     def _variant(self, operation: Rpc[object]) -> Variant | None:
         """The rpc that answers in pieces, if there is one."""

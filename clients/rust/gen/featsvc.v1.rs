@@ -2347,941 +2347,6 @@ pub mod dino_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A model that the server knows.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Model {
-    /// Key of the model.
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-    /// The service that it belongs to.
-    #[prost(enumeration = "Family", tag = "2")]
-    pub family: i32,
-    /// What it is.
-    #[prost(string, tag = "3")]
-    pub description: ::prost::alloc::string::String,
-    /// Licence of its weights.
-    #[prost(string, tag = "4")]
-    pub license: ::prost::alloc::string::String,
-    /// Size of its weights as published, in bytes; 0 where unknown.
-    #[prost(uint64, tag = "5")]
-    pub size_bytes: u64,
-    /// Whether its weights are on the server's machine.
-    #[prost(bool, tag = "6")]
-    pub available: bool,
-    /// Number of workers that have it loaded.
-    #[prost(uint32, tag = "7")]
-    pub loaded_workers: u32,
-}
-/// Asks who the caller is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetCallerRequest {}
-/// A caller, as the server knows its key.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetCallerResponse {
-    /// Name of the key.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
-    #[prost(string, repeated, tag = "2")]
-    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Keys of the models that it may use; none for all.
-    #[prost(string, repeated, tag = "3")]
-    pub models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// What it may have of what all share.
-    #[prost(message, optional, tag = "4")]
-    pub limits: ::core::option::Option<CallerLimits>,
-}
-/// What a caller may have of what all share.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
-pub struct CallerLimits {
-    /// Its share of the devices beside other callers that wait, in proportion.
-    #[prost(double, tag = "1")]
-    pub weight: f64,
-    /// Bytes of pictures that the server keeps for it; 0 for none.
-    #[prost(uint64, tag = "2")]
-    pub image_cache_per_key: u64,
-    /// Pictures that are fetched for it at once by address.
-    #[prost(uint32, tag = "3")]
-    pub url_max_fetches_per_key: u32,
-    /// Bytes of pictures that are being fetched for it.
-    #[prost(uint64, tag = "4")]
-    pub url_max_bytes_per_key: u64,
-    /// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.
-    #[prost(uint32, tag = "5")]
-    pub max_queue_per_key: u32,
-    /// Bytes of its requests that wait; 0 as above.
-    #[prost(uint64, tag = "6")]
-    pub max_queue_bytes_per_key: u64,
-    /// Calls of it that are open; 0 as above.
-    #[prost(uint32, tag = "7")]
-    pub max_calls_per_key: u32,
-    /// Seconds of workers that its requests may take in a minute; 0 for no limit.
-    #[prost(double, tag = "8")]
-    pub worker_seconds_per_key: f64,
-}
-/// Which models to list.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListModelsRequest {
-    /// Only models of this service.
-    #[prost(enumeration = "Family", tag = "1")]
-    pub family: i32,
-    /// Only models whose weights are on the server's machine.
-    #[prost(bool, tag = "2")]
-    pub available_only: bool,
-}
-/// Models.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListModelsResponse {
-    /// The models, by family and key.
-    #[prost(message, repeated, tag = "1")]
-    pub models: ::prost::alloc::vec::Vec<Model>,
-}
-/// A model to load.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LoadModelRequest {
-    /// Key of the model, as ListModels shows it.
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-}
-/// A loaded model.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LoadModelResponse {
-    /// The model.
-    #[prost(message, optional, tag = "1")]
-    pub model: ::core::option::Option<Model>,
-}
-/// A model to free.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UnloadModelRequest {
-    /// Key of the model, as ListModels shows it.
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-}
-/// A freed model.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UnloadModelResponse {
-    /// The model.
-    #[prost(message, optional, tag = "1")]
-    pub model: ::core::option::Option<Model>,
-}
-/// Asks for the state of the server.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetStatusRequest {
-    /// Also tell which models requests mean that name none, and which are here to try.
-    #[prost(bool, tag = "1")]
-    pub with_models: bool,
-}
-/// A model, and how a request names it.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct NamedModel {
-    /// The service that it belongs to.
-    #[prost(enumeration = "Family", tag = "1")]
-    pub family: i32,
-    /// Key of the model.
-    #[prost(string, tag = "2")]
-    pub key: ::prost::alloc::string::String,
-    /// The options that name it in a request, with their values.
-    #[prost(map = "string, string", tag = "3")]
-    pub options: ::std::collections::HashMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-}
-/// A model in a worker's memory.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LoadedModel {
-    /// Key of the model.
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-    /// The names that REST /health shows for it.
-    #[prost(string, repeated, tag = "2")]
-    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Memory that it takes, in bytes.
-    #[prost(uint64, tag = "3")]
-    pub size_bytes: u64,
-    /// The service that it belongs to.
-    #[prost(enumeration = "Family", tag = "4")]
-    pub family: i32,
-}
-/// A worker process.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Worker {
-    /// Number of the worker, from 0.
-    #[prost(uint32, tag = "1")]
-    pub id: u32,
-    /// Process id.
-    #[prost(uint32, tag = "2")]
-    pub pid: u32,
-    /// Device: cpu, cuda:0 …
-    #[prost(string, tag = "3")]
-    pub device: ::prost::alloc::string::String,
-    /// starting, ready, busy, dead or failed.
-    #[prost(string, tag = "4")]
-    pub state: ::prost::alloc::string::String,
-    /// Models in its memory.
-    #[prost(message, repeated, tag = "5")]
-    pub models: ::prost::alloc::vec::Vec<LoadedModel>,
-    /// Batches that it has finished.
-    #[prost(uint64, tag = "6")]
-    pub batches: u64,
-    /// Items that it has finished.
-    #[prost(uint64, tag = "7")]
-    pub items: u64,
-    /// Times that it has been started again.
-    #[prost(uint32, tag = "8")]
-    pub restarts: u32,
-    /// What it keeps to answer faster: embeddings of pictures and of texts.
-    #[prost(message, repeated, tag = "9")]
-    pub caches: ::prost::alloc::vec::Vec<Cache>,
-    /// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
-    #[prost(message, repeated, tag = "10")]
-    pub failed_models: ::prost::alloc::vec::Vec<FailedModel>,
-    /// Its GPU as it was a moment ago, where it has one and is up.
-    #[prost(message, optional, tag = "11")]
-    pub gpu: ::core::option::Option<Gpu>,
-    /// What its networks compute in: fp32, tf32, bf16 or fp16. Empty until it has started.
-    #[prost(string, tag = "12")]
-    pub precision: ::prost::alloc::string::String,
-}
-/// A GPU.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Gpu {
-    /// Its kind.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// What no other GPU is called, as nvidia-smi shows it behind a prefix.
-    #[prost(string, tag = "2")]
-    pub uuid: ::prost::alloc::string::String,
-    /// Its memory, in bytes.
-    #[prost(uint64, tag = "3")]
-    pub size_bytes: u64,
-    /// What no process holds of that.
-    #[prost(uint64, tag = "4")]
-    pub free_bytes: u64,
-    /// Of the last second or less, the part in which it computed, in percent, whoever asked it; not there where its driver does not tell, as of
-    /// parts of GPUs (MIG).
-    #[prost(uint32, optional, tag = "5")]
-    pub utilization_percent: ::core::option::Option<u32>,
-}
-/// A model that cannot be loaded.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FailedModel {
-    /// Key of the model.
-    #[prost(string, tag = "1")]
-    pub key: ::prost::alloc::string::String,
-    /// Why not, and what would mend it.
-    #[prost(string, tag = "2")]
-    pub reason: ::prost::alloc::string::String,
-    /// The service that it belongs to.
-    #[prost(enumeration = "Family", tag = "3")]
-    pub family: i32,
-}
-/// Things kept for a next question, the one longest unused given up first.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Cache {
-    /// What is kept.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Questions that found what they looked for.
-    #[prost(uint64, tag = "2")]
-    pub hits: u64,
-    /// Questions that did not.
-    #[prost(uint64, tag = "3")]
-    pub misses: u64,
-    /// Entries given up for want of room.
-    #[prost(uint64, tag = "4")]
-    pub evictions: u64,
-    /// Entries now.
-    #[prost(uint64, tag = "5")]
-    pub entries: u64,
-    /// Memory that they take, in bytes.
-    #[prost(uint64, tag = "6")]
-    pub size_bytes: u64,
-    /// Memory that they may take, in bytes.
-    #[prost(uint64, tag = "7")]
-    pub limit_bytes: u64,
-}
-/// The state of the server.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct GetStatusResponse {
-    /// Version of the server.
-    #[prost(string, tag = "1")]
-    pub version: ::prost::alloc::string::String,
-    /// Seconds since the server began.
-    #[prost(double, tag = "2")]
-    pub uptime_s: f64,
-    /// Its workers.
-    #[prost(message, repeated, tag = "3")]
-    pub workers: ::prost::alloc::vec::Vec<Worker>,
-    /// Requests that wait.
-    #[prost(uint32, tag = "4")]
-    pub queued: u32,
-    /// Size of the requests that wait, in bytes.
-    #[prost(uint64, tag = "5")]
-    pub queued_bytes: u64,
-    /// Requests taken since the server began.
-    #[prost(uint64, tag = "6")]
-    pub requests: u64,
-    /// GPUs that workers use which are up.
-    #[prost(uint32, tag = "7")]
-    pub gpu_count: u32,
-    /// Pictures kept for questions by digest.
-    #[prost(message, optional, tag = "8")]
-    pub images: ::core::option::Option<Cache>,
-    /// Where with_models asks for it, of each service: the model that a request means which names none.
-    #[prost(message, repeated, tag = "12")]
-    pub default_models: ::prost::alloc::vec::Vec<NamedModel>,
-    /// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
-    #[prost(message, repeated, tag = "13")]
-    pub models_to_try: ::prost::alloc::vec::Vec<NamedModel>,
-    /// Seconds until the certificate of the server expires; below 0 it has. Absent without TLS.
-    #[prost(double, optional, tag = "14")]
-    pub certificate_left_s: ::core::option::Option<f64>,
-}
-/// The service that a model belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Family {
-    /// Any.
-    Unspecified = 0,
-    /// ClipService.
-    Clip = 1,
-    /// DinoService.
-    Dino = 2,
-    /// Sam2Service.
-    Sam2 = 3,
-}
-impl Family {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "FAMILY_UNSPECIFIED",
-            Self::Clip => "FAMILY_CLIP",
-            Self::Dino => "FAMILY_DINO",
-            Self::Sam2 => "FAMILY_SAM2",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "FAMILY_UNSPECIFIED" => Some(Self::Unspecified),
-            "FAMILY_CLIP" => Some(Self::Clip),
-            "FAMILY_DINO" => Some(Self::Dino),
-            "FAMILY_SAM2" => Some(Self::Sam2),
-            _ => None,
-        }
-    }
-}
-/// Generated client implementations.
-pub mod model_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// The models of the server and its state.
-    #[derive(Debug, Clone)]
-    pub struct ModelServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> ModelServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> ModelServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            ModelServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Who asks, as the server knows its key.
-        pub async fn get_caller(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetCallerRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetCallerResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/featsvc.v1.ModelService/GetCaller",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("featsvc.v1.ModelService", "GetCaller"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// All models that the server knows and the caller may use.
-        pub async fn list_models(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ListModelsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListModelsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/featsvc.v1.ModelService/ListModels",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("featsvc.v1.ModelService", "ListModels"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
-        pub async fn load_model(
-            &mut self,
-            request: impl tonic::IntoRequest<super::LoadModelRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::LoadModelResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/featsvc.v1.ModelService/LoadModel",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("featsvc.v1.ModelService", "LoadModel"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
-        pub async fn unload_model(
-            &mut self,
-            request: impl tonic::IntoRequest<super::UnloadModelRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::UnloadModelResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/featsvc.v1.ModelService/UnloadModel",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("featsvc.v1.ModelService", "UnloadModel"));
-            self.inner.unary(req, path, codec).await
-        }
-        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
-        /// key also which models it may use are where, and to one with the role status or admin all.
-        pub async fn get_status(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetStatusRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetStatusResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/featsvc.v1.ModelService/GetStatus",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("featsvc.v1.ModelService", "GetStatus"));
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-#[cfg(test)]
-pub mod model_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with ModelServiceServer.
-    #[async_trait]
-    pub trait ModelService: std::marker::Send + std::marker::Sync + 'static {
-        /// Who asks, as the server knows its key.
-        async fn get_caller(
-            &self,
-            request: tonic::Request<super::GetCallerRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetCallerResponse>,
-            tonic::Status,
-        >;
-        /// All models that the server knows and the caller may use.
-        async fn list_models(
-            &self,
-            request: tonic::Request<super::ListModelsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ListModelsResponse>,
-            tonic::Status,
-        >;
-        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
-        async fn load_model(
-            &self,
-            request: tonic::Request<super::LoadModelRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::LoadModelResponse>,
-            tonic::Status,
-        >;
-        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
-        async fn unload_model(
-            &self,
-            request: tonic::Request<super::UnloadModelRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::UnloadModelResponse>,
-            tonic::Status,
-        >;
-        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
-        /// key also which models it may use are where, and to one with the role status or admin all.
-        async fn get_status(
-            &self,
-            request: tonic::Request<super::GetStatusRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetStatusResponse>,
-            tonic::Status,
-        >;
-    }
-    /// The models of the server and its state.
-    #[derive(Debug)]
-    pub struct ModelServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> ModelServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for ModelServiceServer<T>
-    where
-        T: ModelService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/featsvc.v1.ModelService/GetCaller" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetCallerSvc<T: ModelService>(pub Arc<T>);
-                    impl<
-                        T: ModelService,
-                    > tonic::server::UnaryService<super::GetCallerRequest>
-                    for GetCallerSvc<T> {
-                        type Response = super::GetCallerResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetCallerRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ModelService>::get_caller(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetCallerSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/featsvc.v1.ModelService/ListModels" => {
-                    #[allow(non_camel_case_types)]
-                    struct ListModelsSvc<T: ModelService>(pub Arc<T>);
-                    impl<
-                        T: ModelService,
-                    > tonic::server::UnaryService<super::ListModelsRequest>
-                    for ListModelsSvc<T> {
-                        type Response = super::ListModelsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::ListModelsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ModelService>::list_models(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ListModelsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/featsvc.v1.ModelService/LoadModel" => {
-                    #[allow(non_camel_case_types)]
-                    struct LoadModelSvc<T: ModelService>(pub Arc<T>);
-                    impl<
-                        T: ModelService,
-                    > tonic::server::UnaryService<super::LoadModelRequest>
-                    for LoadModelSvc<T> {
-                        type Response = super::LoadModelResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::LoadModelRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ModelService>::load_model(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = LoadModelSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/featsvc.v1.ModelService/UnloadModel" => {
-                    #[allow(non_camel_case_types)]
-                    struct UnloadModelSvc<T: ModelService>(pub Arc<T>);
-                    impl<
-                        T: ModelService,
-                    > tonic::server::UnaryService<super::UnloadModelRequest>
-                    for UnloadModelSvc<T> {
-                        type Response = super::UnloadModelResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::UnloadModelRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ModelService>::unload_model(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = UnloadModelSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/featsvc.v1.ModelService/GetStatus" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetStatusSvc<T: ModelService>(pub Arc<T>);
-                    impl<
-                        T: ModelService,
-                    > tonic::server::UnaryService<super::GetStatusRequest>
-                    for GetStatusSvc<T> {
-                        type Response = super::GetStatusResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetStatusRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ModelService>::get_status(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetStatusSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for ModelServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "featsvc.v1.ModelService";
-    impl<T> tonic::server::NamedService for ModelServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
 /// Which SAM2 model answers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sam2Model {
@@ -4517,6 +3582,1421 @@ pub mod sam2_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "featsvc.v1.Sam2Service";
     impl<T> tonic::server::NamedService for Sam2ServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// The question, as its own rpc takes it. Exactly one.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EstimateRequest {
+    /// Which rpc it is for.
+    #[prost(oneof = "estimate_request::Question", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub question: ::core::option::Option<estimate_request::Question>,
+}
+/// Nested message and enum types in `EstimateRequest`.
+pub mod estimate_request {
+    /// Which rpc it is for.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Question {
+        /// ClipService.ExtractFeatures.
+        #[prost(message, tag = "1")]
+        ExtractClipFeatures(super::ClipServiceExtractFeaturesRequest),
+        /// ClipService.EncodeText.
+        #[prost(message, tag = "2")]
+        EncodeText(super::EncodeTextRequest),
+        /// ClipService.ComputeSimilarity.
+        #[prost(message, tag = "3")]
+        ComputeSimilarity(super::ComputeSimilarityRequest),
+        /// ClipService.EncodeImage.
+        #[prost(message, tag = "4")]
+        EncodeImage(super::EncodeImageRequest),
+        /// DinoService.ExtractFeatures.
+        #[prost(message, tag = "5")]
+        ExtractDinoFeatures(super::DinoServiceExtractFeaturesRequest),
+        /// Sam2Service.GenerateMasks.
+        #[prost(message, tag = "6")]
+        GenerateMasks(super::GenerateMasksRequest),
+        /// Sam2Service.PredictMasks.
+        #[prost(message, tag = "7")]
+        PredictMasks(super::PredictMasksRequest),
+        /// Sam2Service.EmbedImage.
+        #[prost(message, tag = "8")]
+        EmbedImage(super::EmbedImageRequest),
+    }
+}
+/// What is to be expected. All of it is about so: others may come meanwhile.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EstimateResponse {
+    /// Seconds of a worker: preparing and computing.
+    #[prost(double, tag = "1")]
+    pub cost_s: f64,
+    /// What that is made of.
+    #[prost(enumeration = "CostBasis", tag = "2")]
+    pub basis: i32,
+    /// Seconds until a worker begins with it.
+    #[prost(double, tag = "3")]
+    pub wait_s: f64,
+    /// Key of the model that would answer.
+    #[prost(string, tag = "4")]
+    pub model: ::prost::alloc::string::String,
+    /// Whether a worker has it in memory.
+    #[prost(bool, tag = "5")]
+    pub model_loaded: bool,
+}
+/// What a predicted cost is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CostBasis {
+    /// Not said.
+    Unspecified = 0,
+    /// Nothing: the same is assumed of all that is not known. A model that has yet to be loaded takes longer.
+    Assumed = 1,
+    /// What other questions have cost of this rpc and model.
+    SameModel = 2,
+    /// What questions have cost with the same options too, of about this size.
+    Alike = 3,
+}
+impl CostBasis {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COST_BASIS_UNSPECIFIED",
+            Self::Assumed => "COST_BASIS_ASSUMED",
+            Self::SameModel => "COST_BASIS_SAME_MODEL",
+            Self::Alike => "COST_BASIS_ALIKE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COST_BASIS_UNSPECIFIED" => Some(Self::Unspecified),
+            "COST_BASIS_ASSUMED" => Some(Self::Assumed),
+            "COST_BASIS_SAME_MODEL" => Some(Self::SameModel),
+            "COST_BASIS_ALIKE" => Some(Self::Alike),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod estimate_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Dry runs of the questions of all services.
+    #[derive(Debug, Clone)]
+    pub struct EstimateServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> EstimateServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> EstimateServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            EstimateServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// What a question would cost, and how long it would wait. It is judged as the question itself is: its fields, its model, its
+        /// picture's size in bytes and where that comes from. The picture is not decoded, no model is loaded, and nothing waits in a queue.
+        pub async fn estimate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EstimateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EstimateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.EstimateService/Estimate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.EstimateService", "Estimate"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(test)]
+pub mod estimate_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with EstimateServiceServer.
+    #[async_trait]
+    pub trait EstimateService: std::marker::Send + std::marker::Sync + 'static {
+        /// What a question would cost, and how long it would wait. It is judged as the question itself is: its fields, its model, its
+        /// picture's size in bytes and where that comes from. The picture is not decoded, no model is loaded, and nothing waits in a queue.
+        async fn estimate(
+            &self,
+            request: tonic::Request<super::EstimateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EstimateResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Dry runs of the questions of all services.
+    #[derive(Debug)]
+    pub struct EstimateServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> EstimateServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for EstimateServiceServer<T>
+    where
+        T: EstimateService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/featsvc.v1.EstimateService/Estimate" => {
+                    #[allow(non_camel_case_types)]
+                    struct EstimateSvc<T: EstimateService>(pub Arc<T>);
+                    impl<
+                        T: EstimateService,
+                    > tonic::server::UnaryService<super::EstimateRequest>
+                    for EstimateSvc<T> {
+                        type Response = super::EstimateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EstimateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EstimateService>::estimate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EstimateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for EstimateServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "featsvc.v1.EstimateService";
+    impl<T> tonic::server::NamedService for EstimateServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A model that the server knows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Model {
+    /// Key of the model.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "2")]
+    pub family: i32,
+    /// What it is.
+    #[prost(string, tag = "3")]
+    pub description: ::prost::alloc::string::String,
+    /// Licence of its weights.
+    #[prost(string, tag = "4")]
+    pub license: ::prost::alloc::string::String,
+    /// Size of its weights as published, in bytes; 0 where unknown.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// Whether its weights are on the server's machine.
+    #[prost(bool, tag = "6")]
+    pub available: bool,
+    /// Number of workers that have it loaded.
+    #[prost(uint32, tag = "7")]
+    pub loaded_workers: u32,
+}
+/// Asks who the caller is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCallerRequest {}
+/// A caller, as the server knows its key.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetCallerResponse {
+    /// Name of the key.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+    #[prost(string, repeated, tag = "2")]
+    pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Keys of the models that it may use; none for all.
+    #[prost(string, repeated, tag = "3")]
+    pub models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it may have of what all share.
+    #[prost(message, optional, tag = "4")]
+    pub limits: ::core::option::Option<CallerLimits>,
+}
+/// What a caller may have of what all share.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CallerLimits {
+    /// Its share of the devices beside other callers that wait, in proportion.
+    #[prost(double, tag = "1")]
+    pub weight: f64,
+    /// Bytes of pictures that the server keeps for it; 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub image_cache_per_key: u64,
+    /// Pictures that are fetched for it at once by address.
+    #[prost(uint32, tag = "3")]
+    pub url_max_fetches_per_key: u32,
+    /// Bytes of pictures that are being fetched for it.
+    #[prost(uint64, tag = "4")]
+    pub url_max_bytes_per_key: u64,
+    /// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.
+    #[prost(uint32, tag = "5")]
+    pub max_queue_per_key: u32,
+    /// Bytes of its requests that wait; 0 as above.
+    #[prost(uint64, tag = "6")]
+    pub max_queue_bytes_per_key: u64,
+    /// Calls of it that are open; 0 as above.
+    #[prost(uint32, tag = "7")]
+    pub max_calls_per_key: u32,
+    /// Seconds of workers that its requests may take in a minute; 0 for no limit.
+    #[prost(double, tag = "8")]
+    pub worker_seconds_per_key: f64,
+}
+/// Which models to list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListModelsRequest {
+    /// Only models of this service.
+    #[prost(enumeration = "Family", tag = "1")]
+    pub family: i32,
+    /// Only models whose weights are on the server's machine.
+    #[prost(bool, tag = "2")]
+    pub available_only: bool,
+}
+/// Models.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListModelsResponse {
+    /// The models, by family and key.
+    #[prost(message, repeated, tag = "1")]
+    pub models: ::prost::alloc::vec::Vec<Model>,
+}
+/// A model to load.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadModelRequest {
+    /// Key of the model, as ListModels shows it.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+}
+/// A loaded model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// A model to free.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnloadModelRequest {
+    /// Key of the model, as ListModels shows it.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+}
+/// A freed model.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnloadModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// Asks the server to finish what it has, and end.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DrainRequest {
+    /// Seconds that what runs and waits may take; absent: those of --grace.
+    #[prost(double, optional, tag = "1")]
+    pub grace_s: ::core::option::Option<f64>,
+}
+/// A server that takes no more work.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DrainResponse {
+    /// Requests that run or wait.
+    #[prost(uint32, tag = "1")]
+    pub open: u32,
+    /// Seconds after which it ends whatever it has; what was said first stands.
+    #[prost(double, tag = "2")]
+    pub grace_s: f64,
+}
+/// Asks for the state of the server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetStatusRequest {
+    /// Also tell which models requests mean that name none, and which are here to try.
+    #[prost(bool, tag = "1")]
+    pub with_models: bool,
+}
+/// A model, and how a request names it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NamedModel {
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "1")]
+    pub family: i32,
+    /// Key of the model.
+    #[prost(string, tag = "2")]
+    pub key: ::prost::alloc::string::String,
+    /// The options that name it in a request, with their values.
+    #[prost(map = "string, string", tag = "3")]
+    pub options: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// A model in a worker's memory.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadedModel {
+    /// Key of the model.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The names that REST /health shows for it.
+    #[prost(string, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Memory that it takes, in bytes.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "4")]
+    pub family: i32,
+}
+/// A worker process.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Worker {
+    /// Number of the worker, from 0.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// Process id.
+    #[prost(uint32, tag = "2")]
+    pub pid: u32,
+    /// Device: cpu, cuda:0 …
+    #[prost(string, tag = "3")]
+    pub device: ::prost::alloc::string::String,
+    /// starting, ready, busy, dead or failed.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// Models in its memory.
+    #[prost(message, repeated, tag = "5")]
+    pub models: ::prost::alloc::vec::Vec<LoadedModel>,
+    /// Batches that it has finished.
+    #[prost(uint64, tag = "6")]
+    pub batches: u64,
+    /// Items that it has finished.
+    #[prost(uint64, tag = "7")]
+    pub items: u64,
+    /// Times that it has been started again.
+    #[prost(uint32, tag = "8")]
+    pub restarts: u32,
+    /// What it keeps to answer faster: embeddings of pictures and of texts.
+    #[prost(message, repeated, tag = "9")]
+    pub caches: ::prost::alloc::vec::Vec<Cache>,
+    /// Models that should be in its memory, for they were to be preloaded or were there before, and cannot be loaded.
+    #[prost(message, repeated, tag = "10")]
+    pub failed_models: ::prost::alloc::vec::Vec<FailedModel>,
+    /// Its GPU as it was a moment ago, where it has one and is up.
+    #[prost(message, optional, tag = "11")]
+    pub gpu: ::core::option::Option<Gpu>,
+    /// What its networks compute in: fp32, tf32, bf16 or fp16. Empty until it has started.
+    #[prost(string, tag = "12")]
+    pub precision: ::prost::alloc::string::String,
+}
+/// A GPU.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gpu {
+    /// Its kind.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What no other GPU is called, as nvidia-smi shows it behind a prefix.
+    #[prost(string, tag = "2")]
+    pub uuid: ::prost::alloc::string::String,
+    /// Its memory, in bytes.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// What no process holds of that.
+    #[prost(uint64, tag = "4")]
+    pub free_bytes: u64,
+    /// Of the last second or less, the part in which it computed, in percent, whoever asked it; not there where its driver does not tell, as of
+    /// parts of GPUs (MIG).
+    #[prost(uint32, optional, tag = "5")]
+    pub utilization_percent: ::core::option::Option<u32>,
+}
+/// A model that cannot be loaded.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedModel {
+    /// Key of the model.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Why not, and what would mend it.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// The service that it belongs to.
+    #[prost(enumeration = "Family", tag = "3")]
+    pub family: i32,
+}
+/// Things kept for a next question, the one longest unused given up first.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cache {
+    /// What is kept.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Questions that found what they looked for.
+    #[prost(uint64, tag = "2")]
+    pub hits: u64,
+    /// Questions that did not.
+    #[prost(uint64, tag = "3")]
+    pub misses: u64,
+    /// Entries given up for want of room.
+    #[prost(uint64, tag = "4")]
+    pub evictions: u64,
+    /// Entries now.
+    #[prost(uint64, tag = "5")]
+    pub entries: u64,
+    /// Memory that they take, in bytes.
+    #[prost(uint64, tag = "6")]
+    pub size_bytes: u64,
+    /// Memory that they may take, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub limit_bytes: u64,
+}
+/// The state of the server.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetStatusResponse {
+    /// Version of the server.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// Seconds since the server began.
+    #[prost(double, tag = "2")]
+    pub uptime_s: f64,
+    /// Its workers.
+    #[prost(message, repeated, tag = "3")]
+    pub workers: ::prost::alloc::vec::Vec<Worker>,
+    /// Requests that wait.
+    #[prost(uint32, tag = "4")]
+    pub queued: u32,
+    /// Size of the requests that wait, in bytes.
+    #[prost(uint64, tag = "5")]
+    pub queued_bytes: u64,
+    /// Requests taken since the server began.
+    #[prost(uint64, tag = "6")]
+    pub requests: u64,
+    /// GPUs that workers use which are up.
+    #[prost(uint32, tag = "7")]
+    pub gpu_count: u32,
+    /// Pictures kept for questions by digest.
+    #[prost(message, optional, tag = "8")]
+    pub images: ::core::option::Option<Cache>,
+    /// Where with_models asks for it, of each service: the model that a request means which names none.
+    #[prost(message, repeated, tag = "12")]
+    pub default_models: ::prost::alloc::vec::Vec<NamedModel>,
+    /// Where with_models asks for it, of each service: a model whose weights are here, if there is one; the default before others.
+    #[prost(message, repeated, tag = "13")]
+    pub models_to_try: ::prost::alloc::vec::Vec<NamedModel>,
+    /// Seconds until the certificate of the server expires; below 0 it has. Absent without TLS.
+    #[prost(double, optional, tag = "14")]
+    pub certificate_left_s: ::core::option::Option<f64>,
+    /// Whether it takes no more work, and ends when it has finished what it has.
+    #[prost(bool, tag = "15")]
+    pub draining: bool,
+}
+/// The service that a model belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Family {
+    /// Any.
+    Unspecified = 0,
+    /// ClipService.
+    Clip = 1,
+    /// DinoService.
+    Dino = 2,
+    /// Sam2Service.
+    Sam2 = 3,
+}
+impl Family {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FAMILY_UNSPECIFIED",
+            Self::Clip => "FAMILY_CLIP",
+            Self::Dino => "FAMILY_DINO",
+            Self::Sam2 => "FAMILY_SAM2",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FAMILY_UNSPECIFIED" => Some(Self::Unspecified),
+            "FAMILY_CLIP" => Some(Self::Clip),
+            "FAMILY_DINO" => Some(Self::Dino),
+            "FAMILY_SAM2" => Some(Self::Sam2),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod model_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The models of the server and its state.
+    #[derive(Debug, Clone)]
+    pub struct ModelServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ModelServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ModelServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ModelServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Who asks, as the server knows its key.
+        pub async fn get_caller(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCallerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallerResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/GetCaller",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "GetCaller"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// All models that the server knows and the caller may use.
+        pub async fn list_models(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/ListModels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "ListModels"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
+        pub async fn load_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LoadModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/LoadModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "LoadModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
+        pub async fn unload_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnloadModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnloadModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/UnloadModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "UnloadModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/Drain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "Drain"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+        /// key also which models it may use are where, and to one with the role status or admin all.
+        pub async fn get_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ModelService/GetStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ModelService", "GetStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(test)]
+pub mod model_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ModelServiceServer.
+    #[async_trait]
+    pub trait ModelService: std::marker::Send + std::marker::Sync + 'static {
+        /// Who asks, as the server knows its key.
+        async fn get_caller(
+            &self,
+            request: tonic::Request<super::GetCallerRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCallerResponse>,
+            tonic::Status,
+        >;
+        /// All models that the server knows and the caller may use.
+        async fn list_models(
+            &self,
+            request: tonic::Request<super::ListModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        >;
+        /// Loads a model on every worker, so that the first request need not wait for it; the caller needs the role admin.
+        async fn load_model(
+            &self,
+            request: tonic::Request<super::LoadModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadModelResponse>,
+            tonic::Status,
+        >;
+        /// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
+        async fn unload_model(
+            &self,
+            request: tonic::Request<super::UnloadModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UnloadModelResponse>,
+            tonic::Status,
+        >;
+        /// Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status>;
+        /// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
+        /// key also which models it may use are where, and to one with the role status or admin all.
+        async fn get_status(
+            &self,
+            request: tonic::Request<super::GetStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStatusResponse>,
+            tonic::Status,
+        >;
+    }
+    /// The models of the server and its state.
+    #[derive(Debug)]
+    pub struct ModelServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ModelServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ModelServiceServer<T>
+    where
+        T: ModelService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/featsvc.v1.ModelService/GetCaller" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCallerSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::GetCallerRequest>
+                    for GetCallerSvc<T> {
+                        type Response = super::GetCallerResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCallerRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::get_caller(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCallerSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ModelService/ListModels" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListModelsSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::ListModelsRequest>
+                    for ListModelsSvc<T> {
+                        type Response = super::ListModelsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListModelsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::list_models(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListModelsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ModelService/LoadModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::LoadModelRequest>
+                    for LoadModelSvc<T> {
+                        type Response = super::LoadModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LoadModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::load_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ModelService/UnloadModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnloadModelSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::UnloadModelRequest>
+                    for UnloadModelSvc<T> {
+                        type Response = super::UnloadModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnloadModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::unload_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnloadModelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ModelService/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::DrainRequest> for DrainSvc<T> {
+                        type Response = super::DrainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ModelService/GetStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetStatusSvc<T: ModelService>(pub Arc<T>);
+                    impl<
+                        T: ModelService,
+                    > tonic::server::UnaryService<super::GetStatusRequest>
+                    for GetStatusSvc<T> {
+                        type Response = super::GetStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ModelService>::get_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ModelServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "featsvc.v1.ModelService";
+    impl<T> tonic::server::NamedService for ModelServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

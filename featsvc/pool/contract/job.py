@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from featsvc.pool.contract.messages import ItemTiming
 
@@ -68,6 +68,23 @@ class Job(Generic[R]):
 
 AnyJob: TypeAlias = Job[Any]
 """Where it does not matter what comes of it."""
+
+
+CostBasis: TypeAlias = Literal["assumed", "same_model", "alike"]
+"""What is known of a cost: nothing, what others have cost of the operation and model, or those that are alike too."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be expected of a job that nobody has asked for yet."""
+
+    cost_s: float
+    """Seconds of a worker."""
+    basis: CostBasis
+    wait_s: float
+    """Seconds until a worker begins with it."""
+    model_loaded: bool
+    """Whether a worker has its model in memory."""
 
 
 class JobObserver(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.contract.job import Job, R
+from featsvc.pool.contract.job import AnyJob, Estimate, Job, R
 from featsvc.pool.contract.status import PoolStatus
 
 
@@ -14,6 +14,10 @@ class Pool(Protocol):
 
     async def run(self, job: Job[R]) -> R:
         """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
+        ...
+
+    async def estimate(self, job: AnyJob) -> Estimate:
+        """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         ...
 
     async def load(self, model: str, worker: int | None = None) -> None:

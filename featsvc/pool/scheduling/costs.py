@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from featsvc.pool.contract.job import CostBasis
+
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.queue import QueueEntry
 
@@ -43,6 +45,12 @@ class Costs:
     def known(self, key: CostKey) -> float | None:
         """What those have cost that are alike; None where there were none."""
         return self._of_kinds.get(key)
+
+    def basis(self, key: CostKey) -> CostBasis:
+        """What `seconds` is made of."""
+        if key in self._of_kinds:
+            return "alike"
+        return "same_model" if key[:2] in self._of_operations else "assumed"
 
     def learn(self, key: CostKey, seconds: float) -> None:
         """Take note of what one has cost."""

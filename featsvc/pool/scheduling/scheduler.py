@@ -19,6 +19,7 @@ from featsvc.pool.contract.messages import GoesOn
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.affinity import Homes
 from featsvc.pool.scheduling.costs import LONG_S, Costs, Pace
+from featsvc.pool.scheduling.forecast import Forecast
 from featsvc.pool.scheduling.in_flight import Batch, InFlight
 from featsvc.pool.scheduling.limits import QueueLimits
 from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
@@ -39,6 +40,7 @@ class Scheduler:
         self._batch_ids = itertools.count(1)
         self._costs = Costs()
         self._pace = Pace()
+        self.forecast = Forecast(self.queue, self._homes, self._workers, self._costs, self._pace)
         self._limits = QueueLimits(settings, self.queue, self._pace)
         self._slots = settings.slots_per_worker
 
@@ -100,7 +102,7 @@ class Scheduler:
     def admit(self, entry: QueueEntry, workers: int) -> list[tuple[QueueEntry, Overloaded]]:
         """Queue a new entry, or refuse it; those that have given way for it, each with what its caller is told."""
         now = time.monotonic()
-        self._estimate(entry)
+        self.forecast.cost(entry)
         entry.flow = self.queue.flows.of(entry.job.caller)
         leaving = self._limits.giving_way(entry, now, workers)
         for each in leaving:
@@ -109,12 +111,6 @@ class Scheduler:
         if not leaving:
             return []
         return [(each, self._limits.gave_way(each, now, workers)) for each in leaving]
-
-    def _estimate(self, entry: QueueEntry) -> None:
-        """Say what an entry will cost."""
-        if entry.job.affinity:
-            entry.note_known(self._homes.is_known(entry.affinity_key))
-        entry.cost_s = self._costs.seconds(entry.cost_key)
 
     def release(self, entry: QueueEntry) -> None:
         """An entry has waited long enough for the worker that knows what it is about: let others take it too."""

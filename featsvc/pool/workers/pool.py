@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
-from featsvc.pool.contract.job import Job, R
+from featsvc.pool.contract.job import AnyJob, Estimate, Job, R
 from featsvc.pool.contract.messages import Cancel, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
@@ -63,18 +63,14 @@ class WorkerPool:
     async def run(self, job: Job[R]) -> R:
         """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
         self._total_requests += 1
-        await self._deaths.quarantine.check(job)
-        self._check_open()
-        now = time.monotonic()
-        due = now + self._settings.assumed_deadline_s if job.deadline is None else job.deadline
-        if job.deadline is not None and job.deadline <= now:
-            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        entry = await self._entry(job)
         loop = asyncio.get_running_loop()
-        entry = QueueEntry(next(self._ids), job, due, loop.create_future())
         for other, error in self._scheduler.admit(entry, self._workers.alive_count):
             refuse(other, error)
         self._callers.add(entry)
-        deadline = None if job.deadline is None else loop.call_later(due - now, expire, entry)
+        deadline = (
+            None if job.deadline is None else loop.call_later(entry.due - time.monotonic(), expire, entry)
+        )
         try:
             self._dispatch()
             self._release_later(entry)
@@ -86,6 +82,20 @@ class WorkerPool:
             self._leave(entry)
             # Or its future's error would hold this frame, and that the job, until the garbage collector runs.
             del entry
+
+    async def _entry(self, job: AnyJob) -> QueueEntry:
+        """The job as it is to be queued; raises what refuses it whatever waits."""
+        await self._deaths.quarantine.check(job)
+        self._check_open()
+        now = time.monotonic()
+        if job.deadline is not None and job.deadline <= now:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        due = now + self._settings.assumed_deadline_s if job.deadline is None else job.deadline
+        return QueueEntry(next(self._ids), job, due, asyncio.get_running_loop().create_future())
+
+    async def estimate(self, job: AnyJob) -> Estimate:
+        """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
+        return self._scheduler.forecast.of(await self._entry(job), self._workers.alive_count)
 
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""

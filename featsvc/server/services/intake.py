@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
-from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
 from featsvc.fields.base import Parameters
-from featsvc.pool.contract.job import Brief, Job, JobObserver, JobTimes
+from featsvc.pool.contract.job import Brief, Estimate, Job, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
@@ -87,32 +87,34 @@ class Intake:
     ) -> Answer[R]:
         """The answer to a request."""
         way = Way(chunked, call.json) if chunked or call.json else IN_ONE_PIECE
-        try:
-            entry = entry_for(asked.params, self.settings.profile)
-            check_model(call.caller, entry)
-            call.model = entry.key
-            check_answers(entry, operation)
-            item = await self._item(operation.item, asked, way, call)
-            await self.weights.check(call.caller, entry)
-            result, times = await self._result(operation, asked.params, item, entry, call)
-        except InvalidFields as error:
-            # Engines know the parameters side by side, and nothing of the messages that hold them.
-            raise InvalidFields(in_holders(error.violations, operation.params)) from None
+        with _in_holders(operation.params):
+            job, item = await self._job(operation, asked, call, way)
+            result = await self._result(job, item, call)
         digest = item.digest if isinstance(item, PictureItem) else ""
-        return Answer(result, {"model": entry.key, "image_digest": digest}, times)
+        return Answer(result, {"model": job.model, "image_digest": digest}, job.times)
 
-    async def _result(
-        self, operation: Operation[P, I, R], params: P, item: I, entry: Entry, call: Call
-    ) -> tuple[R, JobTimes]:
-        if operation.settled is not None:
-            params = operation.settled(params)
-        deadline, is_ours = self._deadline(call)
+    async def estimate(self, operation: Operation[P, I, R], asked: Asked[P], call: Call) -> Estimate:
+        """What a request would cost; raises what `answer` raises before a worker looks at it, but for want of room."""
+        with _in_holders(operation.params):
+            job, _ = await self._job(operation, asked, call, IN_ONE_PIECE)
+            return await self.pool.estimate(job)
+
+    async def _job(
+        self, operation: Operation[P, I, R], asked: Asked[P], call: Call, way: Way
+    ) -> tuple[Job[R], I]:
+        entry = entry_for(asked.params, self.settings.profile)
+        check_model(call.caller, entry)
+        call.model = entry.key
+        check_answers(entry, operation)
+        item = await self._item(operation.item, asked, way, call)
+        await self.weights.check(call.caller, entry)
+        params = asked.params if operation.settled is None else operation.settled(asked.params)
         job = Job(
             operation=operation,
             model=entry.key,
             params=params,
             item=item,
-            deadline=deadline,
+            deadline=self._deadline(call),
             nbytes=item.nbytes,
             caller=call.caller,
             request_id=call.request_id,
@@ -121,6 +123,9 @@ class Intake:
             affinity=item.digest if operation.keeps_pictures and isinstance(item, PictureItem) else "",
             brief=_brief(operation, item),
         )
+        return job, item
+
+    async def _result(self, job: Job[R], item: Item, call: Call) -> R:
         call.times = job.times
         code = "CANCELLED"
         try:
@@ -129,9 +134,10 @@ class Intake:
             else:
                 result = await self.pool.run(job)
             code = "OK"
-            return result, job.times
+            return result
         except FeatsvcError as error:
             code = error.code
+            is_ours = call.deadline is None or job.deadline != call.deadline
             if not (is_ours and isinstance(error, DeadlineExceeded)):
                 raise
             smaller = SMALLER if isinstance(item, PictureItem) and item.image else ""
@@ -154,13 +160,12 @@ class Intake:
             result = replace(result, was_cached=False)
         return result
 
-    def _deadline(self, call: Call) -> tuple[float, bool]:
-        """Until when the request may take, and whether that is a limit of ours."""
+    def _deadline(self, call: Call) -> float:
+        """Until when the request may take: the caller's own deadline, or a limit of ours."""
         now, s = time.monotonic(), self.settings
         if call.deadline is None:
-            return now + s.request_timeout, True
-        most = now + s.max_request_timeout
-        return min(call.deadline, most), call.deadline > most
+            return now + s.request_timeout
+        return min(call.deadline, now + s.max_request_timeout)
 
     def _limit_told(self, call: Call) -> str:
         s = self.settings
@@ -221,6 +226,15 @@ class Intake:
                 "image.digest", "names no picture that was sent lately with this key: send the file itself"
             )
         return picture
+
+
+@contextmanager
+def _in_holders(params: type[Parameters]) -> Iterator[None]:
+    """Engines know the parameters side by side, and nothing of the messages that hold them: callers do."""
+    try:
+        yield
+    except InvalidFields as error:
+        raise InvalidFields(in_holders(error.violations, params)) from None
 
 
 def _brief(operation: AnyOperation, item: Item) -> Brief | None:

@@ -684,6 +684,107 @@ func (x *UnloadModelResponse) GetModel() *Model {
 	return nil
 }
 
+// Asks the server to finish what it has, and end.
+type DrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Seconds that what runs and waits may take; absent: those of --grace.
+	GraceS        *float64 `protobuf:"fixed64,1,opt,name=grace_s,json=graceS,proto3,oneof" json:"grace_s,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DrainRequest) GetGraceS() float64 {
+	if x != nil && x.GraceS != nil {
+		return *x.GraceS
+	}
+	return 0
+}
+
+// A server that takes no more work.
+type DrainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Requests that run or wait.
+	Open uint32 `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
+	// Seconds after which it ends whatever it has; what was said first stands.
+	GraceS        float64 `protobuf:"fixed64,2,opt,name=grace_s,json=graceS,proto3" json:"grace_s,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DrainResponse) GetOpen() uint32 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *DrainResponse) GetGraceS() float64 {
+	if x != nil {
+		return x.GraceS
+	}
+	return 0
+}
+
 // Asks for the state of the server.
 type GetStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -695,7 +796,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +808,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[10]
+	mi := &file_featsvc_v1_model_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +821,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{10}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetStatusRequest) GetWithModels() bool {
@@ -745,7 +846,7 @@ type NamedModel struct {
 
 func (x *NamedModel) Reset() {
 	*x = NamedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -757,7 +858,7 @@ func (x *NamedModel) String() string {
 func (*NamedModel) ProtoMessage() {}
 
 func (x *NamedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[11]
+	mi := &file_featsvc_v1_model_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -770,7 +871,7 @@ func (x *NamedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedModel.ProtoReflect.Descriptor instead.
 func (*NamedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{11}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *NamedModel) GetFamily() Family {
@@ -811,7 +912,7 @@ type LoadedModel struct {
 
 func (x *LoadedModel) Reset() {
 	*x = LoadedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +924,7 @@ func (x *LoadedModel) String() string {
 func (*LoadedModel) ProtoMessage() {}
 
 func (x *LoadedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[12]
+	mi := &file_featsvc_v1_model_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +937,7 @@ func (x *LoadedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadedModel.ProtoReflect.Descriptor instead.
 func (*LoadedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{12}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *LoadedModel) GetKey() string {
@@ -900,7 +1001,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1013,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[13]
+	mi := &file_featsvc_v1_model_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1026,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{13}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Worker) GetId() uint32 {
@@ -1032,7 +1133,7 @@ type Gpu struct {
 
 func (x *Gpu) Reset() {
 	*x = Gpu{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[14]
+	mi := &file_featsvc_v1_model_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1044,7 +1145,7 @@ func (x *Gpu) String() string {
 func (*Gpu) ProtoMessage() {}
 
 func (x *Gpu) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[14]
+	mi := &file_featsvc_v1_model_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1057,7 +1158,7 @@ func (x *Gpu) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
 func (*Gpu) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{14}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Gpu) GetName() string {
@@ -1110,7 +1211,7 @@ type FailedModel struct {
 
 func (x *FailedModel) Reset() {
 	*x = FailedModel{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[15]
+	mi := &file_featsvc_v1_model_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1223,7 @@ func (x *FailedModel) String() string {
 func (*FailedModel) ProtoMessage() {}
 
 func (x *FailedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[15]
+	mi := &file_featsvc_v1_model_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1236,7 @@ func (x *FailedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailedModel.ProtoReflect.Descriptor instead.
 func (*FailedModel) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{15}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FailedModel) GetKey() string {
@@ -1182,7 +1283,7 @@ type Cache struct {
 
 func (x *Cache) Reset() {
 	*x = Cache{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[16]
+	mi := &file_featsvc_v1_model_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1295,7 @@ func (x *Cache) String() string {
 func (*Cache) ProtoMessage() {}
 
 func (x *Cache) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[16]
+	mi := &file_featsvc_v1_model_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1308,7 @@ func (x *Cache) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cache.ProtoReflect.Descriptor instead.
 func (*Cache) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{16}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Cache) GetName() string {
@@ -1284,13 +1385,15 @@ type GetStatusResponse struct {
 	ModelsToTry []*NamedModel `protobuf:"bytes,13,rep,name=models_to_try,json=modelsToTry,proto3" json:"models_to_try,omitempty"`
 	// Seconds until the certificate of the server expires; below 0 it has. Absent without TLS.
 	CertificateLeftS *float64 `protobuf:"fixed64,14,opt,name=certificate_left_s,json=certificateLeftS,proto3,oneof" json:"certificate_left_s,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Whether it takes no more work, and ends when it has finished what it has.
+	Draining      bool `protobuf:"varint,15,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_featsvc_v1_model_proto_msgTypes[17]
+	mi := &file_featsvc_v1_model_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1405,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_featsvc_v1_model_proto_msgTypes[17]
+	mi := &file_featsvc_v1_model_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1418,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{17}
+	return file_featsvc_v1_model_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1395,6 +1498,13 @@ func (x *GetStatusResponse) GetCertificateLeftS() float64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 var File_featsvc_v1_model_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_model_proto_rawDesc = "" +
@@ -1437,7 +1547,14 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x12UnloadModelRequest\x12\x19\n" +
 	"\x03key\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x02R\x03key\">\n" +
 	"\x13UnloadModelResponse\x12'\n" +
-	"\x05model\x18\x01 \x01(\v2\x11.featsvc.v1.ModelR\x05model\"3\n" +
+	"\x05model\x18\x01 \x01(\v2\x11.featsvc.v1.ModelR\x05model\"U\n" +
+	"\fDrainRequest\x129\n" +
+	"\agrace_s\x18\x01 \x01(\x01B\x1b\x8a\xb5\x18\x17\x12\x03600\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x18\xf5@H\x00R\x06graceS\x88\x01\x01B\n" +
+	"\n" +
+	"\b_grace_s\"<\n" +
+	"\rDrainResponse\x12\x12\n" +
+	"\x04open\x18\x01 \x01(\rR\x04open\x12\x17\n" +
+	"\agrace_s\x18\x02 \x01(\x01R\x06graceS\"3\n" +
 	"\x10GetStatusRequest\x12\x1f\n" +
 	"\vwith_models\x18\x01 \x01(\bR\n" +
 	"withModels\"\xc5\x01\n" +
@@ -1491,7 +1608,7 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x06 \x01(\x04R\tsizeBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\a \x01(\x04R\n" +
-	"limitBytes\"\xda\x03\n" +
+	"limitBytes\"\xf6\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x19\n" +
 	"\buptime_s\x18\x02 \x01(\x01R\auptimeS\x12,\n" +
@@ -1503,19 +1620,21 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x06images\x18\b \x01(\v2\x11.featsvc.v1.CacheR\x06images\x12=\n" +
 	"\x0edefault_models\x18\f \x03(\v2\x16.featsvc.v1.NamedModelR\rdefaultModels\x12:\n" +
 	"\rmodels_to_try\x18\r \x03(\v2\x16.featsvc.v1.NamedModelR\vmodelsToTry\x121\n" +
-	"\x12certificate_left_s\x18\x0e \x01(\x01H\x00R\x10certificateLeftS\x88\x01\x01B\x15\n" +
+	"\x12certificate_left_s\x18\x0e \x01(\x01H\x00R\x10certificateLeftS\x88\x01\x01\x12\x1a\n" +
+	"\bdraining\x18\x0f \x01(\bR\bdrainingB\x15\n" +
 	"\x13_certificate_left_s*q\n" +
 	"\x06Family\x12\x16\n" +
 	"\x12FAMILY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\vFAMILY_CLIP\x10\x01\x1a\b\x8a\xb5\x18\x04clip\x12\x19\n" +
 	"\vFAMILY_DINO\x10\x02\x1a\b\x8a\xb5\x18\x04dino\x12\x19\n" +
-	"\vFAMILY_SAM2\x10\x03\x1a\b\x8a\xb5\x18\x04sam22\x89\x03\n" +
+	"\vFAMILY_SAM2\x10\x03\x1a\b\x8a\xb5\x18\x04sam22\xc7\x03\n" +
 	"\fModelService\x12H\n" +
 	"\tGetCaller\x12\x1c.featsvc.v1.GetCallerRequest\x1a\x1d.featsvc.v1.GetCallerResponse\x12K\n" +
 	"\n" +
 	"ListModels\x12\x1d.featsvc.v1.ListModelsRequest\x1a\x1e.featsvc.v1.ListModelsResponse\x12H\n" +
 	"\tLoadModel\x12\x1c.featsvc.v1.LoadModelRequest\x1a\x1d.featsvc.v1.LoadModelResponse\x12N\n" +
-	"\vUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12H\n" +
+	"\vUnloadModel\x12\x1e.featsvc.v1.UnloadModelRequest\x1a\x1f.featsvc.v1.UnloadModelResponse\x12<\n" +
+	"\x05Drain\x12\x18.featsvc.v1.DrainRequest\x1a\x19.featsvc.v1.DrainResponse\x12H\n" +
 	"\tGetStatus\x12\x1c.featsvc.v1.GetStatusRequest\x1a\x1d.featsvc.v1.GetStatusResponseB\x87\x01\n" +
 	"\x0ecom.featsvc.v1B\n" +
 	"ModelProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
@@ -1535,7 +1654,7 @@ func file_featsvc_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_featsvc_v1_model_proto_goTypes = []any{
 	(Family)(0),                 // 0: featsvc.v1.Family
 	(*Model)(nil),               // 1: featsvc.v1.Model
@@ -1548,15 +1667,17 @@ var file_featsvc_v1_model_proto_goTypes = []any{
 	(*LoadModelResponse)(nil),   // 8: featsvc.v1.LoadModelResponse
 	(*UnloadModelRequest)(nil),  // 9: featsvc.v1.UnloadModelRequest
 	(*UnloadModelResponse)(nil), // 10: featsvc.v1.UnloadModelResponse
-	(*GetStatusRequest)(nil),    // 11: featsvc.v1.GetStatusRequest
-	(*NamedModel)(nil),          // 12: featsvc.v1.NamedModel
-	(*LoadedModel)(nil),         // 13: featsvc.v1.LoadedModel
-	(*Worker)(nil),              // 14: featsvc.v1.Worker
-	(*Gpu)(nil),                 // 15: featsvc.v1.Gpu
-	(*FailedModel)(nil),         // 16: featsvc.v1.FailedModel
-	(*Cache)(nil),               // 17: featsvc.v1.Cache
-	(*GetStatusResponse)(nil),   // 18: featsvc.v1.GetStatusResponse
-	nil,                         // 19: featsvc.v1.NamedModel.OptionsEntry
+	(*DrainRequest)(nil),        // 11: featsvc.v1.DrainRequest
+	(*DrainResponse)(nil),       // 12: featsvc.v1.DrainResponse
+	(*GetStatusRequest)(nil),    // 13: featsvc.v1.GetStatusRequest
+	(*NamedModel)(nil),          // 14: featsvc.v1.NamedModel
+	(*LoadedModel)(nil),         // 15: featsvc.v1.LoadedModel
+	(*Worker)(nil),              // 16: featsvc.v1.Worker
+	(*Gpu)(nil),                 // 17: featsvc.v1.Gpu
+	(*FailedModel)(nil),         // 18: featsvc.v1.FailedModel
+	(*Cache)(nil),               // 19: featsvc.v1.Cache
+	(*GetStatusResponse)(nil),   // 20: featsvc.v1.GetStatusResponse
+	nil,                         // 21: featsvc.v1.NamedModel.OptionsEntry
 }
 var file_featsvc_v1_model_proto_depIdxs = []int32{
 	0,  // 0: featsvc.v1.Model.family:type_name -> featsvc.v1.Family
@@ -1566,29 +1687,31 @@ var file_featsvc_v1_model_proto_depIdxs = []int32{
 	1,  // 4: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
 	1,  // 5: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
 	0,  // 6: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
-	19, // 7: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
+	21, // 7: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
 	0,  // 8: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
-	13, // 9: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
-	17, // 10: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
-	16, // 11: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
-	15, // 12: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
+	15, // 9: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
+	19, // 10: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
+	18, // 11: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
+	17, // 12: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
 	0,  // 13: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
-	14, // 14: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
-	17, // 15: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
-	12, // 16: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
-	12, // 17: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
+	16, // 14: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
+	19, // 15: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
+	14, // 16: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
+	14, // 17: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
 	2,  // 18: featsvc.v1.ModelService.GetCaller:input_type -> featsvc.v1.GetCallerRequest
 	5,  // 19: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
 	7,  // 20: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
 	9,  // 21: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
-	11, // 22: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
-	3,  // 23: featsvc.v1.ModelService.GetCaller:output_type -> featsvc.v1.GetCallerResponse
-	6,  // 24: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
-	8,  // 25: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
-	10, // 26: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
-	18, // 27: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
-	23, // [23:28] is the sub-list for method output_type
-	18, // [18:23] is the sub-list for method input_type
+	11, // 22: featsvc.v1.ModelService.Drain:input_type -> featsvc.v1.DrainRequest
+	13, // 23: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
+	3,  // 24: featsvc.v1.ModelService.GetCaller:output_type -> featsvc.v1.GetCallerResponse
+	6,  // 25: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
+	8,  // 26: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
+	10, // 27: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
+	12, // 28: featsvc.v1.ModelService.Drain:output_type -> featsvc.v1.DrainResponse
+	20, // 29: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1600,15 +1723,16 @@ func file_featsvc_v1_model_proto_init() {
 		return
 	}
 	file_featsvc_v1_options_proto_init()
-	file_featsvc_v1_model_proto_msgTypes[14].OneofWrappers = []any{}
-	file_featsvc_v1_model_proto_msgTypes[17].OneofWrappers = []any{}
+	file_featsvc_v1_model_proto_msgTypes[10].OneofWrappers = []any{}
+	file_featsvc_v1_model_proto_msgTypes[16].OneofWrappers = []any{}
+	file_featsvc_v1_model_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_model_proto_rawDesc), len(file_featsvc_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	ModelService_ListModels_FullMethodName  = "/featsvc.v1.ModelService/ListModels"
 	ModelService_LoadModel_FullMethodName   = "/featsvc.v1.ModelService/LoadModel"
 	ModelService_UnloadModel_FullMethodName = "/featsvc.v1.ModelService/UnloadModel"
+	ModelService_Drain_FullMethodName       = "/featsvc.v1.ModelService/Drain"
 	ModelService_GetStatus_FullMethodName   = "/featsvc.v1.ModelService/GetStatus"
 )
 
@@ -42,6 +43,8 @@ type ModelServiceClient interface {
 	LoadModel(ctx context.Context, in *LoadModelRequest, opts ...grpc.CallOption) (*LoadModelResponse, error)
 	// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
 	UnloadModel(ctx context.Context, in *UnloadModelRequest, opts ...grpc.CallOption) (*UnloadModelResponse, error)
+	// Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
 	// key also which models it may use are where, and to one with the role status or admin all.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
@@ -95,6 +98,16 @@ func (c *modelServiceClient) UnloadModel(ctx context.Context, in *UnloadModelReq
 	return out, nil
 }
 
+func (c *modelServiceClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainResponse)
+	err := c.cc.Invoke(ctx, ModelService_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelServiceClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
@@ -119,6 +132,8 @@ type ModelServiceServer interface {
 	LoadModel(context.Context, *LoadModelRequest) (*LoadModelResponse, error)
 	// Frees the memory of a model on every worker; a later request loads it again. The caller needs the role admin.
 	UnloadModel(context.Context, *UnloadModelRequest) (*UnloadModelResponse, error)
+	// Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	// The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a
 	// key also which models it may use are where, and to one with the role status or admin all.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
@@ -143,6 +158,9 @@ func (UnimplementedModelServiceServer) LoadModel(context.Context, *LoadModelRequ
 }
 func (UnimplementedModelServiceServer) UnloadModel(context.Context, *UnloadModelRequest) (*UnloadModelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnloadModel not implemented")
+}
+func (UnimplementedModelServiceServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
 }
 func (UnimplementedModelServiceServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -240,6 +258,24 @@ func _ModelService_UnloadModel_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).Drain(ctx, req.(*DrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelService_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -280,6 +316,10 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UnloadModel",
 			Handler:    _ModelService_UnloadModel_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _ModelService_Drain_Handler,
 		},
 		{
 			MethodName: "GetStatus",

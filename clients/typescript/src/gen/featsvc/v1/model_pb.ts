@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/model.proto.
  */
 export const file_featsvc_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSISChBHZXRDYWxsZXJSZXF1ZXN0ImoKEUdldENhbGxlclJlc3BvbnNlEgwKBG5hbWUYASABKAkSDQoFcm9sZXMYAiADKAkSDgoGbW9kZWxzGAMgAygJEigKBmxpbWl0cxgEIAEoCzIYLmZlYXRzdmMudjEuQ2FsbGVyTGltaXRzIvIBCgxDYWxsZXJMaW1pdHMSDgoGd2VpZ2h0GAEgASgBEhsKE2ltYWdlX2NhY2hlX3Blcl9rZXkYAiABKAQSHwoXdXJsX21heF9mZXRjaGVzX3Blcl9rZXkYAyABKA0SHQoVdXJsX21heF9ieXRlc19wZXJfa2V5GAQgASgEEhkKEW1heF9xdWV1ZV9wZXJfa2V5GAUgASgNEh8KF21heF9xdWV1ZV9ieXRlc19wZXJfa2V5GAYgASgEEhkKEW1heF9jYWxsc19wZXJfa2V5GAcgASgNEh4KFndvcmtlcl9zZWNvbmRzX3Blcl9rZXkYCCABKAEiTwoRTGlzdE1vZGVsc1JlcXVlc3QSIgoGZmFtaWx5GAEgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSFgoOYXZhaWxhYmxlX29ubHkYAiABKAgiNwoSTGlzdE1vZGVsc1Jlc3BvbnNlEiEKBm1vZGVscxgBIAMoCzIRLmZlYXRzdmMudjEuTW9kZWwiKAoQTG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNQoRTG9hZE1vZGVsUmVzcG9uc2USIAoFbW9kZWwYASABKAsyES5mZWF0c3ZjLnYxLk1vZGVsIioKElVubG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNwoTVW5sb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiJwoQR2V0U3RhdHVzUmVxdWVzdBITCgt3aXRoX21vZGVscxgBIAEoCCKjAQoKTmFtZWRNb2RlbBIiCgZmYW1pbHkYASABKA4yEi5mZWF0c3ZjLnYxLkZhbWlseRILCgNrZXkYAiABKAkSNAoHb3B0aW9ucxgDIAMoCzIjLmZlYXRzdmMudjEuTmFtZWRNb2RlbC5PcHRpb25zRW50cnkaLgoMT3B0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYQoLTG9hZGVkTW9kZWwSCwoDa2V5GAEgASgJEg0KBW5hbWVzGAIgAygJEhIKCnNpemVfYnl0ZXMYAyABKAQSIgoGZmFtaWx5GAQgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkinwIKBldvcmtlchIKCgJpZBgBIAEoDRILCgNwaWQYAiABKA0SDgoGZGV2aWNlGAMgASgJEg0KBXN0YXRlGAQgASgJEicKBm1vZGVscxgFIAMoCzIXLmZlYXRzdmMudjEuTG9hZGVkTW9kZWwSDwoHYmF0Y2hlcxgGIAEoBBINCgVpdGVtcxgHIAEoBBIQCghyZXN0YXJ0cxgIIAEoDRIhCgZjYWNoZXMYCSADKAsyES5mZWF0c3ZjLnYxLkNhY2hlEi4KDWZhaWxlZF9tb2RlbHMYCiADKAsyFy5mZWF0c3ZjLnYxLkZhaWxlZE1vZGVsEhwKA2dwdRgLIAEoCzIPLmZlYXRzdmMudjEuR3B1EhEKCXByZWNpc2lvbhgMIAEoCSKDAQoDR3B1EgwKBG5hbWUYASABKAkSDAoEdXVpZBgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSIAoTdXRpbGl6YXRpb25fcGVyY2VudBgFIAEoDUgAiAEBQhYKFF91dGlsaXphdGlvbl9wZXJjZW50Ik4KC0ZhaWxlZE1vZGVsEgsKA2tleRgBIAEoCRIOCgZyZWFzb24YAiABKAkSIgoGZmFtaWx5GAMgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkigAEKBUNhY2hlEgwKBG5hbWUYASABKAkSDAoEaGl0cxgCIAEoBBIOCgZtaXNzZXMYAyABKAQSEQoJZXZpY3Rpb25zGAQgASgEEg8KB2VudHJpZXMYBSABKAQSEgoKc2l6ZV9ieXRlcxgGIAEoBBITCgtsaW1pdF9ieXRlcxgHIAEoBCLgAgoRR2V0U3RhdHVzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIQCgh1cHRpbWVfcxgCIAEoARIjCgd3b3JrZXJzGAMgAygLMhIuZmVhdHN2Yy52MS5Xb3JrZXISDgoGcXVldWVkGAQgASgNEhQKDHF1ZXVlZF9ieXRlcxgFIAEoBBIQCghyZXF1ZXN0cxgGIAEoBBIRCglncHVfY291bnQYByABKA0SIQoGaW1hZ2VzGAggASgLMhEuZmVhdHN2Yy52MS5DYWNoZRIuCg5kZWZhdWx0X21vZGVscxgMIAMoCzIWLmZlYXRzdmMudjEuTmFtZWRNb2RlbBItCg1tb2RlbHNfdG9fdHJ5GA0gAygLMhYuZmVhdHN2Yy52MS5OYW1lZE1vZGVsEh8KEmNlcnRpZmljYXRlX2xlZnRfcxgOIAEoAUgAiAEBQhUKE19jZXJ0aWZpY2F0ZV9sZWZ0X3MqcQoGRmFtaWx5EhYKEkZBTUlMWV9VTlNQRUNJRklFRBAAEhkKC0ZBTUlMWV9DTElQEAEaCIq1GARjbGlwEhkKC0ZBTUlMWV9ESU5PEAIaCIq1GARkaW5vEhkKC0ZBTUlMWV9TQU0yEAMaCIq1GARzYW0yMokDCgxNb2RlbFNlcnZpY2USSAoJR2V0Q2FsbGVyEhwuZmVhdHN2Yy52MS5HZXRDYWxsZXJSZXF1ZXN0Gh0uZmVhdHN2Yy52MS5HZXRDYWxsZXJSZXNwb25zZRJLCgpMaXN0TW9kZWxzEh0uZmVhdHN2Yy52MS5MaXN0TW9kZWxzUmVxdWVzdBoeLmZlYXRzdmMudjEuTGlzdE1vZGVsc1Jlc3BvbnNlEkgKCUxvYWRNb2RlbBIcLmZlYXRzdmMudjEuTG9hZE1vZGVsUmVxdWVzdBodLmZlYXRzdmMudjEuTG9hZE1vZGVsUmVzcG9uc2USTgoLVW5sb2FkTW9kZWwSHi5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVxdWVzdBofLmZlYXRzdmMudjEuVW5sb2FkTW9kZWxSZXNwb25zZRJICglHZXRTdGF0dXMSHC5mZWF0c3ZjLnYxLkdldFN0YXR1c1JlcXVlc3QaHS5mZWF0c3ZjLnYxLkdldFN0YXR1c1Jlc3BvbnNlYgZwcm90bzM", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL21vZGVsLnByb3RvEgpmZWF0c3ZjLnYxIp0BCgVNb2RlbBILCgNrZXkYASABKAkSIgoGZmFtaWx5GAIgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSEwoLZGVzY3JpcHRpb24YAyABKAkSDwoHbGljZW5zZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgEEhEKCWF2YWlsYWJsZRgGIAEoCBIWCg5sb2FkZWRfd29ya2VycxgHIAEoDSISChBHZXRDYWxsZXJSZXF1ZXN0ImoKEUdldENhbGxlclJlc3BvbnNlEgwKBG5hbWUYASABKAkSDQoFcm9sZXMYAiADKAkSDgoGbW9kZWxzGAMgAygJEigKBmxpbWl0cxgEIAEoCzIYLmZlYXRzdmMudjEuQ2FsbGVyTGltaXRzIvIBCgxDYWxsZXJMaW1pdHMSDgoGd2VpZ2h0GAEgASgBEhsKE2ltYWdlX2NhY2hlX3Blcl9rZXkYAiABKAQSHwoXdXJsX21heF9mZXRjaGVzX3Blcl9rZXkYAyABKA0SHQoVdXJsX21heF9ieXRlc19wZXJfa2V5GAQgASgEEhkKEW1heF9xdWV1ZV9wZXJfa2V5GAUgASgNEh8KF21heF9xdWV1ZV9ieXRlc19wZXJfa2V5GAYgASgEEhkKEW1heF9jYWxsc19wZXJfa2V5GAcgASgNEh4KFndvcmtlcl9zZWNvbmRzX3Blcl9rZXkYCCABKAEiTwoRTGlzdE1vZGVsc1JlcXVlc3QSIgoGZmFtaWx5GAEgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSFgoOYXZhaWxhYmxlX29ubHkYAiABKAgiNwoSTGlzdE1vZGVsc1Jlc3BvbnNlEiEKBm1vZGVscxgBIAMoCzIRLmZlYXRzdmMudjEuTW9kZWwiKAoQTG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNQoRTG9hZE1vZGVsUmVzcG9uc2USIAoFbW9kZWwYASABKAsyES5mZWF0c3ZjLnYxLk1vZGVsIioKElVubG9hZE1vZGVsUmVxdWVzdBIUCgNrZXkYASABKAlCB4q1GAM4gAIiNwoTVW5sb2FkTW9kZWxSZXNwb25zZRIgCgVtb2RlbBgBIAEoCzIRLmZlYXRzdmMudjEuTW9kZWwiTQoMRHJhaW5SZXF1ZXN0EjEKB2dyYWNlX3MYASABKAFCG4q1GBcSAzYwMBkAAAAAAAAAACEAAAAAABj1QEgAiAEBQgoKCF9ncmFjZV9zIi4KDURyYWluUmVzcG9uc2USDAoEb3BlbhgBIAEoDRIPCgdncmFjZV9zGAIgASgBIicKEEdldFN0YXR1c1JlcXVlc3QSEwoLd2l0aF9tb2RlbHMYASABKAgiowEKCk5hbWVkTW9kZWwSIgoGZmFtaWx5GAEgASgOMhIuZmVhdHN2Yy52MS5GYW1pbHkSCwoDa2V5GAIgASgJEjQKB29wdGlvbnMYAyADKAsyIy5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwuT3B0aW9uc0VudHJ5Gi4KDE9wdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBImEKC0xvYWRlZE1vZGVsEgsKA2tleRgBIAEoCRINCgVuYW1lcxgCIAMoCRISCgpzaXplX2J5dGVzGAMgASgEEiIKBmZhbWlseRgEIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5Ip8CCgZXb3JrZXISCgoCaWQYASABKA0SCwoDcGlkGAIgASgNEg4KBmRldmljZRgDIAEoCRINCgVzdGF0ZRgEIAEoCRInCgZtb2RlbHMYBSADKAsyFy5mZWF0c3ZjLnYxLkxvYWRlZE1vZGVsEg8KB2JhdGNoZXMYBiABKAQSDQoFaXRlbXMYByABKAQSEAoIcmVzdGFydHMYCCABKA0SIQoGY2FjaGVzGAkgAygLMhEuZmVhdHN2Yy52MS5DYWNoZRIuCg1mYWlsZWRfbW9kZWxzGAogAygLMhcuZmVhdHN2Yy52MS5GYWlsZWRNb2RlbBIcCgNncHUYCyABKAsyDy5mZWF0c3ZjLnYxLkdwdRIRCglwcmVjaXNpb24YDCABKAkigwEKA0dwdRIMCgRuYW1lGAEgASgJEgwKBHV1aWQYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoBBISCgpmcmVlX2J5dGVzGAQgASgEEiAKE3V0aWxpemF0aW9uX3BlcmNlbnQYBSABKA1IAIgBAUIWChRfdXRpbGl6YXRpb25fcGVyY2VudCJOCgtGYWlsZWRNb2RlbBILCgNrZXkYASABKAkSDgoGcmVhc29uGAIgASgJEiIKBmZhbWlseRgDIAEoDjISLmZlYXRzdmMudjEuRmFtaWx5IoABCgVDYWNoZRIMCgRuYW1lGAEgASgJEgwKBGhpdHMYAiABKAQSDgoGbWlzc2VzGAMgASgEEhEKCWV2aWN0aW9ucxgEIAEoBBIPCgdlbnRyaWVzGAUgASgEEhIKCnNpemVfYnl0ZXMYBiABKAQSEwoLbGltaXRfYnl0ZXMYByABKAQi8gIKEUdldFN0YXR1c1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSEAoIdXB0aW1lX3MYAiABKAESIwoHd29ya2VycxgDIAMoCzISLmZlYXRzdmMudjEuV29ya2VyEg4KBnF1ZXVlZBgEIAEoDRIUCgxxdWV1ZWRfYnl0ZXMYBSABKAQSEAoIcmVxdWVzdHMYBiABKAQSEQoJZ3B1X2NvdW50GAcgASgNEiEKBmltYWdlcxgIIAEoCzIRLmZlYXRzdmMudjEuQ2FjaGUSLgoOZGVmYXVsdF9tb2RlbHMYDCADKAsyFi5mZWF0c3ZjLnYxLk5hbWVkTW9kZWwSLQoNbW9kZWxzX3RvX3RyeRgNIAMoCzIWLmZlYXRzdmMudjEuTmFtZWRNb2RlbBIfChJjZXJ0aWZpY2F0ZV9sZWZ0X3MYDiABKAFIAIgBARIQCghkcmFpbmluZxgPIAEoCEIVChNfY2VydGlmaWNhdGVfbGVmdF9zKnEKBkZhbWlseRIWChJGQU1JTFlfVU5TUEVDSUZJRUQQABIZCgtGQU1JTFlfQ0xJUBABGgiKtRgEY2xpcBIZCgtGQU1JTFlfRElOTxACGgiKtRgEZGlubxIZCgtGQU1JTFlfU0FNMhADGgiKtRgEc2FtMjLHAwoMTW9kZWxTZXJ2aWNlEkgKCUdldENhbGxlchIcLmZlYXRzdmMudjEuR2V0Q2FsbGVyUmVxdWVzdBodLmZlYXRzdmMudjEuR2V0Q2FsbGVyUmVzcG9uc2USSwoKTGlzdE1vZGVscxIdLmZlYXRzdmMudjEuTGlzdE1vZGVsc1JlcXVlc3QaHi5mZWF0c3ZjLnYxLkxpc3RNb2RlbHNSZXNwb25zZRJICglMb2FkTW9kZWwSHC5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlcXVlc3QaHS5mZWF0c3ZjLnYxLkxvYWRNb2RlbFJlc3BvbnNlEk4KC1VubG9hZE1vZGVsEh4uZmVhdHN2Yy52MS5VbmxvYWRNb2RlbFJlcXVlc3QaHy5mZWF0c3ZjLnYxLlVubG9hZE1vZGVsUmVzcG9uc2USPAoFRHJhaW4SGC5mZWF0c3ZjLnYxLkRyYWluUmVxdWVzdBoZLmZlYXRzdmMudjEuRHJhaW5SZXNwb25zZRJICglHZXRTdGF0dXMSHC5mZWF0c3ZjLnYxLkdldFN0YXR1c1JlcXVlc3QaHS5mZWF0c3ZjLnYxLkdldFN0YXR1c1Jlc3BvbnNlYgZwcm90bzM", [file_featsvc_v1_options]);
 
 /**
  * A model that the server knows.
@@ -339,6 +339,55 @@ export const UnloadModelResponseSchema: GenMessage<UnloadModelResponse> = /*@__P
   messageDesc(file_featsvc_v1_model, 9);
 
 /**
+ * Asks the server to finish what it has, and end.
+ *
+ * @generated from message featsvc.v1.DrainRequest
+ */
+export type DrainRequest = Message<"featsvc.v1.DrainRequest"> & {
+  /**
+   * Seconds that what runs and waits may take; absent: those of --grace.
+   *
+   * @generated from field: optional double grace_s = 1;
+   */
+  graceS?: number | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.DrainRequest.
+ * Use `create(DrainRequestSchema)` to create a new message.
+ */
+export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 10);
+
+/**
+ * A server that takes no more work.
+ *
+ * @generated from message featsvc.v1.DrainResponse
+ */
+export type DrainResponse = Message<"featsvc.v1.DrainResponse"> & {
+  /**
+   * Requests that run or wait.
+   *
+   * @generated from field: uint32 open = 1;
+   */
+  open: number;
+
+  /**
+   * Seconds after which it ends whatever it has; what was said first stands.
+   *
+   * @generated from field: double grace_s = 2;
+   */
+  graceS: number;
+};
+
+/**
+ * Describes the message featsvc.v1.DrainResponse.
+ * Use `create(DrainResponseSchema)` to create a new message.
+ */
+export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_model, 11);
+
+/**
  * Asks for the state of the server.
  *
  * @generated from message featsvc.v1.GetStatusRequest
@@ -357,7 +406,7 @@ export type GetStatusRequest = Message<"featsvc.v1.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 10);
+  messageDesc(file_featsvc_v1_model, 12);
 
 /**
  * A model, and how a request names it.
@@ -392,7 +441,7 @@ export type NamedModel = Message<"featsvc.v1.NamedModel"> & {
  * Use `create(NamedModelSchema)` to create a new message.
  */
 export const NamedModelSchema: GenMessage<NamedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 11);
+  messageDesc(file_featsvc_v1_model, 13);
 
 /**
  * A model in a worker's memory.
@@ -434,7 +483,7 @@ export type LoadedModel = Message<"featsvc.v1.LoadedModel"> & {
  * Use `create(LoadedModelSchema)` to create a new message.
  */
 export const LoadedModelSchema: GenMessage<LoadedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 12);
+  messageDesc(file_featsvc_v1_model, 14);
 
 /**
  * A worker process.
@@ -532,7 +581,7 @@ export type Worker = Message<"featsvc.v1.Worker"> & {
  * Use `create(WorkerSchema)` to create a new message.
  */
 export const WorkerSchema: GenMessage<Worker> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 13);
+  messageDesc(file_featsvc_v1_model, 15);
 
 /**
  * A GPU.
@@ -582,7 +631,7 @@ export type Gpu = Message<"featsvc.v1.Gpu"> & {
  * Use `create(GpuSchema)` to create a new message.
  */
 export const GpuSchema: GenMessage<Gpu> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 14);
+  messageDesc(file_featsvc_v1_model, 16);
 
 /**
  * A model that cannot be loaded.
@@ -617,7 +666,7 @@ export type FailedModel = Message<"featsvc.v1.FailedModel"> & {
  * Use `create(FailedModelSchema)` to create a new message.
  */
 export const FailedModelSchema: GenMessage<FailedModel> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 15);
+  messageDesc(file_featsvc_v1_model, 17);
 
 /**
  * Things kept for a next question, the one longest unused given up first.
@@ -680,7 +729,7 @@ export type Cache = Message<"featsvc.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 16);
+  messageDesc(file_featsvc_v1_model, 18);
 
 /**
  * The state of the server.
@@ -764,6 +813,13 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
    * @generated from field: optional double certificate_left_s = 14;
    */
   certificateLeftS?: number | undefined;
+
+  /**
+   * Whether it takes no more work, and ends when it has finished what it has.
+   *
+   * @generated from field: bool draining = 15;
+   */
+  draining: boolean;
 };
 
 /**
@@ -771,7 +827,7 @@ export type GetStatusResponse = Message<"featsvc.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_featsvc_v1_model, 17);
+  messageDesc(file_featsvc_v1_model, 19);
 
 /**
  * The service that a model belongs to.
@@ -859,6 +915,16 @@ export const ModelService: GenService<{
     methodKind: "unary";
     input: typeof UnloadModelRequestSchema;
     output: typeof UnloadModelResponseSchema;
+  },
+  /**
+   * Has the server take no more work, finish what it has, and end; the caller needs the role admin. It answers at once.
+   *
+   * @generated from rpc featsvc.v1.ModelService.Drain
+   */
+  drain: {
+    methodKind: "unary";
+    input: typeof DrainRequestSchema;
+    output: typeof DrainResponseSchema;
   },
   /**
    * The state of the server. Without a key it tells the version, how long the server is up and how its workers are; to a

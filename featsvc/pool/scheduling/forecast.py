@@ -1,0 +1,56 @@
+"""What an entry will cost, and how long it will wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from featsvc.pool.contract.job import Estimate
+from featsvc.pool.scheduling.affinity import Homes
+from featsvc.pool.scheduling.costs import Costs, Pace
+from featsvc.pool.scheduling.in_flight import InFlight
+from featsvc.pool.scheduling.queue import Queue, QueueEntry
+
+
+class Forecast:
+    """Looks at the queue and the workers, and changes neither."""
+
+    def __init__(
+        self, queue: Queue, homes: Homes, workers: Mapping[int, InFlight], costs: Costs, pace: Pace
+    ) -> None:
+        self._queue = queue
+        self._homes = homes
+        self._workers = workers
+        self._costs = costs
+        self._pace = pace
+
+    def cost(self, entry: QueueEntry) -> None:
+        """Tell an entry what it will cost, about."""
+        if entry.job.affinity:
+            entry.note_known(self._homes.is_known(entry.affinity_key))
+        entry.cost_s = self._costs.seconds(entry.cost_key)
+
+    def of(self, entry: QueueEntry, workers: int) -> Estimate:
+        """What is to be expected of an entry that is not queued, where so many workers live."""
+        self.cost(entry)
+        model = entry.job.model
+        return Estimate(
+            entry.cost_s,
+            self._costs.basis(entry.cost_key),
+            self._wait_s(entry, workers),
+            any(model in each.models for each in self._workers.values()),
+        )
+
+    def _wait_s(self, entry: QueueEntry, workers: int) -> float:
+        """Until the first worker is done with what it has, and then what its caller has ahead of it, at its share."""
+        now, flow = time.monotonic(), self._queue.flows.of(entry.job.caller)
+        first_s = min((_left_s(each, now) for each in self._workers.values()), default=0.0)
+        order = -entry.job.priority, entry.due
+        ahead_s = sum(each.cost_s for each in flow.entries if each.order[:2] <= order)
+        return first_s + ahead_s / (self._pace.per_s(now, workers) * self._queue.flows.share(flow))
+
+
+def _left_s(worker: InFlight, now: float) -> float:
+    """What a worker has still to do of what it has, by what that was predicted to cost."""
+    began_at = next((batch.began_at for batch in worker.batches.values() if batch.began_at is not None), now)
+    return max(0.0, sum(entry.cost_s for entry in worker.entries()) - (now - began_at))
