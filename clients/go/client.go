@@ -42,11 +42,12 @@ type Options struct {
 
 // Client is a connection to a server. Goroutines may share it. The deadline of a call is that of its context.
 type Client struct {
-	// Clip, Dino, Sam2 and Models are the generated clients.
-	Clip   pb.ClipServiceClient
-	Dino   pb.DinoServiceClient
-	Sam2   pb.Sam2ServiceClient
-	Models pb.ModelServiceClient
+	// Clip, Dino, Sam2, Models and Estimates are the generated clients.
+	Clip      pb.ClipServiceClient
+	Dino      pb.DinoServiceClient
+	Sam2      pb.Sam2ServiceClient
+	Models    pb.ModelServiceClient
+	Estimates pb.EstimateServiceClient
 
 	connection *grpc.ClientConn
 	retry      RetryPolicy
@@ -90,6 +91,7 @@ func Connect(target string, options Options) (*Client, error) {
 		Dino:       pb.NewDinoServiceClient(connection),
 		Sam2:       pb.NewSam2ServiceClient(connection),
 		Models:     pb.NewModelServiceClient(connection),
+		Estimates:  pb.NewEstimateServiceClient(connection),
 		connection: connection,
 		retry:      retry,
 	}, nil

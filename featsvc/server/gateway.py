@@ -38,6 +38,7 @@ from featsvc.server.keys.permissions import WeightsHere
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
+from featsvc.server.services.drain import Drain
 from featsvc.server.services.estimate import ESTIMATES, EstimateService
 from featsvc.server.services.intake import Intake
 from featsvc.server.services.model import ModelService
@@ -78,6 +79,8 @@ class Gateway:
     """Where the REST shim reaches it."""
     pool: Pool
     keys: ApiKeys
+    drained: asyncio.Event
+    """Set when an admin has had it finish all that it had."""
     metrics_port: int | None = None
 
     @property
@@ -128,7 +131,7 @@ async def gateway(
         refusals = Refusals(settings.max_refusals, settings.max_calls)
         methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys, refusals)
         server = grpc.aio.server(handlers=(methods,), options=_options(settings))
-        closing = asyncio.Event()
+        closing, drain = asyncio.Event(), Drain(settings.grace)
         intake = Intake(
             pool, fetcher, images, settings, WeightsHere(settings), closing, refusals, job_observers
         )
@@ -136,7 +139,7 @@ async def gateway(
             handlers = OperationMethods(operation, intake).handlers()
             methods.add_registered_method_handlers(operation.service, handlers)
         model_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(pool, options, images, settings.profile, certificate), methods
+            ModelService(pool, options, images, drain, settings.profile, certificate), methods
         )
         estimate_pb2_grpc.add_EstimateServiceServicer_to_server(EstimateService(intake, operations), methods)
         checks = HealthService(_states(operations, (), ()))
@@ -155,12 +158,13 @@ async def gateway(
                 at_work(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
+                    drain.watch(checks, closing, pool),
                     api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
                     *([] if certificate is None else [certificate.watch()]),
                 ),
                 shown as metrics_port,
             ):
-                yield Gateway(port, own_target, pool, api_keys, metrics_port)
+                yield Gateway(port, own_target, pool, api_keys, drain.done, metrics_port)
         finally:
             intake.closing.set()
             admission.close()

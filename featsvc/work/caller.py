@@ -9,7 +9,7 @@ from featsvc.settings.access import KeyLimits
 
 DEFAULT_LIMITS = KeyLimits()
 Role = Literal["infer", "status", "admin"]
-"""To ask models; to see what the server is doing for everybody; to load and free models, and all of `status`."""
+"""To ask models; to see what the server does for everybody; to load and free models, drain it, and all of `status`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it may load and free models, and have weights downloaded."""
+        """Whether it may load and free models, have weights downloaded, and drain the server."""
         return "admin" in self.roles
 
     @property

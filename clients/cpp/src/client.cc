@@ -63,7 +63,8 @@ Client::Client(const std::string& address, Options options) {
   const auto channel = grpc::CreateCustomChannel(address, credentials(options.tls), arguments);
   connection_ = std::make_shared<const Connection>(Connection{
       v1::ClipService::NewStub(channel), v1::DinoService::NewStub(channel), v1::Sam2Service::NewStub(channel),
-      v1::ModelService::NewStub(channel), "Bearer " + options.api_key, options.timeout, options.retry});
+      v1::ModelService::NewStub(channel), v1::EstimateService::NewStub(channel),
+      "Bearer " + options.api_key, options.timeout, options.retry});
 }
 
 Client::~Client() = default;
@@ -120,6 +121,14 @@ v1::LoadModelResponse Client::load_model(const v1::LoadModelRequest& request, Ti
 
 v1::UnloadModelResponse Client::unload_model(const v1::UnloadModelRequest& request, Timeout timeout) const {
   return asked(*connection_, connection_->models.get(), &v1::ModelService::Stub::UnloadModel, request, timeout);
+}
+
+v1::DrainResponse Client::drain(const v1::DrainRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->models.get(), &v1::ModelService::Stub::Drain, request, timeout);
+}
+
+v1::EstimateResponse Client::estimate(const v1::EstimateRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->estimates.get(), &v1::EstimateService::Stub::Estimate, request, timeout);
 }
 
 v1::GetStatusResponse Client::get_status(const v1::GetStatusRequest& request, Timeout timeout) const {

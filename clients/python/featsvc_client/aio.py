@@ -266,6 +266,12 @@ class AsyncFeatsvcClient:
         """Frees a model on every worker."""
         return await self._answer(Terms(timeout), calls.unload_model, key)
 
+    async def drain(
+        self, grace: float | None = None, *, timeout: float | None = None
+    ) -> model_pb2.DrainResponse:
+        """Has the server take no more work, finish what it has within `grace` seconds, and end."""
+        return await self._answer(Terms(timeout), calls.drain, grace)
+
     async def caller(self, *, timeout: float | None = None) -> model_pb2.GetCallerResponse:
         """What the server knows of the API key: its name, what it may, and its limits."""
         return await self._answer(Terms(timeout), calls.caller)

@@ -122,6 +122,11 @@ def unload_model(key: str) -> Call[model_pb2.Model]:
     return Call(operations.UNLOAD_MODEL, lambda _: model_pb2.UnloadModelRequest(key=key))
 
 
+def drain(grace_s: float | None) -> Call[model_pb2.DrainResponse]:
+    """A call that has the server finish what it has, and end."""
+    return Call(operations.DRAIN, lambda _: model_pb2.DrainRequest(grace_s=grace_s))
+
+
 def caller() -> Call[model_pb2.GetCallerResponse]:
     """A call for what the server knows of the caller's key."""
     return Call(operations.CALLER, lambda _: model_pb2.GetCallerRequest())

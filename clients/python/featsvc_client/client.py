@@ -263,6 +263,10 @@ class FeatsvcClient:
         """Frees a model on every worker."""
         return self._answer(Terms(timeout), calls.unload_model, key)
 
+    def drain(self, grace: float | None = None, *, timeout: float | None = None) -> model_pb2.DrainResponse:
+        """Has the server take no more work, finish what it has within `grace` seconds, and end."""
+        return self._answer(Terms(timeout), calls.drain, grace)
+
     def caller(self, *, timeout: float | None = None) -> model_pb2.GetCallerResponse:
         """What the server knows of the API key: its name, what it may, and its limits."""
         return self._answer(Terms(timeout), calls.caller)

@@ -92,6 +92,11 @@ def _status(reply: Reply, _: Beside) -> model_pb2.GetStatusResponse:
     return status
 
 
+def _drained(reply: Reply, _: Beside) -> model_pb2.DrainResponse:
+    drained: model_pb2.DrainResponse = reply
+    return drained
+
+
 CLIP_FEATURES = Rpc(table.EXTRACT_CLIP.rpc, results.features)
 ENCODE_TEXT = Rpc(table.ENCODE_TEXT.rpc, results.embedded_texts)
 SIMILARITY = Rpc(table.COMPUTE_SIMILARITY.rpc, results.similarity)
@@ -105,4 +110,5 @@ CALLER = Rpc("/featsvc.v1.ModelService/GetCaller", _caller)
 LIST_MODELS = Rpc("/featsvc.v1.ModelService/ListModels", _models)
 LOAD_MODEL = Rpc("/featsvc.v1.ModelService/LoadModel", _model)
 UNLOAD_MODEL = Rpc("/featsvc.v1.ModelService/UnloadModel", _model)
+DRAIN = Rpc("/featsvc.v1.ModelService/Drain", _drained)
 STATUS = Rpc("/featsvc.v1.ModelService/GetStatus", _status)

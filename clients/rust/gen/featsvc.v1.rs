@@ -4008,7 +4008,7 @@ pub struct GetCallerResponse {
     /// Name of the key.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    /// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+    /// What it may: infer (ask models), status (see what the server does for all), admin (load and free models, drain the server).
     #[prost(string, repeated, tag = "2")]
     pub roles: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Keys of the models that it may use; none for all.

@@ -6,7 +6,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
 
-use crate::{Clip, Dino, Error, Models, RetryPolicy, Sam2};
+use crate::{Clip, Dino, Error, Estimates, Models, RetryPolicy, Sam2};
 
 /// The key of a server on loopback that was given none of its own.
 pub const DEFAULT_KEY: &str = "smfeats";
@@ -58,6 +58,8 @@ pub struct Client {
     pub sam2: Sam2,
     /// The models of the server.
     pub models: Models,
+    /// What questions would cost, without asking them.
+    pub estimates: Estimates,
     line: Line,
 }
 
@@ -96,6 +98,7 @@ impl Client {
             dino: Dino::over(&line),
             sam2: Sam2::over(&line),
             models: Models::over(&line),
+            estimates: Estimates::over(&line),
             line,
         }
     }

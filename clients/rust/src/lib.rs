@@ -34,7 +34,7 @@ pub use errors::Error;
 pub use masks::{mask, prompt_masks, run_lengths};
 pub use picture::{picture, picture_file};
 pub use retry::RetryPolicy;
-pub use services::{Clip, Dino, Models, Sam2};
+pub use services::{Clip, Dino, Estimates, Models, Sam2};
 pub use stream::{Answer, Answers};
 pub use tensor::{Element, FeatureReply, decode, features, floats};
 pub use tonic::Code;

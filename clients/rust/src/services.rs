@@ -6,6 +6,7 @@ use crate::chunked::{joined, listed};
 use crate::client::Line;
 use crate::proto::clip_service_client::ClipServiceClient;
 use crate::proto::dino_service_client::DinoServiceClient;
+use crate::proto::estimate_service_client::EstimateServiceClient;
 use crate::proto::model_service_client::ModelServiceClient;
 use crate::proto::sam2_service_client::Sam2ServiceClient;
 use crate::proto::*;
@@ -148,6 +149,17 @@ service! {
 }
 
 service! {
+    /// What questions would cost, without asking them.
+    Estimates over EstimateServiceClient;
+    plain {
+        /// What a question would cost, and how long it would wait.
+        estimate(EstimateRequest) -> EstimateResponse;
+    }
+    pieces {}
+    streamed {}
+}
+
+service! {
     /// The models of the server.
     Models over ModelServiceClient;
     plain {
@@ -159,6 +171,8 @@ service! {
         load_model(LoadModelRequest) -> LoadModelResponse;
         /// Takes a model out of memory.
         unload_model(UnloadModelRequest) -> UnloadModelResponse;
+        /// Has the server finish what it has, and end.
+        drain(DrainRequest) -> DrainResponse;
         /// What the server is doing.
         get_status(GetStatusRequest) -> GetStatusResponse;
     }

@@ -6,6 +6,7 @@ import { joined, listed, type Pieces } from "./chunked.js";
 import type { CallOptions } from "./deadline.js";
 import { ClipService, type ClipServiceExtractFeaturesRequestSchema, type ClipServiceExtractFeaturesResponse } from "./gen/featsvc/v1/clip_pb.js";
 import { DinoService, type DinoServiceExtractFeaturesRequestSchema, type DinoServiceExtractFeaturesResponse } from "./gen/featsvc/v1/dino_pb.js";
+import { EstimateService } from "./gen/featsvc/v1/estimate_pb.js";
 import { ModelService } from "./gen/featsvc/v1/model_pb.js";
 import {
   Sam2Service,
@@ -68,6 +69,8 @@ export class Client {
   readonly sam2: Stub<typeof Sam2Service>;
   /** The methods of ModelService. */
   readonly models: Stub<typeof ModelService>;
+  /** The methods of EstimateService. */
+  readonly estimates: Stub<typeof EstimateService>;
   private readonly line: Line;
 
   /** Prepares a connection to `host:port`. The first call opens it. */
@@ -89,6 +92,7 @@ export class Client {
     this.dino = stub(this.line, DinoService);
     this.sam2 = stub(this.line, Sam2Service);
     this.models = stub(this.line, ModelService);
+    this.estimates = stub(this.line, EstimateService);
   }
 
   /** Ends the connection when the calls under way are done. */

@@ -26,7 +26,7 @@ from featsvc.server.keys.permissions import check_model
 from featsvc.work.caller import Caller, Role
 from featsvc.wrong_keys import WrongKeys
 
-ADMIN_ACTS = frozenset(f"/featsvc.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel"))
+ADMIN_ACTS = frozenset(f"/featsvc.v1.ModelService/{name}" for name in ("LoadModel", "UnloadModel", "Drain"))
 FOR_EVERY_KEY = frozenset(
     f"/featsvc.v1.ModelService/{name}" for name in ("GetCaller", "ListModels", "GetStatus")
 )

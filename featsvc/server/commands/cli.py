@@ -1,4 +1,4 @@
-"""The command line: `featsvc up | serve | batch | demo | keys | models | config | top | verify`."""
+"""The command line: `featsvc up | serve | batch | demo | drain | keys | models | config | top | verify`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from featsvc.logs import is_plain, setup
 from featsvc.processes import raise_limit
 from featsvc.server.commands import batch as batch_command
 from featsvc.server.commands import demo as demo_command
+from featsvc.server.commands import drain as drain_command
 from featsvc.server.commands import keys as key_commands
 from featsvc.server.commands import models as model_commands
 from featsvc.server.commands import top as top_command
@@ -89,6 +90,7 @@ def _parser(tree: type[Settings]) -> argparse.ArgumentParser:
         sub.set_defaults(command=partial(command, tree), parser=sub)
     batch_command.add(commands)
     demo_command.add(commands)
+    drain_command.add(commands)
     key_commands.add(commands)
     model_commands.add(commands)
     top_command.add(commands)

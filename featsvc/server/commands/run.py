@@ -1,4 +1,4 @@
-"""Runs the gateway, with or without the REST shim, until a signal."""
+"""Runs the gateway, with or without the REST shim, until a signal or until an admin drains it."""
 
 from __future__ import annotations
 
@@ -48,16 +48,20 @@ async def up(settings: Settings, keys: tuple[str, ...], end_with_stdin: bool = F
 
 
 async def _until(stop: asyncio.Event, running: Gateway, announcer: Announcer) -> None:
-    """Announces the first live worker and waits for the signal. Raises what keeps every worker from ever starting."""
-    stopping = asyncio.create_task(stop.wait())
+    """Announces the first live worker and waits for the signal, or until an admin has had the server drained.
+
+    Raises what keeps every worker from ever starting.
+    """
+    stopping, drained = asyncio.create_task(stop.wait()), asyncio.create_task(running.drained.wait())
     hopeless = asyncio.create_task(running.pool.cannot_work())
     alive = asyncio.create_task(running.pool.alive_change(0))
-    tasks: tuple[asyncio.Task[object], ...] = (stopping, hopeless, alive)
+    ends: tuple[asyncio.Task[object], ...] = (stopping, drained, hopeless)
+    tasks = (*ends, alive)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if alive.done():
             announcer.ready(running.pool.status())
-            await asyncio.wait((stopping, hopeless), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if hopeless.done():
             raise hopeless.result()
     finally:

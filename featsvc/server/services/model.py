@@ -17,11 +17,13 @@ from featsvc.pool.contract.status import CacheStatus, GpuStatus, WorkerStatus
 from featsvc.server.calls.call import Call
 from featsvc.server.keys.permissions import check_model
 from featsvc.server.pictures.store import PictureStore
+from featsvc.server.services.drain import Drain
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from featsvc.work.caller import Caller
 from featsvc.work.devices import is_gpu
 
+LONGEST_GRACE_S = 86_400
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 
 
@@ -33,9 +35,11 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         pool: Pool,
         place: WeightsPlace,
         images: PictureStore,
+        drain: Drain,
         profile: str = "default",
         certificate: ServerCertificate | None = None,
     ) -> None:
+        self._drain = drain
         self._profile = profile
         self._certificate = certificate
         self._pool = pool
@@ -85,12 +89,21 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         await self._pool.unload(entry.key)
         return model_pb2.UnloadModelResponse(model=await asyncio.to_thread(self._model, entry))
 
+    async def Drain(self, request: model_pb2.DrainRequest, call: Call) -> model_pb2.DrainResponse:
+        """Has the server finish what it has, and end."""
+        grace_s = request.grace_s if request.HasField("grace_s") else None
+        if grace_s is not None and not 0 <= grace_s <= LONGEST_GRACE_S:
+            raise invalid_field("grace_s", f"{grace_s:g} s, from 0 to {LONGEST_GRACE_S} (a day)")
+        self._drain.ask(grace_s)
+        return model_pb2.DrainResponse(open=self._pool.status().open_requests, grace_s=self._drain.grace_s)
+
     async def GetStatus(self, request: model_pb2.GetStatusRequest, call: Call) -> model_pb2.GetStatusResponse:
         """The state of the server, as much of it as the caller may see."""
         status, caller = self._pool.status(), call.caller
         reply = model_pb2.GetStatusResponse(
             version=__version__,
             uptime_s=time.monotonic() - self._began,
+            draining=self._drain.asked.is_set(),
             workers=[_worker(worker, caller) for worker in status.workers],
             gpu_count=len(
                 {_gpu_name(each) for each in status.workers if each.is_alive and is_gpu(each.device)}

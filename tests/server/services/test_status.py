@@ -7,6 +7,7 @@ from typing import Any
 
 from featsvc.pool.contract.status import GpuStatus, PoolStatus, WorkerState, WorkerStatus
 from featsvc.server.pictures.store import PictureStore
+from featsvc.server.services.drain import Drain
 from featsvc.server.services.model import ModelService
 from featsvc.settings.computing import Weights
 from featsvc.v1 import model_pb2
@@ -29,7 +30,7 @@ async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_an
     )
     pool: Any = SimpleNamespace(status=lambda: PoolStatus(workers, 0, 0, 0))  # Any: a pool that has only this
     call: Any = SimpleNamespace(caller=Caller("key 0", OWNER))
-    service = ModelService(pool, Weights(offline=True), PictureStore(0))
+    service = ModelService(pool, Weights(offline=True), PictureStore(0), Drain(0))
     status = await service.GetStatus(model_pb2.GetStatusRequest(), call)
     assert status.gpu_count == 1
     told = model_pb2.Gpu(name="a GPU", uuid="9e1c", size_bytes=1000, free_bytes=400, utilization_percent=0)

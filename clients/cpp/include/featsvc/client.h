@@ -11,6 +11,7 @@
 #include "featsvc/stream.h"
 #include "featsvc/v1/clip.pb.h"
 #include "featsvc/v1/dino.pb.h"
+#include "featsvc/v1/estimate.pb.h"
 #include "featsvc/v1/model.pb.h"
 #include "featsvc/v1/sam2.pb.h"
 
@@ -107,7 +108,10 @@ class Client {
   v1::ListModelsResponse list_models(const v1::ListModelsRequest& request, Timeout timeout = {}) const;
   v1::LoadModelResponse load_model(const v1::LoadModelRequest& request, Timeout timeout = {}) const;
   v1::UnloadModelResponse unload_model(const v1::UnloadModelRequest& request, Timeout timeout = {}) const;
+  v1::DrainResponse drain(const v1::DrainRequest& request, Timeout timeout = {}) const;
   v1::GetStatusResponse get_status(const v1::GetStatusRequest& request, Timeout timeout = {}) const;
+  /// What a question would cost, and how long it would wait, without asking it.
+  v1::EstimateResponse estimate(const v1::EstimateRequest& request, Timeout timeout = {}) const;
   /// @}
 
  private:

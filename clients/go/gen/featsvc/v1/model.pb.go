@@ -222,7 +222,7 @@ type GetCallerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the key.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+	// What it may: infer (ask models), status (see what the server does for all), admin (load and free models, drain the server).
 	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Keys of the models that it may use; none for all.
 	Models []string `protobuf:"bytes,3,rep,name=models,proto3" json:"models,omitempty"`

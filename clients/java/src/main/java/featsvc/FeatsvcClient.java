@@ -212,6 +212,26 @@ public final class FeatsvcClient implements AutoCloseable {
     }
 
     /**
+     * Has the server finish what it has, and end.
+     *
+     * @param request what is asked
+     * @return the reply
+     */
+    public DrainResponse drain(DrainRequest request) {
+        return call(ModelServiceGrpc.getDrainMethod(), request);
+    }
+
+    /**
+     * What a question would cost, and how long it would wait, without asking it.
+     *
+     * @param request what is asked
+     * @return the reply
+     */
+    public EstimateResponse estimate(EstimateRequest request) {
+        return call(EstimateServiceGrpc.getEstimateMethod(), request);
+    }
+
+    /**
      * The state of the server.
      *
      * @return the reply

@@ -107,7 +107,7 @@ export type GetCallerResponse = Message<"featsvc.v1.GetCallerResponse"> & {
   name: string;
 
   /**
-   * What it may: infer (ask models), status (see what the server does for all), admin (load and free models).
+   * What it may: infer (ask models), status (see what the server does for all), admin (load and free models, drain the server).
    *
    * @generated from field: repeated string roles = 2;
    */
