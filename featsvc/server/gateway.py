@@ -32,6 +32,7 @@ from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
+from featsvc.server.config.grpc_options import grpc_options
 from featsvc.server.config.pools import chosen_pool
 from featsvc.server.keys.api_keys import ApiKeys, keys_in_force
 from featsvc.server.keys.permissions import WeightsHere
@@ -63,11 +64,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("featsvc.server.gateway")
 MODELS = model_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
-# What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
-HANDSHAKE_MS = 10_000
-DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
-ONLY_IDENTITY = 1
-LONGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ async def gateway(
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
         refusals = Refusals(settings.max_refusals, settings.max_calls)
         methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys, refusals)
-        server = grpc.aio.server(handlers=(methods,), options=_options(settings))
+        server = grpc.aio.server(handlers=(methods,), options=grpc_options(settings))
         closing, drain = asyncio.Event(), Drain(settings.grace)
         intake = Intake(
             pool, fetcher, images, settings, WeightsHere(settings), closing, refusals, job_observers
@@ -216,30 +212,6 @@ def _opened_for_shim(server: grpc.aio.Server, address: str) -> str:
         return ""
     port = int(server.add_insecure_port(address))
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-
-
-def _options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
-    """What gRPC is told of the server: what one connection may cost, and when it ends."""
-    return (
-        # Twice what is taken, so that what is a little larger is refused in our words, with its name.
-        ("grpc.max_receive_message_length", min(2 * settings.max_request_bytes, LONGEST)),
-        ("grpc.max_send_message_length", -1),
-        # Two servers on one port would share the calls out between them.
-        ("grpc.so_reuseport", 0),
-        # Without this a client that opens calls and resets them at once costs gigabytes.
-        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
-        # A few kilobytes unpack to gigabytes, before anybody can judge them; pictures are packed already.
-        ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
-        ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle)),
-        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
-        ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
-        ("grpc.keepalive_timeout_ms", DEAD_ANSWER_MS),
-        ("grpc.keepalive_permit_without_calls", 1),
-        # Pings are answered, however many: to disconnect their sender costs gRPC kilobytes for each of them, and calls
-        # of clients that ping every few seconds would die with their work.
-        ("grpc.http2.max_ping_strikes", 0),
-    )
 
 
 def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:

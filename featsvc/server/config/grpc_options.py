@@ -1,0 +1,35 @@
+"""What gRPC is told of the server."""
+
+from __future__ import annotations
+
+from featsvc.settings.tree import GatewaySettings
+
+# What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
+HANDSHAKE_MS = 10_000
+DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
+ONLY_IDENTITY = 1
+LONGEST = 2**31 - 1
+
+
+def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
+    """What one connection may cost, and when it ends."""
+    return (
+        # Twice what is taken, so that what is a little larger is refused in our words, with its name.
+        ("grpc.max_receive_message_length", min(2 * settings.max_request_bytes, LONGEST)),
+        ("grpc.max_send_message_length", -1),
+        # Two servers on one port would share the calls out between them.
+        ("grpc.so_reuseport", 0),
+        # Without this a client that opens calls and resets them at once costs gigabytes.
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        # A few kilobytes unpack to gigabytes, before anybody can judge them; pictures are packed already.
+        ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle)),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", DEAD_ANSWER_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Pings are answered, however many: to disconnect their sender costs gRPC kilobytes for each of them, and calls
+        # of clients that ping every few seconds would die with their work.
+        ("grpc.http2.max_ping_strikes", 0),
+    )
