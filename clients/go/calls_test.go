@@ -111,11 +111,12 @@ func TestAnErrorNamesTheBadFields(t *testing.T) {
 }
 
 func TestTheKeyAndThePictureArriveAsGiven(t *testing.T) {
-	var key []string
+	var key, priority []string
 	var content []byte
 	address := serving(t, &scripted{extract: func(ctx context.Context, asked *request) (*response, error) {
 		came, _ := metadata.FromIncomingContext(ctx)
 		key, content = came.Get("authorization"), asked.GetImage().GetContent()
+		priority = came.Get("x-featsvc-priority")
 		return floats(7), nil
 	}})
 	client, err := featsvc.Connect(address, featsvc.Options{APIKey: "mine"})
@@ -131,11 +132,11 @@ func TestTheKeyAndThePictureArriveAsGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Dino.ExtractFeatures(t.Context(), &request{Image: picture}); err != nil {
+	if _, err := client.Dino.ExtractFeatures(featsvc.WithPriority(t.Context(), -3), &request{Image: picture}); err != nil {
 		t.Fatal(err)
 	}
-	if len(key) != 1 || key[0] != "Bearer mine" || string(content) != "a file" {
-		t.Errorf("%q %q", key, content)
+	if len(key) != 1 || key[0] != "Bearer mine" || len(priority) != 1 || priority[0] != "-3" || string(content) != "a file" {
+		t.Errorf("%q %q %q", key, priority, content)
 	}
 }
 

@@ -64,7 +64,7 @@ Client::Client(const std::string& address, Options options) {
   connection_ = std::make_shared<const Connection>(Connection{
       v1::ClipService::NewStub(channel), v1::DinoService::NewStub(channel), v1::Sam2Service::NewStub(channel),
       v1::ModelService::NewStub(channel), v1::EstimateService::NewStub(channel),
-      "Bearer " + options.api_key, options.timeout, options.retry});
+      "Bearer " + options.api_key, options.timeout, options.retry, options.priority});
 }
 
 Client::~Client() = default;

@@ -31,6 +31,7 @@ struct Connection {
   std::string authorization;
   std::chrono::milliseconds timeout;
   RetryPolicy retry;
+  int priority;
 
   /// When a call that begins now ends.
   Deadline deadline(const Timeout& given) const {
@@ -40,6 +41,7 @@ struct Connection {
 
   void prepare(grpc::ClientContext& context, const Deadline& deadline) const {
     context.AddMetadata("authorization", authorization);
+    if (priority != 0) context.AddMetadata("x-featsvc-priority", std::to_string(priority));
     if (deadline) context.set_deadline(*deadline);
   }
 

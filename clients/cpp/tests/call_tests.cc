@@ -113,7 +113,8 @@ TEST(Calls, send_the_key_and_the_picture_as_given) {
   std::string key, content;
   Server server({[&](grpc::ServerContext& context, const Request& request, Response& reply) {
     const auto sent = context.client_metadata().find("authorization")->second;
-    key.assign(sent.data(), sent.size());
+    const auto priority = context.client_metadata().find("x-featsvc-priority")->second;
+    key = std::string(sent.data(), sent.size()) + " " + std::string(priority.data(), priority.size());
     content = request.image().content();
     reply = floats_of("\x07");
     return grpc::Status::OK;
@@ -122,10 +123,11 @@ TEST(Calls, send_the_key_and_the_picture_as_given) {
   std::ofstream(path) << "a file";
   Options options = quick();
   options.api_key = "mine";
+  options.priority = -3;
   Request request;
   *request.mutable_image() = picture_file(path);
   Client(server.address(), options).dino_features_at_once(request);
-  EXPECT_EQ(key, "Bearer mine");
+  EXPECT_EQ(key, "Bearer mine -3");
   EXPECT_EQ(content, "a file");
   std::remove(path.c_str());
   EXPECT_THROW(picture_file(path), std::system_error);

@@ -82,6 +82,7 @@ impl Client {
             bearer,
             limit: options.max_message_bytes.unwrap_or(usize::MAX),
             timeout: options.timeout,
+            priority: 0,
             retry: options.retry,
         };
         Ok(Self::over(line))
@@ -90,6 +91,11 @@ impl Client {
     /// The same connection with another time for each call.
     pub fn with_timeout(&self, timeout: Option<Duration>) -> Self {
         Self::over(Line { timeout, ..self.line.clone() })
+    }
+
+    /// The same connection with calls that are urgent beside others with the same key, from -9 to 9: higher ones come first.
+    pub fn with_priority(&self, priority: i32) -> Self {
+        Self::over(Line { priority, ..self.line.clone() })
     }
 
     fn over(line: Line) -> Self {
@@ -137,6 +143,7 @@ pub(crate) struct Line {
     bearer: MetadataValue<Ascii>,
     pub limit: usize,
     timeout: Option<Duration>,
+    priority: i32,
     pub retry: RetryPolicy,
 }
 
@@ -150,6 +157,9 @@ impl Line {
     pub fn request<Q>(&self, message: Q, deadline: Option<Instant>) -> Request<Q> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.bearer.clone());
+        if self.priority != 0 {
+            request.metadata_mut().insert("x-featsvc-priority", self.priority.into());
+        }
         if let Some(end) = deadline {
             request.set_timeout(end.saturating_duration_since(Instant::now()));
         }

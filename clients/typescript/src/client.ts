@@ -38,6 +38,8 @@ export interface ConnectOptions {
   readonly tls?: Tls;
   /** Time for each call that is given none of its own, in milliseconds; absent: no limit. */
   readonly timeoutMs?: number;
+  /** How urgent its calls are beside others with the same key, from -9 to 9: higher ones come first; absent: 0. */
+  readonly priority?: number;
   /** Limits messages in both directions; absent: the limits are the server's. */
   readonly maxMessageBytes?: number;
   /** What is other than in {@link DEFAULT_RETRY}. */
@@ -86,8 +88,8 @@ export class Client {
       // This package tries again by itself, and a second time would keep every request in memory twice.
       "grpc.enable_retries": 0,
     });
-    const { apiKey = DEFAULT_KEY, timeoutMs } = options;
-    this.line = { channel, apiKey, timeoutMs, retry: { ...DEFAULT_RETRY, ...options.retry } };
+    const { apiKey = DEFAULT_KEY, priority = 0, timeoutMs } = options;
+    this.line = { channel, apiKey, priority, timeoutMs, retry: { ...DEFAULT_RETRY, ...options.retry } };
     this.clip = stub(this.line, ClipService);
     this.dino = stub(this.line, DinoService);
     this.sam2 = stub(this.line, Sam2Service);

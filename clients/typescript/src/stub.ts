@@ -34,6 +34,7 @@ export type Stub<S extends DescService> = {
 export interface Line {
   readonly channel: Channel;
   readonly apiKey: string;
+  readonly priority: number;
   readonly retry: RetryPolicy;
   readonly timeoutMs: number | undefined;
 }
@@ -145,6 +146,9 @@ function on<I extends DescMessage, O extends DescMessage>(input: I, output: O, m
 function metadata(line: Line): Metadata {
   const found = new Metadata();
   found.set("authorization", `Bearer ${line.apiKey}`);
+  if (line.priority !== 0) {
+    found.set("x-featsvc-priority", String(line.priority));
+  }
   return found;
 }
 

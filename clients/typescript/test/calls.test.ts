@@ -109,13 +109,13 @@ test("the key and the picture arrive as given", async () => {
   writeFileSync(path, "a file");
   let came: unknown[] = [];
   const extract = (call: { metadata: { get(key: string): unknown[] }; request: { image?: { source: { value?: unknown } } | undefined } }) => {
-    came = [...call.metadata.get("authorization"), String(call.request.image?.source.value)];
+    came = [...call.metadata.get("authorization"), ...call.metadata.get("x-featsvc-priority"), String(call.request.image?.source.value)];
     return bytes(7);
   };
   await connected({ extract }, async (client) => {
     await client.dino.extractFeatures({ image: await pictureFile(path) });
-  }, { apiKey: "mine" });
-  assert.deepEqual(came, ["Bearer mine", String(Buffer.from("a file"))]);
+  }, { apiKey: "mine", priority: -3 });
+  assert.deepEqual(came, ["Bearer mine", "-3", String(Buffer.from("a file"))]);
 });
 
 test("a message over the limit of the client is not asked for again", async () => {

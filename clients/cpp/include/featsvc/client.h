@@ -35,6 +35,8 @@ struct Options {
   std::optional<Tls> tls;
   /// Time for each call, all its attempts included, where the call names none; 0: no limit.
   std::chrono::milliseconds timeout{0};
+  /// How urgent its calls are beside others with the same key, from -9 to 9: higher ones come first.
+  int priority = 0;
   /// Limit for messages in both directions; -1 leaves the limits to the server.
   int max_message_bytes = -1;
   RetryPolicy retry;

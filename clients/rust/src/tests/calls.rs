@@ -119,7 +119,9 @@ async fn the_key_and_the_picture_arrive_as_given() {
     let seen = Arc::new(Mutex::new((String::new(), None)));
     let noted = seen.clone();
     let extract: Script<_, _> = Box::new(move |asked: Request<Question>| {
-        let key = asked.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
+        let said =
+            ["authorization", "x-featsvc-priority"].map(|name| asked.metadata().get(name).unwrap().to_str().unwrap());
+        let key = said.join(" ");
         *noted.lock().unwrap() = (key, asked.into_inner().image.unwrap().source);
         Ok(reply([7]))
     });
@@ -130,8 +132,9 @@ async fn the_key_and_the_picture_arrive_as_given() {
     std::fs::write(&path, "a file").unwrap();
     let image = picture_file(&path).await.unwrap();
     std::fs::remove_file(&path).unwrap();
-    client.dino.extract_features(Question { image: Some(image), ..Question::default() }).await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), ("Bearer mine".to_owned(), Some(Source::Content("a file".into()))));
+    let urgent = client.with_priority(-3);
+    urgent.dino.extract_features(Question { image: Some(image), ..Question::default() }).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), ("Bearer mine -3".to_owned(), Some(Source::Content("a file".into()))));
 }
 
 #[tokio::test]

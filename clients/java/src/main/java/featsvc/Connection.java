@@ -33,11 +33,20 @@ record Connection(ManagedChannel managed, Channel channel, ConnectOptions option
                 .maxInboundMessageSize(options.maxMessageBytes())
                 .maxInboundMetadataSize(MAX_METADATA_BYTES)
                 .build();
-        Metadata headers = new Metadata();
-        headers.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + options.apiKey());
         Channel channel = ClientInterceptors.intercept(
-                managed, MetadataUtils.newAttachHeadersInterceptor(headers), new Limit(options.maxMessageBytes()));
+                managed, attached("authorization", "Bearer " + options.apiKey()), new Limit(options.maxMessageBytes()));
         return new Connection(managed, channel, options);
+    }
+
+    Connection withPriority(int priority) {
+        ClientInterceptor said = attached("x-featsvc-priority", Integer.toString(priority));
+        return new Connection(managed, ClientInterceptors.intercept(channel, said), options);
+    }
+
+    private static ClientInterceptor attached(String name, String value) {
+        Metadata headers = new Metadata();
+        headers.put(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER), value);
+        return MetadataUtils.newAttachHeadersInterceptor(headers);
     }
 
     /** The limit of messages that are sent; that of messages received is the channel's. */

@@ -53,6 +53,16 @@ public final class FeatsvcClient implements AutoCloseable {
     }
 
     /**
+     * The same connection with calls that are urgent beside others with the same key. It counts for nothing beside other keys.
+     *
+     * @param priority from -9 to 9, and 0 unless it is said: higher ones come first
+     * @return the client, which needs no closing of its own
+     */
+    public FeatsvcClient withPriority(int priority) {
+        return new FeatsvcClient(connection.withPriority(priority));
+    }
+
+    /**
      * The channel, with this client's key and limits, for generated stubs of any kind.
      *
      * @return the channel

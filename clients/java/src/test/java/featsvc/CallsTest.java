@@ -123,14 +123,14 @@ class CallsTest {
         var key = new AtomicReference<String>();
         var content = new AtomicReference<byte[]>();
         server.extract = request -> {
-            key.set(Scripted.AUTHORIZATION.get());
+            key.set(Scripted.AUTHORIZATION.get() + " " + Scripted.PRIORITY.get());
             content.set(request.getImage().getContent().toByteArray());
             return Scripted.features();
         };
         Path file = Files.writeString(folder.resolve("picture"), "a file");
-        server.client(ConnectOptions.DEFAULT.withApiKey("mine")).call(
+        server.client(ConnectOptions.DEFAULT.withApiKey("mine")).withPriority(-3).call(
                 DinoServiceGrpc.getExtractFeaturesMethod(), REQUEST.toBuilder().setImage(Pictures.file(file)).build());
-        assertEquals("Bearer mine", key.get());
+        assertEquals("Bearer mine -3", key.get());
         assertArrayEquals("a file".getBytes(), content.get());
         assertEquals(Pictures.file(file), Pictures.bytes("a file".getBytes()));
     }

@@ -30,6 +30,7 @@ import java.util.function.Supplier;
 final class Scripted extends DinoServiceGrpc.DinoServiceImplBase implements AutoCloseable {
     static final RetryPolicy QUICK = new RetryPolicy(5, Duration.ofMillis(1), Duration.ofMillis(5), 2, 0);
     static final Context.Key<String> AUTHORIZATION = Context.key("authorization");
+    static final Context.Key<String> PRIORITY = Context.key("priority");
 
     Function<DinoServiceExtractFeaturesRequest, DinoServiceExtractFeaturesResponse> extract;
     Consumer<StreamObserver<DinoServiceExtractFeaturesChunkedResponse>> chunked;
@@ -53,13 +54,14 @@ final class Scripted extends DinoServiceGrpc.DinoServiceImplBase implements Auto
                 .start();
     }
 
-    /** Lets the scripts see the key of a call. */
+    /** Lets the scripts see the key and the priority of a call. */
     private static final class Key implements ServerInterceptor {
         @Override
         public <Q, R> ServerCall.Listener<Q> interceptCall(
                 ServerCall<Q, R> call, Metadata headers, ServerCallHandler<Q, R> next) {
             String key = headers.get(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER));
-            return Contexts.interceptCall(Context.current().withValue(AUTHORIZATION, key), call, headers, next);
+            String priority = headers.get(Metadata.Key.of("x-featsvc-priority", Metadata.ASCII_STRING_MARSHALLER));
+            return Contexts.interceptCall(Context.current().withValues(AUTHORIZATION, key, PRIORITY, priority), call, headers, next);
         }
     }
 
