@@ -75,7 +75,7 @@ CostBasis: TypeAlias = Literal["assumed", "same_model", "alike"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class JobEstimate:
     """What is to be expected of a job that nobody has asked for yet."""
 
     cost_s: float

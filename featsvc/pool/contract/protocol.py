@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.contract.job import AnyJob, Estimate, Job, R
+from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
 from featsvc.pool.contract.status import PoolStatus
 
 
@@ -16,7 +16,7 @@ class Pool(Protocol):
         """The result of the job. Cancelling the awaiting task cancels the job; raises FeatsvcError."""
         ...
 
-    async def estimate(self, job: AnyJob) -> Estimate:
+    async def estimate(self, job: AnyJob) -> JobEstimate:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         ...
 

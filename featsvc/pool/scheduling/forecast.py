@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from featsvc.pool.contract.job import Estimate
+from featsvc.pool.contract.job import JobEstimate
 from featsvc.pool.scheduling.affinity import Homes
 from featsvc.pool.scheduling.costs import Costs, Pace
 from featsvc.pool.scheduling.in_flight import InFlight
@@ -30,11 +30,11 @@ class Forecast:
             entry.note_known(self._homes.is_known(entry.affinity_key))
         entry.cost_s = self._costs.seconds(entry.cost_key)
 
-    def of(self, entry: QueueEntry, workers: int) -> Estimate:
+    def of(self, entry: QueueEntry, workers: int) -> JobEstimate:
         """What is to be expected of an entry that is not queued, where so many workers live."""
         self.cost(entry)
         model = entry.job.model
-        return Estimate(
+        return JobEstimate(
             entry.cost_s,
             self._costs.basis(entry.cost_key),
             self._wait_s(entry, workers),

@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
-from featsvc.pool.contract.job import AnyJob, Estimate, Job, R
+from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
 from featsvc.pool.contract.messages import Cancel, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
@@ -93,7 +93,7 @@ class WorkerPool:
         due = now + self._settings.assumed_deadline_s if job.deadline is None else job.deadline
         return QueueEntry(next(self._ids), job, due, asyncio.get_running_loop().create_future())
 
-    async def estimate(self, job: AnyJob) -> Estimate:
+    async def estimate(self, job: AnyJob) -> JobEstimate:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         return self._scheduler.forecast.of(await self._entry(job), self._workers.alive_count)
 

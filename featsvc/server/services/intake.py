@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
 from featsvc.fields.base import Parameters
-from featsvc.pool.contract.job import Brief, Estimate, Job, JobObserver, JobTimes
+from featsvc.pool.contract.job import Brief, Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
@@ -93,7 +93,7 @@ class Intake:
         digest = item.digest if isinstance(item, PictureItem) else ""
         return Answer(result, {"model": job.model, "image_digest": digest}, job.times)
 
-    async def estimate(self, operation: Operation[P, I, R], asked: Asked[P], call: Call) -> Estimate:
+    async def estimate(self, operation: Operation[P, I, R], asked: Asked[P], call: Call) -> JobEstimate:
         """What a request would cost; raises what `answer` raises before a worker looks at it, but for want of room."""
         with _in_holders(operation.params):
             job, _ = await self._job(operation, asked, call, IN_ONE_PIECE)
