@@ -26,7 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-@pytest.fixture(scope="session")
+# Of a module: while Playwright runs, its event loop is the running one, and asyncio tests of other files fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, driven by Playwright; without either the tests are skipped, and say so."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
