@@ -49,7 +49,7 @@ def params(descriptors: bytes) -> str:
             continue
         lines = [f'"""{item.comment}"""']
         for index, field in enumerate(node.field):
-            if field.HasField("oneof_index") and not field.proto3_optional:
+            if node.name == "Image" and field.HasField("oneof_index") and not field.proto3_optional:
                 continue  # which source a picture has is told by the value that is given for it
             default = param_of(field).default
             comment = item.member_comments[index] + (f" Default: {default}." if default else "")
@@ -79,6 +79,8 @@ def _keyword_type(field: F, enums: dict[str, EnumDescriptorProto], arrays: dict[
         inner = arrays[field.type_name].field[0]
         kind = _keyword_type(inner, enums, arrays)
         kind = kind if inner.label == F.LABEL_REPEATED else f"Sequence[{kind}]"
+    elif field.type_name:
+        kind = local(field)
     else:
         kind = SCALARS[field.type]
     return f"Sequence[{kind}]" if field.label == F.LABEL_REPEATED else kind

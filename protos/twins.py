@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import indent
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
@@ -35,7 +35,7 @@ def schema(descriptors: bytes) -> str:
     for item in items:
         if isinstance(item.node, EnumDescriptorProto):
             body += _enum(item)
-        elif held := parameter_fields(item.node, nodes):
+        elif held := _held(item.node, nodes):
             body += _parameters(item.node, held) + _request(item, held, numbers)
         else:
             body += _class(item, numbers)
@@ -45,10 +45,15 @@ def schema(descriptors: bytes) -> str:
         "from enum import StrEnum\n"
         "from typing import Annotated, ClassVar, NamedTuple\n\n"
         "from pydantic import Field, StringConstraints\n\n"
-        "from featsvc.fields.base import AbsentIfNull, Few, Message, NullMeans, Number, OneOrMany\n"
+        "from featsvc.fields.base import AbsentIfNull, Base64InText, Few, Message, NullMeans, Number, OneOrMany\n"
         "from featsvc.fields.base import Parameters, Parts, Rule, Ruled\n"
     )
     return HEADER + imports + body
+
+
+def _held(node: DescriptorProto, nodes: Mapping[str, DescriptorProto]) -> list[F]:
+    """The fields of a request that hold parameters; inside other messages these are messages like all others."""
+    return parameter_fields(node, nodes) if node.name.endswith("Request") else []
 
 
 def _enum(item: Commented) -> str:
@@ -191,6 +196,8 @@ def _annotated(field: F, numbers: Collection[str], description: str = "") -> str
     if SCALARS.get(field.type) in ("int", "float") and not description:
         # Those of a named tuple are looked at together, by Parts.
         marks.append("Number()")
+    if field.type == F.TYPE_BYTES:
+        marks.append("Base64InText()")
     if param.null:
         marks.append(f"NullMeans({json.loads(param.null)!r})")
     if field.label == F.LABEL_REPEATED:

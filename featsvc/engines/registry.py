@@ -24,8 +24,9 @@ from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.networks.packed import multiplies_bfloat16
 from featsvc.engines.networks.precision import precision_on, set_products
+from featsvc.engines.objects import operations as objects
 from featsvc.engines.running.cache import ByteCache, CacheStats
-from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared
+from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared, Together
 from featsvc.engines.running.gpu import Gpu, give_back, gpu
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
@@ -54,6 +55,8 @@ class Engines:
     options: EngineOptions
     families: Mapping[str, FamilyEngines]
     kept: tuple[ByteCache[Any, Any], ...]
+    joint: tuple[AnyComputation, ...]
+    """What models of several families compute together."""
 
     @property
     def precision(self) -> str:
@@ -69,6 +72,10 @@ class Engines:
         except OutOfMemory:
             gc.collect()  # what was there of it is in cycles
             raise
+
+    def together(self, models: list[Loaded]) -> Loaded:
+        """Loaded models as one, for operations that compute with several."""
+        return Together(tuple(models))
 
     def may_take_long(self, item: Item) -> bool:
         """Whether preparing it may hold up others: by a picture that is not quickly decoded."""
@@ -149,7 +156,8 @@ class Engines:
     def _computations(self) -> Mapping[str, AnyComputation]:
         """By the names of their rpcs."""
         families = self.families.values()
-        return {each.operation.rpc: each for family in families for each in family.computations}
+        own = (each for family in families for each in family.computations)
+        return {each.operation.rpc: each for each in (*own, *self.joint)}
 
     def _with_room(self, act: Callable[[], T], message: str) -> T:
         """What `act` returns; where memory runs out, what is kept between requests goes before the request does."""
@@ -195,7 +203,7 @@ def build(options: EngineOptions) -> Engines:
     options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
     texts = text_cache(options.text_cache)
     families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
-    return Engines(options, families, (embeddings, texts))
+    return Engines(options, families, (embeddings, texts), objects.computations(embeddings, texts))
 
 
 def _with_precision(options: EngineOptions) -> EngineOptions:

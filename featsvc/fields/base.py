@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -154,6 +155,13 @@ class Few:
         )
 
 
+class Base64InText:
+    """Marks bytes, which are base64 where they come as text: JSON has nothing else for them."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_from_base64, handler(source))
+
+
 class Number:
     """Marks a number, which true and false are not, though Python has them so."""
 
@@ -232,6 +240,15 @@ def _moved(found: Any, start: int) -> InitErrorDetails:  # Any: pydantic's Error
     # Words that are made already hold no places for others.
     kind = PydanticCustomError(found["type"], "{words}", {**context, "words": found["msg"]})
     return InitErrorDetails(type=kind, loc=location, input=None)
+
+
+def _from_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise PydanticCustomError("base64", "is no valid base64") from None
 
 
 def _number(value: object) -> object:

@@ -121,6 +121,10 @@ class Limits:
     """Most arithmetic of one picture in CLIP or DINO, in 10^12 operations; 0 is 25 on a CPU and 2000 on a GPU."""
     max_points: Count = 65536
     """Most points of one automatic mask request, all crops together."""
+    max_objects: Count = 1024
+    """Most objects that one request describes."""
+    max_crops: Count = 4096
+    """Most crops of one request that describe objects: those of all objects, levels and descriptors together."""
     max_mask_bytes: Size = 2 * GIB
     """Most bytes of masks that one request holds in memory, one byte a pixel: eight times what a message has."""
     max_feature_bytes: Size = 512 * MIB

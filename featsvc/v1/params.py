@@ -245,3 +245,144 @@ class EmbeddingParams(TypedDict, total=False):
 
 class EmbedImageParams(Sam2Model, EmbeddingParams, total=False):
     """The parameters of EmbedImageRequest, side by side."""
+
+
+class RunLengths(TypedDict, total=False):
+    """Lengths of runs, in pixels."""
+    counts: Sequence[int] | None
+    """Background and foreground by turns, beginning with background."""
+
+
+class Rle(TypedDict, total=False):
+    """Run lengths in column-major order, beginning with background."""
+    coco: str | None
+    """COCO's compressed text."""
+    lengths: RunLengths | None
+    """The lengths themselves."""
+    height: int | None
+    """Height of the mask, in pixels."""
+    width: int | None
+    """Width of the mask, in pixels."""
+
+
+class ObjectSource(TypedDict, total=False):
+    """Where the objects come from. Nothing given: automatic masks of SAM2. Else one kind: prompts, boxes or masks."""
+    prompts: Sequence[Prompt] | None
+    """What SAM2 is to make masks of; each gives one object, the mask with the best predicted quality."""
+    boxes: Sequence[Sequence[float]] | None
+    """Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to make a mask of is a prompt."""
+    bitmaps: object
+    bitmaps_shape: Sequence[int]
+    """Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent."""
+    rle: Sequence[Rle] | None
+    """Masks as run lengths."""
+    png: Sequence[bytes] | None
+    """Masks as PNG files, one for each mask; what is not black is inside."""
+    label_map: object
+    label_map_shape: Sequence[int]
+    """Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers."""
+
+
+class ClipView(TypedDict, total=False):
+    """Which CLIP model describes, and how the picture is brought to it."""
+    model: ClipModel | None
+    """The model."""
+    params: ClipParams | None
+    """How the picture is brought to it; of crops it has no effect."""
+
+
+class DinoView(TypedDict, total=False):
+    """Which DINO model describes, and how the picture is brought to it."""
+    model: DinoModel | None
+    """The model."""
+    params: DinoParams | None
+    """How the picture is brought to it, and what is read of it; of crops it has no effect."""
+
+
+class PooledDescriptor(TypedDict, total=False):
+    """A vector of the dense features under the mask."""
+    pooling: Literal["mean", "max", "eroded_mean"] | None
+    """What is made of them. Default: mean."""
+    erosion: int | None
+    """Border that eroded_mean takes away, in pixels of the picture as sent. Default: 4."""
+
+
+class CropDescriptor(TypedDict, total=False):
+    """A vector of the part of the picture around the mask."""
+    margin_px: int | None
+    """How far the crop reaches beyond the box of the mask on each side, in pixels of the picture as sent. Default: 0."""
+    margin: float | None
+    """How far it reaches beyond it as a part of the box's width and height. Default: 0.0."""
+    levels: int | None
+    """Crops of each object, each wider than the one before; their vectors of length 1 are averaged. Default: 1."""
+    level_margin: float | None
+    """How much further each level reaches on each side, as a part of the box's width and height, in whole pixels rounded down. Default: 0.1."""
+    squaring: Literal["none", "pad", "stretch"] | None
+    """How the crop is brought to a square. Default: none."""
+    background: Literal["kept", "black", "grey", "blur"] | None
+    """What is done to what is not in the mask. Default: kept."""
+    blur: float | None
+    """Standard deviation of the blur, in pixels of the picture as sent. Default: 10.0."""
+    masked_weight: float | None
+    """Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture. Default: 1.0."""
+    with_picture: bool | None
+    """Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two. Default: false."""
+
+
+class ObjectDescriptor(TypedDict, total=False):
+    """One way to describe objects: a vector of length 1 for each."""
+    clip: ClipView | None
+    """In the space of CLIP's texts."""
+    dino: DinoView | None
+    """In DINO's space."""
+    pooled: PooledDescriptor | None
+    """The dense features of the whole picture, under the mask."""
+    crop: CropDescriptor | None
+    """The part of the picture around the mask, through the network by itself."""
+
+
+class ObjectParams(TypedDict, total=False):
+    """How objects are described, and how that is answered."""
+    describe: Sequence[ObjectDescriptor] | None
+    """The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged."""
+    descriptor_dtype: Literal["float32", "float16", "bfloat16", "int8"] | None
+    """Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed. Default: float32."""
+    containment: float | None
+    """Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85."""
+
+
+class DescribeObjectsParams(Sam2Model, AutomaticMaskParams, MaskParams, ObjectParams, total=False):
+    """The parameters of DescribeObjectsRequest, side by side."""
+
+
+class ObjectQuery(TypedDict, total=False):
+    """What to look for: texts, or vectors of objects in other pictures."""
+    text: str | Sequence[str] | None
+    """What to look for."""
+    negative_text: str | Sequence[str] | None
+    """What it is not; with these, scores are relevancies."""
+    vectors: object
+    vectors_shape: Sequence[int]
+    """Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again."""
+
+
+class FindParams(TypedDict, total=False):
+    """How objects are looked for."""
+    search: Literal["masks", "peaks"] | None
+    """Where they are looked for. Default: masks."""
+    min_score: float | None
+    """Least score of what is answered: a cosine, or with negative texts a relevancy. Default: 0.0."""
+    max_matches: int | None
+    """Most objects that are answered for each text or vector. Default: 10."""
+    max_overlap: float | None
+    """Overlap, as intersection over union, above which of two objects for one text only the better is answered. Default: 0.7."""
+    relevancy_scale: float | None
+    """Factor of cosines in a relevancy. Default: 10.0."""
+    max_peaks: int | None
+    """Peaks of each text that become prompts where peaks are looked for. Default: 4."""
+    ret_text_map: bool | None
+    """Answer a map of the texts too: for each pixel the one whose object there has the best score. Default: false."""
+
+
+class FindObjectsParams(Sam2Model, AutomaticMaskParams, MaskParams, ObjectParams, FindParams, TextParams, total=False):
+    """The parameters of FindObjectsRequest, side by side."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field, StringConstraints
 
-from featsvc.fields.base import AbsentIfNull, Few, Message, NullMeans, Number, OneOrMany
+from featsvc.fields.base import AbsentIfNull, Base64InText, Few, Message, NullMeans, Number, OneOrMany
 from featsvc.fields.base import Parameters, Parts, Rule, Ruled
 
 
@@ -22,7 +22,7 @@ class Orientation(StrEnum):
 
 class Image(Ruled):
     """A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the colours that are stored there. Of 16 bits the upper 8 count, as in OpenCV's IMREAD_COLOR. Floating-point pictures go from 0 (black) to 1 (white) and are refused beyond that, as are 32-bit integers, in which no number means white."""
-    content: bytes | None = Field(default=None, description="The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default.")
+    content: Annotated[bytes, Base64InText()] | None = Field(default=None, description="The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default.")
     url: Annotated[str, StringConstraints(max_length=2048)] | None = Field(default=None, description="An http or https address that the server fetches the file from; only public addresses unless the server allows others.", examples=['https://example.com/photo.jpg'])
     digest: Annotated[str, StringConstraints(max_length=71)] | None = Field(default=None, description="A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.", examples=['sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'])
     orientation: Orientation = Field(default=Orientation("stored"), description="Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes.")
@@ -410,7 +410,7 @@ class Tensor(Message):
     """An n-dimensional array: row-major, little-endian, no padding but that of BITS rows."""
     dtype: DType = Field(default=DType("float32"), description="Element type; required.")
     shape: Annotated[tuple[Annotated[int, Field(le=1048576), Number()], ...], Field(max_length=8), Few(), AbsentIfNull()] = Field(default=(), description="Size of each axis, in elements (for BITS in booleans, not bytes).", examples=[[1, 256, 256]])
-    data: bytes = Field(description="The elements; its length is what dtype and shape say, in bytes.")
+    data: Annotated[bytes, Base64InText()] = Field(description="The elements; its length is what dtype and shape say, in bytes.")
 
 
 class Prompt(Ruled):
@@ -468,6 +468,176 @@ class EmbedImageRequest(Message):
     params: EmbedImageParams = Field(default_factory=lambda: EmbedImageParams(), description="The parameters.")
 
 
+class RunLengths(Message):
+    """Lengths of runs, in pixels."""
+    counts: Annotated[tuple[Annotated[int, Field(ge=0, le=2147483647), Number()], ...], Field(max_length=1048576), Few(), AbsentIfNull()] = Field(default=(), description="Background and foreground by turns, beginning with background.")
+
+
+class Rle(Ruled):
+    """Run lengths in column-major order, beginning with background."""
+    coco: Annotated[str, StringConstraints(max_length=4194304)] | None = Field(default=None, description="COCO's compressed text.", examples=['51203'])
+    lengths: RunLengths | None = Field(default=None, description="The lengths themselves.")
+    height: Annotated[int, Field(ge=1, le=1048576), Number()] = Field(description="Height of the mask, in pixels.")
+    width: Annotated[int, Field(ge=1, le=1048576), Number()] = Field(description="Width of the mask, in pixels.")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('coco', 'lengths'),)
+
+
+class ObjectSource(Ruled):
+    """Where the objects come from. Nothing given: automatic masks of SAM2. Else one kind: prompts, boxes or masks."""
+    prompts: Annotated[tuple[Prompt, ...], Field(max_length=256), Few(), AbsentIfNull()] = Field(default=(), description="What SAM2 is to make masks of; each gives one object, the mask with the best predicted quality.")
+    boxes: Annotated[tuple[Annotated[Box, Parts()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to make a mask of is a prompt.", examples=[[[280, 440, 1474, 1225]]])
+    bitmaps: Tensor | None = Field(default=None, description="Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent.")
+    rle: Annotated[tuple[Rle, ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Masks as run lengths.")
+    png: Annotated[tuple[Annotated[bytes, Base64InText()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Masks as PNG files, one for each mask; what is not black is inside.")
+    label_map: Tensor | None = Field(default=None, description="Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("prompts", lambda v: len(v['prompts']) * (len(v['boxes']) + len(v['rle']) + len(v['png'])) == 0 and (not v['prompts'] or (v['bitmaps'] is None and v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("boxes", lambda v: not v['boxes'] or (not v['rle'] and (not v['png']) and (v['bitmaps'] is None) and (v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("bitmaps", lambda v: not (v['rle'] and v['png']) and (v['bitmaps'] is None or (not v['rle'] and (not v['png']) and (v['label_map'] is None))) and (v['label_map'] is None or (not v['rle'] and (not v['png']))), "give masks in one form: bitmaps, rle, png or label_map"),)
+
+
+class ClipView(Message):
+    """Which CLIP model describes, and how the picture is brought to it."""
+    model: ClipModel | None = Field(default=None, description="The model.")
+    params: ClipParams | None = Field(default=None, description="How the picture is brought to it; of crops it has no effect.")
+
+
+class DinoView(Message):
+    """Which DINO model describes, and how the picture is brought to it."""
+    model: DinoModel | None = Field(default=None, description="The model.")
+    params: DinoParams | None = Field(default=None, description="How the picture is brought to it, and what is read of it; of crops it has no effect.")
+
+
+class Pooling(StrEnum):
+    """What is made of the dense features under a mask."""
+    MEAN = "mean"
+    """Their mean, each cell weighted by the part of it that the mask covers."""
+    MAX = "max"
+    """Of each channel the largest value of all cells that the mask touches."""
+    ERODED_MEAN = "eroded_mean"
+    """The mean under what is left of the mask when a border of `erosion` pixels is taken away; of the mask itself where nothing is."""
+
+
+class PooledDescriptor(Message):
+    """A vector of the dense features under the mask."""
+    pooling: Pooling = Field(default=Pooling("mean"), description="What is made of them.")
+    erosion: Annotated[int, Field(ge=1, le=1024), Number()] = Field(default=4, description="Border that eroded_mean takes away, in pixels of the picture as sent.")
+
+
+class Squaring(StrEnum):
+    """How a crop that is not square is brought to the network's square."""
+    NONE = "none"
+    """As the network's own preprocessing does, which of most cuts the ends of the longer side off."""
+    PAD = "pad"
+    """With black at both ends of its shorter side; an odd pixel more at the right or bottom."""
+    STRETCH = "stretch"
+    """Stretched."""
+
+
+class Background(StrEnum):
+    """What is done to the pixels of a crop that are not in the mask."""
+    KEPT = "kept"
+    """Nothing."""
+    BLACK = "black"
+    """They become black."""
+    GREY = "grey"
+    """They lose their colours."""
+    BLUR = "blur"
+    """They are blurred, by a Gaussian of `blur` pixels."""
+
+
+class CropDescriptor(Message):
+    """A vector of the part of the picture around the mask."""
+    margin_px: Annotated[int, Field(ge=0, le=4096), Number()] = Field(default=0, description="How far the crop reaches beyond the box of the mask on each side, in pixels of the picture as sent.")
+    margin: Annotated[float, Field(ge=0.0, le=4.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="How far it reaches beyond it as a part of the box's width and height.")
+    levels: Annotated[int, Field(ge=1, le=8), Number()] = Field(default=1, description="Crops of each object, each wider than the one before; their vectors of length 1 are averaged.")
+    level_margin: Annotated[float, Field(ge=0.0, le=4.0, allow_inf_nan=False), Number()] = Field(default=0.1, description="How much further each level reaches on each side, as a part of the box's width and height, in whole pixels rounded down.")
+    squaring: Squaring = Field(default=Squaring("none"), description="How the crop is brought to a square.")
+    background: Background = Field(default=Background("kept"), description="What is done to what is not in the mask.")
+    blur: Annotated[float, Field(ge=0.1, le=200.0, allow_inf_nan=False), Number()] = Field(default=10.0, description="Standard deviation of the blur, in pixels of the picture as sent.")
+    masked_weight: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=1.0, description="Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture.")
+    with_picture: bool = Field(default=False, description="Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two.")
+
+
+class ObjectDescriptor(Ruled):
+    """One way to describe objects: a vector of length 1 for each."""
+    clip: ClipView | None = Field(default=None, description="In the space of CLIP's texts.")
+    dino: DinoView | None = Field(default=None, description="In DINO's space.")
+    pooled: PooledDescriptor | None = Field(default=None, description="The dense features of the whole picture, under the mask.")
+    crop: CropDescriptor | None = Field(default=None, description="The part of the picture around the mask, through the network by itself.")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('clip', 'dino'), ('pooled', 'crop'))
+
+
+class ObjectParams(Message):
+    """How objects are described, and how that is answered."""
+    describe: Annotated[tuple[ObjectDescriptor, ...], Field(max_length=8), Few(), AbsentIfNull()] = Field(default=(), description="The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged.", examples=[[{'clip': {}, 'crop': {'margin_px': 20}}]])
+    descriptor_dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed.")
+    containment: Annotated[float, Field(ge=0.5, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.85, description="Part of a mask that must lie in a larger one for this to be a parent of it.")
+
+
+class DescribeObjectsParams(ObjectParams, MaskParams, AutomaticMaskParams, Sam2Model, Parameters):
+    """The parameters of DescribeObjectsRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "params": AutomaticMaskParams, "masks": MaskParams, "objects": ObjectParams}
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"),)
+
+
+class DescribeObjectsRequest(Message):
+    """A picture, where its objects come from, and how to describe them."""
+    image: Image = Field(description="The picture.")
+    source: ObjectSource | None = Field(default=None, description="Where the objects come from.")
+    params: DescribeObjectsParams = Field(default_factory=lambda: DescribeObjectsParams(), description="The parameters.")
+
+
+class DescribeObjectsStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: DescribeObjectsRequest = Field(description="The question.")
+
+
+class ObjectQuery(Ruled):
+    """What to look for: texts, or vectors of objects in other pictures."""
+    text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What to look for.", examples=[['a red circle']])
+    negative_text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not; with these, scores are relevancies.", examples=[['object', 'things', 'stuff', 'texture']])
+    vectors: Tensor | None = Field(default=None, description="Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("text", lambda v: (len(v['text']) > 0) != (v['vectors'] is not None), "give texts, or vectors as another answer has them: one of the two"),)
+
+
+class ObjectSearch(StrEnum):
+    """Where objects are looked for."""
+    MASKS = "masks"
+    """Among the masks that are given, or among automatic ones."""
+    PEAKS = "peaks"
+    """Where the dense features of CLIP are most like a text: SAM2 makes masks of the places where that likeness has a peak."""
+
+
+class FindParams(Message):
+    """How objects are looked for."""
+    search: ObjectSearch = Field(default=ObjectSearch("masks"), description="Where they are looked for.")
+    min_score: Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Least score of what is answered: a cosine, or with negative texts a relevancy.")
+    max_matches: Annotated[int, Field(ge=1, le=1024), Number()] = Field(default=10, description="Most objects that are answered for each text or vector.")
+    max_overlap: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.7, description="Overlap, as intersection over union, above which of two objects for one text only the better is answered.")
+    relevancy_scale: Annotated[float, Field(ge=0.01, le=1000.0, allow_inf_nan=False), Number()] = Field(default=10.0, description="Factor of cosines in a relevancy.")
+    max_peaks: Annotated[int, Field(ge=1, le=64), Number()] = Field(default=4, description="Peaks of each text that become prompts where peaks are looked for.")
+    ret_text_map: bool = Field(default=False, description="Answer a map of the texts too: for each pixel the one whose object there has the best score.")
+
+
+class FindObjectsParams(TextParams, FindParams, ObjectParams, MaskParams, AutomaticMaskParams, Sam2Model, Parameters):
+    """The parameters of FindObjectsRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "params": AutomaticMaskParams, "masks": MaskParams, "objects": ObjectParams, "find": FindParams, "texts": TextParams}
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"), Rule("describe", lambda v: len(v['describe']) <= 1, "objects are compared by one way: give one"),)
+
+
+class FindObjectsRequest(Message):
+    """A picture, what to look for, and how."""
+    image: Image = Field(description="The picture.")
+    query: ObjectQuery = Field(description="What to look for.")
+    source: ObjectSource | None = Field(default=None, description="Where masks come from, unless peaks are looked for.")
+    params: FindObjectsParams = Field(default_factory=lambda: FindObjectsParams(), description="The parameters.")
+
+
+class FindObjectsStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: FindObjectsRequest = Field(description="The question.")
+
+
 class EstimateRequest(Ruled):
     """The question, as its own rpc takes it. Exactly one."""
     extract_clip_features: ClipServiceExtractFeaturesRequest | None = Field(default=None, description="ClipService.ExtractFeatures.")
@@ -478,4 +648,6 @@ class EstimateRequest(Ruled):
     generate_masks: GenerateMasksRequest | None = Field(default=None, description="Sam2Service.GenerateMasks.")
     predict_masks: PredictMasksRequest | None = Field(default=None, description="Sam2Service.PredictMasks.")
     embed_image: EmbedImageRequest | None = Field(default=None, description="Sam2Service.EmbedImage.")
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('extract_clip_features', 'encode_text', 'compute_similarity', 'encode_image', 'extract_dino_features', 'generate_masks', 'predict_masks', 'embed_image'),)
+    describe_objects: DescribeObjectsRequest | None = Field(default=None, description="ObjectService.DescribeObjects.")
+    find_objects: FindObjectsRequest | None = Field(default=None, description="ObjectService.FindObjects.")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('extract_clip_features', 'encode_text', 'compute_similarity', 'encode_image', 'extract_dino_features', 'generate_masks', 'predict_masks', 'embed_image', 'describe_objects', 'find_objects'),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Self
 
-from featsvc.v1.schema import Orientation, Prompt, TextQuery, Texts
+from featsvc.v1.schema import ObjectQuery, ObjectSource, Orientation, Prompt, TextQuery, Texts
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,38 @@ class PromptItem(PictureItem):
         masks = (prompt.mask_input for prompt in self.prompts)
         points = sum(16 * len(prompt.point_coords) for prompt in self.prompts)
         return len(self.image) + sum(len(mask.data) for mask in masks if mask) + points
+
+
+@dataclass(frozen=True)
+class ObjectItem(PictureItem):
+    """A picture, and where its objects come from."""
+
+    source: ObjectSource | None = field(default=None, kw_only=True)
+
+    @property
+    def nbytes(self) -> int:
+        """The file, and all masks that were given."""
+        source = self.source or ObjectSource()
+        tensors = (source.bitmaps, source.label_map, *(each.mask_input for each in source.prompts))
+        given = sum(len(each.data) for each in tensors if each is not None)
+        runs = sum(
+            len(each.coco or "") + 8 * len(each.lengths.counts if each.lengths else ()) for each in source.rle
+        )
+        return len(self.image) + given + runs + sum(map(len, source.png))
+
+
+@dataclass(frozen=True)
+class FindItem(ObjectItem):
+    """A picture, where its objects come from, and what is looked for."""
+
+    query: ObjectQuery = field(kw_only=True)
+
+    @property
+    def nbytes(self) -> int:
+        """The same, with the letters of all texts and the vectors."""
+        vectors = self.query.vectors
+        letters = sum(map(len, (*self.query.text, *self.query.negative_text)))
+        return super().nbytes + letters + (0 if vectors is None else len(vectors.data))
 
 
 @cache

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from pydantic import BaseModel
 
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
-from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.item import FindItem, Item, ObjectItem, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.objects import ObjectsParams, are_given, descriptors_of
 from featsvc.work.presets import in_force
 from featsvc.work.results import (
     EmbeddedImage,
     Features,
     ImageEmbedding,
     MaskList,
+    ObjectList,
+    ObjectsFound,
     PromptResults,
     Result,
     Similarity,
@@ -22,9 +27,20 @@ from featsvc.work.results import (
 )
 
 Family = Literal["clip", "dino", "sam2"]
+Several = Literal["object"]
+"""In the place of a family: models of several families answer together."""
 P = TypeVar("P", bound=Parameters)
 I = TypeVar("I", bound=Item)  # noqa: E741  # beside P and R
 R = TypeVar("R", bound=Result)
+
+
+class ModelUse(NamedTuple):
+    """One of several models that answer together."""
+
+    naming: BaseModel
+    """The options that name it, as in a request to it alone."""
+    operation: AnyOperation
+    """What it must be able to answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +50,7 @@ class Operation(Generic[P, I, R]):
     rpc: str
     """Path of its method, "/featsvc.v1.ClipService/EncodeText". Variants of it are found by their requests: those that
     hold a `request` of the same message."""
-    family: Family
+    family: Family | Several
     """Of the models that may answer; which of them do, the catalog says."""
     params: type[P]
     item: type[I]
@@ -43,6 +59,10 @@ class Operation(Generic[P, I, R]):
     """So many requests cost a GPU about as much as one with a picture: so many times more share a batch."""
     keeps_pictures: bool = False
     """Whether a worker keeps what it knows of the picture, so that the next question about it goes there."""
+    looks_again: bool = False
+    """Whether the picture itself is wanted though a worker keeps what it knows of it."""
+    models: Callable[[Any], tuple[ModelUse, ...]] | None = None
+    """The models that answer a request together; None: the one that its parameters name."""
     settled: Callable[[P], P] | None = None
     """Makes parameters whose meaning depends on which of them were given independent of that."""
 
@@ -122,6 +142,55 @@ EMBED_IMAGE = Operation(
     keeps_pictures=True,
 )
 
+
+class AskedObjects(Protocol):
+    """The twin of a request about objects."""
+
+    source: schema.ObjectSource | None
+    params: ObjectsParams
+
+
+def models_of_objects(asked: AskedObjects) -> tuple[ModelUse, ...]:
+    """SAM2 where masks are to be made, then the model of each descriptor in their order."""
+    described = tuple(_describing(each) for each in descriptors_of(asked.params))
+    searches_peaks = getattr(asked.params, "search", None) is schema.ObjectSearch.PEAKS
+    if are_given(asked.source) and not searches_peaks:
+        return described
+    has_prompts = searches_peaks or (asked.source is not None and asked.source.prompts)
+    return (ModelUse(asked.params, PREDICT_MASKS if has_prompts else GENERATE_MASKS), *described)
+
+
+def _describing(descriptor: schema.ObjectDescriptor) -> ModelUse:
+    if descriptor.clip is None:
+        model = None if descriptor.dino is None else descriptor.dino.model
+        return ModelUse(model or schema.DinoModel(), EXTRACT_DINO)
+    operation = ENCODE_IMAGE if descriptor.pooled is None else EXTRACT_CLIP
+    return ModelUse(descriptor.clip.model or schema.ClipModel(), operation)
+
+
+DESCRIBE_OBJECTS = Operation(
+    "/featsvc.v1.ObjectService/DescribeObjects",
+    "object",
+    schema.DescribeObjectsParams,
+    ObjectItem,
+    ObjectList,
+    keeps_pictures=True,
+    looks_again=True,
+    models=models_of_objects,
+    settled=in_force,
+)
+FIND_OBJECTS = Operation(
+    "/featsvc.v1.ObjectService/FindObjects",
+    "object",
+    schema.FindObjectsParams,
+    FindItem,
+    ObjectsFound,
+    keeps_pictures=True,
+    looks_again=True,
+    models=models_of_objects,
+    settled=in_force,
+)
+
 OPERATIONS: tuple[AnyOperation, ...] = (
     EXTRACT_CLIP,
     ENCODE_TEXT,
@@ -131,4 +200,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     GENERATE_MASKS,
     PREDICT_MASKS,
     EMBED_IMAGE,
+    DESCRIBE_OBJECTS,
+    FIND_OBJECTS,
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import GenerateMasksParams, OutputMode, Preset
+from featsvc.v1.schema import AutomaticMaskParams, GenerateMasksParams, OutputMode, Preset
+
+M = TypeVar("M", bound=AutomaticMaskParams)
 
 FINE_GRAINED = GenerateMasksParams(
     points_per_side=64,
@@ -44,7 +47,7 @@ COARSE = GenerateMasksParams(
 PRESETS: Mapping[Preset, GenerateMasksParams] = {Preset.FINE_GRAINED: FINE_GRAINED, Preset.COARSE: COARSE}
 
 
-def in_force(params: GenerateMasksParams) -> GenerateMasksParams:
+def in_force(params: M) -> M:
     """The options of the preset, those given in the request before them; all of them count as given.
 
     Whether a field was given is seen neither by `==` nor by `hash`, by which jobs are found that may share a batch: so
@@ -53,5 +56,10 @@ def in_force(params: GenerateMasksParams) -> GenerateMasksParams:
     named = {name: getattr(params, name) for name in params.model_fields_set}
     if params.preset is None and params.point_grids and "points_per_side" in named:
         raise invalid_field("params.point_grids", "contradicts points_per_side: give one of the two")
-    preset = GenerateMasksParams() if params.preset is None else PRESETS[params.preset]
-    return preset.model_copy(update={**dict(preset), **named})
+    preset = (
+        {}
+        if params.preset is None
+        else {name: getattr(PRESETS[params.preset], name) for name in PRESETS[params.preset].model_fields_set}
+    )
+    kind = type(params)
+    return kind().model_copy(update={**dict(kind()), **preset, **named})

@@ -185,6 +185,68 @@ class MaskList(OfPicture):
 
 
 @dataclass(frozen=True)
+class DescribedObject:
+    """One object of a picture."""
+
+    mask: Mask
+    level: int
+    """How many others contain it, one in the other."""
+    parent: int | None
+    """Index of the smallest of them."""
+
+
+@dataclass(frozen=True)
+class ObjectVectors:
+    """The vectors of all objects in one way: N x D, each row of length 1 or 0."""
+
+    vectors: Floats | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
+    """bfloat16 as its bits."""
+    model: str
+    """Key of the model whose they are."""
+    dtype: FeatureDType = FeatureDType.FLOAT32
+    rounding: Rounding | None = None
+
+
+@dataclass(frozen=True)
+class ObjectList(OfPicture):
+    """The objects of a picture, and their vectors by every descriptor."""
+
+    objects: tuple[DescribedObject, ...]
+    descriptors: tuple[ObjectVectors, ...]
+    height: int
+    width: int
+    label_map: LabelMap | None = None
+
+
+@dataclass(frozen=True)
+class ObjectMatch:
+    """An object that fits, by its index."""
+
+    object: int
+    score: float
+
+
+@dataclass(frozen=True)
+class ObjectMatches:
+    """The objects that fit one text or vector, best first."""
+
+    matches: tuple[ObjectMatch, ...]
+
+
+@dataclass(frozen=True)
+class ObjectsFound(OfPicture):
+    """The objects that fit anything, and for each text or vector those that fit it."""
+
+    objects: tuple[DescribedObject, ...]
+    found: tuple[ObjectMatches, ...]
+    height: int
+    width: int
+    label_map: LabelMap | None = None
+    text_map: LabelMap | None = None
+    """H x W: 0 where nothing fits, else 1 + the index of the text whose object there has the best score."""
+
+
+@dataclass(frozen=True)
 class EmbeddedImage(OfPicture):
     """A picture that SAM2 has encoded."""
 

@@ -130,6 +130,20 @@ EMBED = Endpoint(
     replies.EncodedPicture,
     encode.embedded_image,
 )
+DESCRIBE = Endpoint(
+    "/describe_objects",
+    "Find or take masks, and describe what is under each",
+    operations.DESCRIBE_OBJECTS,
+    replies.DescribedObjects,
+    encode.described_objects,
+)
+FIND = Endpoint(
+    "/find_objects",
+    "Find the objects that texts name",
+    operations.FIND_OBJECTS,
+    replies.FoundObjects,
+    encode.objects_found,
+)
 PAGE = "page"
 """What the port of the page is called, beside those of the families."""
 FAMILIES = {
@@ -137,6 +151,6 @@ FAMILIES = {
     for family in (
         RestPort("clip", "CLIP features, text embeddings and similarity maps", CLIP_ENDPOINTS),
         RestPort("dino", "DINO features", DINO_ENDPOINTS),
-        RestPort("sam2", "SAM2 masks", (AUTO, PROMPT, EMBED)),
+        RestPort("sam2", "SAM2 masks", (AUTO, PROMPT, EMBED, DESCRIBE, FIND)),
     )
 }

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from featsvc.twin.messages import is_array, words
-from featsvc.v1 import estimate_pb2, sam2_pb2, tensor_pb2
+from featsvc.v1 import estimate_pb2, objects_pb2, sam2_pb2, tensor_pb2
 from rest_shim.contract import shape_name
 from rest_shim.reply import blobs
 from rest_shim.reply.blobs import Blob
@@ -102,6 +102,29 @@ def estimate(reply: Message, written: Written) -> Json:
     return {name: BASES[value] if name == "basis" else value for name, value in fields.items()}
 
 
+def described_objects(reply: Message, written: Written) -> Json:
+    """All objects, each with its mask, and a matrix of their vectors for each descriptor."""
+    assert isinstance(reply, objects_pb2.DescribeObjectsResponse)
+    size = [reply.height, reply.width]
+    objects = [_object(each, size, written) for each in reply.objects]
+    shared = _label_map(reply.label_map) if reply.HasField("label_map") else {}
+    vectors = [_object_vectors(each) for each in reply.descriptors]
+    return {"objects": objects, "num_objects": len(objects), "descriptors": vectors, **shared}
+
+
+def objects_found(reply: Message, written: Written) -> Json:
+    """All objects that fit anything, and for each text or vector which of them, best first."""
+    assert isinstance(reply, objects_pb2.FindObjectsResponse)
+    size = [reply.height, reply.width]
+    objects = [_object(each, size, written) for each in reply.objects]
+    found = [{"matches": [_plain(match) for match in each.matches]} for each in reply.found]
+    shared = _label_map(reply.label_map) if reply.HasField("label_map") else {}
+    texts: Json = {}
+    if reply.HasField("text_map"):
+        texts = {"text_map": blobs.raw(reply.text_map), "text_map_shape": list(reply.text_map.shape)}
+    return {"objects": objects, "num_objects": len(objects), "found": found, **shared, **texts}
+
+
 def headers(reply: Message, service: ServiceDescriptor) -> dict[str, str]:
     """Which service and model answered, how the grid lies on the picture, and the picture's name and way up."""
     found = {SERVICE_HEADER: service.name}
@@ -165,6 +188,22 @@ def _known(mask: sam2_pb2.Mask) -> Json:
 def _run_lengths(rle: sam2_pb2.Rle) -> Json:
     coded = rle.WhichOneof("runs") == "coco"
     return {"size": [rle.height, rle.width], "counts": rle.coco if coded else list(rle.lengths.counts)}
+
+
+def _object(each: objects_pb2.Object, size: list[int], written: Written) -> Json:
+    parent = each.parent if each.HasField("parent") else None
+    place: Json = {"level": each.level, "parent": parent}
+    return _segmentation(each.mask, size, written) | _known(each.mask) | place
+
+
+def _object_vectors(each: objects_pb2.ObjectVectors) -> Json:
+    tensor = each.vectors
+    body: Json = {"vectors": blobs.raw(tensor), "shape": list(tensor.shape), "model": each.model}
+    if tensor.dtype != tensor_pb2.D_TYPE_FLOAT32:
+        body["dtype"] = DTYPES[tensor.dtype]
+    if each.HasField("rounding"):
+        body["rounding"] = rounding(each.rounding)
+    return body
 
 
 def _label_map(tensor: tensor_pb2.Tensor) -> Json:

@@ -176,6 +176,68 @@ class Estimate(JsonReply):
     )
 
 
+class DescribedObject(Mask):
+    """One object of a picture: its mask, and where it stands among the others."""
+
+    level: int = Field(description="How many objects contain it, one in the other: 0 is a whole.")
+    parent: int | None = Field(description="Index of the smallest object that contains it; null of a whole.")
+
+
+class ObjectVectors(JsonReply):
+    """The vectors of all objects in one way."""
+
+    vectors: str = Field(
+        description=f"A row of length 1 for each object, {ENCODED}; of another type where that was asked for."
+    )
+    shape: list[int] = Field(description="Objects and channels.", examples=[[12, 768]])
+    model: str = Field(description="The model whose vectors they are.", examples=["clip-vit-l-14-336-openai"])
+    dtype: str | None = Field(
+        default=None, description="Their type, where it is not float32.", examples=["float16"]
+    )
+    rounding: Rounding | None = Field(default=None, description="What that type has cost.")
+
+
+class DescribedObjects(JsonReply):
+    """Objects of a picture, and vectors that describe them."""
+
+    objects: list[DescribedObject] = Field(description="The objects.")
+    num_objects: int = Field(description="How many there are.")
+    descriptors: list[ObjectVectors] = Field(description="Their vectors, one matrix for each descriptor.")
+    label_map: str | None = Field(
+        default=None, description=f"For label_map: {LABELS} the index in `objects`."
+    )
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+
+
+class ObjectMatch(JsonReply):
+    """An object that fits."""
+
+    object: int = Field(description="Its index in `objects`.")
+    score: float = Field(description="How well it fits.")
+
+
+class ObjectMatches(JsonReply):
+    """The objects that fit one text or vector."""
+
+    matches: list[ObjectMatch] = Field(description="The best first.")
+
+
+class FoundObjects(JsonReply):
+    """Objects that were looked for."""
+
+    objects: list[DescribedObject] = Field(description="All that fit anything, each once.")
+    num_objects: int = Field(description="How many there are.")
+    found: list[ObjectMatches] = Field(description="For each text or vector those that fit it.")
+    label_map: str | None = Field(
+        default=None, description=f"For label_map: {LABELS} the index in `objects`."
+    )
+    label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+    text_map: str | None = Field(
+        default=None, description="Base64 of uint16: 0 where nothing fits, else 1 + the index of the text."
+    )
+    text_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
+
+
 class HealthGpu(JsonReply):
     """A GPU, as it was a moment ago."""
 

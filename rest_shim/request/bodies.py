@@ -144,10 +144,16 @@ def body_class(name: str, request: Descriptor) -> type[Body]:
 
 def _parts(request: type[BaseModel]) -> tuple[type[Message], ...]:
     """The classes of what a request holds beside a picture, all its parameters in one."""
-    kinds = [field.annotation for field in request.model_fields.values()]
+    kinds = [_without_none(field.annotation) for field in request.model_fields.values()]
     # Of several, such as prompts, a body has one. Any: what is said of a type is no type.
     single: list[Any] = [get_args(kind)[0] if get_origin(kind) is tuple else kind for kind in kinds]
     return tuple(kind for kind in single if kind is not schema.Image)
+
+
+def _without_none(annotation: Any) -> Any:  # Any: what is said of a type is no type
+    """The type of a part that may be left out."""
+    kinds = [each for each in get_args(annotation) if each is not type(None)]
+    return kinds[0] if type(None) in get_args(annotation) else annotation
 
 
 def _completed(

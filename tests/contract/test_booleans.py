@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from pydantic import BaseModel, ValidationError
 
 from featsvc.twin.messages import is_array
-from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, image_pb2, sam2_pb2, schema, tensor_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, image_pb2, objects_pb2, sam2_pb2, schema, tensor_pb2
 from rest_shim.app.endpoints import FAMILIES
 
 WORDS = "true and false are no numbers"
@@ -35,7 +35,7 @@ def wrong(field: FieldDescriptor, true: object = True) -> object:
 
 FIELDS = {
     f"{name}.{field.name}": (getattr(schema, name), field)
-    for file in (image_pb2, tensor_pb2, features_pb2, clip_pb2, dino_pb2, sam2_pb2)
+    for file in (image_pb2, tensor_pb2, features_pb2, clip_pb2, dino_pb2, sam2_pb2, objects_pb2)
     for name, message in file.DESCRIPTOR.message_types_by_name.items()
     if hasattr(schema, name) and not is_array(message)
     for field in message.fields

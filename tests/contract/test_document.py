@@ -21,6 +21,8 @@ BODIES: list[tuple[str, tuple[type[BaseModel], ...]]] = [
     ("/auto_mask", (schema.GenerateMasksParams,)),
     ("/prompt_mask", (schema.Prompt, schema.PredictMasksParams)),
     ("/embed_image", (schema.EmbedImageParams,)),
+    ("/describe_objects", (schema.ObjectSource, schema.DescribeObjectsParams)),
+    ("/find_objects", (schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams)),
 ]
 # What the document shows as an example and not as a default.
 EXAMPLES = {
@@ -29,6 +31,8 @@ EXAMPLES = {
     "point_coords",
     "point_labels",
     "box",
+    "boxes",
+    "describe",
     "mask_input",
     "mask_input_shape",
     "preset",

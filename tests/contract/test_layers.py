@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, options_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, objects_pb2, options_pb2, sam2_pb2
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = (
@@ -137,7 +137,7 @@ def test_shim_and_client_know_only_the_contract(folder: str, known: tuple[str, .
 
 def parameter_names() -> set[str]:
     names: set[str] = set()
-    for file in (clip_pb2, dino_pb2, features_pb2, sam2_pb2):
+    for file in (clip_pb2, dino_pb2, features_pb2, sam2_pb2, objects_pb2):
         for name, message in file.DESCRIPTOR.message_types_by_name.items():
             if message.GetOptions().Extensions[options_pb2.parameters] or name in (
                 "Prompt",

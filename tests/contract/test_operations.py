@@ -10,12 +10,12 @@ import pytest
 from featsvc.server.services import replies
 from featsvc.twin.messages import PARAMETERS
 from featsvc.twin.methods import list_fields, message_class, method_of, path_of, twin_of, variants
-from featsvc.v1 import clip_pb2, dino_pb2, sam2_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, objects_pb2, sam2_pb2
 from featsvc.work.item import Item, PictureItem
 from featsvc.work.operations import ENCODE_IMAGE, GENERATE_MASKS, OPERATIONS, AnyOperation
 from featsvc.work.results import MaskList, TextEmbeddings
 
-SERVICES = ("ClipService", "DinoService", "Sam2Service")
+SERVICES = ("ClipService", "DinoService", "Sam2Service", "ObjectService")
 EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.rpc)
 
 
@@ -55,7 +55,7 @@ def test_every_rpc_of_the_engines_services_is_an_operation_or_a_variant_of_one()
         others = variants(method_of(operation.rpc))
         found = (others.chunked, others.one_by_one, others.stream)
         known += [operation.rpc, *(path_of(each) for each in found if each is not None)]
-    files: Any = (clip_pb2, dino_pb2, sam2_pb2)  # Any: generated modules
+    files: Any = (clip_pb2, dino_pb2, sam2_pb2, objects_pb2)  # Any: generated modules
     services = zip(files, SERVICES, strict=True)
     methods = [each for file, name in services for each in file.DESCRIPTOR.services_by_name[name].methods]
     assert sorted(known) == sorted(map(path_of, methods))

@@ -57,7 +57,7 @@ def test_parameters_are_side_by_side_in_the_twin_and_where_they_belong_in_the_me
             part = drawn.draw(messages(PARAMETERS[field.message_type.name][0]))
             if part.ListFields():
                 getattr(sent, name).CopyFrom(part)
-        elif field.message_type.name in ("Texts", "TextQuery"):
+        elif field.message_type.name in ("Texts", "TextQuery", "ObjectQuery"):
             getattr(sent, name).text.append("a text")
         elif field.message_type.name == "Image":
             getattr(sent, name).content = b"picture"

@@ -12,9 +12,19 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.twin import from_message, to_message, violations
 from featsvc.twin.messages import words
-from featsvc.v1 import clip_pb2, dino_pb2, features_pb2, image_pb2, options_pb2, sam2_pb2, schema, tensor_pb2
+from featsvc.v1 import (
+    clip_pb2,
+    dino_pb2,
+    features_pb2,
+    image_pb2,
+    objects_pb2,
+    options_pb2,
+    sam2_pb2,
+    schema,
+    tensor_pb2,
+)
 
-FILES = (image_pb2, tensor_pb2, features_pb2, clip_pb2, dino_pb2, sam2_pb2)
+FILES = (image_pb2, tensor_pb2, features_pb2, clip_pb2, dino_pb2, sam2_pb2, objects_pb2)
 PARAMETERS = {
     name: (getattr(file, name), getattr(schema, name))
     for file in FILES

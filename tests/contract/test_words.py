@@ -32,7 +32,21 @@ RETIRED = {
 PHRASES = {"on board": "in flight", **{word: RETIRED[word] for word in ("aboard", "berth", "cargo", "shelf")}}
 FOLDERS = ("featsvc", "rest_shim", "clients/python/featsvc_client")
 IN_JSON = "a result, and its form in JSON under the name that the API document shows"
-SHARED = dict.fromkeys(("Features", "ImageEmbedding", "Mask", "PromptMasks", "Rle", "Rounding"), IN_JSON)
+SHARED = dict.fromkeys(
+    (
+        "DescribedObject",
+        "Features",
+        "ImageEmbedding",
+        "Mask",
+        "ObjectMatch",
+        "ObjectMatches",
+        "ObjectVectors",
+        "PromptMasks",
+        "Rle",
+        "Rounding",
+    ),
+    IN_JSON,
+)
 
 
 @pytest.mark.parametrize("folder", [*FOLDERS, "tests"])

@@ -67,6 +67,16 @@ def test_health_shows_models_without_a_key_and_no_process(server: Server) -> Non
     assert (body["device"], body["worker_id"]) == ("cpu", 0)
 
 
+def test_a_key_must_be_allowed_every_model_that_answers(server: Server, picture: bytes) -> None:
+    boxes = [[5, 5, 60, 70]]
+    with FeatsvcClient(server.target, api_key="clip_alone") as client:
+        assert len(client.describe_objects(picture, boxes=boxes)) == 1
+        with pytest.raises(errors.NotAllowed, match="may not use the model demo-sam2"):
+            client.describe_objects(picture)
+        with pytest.raises(errors.NotAllowed, match="may not use the model demo-dino"):
+            client.describe_objects(picture, boxes=boxes, describe=[{"dino": {}, "pooled": {}}])
+
+
 def test_rest_says_what_a_key_may(server: Server, picture: bytes) -> None:
     assert asked(server, "clip", "/encode_text", "clip_alone").status_code == 200
     answer = httpx.post(

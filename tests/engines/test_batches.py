@@ -108,7 +108,7 @@ def on(device: str) -> Engines:
         def load(self, model: str) -> Loaded:
             return plain.load(model)
 
-    return Elsewhere(EngineOptions(device=device, offline=True), plain.families, plain.kept)
+    return Elsewhere(EngineOptions(device=device, offline=True), plain.families, plain.kept, plain.joint)
 
 
 @pytest.mark.parametrize("operation", list(DENSE))

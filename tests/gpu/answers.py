@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import get_args
 
-from featsvc.catalog.choice import DEMO
 from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import FeatureDType, GenerateMasksParams
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, Case
+from tests.engines.pretended.cases import CASES, Case, every_model
 from tests.engines.pretended.cases import answers as asked
 from tests.engines.pretended.numbers import Numbers, difference, numbers
 from tests.engines.pretended.test_answers import STEPS
@@ -41,11 +40,11 @@ def one_of_each() -> Mapping[str, Case]:
 
 def answered(engines: Engines, cases: Mapping[str, Case]) -> dict[str, list[Numbers] | Exception]:
     """Answers to cases, and what was raised instead."""
-    loaded = {family: engines.load(DEMO[family]) for family in {case.family for case in cases.values()}}
+    loaded = every_model(engines)
     found: dict[str, list[Numbers] | Exception] = {}
     for name, case in cases.items():
         try:
-            found[name] = [numbers(each) for each in asked(engines, case, loaded[case.family])]
+            found[name] = [numbers(each) for each in asked(engines, case, loaded[case.models])]
         except Exception as error:  # whatever a GPU may raise: the other cases are asked all the same
             found[name] = error
     return found

@@ -16,14 +16,14 @@ from grpc_health.v1 import health_pb2
 
 from featsvc.codec import arrays
 from featsvc.twin.methods import message_class
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, sam2_pb2, tensor_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, model_pb2, objects_pb2, sam2_pb2, tensor_pb2
 
 CHUNK = 1024 * 1024
 OPEN = ("ModelService/GetStatus", "Health/Check")
 KEY = "a-key-of-the-tests"
 SERVICES = [
     service
-    for file in (clip_pb2, dino_pb2, sam2_pb2, model_pb2, health_pb2)
+    for file in (clip_pb2, dino_pb2, sam2_pb2, objects_pb2, model_pb2, health_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 GEOMETRY = image_pb2.Geometry(patch_size=16, stride=16, grid_height=2, grid_width=3)
@@ -76,6 +76,20 @@ def default_replies() -> dict[str, Message]:
         ),
         "Sam2Service/EmbedImage": sam2_pb2.EmbedImageResponse(
             size_bytes=24, height=2, width=3, model="fake", image_embed=arrays.to_tensor(LOGITS)
+        ),
+        "ObjectService/DescribeObjects": objects_pb2.DescribeObjectsResponse(
+            objects=[objects_pb2.Object(mask=mask())],
+            descriptors=[objects_pb2.ObjectVectors(vectors=row, model="fake")],
+            height=2,
+            width=3,
+            model="fake",
+        ),
+        "ObjectService/FindObjects": objects_pb2.FindObjectsResponse(
+            objects=[objects_pb2.Object(mask=mask())],
+            found=[objects_pb2.ObjectMatches(matches=[objects_pb2.ObjectMatch(score=0.5)])],
+            height=2,
+            width=3,
+            model="fake",
         ),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
         "Health/Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),

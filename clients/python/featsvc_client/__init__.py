@@ -27,6 +27,7 @@ from featsvc_client.errors import (
     WeightsMissing,
 )
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
+from featsvc_client.object_results import DescribedObject, FoundObjects, ObjectMatch, Objects, ObjectVectors
 from featsvc_client.pictures import ImageLike
 from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Rounding, Similarity
 from featsvc_client.retry import RetryPolicy
@@ -39,6 +40,7 @@ __all__ = [
     "AuthenticationError",
     "CallError",
     "DeadlineExceeded",
+    "DescribedObject",
     "EmbeddedImage",
     "Embeddings",
     "Estimate",
@@ -46,6 +48,7 @@ __all__ = [
     "FeatsvcError",
     "Features",
     "FieldViolation",
+    "FoundObjects",
     "ImageLike",
     "InvalidRequest",
     "Mask",
@@ -53,6 +56,9 @@ __all__ = [
     "MasksSummary",
     "ModelNotFound",
     "NotAllowed",
+    "ObjectMatch",
+    "ObjectVectors",
+    "Objects",
     "OutOfMemory",
     "Overloaded",
     "PictureNotFound",

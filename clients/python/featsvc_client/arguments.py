@@ -110,6 +110,16 @@ class PromptParams(params.Image, params.Prompt, params.PredictMasksParams, total
     """One prompt, and how to answer it."""
 
 
+class ObjectParams(params.Image, params.ObjectSource, params.DescribeObjectsParams, total=False):
+    """What is said of a picture, where its objects come from, and how to describe them."""
+
+
+class FindParams(
+    params.Image, params.ObjectQuery, params.ObjectSource, params.FindObjectsParams, total=False
+):
+    """What is said of a picture, what to look for, where its objects come from, and how to look."""
+
+
 def connection(arguments: Mapping[str, object]) -> Connection:
     """Those of the arguments that say where the service is."""
     # cast: the names are those of Connection, and the callers' own signatures check the values.

@@ -17,6 +17,8 @@ from featsvc_client import operations, results
 from featsvc_client.arguments import message_fields, parted, with_first
 from featsvc_client.errors import FieldViolation, invalid
 from featsvc_client.mask_results import PromptMasks
+from featsvc_client.object_results import FoundObjects, Objects
+from featsvc_client.object_sources import object_query, object_source
 from featsvc_client.operations import Rpc, Variant
 from featsvc_client.pictures import ImageLike, Picture, picture
 
@@ -78,6 +80,36 @@ def predict_masks(
         "params": message_fields(options),
     }
     return checked(operations.PREDICT_MASKS, parts, picture(image), said)
+
+
+def describe_objects(image: ImageLike, params: Mapping[str, object]) -> Call[Objects]:
+    """A call that takes a picture, where its objects come from, and options."""
+    said, others = parted(params, schema.Image)
+    own, options = parted(others, schema.ObjectSource)
+    parts: dict[str, object] = {"params": message_fields(options)}
+    if source := object_source(own):
+        parts["source"] = source
+    return checked(operations.DESCRIBE_OBJECTS, parts, picture(image), said)
+
+
+def find_objects(
+    image: ImageLike, texts: str | Sequence[str] | None, params: Mapping[str, object]
+) -> Call[FoundObjects]:
+    """A call that takes a picture, what to look for, where objects come from, and options."""
+    said, others = parted(with_first(schema.ObjectQuery, texts, params), schema.Image)
+    query, rest = parted(others, schema.ObjectQuery)
+    own, options = parted(rest, schema.ObjectSource)
+    parts: dict[str, object] = {"query": object_query(query), "params": message_fields(options)}
+    if source := object_source(own):
+        parts["source"] = source
+    return checked(operations.FIND_OBJECTS, parts, picture(image), said)
+
+
+def sought(
+    texts: str | Sequence[str] | None, params: Mapping[str, object], image: ImageLike
+) -> Call[FoundObjects]:
+    """A call about one of many pictures in which the same is looked for."""
+    return find_objects(image, texts, params)
 
 
 def prompted(

@@ -24,6 +24,7 @@ from featsvc_client.documented import documented
 from featsvc_client.errors import CallError
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.mask_stream import MaskStream
+from featsvc_client.object_calls import ObjectCalls
 from featsvc_client.pictures import ImageLike
 from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Similarity
 from featsvc_client.retry import RETRY, RetryPolicy
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 Parts = ParamSpec("Parts")
 
 
-class FeatsvcClient:
+class FeatsvcClient(ObjectCalls):
     """A connection to a featsvc gateway, for threads to share. Close it, or use it in a `with` block.
 
     `timeout` is in seconds and covers a call with all its attempts; a call may name its own. Of what one API key has

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from featsvc.v1 import sam2_pb2, tensor_pb2
 from featsvc_client.brief import Brief, listed
 from featsvc_client.pixels import Bitmap, InSummary, Label, Pixels, Png, label_map
 from featsvc_client.results import Beside, array, floats
-from featsvc_client.rle import Rle
+from featsvc_client.rle import Rle, from_mask
 
 Rectangle = tuple[float, float, float, float]
 """x, y, width, height in pixels of the picture as sent."""
@@ -107,7 +108,7 @@ def masks(reply: sam2_pb2.GenerateMasksResponse, beside: Beside) -> Masks:
     labels = label_map(reply.label_map) if reply.HasField("label_map") else None
     return Masks(
         [
-            _mask(each, InSummary(number) if labels is None else Label(labels, number))
+            mask_of(each, InSummary(number) if labels is None else Label(labels, number))
             for number, each in enumerate(reply.masks, 1)
         ],
         MasksSummary(
@@ -125,7 +126,7 @@ def masks(reply: sam2_pb2.GenerateMasksResponse, beside: Beside) -> Masks:
 
 def streamed_mask(mask: sam2_pb2.Mask, number: int) -> Mask:
     """The mask that came as the first, second … of a stream."""
-    return _mask(mask, InSummary(number))
+    return mask_of(mask, InSummary(number))
 
 
 def summary(found: sam2_pb2.MasksSummary, beside: Beside) -> MasksSummary:
@@ -176,7 +177,7 @@ def _prompt_pixels(
     return tuple(map(_rle, found.rle)) or tuple(map(Png, found.png)) or found.masks
 
 
-def _mask(mask: sam2_pb2.Mask, elsewhere: Pixels) -> Mask:
+def mask_of(mask: sam2_pb2.Mask, elsewhere: Pixels) -> Mask:
     """The mask of a message; a message without pixels has them elsewhere."""
     form = mask.WhichOneof("segmentation")
     return Mask(
@@ -188,6 +189,21 @@ def _mask(mask: sam2_pb2.Mask, elsewhere: Pixels) -> Mask:
         mask.stability_score,
         _rectangle(mask.crop_box),
     )
+
+
+def coco_annotation(mask: Mask) -> dict[str, Any]:  # Any: JSON
+    """The mask as COCO's format calls its parts; scores are additions that its tools ignore."""
+    runs = mask.pixels if isinstance(mask.pixels, Rle) else from_mask(mask.segmentation)
+    return {
+        "segmentation": runs.coco(),
+        "area": mask.area,
+        # Not the answer's own, which is sam2's and a pixel narrower and lower than COCO's.
+        "bbox": list(runs.rectangle()),
+        "iscrowd": 0,
+        "category_id": 1,
+        "predicted_iou": mask.predicted_iou,
+        "stability_score": mask.stability_score,
+    }
 
 
 def _rle(rle: sam2_pb2.Rle) -> Rle:

@@ -13,7 +13,7 @@ from featsvc.twin import methods
 from featsvc.twin.methods import MethodDescriptor, message_class, method_of, path_of, variants
 from featsvc.v1 import model_pb2
 from featsvc.work import operations as table
-from featsvc_client import mask_results, results
+from featsvc_client import mask_results, object_results, results
 from featsvc_client.results import Beside
 
 Result = TypeVar("Result", covariant=True)
@@ -105,6 +105,8 @@ DINO_FEATURES = Rpc(table.EXTRACT_DINO.rpc, results.features)
 GENERATE_MASKS = Rpc(table.GENERATE_MASKS.rpc, mask_results.masks)
 PREDICT_MASKS = Rpc(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)
 EMBED_IMAGE = Rpc(table.EMBED_IMAGE.rpc, results.embedded)
+DESCRIBE_OBJECTS = Rpc(table.DESCRIBE_OBJECTS.rpc, object_results.objects)
+FIND_OBJECTS = Rpc(table.FIND_OBJECTS.rpc, object_results.FoundObjects)
 ESTIMATE = Rpc(methods.ESTIMATE, results.estimate)
 CALLER = Rpc("/featsvc.v1.ModelService/GetCaller", _caller)
 LIST_MODELS = Rpc("/featsvc.v1.ModelService/ListModels", _models)

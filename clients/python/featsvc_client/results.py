@@ -160,7 +160,7 @@ def features(
         raw = stored(tensor.dtype, tensor.shape, tensor.data if beside.data is None else beside.data)
     except InvalidArgument as error:
         raise damaged(error.message) from error
-    rounding = _rounding(reply.rounding, raw.shape) if reply.HasField("rounding") else None
+    rounding = rounding_of(reply.rounding, raw.shape) if reply.HasField("rounding") else None
     if raw.dtype == np.int8 and (rounding is None or rounding.scale is None):
         raise damaged("int8 features without their scale")
     return Features(
@@ -258,6 +258,7 @@ def beside_channels(scale: NDArray[np.float32], shape: tuple[int, ...]) -> NDArr
     return factors
 
 
-def _rounding(rounding: tensor_pb2.Rounding, shape: tuple[int, ...]) -> Rounding:
+def rounding_of(rounding: tensor_pb2.Rounding, shape: tuple[int, ...]) -> Rounding:
+    """What rounding features of this shape has cost."""
     scale = beside_channels(floats(rounding.scale), shape) if rounding.HasField("scale") else None
     return Rounding(rounding.largest_error, rounding.mean_error, scale)

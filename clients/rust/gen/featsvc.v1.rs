@@ -3585,11 +3585,1133 @@ pub mod sam2_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Where the objects come from. Nothing given: automatic masks of SAM2. Else one kind: prompts, boxes or masks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectSource {
+    /// What SAM2 is to make masks of; each gives one object, the mask with the best predicted quality.
+    #[prost(message, repeated, tag = "1")]
+    pub prompts: ::prost::alloc::vec::Vec<Prompt>,
+    /// Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to
+    /// make a mask of is a prompt.
+    #[prost(message, repeated, tag = "2")]
+    pub boxes: ::prost::alloc::vec::Vec<Box>,
+    /// Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent.
+    #[prost(message, optional, tag = "3")]
+    pub bitmaps: ::core::option::Option<Tensor>,
+    /// Masks as run lengths.
+    #[prost(message, repeated, tag = "4")]
+    pub rle: ::prost::alloc::vec::Vec<Rle>,
+    /// Masks as PNG files, one for each mask; what is not black is inside.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub png: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of
+    /// their numbers.
+    #[prost(message, optional, tag = "6")]
+    pub label_map: ::core::option::Option<Tensor>,
+}
+/// Which CLIP model describes, and how the picture is brought to it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClipView {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<ClipModel>,
+    /// How the picture is brought to it; of crops it has no effect.
+    #[prost(message, optional, tag = "2")]
+    pub params: ::core::option::Option<ClipParams>,
+}
+/// Which DINO model describes, and how the picture is brought to it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DinoView {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<DinoModel>,
+    /// How the picture is brought to it, and what is read of it; of crops it has no effect.
+    #[prost(message, optional, tag = "2")]
+    pub params: ::core::option::Option<DinoParams>,
+}
+/// One way to describe objects: a vector of length 1 for each.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectDescriptor {
+    /// Whose vectors they are.
+    #[prost(oneof = "object_descriptor::Network", tags = "1, 2")]
+    pub network: ::core::option::Option<object_descriptor::Network>,
+    /// What is looked at.
+    #[prost(oneof = "object_descriptor::Way", tags = "3, 4")]
+    pub way: ::core::option::Option<object_descriptor::Way>,
+}
+/// Nested message and enum types in `ObjectDescriptor`.
+pub mod object_descriptor {
+    /// Whose vectors they are.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Network {
+        /// In the space of CLIP's texts.
+        #[prost(message, tag = "1")]
+        Clip(super::ClipView),
+        /// In DINO's space.
+        #[prost(message, tag = "2")]
+        Dino(super::DinoView),
+    }
+    /// What is looked at.
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Way {
+        /// The dense features of the whole picture, under the mask.
+        #[prost(message, tag = "3")]
+        Pooled(super::PooledDescriptor),
+        /// The part of the picture around the mask, through the network by itself.
+        #[prost(message, tag = "4")]
+        Crop(super::CropDescriptor),
+    }
+}
+/// A vector of the dense features under the mask.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PooledDescriptor {
+    /// What is made of them.
+    #[prost(enumeration = "Pooling", optional, tag = "1")]
+    pub pooling: ::core::option::Option<i32>,
+    /// Border that eroded_mean takes away, in pixels of the picture as sent.
+    #[prost(int32, optional, tag = "2")]
+    pub erosion: ::core::option::Option<i32>,
+}
+/// A vector of the part of the picture around the mask.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CropDescriptor {
+    /// How far the crop reaches beyond the box of the mask on each side, in pixels of the picture as sent.
+    #[prost(int32, optional, tag = "1")]
+    pub margin_px: ::core::option::Option<i32>,
+    /// How far it reaches beyond it as a part of the box's width and height.
+    #[prost(double, optional, tag = "2")]
+    pub margin: ::core::option::Option<f64>,
+    /// Crops of each object, each wider than the one before; their vectors of length 1 are averaged.
+    #[prost(int32, optional, tag = "3")]
+    pub levels: ::core::option::Option<i32>,
+    /// How much further each level reaches on each side, as a part of the box's width and height, in whole pixels rounded down.
+    #[prost(double, optional, tag = "4")]
+    pub level_margin: ::core::option::Option<f64>,
+    /// How the crop is brought to a square.
+    #[prost(enumeration = "Squaring", optional, tag = "5")]
+    pub squaring: ::core::option::Option<i32>,
+    /// What is done to what is not in the mask.
+    #[prost(enumeration = "Background", optional, tag = "6")]
+    pub background: ::core::option::Option<i32>,
+    /// Standard deviation of the blur, in pixels of the picture as sent.
+    #[prost(double, optional, tag = "7")]
+    pub blur: ::core::option::Option<f64>,
+    /// Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture.
+    #[prost(double, optional, tag = "8")]
+    pub masked_weight: ::core::option::Option<f64>,
+    /// Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the
+    /// cosine of the two.
+    #[prost(bool, optional, tag = "9")]
+    pub with_picture: ::core::option::Option<bool>,
+}
+/// How objects are described, and how that is answered.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectParams {
+    /// The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged.
+    #[prost(message, repeated, tag = "1")]
+    pub describe: ::prost::alloc::vec::Vec<ObjectDescriptor>,
+    /// Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed.
+    #[prost(enumeration = "FeatureDType", optional, tag = "2")]
+    pub descriptor_dtype: ::core::option::Option<i32>,
+    /// Part of a mask that must lie in a larger one for this to be a parent of it.
+    #[prost(double, optional, tag = "3")]
+    pub containment: ::core::option::Option<f64>,
+}
+/// A picture, where its objects come from, and how to describe them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeObjectsRequest {
+    /// The picture.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// Where the objects come from.
+    #[prost(message, optional, tag = "2")]
+    pub source: ::core::option::Option<ObjectSource>,
+    /// The SAM2 model, which is asked unless boxes or masks are given.
+    #[prost(message, optional, tag = "3")]
+    pub model: ::core::option::Option<Sam2Model>,
+    /// How masks are looked for where none are given.
+    #[prost(message, optional, tag = "4")]
+    pub params: ::core::option::Option<AutomaticMaskParams>,
+    /// How they are made and written.
+    #[prost(message, optional, tag = "5")]
+    pub masks: ::core::option::Option<MaskParams>,
+    /// How objects are described.
+    #[prost(message, optional, tag = "6")]
+    pub objects: ::core::option::Option<ObjectParams>,
+}
+/// One object of a picture.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Object {
+    /// Its mask, and what is known of it; of boxes and given masks SAM2 says nothing, so their scores are 0.
+    #[prost(message, optional, tag = "1")]
+    pub mask: ::core::option::Option<Mask>,
+    /// How many objects contain it, one in the other: 0 is a whole, 1 a part, 2 a part of a part.
+    #[prost(uint32, tag = "2")]
+    pub level: u32,
+    /// Index of the smallest object that contains it; absent of a whole.
+    #[prost(uint32, optional, tag = "3")]
+    pub parent: ::core::option::Option<u32>,
+}
+/// The vectors of all objects in one way.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectVectors {
+    /// Objects x channels, each row of length 1, or 0 everywhere where an object has no part in what the network sees. Its element type
+    /// is the one that `descriptor_dtype` asked for.
+    #[prost(message, optional, tag = "1")]
+    pub vectors: ::core::option::Option<Tensor>,
+    /// Key of the model whose vectors they are.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// What rounding to a smaller type changed; absent for float32.
+    #[prost(message, optional, tag = "3")]
+    pub rounding: ::core::option::Option<Rounding>,
+}
+/// Objects of a picture.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeObjectsResponse {
+    /// The objects: as they were given, or in the order of the sam2 package's generator.
+    #[prost(message, repeated, tag = "1")]
+    pub objects: ::prost::alloc::vec::Vec<Object>,
+    /// Their vectors, a matrix for each way that the request names.
+    #[prost(message, repeated, tag = "2")]
+    pub descriptors: ::prost::alloc::vec::Vec<ObjectVectors>,
+    /// Height of the picture as sent, in pixels.
+    #[prost(uint32, tag = "3")]
+    pub height: u32,
+    /// Width of the picture as sent, in pixels.
+    #[prost(uint32, tag = "4")]
+    pub width: u32,
+    /// Key of the model that made the masks; where they were given, of the first way.
+    #[prost(string, tag = "5")]
+    pub model: ::prost::alloc::string::String,
+    /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
+    #[prost(string, tag = "6")]
+    pub image_digest: ::prost::alloc::string::String,
+    /// For label_map: UINT16, height x width; 0 where there is no object, else 1 + its index.
+    #[prost(message, optional, tag = "7")]
+    pub label_map: ::core::option::Option<Tensor>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "8")]
+    pub image_orientation: u32,
+}
+/// One question of many.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeObjectsStreamRequest {
+    /// The caller's own name of the question, repeated in its answer.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The question.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<DescribeObjectsRequest>,
+}
+/// The answer to one question of many. Answers come as they are done, not in the order of the questions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeObjectsStreamResponse {
+    /// The caller's name of the question.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
+    /// How it went.
+    #[prost(oneof = "describe_objects_stream_response::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<describe_objects_stream_response::Outcome>,
+}
+/// Nested message and enum types in `DescribeObjectsStreamResponse`.
+pub mod describe_objects_stream_response {
+    /// How it went.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// The answer.
+        #[prost(message, tag = "2")]
+        Response(super::DescribeObjectsResponse),
+        /// Why there is none; other questions are not concerned.
+        #[prost(message, tag = "3")]
+        Error(super::ItemError),
+    }
+}
+/// What to look for: texts, or vectors of objects in other pictures.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ObjectQuery {
+    /// What to look for.
+    #[prost(string, repeated, tag = "1")]
+    pub text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What it is not; with these, scores are relevancies.
+    #[prost(string, repeated, tag = "2")]
+    pub negative_text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those
+    /// objects are found again.
+    #[prost(message, optional, tag = "3")]
+    pub vectors: ::core::option::Option<Tensor>,
+}
+/// How objects are looked for.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct FindParams {
+    /// Where they are looked for.
+    #[prost(enumeration = "ObjectSearch", optional, tag = "1")]
+    pub search: ::core::option::Option<i32>,
+    /// Least score of what is answered: a cosine, or with negative texts a relevancy.
+    #[prost(double, optional, tag = "2")]
+    pub min_score: ::core::option::Option<f64>,
+    /// Most objects that are answered for each text or vector.
+    #[prost(int32, optional, tag = "3")]
+    pub max_matches: ::core::option::Option<i32>,
+    /// Overlap, as intersection over union, above which of two objects for one text only the better is answered.
+    #[prost(double, optional, tag = "4")]
+    pub max_overlap: ::core::option::Option<f64>,
+    /// Factor of cosines in a relevancy.
+    #[prost(double, optional, tag = "5")]
+    pub relevancy_scale: ::core::option::Option<f64>,
+    /// Peaks of each text that become prompts where peaks are looked for.
+    #[prost(int32, optional, tag = "6")]
+    pub max_peaks: ::core::option::Option<i32>,
+    /// Answer a map of the texts too: for each pixel the one whose object there has the best score.
+    #[prost(bool, optional, tag = "7")]
+    pub ret_text_map: ::core::option::Option<bool>,
+}
+/// A picture, what to look for, and how.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindObjectsRequest {
+    /// The picture.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// What to look for.
+    #[prost(message, optional, tag = "2")]
+    pub query: ::core::option::Option<ObjectQuery>,
+    /// Where masks come from, unless peaks are looked for.
+    #[prost(message, optional, tag = "3")]
+    pub source: ::core::option::Option<ObjectSource>,
+    /// The SAM2 model, which is asked unless boxes or masks are given.
+    #[prost(message, optional, tag = "4")]
+    pub model: ::core::option::Option<Sam2Model>,
+    /// How masks are looked for where none are given.
+    #[prost(message, optional, tag = "5")]
+    pub params: ::core::option::Option<AutomaticMaskParams>,
+    /// How they are made and written.
+    #[prost(message, optional, tag = "6")]
+    pub masks: ::core::option::Option<MaskParams>,
+    /// By what objects are compared: with texts one way of CLIP, with vectors the way that they come from.
+    #[prost(message, optional, tag = "7")]
+    pub objects: ::core::option::Option<ObjectParams>,
+    /// How they are looked for.
+    #[prost(message, optional, tag = "8")]
+    pub find: ::core::option::Option<FindParams>,
+    /// What texts are put into.
+    #[prost(message, optional, tag = "9")]
+    pub texts: ::core::option::Option<TextParams>,
+}
+/// An object that fits.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ObjectMatch {
+    /// Its index in `objects`.
+    #[prost(uint32, tag = "1")]
+    pub object: u32,
+    /// How well it fits.
+    #[prost(double, tag = "2")]
+    pub score: f64,
+}
+/// The objects that fit one text or vector.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ObjectMatches {
+    /// The best first.
+    #[prost(message, repeated, tag = "1")]
+    pub matches: ::prost::alloc::vec::Vec<ObjectMatch>,
+}
+/// Objects that were looked for.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindObjectsResponse {
+    /// All objects that fit anything, each once.
+    #[prost(message, repeated, tag = "1")]
+    pub objects: ::prost::alloc::vec::Vec<Object>,
+    /// For each text or vector of the query those that fit it.
+    #[prost(message, repeated, tag = "2")]
+    pub found: ::prost::alloc::vec::Vec<ObjectMatches>,
+    /// Height of the picture as sent, in pixels.
+    #[prost(uint32, tag = "3")]
+    pub height: u32,
+    /// Width of the picture as sent, in pixels.
+    #[prost(uint32, tag = "4")]
+    pub width: u32,
+    /// Key of the model that made the masks; where they were given, of the first way to describe.
+    #[prost(string, tag = "5")]
+    pub model: ::prost::alloc::string::String,
+    /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
+    #[prost(string, tag = "6")]
+    pub image_digest: ::prost::alloc::string::String,
+    /// For label_map: UINT16, height x width; 0 where there is no object, else 1 + its index.
+    #[prost(message, optional, tag = "7")]
+    pub label_map: ::core::option::Option<Tensor>,
+    /// Where ret_text_map asked for it: UINT16, height x width; 0 where nothing fits, else 1 + the index of the text.
+    #[prost(message, optional, tag = "8")]
+    pub text_map: ::core::option::Option<Tensor>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "9")]
+    pub image_orientation: u32,
+}
+/// One question of many.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindObjectsStreamRequest {
+    /// The caller's own name of the question, repeated in its answer.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The question.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<FindObjectsRequest>,
+}
+/// The answer to one question of many. Answers come as they are done, not in the order of the questions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindObjectsStreamResponse {
+    /// The caller's name of the question.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
+    /// How it went.
+    #[prost(oneof = "find_objects_stream_response::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<find_objects_stream_response::Outcome>,
+}
+/// Nested message and enum types in `FindObjectsStreamResponse`.
+pub mod find_objects_stream_response {
+    /// How it went.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// The answer.
+        #[prost(message, tag = "2")]
+        Response(super::FindObjectsResponse),
+        /// Why there is none; other questions are not concerned.
+        #[prost(message, tag = "3")]
+        Error(super::ItemError),
+    }
+}
+/// What is made of the dense features under a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Pooling {
+    /// The default.
+    Unspecified = 0,
+    /// Their mean, each cell weighted by the part of it that the mask covers.
+    Mean = 1,
+    /// Of each channel the largest value of all cells that the mask touches.
+    Max = 2,
+    /// The mean under what is left of the mask when a border of `erosion` pixels is taken away; of the mask itself where nothing is.
+    ErodedMean = 3,
+}
+impl Pooling {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "POOLING_UNSPECIFIED",
+            Self::Mean => "POOLING_MEAN",
+            Self::Max => "POOLING_MAX",
+            Self::ErodedMean => "POOLING_ERODED_MEAN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "POOLING_UNSPECIFIED" => Some(Self::Unspecified),
+            "POOLING_MEAN" => Some(Self::Mean),
+            "POOLING_MAX" => Some(Self::Max),
+            "POOLING_ERODED_MEAN" => Some(Self::ErodedMean),
+            _ => None,
+        }
+    }
+}
+/// How a crop that is not square is brought to the network's square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Squaring {
+    /// The default.
+    Unspecified = 0,
+    /// As the network's own preprocessing does, which of most cuts the ends of the longer side off.
+    None = 1,
+    /// With black at both ends of its shorter side; an odd pixel more at the right or bottom.
+    Pad = 2,
+    /// Stretched.
+    Stretch = 3,
+}
+impl Squaring {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SQUARING_UNSPECIFIED",
+            Self::None => "SQUARING_NONE",
+            Self::Pad => "SQUARING_PAD",
+            Self::Stretch => "SQUARING_STRETCH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SQUARING_UNSPECIFIED" => Some(Self::Unspecified),
+            "SQUARING_NONE" => Some(Self::None),
+            "SQUARING_PAD" => Some(Self::Pad),
+            "SQUARING_STRETCH" => Some(Self::Stretch),
+            _ => None,
+        }
+    }
+}
+/// What is done to the pixels of a crop that are not in the mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Background {
+    /// The default.
+    Unspecified = 0,
+    /// Nothing.
+    Kept = 1,
+    /// They become black.
+    Black = 2,
+    /// They lose their colours.
+    Grey = 3,
+    /// They are blurred, by a Gaussian of `blur` pixels.
+    Blur = 4,
+}
+impl Background {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKGROUND_UNSPECIFIED",
+            Self::Kept => "BACKGROUND_KEPT",
+            Self::Black => "BACKGROUND_BLACK",
+            Self::Grey => "BACKGROUND_GREY",
+            Self::Blur => "BACKGROUND_BLUR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKGROUND_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKGROUND_KEPT" => Some(Self::Kept),
+            "BACKGROUND_BLACK" => Some(Self::Black),
+            "BACKGROUND_GREY" => Some(Self::Grey),
+            "BACKGROUND_BLUR" => Some(Self::Blur),
+            _ => None,
+        }
+    }
+}
+/// Where objects are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ObjectSearch {
+    /// The default.
+    Unspecified = 0,
+    /// Among the masks that are given, or among automatic ones.
+    Masks = 1,
+    /// Where the dense features of CLIP are most like a text: SAM2 makes masks of the places where that likeness has a peak.
+    Peaks = 2,
+}
+impl ObjectSearch {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OBJECT_SEARCH_UNSPECIFIED",
+            Self::Masks => "OBJECT_SEARCH_MASKS",
+            Self::Peaks => "OBJECT_SEARCH_PEAKS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OBJECT_SEARCH_UNSPECIFIED" => Some(Self::Unspecified),
+            "OBJECT_SEARCH_MASKS" => Some(Self::Masks),
+            "OBJECT_SEARCH_PEAKS" => Some(Self::Peaks),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod object_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Objects of pictures.
+    #[derive(Debug, Clone)]
+    pub struct ObjectServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ObjectServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ObjectServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ObjectServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Masks of a picture, found or given, each with vectors of CLIP or DINO that describe it.
+        pub async fn describe_objects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeObjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ObjectService/DescribeObjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ObjectService", "DescribeObjects"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Many questions over one call, for data sets and video. A bad one fails alone.
+        pub async fn describe_objects_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::DescribeObjectsStreamRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::DescribeObjectsStreamResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ObjectService/DescribeObjectsStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("featsvc.v1.ObjectService", "DescribeObjectsStream"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+        /// The objects of a picture that texts name, or that are like given vectors, each with a score.
+        pub async fn find_objects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindObjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ObjectService/FindObjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ObjectService", "FindObjects"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Many questions over one call: one set of texts, or one object's vectors, and many pictures. A bad one fails alone.
+        pub async fn find_objects_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::FindObjectsStreamRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FindObjectsStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ObjectService/FindObjectsStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("featsvc.v1.ObjectService", "FindObjectsStream"),
+                );
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(test)]
+pub mod object_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ObjectServiceServer.
+    #[async_trait]
+    pub trait ObjectService: std::marker::Send + std::marker::Sync + 'static {
+        /// Masks of a picture, found or given, each with vectors of CLIP or DINO that describe it.
+        async fn describe_objects(
+            &self,
+            request: tonic::Request<super::DescribeObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeObjectsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the DescribeObjectsStream method.
+        type DescribeObjectsStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::DescribeObjectsStreamResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Many questions over one call, for data sets and video. A bad one fails alone.
+        async fn describe_objects_stream(
+            &self,
+            request: tonic::Request<
+                tonic::Streaming<super::DescribeObjectsStreamRequest>,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<Self::DescribeObjectsStreamStream>,
+            tonic::Status,
+        >;
+        /// The objects of a picture that texts name, or that are like given vectors, each with a score.
+        async fn find_objects(
+            &self,
+            request: tonic::Request<super::FindObjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindObjectsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FindObjectsStream method.
+        type FindObjectsStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::FindObjectsStreamResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Many questions over one call: one set of texts, or one object's vectors, and many pictures. A bad one fails alone.
+        async fn find_objects_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::FindObjectsStreamRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FindObjectsStreamStream>,
+            tonic::Status,
+        >;
+    }
+    /// Objects of pictures.
+    #[derive(Debug)]
+    pub struct ObjectServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ObjectServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ObjectServiceServer<T>
+    where
+        T: ObjectService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/featsvc.v1.ObjectService/DescribeObjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeObjectsSvc<T: ObjectService>(pub Arc<T>);
+                    impl<
+                        T: ObjectService,
+                    > tonic::server::UnaryService<super::DescribeObjectsRequest>
+                    for DescribeObjectsSvc<T> {
+                        type Response = super::DescribeObjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeObjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ObjectService>::describe_objects(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeObjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ObjectService/DescribeObjectsStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeObjectsStreamSvc<T: ObjectService>(pub Arc<T>);
+                    impl<
+                        T: ObjectService,
+                    > tonic::server::StreamingService<
+                        super::DescribeObjectsStreamRequest,
+                    > for DescribeObjectsStreamSvc<T> {
+                        type Response = super::DescribeObjectsStreamResponse;
+                        type ResponseStream = T::DescribeObjectsStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::DescribeObjectsStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ObjectService>::describe_objects_stream(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeObjectsStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ObjectService/FindObjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindObjectsSvc<T: ObjectService>(pub Arc<T>);
+                    impl<
+                        T: ObjectService,
+                    > tonic::server::UnaryService<super::FindObjectsRequest>
+                    for FindObjectsSvc<T> {
+                        type Response = super::FindObjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FindObjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ObjectService>::find_objects(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindObjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ObjectService/FindObjectsStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindObjectsStreamSvc<T: ObjectService>(pub Arc<T>);
+                    impl<
+                        T: ObjectService,
+                    > tonic::server::StreamingService<super::FindObjectsStreamRequest>
+                    for FindObjectsStreamSvc<T> {
+                        type Response = super::FindObjectsStreamResponse;
+                        type ResponseStream = T::FindObjectsStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::FindObjectsStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ObjectService>::find_objects_stream(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindObjectsStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ObjectServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "featsvc.v1.ObjectService";
+    impl<T> tonic::server::NamedService for ObjectServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// The question, as its own rpc takes it. Exactly one.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EstimateRequest {
     /// Which rpc it is for.
-    #[prost(oneof = "estimate_request::Question", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(
+        oneof = "estimate_request::Question",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+    )]
     pub question: ::core::option::Option<estimate_request::Question>,
 }
 /// Nested message and enum types in `EstimateRequest`.
@@ -3621,6 +4743,12 @@ pub mod estimate_request {
         /// Sam2Service.EmbedImage.
         #[prost(message, tag = "8")]
         EmbedImage(super::EmbedImageRequest),
+        /// ObjectService.DescribeObjects.
+        #[prost(message, tag = "9")]
+        DescribeObjects(super::DescribeObjectsRequest),
+        /// ObjectService.FindObjects.
+        #[prost(message, tag = "10")]
+        FindObjects(super::FindObjectsRequest),
     }
 }
 /// What is to be expected. All of it is about so: others may come meanwhile.

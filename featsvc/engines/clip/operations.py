@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,7 @@ from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
+    ClipParams,
     ComputeSimilarityParams,
     EncodeImageParams,
     EncodeTextParams,
@@ -84,7 +85,7 @@ def _geometry(picture: Image, params: DenseParams, loaded: ClipModel, options: E
     return checked_geometry(picture, _fit(params), _grid(loaded), options)
 
 
-def _windows(params: DenseParams, loaded: ClipModel) -> Windows | None:
+def windows_of(params: ClipParams, loaded: ClipModel) -> Windows | None:
     """The windows that the picture is seen through, if any; refuses those that do not lie on the grid."""
     if params.window_size is None:
         return None
@@ -99,7 +100,7 @@ def _windows(params: DenseParams, loaded: ClipModel) -> Windows | None:
 
 
 def _checked_flop(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> float:
-    sight = Sight(picture.size, _fit(params), _grid(loaded), _windows(params, loaded))
+    sight = Sight(picture.size, _fit(params), _grid(loaded), windows_of(params, loaded))
     return checked_flop(sight, loaded.transformer, loaded.entry.key, options)
 
 
@@ -137,7 +138,13 @@ def _space(params: ClipExtractFeaturesParams, loaded: ClipModel) -> str:
 
 
 def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel) -> list[Tensor]:
-    windows = _windows(params, loaded)
+    forward = dense_pass(params, loaded)
+    return forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
+
+
+def dense_pass(params: ClipParams, loaded: ClipModel) -> Callable[[Tensor], Tensor]:
+    """What makes dense features N x h x w x D of pictures N x 3 x H x W as these parameters say."""
+    windows = windows_of(params, loaded)
 
     def whole(pixels: Tensor) -> Tensor:
         return dense_features(loaded.visual, pixels, params.dense_recipe)
@@ -145,7 +152,7 @@ def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel)
     def forward(pixels: Tensor) -> Tensor:
         return whole(pixels) if windows is None else over_windows(pixels, loaded.patch_size, windows, whole)
 
-    return forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
+    return forward
 
 
 def prepare_text(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams, TemplateSet
+from featsvc.v1.schema import TemplateSet, TextParams
 from featsvc.work.options import EngineOptions
 
 Templates = tuple[str, ...]
@@ -19,7 +19,7 @@ SETS: Mapping[TemplateSet, Templates] = {
 }
 
 
-def templates_of(params: EncodeTextParams | ComputeSimilarityParams) -> Templates:
+def templates_of(params: TextParams) -> Templates:
     """Those that a request asks for; none where texts are embedded as they are."""
     if params.template_set is not None:
         return SETS[params.template_set]

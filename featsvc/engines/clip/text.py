@@ -21,7 +21,7 @@ from featsvc.engines.clip.tokens import check_words
 from featsvc.engines.networks.cost import check_texts
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.transfer import on_device, on_host
-from featsvc.v1.schema import ComputeSimilarityParams, EncodeTextParams
+from featsvc.v1.schema import TextParams
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Floats
 
@@ -69,7 +69,7 @@ class Words:
 
 def checked_words(
     texts: Mapping[str, Sequence[str]],
-    params: EncodeTextParams | ComputeSimilarityParams,
+    params: TextParams,
     loaded: ClipModel,
     options: EngineOptions,
     cache: TextCache,

@@ -48,6 +48,16 @@ def descriptors(
     return tokens.reshape(len(pixels), *patches.shape[2:], -1)
 
 
+def class_tokens(network: VisionTransformer, pixels: Tensor, rule: PositionRule) -> Tensor:
+    """The class token N x D behind the last norm, of pictures N x 3 x H x W: what each whole picture is."""
+    patches = network.patch_embed.proj(pixels.to(network.patch_embed.proj.weight.dtype))
+    tokens = network.norm_pre(positioned(network, patches, rule))
+    for block in network.blocks:
+        tokens = block(tokens)
+    normed: Tensor = network.norm(tokens[:, :1])
+    return normed[:, 0]
+
+
 # timm types its blocks as plain modules, so what is inside them is Any.
 def _projected(block: Any, tokens: Tensor, which: int) -> Tensor:
     """One of the block's projections N x n x D, heads folded as (dim, head) with the head fastest.

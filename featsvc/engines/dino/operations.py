@@ -19,7 +19,7 @@ from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import DinoExtractFeaturesParams, Facet
+from featsvc.v1.schema import DinoExtractFeaturesParams, DinoParams, Facet
 from featsvc.work.item import PictureItem
 from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.options import EngineOptions
@@ -38,7 +38,7 @@ def prepare_features(
     item: PictureItem, params: DinoExtractFeaturesParams, loaded: DinoModel, options: EngineOptions
 ) -> DinoPicture:
     """Decodes and fits the picture; checks what only this model can know."""
-    stride, layer = _stride(params, loaded), _layer(params, loaded)
+    stride, layer = stride_of(params, loaded), layer_of(params, loaded)
     picture = decoded(item, options)
     entry = loaded.entry
     fit = Fit(params.load_size, center_crop=False, padding_mode=params.padding_mode)
@@ -55,7 +55,8 @@ def prepare_features(
     return DinoPicture(key, pixels, flop, ready, layer, orientation=picture.orientation)
 
 
-def _stride(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
+def stride_of(params: DinoParams, loaded: DinoModel) -> int:
+    """Pixels between neighbouring patches; raises InvalidFields where that is no divisor of the patch size."""
     patch = loaded.entry.patch_size
     stride = params.stride or patch
     if patch % stride:
@@ -66,7 +67,8 @@ def _stride(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
     return stride
 
 
-def _layer(params: DinoExtractFeaturesParams, loaded: DinoModel) -> int:
+def layer_of(params: DinoParams, loaded: DinoModel) -> int:
+    """Number of the block that is read, from 0; raises InvalidFields where there is none."""
     count = loaded.layers
     if not -count <= params.layer < count:
         message = f"{params.layer} is no block of {loaded.entry.key}, which has {-count} to {count - 1}"
@@ -78,7 +80,7 @@ def run_features(
     batch: list[DinoPicture], params: DinoExtractFeaturesParams, loaded: DinoModel
 ) -> list[Features]:
     """Dense features of pictures of one size."""
-    stride, reading = _stride(params, loaded), Reading(params.facet, batch[0].layer)
+    stride, reading = stride_of(params, loaded), Reading(params.facet, batch[0].layer)
 
     def forward(pixels: Tensor) -> Tensor:
         return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)

@@ -33,6 +33,32 @@ class Loaded(Protocol):
         """Modules before which a pass may be stopped: each costs some microseconds, so not all that there are."""
 
 
+@dataclass(frozen=True)
+class Together:
+    """Several models in memory, for an operation that computes with all of them; one may be here several times."""
+
+    models: tuple[Loaded, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the weights of all, each once."""
+        return sum(each.nbytes for each in self._each_once)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names under which /health lists them."""
+        return tuple(key for each in self._each_once for key in each.keys)
+
+    @property
+    def stops(self) -> Iterable[nn.Module]:
+        """Of all."""
+        return [stop for each in self._each_once for stop in each.stops]
+
+    @property
+    def _each_once(self) -> Iterable[Loaded]:
+        return {id(each): each for each in self.models}.values()
+
+
 E = TypeVar("E", bound=Entry)
 N = TypeVar("N", bound=nn.Module)
 

@@ -62,7 +62,12 @@ def prepare(
     options: EngineOptions,
 ) -> PreparedSearch:
     """Decodes the picture if need be; the parameters are those in force, without a preset behind them."""
-    picture = RequestPicture(cache, item, loaded, options)
+    return prepared(RequestPicture(cache, item, loaded, options), params)
+
+
+def prepared(picture: RequestPicture, params: GenerateMasksParams) -> PreparedSearch:
+    """The same of a picture that may be decoded already."""
+    item, loaded, options = picture.item, picture.loaded, picture.options
     whole = picture.whole()
     parts = crops(whole.size, params)
     count = sum(len(each.points) for each in parts)
@@ -97,6 +102,11 @@ def run(batch: list[PreparedSearch], params: GenerateMasksParams, loaded: Sam2Mo
 
 
 def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
+    return item.writer.mask_list(candidates_of(item, loaded))
+
+
+def candidates_of(item: PreparedSearch, loaded: Sam2Model) -> Candidates:
+    """The masks of a picture with their run lengths, in the order of the answer."""
     embedded = _embedded([each.view for each in item.crops], loaded)
     most_bytes = loaded.passes.kept_bytes(usable_bytes(loaded.device))
     found = Gathering(item.size, item.params.mask_threshold, most_bytes)
@@ -112,7 +122,7 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
             item.writer.check_count,
         )
         candidates = candidates.at(best)
-    return item.writer.mask_list(candidates.completed(item.size, item.params.mask_threshold))
+    return candidates.completed(item.size, item.params.mask_threshold)
 
 
 def _embedded(views: list[View], loaded: Sam2Model) -> Iterator[Embedding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -56,19 +58,35 @@ def prepare(
 def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[PromptResults]:
     """Masks of each picture's prompts; a picture is encoded once, whatever the number of its prompts."""
     known = embeddings([item.view for item in batch], loaded)
-    decoder = _Decoder(loaded, params.multimask_output)
     pictures = [number for number, item in enumerate(batch) for _ in item.prompts]
-    prompts = [each for item in batch for each in item.prompts]
+    asked = PromptBatch([each for item in batch for each in item.prompts], pictures)
     answers: dict[int, PromptMasks] = {}
-    for indices, some in together(prompts, pictures, PROMPTS_AT_ONCE[loaded.device.type == "cpu"]):
-        of = [pictures[index] for index in indices]
-        masks = decoder.masks(stacked([known[number] for number in of]), some.to(loaded.device))
-        for row, (index, number) in enumerate(zip(indices, of, strict=True)):
-            answers[index] = batch[number].writer.answer(masks.at(row))
+    for index, masks in low_res_masks(known, asked, loaded, params.multimask_output):
+        answers[index] = batch[pictures[index]].writer.answer(masks)
     own: list[list[PromptMasks]] = [[] for _ in batch]
     for index, number in enumerate(pictures):
         own[number].append(answers[index])
     return [item.writer.results(tuple(each)) for item, each in zip(batch, own, strict=True)]
+
+
+class PromptBatch(NamedTuple):
+    """Prompts, and the number of the picture that each is about."""
+
+    prompts: list[Prompts]
+    pictures: list[int]
+
+
+def low_res_masks(
+    known: Sequence[Embedding], asked: PromptBatch, loaded: Sam2Model, multimask: bool
+) -> Iterator[tuple[int, LowRes]]:
+    """The number of each prompt with its answer, B = 1, in any order; `known` are the pictures' embeddings."""
+    decoder = _Decoder(loaded, multimask)
+    at_once = PROMPTS_AT_ONCE[loaded.device.type == "cpu"]
+    for indices, some in together(asked.prompts, asked.pictures, at_once):
+        of = [known[asked.pictures[index]] for index in indices]
+        masks = decoder.masks(stacked(of), some.to(loaded.device))
+        for row, index in enumerate(indices):
+            yield index, masks.at(row)
 
 
 class _Decoder:

@@ -100,6 +100,10 @@ class WorkerEngines(Protocol):
         """The model of this catalog name; called by one thread at a time."""
         ...
 
+    def together(self, models: list[Any]) -> EngineModel:
+        """Loaded models as one, for operations that compute with several: what `prepare` and `run` get as `loaded`."""
+        ...
+
     def may_take_long(self, item: Any) -> bool:
         """Whether preparing the item may take so long that others should not wait for it; quick itself."""
         ...

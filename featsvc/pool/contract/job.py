@@ -64,6 +64,12 @@ class Job(Generic[R]):
     affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
     brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted
     times: JobTimes = field(default_factory=JobTimes)
+    also: tuple[str, ...] = ()  # further models that it needs, which follow from its params
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that it needs; one may stand here several times."""
+        return (self.model, *self.also)
 
 
 AnyJob: TypeAlias = Job[Any]

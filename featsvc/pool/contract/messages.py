@@ -78,6 +78,13 @@ class RunBatch:
     model: str
     params: Hashable
     items: tuple[BatchItem, ...]
+    also: tuple[str, ...] = ()
+    """Further models that they need, in the order of the operation; one may stand here several times."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All that they need, each once."""
+        return tuple(dict.fromkeys((self.model, *self.also)))
 
     def unread(self) -> Unread:
         """What the worker gets where it has no room for this."""
@@ -109,6 +116,11 @@ class Load:
 
     call: int
     model: str
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """As of a batch."""
+        return (self.model,)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Deaths:
 
     def _load_takes_long(self, batch: Batch) -> TookTooLong:
         limit_s = self._settings.load_timeout_s
-        return TookTooLong(f"loading {batch.job.model} took longer than {limit_s:g} s (--load-timeout)")
+        return TookTooLong(
+            f"loading {' and '.join(dict.fromkeys(batch.job.models))} took longer than {limit_s:g} s (--load-timeout)"
+        )
 
     def _takes_long(self) -> TookTooLong:
         return TookTooLong(

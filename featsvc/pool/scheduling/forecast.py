@@ -33,12 +33,12 @@ class Forecast:
     def of(self, entry: QueueEntry, workers: int) -> JobEstimate:
         """What is to be expected of an entry that is not queued, where so many workers live."""
         self.cost(entry)
-        model = entry.job.model
+        models = entry.job.models
         return JobEstimate(
             entry.cost_s,
             self._costs.basis(entry.cost_key),
             self._wait_s(entry, workers),
-            any(model in each.models for each in self._workers.values()),
+            any(each.models.issuperset(models) for each in self._workers.values()),
         )
 
     def _wait_s(self, entry: QueueEntry, workers: int) -> float:

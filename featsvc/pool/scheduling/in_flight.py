@@ -57,7 +57,8 @@ class Batch:
             items.append(BatchItem(entry.id, job.request_id, content.item, left_s))
             nbytes += content.nbytes
         job = self.job
-        return RunBatch(self.id, job.operation.rpc, job.model, job.params, tuple(items)), nbytes
+        batch = RunBatch(self.id, job.operation.rpc, job.model, job.params, tuple(items), job.also)
+        return batch, nbytes
 
     def _content(self, entry: QueueEntry) -> AnyJob | Brief:
         job = entry.job
@@ -106,9 +107,13 @@ class InFlight:
         """Whether some batch in flight is about this."""
         return any(batch.affinity_key == key for batch in self.batches.values())
 
-    def has(self, model: str) -> bool:
-        """The model is loaded here, or about to be for a batch in flight."""
-        return model in self.models or any(batch.job.model == model for batch in self.batches.values())
+    def has(self, job: AnyJob) -> bool:
+        """All its models are loaded here, or about to be for batches in flight."""
+        return self.has_model(job.model) and all(map(self.has_model, job.also))
+
+    def has_model(self, model: str) -> bool:
+        """This one is."""
+        return model in self.models or any(model in batch.job.models for batch in self.batches.values())
 
     def batches_of(self, family: str) -> Iterator[Batch]:
         """Those of a family that hold a place."""
@@ -120,7 +125,7 @@ class InFlight:
         self.models = models
         now = time.monotonic()
         for batch in self.batches.values():
-            if (batch.job.model in models) != (batch.began_at is not None):
+            if models.issuperset(batch.job.models) != (batch.began_at is not None):
                 batch.began_at = now if batch.began_at is None else None
                 batch.watched_since = None
 

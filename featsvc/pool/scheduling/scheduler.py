@@ -157,7 +157,7 @@ class Scheduler:
             entry.flow.at_work += 1
             self._entries[entry.id] = entry
         state.batches[batch.id] = batch
-        if batch.job.model in state.models:
+        if state.models.issuperset(batch.job.models):
             batch.began_at = time.monotonic()
         if batch.job.affinity:
             batch.is_known = state.affinities.get(batch.affinity_key, False)
@@ -258,7 +258,7 @@ class Scheduler:
         chosen, chosen_at = None, math.inf
 
         def urgency(head: QueueEntry) -> tuple[int, float, int]:
-            warmth = state.has(head.job.model) + (head.affinity_key in state.affinities)
+            warmth = state.has(head.job) + (head.affinity_key in state.affinities)
             priority, due, arrival = head.order
             return priority, due - warmth * affinity_s, arrival
 
@@ -272,7 +272,7 @@ class Scheduler:
             ]
             if heads:
                 head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
-                at = flow.served_s - state.has(head.job.model) * affinity_s
+                at = flow.served_s - state.has(head.job) * affinity_s
                 if at < chosen_at:
                     chosen, chosen_at = head, at
         return chosen
@@ -292,8 +292,7 @@ class Scheduler:
 
     def _suits(self, state: InFlight, alive: Collection[int], head: QueueEntry) -> bool:
         """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
-        model = head.job.model
-        if state.has(model):
+        if state.has(head.job):
             return True
-        holders = [other for each in alive if (other := self._workers[each]).has(model)]
+        holders = [other for each in alive if (other := self._workers[each]).has(head.job)]
         return not holders or (not state.batches and all(holder.batches for holder in holders))

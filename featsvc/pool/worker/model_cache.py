@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -60,6 +60,7 @@ class ModelCache:
         self._known_bytes: dict[str, int] = {}  # from earlier loads, to make room beforehand
         self._changed = threading.Condition()
         self._loading = threading.Lock()
+        self._together = threading.Lock()
 
     def acquire(self, model: str) -> EngineModel:
         """The model, loaded if need be and kept until `release`. One that is here need not wait for a load."""
@@ -70,6 +71,42 @@ class ModelCache:
             with self._loading:
                 if not self._is_here(model):
                     return self._brought(model)
+
+    def acquire_together(self, models: Sequence[str]) -> dict[str, EngineModel]:
+        """All of these by name, each kept until `release`, or none; raises OutOfMemory where not all have room."""
+        if len(models) == 1:
+            return {models[0]: self.acquire(models[0])}
+        held: dict[str, EngineModel] = {}
+        # One batch at a time, or two could hold what the other waits for.
+        with self._together:
+            try:
+                for model in models:
+                    self._check_together(models, held)
+                    held[model] = self.acquire(model)
+                self._check_together(models, held)
+            except FeatsvcError as error:
+                for model in held:
+                    self.release(model)
+                if isinstance(error, OutOfMemory):
+                    raise OutOfMemory(f"{' and '.join(models)} are needed at once: {error.message}") from None
+                raise
+        return held
+
+    def _check_together(self, models: Sequence[str], held: Mapping[str, EngineModel]) -> None:
+        """Raises where these would have no room though all others went, as far as their sizes are known."""
+        if 0 < self._max_models < len(models):
+            missing = len(models) - self._max_models
+            raise OutOfMemory(
+                f"a worker of this server holds {self._max_models} models at most (--max-models), {missing} too few"
+            )
+        with self._changed:
+            known = sum(self._known_bytes.get(model, 0) for model in models if model not in held)
+        nbytes = known + sum(each.nbytes for each in held.values())
+        if 0 < self._max_bytes < nbytes:
+            raise OutOfMemory(
+                f"they take {nbytes} bytes, and a worker of this server has {self._max_bytes} for models "
+                f"(--model-memory): {nbytes - self._max_bytes} are missing"
+            )
 
     def _is_here(self, model: str) -> bool:
         with self._changed:
@@ -89,13 +126,15 @@ class ModelCache:
             self._evict(lambda: self._is_over(0, 0))
         return loaded
 
-    def pin(self, model: str) -> bool:
-        """Whether the model is here; then it stays until `release`. Never waits: false where it is going, too."""
+    def pin(self, *models: str) -> bool:
+        """Whether these are here; then they stay until `release`. Never waits: false where one is going, too."""
         with self._changed:
-            held = self._models.get(model)
-            if held is None or held.is_going:
+            found = [self._models.get(model) for model in models]
+            held = [each for each in found if each is not None and not each.is_going]
+            if len(held) < len(models):
                 return False
-            held.pins += 1
+            for each in held:
+                each.pins += 1
             return True
 
     def release(self, model: str) -> None:

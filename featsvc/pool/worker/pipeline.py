@@ -147,7 +147,7 @@ class Pipeline:
                     case RunBatch() | Load() if self._is_put_off(message):
                         pass
                     # A load, perhaps with a download, must not hold up batches whose model is here.
-                    case RunBatch() if not self._models.pin(message.model):
+                    case RunBatch() if not self._models.pin(*message.models):
                         loader.submit(_or_end, self._prepare, message, threads)
                     case RunBatch() if self._boot.prepared_at_once == 1:
                         self._prepare_pinned(message, threads)
@@ -163,8 +163,9 @@ class Pipeline:
                 del message
 
     def _is_put_off(self, message: RunBatch | Load) -> bool:
-        """Whether its model is going: then it comes again after that, and others need not wait for it."""
-        if not self._models.is_going(message.model, partial(self._inbox.put, message)):
+        """Whether a model of it is going: then it comes again after that, and others need not wait for it."""
+        models, again = message.models, partial(self._inbox.put, message)
+        if not any(self._models.is_going(model, again) for model in models):
             return False
         if isinstance(message, RunBatch):
             self.goes_on(message.id, computes=False)
@@ -184,9 +185,19 @@ class Pipeline:
             self._send(LoadReply(message.call, done=done))
 
     def _prepare_pinned(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
-        """Its model is here and pinned, or this thread might wait for a load if the model went meanwhile."""
+        """Its models are here and pinned, or this thread might wait for a load if one went meanwhile."""
         self._prepare(batch, threads)
-        self._models.release(batch.model)
+        self._release(batch)
+
+    def _release(self, batch: RunBatch) -> None:
+        for model in batch.models:
+            self._models.release(model)
+
+    def _acquired(self, batch: RunBatch) -> EngineModel:
+        held = self._models.acquire_together(batch.models)
+        if not batch.also:
+            return held[batch.model]
+        return self._engines.together([held[model] for model in (batch.model, *batch.also)])
 
     def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
         wanted = []
@@ -211,7 +222,7 @@ class Pipeline:
         if not wanted:
             return
         try:
-            loaded = self._models.acquire(batch.model)
+            loaded = self._acquired(batch)
         except FeatsvcError as error:
             for item in wanted:
                 self._answer(Outcome(item.id, error=error))
@@ -256,8 +267,8 @@ class Pipeline:
         return self._models.drop_idle()
 
     def done_with(self, work: Work) -> None:
-        """The model of answered work may go; for the thread that computes."""
-        self._models.release(work.batch.model)
+        """The models of answered work may go; for the thread that computes."""
+        self._release(work.batch)
 
     def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
         """Tell the pool that a batch works or waits without holding up short ones, and whether it is computed."""

@@ -101,7 +101,8 @@ class Elastic:
         costs = defaultdict[str, float](float)
         for flow in self._scheduler.queue.flows.waiting:
             for entry in flow.entries:
-                costs[entry.job.model] += entry.cost_s
+                for model in set(entry.job.models):
+                    costs[model] += entry.cost_s
         return sorted(costs, key=costs.__getitem__, reverse=True)
 
     def _shrink(self, staying: list[WorkerHandle]) -> None:
@@ -128,7 +129,9 @@ class Elastic:
         if awaited and worker.state is not WorkerState.READY:
             return False
         others = [self._scheduler.in_flight(each.id) for each in staying if each is not worker]
-        return all(any(other.has(model) for other in others) for model in awaited if state.has(model))
+        return all(
+            any(other.has_model(model) for other in others) for model in awaited if state.has_model(model)
+        )
 
     def _worth(self, worker: WorkerHandle) -> tuple[bool, int, int]:
         """How much is lost with it: one that has not started yet is the first to go, then who knows least."""

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
+from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
 from featsvc.fields.base import Parameters
@@ -99,19 +100,30 @@ class Intake:
             job, _ = await self._job(operation, asked, call, IN_ONE_PIECE)
             return await self.pool.estimate(job)
 
+    def _entries(self, operation: AnyOperation, asked: Asked[Any], call: Call) -> list[Entry]:
+        """The models that answer, which the caller may use."""
+        uses = operation.models(asked) if operation.models else ((asked.params, operation),)
+        entries: list[Entry] = []
+        for naming, asked_of_it in uses:
+            entry = entry_for(naming, self.settings.profile)
+            check_model(call.caller, entry)
+            call.model = entries[0].key if entries else entry.key
+            check_answers(entry, asked_of_it)
+            entries.append(entry)
+        return entries
+
     async def _job(
         self, operation: Operation[P, I, R], asked: Asked[P], call: Call, way: Way
     ) -> tuple[Job[R], I]:
-        entry = entry_for(asked.params, self.settings.profile)
-        check_model(call.caller, entry)
-        call.model = entry.key
-        check_answers(entry, operation)
+        entries = self._entries(operation, asked, call)
         item = await self._item(operation.item, asked, way, call)
-        await self.weights.check(call.caller, entry)
+        for each in entries:
+            await self.weights.check(call.caller, each)
         params = asked.params if operation.settled is None else operation.settled(asked.params)
         job = Job(
             operation=operation,
-            model=entry.key,
+            model=entries[0].key,
+            also=tuple(each.key for each in entries[1:]),
             params=params,
             item=item,
             deadline=self._deadline(call),
@@ -239,7 +251,9 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
 
 def _brief(operation: AnyOperation, item: Item) -> Brief | None:
     """The item by the name of its picture, where a worker may know that already and sending it takes long."""
-    if not (operation.keeps_pictures and isinstance(item, PictureItem) and item.digest):
+    if operation.looks_again or not (
+        operation.keeps_pictures and isinstance(item, PictureItem) and item.digest
+    ):
         return None
     return (
         Brief(item.without_image(), item.nbytes - len(item.image)) if len(item.image) >= LARGE_BYTES else None

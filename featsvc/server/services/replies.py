@@ -12,13 +12,16 @@ from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
 from featsvc.server.calls.reply import Reply, flat
-from featsvc.v1 import image_pb2, sam2_pb2, tensor_pb2
+from featsvc.v1 import image_pb2, objects_pb2, sam2_pb2, tensor_pb2
 from featsvc.work.results import (
     Bits,
+    DescribedObject,
     EmbeddedImage,
     Features,
     Geometry,
     Mask,
+    ObjectMatches,
+    ObjectVectors,
     Png,
     PromptMasks,
     Result,
@@ -90,6 +93,8 @@ def _numbers(value: object) -> int:
             return sum(NUMBERS_OF_MESSAGE + _numbers(each) for each in value)
         case Mask():
             return _numbers(value.segmentation)
+        case DescribedObject():
+            return _numbers(value.mask)
         case PromptMasks():
             return _numbers(value.masks)
         case Rle(counts=tuple()):
@@ -175,6 +180,28 @@ def _mask(result: Mask) -> Reply:
         case Bits() | np.ndarray():
             return Reply(message, bitmap=_bitmap(result.segmentation))
     return Reply(message)
+
+
+@written.register
+def _object(result: DescribedObject) -> Reply:
+    """One object of a picture."""
+    return Reply(objects_pb2.Object(level=result.level, parent=result.parent), mask=written(result.mask))
+
+
+@written.register
+def _object_matches(result: ObjectMatches) -> Reply:
+    """The objects that fit one text or vector."""
+    matches = [objects_pb2.ObjectMatch(object=each.object, score=each.score) for each in result.matches]
+    return Reply(objects_pb2.ObjectMatches(matches=matches))
+
+
+@written.register
+def _object_vectors(result: ObjectVectors) -> Reply:
+    """The vectors of all objects in one way."""
+    beside: Beside = {"vectors": tensor(result.vectors, result.dtype)}
+    if result.rounding is not None:
+        beside["rounding"] = written(result.rounding)
+    return Reply(objects_pb2.ObjectVectors(model=result.model), **beside)
 
 
 def _bitmap(pixels: Bits | NDArray[np.float32]) -> Reply | tensor_pb2.Tensor:

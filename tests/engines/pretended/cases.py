@@ -13,7 +13,7 @@ from featsvc.engines.running.family import Loaded
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema as S
 from featsvc.work.item import Item, TextItem
-from featsvc.work.operations import OPERATIONS, AnyOperation, Family
+from featsvc.work.operations import FIND_OBJECTS, OPERATIONS, AnyOperation, Family, Several
 from featsvc.work.results import Result
 from tests.engines import models
 
@@ -43,9 +43,21 @@ class Case:
         return OPERATION[type(self.params)]
 
     @property
-    def family(self) -> Family:
+    def family(self) -> Family | Several:
         """Of the model that is asked."""
         return self.operation.family
+
+    @property
+    def models(self) -> str:
+        """Which of `every_model` are asked."""
+        return "find" if self.operation is FIND_OBJECTS else self.family
+
+
+def every_model(engines: Engines) -> dict[str, Loaded]:
+    """The demo models by their families, and those that describe objects together."""
+    loaded: dict[str, Loaded] = {each: engines.load(f"demo-{each}") for each in FAMILIES}
+    several = [loaded[each] for each in ("sam2", "clip", "dino")]
+    return {**loaded, "object": engines.together(several), "find": engines.together(several[:2])}
 
 
 def answers(engines: Engines, case: Case, loaded: Loaded) -> list[Result]:
@@ -173,8 +185,29 @@ def _search() -> Iterator[tuple[str, Case]]:
         yield f"masks {encoding}", around(P(**few, mask_encoding=encoding))
 
 
+def _objects() -> Iterator[tuple[str, Case]]:
+    P = S.DescribeObjectsParams
+    clip, dino = S.ClipView(params=S.ClipParams(load_size=48)), S.DinoView(params=S.DinoParams(load_size=56))
+    click = S.ObjectSource(prompts=(S.Prompt(point_coords=((40.0, 30.0),), point_labels=(1,)),))
+    for pooling in S.Pooling:
+        way = S.PooledDescriptor(pooling=pooling)
+        ways = (S.ObjectDescriptor(clip=clip, pooled=way), S.ObjectDescriptor(dino=dino, pooled=way))
+        yield f"{pooling} of maps", asked(P(describe=ways), source=click)
+    yield "masks with vectors", around(P(**FEW, describe=ways))
+    crop = S.CropDescriptor(levels=2, background=S.Background.GREY, masked_weight=0.75, with_picture=True)
+    ways = (S.ObjectDescriptor(clip=clip, crop=crop), S.ObjectDescriptor(dino=dino, crop=crop))
+    yield "crops of prompts", asked(P(describe=ways), source=click)
+    query = S.ObjectQuery(text=QUERY, negative_text=AGAINST)
+    pooled = (S.ObjectDescriptor(clip=clip, pooled=S.PooledDescriptor()),)
+    F = S.FindObjectsParams
+    # Scores of several are near each other, and precisions put them in other orders.
+    yield "found", around(F(**FEW, describe=pooled, max_matches=1, max_overlap=1), query=query)
+    peaks = F(search="peaks", describe=pooled, max_peaks=1, max_matches=1, ret_text_map=True)
+    yield "found by peaks", around(peaks, query=S.ObjectQuery(text=QUERY[:1]))
+
+
 CASES: dict[str, Case] = {
     f"{family} {name}": case
-    for family, cases in (("clip", _clip()), ("dino", _dino()), ("sam2", _sam2()))
+    for family, cases in (("clip", _clip()), ("dino", _dino()), ("sam2", _sam2()), ("object", _objects()))
     for name, case in cases
 }

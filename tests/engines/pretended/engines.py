@@ -52,4 +52,4 @@ def build(options: EngineOptions) -> PretendedEngines:
     torch._C._set_only_lift_cpu_tensors(True)  # one for all threads, which come and go
     with cuda.at_work():
         made = registry.build(options)
-    return PretendedEngines(made.options, made.families, made.kept, cuda, installed)
+    return PretendedEngines(made.options, made.families, made.kept, made.joint, cuda, installed)

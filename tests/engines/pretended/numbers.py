@@ -15,12 +15,15 @@ from featsvc.engines.answers.rle import bitmap
 from featsvc.v1.schema import FeatureDType
 from featsvc.work.results import (
     Bits,
+    DescribedObject,
     EmbeddedImage,
     Features,
     Floats,
     ImageEmbedding,
     Mask,
     MaskList,
+    ObjectList,
+    ObjectsFound,
     Png,
     PromptMasks,
     PromptResults,
@@ -50,6 +53,14 @@ def numbers(result: Result) -> Numbers:
         case MaskList():
             every = [*_labels(result), *(part for each in enumerate(result.masks) for part in _mask(*each))]
             return {"count": np.array([len(result.masks)]), **dict(every)}
+        case ObjectList():
+            masks = (part for each in enumerate(result.objects) for part in _object(*each))
+            vectors = ((f"vectors {index}", each.vectors) for index, each in enumerate(result.descriptors))
+            return dict([*masks, *vectors])
+        case ObjectsFound():
+            masks = (part for each in enumerate(result.objects) for part in _object(*each))
+            scores = [match.score for own in result.found for match in own.matches]
+            return dict([*masks, ("scores", np.array(scores, np.float32))])
         case PromptResults():
             return dict(part for each in enumerate(result.results) for part in _prompted(*each))
     raise AssertionError(f"{type(result).__name__} has no numbers")
@@ -91,9 +102,14 @@ def _prompted(index: int, masks: PromptMasks) -> Iterator[tuple[str, Array]]:
 def _mask(index: int, mask: Mask) -> Iterator[tuple[str, Array]]:
     scores = [mask.predicted_iou, mask.stability_score]
     yield f"scores {index}", np.array(scores, np.float32)
-    yield f"places {index}", np.array([*mask.point_coords[0], *mask.bbox, *mask.crop_box], np.float32)
+    yield f"places {index}", np.array([*sum(mask.point_coords, ()), *mask.bbox, *mask.crop_box], np.float32)
     if mask.segmentation is not None:
         yield f"mask {index}", _pixels(mask.segmentation)
+
+
+def _object(index: int, found: DescribedObject) -> Iterator[tuple[str, Array]]:
+    yield f"place {index}", np.array([found.level, -1 if found.parent is None else found.parent])
+    yield from _mask(index, found.mask)
 
 
 def _labels(masks: PromptMasks | MaskList, index: int = 0) -> Iterator[tuple[str, Array]]:

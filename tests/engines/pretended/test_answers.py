@@ -17,7 +17,7 @@ from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import FeatureDType
 from featsvc.work.operations import OPERATIONS
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, FAMILIES, answers
+from tests.engines.pretended.cases import CASES, answers, every_model
 from tests.engines.pretended.conftest import Workers
 from tests.engines.pretended.numbers import Numbers, difference, numbers
 from tests.engines.pretended.worker import DEVICE
@@ -37,12 +37,12 @@ Expected = Callable[[str], list[Numbers]]
 @pytest.fixture(scope="module")
 def expected(engines: Engines) -> Expected:
     """Answers of the CPU."""
-    loaded = {each: engines.load(f"demo-{each}") for each in FAMILIES}
+    loaded = every_model(engines)
 
     @cache
     def made(name: str) -> list[Numbers]:
         case = CASES[name]
-        return [numbers(each) for each in answers(engines, case, loaded[case.family])]
+        return [numbers(each) for each in answers(engines, case, loaded[case.models])]
 
     return made
 

@@ -9,7 +9,7 @@ from featsvc.engines.running.family import Loaded
 from featsvc.settings.kinds import AnyPrecision
 from featsvc.work.results import Result
 from tests.engines import models
-from tests.engines.pretended.cases import FAMILIES, Case, answers
+from tests.engines.pretended.cases import Case, answers, every_model
 from tests.engines.pretended.cuda import PretendCuda
 
 DEVICE = "cuda:1"
@@ -25,13 +25,13 @@ class PretendedWorker:
         self.cuda = PretendCuda(capacity=capacity)
         with self.at_work():
             self.engines = models.engines(device=device, precision=precision)
-            self.loaded: dict[str, Loaded] = {each: self.engines.load(f"demo-{each}") for each in FAMILIES}
+            self.loaded = every_model(self.engines)
 
     def answers(self, case: Case, loaded: Loaded | None = None) -> list[Result]:
         """Results of a case; what was counted before is forgotten."""
         self.cuda.forget()
         with self.at_work():
-            return answers(self.engines, case, loaded or self.loaded[case.family])
+            return answers(self.engines, case, loaded or self.loaded[case.models])
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

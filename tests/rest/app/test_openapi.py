@@ -224,7 +224,15 @@ def test_the_documented_paths_are_all_there() -> None:
     assert {name: set(document(name)["paths"]) for name in FAMILIES} == {
         "clip": {"/extract", "/encode_text", "/similarity", "/encode_image", "/health", "/readyz"},
         "dino": {"/extract", "/health", "/readyz"},
-        "sam2": {"/auto_mask", "/prompt_mask", "/embed_image", "/health", "/readyz"},
+        "sam2": {
+            "/auto_mask",
+            "/describe_objects",
+            "/embed_image",
+            "/find_objects",
+            "/prompt_mask",
+            "/health",
+            "/readyz",
+        },
     }
 
 

@@ -19,7 +19,13 @@ from tests.server.conftest import AUTHORISED, Running, start
 
 async def test_health_reflection_and_status_need_no_key(served: Running) -> None:
     health = health_pb2_grpc.HealthStub(served.channel)
-    for service in ("", "featsvc.v1.ClipService", "featsvc.v1.DinoService", "featsvc.v1.Sam2Service"):
+    for service in (
+        "",
+        "featsvc.v1.ClipService",
+        "featsvc.v1.DinoService",
+        "featsvc.v1.Sam2Service",
+        "featsvc.v1.ObjectService",
+    ):
         reply = await health.Check(health_pb2.HealthCheckRequest(service=service))
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -30,6 +36,7 @@ async def test_health_reflection_and_status_need_no_key(served: Running) -> None
         "featsvc.v1.ClipService",
         "featsvc.v1.DinoService",
         "featsvc.v1.Sam2Service",
+        "featsvc.v1.ObjectService",
         "featsvc.v1.ModelService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

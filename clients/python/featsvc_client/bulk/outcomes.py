@@ -10,10 +10,9 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 from numpy.typing import NDArray
 
-from featsvc_client.mask_results import Mask, Masks
+from featsvc_client.mask_results import Masks, coco_annotation
 from featsvc_client.masks import instance_map
 from featsvc_client.results import Embeddings, Features, Similarity
-from featsvc_client.rle import Rle, from_mask
 
 # numpy has no bfloat16: arrays of this ending hold its bits as uint16.
 BFLOAT16 = ".bfloat16"
@@ -74,14 +73,14 @@ def masks(answer: Masks) -> Outcome:
         "stability_score": np.array([each.stability_score for each in answer], np.float64),
     }
     facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome(arrays, facts, [_annotation(each) for each in answer])
+    return Outcome(arrays, facts, [coco_annotation(each) for each in answer])
 
 
 def coco_masks(answer: Masks) -> Outcome:
     """Masks as COCO's objects only, which need no unpacking."""
     summary = answer.summary
     facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome({}, facts, [_annotation(each) for each in answer])
+    return Outcome({}, facts, [coco_annotation(each) for each in answer])
 
 
 def _facts(answer: Any) -> dict[str, Any]:  # Any: every answer about a picture has these two
@@ -90,18 +89,3 @@ def _facts(answer: Any) -> dict[str, Any]:  # Any: every answer about a picture 
 
 def _geometry(answer: Features | Similarity) -> dict[str, Any]:
     return MessageToDict(answer.geometry, preserving_proto_field_name=True)
-
-
-def _annotation(mask: Mask) -> dict[str, Any]:
-    """The object as COCO's format calls its parts; scores are additions that its tools ignore."""
-    runs = mask.pixels if isinstance(mask.pixels, Rle) else from_mask(mask.segmentation)
-    return {
-        "segmentation": runs.coco(),
-        "area": mask.area,
-        # Not the answer's own, which is sam2's and a pixel narrower and lower than COCO's.
-        "bbox": list(runs.rectangle()),
-        "iscrowd": 0,
-        "category_id": 1,
-        "predicted_iou": mask.predicted_iou,
-        "stability_score": mask.stability_score,
-    }

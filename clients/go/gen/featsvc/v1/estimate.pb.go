@@ -95,6 +95,8 @@ type EstimateRequest struct {
 	//	*EstimateRequest_GenerateMasks
 	//	*EstimateRequest_PredictMasks
 	//	*EstimateRequest_EmbedImage
+	//	*EstimateRequest_DescribeObjects
+	//	*EstimateRequest_FindObjects
 	Question      isEstimateRequest_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -209,6 +211,24 @@ func (x *EstimateRequest) GetEmbedImage() *EmbedImageRequest {
 	return nil
 }
 
+func (x *EstimateRequest) GetDescribeObjects() *DescribeObjectsRequest {
+	if x != nil {
+		if x, ok := x.Question.(*EstimateRequest_DescribeObjects); ok {
+			return x.DescribeObjects
+		}
+	}
+	return nil
+}
+
+func (x *EstimateRequest) GetFindObjects() *FindObjectsRequest {
+	if x != nil {
+		if x, ok := x.Question.(*EstimateRequest_FindObjects); ok {
+			return x.FindObjects
+		}
+	}
+	return nil
+}
+
 type isEstimateRequest_Question interface {
 	isEstimateRequest_Question()
 }
@@ -253,6 +273,16 @@ type EstimateRequest_EmbedImage struct {
 	EmbedImage *EmbedImageRequest `protobuf:"bytes,8,opt,name=embed_image,json=embedImage,proto3,oneof"`
 }
 
+type EstimateRequest_DescribeObjects struct {
+	// ObjectService.DescribeObjects.
+	DescribeObjects *DescribeObjectsRequest `protobuf:"bytes,9,opt,name=describe_objects,json=describeObjects,proto3,oneof"`
+}
+
+type EstimateRequest_FindObjects struct {
+	// ObjectService.FindObjects.
+	FindObjects *FindObjectsRequest `protobuf:"bytes,10,opt,name=find_objects,json=findObjects,proto3,oneof"`
+}
+
 func (*EstimateRequest_ExtractClipFeatures) isEstimateRequest_Question() {}
 
 func (*EstimateRequest_EncodeText) isEstimateRequest_Question() {}
@@ -268,6 +298,10 @@ func (*EstimateRequest_GenerateMasks) isEstimateRequest_Question() {}
 func (*EstimateRequest_PredictMasks) isEstimateRequest_Question() {}
 
 func (*EstimateRequest_EmbedImage) isEstimateRequest_Question() {}
+
+func (*EstimateRequest_DescribeObjects) isEstimateRequest_Question() {}
+
+func (*EstimateRequest_FindObjects) isEstimateRequest_Question() {}
 
 // What is to be expected. All of it is about so: others may come meanwhile.
 type EstimateResponse struct {
@@ -356,7 +390,7 @@ var File_featsvc_v1_estimate_proto protoreflect.FileDescriptor
 const file_featsvc_v1_estimate_proto_rawDesc = "" +
 	"\n" +
 	"\x19featsvc/v1/estimate.proto\x12\n" +
-	"featsvc.v1\x1a\x15featsvc/v1/clip.proto\x1a\x15featsvc/v1/dino.proto\x1a\x18featsvc/v1/options.proto\x1a\x15featsvc/v1/sam2.proto\"\x9a\x05\n" +
+	"featsvc.v1\x1a\x15featsvc/v1/clip.proto\x1a\x15featsvc/v1/dino.proto\x1a\x18featsvc/v1/objects.proto\x1a\x18featsvc/v1/options.proto\x1a\x15featsvc/v1/sam2.proto\"\xb0\x06\n" +
 	"\x0fEstimateRequest\x12c\n" +
 	"\x15extract_clip_features\x18\x01 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestH\x00R\x13extractClipFeatures\x12@\n" +
 	"\vencode_text\x18\x02 \x01(\v2\x1d.featsvc.v1.EncodeTextRequestH\x00R\n" +
@@ -367,7 +401,10 @@ const file_featsvc_v1_estimate_proto_rawDesc = "" +
 	"\x0egenerate_masks\x18\x06 \x01(\v2 .featsvc.v1.GenerateMasksRequestH\x00R\rgenerateMasks\x12F\n" +
 	"\rpredict_masks\x18\a \x01(\v2\x1f.featsvc.v1.PredictMasksRequestH\x00R\fpredictMasks\x12@\n" +
 	"\vembed_image\x18\b \x01(\v2\x1d.featsvc.v1.EmbedImageRequestH\x00R\n" +
-	"embedImageB\n" +
+	"embedImage\x12O\n" +
+	"\x10describe_objects\x18\t \x01(\v2\".featsvc.v1.DescribeObjectsRequestH\x00R\x0fdescribeObjects\x12C\n" +
+	"\ffind_objects\x18\n" +
+	" \x01(\v2\x1e.featsvc.v1.FindObjectsRequestH\x00R\vfindObjectsB\n" +
 	"\n" +
 	"\bquestion\"\xa6\x01\n" +
 	"\x10EstimateResponse\x12\x15\n" +
@@ -414,6 +451,8 @@ var file_featsvc_v1_estimate_proto_goTypes = []any{
 	(*GenerateMasksRequest)(nil),              // 8: featsvc.v1.GenerateMasksRequest
 	(*PredictMasksRequest)(nil),               // 9: featsvc.v1.PredictMasksRequest
 	(*EmbedImageRequest)(nil),                 // 10: featsvc.v1.EmbedImageRequest
+	(*DescribeObjectsRequest)(nil),            // 11: featsvc.v1.DescribeObjectsRequest
+	(*FindObjectsRequest)(nil),                // 12: featsvc.v1.FindObjectsRequest
 }
 var file_featsvc_v1_estimate_proto_depIdxs = []int32{
 	3,  // 0: featsvc.v1.EstimateRequest.extract_clip_features:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
@@ -424,14 +463,16 @@ var file_featsvc_v1_estimate_proto_depIdxs = []int32{
 	8,  // 5: featsvc.v1.EstimateRequest.generate_masks:type_name -> featsvc.v1.GenerateMasksRequest
 	9,  // 6: featsvc.v1.EstimateRequest.predict_masks:type_name -> featsvc.v1.PredictMasksRequest
 	10, // 7: featsvc.v1.EstimateRequest.embed_image:type_name -> featsvc.v1.EmbedImageRequest
-	0,  // 8: featsvc.v1.EstimateResponse.basis:type_name -> featsvc.v1.CostBasis
-	1,  // 9: featsvc.v1.EstimateService.Estimate:input_type -> featsvc.v1.EstimateRequest
-	2,  // 10: featsvc.v1.EstimateService.Estimate:output_type -> featsvc.v1.EstimateResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 8: featsvc.v1.EstimateRequest.describe_objects:type_name -> featsvc.v1.DescribeObjectsRequest
+	12, // 9: featsvc.v1.EstimateRequest.find_objects:type_name -> featsvc.v1.FindObjectsRequest
+	0,  // 10: featsvc.v1.EstimateResponse.basis:type_name -> featsvc.v1.CostBasis
+	1,  // 11: featsvc.v1.EstimateService.Estimate:input_type -> featsvc.v1.EstimateRequest
+	2,  // 12: featsvc.v1.EstimateService.Estimate:output_type -> featsvc.v1.EstimateResponse
+	12, // [12:13] is the sub-list for method output_type
+	11, // [11:12] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_estimate_proto_init() }
@@ -441,6 +482,7 @@ func file_featsvc_v1_estimate_proto_init() {
 	}
 	file_featsvc_v1_clip_proto_init()
 	file_featsvc_v1_dino_proto_init()
+	file_featsvc_v1_objects_proto_init()
 	file_featsvc_v1_options_proto_init()
 	file_featsvc_v1_sam2_proto_init()
 	file_featsvc_v1_estimate_proto_msgTypes[0].OneofWrappers = []any{
@@ -452,6 +494,8 @@ func file_featsvc_v1_estimate_proto_init() {
 		(*EstimateRequest_GenerateMasks)(nil),
 		(*EstimateRequest_PredictMasks)(nil),
 		(*EstimateRequest_EmbedImage)(nil),
+		(*EstimateRequest_DescribeObjects)(nil),
+		(*EstimateRequest_FindObjects)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -10,6 +10,8 @@ import type { ClipServiceExtractFeaturesRequest, ComputeSimilarityRequest, Encod
 import { file_featsvc_v1_clip } from "./clip_pb.js";
 import type { DinoServiceExtractFeaturesRequest } from "./dino_pb.js";
 import { file_featsvc_v1_dino } from "./dino_pb.js";
+import type { DescribeObjectsRequest, FindObjectsRequest } from "./objects_pb.js";
+import { file_featsvc_v1_objects } from "./objects_pb.js";
 import { file_featsvc_v1_options } from "./options_pb.js";
 import type { EmbedImageRequest, GenerateMasksRequest, PredictMasksRequest } from "./sam2_pb.js";
 import { file_featsvc_v1_sam2 } from "./sam2_pb.js";
@@ -19,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/estimate.proto.
  */
 export const file_featsvc_v1_estimate: GenFile = /*@__PURE__*/
-  fileDesc("ChlmZWF0c3ZjL3YxL2VzdGltYXRlLnByb3RvEgpmZWF0c3ZjLnYxIpsECg9Fc3RpbWF0ZVJlcXVlc3QSTgoVZXh0cmFjdF9jbGlwX2ZlYXR1cmVzGAEgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3RIABI0CgtlbmNvZGVfdGV4dBgCIAEoCzIdLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlcXVlc3RIABJCChJjb21wdXRlX3NpbWlsYXJpdHkYAyABKAsyJC5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVxdWVzdEgAEjYKDGVuY29kZV9pbWFnZRgEIAEoCzIeLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXF1ZXN0SAASTgoVZXh0cmFjdF9kaW5vX2ZlYXR1cmVzGAUgASgLMi0uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3RIABI6Cg5nZW5lcmF0ZV9tYXNrcxgGIAEoCzIgLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1JlcXVlc3RIABI4Cg1wcmVkaWN0X21hc2tzGAcgASgLMh8uZmVhdHN2Yy52MS5QcmVkaWN0TWFza3NSZXF1ZXN0SAASNAoLZW1iZWRfaW1hZ2UYCCABKAsyHS5mZWF0c3ZjLnYxLkVtYmVkSW1hZ2VSZXF1ZXN0SABCCgoIcXVlc3Rpb24ifQoQRXN0aW1hdGVSZXNwb25zZRIOCgZjb3N0X3MYASABKAESJAoFYmFzaXMYAiABKA4yFS5mZWF0c3ZjLnYxLkNvc3RCYXNpcxIOCgZ3YWl0X3MYAyABKAESDQoFbW9kZWwYBCABKAkSFAoMbW9kZWxfbG9hZGVkGAUgASgIKpgBCglDb3N0QmFzaXMSGgoWQ09TVF9CQVNJU19VTlNQRUNJRklFRBAAEiMKEkNPU1RfQkFTSVNfQVNTVU1FRBABGguKtRgHYXNzdW1lZBIpChVDT1NUX0JBU0lTX1NBTUVfTU9ERUwQAhoOirUYCnNhbWVfbW9kZWwSHwoQQ09TVF9CQVNJU19BTElLRRADGgmKtRgFYWxpa2UyWAoPRXN0aW1hdGVTZXJ2aWNlEkUKCEVzdGltYXRlEhsuZmVhdHN2Yy52MS5Fc3RpbWF0ZVJlcXVlc3QaHC5mZWF0c3ZjLnYxLkVzdGltYXRlUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_clip, file_featsvc_v1_dino, file_featsvc_v1_options, file_featsvc_v1_sam2]);
+  fileDesc("ChlmZWF0c3ZjL3YxL2VzdGltYXRlLnByb3RvEgpmZWF0c3ZjLnYxIpMFCg9Fc3RpbWF0ZVJlcXVlc3QSTgoVZXh0cmFjdF9jbGlwX2ZlYXR1cmVzGAEgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3RIABI0CgtlbmNvZGVfdGV4dBgCIAEoCzIdLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlcXVlc3RIABJCChJjb21wdXRlX3NpbWlsYXJpdHkYAyABKAsyJC5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVxdWVzdEgAEjYKDGVuY29kZV9pbWFnZRgEIAEoCzIeLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXF1ZXN0SAASTgoVZXh0cmFjdF9kaW5vX2ZlYXR1cmVzGAUgASgLMi0uZmVhdHN2Yy52MS5EaW5vU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3RIABI6Cg5nZW5lcmF0ZV9tYXNrcxgGIAEoCzIgLmZlYXRzdmMudjEuR2VuZXJhdGVNYXNrc1JlcXVlc3RIABI4Cg1wcmVkaWN0X21hc2tzGAcgASgLMh8uZmVhdHN2Yy52MS5QcmVkaWN0TWFza3NSZXF1ZXN0SAASNAoLZW1iZWRfaW1hZ2UYCCABKAsyHS5mZWF0c3ZjLnYxLkVtYmVkSW1hZ2VSZXF1ZXN0SAASPgoQZGVzY3JpYmVfb2JqZWN0cxgJIAEoCzIiLmZlYXRzdmMudjEuRGVzY3JpYmVPYmplY3RzUmVxdWVzdEgAEjYKDGZpbmRfb2JqZWN0cxgKIAEoCzIeLmZlYXRzdmMudjEuRmluZE9iamVjdHNSZXF1ZXN0SABCCgoIcXVlc3Rpb24ifQoQRXN0aW1hdGVSZXNwb25zZRIOCgZjb3N0X3MYASABKAESJAoFYmFzaXMYAiABKA4yFS5mZWF0c3ZjLnYxLkNvc3RCYXNpcxIOCgZ3YWl0X3MYAyABKAESDQoFbW9kZWwYBCABKAkSFAoMbW9kZWxfbG9hZGVkGAUgASgIKpgBCglDb3N0QmFzaXMSGgoWQ09TVF9CQVNJU19VTlNQRUNJRklFRBAAEiMKEkNPU1RfQkFTSVNfQVNTVU1FRBABGguKtRgHYXNzdW1lZBIpChVDT1NUX0JBU0lTX1NBTUVfTU9ERUwQAhoOirUYCnNhbWVfbW9kZWwSHwoQQ09TVF9CQVNJU19BTElLRRADGgmKtRgFYWxpa2UyWAoPRXN0aW1hdGVTZXJ2aWNlEkUKCEVzdGltYXRlEhsuZmVhdHN2Yy52MS5Fc3RpbWF0ZVJlcXVlc3QaHC5mZWF0c3ZjLnYxLkVzdGltYXRlUmVzcG9uc2ViBnByb3RvMw", [file_featsvc_v1_clip, file_featsvc_v1_dino, file_featsvc_v1_objects, file_featsvc_v1_options, file_featsvc_v1_sam2]);
 
 /**
  * The question, as its own rpc takes it. Exactly one.
@@ -96,6 +98,22 @@ export type EstimateRequest = Message<"featsvc.v1.EstimateRequest"> & {
      */
     value: EmbedImageRequest;
     case: "embedImage";
+  } | {
+    /**
+     * ObjectService.DescribeObjects.
+     *
+     * @generated from field: featsvc.v1.DescribeObjectsRequest describe_objects = 9;
+     */
+    value: DescribeObjectsRequest;
+    case: "describeObjects";
+  } | {
+    /**
+     * ObjectService.FindObjects.
+     *
+     * @generated from field: featsvc.v1.FindObjectsRequest find_objects = 10;
+     */
+    value: FindObjectsRequest;
+    case: "findObjects";
   } | { case: undefined; value?: undefined };
 };
 

@@ -1,0 +1,1 @@
+"""Objects of a picture: their masks, and vectors that describe them."""

@@ -1,0 +1,162 @@
+"""Objects by one descriptor: prepared beside the device, then computed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor
+
+from featsvc.engines.answers.mask_encoding import Bitmaps
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.objects.crops import Crops
+from featsvc.engines.objects.networks import (
+    AT_ONCE,
+    ClipNetwork,
+    DenseInput,
+    DinoNetwork,
+    Network,
+    named_in,
+)
+from featsvc.engines.objects.pooling import pooled
+from featsvc.engines.running.colours import Seen
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring
+from featsvc.work.options import EngineOptions
+
+
+@dataclass(frozen=True)
+class ByMap:
+    """Dense features of the whole picture under each mask."""
+
+    network: Network
+    prepared: DenseInput
+    way: PooledDescriptor
+    crops_per_object = 0
+
+    @cached_property
+    def features(self) -> Tensor:
+        """The features h x w x D, computed once."""
+        return self.network.features(self.prepared)
+
+    @property
+    def channels(self) -> int:
+        """Of its vectors."""
+        return self.network.dense_channels
+
+    @property
+    def pixels(self) -> int:
+        """What the network sees at once."""
+        return self.prepared.pixels
+
+    def flop(self, objects: int) -> float:
+        """What it costs, however many objects there are."""
+        return self.prepared.flop
+
+    def vectors(self, masks: Bitmaps) -> Tensor:
+        """Of masks N x H x W, N x D of length 1 or 0."""
+        return F.normalize(pooled(self.features, self.prepared.input.geometry, masks, self.way), dim=-1)
+
+
+@dataclass(frozen=True)
+class ByCrops:
+    """Crops around each mask."""
+
+    network: Network
+    crops: Crops
+
+    @property
+    def crops_per_object(self) -> int:
+        """Passes of the network for each object."""
+        return self.crops.per_object
+
+    @property
+    def channels(self) -> int:
+        """Of its vectors."""
+        return self.network.channels
+
+    @property
+    def pixels(self) -> int:
+        """What the network sees at once."""
+        return AT_ONCE * self.network.crop_pixels
+
+    def flop(self, objects: int) -> float:
+        """What it costs, about."""
+        return objects * self.crops_per_object * self.network.crop_flop
+
+    def vectors(self, masks: Bitmaps) -> Tensor:
+        """Of masks N x H x W, N x D of length 1; 0 of a mask without pixels."""
+        is_there = [bool(mask.any()) for mask in masks]
+        seen = (self._seen(crop) for mask in masks[is_there] for crop in self.crops.of(mask))
+        embedded: list[Tensor] = []
+        while some := list(islice(seen, AT_ONCE)):
+            embedded += self.network.embedded(some)
+        found = torch.zeros(len(masks), self.network.channels)
+        if embedded:
+            own = self._joined(torch.stack(embedded))
+            found = found.to(own.device)
+            found[torch.tensor(is_there, device=own.device)] = own
+        return found
+
+    def _seen(self, crop: Image) -> Seen:
+        return self.network.seen(crop, self.crops.way.squaring)
+
+    def _joined(self, embedded: Tensor) -> Tensor:
+        """One vector for each object, of those of all its crops."""
+        way = self.crops.way
+        own = embedded.view(-1, way.levels, self.crops.per_object // way.levels, embedded.shape[-1])
+        if self.crops.has_both:
+            own = F.normalize(
+                way.masked_weight * own[:, :, :1] + (1 - way.masked_weight) * own[:, :, 1:], dim=-1
+            )
+        # One alone keeps its bits: they are those that the network answers for the crop by itself.
+        vectors = own[:, 0, 0] if way.levels == 1 else F.normalize(own[:, :, 0].mean(dim=1), dim=-1)
+        return self._with_picture(vectors) if way.with_picture else vectors
+
+    def _with_picture(self, vectors: Tensor) -> Tensor:
+        """ConceptFusion's mixture: the more an object is like the picture, the more it has of that."""
+        (whole,) = self.network.embedded([self.network.seen(self.crops.picture, Squaring.NONE)])
+        part = torch.softmax(vectors @ whole, dim=0)[:, None]
+        return F.normalize(part * whole + (1 - part) * vectors, dim=-1)
+
+
+Describing: TypeAlias = ByMap | ByCrops
+
+
+def describing(
+    each: ObjectDescriptor, index: int, loaded: object, picture: Image, options: EngineOptions
+) -> Describing:
+    """A descriptor of a request, with the model that it names; raises InvalidFields where its options are wrong."""
+    network = _network(each, loaded)
+    if each.crop is not None:
+        return ByCrops(network, Crops(picture, each.crop))
+    holder = f"objects.describe[{index}].{'clip' if each.clip is not None else 'dino'}"
+    with named_in(holder):
+        prepared = network.dense(picture, options)
+    return ByMap(network, prepared, each.pooled or PooledDescriptor())
+
+
+def _network(each: ObjectDescriptor, loaded: object) -> Network:
+    if isinstance(loaded, ClipModel) and each.clip is not None:
+        return ClipNetwork(loaded, each.clip.params or ClipParams())
+    if isinstance(loaded, DinoModel) and each.dino is not None:
+        return DinoNetwork(loaded, each.dino.params or DinoParams())
+    raise TypeError(f"{type(loaded).__name__} does not describe objects so")
+
+
+def check_crops(described: Sequence[Describing], objects: int, options: EngineOptions) -> None:
+    """Refuses more crops than one request may have."""
+    crops = objects * sum(each.crops_per_object for each in described)
+    if crops > options.max_crops:
+        raise invalid_field(
+            "params.describe",
+            f"make {crops} crops of {objects} objects, at most {options.max_crops} (--max-crops): "
+            "take fewer levels or descriptors, or fewer objects",
+        )

@@ -1,0 +1,260 @@
+"""CLIP and DINO as they describe objects: what they make of a whole picture, and of crops of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.functional as TF
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from featsvc.engines.clip.dense import image_embeddings
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.operations import dense_pass, windows_of
+from featsvc.engines.dino.features import CELLS, Reading, class_tokens, descriptors, log_binned
+from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.dino.operations import layer_of, stride_of
+from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
+from featsvc.engines.running.colours import Seen, coloured
+from featsvc.engines.running.family import forward_each
+from featsvc.engines.running.transfer import pinned
+from featsvc.errors import FieldViolation, InvalidFields
+from featsvc.v1.schema import ClipParams, DinoParams, PaddingMode, Squaring
+from featsvc.work.options import EngineOptions
+
+AT_ONCE = 64
+"""Crops that share a pass: of 224 x 224 pixels they take some 40 MB, and less than 1 GB on the way through ViT-L."""
+
+
+@dataclass(frozen=True)
+class DenseInput:
+    """A picture on its way to dense features."""
+
+    input: NetworkInput
+    features: Callable[[Tensor], Tensor]
+    """Features 1 x h x w x D of it."""
+    flop: float
+
+    @property
+    def pixels(self) -> int:
+        """What the network sees."""
+        return self.input.pixels[0].numel()
+
+
+class Network(Protocol):
+    """What describes objects."""
+
+    @property
+    def key(self) -> str:
+        """Of its model."""
+
+    @property
+    def channels(self) -> int:
+        """Of its vectors of crops."""
+
+    @property
+    def dense_channels(self) -> int:
+        """Of its dense features."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def crop_pixels(self) -> int:
+        """What it sees of a crop."""
+
+    @property
+    def crop_flop(self) -> float:
+        """What a crop costs."""
+
+    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
+        """The picture for dense features; raises InvalidFields where it is too large so."""
+
+    def features(self, prepared: DenseInput) -> Tensor:
+        """Dense features h x w x D, float32."""
+
+    def seen(self, crop: Image, squaring: Squaring) -> Seen:
+        """A crop as the network sees it, 3 x S x S."""
+
+    def embedded(self, crops: list[Seen]) -> list[Tensor]:
+        """A vector D of length 1 for each crop."""
+
+
+@dataclass(frozen=True)
+class ClipNetwork:
+    """CLIP: vectors in the space of its texts."""
+
+    loaded: ClipModel
+    params: ClipParams
+
+    @property
+    def key(self) -> str:
+        """Of its model."""
+        return self.loaded.entry.key
+
+    @property
+    def channels(self) -> int:
+        """Size of an embedding."""
+        return self.loaded.channels
+
+    @property
+    def dense_channels(self) -> int:
+        """The same."""
+        return self.loaded.channels
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.loaded.device
+
+    @property
+    def crop_pixels(self) -> int:
+        """What it sees of a crop."""
+        height, width = self.loaded.visual.image_size
+        return int(height * width)
+
+    @property
+    def crop_flop(self) -> float:
+        """What a crop costs."""
+        return self.loaded.transformer.flop(self.crop_pixels // self.loaded.patch_size**2)
+
+    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
+        """The picture for dense features."""
+        fit = Fit(self.params.load_size, self.params.center_crop, PaddingMode.CONSTANT)
+        grid = Grid(self.loaded.patch_size, self.loaded.patch_size)
+        sight = Sight(picture.size, fit, grid, windows_of(self.params, self.loaded))
+        flop = _checked(picture, sight, self.loaded.transformer, self.key, options)
+        ready = network_input(picture, fit, grid, self.loaded.normal, self.loaded.device)
+        return DenseInput(ready, dense_pass(self.params, self.loaded), flop)
+
+    def features(self, prepared: DenseInput) -> Tensor:
+        """Dense features h x w x D, float32."""
+        loaded = self.loaded
+        return forward_each([prepared.input], loaded.normal, loaded.device, prepared.features)[0]
+
+    def seen(self, crop: Image, squaring: Squaring) -> Seen:
+        """A crop as the network sees it: by its own preprocessing, of a stretched one when it is a square."""
+        if squaring is Squaring.STRETCH:
+            size, how = (
+                list(self.loaded.visual.image_size),
+                InterpolationMode(self.loaded.entry.interpolation),
+            )
+            crop = TF.resize(crop, size, how, antialias=True)
+        return Seen(self.loaded.eval_input(crop))
+
+    def embedded(self, crops: list[Seen]) -> list[Tensor]:
+        """A vector D of length 1 for each crop."""
+        loaded = self.loaded
+        return forward_each(
+            crops, loaded.normal, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels)
+        )
+
+
+@dataclass(frozen=True)
+class DinoNetwork:
+    """DINO: of crops its class token."""
+
+    loaded: DinoModel
+    params: DinoParams
+
+    @property
+    def key(self) -> str:
+        """Of its model."""
+        return self.loaded.entry.key
+
+    @property
+    def channels(self) -> int:
+        """Size of a token."""
+        return self.loaded.channels
+
+    @property
+    def dense_channels(self) -> int:
+        """The same, with `bin` 17 times as many."""
+        return self.loaded.channels * (CELLS if self.params.bin else 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.loaded.device
+
+    @property
+    def crop_pixels(self) -> int:
+        """What it sees of a crop."""
+        height, width = self.loaded.network.patch_embed.img_size
+        return int(height * width)
+
+    @property
+    def crop_flop(self) -> float:
+        """What a crop costs."""
+        return self.loaded.transformer.flop(self.crop_pixels // self.loaded.entry.patch_size**2)
+
+    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
+        """The picture for dense features."""
+        loaded, params = self.loaded, self.params
+        stride, layer = stride_of(params, loaded), layer_of(params, loaded)
+        fit = Fit(params.load_size, center_crop=False, padding_mode=PaddingMode.CONSTANT)
+        grid = Grid(loaded.entry.patch_size, stride)
+        transformer = loaded.transformer.first(layer + 1)
+        flop = _checked(picture, Sight(picture.size, fit, grid), transformer, self.key, options)
+        reading = Reading(params.facet, layer)
+        return DenseInput(
+            network_input(picture, fit, grid, loaded.normal, loaded.device),
+            lambda pixels: descriptors(loaded.network, pixels, stride, loaded.entry.position, reading),
+            flop,
+        )
+
+    def features(self, prepared: DenseInput) -> Tensor:
+        """Dense features h x w x D, float32; with `bin` 17 times the channels."""
+        loaded = self.loaded
+        features = forward_each([prepared.input], loaded.normal, loaded.device, prepared.features)[0]
+        return log_binned(features) if self.params.bin else features
+
+    def seen(self, crop: Image, squaring: Squaring) -> Seen:
+        """A crop at the size that the network was trained on: its shorter side, and then a square from the centre."""
+        loaded = self.loaded
+        height, width = loaded.network.patch_embed.img_size
+        if squaring is Squaring.STRETCH:
+            fitted = TF.resize(crop, [height, width], InterpolationMode.BICUBIC, antialias=True)
+        else:
+            shorter = TF.resize(crop, min(height, width), InterpolationMode.BICUBIC, antialias=True)
+            fitted = TF.center_crop(shorter, [height, width])
+        return Seen(pinned(coloured(fitted, loaded.normal, loaded.device), loaded.device))
+
+    def embedded(self, crops: list[Seen]) -> list[Tensor]:
+        """A vector D of length 1 for each crop."""
+        loaded = self.loaded
+
+        def forward(pixels: Tensor) -> Tensor:
+            tokens = class_tokens(loaded.network, pixels, loaded.entry.position)
+            return F.normalize(tokens.float(), dim=-1)
+
+        return forward_each(crops, loaded.normal, loaded.device, forward)
+
+
+def _checked(
+    picture: Image, sight: Sight, transformer: Transformer, key: str, options: EngineOptions
+) -> float:
+    """What the pass costs; raises InvalidFields where its grid or its cost is over a limit."""
+    checked_geometry(picture, sight.fit, sight.grid, options)
+    return checked_flop(sight, transformer, key, options)
+
+
+@contextmanager
+def named_in(holder: str) -> Iterator[None]:
+    """Within the block parameters that are wrong are named by where they stand in this message."""
+    try:
+        yield
+    except InvalidFields as error:
+        moved = (
+            FieldViolation(each.field.replace("params.", f"{holder}.params.", 1), each.message)
+            for each in error.violations
+        )
+        raise InvalidFields(tuple(moved)) from None

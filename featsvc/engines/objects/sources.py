@@ -1,0 +1,205 @@
+"""The masks of a request about objects: made by SAM2, or as they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featsvc.engines.answers import rle
+from featsvc.engines.answers.limits import check_masks
+from featsvc.engines.answers.mask_encoding import Bitmaps
+from featsvc.engines.objects import given
+from featsvc.engines.objects.crops import box_of
+from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_host
+from featsvc.engines.sam2 import generate
+from featsvc.engines.sam2.candidate_list import Candidates
+from featsvc.engines.sam2.decoder import full_size
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.engines.sam2.predict import PromptBatch, low_res_masks
+from featsvc.engines.sam2.prompts import Frame, Prompts, check_places, prompt_tensors
+from featsvc.engines.sam2.view import RequestPicture, View
+from featsvc.errors import ReplyTooLarge, invalid_field
+from featsvc.v1.schema import GenerateMasksParams, ObjectSource
+from featsvc.work.objects import ObjectsParams
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import HeightWidth
+
+FEWER = "a higher pred_iou_thresh or stability_score_thresh, or a smaller points_per_side leaves fewer"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The masks of all objects."""
+
+    masks: Candidates
+    """With their run lengths, and what SAM2 says of each."""
+    bitmaps: Bitmaps
+    """N x H x W."""
+    have_points: bool = False
+    """Whether points gave them."""
+
+    def at(self, indices: Tensor) -> Found:
+        """Those at these indices, in their order."""
+        return replace(self, masks=self.masks.at(indices), bitmaps=self.bitmaps[indices.numpy()])
+
+    @classmethod
+    def of(cls, masks: Candidates, size: HeightWidth) -> Found:
+        """Those that run lengths tell."""
+        bitmaps = np.zeros((len(masks), *size), np.bool_)
+        for own, counts in zip(bitmaps, masks.runs, strict=True):
+            step()
+            own[:] = rle.bitmap(counts, *size)
+        return cls(masks, bitmaps, have_points=True)
+
+
+class Source(Protocol):
+    """Where masks come from."""
+
+    @property
+    def flop(self) -> float:
+        """What making them costs, about."""
+
+    @property
+    def pixels(self) -> int:
+        """Memory for the batch budget."""
+
+    def found(self) -> Found:
+        """The masks; raises ReplyTooLarge where they are too many."""
+
+
+@dataclass(frozen=True)
+class Automatic:
+    """All that SAM2 finds."""
+
+    loaded: Sam2Model
+    search: generate.PreparedSearch
+    options: EngineOptions
+
+    @property
+    def flop(self) -> float:
+        """Encoder and all points."""
+        return self.search.flop
+
+    @property
+    def pixels(self) -> int:
+        """What the encoder sees."""
+        return self.search.pixels
+
+    def found(self) -> Found:
+        """The masks in the order of the sam2 package's generator."""
+        masks = generate.candidates_of(self.search, self.loaded)
+        if len(masks) > self.options.max_objects:
+            message = f"{len(masks)} objects were found, at most {self.options.max_objects} (--max-objects)"
+            raise ReplyTooLarge(f"{message}: {FEWER}")
+        check_masks(len(masks), self.search.size, self.options, FEWER)
+        return Found.of(masks, self.search.size)
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What SAM2 makes of prompts."""
+
+    loaded: Sam2Model
+    view: View
+    prompts: tuple[Prompts, ...]
+    params: ObjectsParams
+
+    @property
+    def flop(self) -> float:
+        """Encoder and all prompts."""
+        return self.view.flop(self.loaded) + len(self.prompts) * self.loaded.prompt_flop
+
+    @property
+    def pixels(self) -> int:
+        """What the encoder sees."""
+        return self.loaded.image_size**2
+
+    def found(self) -> Found:
+        """For each prompt the mask with the best predicted quality."""
+        known = [self.view.embedding(self.loaded)]
+        asked = PromptBatch(list(self.prompts), [0] * len(self.prompts))
+        bitmaps = np.zeros((len(self.prompts), *self.view.size), np.bool_)
+        ious = torch.zeros(len(self.prompts))
+        for index, masks in low_res_masks(known, asked, self.loaded, self.params.multimask_output):
+            step()
+            best = int(masks.ious[0].argmax())
+            full = full_size(masks.logits[:, best : best + 1], self.view.size)[0, 0]
+            pixels, iou = on_host(full > self.params.mask_threshold, masks.ious[0, best])
+            bitmaps[index] = pixels.numpy()
+            ious[index] = iou.float()
+        return _found(bitmaps, ious)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller has."""
+
+    bitmaps: Bitmaps
+    flop = 0.0
+    pixels = 0
+
+    def found(self) -> Found:
+        """The masks in the caller's order."""
+        return _found(self.bitmaps, torch.zeros(len(self.bitmaps)))
+
+
+def automatic(picture: RequestPicture, params: ObjectsParams) -> Automatic:
+    """All that SAM2 finds in a picture, by the parameters in force."""
+    return Automatic(picture.loaded, generate.prepared(picture, mask_params(params)), picture.options)
+
+
+def mask_params(params: ObjectsParams) -> GenerateMasksParams:
+    """Those that say how masks are looked for and written."""
+    names = GenerateMasksParams.model_fields
+    return GenerateMasksParams.model_construct(**{name: getattr(params, name) for name in names})
+
+
+def prompted(picture: RequestPicture, source: ObjectSource, params: ObjectsParams) -> Prompted:
+    """What the prompts of a request point at."""
+    view, loaded = picture.whole(), picture.loaded
+    check_masks(len(source.prompts), view.size, picture.options, "fewer prompts at once make it fit")
+    frame = Frame(*view.size, True, loaded.image_size, loaded.mask_size)
+    check_places(source.prompts, frame)
+    prompts = tuple(
+        prompt_tensors(each, frame, f"source.prompts[{number}]") for number, each in enumerate(source.prompts)
+    )
+    return Prompted(loaded, view, prompts, params)
+
+
+def given_masks(source: ObjectSource, size: HeightWidth, options: EngineOptions) -> Given:
+    """The masks that a request holds. Raises InvalidFields where one does not fit, or there are too many."""
+    count = given.count_of(source)
+    if count > options.max_objects:
+        raise invalid_field("source", f"{count} objects, at most {options.max_objects} (--max-objects)")
+    check_masks(count, size, options, "send fewer at once")
+    masks = list(given.masks_of(source, size, options.max_objects))
+    check_masks(len(masks), size, options, "send fewer at once")
+    return Given(np.stack(masks) if masks else np.zeros((0, *size), np.bool_))
+
+
+def _found(bitmaps: Bitmaps, ious: Tensor) -> Found:
+    height, width = bitmaps.shape[1:]
+    count = len(bitmaps)
+    return Found(
+        Candidates(
+            boxes=_corners(bitmaps),
+            ious=ious,
+            points=torch.zeros(count, 2),
+            stability=torch.zeros(count),
+            crops=torch.tensor([[0, 0, width, height]]).expand(count, -1),
+            masks=tuple(rle.run_lengths(mask) for mask in bitmaps),
+        ),
+        bitmaps,
+    )
+
+
+def _corners(bitmaps: Iterable[Bitmaps]) -> Tensor:
+    """First and last column and row of each mask, as sam2 has boxes; zeros around nothing."""
+    boxes = [box_of(mask) for mask in bitmaps]
+    return torch.tensor([(x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)) for x0, y0, x1, y1 in boxes]).view(-1, 4)

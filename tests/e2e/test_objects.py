@@ -1,0 +1,147 @@
+"""Objects from the wire to arrays: over gRPC, in a stream, over REST, by both Python clients."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, FoundObjects, InvalidRequest, Objects
+
+from featsvc.demo.drawing.scenes import Scene
+from tests.servers import KEY, Server
+
+WAYS: Any = [
+    {"clip": {"params": {"load_size": 96}}, "pooled": {}},
+    {"dino": {}, "crop": {"background": "black", "squaring": "pad"}},
+]
+CROP = {"background": "black", "squaring": "pad"}
+FEW: Any = {"points_per_side": 6, "mask_encoding": "coco_rle", "describe": WAYS}
+
+
+@pytest.fixture(scope="module")
+def found(demo_server: Server, picture: bytes) -> Objects:
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        return client.describe_objects(picture, **FEW)
+
+
+def posted(server: Server, body: dict[str, Any]) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.post(f"{server.url('sam2')}/describe_objects", json=body, headers=headers, timeout=120)
+
+
+def test_the_python_client_has_masks_and_vectors(found: Objects) -> None:
+    assert len(found) >= 3
+    assert found.masks.shape == (len(found), 192, 256)
+    assert [each.model for each in found.descriptors] == ["demo-clip", "demo-dino"]
+    for each in found.descriptors:
+        np.testing.assert_allclose(np.linalg.norm(each.array, axis=1), 1, atol=1e-5)
+    assert found.model == "demo-sam2"
+
+
+def test_rest_answers_the_same(demo_server: Server, picture: bytes, found: Objects) -> None:
+    reply = posted(demo_server, {"image": base64.b64encode(picture).decode(), **FEW})
+    assert reply.status_code == 200, reply.text
+    answer = reply.json()
+    assert answer["num_objects"] == len(found)
+    assert [each["area"] for each in answer["objects"]] == [each.area for each in found]
+    assert [each["parent"] for each in answer["objects"]] == [each.parent for each in found]
+    for sent, own in zip(answer["descriptors"], found.descriptors, strict=True):
+        vectors = np.frombuffer(base64.b64decode(sent["vectors"]), "<f4").reshape(sent["shape"])
+        np.testing.assert_array_equal(vectors, own.array)
+    assert reply.headers["X-Featsvc-Service"] == "ObjectService"
+
+
+def test_the_masks_of_an_answer_can_be_asked_about_again(
+    demo_server: Server, picture: bytes, found: Objects
+) -> None:
+    async def asked() -> Objects:
+        async with AsyncFeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+            return await client.describe_objects(picture, bitmaps=found.masks, describe=WAYS)
+
+    again = asyncio.run(asked())
+    np.testing.assert_array_equal(again.masks, found.masks)
+    for one, other in zip(again.descriptors, found.descriptors, strict=True):
+        np.testing.assert_array_equal(one.array, other.array)
+    # Nobody asked SAM2.
+    assert again.model == "demo-clip"
+    assert all(each.predicted_iou == 0 and not len(each.point_coords) for each in again)
+
+
+def test_png_files_go_over_rest_as_base64(demo_server: Server, picture: bytes, found: Objects) -> None:
+    image = base64.b64encode(picture).decode()
+    first = posted(demo_server, {"image": image, **FEW, "mask_encoding": "png"}).json()
+    files = [each["segmentation"] for each in first["objects"]]
+    reply = posted(demo_server, {"image": image, "png": files, "mask_encoding": "coco_rle", "describe": WAYS})
+    assert [each["area"] for each in reply.json()["objects"]] == [each.area for each in found]
+    wrong = posted(demo_server, {"image": image, "png": ["?"]})
+    assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "png", 0])
+
+
+def test_many_pictures_are_asked_about_over_one_call(
+    demo_server: Server, picture: bytes, found: Objects
+) -> None:
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        answers = dict(
+            client.stream_describe_objects(
+                [("good", picture), ("bad", b"no picture")], boxes=[[5, 5, 60, 70]]
+            )
+        )
+    assert isinstance(answers["bad"], InvalidRequest)
+    assert isinstance(answers["good"], Objects)
+    assert answers["good"][0].area == 55 * 65
+
+
+def test_a_contradiction_is_told_before_anything_is_asked(demo_server: Server, picture: bytes) -> None:
+    with (
+        FeatsvcClient(demo_server.target, api_key=KEY) as client,
+        pytest.raises(InvalidRequest, match="give prompts, boxes or masks: one of these"),
+    ):
+        client.describe_objects(picture, boxes=[[1, 1, 5, 5]], prompts=[{"box": [1, 1, 5, 5]}])
+
+
+def test_a_text_finds_its_object_over_both_transports(
+    demo_server: Server, scene: Scene, picture: bytes
+) -> None:
+    target = scene.objects[0]
+    text = f"a {target.colour} {target.shape}"
+    options: Any = {
+        "points_per_side": 10,
+        "mask_encoding": "coco_rle",
+        "describe": [{"clip": {}, "crop": CROP}],
+    }
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        found = client.find_objects(picture, [text, "a tree"], **options, min_score=-1)
+        again = dict(client.stream_find_objects([("one", picture)], text, **options, min_score=-1))["one"]
+    best = found.best()
+    assert best is not None
+    assert isinstance(again, FoundObjects)
+    assert again.found[0][0].score == pytest.approx(found.found[0][0].score, abs=1e-5)
+    body = {"image": base64.b64encode(picture).decode(), "text": [text, "a tree"], "min_score": -1, **options}
+    reply = httpx.post(
+        f"{demo_server.url('sam2')}/find_objects",
+        json=body,
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=120,
+    ).json()
+    assert [[each["object"] for each in own["matches"]] for own in reply["found"]] == [
+        [each.object for each in own] for own in found.found
+    ]
+
+
+def test_an_object_is_found_again_in_another_picture(demo_server: Server, picture: bytes) -> None:
+    way: Any = [{"dino": {}, "crop": {}}]
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        known = client.describe_objects(picture, boxes=[[5, 5, 60, 70], [100, 20, 200, 90]], describe=way)
+        found = client.find_objects(
+            picture,
+            vectors=known.descriptors[0].array[1],
+            boxes=[[100, 20, 200, 90], [3, 3, 20, 30]],
+            describe=way,
+            max_matches=1,
+        )
+    assert found.found[0][0].score == pytest.approx(1, abs=1e-5)
+    assert found[0].bbox[:2] == (100, 20)

@@ -1,0 +1,77 @@
+"""Crops around masks, pixel by pixel."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from featsvc.engines.objects.crops import Crops, box_of, widened
+from featsvc.v1.schema import Background, CropDescriptor, Squaring
+from tests.engines import models
+
+PICTURE = models.picture(40, 30)
+MASK = np.zeros((30, 40), bool)
+MASK[10:20, 12:30] = True
+MASK[12, 14] = False
+
+
+def crops(**options: object) -> list[np.ndarray]:
+    way = CropDescriptor.model_validate(options)
+    return [np.asarray(each) for each in Crops(PICTURE, way).of(MASK)]
+
+
+def test_a_crop_is_the_box_of_the_mask() -> None:
+    assert box_of(MASK) == (12, 10, 30, 20)
+    assert box_of(np.zeros((3, 3), bool)) == (0, 0, 0, 0)
+    (crop,) = crops()
+    np.testing.assert_array_equal(crop, np.asarray(PICTURE)[10:20, 12:30])
+
+
+def test_margins_are_pixels_parts_of_the_box_and_levels_and_end_at_the_picture() -> None:
+    box = (12, 10, 30, 20)
+    way = CropDescriptor(margin_px=2, margin=0.5, levels=3, level_margin=0.15)
+    # A half of 18 and 10, and 2.7 and 1.5 for each level, rounded down.
+    assert widened(box, way, 0, 400, 300) == (1, 3, 41, 27)
+    assert widened(box, way, 2, 400, 300) == (0, 1, 45, 29)
+    assert widened(box, way, 2, 40, 28) == (0, 1, 40, 28)
+    assert [each.shape[:2] for each in crops(levels=2, level_margin=0.2)] == [(10, 18), (14, 24)]
+
+
+@pytest.mark.parametrize("background", [each for each in Background if each is not Background.KEPT])
+def test_only_what_is_outside_of_the_mask_changes(background: Background) -> None:
+    (crop,) = crops(background=background, margin_px=3, blur=2.0)
+    inside = MASK[7:23, 9:33]
+    plain = np.asarray(PICTURE)
+    np.testing.assert_array_equal(crop[inside], plain[7:23, 9:33][inside])
+    if background is Background.BLACK:
+        assert not crop[~inside].any()
+    elif background is Background.GREY:
+        grey = np.asarray(PICTURE.convert("L"))[7:23, 9:33, None].repeat(3, axis=2)
+        np.testing.assert_array_equal(crop[~inside], grey[~inside])
+    else:
+        blurred = np.asarray(PICTURE.filter(ImageFilter.GaussianBlur(2)), np.int16)[7:23, 9:33]
+        # Pillow's is made of boxes, and ends otherwise at the edge of the picture.
+        assert np.abs(crop[~inside] - blurred[~inside]).mean() < 2
+
+
+def test_padding_makes_a_square_with_black_at_both_ends() -> None:
+    (crop,) = crops(squaring=Squaring.PAD)
+    assert crop.shape == (18, 18, 3)
+    np.testing.assert_array_equal(crop[4:14], np.asarray(PICTURE)[10:20, 12:30])
+    assert not crop[:4].any()
+    assert not crop[14:].any()
+
+
+def test_each_level_has_a_plain_crop_beside_where_both_are_mixed() -> None:
+    counts = {
+        (background, weight): len(crops(levels=2, background=background, masked_weight=weight))
+        for background, weight in product((Background.KEPT, Background.BLACK), (1.0, 0.75))
+    }
+    assert list(counts.values()) == [2, 2, 2, 4]
+    changed, plain, _, _ = crops(levels=2, background=Background.BLACK, masked_weight=0.75)
+    assert not np.array_equal(changed, plain)
+    np.testing.assert_array_equal(plain, np.asarray(PICTURE)[10:20, 12:30])
+    assert isinstance(PICTURE, Image.Image)

@@ -1,0 +1,154 @@
+"""Objects that texts or vectors look for: scores, suppression, peaks, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from featsvc.engines.answers import rle
+from featsvc.engines.objects.finding import Sought, fitting, text_map
+from featsvc.engines.objects.overlaps import intersections
+from featsvc.engines.objects.peaks import peaks, position
+from featsvc.engines.registry import Engines
+from featsvc.errors import InvalidFields
+from featsvc.v1 import schema as S
+from featsvc.work.item import FindItem, TextItem
+from featsvc.work.operations import ENCODE_TEXT, FIND_OBJECTS
+from featsvc.work.results import ObjectsFound
+from tests.engines import models
+from tests.engines.objects.test_describe import BOXES, CLIP_CROP, CONTENT, FEW, described
+from tests.engines.objects.test_pooling import geometry
+
+TEXTS = ("a red circle", "a blue star", "a tree")
+
+
+def found(engines: Engines, query: dict[str, Any], source: Any = None, **params: Any) -> ObjectsFound:
+    """The answer with the demo models."""
+    settle = FIND_OBJECTS.settled
+    assert settle is not None
+    settled = settle(S.FindObjectsParams.model_validate(params))
+    asked: Any = S.FindObjectsRequest.model_construct(
+        source=None if source is None else S.ObjectSource.model_validate(source), params=settled
+    )
+    assert FIND_OBJECTS.models is not None
+    families = [use.operation.family for use in FIND_OBJECTS.models(asked)]
+    loaded = engines.together([engines.load(f"demo-{each}") for each in families])
+    item = FindItem(CONTENT, source=asked.source, query=S.ObjectQuery.model_validate(query))
+    result = models.answer(engines, FIND_OBJECTS.rpc, item, settled, loaded)
+    assert isinstance(result, ObjectsFound)
+    return result
+
+
+def test_a_relevancy_is_the_least_of_the_pairwise_softmaxes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, positive, negative = (
+        F.normalize(torch.randn(count, 6, generator=generator), dim=-1) for count in (5, 2, 3)
+    )
+    plain = torch.empty(5, 2)
+    for n in range(5):
+        for q in range(2):
+            pairs = [
+                torch.softmax(10 * torch.stack([vectors[n] @ positive[q], vectors[n] @ other]), dim=0)[0]
+                for other in negative
+            ]
+            plain[n, q] = min(pairs)
+    torch.testing.assert_close(Sought(positive, negative).scores(vectors, 10), plain)
+    torch.testing.assert_close(Sought(positive, negative[:0]).scores(vectors, 10), vectors @ positive.T)
+
+
+def test_the_best_are_answered_once_and_none_below_the_least_score() -> None:
+    masks = np.zeros((5, 10, 10), bool)
+    masks[0, :5], masks[1, :6], masks[2, 6:], masks[3, 9:], masks[4, :, :2] = (True,) * 5
+    shared = intersections([rle.run_lengths(mask) for mask in masks])
+    scores = torch.tensor([[0.8, 0.1], [0.9, 0.1], [0.7, 0.6], [0.2, 0.9], [0.5, 0.0]])
+    params = S.FindObjectsParams(min_score=0.3, max_matches=2)
+    fits = fitting(scores, shared, params)
+    # 0 overlaps 1, which is better, by 5/6; and only two are wanted of 1, 2 and 4.
+    assert fits.chosen.tolist() == [1, 2, 3]
+    assert [[each.object for each in own.matches] for own in fits.found] == [[0, 1], [2, 1]]
+    assert fits.found[0].matches[0].score == pytest.approx(0.9)
+    labels = text_map(fits.found, masks[fits.chosen])
+    assert labels[0, 5] == 1
+    assert labels[9, 5] == 2  # 0.9 there, against the first text's 0.7
+    assert labels[7, 5] == 1  # 0.7 there, against 0.6
+    assert fitting(scores[:0], np.zeros((0, 0)), params).found[1].matches == ()
+
+
+def test_peaks_are_the_highest_cells_among_their_neighbours() -> None:
+    heat = torch.zeros(2, 4, 6)
+    heat[0, 1, 1], heat[0, 1, 2], heat[0, 3, 5] = 0.9, 0.8, 0.5
+    heat[1] = torch.arange(24.0).view(4, 6)
+    assert peaks(heat, 2).tolist() == [[1, 1], [3, 5], [3, 5]]
+    assert position((1, 2), geometry()) == (10, 6)
+    assert position((0, 0), geometry(load_size=24)) == (1, 1)
+
+
+def test_objects_are_scored_by_their_vectors(engines: Engines) -> None:
+    vectors = described(engines, {"boxes": BOXES}, describe=[CLIP_CROP]).descriptors[0].vectors
+    own = found(engines, {"text": TEXTS}, {"boxes": BOXES}, describe=[CLIP_CROP], min_score=-1, max_overlap=1)
+    assert len(own.objects) == len(BOXES)
+    params, texts = S.EncodeTextParams(), S.Texts(text=TEXTS)
+    rows: Any = models.answer(engines, ENCODE_TEXT.rpc, TextItem(texts), params, engines.load("demo-clip"))
+    expected = vectors @ rows.text_embedding.T
+    for query, one in enumerate(own.found):
+        assert [each.object for each in one.matches] == np.argsort(-expected[:, query]).tolist()
+        for each in one.matches:
+            assert each.score == pytest.approx(expected[each.object, query], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "way", [CLIP_CROP, {"dino": {}, "pooled": {}}, {"dino": {"params": {"bin": True}}, "pooled": {}}]
+)
+def test_an_object_is_found_again_by_its_vector(engines: Engines, way: Any) -> None:
+    vectors = described(engines, {"boxes": BOXES}, describe=[way]).descriptors[0].vectors
+    wire = {"dtype": "float32", "shape": (1, vectors.shape[1]), "data": vectors[2:3].tobytes()}
+    own = found(engines, {"vectors": wire}, {"boxes": BOXES}, describe=[way], max_matches=1)
+    assert len(own.objects) == 1
+    assert own.objects[0].mask.bbox[:2] == (100, 3)
+    assert own.found[0].matches[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_peaks_of_a_text_become_masks(engines: Engines) -> None:
+    way = {"clip": {"params": {"load_size": 96}}, "pooled": {}}
+    own = found(
+        engines,
+        {"text": TEXTS[:1]},
+        search="peaks",
+        describe=[way],
+        min_score=-1,
+        max_peaks=3,
+        ret_text_map=True,
+    )
+    assert 1 <= len(own.objects) <= 3
+    assert own.text_map is not None
+    assert set(np.unique(own.text_map)) <= {0, 1}
+    assert all(not each.mask.point_coords for each in own.objects)
+
+
+def test_automatic_masks_are_looked_through(engines: Engines) -> None:
+    own = found(engines, {"text": TEXTS, "negative_text": ["things"]}, **FEW, max_matches=2)
+    assert all(len(each.matches) <= 2 for each in own.found)
+    assert all(0 < match.score < 1 for each in own.found for match in each.matches)
+
+
+WRONG = {
+    "params.describe": ({"text": TEXTS}, {"describe": [{"dino": {}, "pooled": {}}]}),
+    "query.vectors": ({"vectors": {"dtype": "float32", "shape": (1, 3), "data": bytes(12)}}, {}),
+}
+
+
+@pytest.mark.parametrize("field", list(WRONG))
+def test_what_cannot_be_compared_is_refused(engines: Engines, field: str) -> None:
+    query, params = WRONG[field]
+    with pytest.raises(InvalidFields) as caught:
+        found(engines, query, {"boxes": BOXES}, **params)
+    assert [each.field for each in caught.value.violations] == [field]
+
+
+def test_peaks_need_dense_features(engines: Engines) -> None:
+    with pytest.raises(InvalidFields, match="peaks are those of dense features"):
+        found(engines, {"text": TEXTS}, search="peaks", describe=[CLIP_CROP])
