@@ -30,6 +30,8 @@ KEYLESS_PART = 4
 PEER_PART = 4
 # What a message at work takes at most: its parsed form and its picture too; or a reply, also where gRPC sends it.
 COPIES = 3
+# gRPC refuses what is so many times larger than a request may be: what is less is refused in our words.
+RECEIVED_PART = 2
 TOO_MUCH = "the server receives too many large messages at once; try again soon"
 
 
@@ -182,12 +184,15 @@ class Admission:
         waiting = [call for call, since in self._waiting.items() if since < now - YOUNG_S]
         ending = [call for call in waiting if not call.caller.name]
         if arriving > limit:
-            likely = [
-                call for call in waiting if call.caller.name and self._waiting[call] >= self._calm_at - TICK_S
-            ]
-            asked = crowd_first(
-                likely or [call for call in waiting if call.caller.name], self._waiting.__getitem__
-            )
-            ending += asked[: (len(asked) + 1) // 2]
+            asked = [call for call in waiting if call.caller.name]
+            likely = [call for call in asked if self._waiting[call] >= self._calm_at - TICK_S]
+            # Where those who wait now cannot have sent as much, it is still to be freed, or takes more copies.
+            sending = next((each for each in (likely, asked) if self._may_send(each, arriving)), [])
+            sending = crowd_first(sending, self._waiting.__getitem__)
+            ending += sending[: (len(sending) + 1) // 2]
         for call in ending:
             self.end(call, Overloaded(TOO_MUCH))
+
+    def _may_send(self, calls: list[Call], nbytes: int) -> bool:
+        """Whether so much may be arriving of these calls, before gRPC refuses it."""
+        return len(calls) * RECEIVED_PART * self._limits.max_request_bytes >= nbytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featsvc.server.calls.admission import RECEIVED_PART
 from featsvc.settings.tree import GatewaySettings
 
 # What a peer may take to agree on HTTP/2, and how a peer that has gone without a word is noticed.
@@ -14,8 +15,7 @@ LONGEST = 2**31 - 1
 def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
     """What one connection may cost, and when it ends."""
     return (
-        # Twice what is taken, so that what is a little larger is refused in our words, with its name.
-        ("grpc.max_receive_message_length", min(2 * settings.max_request_bytes, LONGEST)),
+        ("grpc.max_receive_message_length", min(RECEIVED_PART * settings.max_request_bytes, LONGEST)),
         ("grpc.max_send_message_length", -1),
         # Two servers on one port would share the calls out between them.
         ("grpc.so_reuseport", 0),
