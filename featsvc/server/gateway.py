@@ -122,7 +122,9 @@ async def gateway(
         if metrics is not None:
             observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)
-        admission = Admission(_admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes)
+        admission = Admission(
+            _admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes, pool.check_room
+        )
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
         refusals = Refusals(settings.max_refusals, settings.max_calls)
         methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys, refusals)

@@ -25,6 +25,7 @@ from featsvc.pool.contract.status import PoolStatus
 from featsvc.processes import tune
 from featsvc.server import gateway as gateway_module
 from featsvc.settings.tree import Settings
+from featsvc.work.caller import Caller
 from featsvc.work.results import TextEmbeddings
 from tests.bench.children import answer_commands
 from tests.bench.fixed import features
@@ -156,6 +157,9 @@ class InstantPool:
     async def cannot_work(self) -> FeatsvcError:
         """It can."""
         return await asyncio.get_running_loop().create_future()
+
+    def check_room(self, caller: Caller, nbytes: int) -> None:
+        """There is room."""
 
     async def drain(self, grace_s: float) -> None:
         """Nothing runs."""

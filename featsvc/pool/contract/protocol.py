@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
 from featsvc.pool.contract.status import PoolStatus
+
+if TYPE_CHECKING:
+    # Checks of settings take a tenth of a second to import.
+    from featsvc.work.caller import Caller
 
 
 class Pool(Protocol):
@@ -18,6 +22,10 @@ class Pool(Protocol):
 
     async def estimate(self, job: AnyJob) -> JobEstimate:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
+        ...
+
+    def check_room(self, caller: Caller, nbytes: int) -> None:
+        """Raises Overloaded where a job of so many bytes would find no place now."""
         ...
 
     async def load(self, model: str, worker: int | None = None) -> None:

@@ -31,9 +31,13 @@ class ReturnTimes:
             times.popleft()
         return len(times)
 
+    def is_due(self, now: float) -> bool:
+        """Whether one who comes now was told to."""
+        return self.held(now) > 0 and self._times[0] <= now
+
     def came_back(self, now: float) -> bool:
-        """Whether one who comes now was told to: then its time is used."""
-        if not self.held(now) or self._times[0] > now:
+        """The same; then its time is used."""
+        if not self.is_due(now):
             return False
         self._times.popleft()
         return True

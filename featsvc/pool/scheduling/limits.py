@@ -7,11 +7,11 @@ has most gives way, so that nobody's flood keeps others out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from featsvc.errors import Overloaded
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.scheduling.costs import Pace
+from featsvc.pool.scheduling.costs import FIRST_S, Pace
 from featsvc.pool.scheduling.flows import MINUTE_S, CallerFlow
 from featsvc.pool.scheduling.queue import Queue, QueueEntry
 
@@ -30,6 +30,31 @@ class Lack:
     ahead: float = 1.0
 
 
+class Asking(Protocol):
+    """What asks for a place."""
+
+    @property
+    def flow(self) -> CallerFlow:
+        """Of its caller."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds while it waits."""
+
+    @property
+    def cost_s(self) -> float:
+        """What it will cost, about."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """A request whose message is not here yet."""
+
+    flow: CallerFlow
+    nbytes: int
+    cost_s: float
+
+
 class QueueLimits:
     """Judges who may wait in a queue."""
 
@@ -45,12 +70,22 @@ class QueueLimits:
         """
         times = entry.flow.return_times
         held = 0 if not times or times.came_back(now) else times.held(now)
+        return self._giving_way(entry, held, now, workers)
+
+    def check_room(self, flow: CallerFlow, nbytes: int, now: float, workers: int) -> None:
+        """Raises Overloaded where a request of so many bytes would find no place now, be it only announced."""
+        times, count = flow.return_times, len(flow.entries)
+        held = 0 if not times or times.is_due(now) else times.held(now)
+        announced = Announced(flow, nbytes, flow.cost_s / count if count else FIRST_S)
+        self._giving_way(announced, held, now, workers)
+
+    def _giving_way(self, entry: Asking, held: int, now: float, workers: int) -> list[QueueEntry]:
         if limits := entry.flow.limits:
             if lack := self._own_lack(entry, limits, held):
                 raise self._refusal(entry, lack, now, workers)
             self._check_budget(entry, limits.worker_seconds_per_key, held, now)
         queue, s = self._queue, self._settings
-        if not held and queue.count < s.max_queued and queue.nbytes + entry.job.nbytes <= s.max_queued_bytes:
+        if not held and queue.count < s.max_queued and queue.nbytes + entry.nbytes <= s.max_queued_bytes:
             return []
         lack = self._common_lack(entry, held)
         if lack is None:
@@ -66,21 +101,21 @@ class QueueLimits:
         lack = Lack(f"the queue is full, with {count} requests of this key, which is more than others have")
         return self._refusal(entry, lack, now, workers)
 
-    def _own_lack(self, entry: QueueEntry, limits: KeyLimits, held: int) -> Lack | None:
+    def _own_lack(self, entry: Asking, limits: KeyLimits, held: int) -> Lack | None:
         """What the caller has too much of by its own limits."""
         flow = entry.flow
         count, most = len(flow.entries), limits.max_queue_per_key
         if most and count + min(held, most // HELD_PART) >= most:
             return Lack(f"{count} requests of this key are waiting, at most {most} (max_queue_per_key)")
         nbytes, most = flow.nbytes, limits.max_queue_bytes_per_key
-        if most and count and nbytes + entry.job.nbytes > most:
-            ahead = _entries(flow, nbytes + entry.job.nbytes - most)
+        if most and count and nbytes + entry.nbytes > most:
+            ahead = _entries(flow, nbytes + entry.nbytes - most)
             return Lack(
                 f"{nbytes} bytes of this key are waiting, at most {most} (max_queue_bytes_per_key)", ahead
             )
         return None
 
-    def _common_lack(self, entry: QueueEntry, held: int) -> Lack | None:
+    def _common_lack(self, entry: Asking, held: int) -> Lack | None:
         """What there is too much of in the whole queue."""
         queue, s, flow = self._queue, self._settings, entry.flow
         if queue.count + min(held, s.max_queued // HELD_PART) >= s.max_queued:
@@ -88,13 +123,13 @@ class QueueLimits:
             expected = f" and places are held for {held} that were told to come back" if held else ""
             most = f"at most {s.max_queued} (--max-queue)"
             return Lack(f"{queue.count} requests are waiting{expected}, {most}, {own}")
-        over = queue.nbytes + entry.job.nbytes - s.max_queued_bytes
+        over = queue.nbytes + entry.nbytes - s.max_queued_bytes
         if queue.count and over > 0:
             words = f"{queue.nbytes} bytes are waiting, at most {s.max_queued_bytes} (--max-queue-bytes)"
             return Lack(f"{words}, {flow.nbytes} of them of this key", _entries(flow, over))
         return None
 
-    def _check_budget(self, entry: QueueEntry, most_s: float, held: int, now: float) -> None:
+    def _check_budget(self, entry: Asking, most_s: float, held: int, now: float) -> None:
         """Raises Overloaded where the caller has asked for all that it may have of the workers now."""
         if not most_s:
             return
@@ -107,9 +142,9 @@ class QueueLimits:
             words = f"this key has had its {most_s:g} s of the workers in a minute (worker_seconds_per_key)"
             raise Overloaded.within(words, at - now)
 
-    def _of_heavier(self, entry: QueueEntry) -> list[QueueEntry] | None:
+    def _of_heavier(self, entry: Asking) -> list[QueueEntry] | None:
         """The newest of callers that have more than this one will, as many as must go; None where nobody has."""
-        queue, s, flow, own_bytes = self._queue, self._settings, entry.flow, entry.job.nbytes
+        queue, s, flow, own_bytes = self._queue, self._settings, entry.flow, entry.nbytes
         over_bytes = queue.nbytes + own_bytes - s.max_queued_bytes if queue.count else 0
         others = [each for each in queue.flows.waiting if each is not flow]
         leaving: dict[QueueEntry, None] = {}
@@ -121,7 +156,7 @@ class QueueLimits:
                 leaving[next(reversed(heaviest.entries))] = None
         newest = {each: reversed(each.entries) for each in others}
         nbytes = {each: each.nbytes for each in others}
-        over_bytes -= sum(each.job.nbytes for each in leaving)
+        over_bytes -= sum(each.nbytes for each in leaving)
         while over_bytes > 0:
             heaviest = max(others, key=lambda each: nbytes[each] / each.weight, default=None)
             if (
@@ -130,13 +165,13 @@ class QueueLimits:
             ):
                 return None
             other = next(newest[heaviest])
-            nbytes[heaviest] -= other.job.nbytes
+            nbytes[heaviest] -= other.nbytes
             if other not in leaving:
                 leaving[other] = None
-                over_bytes -= other.job.nbytes
+                over_bytes -= other.nbytes
         return list(leaving)
 
-    def _refusal(self, entry: QueueEntry, lack: Lack, now: float, workers: int) -> Overloaded:
+    def _refusal(self, entry: Asking, lack: Lack, now: float, workers: int) -> Overloaded:
         """Says when those will have gone to work that are ahead, and those who come back before."""
         flow = entry.flow
         item_s = (flow.cost_s + entry.cost_s) / (len(flow.entries) + 1)

@@ -89,6 +89,11 @@ class QueueEntry:
         self.likeness = Likeness(job)
         self.cost_key = job.operation.rpc, job.model, self.likeness.number, size, False
 
+    @property
+    def nbytes(self) -> int:
+        """What it holds while it waits."""
+        return self.job.nbytes
+
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
         assert self.batch is not None, "in flight"

@@ -13,6 +13,7 @@ import itertools
 import math
 import time
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from featsvc.errors import Overloaded
 from featsvc.pool.contract.messages import GoesOn
@@ -24,6 +25,10 @@ from featsvc.pool.scheduling.in_flight import Batch, InFlight
 from featsvc.pool.scheduling.limits import QueueLimits
 from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
 from featsvc.pool.scheduling.suspects import Suspects
+
+if TYPE_CHECKING:
+    # Checks of settings take a tenth of a second to import.
+    from featsvc.work.caller import Caller
 
 
 class Scheduler:
@@ -111,6 +116,10 @@ class Scheduler:
         if not leaving:
             return []
         return [(each, self._limits.gave_way(each, now, workers)) for each in leaving]
+
+    def check_room(self, caller: Caller, nbytes: int, workers: int) -> None:
+        """Raises Overloaded where an entry of so many bytes would be refused now."""
+        self._limits.check_room(self.queue.flows.of(caller), nbytes, time.monotonic(), workers)
 
     def release(self, entry: QueueEntry) -> None:
         """An entry has waited long enough for the worker that knows what it is about: let others take it too."""

@@ -8,6 +8,7 @@ import logging
 import time
 from contextlib import suppress
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
 from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
@@ -21,6 +22,10 @@ from featsvc.pool.scheduling.scheduler import Scheduler
 from featsvc.pool.workers.elastic import Elastic
 from featsvc.pool.workers.handle import WorkerHandle
 from featsvc.pool.workers.members import Members
+
+if TYPE_CHECKING:
+    # Checks of settings take a tenth of a second to import.
+    from featsvc.work.caller import Caller
 
 log = logging.getLogger("featsvc.pool.workers.pool")
 
@@ -96,6 +101,10 @@ class WorkerPool:
     async def estimate(self, job: AnyJob) -> JobEstimate:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         return self._scheduler.forecast.of(await self._entry(job), self._workers.alive_count)
+
+    def check_room(self, caller: Caller, nbytes: int) -> None:
+        """Raises Overloaded where a job of so many bytes would find no place now."""
+        self._scheduler.check_room(caller, nbytes, self._workers.alive_count)
 
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from featsvc.errors import DeadlineExceeded, FeatsvcError, Overloaded, RequestTooLarge, Unavailable
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
+from featsvc.server.calls.message_sizes import MessageSizes
 from featsvc.server.calls.places import CROWDED, KEPT_S, WAY_PART, Places, crowd_first
+from featsvc.work.caller import Caller
 
 TICK_S = 0.05
 RARELY_S = 1.0
@@ -49,8 +51,14 @@ class AdmissionLimits:
 class Admission:
     """The open calls of a server; `watch` runs beside them."""
 
-    def __init__(self, limits: AdmissionLimits, kept_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        limits: AdmissionLimits,
+        kept_bytes: Callable[[], int],
+        check_room: Callable[[Caller, int], None] | None = None,
+    ) -> None:
         self._limits = limits
+        self._sizes = MessageSizes(check_room)
         self._kept_bytes = kept_bytes
         self._places = Places(limits.max_calls, self.end, self._is_idle)
         self._keyless: dict[Call, None] = {}
@@ -112,6 +120,20 @@ class Admission:
             self._reply_bytes -= nbytes
 
         call.when_done(sent)
+
+    async def only_message(self, call: Call) -> bytes | None:
+        """The only message of a call, not received where one as large as the last alike would find no place.
+
+        Raises Overloaded then, else what `message` raises.
+        """
+        if expected := self._sizes.expected(call):
+            with self._sizes.receiving(call, expected):
+                message = await self.message(call)
+        else:
+            message = await self.message(call)
+        if message is not None:
+            self._sizes.note(call, len(message))
+        return message
 
     async def message(self, call: Call) -> bytes | None:
         """The next message of a call, None after the last one; raises RequestTooLarge."""

@@ -203,7 +203,7 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
 
     async def _question(self, decode: Any, call: Call) -> ProtoMessage:
         """The only message of a call."""
-        raw = await self._admission.message(call)
+        raw = await self._admission.only_message(call)
         if raw is None:
             raise InvalidArgument("the call has no message")
         return await _decoded(decode, raw, call)

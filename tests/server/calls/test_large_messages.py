@@ -1,19 +1,25 @@
-"""Whose calls end when too much arrives that nobody can read yet."""
+"""Large messages: which are not received, and whose calls end when too much arrives that nobody can read yet."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
+import grpc
 import pytest
 import pytest_asyncio
 
 from featsvc.errors import FeatsvcError
 from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
+from featsvc.v1 import model_pb2
 from featsvc.work.caller import Caller
+from tests.chaos.frames import Connection, message
+from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened
+from tests.server.conftest import AUTHORISED, Running, start
 
 MIB = 1024**2
 LIMITS = AdmissionLimits(100, 100, 60.0, max_receiving_bytes=256 * MIB, max_request_bytes=64 * MIB)
@@ -27,10 +33,10 @@ class FakeMemory:
         self.looks = asyncio.Semaphore(0)
 
     def grown_bytes(self) -> int:
+        self.looks.release()
         return 300 * MIB
 
     def allocated_more(self) -> int:
-        self.looks.release()
         return 300 * MIB
 
     async def give_back(self) -> None:
@@ -62,7 +68,7 @@ class Crowd:
     def __init__(self, memory: FakeMemory) -> None:
         self._memory = memory
         self._admission = Admission(LIMITS, lambda: 0)
-        self._tasks = [asyncio.create_task(self._admission.watch())]
+        self._tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._admission.watch())]
 
     def come(self, caller: Caller) -> FakeCall:
         call = FakeCall(caller)
@@ -102,3 +108,45 @@ async def test_of_those_who_may_have_the_caller_with_most_is_ended_first(crowd: 
     await crowd.looked_at()
     assert any(call.is_ended for call in flood)
     assert not other.is_ended
+
+
+EXTRACT = "/featsvc.v1.ClipService/ExtractFeatures"
+LARGE = asking(bytes(MIB))
+
+
+def asked(served: Running, key: tuple[tuple[str, str], ...]) -> asyncio.Task[object]:
+    """A large question that is in the queue, or about to be."""
+    return asyncio.ensure_future(served.clip.ExtractFeatures(LARGE, metadata=key))
+
+
+async def until_waiting(served: Running, count: int) -> None:
+    """Returns when so many questions are in the queue."""
+    while served.gateway.pool.status().queued_count < count:
+        await served.model.GetCaller(model_pb2.GetCallerRequest(), metadata=OTHER_KEY)
+
+
+async def test_a_message_for_which_there_is_no_room_is_not_received(tmp_path: Path) -> None:
+    gate = gate_at(tmp_path / "gate")
+    async with start(max_queue_bytes=5 * MIB // 2, slots=1, max_batch=1) as served:
+        blocking = asking(f"block {gate}".encode())
+        work: list[asyncio.Future[object]] = [
+            asyncio.ensure_future(served.clip.ExtractFeatures(blocking, metadata=AUTHORISED))
+        ]
+        await arrived(gate)
+        work += [asked(served, AUTHORISED), asked(served, AUTHORISED)]
+        await until_waiting(served, 2)
+        async with Connection(served.gateway.port) as connection:
+            stream = connection.call(EXTRACT, AUTHORISED)
+            sent = await connection.send(stream, message(bytes(32 * MIB)))
+            last = await connection.until_ended(stream)
+        assert b"grpc-status\x018" in last
+        assert b"(--max-queue-bytes)" in last
+        assert sent < 8 * MIB
+        # Another, who has less, is received, and what is large no more is received too.
+        work.append(asked(served, OTHER_KEY))
+        given_way, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = given_way
+        assert isinstance(refused.exception(), grpc.aio.AioRpcError)
+        await opened(gate)
+        await asyncio.wait(work)
+    assert [each for each in work if each.exception()] == [refused]
