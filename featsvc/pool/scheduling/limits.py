@@ -6,6 +6,7 @@ has most gives way, so that nobody's flood keeps others out.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from featsvc.pool.scheduling.queue import Queue, QueueEntry
 
 if TYPE_CHECKING:
     from featsvc.settings.access import KeyLimits
+    from featsvc.work.caller import Caller
 
 LEAST_RETRY_S = 0.1
 HELD_PART = 2  # of a limit, the part that is held for those who were told to come back
@@ -72,8 +74,9 @@ class QueueLimits:
         held = 0 if not times or times.came_back(now) else times.held(now)
         return self._giving_way(entry, held, now, workers)
 
-    def check_room(self, flow: CallerFlow, nbytes: int, now: float, workers: int) -> None:
+    def check_room(self, caller: Caller, nbytes: int, workers: int) -> None:
         """Raises Overloaded where a request of so many bytes would find no place now, be it only announced."""
+        now, flow = time.monotonic(), self._queue.flows.of(caller)
         times, count = flow.return_times, len(flow.entries)
         held = 0 if not times or times.is_due(now) else times.held(now)
         announced = Announced(flow, nbytes, flow.cost_s / count if count else FIRST_S)

@@ -13,7 +13,6 @@ import itertools
 import math
 import time
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
 
 from featsvc.errors import Overloaded
 from featsvc.pool.contract.messages import GoesOn
@@ -25,10 +24,6 @@ from featsvc.pool.scheduling.in_flight import Batch, InFlight
 from featsvc.pool.scheduling.limits import QueueLimits
 from featsvc.pool.scheduling.queue import AffinityKey, Queue, QueueEntry
 from featsvc.pool.scheduling.suspects import Suspects
-
-if TYPE_CHECKING:
-    # Checks of settings take a tenth of a second to import.
-    from featsvc.work.caller import Caller
 
 
 class Scheduler:
@@ -46,7 +41,7 @@ class Scheduler:
         self._costs = Costs()
         self._pace = Pace()
         self.forecast = Forecast(self.queue, self._homes, self._workers, self._costs, self._pace)
-        self._limits = QueueLimits(settings, self.queue, self._pace)
+        self.limits = QueueLimits(settings, self.queue, self._pace)
         self._slots = settings.slots_per_worker
 
     # The workers.
@@ -109,17 +104,13 @@ class Scheduler:
         now = time.monotonic()
         self.forecast.cost(entry)
         entry.flow = self.queue.flows.of(entry.job.caller)
-        leaving = self._limits.giving_way(entry, now, workers)
+        leaving = self.limits.giving_way(entry, now, workers)
         for each in leaving:
             self.queue.remove(each)
         self.queue.add(entry)
         if not leaving:
             return []
-        return [(each, self._limits.gave_way(each, now, workers)) for each in leaving]
-
-    def check_room(self, caller: Caller, nbytes: int, workers: int) -> None:
-        """Raises Overloaded where an entry of so many bytes would be refused now."""
-        self._limits.check_room(self.queue.flows.of(caller), nbytes, time.monotonic(), workers)
+        return [(each, self.limits.gave_way(each, now, workers)) for each in leaving]
 
     def release(self, entry: QueueEntry) -> None:
         """An entry has waited long enough for the worker that knows what it is about: let others take it too."""

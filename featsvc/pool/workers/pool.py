@@ -104,7 +104,7 @@ class WorkerPool:
 
     def check_room(self, caller: Caller, nbytes: int) -> None:
         """Raises Overloaded where a job of so many bytes would find no place now."""
-        self._scheduler.check_room(caller, nbytes, self._workers.alive_count)
+        self._scheduler.limits.check_room(caller, nbytes, self._workers.alive_count)
 
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""
