@@ -8,12 +8,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
-from featsvc.errors import FeatsvcError
+from featsvc.errors import FeatsvcError, InvalidArgument, Unavailable
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import FailedModel, WorkerState
 from featsvc.pool.contract.worker import Spawn
 from featsvc.pool.workers.handle import KILL_TIMEOUT_S, WorkerHandle
 from featsvc.pool.workers.observer import Observer
+
+NONE_STARTS = "no worker can start at the moment; the server's log says why"
 
 log = logging.getLogger("featsvc.pool.workers.members")
 
@@ -51,6 +53,26 @@ class Members:
     def alive(self) -> list[WorkerHandle]:
         """Those that take work."""
         return [worker for worker in self if worker.alive]
+
+    def check_hope(self) -> None:
+        """Raises Unavailable where there is no worker that could ever take work."""
+        if not self._workers:
+            raise Unavailable("there is no worker at the moment; try again")
+        if self.are_hopeless:
+            raise Unavailable(NONE_STARTS)
+
+    def loading(self, number: int | None) -> list[WorkerHandle]:
+        """Those that are to load a model: the one of this number, or all that take work.
+
+        Raises InvalidArgument where there is no such worker, Unavailable where none takes work.
+        """
+        if number is not None and number not in self:
+            numbers = ", ".join(str(each.id) for each in self)
+            raise InvalidArgument(f"worker: {number}, the workers are {numbers}")
+        chosen = [each for each in self.alive if number in (None, each.id)]
+        if not chosen:
+            raise Unavailable("no worker is up to load the model; try again")
+        return chosen
 
     @property
     def are_hopeless(self) -> bool:

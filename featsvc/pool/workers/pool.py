@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, InvalidArgument, Unavailable
+from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, Unavailable
 from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
 from featsvc.pool.contract.messages import Cancel, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
@@ -21,15 +21,13 @@ from featsvc.pool.scheduling.queue import QueueEntry, open_jobs_of
 from featsvc.pool.scheduling.scheduler import Scheduler
 from featsvc.pool.workers.elastic import Elastic
 from featsvc.pool.workers.handle import WorkerHandle
-from featsvc.pool.workers.members import Members
+from featsvc.pool.workers.members import NONE_STARTS, Members
 
 if TYPE_CHECKING:
     # Checks of settings take a tenth of a second to import.
     from featsvc.work.caller import Caller
 
 log = logging.getLogger("featsvc.pool.workers.pool")
-
-NONE_STARTS = "no worker can start at the moment; the server's log says why"
 
 
 class WorkerPool:
@@ -109,13 +107,7 @@ class WorkerPool:
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""
         self._check_open()
-        if worker is not None and worker not in self._workers:
-            numbers = ", ".join(str(each.id) for each in self._workers)
-            raise InvalidArgument(f"worker: {worker}, the workers are {numbers}")
-        chosen = [each for each in self._workers.alive if worker in (None, each.id)]
-        if not chosen:
-            raise Unavailable("no worker is up to load the model; try again")
-        await asyncio.gather(*(each.load(model) for each in chosen))
+        await asyncio.gather(*(each.load(model) for each in self._workers.loading(worker)))
 
     async def unload(self, model: str) -> int:
         """Drop a model everywhere once no batch uses it; the number of workers that had it."""
@@ -187,10 +179,7 @@ class WorkerPool:
     def _check_open(self) -> None:
         if self._draining:
             raise Unavailable("the server is shutting down")
-        if not self._workers:
-            raise Unavailable("there is no worker at the moment; try again")
-        if self._workers.are_hopeless:
-            raise Unavailable(NONE_STARTS)
+        self._workers.check_hope()
 
     def _recount(self) -> None:
         """Count the living, and use what a change makes possible."""
