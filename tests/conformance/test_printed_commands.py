@@ -104,9 +104,25 @@ def test_the_program_of_the_readme_runs_as_printed(clone: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("make_serve")
 def test_the_program_of_the_rest_page_reads_the_documented_form(clone: Path) -> None:
-    (program,) = blocks(REST_API, "python")
-    (printed,) = python(program, clone)
-    assert re.fullmatch(r"\(3, 256, 256\) \d{3,4} pixels in the best mask", printed)
+    programs = blocks(REST_API, "python")
+    masks, frames = (python(each, clone) for each in programs)
+    assert re.fullmatch(r"\(3, 256, 256\) \d{3,4} pixels in the best mask", *masks)
+    assert frames == ["True"]
+
+
+# What a reader sees at the beginning of the answer.
+ANSWERED = {
+    "8096/extract": "features",
+    "8096/encode_text": "text_embedding",
+    "8096/similarity": "similarity_map",
+    "8097/extract": "features",
+    "8097/estimate/extract": "cost_s",
+    "8098/auto_mask": "masks",
+    "8098/prompt_mask": "masks",
+    "8098/embed_image": "image_embed",
+    "8098/describe_objects": "objects",
+    "8098/find_objects": "objects",
+}
 
 
 @needs_curl
@@ -114,19 +130,25 @@ def test_the_program_of_the_rest_page_reads_the_documented_form(clone: Path) -> 
 @pytest.mark.usefixtures("make_serve")
 def test_the_commands_of_the_rest_page_run_as_printed(clone: Path) -> None:
     commands = blocks(REST_API, "bash")
-    headings = re.findall(r"^### POST `(\S+)`", REST_API.read_text(), re.MULTILINE)
-    assert len(commands) == len(headings) + 3, "one for each endpoint, the function, bytes and health"
     # One shell, as a reader has: the function and the picture stay.
     script = "\n".join(f"echo ---\n{block}" for block in commands)
     printed = shell(f"source .venv/bin/activate\n{script}", clone).split("---\n")[1:]
-    fields = ("features", "text_embedding", "similarity_map", "features", "masks", "masks")
-    for endpoint, field, text in zip(headings, fields, printed[1:-2], strict=True):
-        assert is_screenful(text), endpoint
-        assert text.startswith("{"), text
-        assert f'"{field}"' in text, (endpoint, text)
-        assert '"detail"' not in text, (endpoint, text)
-    assert printed[-2].startswith("(")
-    assert '"status":"healthy"' in printed[-1]
+    asked = list[str]()
+    for command, text in zip(commands, printed, strict=True):
+        if path := re.match(r"ask (\S+)", command):
+            asked.append(path[1])
+            assert is_screenful(text), path[1]
+            assert text.startswith("{"), text
+            assert f'"{ANSWERED[path[1]]}"' in text, (path[1], text)
+            assert '"detail"' not in text, (path[1], text)
+    headings = re.findall(r"^### POST `(\S+)`", REST_API.read_text(), re.MULTILINE)
+    assert set(headings) <= {f"/{each.partition('/')[2]}" for each in asked}
+    assert set(asked) == set(ANSWERED)
+    others = [text for text, command in zip(printed, commands, strict=True) if not command.startswith("ask ")]
+    function, array, health = others
+    assert function == ""
+    assert array.startswith("(")
+    assert '"status":"healthy"' in health
 
 
 @needs_curl

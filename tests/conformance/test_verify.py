@@ -45,8 +45,11 @@ def test_a_server_with_other_numbers_is_found_out(
     with in_front_of(demo_server.target, Lying) as target:
         assert main(["verify", target, "--api-key", KEY]) == 1
     shown = capsys.readouterr().out
-    assert "wrong  texts: embeddings: " in shown
-    assert ", 1 wrong" in shown
+    wrong = re.findall(r"^wrong  (.*?): embeddings: ", shown, re.M)
+    assert "texts" in wrong
+    # Each that embeds texts, and no other.
+    assert all(each.startswith("text") for each in wrong)
+    assert f", {len(wrong)} wrong" in shown
 
 
 def test_without_a_server_or_a_key_it_says_why(

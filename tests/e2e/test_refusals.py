@@ -10,6 +10,7 @@ import httpx
 import pytest
 from featsvc_client import FeatsvcClient, calls, errors, operations
 from featsvc_client.retry import RetryPolicy
+from featsvc_client.terms import USUAL
 from google.protobuf import json_format
 
 from tests.e2e.transports import Grpc, Rest, Transport
@@ -126,7 +127,7 @@ def unchecked(server: Server, bad: Bad, picture: bytes) -> None:
     request = json_format.ParseDict(bad.raw, operation.request())
     request.image.content = picture  # type: ignore[attr-defined]  # every request of the table has one
     with FeatsvcClient(server.target, api_key=KEY) as client:
-        client._answer(60, lambda: calls.Call(operation, lambda _: request))
+        client._answer(USUAL, lambda: calls.Call(operation, lambda _: request))
 
 
 @pytest.mark.parametrize(
