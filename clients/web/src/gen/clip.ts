@@ -20,6 +20,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/estimate/extract": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: extract CLIP features
+         * @description A picture, and how to extract its features.
+         */
+        post: operations["estimate_extract"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/encode_text": {
         parameters: {
             query?: never;
@@ -34,6 +54,26 @@ export interface paths {
          * @description Texts, and the model to embed them with.
          */
         post: operations["encode_text"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/encode_text": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: encode text
+         * @description Texts, and the model to embed them with.
+         */
+        post: operations["estimate_encode_text"];
         delete?: never;
         options?: never;
         head?: never;
@@ -60,6 +100,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/estimate/similarity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: compare a picture to texts
+         * @description A picture, texts, and how to compare them.
+         */
+        post: operations["estimate_similarity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/encode_image": {
         parameters: {
             query?: never;
@@ -74,6 +134,26 @@ export interface paths {
          * @description A picture, and the model to embed it with.
          */
         post: operations["encode_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/encode_image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: encode a whole picture
+         * @description A picture, and the model to embed it with.
+         */
+        post: operations["estimate_encode_image"];
         delete?: never;
         options?: never;
         head?: never;
@@ -204,6 +284,41 @@ export interface components {
             template_set?: components["schemas"]["TemplateSet"] | null;
         };
         /**
+         * Estimate
+         * @description What a request would cost, and how long it would wait: about so, for others may come meanwhile.
+         */
+        Estimate: {
+            /**
+             * Cost S
+             * @description Seconds of a worker: preparing and computing.
+             * @example 0.42
+             */
+            cost_s: number;
+            /**
+             * Basis
+             * @description What that is made of: nothing that is known, what other requests of this kind have cost with the model, or what those have cost that have the same options and about the same size.
+             * @enum {string}
+             */
+            basis: "assumed" | "same_model" | "alike";
+            /**
+             * Wait S
+             * @description Seconds until a worker begins with it.
+             * @example 1.5
+             */
+            wait_s: number;
+            /**
+             * Model
+             * @description Key of the model that would answer.
+             * @example demo-clip
+             */
+            model: string;
+            /**
+             * Model Loaded
+             * @description Whether a worker has it in memory; else loading it comes on top of that.
+             */
+            model_loaded: boolean;
+        };
+        /**
          * ExtractBody
          * @description A picture, and how to extract its features.
          * @example {
@@ -321,6 +436,21 @@ export interface components {
              *     ]
              */
             region?: components["schemas"]["Window"] | null;
+            /**
+             * Ret Pca Basis
+             * @description Name the basis of the components in the answer, so that other pictures can be shown in the same colours. Default: false.
+             */
+            ret_pca_basis?: boolean | null;
+            /**
+             * Pca Basis
+             * @description Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server with the same model takes it, for the name holds the basis.
+             */
+            pca_basis?: string | null;
+            /**
+             * Pca Foreground
+             * @description Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to which more of the picture's border belongs. Default: false.
+             */
+            pca_foreground?: boolean | null;
             /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
             orientation?: components["schemas"]["Orientation"] | null;
         };
@@ -363,6 +493,11 @@ export interface components {
             dtype?: string | null;
             /** @description What that type has cost. */
             rounding?: components["schemas"]["Rounding"] | null;
+            /**
+             * Pca Basis
+             * @description Name of the basis of the components, where `ret_pca_basis` asked for it: send it as `pca_basis`.
+             */
+            pca_basis?: string | null;
         };
         /**
          * FieldProblem
@@ -969,6 +1104,180 @@ export interface operations {
             };
         };
     };
+    estimate_extract: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExtractBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     encode_text: {
         parameters: {
             query?: never;
@@ -1012,6 +1321,180 @@ export interface operations {
                     "application/json": components["schemas"]["TextEmbedding"];
                     "application/octet-stream": string;
                     "application/x-npy": string;
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_encode_text: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EncodeTextBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
                 };
             };
             /** @description The request contradicts itself or its picture cannot be read. */
@@ -1333,6 +1816,180 @@ export interface operations {
             };
         };
     };
+    estimate_similarity: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimilarityBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     encode_image: {
         parameters: {
             query?: never;
@@ -1376,6 +2033,180 @@ export interface operations {
                     "application/json": components["schemas"]["ImageEmbedding"];
                     "application/octet-stream": string;
                     "application/x-npy": string;
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_encode_image: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EncodeImageBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
                 };
             };
             /** @description The request contradicts itself or its picture cannot be read. */

@@ -20,6 +20,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/estimate/auto_mask": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: find all masks
+         * @description A picture, and how to find its masks.
+         */
+        post: operations["estimate_auto_mask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/prompt_mask": {
         parameters: {
             query?: never;
@@ -34,6 +54,146 @@ export interface paths {
          * @description A picture, prompts about it, and how to answer them.
          */
         post: operations["prompt_mask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/prompt_mask": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: find what is pointed at
+         * @description A picture, prompts about it, and how to answer them.
+         */
+        post: operations["estimate_prompt_mask"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/embed_image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Encode a picture ahead of its prompts
+         * @description A picture to encode.
+         */
+        post: operations["embed_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/embed_image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: encode a picture ahead of its prompts
+         * @description A picture to encode.
+         */
+        post: operations["estimate_embed_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/describe_objects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find or take masks, and describe what is under each
+         * @description A picture, where its objects come from, and how to describe them.
+         */
+        post: operations["describe_objects"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/describe_objects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: find or take masks, and describe what is under each
+         * @description A picture, where its objects come from, and how to describe them.
+         */
+        post: operations["estimate_describe_objects"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/find_objects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Find the objects that texts name
+         * @description A picture, what to look for, and how.
+         */
+        post: operations["find_objects"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/find_objects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: find the objects that texts name
+         * @description A picture, what to look for, and how.
+         */
+        post: operations["estimate_find_objects"];
         delete?: never;
         options?: never;
         head?: never;
@@ -244,12 +404,702 @@ export interface components {
              */
             label_map_shape?: number[] | null;
         };
+        /**
+         * Background
+         * @description What is done to the pixels of a crop that are not in the mask.
+         * @enum {string}
+         */
+        Background: "kept" | "black" | "grey" | "blur";
         Box: [
             number,
             number,
             number,
             number
         ];
+        /**
+         * ClipModel
+         * @description Which CLIP model answers.
+         */
+        ClipModel: {
+            /**
+             * Model Name
+             * @description Name of the network, as open_clip calls it.
+             * @default ViT-L-14-336-quickgelu
+             */
+            model_name: string;
+            /**
+             * Model Pretrained
+             * @description Tag of its weights, as open_clip calls it.
+             * @default openai
+             */
+            model_pretrained: string;
+        };
+        /**
+         * ClipParams
+         * @description How a picture is brought to CLIP.
+         */
+        ClipParams: {
+            /**
+             * Load Size
+             * @description Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+             * @default 1024
+             */
+            load_size: number | null;
+            /**
+             * Center Crop
+             * @description Crop a square of load_size pixels from the centre.
+             * @default false
+             */
+            center_crop: boolean;
+            /**
+             * @description What the last block does, from which dense features are read.
+             * @default maskclip
+             */
+            dense_recipe: components["schemas"]["DenseRecipe"];
+            /**
+             * Window Size
+             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
+             * @example 224
+             */
+            window_size?: number | null;
+            /**
+             * Window Stride
+             * @description Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
+             * @example 112
+             */
+            window_stride?: number | null;
+        };
+        /**
+         * ClipView
+         * @description Which CLIP model describes, and how the picture is brought to it.
+         */
+        ClipView: {
+            /** @description The model. */
+            model?: components["schemas"]["ClipModel"] | null;
+            /** @description How the picture is brought to it; of crops it has no effect. */
+            params?: components["schemas"]["ClipParams"] | null;
+        };
+        /**
+         * CropDescriptor
+         * @description A vector of the part of the picture around the mask.
+         */
+        CropDescriptor: {
+            /**
+             * Margin Px
+             * @description How far the crop reaches beyond the box of the mask on each side, in pixels of the picture as sent.
+             * @default 0
+             */
+            margin_px: number;
+            /**
+             * Margin
+             * @description How far it reaches beyond it as a part of the box's width and height.
+             * @default 0
+             */
+            margin: number;
+            /**
+             * Levels
+             * @description Crops of each object, each wider than the one before; their vectors of length 1 are averaged.
+             * @default 1
+             */
+            levels: number;
+            /**
+             * Level Margin
+             * @description How much further each level reaches on each side, as a part of the box's width and height, in whole pixels rounded down.
+             * @default 0.1
+             */
+            level_margin: number;
+            /**
+             * @description How the crop is brought to a square.
+             * @default none
+             */
+            squaring: components["schemas"]["Squaring"];
+            /**
+             * @description What is done to what is not in the mask.
+             * @default kept
+             */
+            background: components["schemas"]["Background"];
+            /**
+             * Blur
+             * @description Standard deviation of the blur, in pixels of the picture as sent.
+             * @default 10
+             */
+            blur: number;
+            /**
+             * Masked Weight
+             * @description Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture.
+             * @default 1
+             */
+            masked_weight: number;
+            /**
+             * With Picture
+             * @description Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two.
+             * @default false
+             */
+            with_picture: boolean;
+        };
+        /**
+         * DType
+         * @description Element type of a tensor.
+         * @enum {string}
+         */
+        DType: "float32" | "float16" | "bfloat16" | "uint8" | "int64" | "bool" | "bits" | "int8" | "uint16";
+        /**
+         * DenseRecipe
+         * @description What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
+         * @enum {string}
+         */
+        DenseRecipe: "maskclip" | "sclip" | "clearclip" | "naclip";
+        /**
+         * DescribeObjectsBody
+         * @description A picture, where its objects come from, and how to describe them.
+         * @example {
+         *       "image": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEXNzcjcHh4ePNw0fjK0AAAAxUlEQVR42u2SsQ6CMBCGPxD3DrL7KH0EFxOfURYnZt6nDuwScWgLpVcjCZpo5B8ox8fdf9ccrPqcMnceMc0E5PYooSQBMg0cEmAHsE0AHTxD4DpQAhT2vRBATVsfgS+uIzD8qeSAUnloWszNUPGNvsx4Csb29dJS3wc2gNn7qF7q0fqgn5vR+aCbmzGUbqM5hkHquFQrm7Kgk94W9NLCejiT0MJt5RXgBpzt1/vJzdE3wCV1iQbMdEC/4NWP79UK/g+seoMejjwe/wPno/sAAAAASUVORK5CYII=",
+         *       "points_per_side": 8,
+         *       "mask_encoding": "coco_rle",
+         *       "describe": [
+         *         {
+         *           "clip": {
+         *             "params": {
+         *               "load_size": 96
+         *             }
+         *           },
+         *           "pooled": {}
+         *         }
+         *       ]
+         *     }
+         */
+        DescribeObjectsBody: {
+            /**
+             * Model Cfg
+             * @description Name of a SAM2 configuration; any folder before it is ignored. Default: "configs/sam2.1/sam2.1_hiera_l.yaml".
+             */
+            model_cfg?: string | null;
+            /**
+             * Checkpoint Path
+             * @description Name of a SAM2 checkpoint; any folder before it is ignored. Default: "checkpoints/sam2.1_hiera_large.pt".
+             */
+            checkpoint_path?: string | null;
+            /**
+             * Image
+             * @description The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default. As base64, bare or in a data: URI. Give this, image_url or image_digest.
+             */
+            image?: string | null;
+            /**
+             * Image Url
+             * @description An http or https address that the server fetches the file from; only public addresses unless the server allows others.
+             * @example https://example.com/photo.jpg
+             */
+            image_url?: string | null;
+            /**
+             * Image Digest
+             * @description A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.
+             * @example sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            image_digest?: string | null;
+            /**
+             * Prompts
+             * @description What SAM2 is to make masks of; each gives one object, the mask with the best predicted quality.
+             */
+            prompts?: components["schemas"]["Prompt"][] | null;
+            /**
+             * Boxes
+             * @description Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to make a mask of is a prompt.
+             * @example [
+             *       [
+             *         280,
+             *         440,
+             *         1474,
+             *         1225
+             *       ]
+             *     ]
+             */
+            boxes?: components["schemas"]["Box"][] | null;
+            /**
+             * Bitmaps
+             * @description Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent. As base64.
+             */
+            bitmaps?: string | null;
+            /**
+             * Rle
+             * @description Masks as run lengths.
+             */
+            rle?: components["schemas"]["Rle-Input"][] | null;
+            /**
+             * Png
+             * @description Masks as PNG files, one for each mask; what is not black is inside.
+             */
+            png?: string[] | null;
+            /**
+             * Label Map
+             * @description Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers. As base64.
+             */
+            label_map?: string | null;
+            /**
+             * @description A set of options under one name; absent: the defaults shown here.
+             * @example fine_grained
+             */
+            preset?: components["schemas"]["Preset"] | null;
+            /**
+             * Points Per Side
+             * @description Points sampled along one side of the image; the grid has their square. Default: 32.
+             */
+            points_per_side?: number | null;
+            /**
+             * Points Per Batch
+             * @description Points that the decoder takes at once; more is faster on a GPU and takes more memory. Default: 64.
+             */
+            points_per_batch?: number | null;
+            /**
+             * Pred Iou Thresh
+             * @description Least quality that the model predicts for a mask, as intersection over union. Default: 0.8.
+             */
+            pred_iou_thresh?: number | null;
+            /**
+             * Stability Score Thresh
+             * @description Least stability of a mask under a change of its threshold. Default: 0.95.
+             */
+            stability_score_thresh?: number | null;
+            /**
+             * Stability Score Offset
+             * @description How far the threshold moves for the stability score, in logits. Default: 1.0.
+             */
+            stability_score_offset?: number | null;
+            /**
+             * Box Nms Thresh
+             * @description Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped. Default: 0.7.
+             */
+            box_nms_thresh?: number | null;
+            /**
+             * Crop N Layers
+             * @description Layers of crops beside the whole picture; layer i has 4^i crops. Default: 0.
+             */
+            crop_n_layers?: number | null;
+            /**
+             * Crop Nms Thresh
+             * @description Overlap of boxes above which the worse of two masks of different crops is dropped. Default: 0.7.
+             */
+            crop_nms_thresh?: number | null;
+            /**
+             * Crop Overlap Ratio
+             * @description Overlap of crops in the first layer, as a part of the shorter side; later layers have less. Default: 0.3413333333333333.
+             */
+            crop_overlap_ratio?: number | null;
+            /**
+             * Crop N Points Downscale Factor
+             * @description Points per side in layer i are divided by this to the i-th power. Default: 1.
+             */
+            crop_n_points_downscale_factor?: number | null;
+            /**
+             * Point Grids
+             * @description Grids of points, one for each crop layer, instead of points_per_side.
+             * @example [
+             *       [
+             *         [
+             *           0.25,
+             *           0.5
+             *         ],
+             *         [
+             *           0.75,
+             *           0.5
+             *         ]
+             *       ]
+             *     ]
+             */
+            point_grids?: components["schemas"]["Point"][][] | null;
+            /**
+             * Min Mask Region Area
+             * @description Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits. Default: 0.0.
+             */
+            min_mask_region_area?: number | null;
+            /**
+             * Use M2M
+             * @description Refine each mask by one more step with the mask itself as prompt. Default: false.
+             */
+            use_m2m?: boolean | null;
+            /** @description Form of each mask in the answer. Default: "binary_mask". */
+            output_mode?: components["schemas"]["OutputMode"] | null;
+            /**
+             * Multimask Output
+             * @description Take three masks for each prompt instead of one: good for an ambiguous one such as a single point. Default: true.
+             */
+            multimask_output?: boolean | null;
+            /**
+             * Mask Threshold
+             * @description Logit above which a pixel belongs to the mask. Default: 0.0.
+             */
+            mask_threshold?: number | null;
+            /** @description How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where coco_rle has some hundred bytes for all. Default: "float32". */
+            mask_encoding?: components["schemas"]["MaskEncoding"] | null;
+            /**
+             * Describe
+             * @description The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged.
+             * @example [
+             *       {
+             *         "clip": {},
+             *         "crop": {
+             *           "margin_px": 20
+             *         }
+             *       }
+             *     ]
+             */
+            describe?: components["schemas"]["ObjectDescriptor"][] | null;
+            /** @description Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed. Default: "float32". */
+            descriptor_dtype?: components["schemas"]["FeatureDType"] | null;
+            /**
+             * Containment
+             * @description Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85.
+             */
+            containment?: number | null;
+            /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
+            orientation?: components["schemas"]["Orientation"] | null;
+            /**
+             * Bitmaps Shape
+             * @description Shape of bitmaps.
+             */
+            bitmaps_shape?: number[] | null;
+            /**
+             * Label Map Shape
+             * @description Shape of label_map.
+             */
+            label_map_shape?: number[] | null;
+        };
+        /**
+         * DescribedObject
+         * @description One object of a picture: its mask, and where it stands among the others.
+         */
+        DescribedObject: {
+            /**
+             * Segmentation
+             * @description 0 and 1 as base64 of float32, row-major, little-endian; with the RLE output modes the run lengths. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out.
+             */
+            segmentation?: string | components["schemas"]["Rle-Output"] | null;
+            /**
+             * Segmentation Shape
+             * @description Height and width.
+             * @example [
+             *       1200,
+             *       1800
+             *     ]
+             */
+            segmentation_shape?: number[] | null;
+            /**
+             * Area
+             * @description Pixels in the mask.
+             */
+            area: number;
+            /**
+             * Bbox
+             * @description The box as sam2 gives it: x, y, and the distances between first and last column and row.
+             */
+            bbox: [
+                number,
+                number,
+                number,
+                number
+            ];
+            /**
+             * Predicted Iou
+             * @description Quality that the model predicts.
+             */
+            predicted_iou: number;
+            /**
+             * Point Coords
+             * @description The points that gave this mask: x, y.
+             */
+            point_coords: [
+                number,
+                number
+            ][];
+            /**
+             * Stability Score
+             * @description Stability under a change of the threshold.
+             */
+            stability_score: number;
+            /**
+             * Crop Box
+             * @description The crop it was found in: x, y, width, height.
+             */
+            crop_box: [
+                number,
+                number,
+                number,
+                number
+            ];
+            /**
+             * Level
+             * @description How many objects contain it, one in the other: 0 is a whole.
+             */
+            level: number;
+            /**
+             * Parent
+             * @description Index of the smallest object that contains it; null of a whole.
+             */
+            parent: number | null;
+        };
+        /**
+         * DescribedObjects
+         * @description Objects of a picture, and vectors that describe them.
+         */
+        DescribedObjects: {
+            /**
+             * Objects
+             * @description The objects.
+             */
+            objects: components["schemas"]["DescribedObject"][];
+            /**
+             * Num Objects
+             * @description How many there are.
+             */
+            num_objects: number;
+            /**
+             * Descriptors
+             * @description Their vectors, one matrix for each descriptor.
+             */
+            descriptors: components["schemas"]["ObjectVectors"][];
+            /**
+             * Label Map
+             * @description For label_map: base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 + the index in `objects`.
+             */
+            label_map?: string | null;
+            /**
+             * Label Map Shape
+             * @description Height and width.
+             * @example [
+             *       1200,
+             *       1800
+             *     ]
+             */
+            label_map_shape?: number[] | null;
+        };
+        /**
+         * DinoModel
+         * @description Which DINO model answers.
+         */
+        DinoModel: {
+            /**
+             * Model Type
+             * @description Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.
+             * @default dinov2_vitl14
+             */
+            model_type: string;
+        };
+        /**
+         * DinoParams
+         * @description How a picture is brought to DINO, and what is read of it.
+         */
+        DinoParams: {
+            /**
+             * Load Size
+             * @description Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
+             * @default -1
+             */
+            load_size: number | null;
+            /**
+             * Stride
+             * @description Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
+             * @example 7
+             */
+            stride?: number | null;
+            /**
+             * @description What is read from the block.
+             * @default token
+             */
+            facet: components["schemas"]["Facet"];
+            /**
+             * Layer
+             * @description The block that is read, from 0; negative counts from the end.
+             * @default -1
+             */
+            layer: number;
+            /**
+             * Bin
+             * @description Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
+             * @default false
+             */
+            bin: boolean;
+        };
+        /**
+         * DinoView
+         * @description Which DINO model describes, and how the picture is brought to it.
+         */
+        DinoView: {
+            /** @description The model. */
+            model?: components["schemas"]["DinoModel"] | null;
+            /** @description How the picture is brought to it, and what is read of it; of crops it has no effect. */
+            params?: components["schemas"]["DinoParams"] | null;
+        };
+        /**
+         * EmbedImageBody
+         * @description A picture to encode.
+         * @example {
+         *       "image": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEXNzcjcHh4ePNw0fjK0AAAAxUlEQVR42u2SsQ6CMBCGPxD3DrL7KH0EFxOfURYnZt6nDuwScWgLpVcjCZpo5B8ox8fdf9ccrPqcMnceMc0E5PYooSQBMg0cEmAHsE0AHTxD4DpQAhT2vRBATVsfgS+uIzD8qeSAUnloWszNUPGNvsx4Csb29dJS3wc2gNn7qF7q0fqgn5vR+aCbmzGUbqM5hkHquFQrm7Kgk94W9NLCejiT0MJt5RXgBpzt1/vJzdE3wCV1iQbMdEC/4NWP79UK/g+seoMejjwe/wPno/sAAAAASUVORK5CYII="
+         *     }
+         */
+        EmbedImageBody: {
+            /**
+             * Model Cfg
+             * @description Name of a SAM2 configuration; any folder before it is ignored. Default: "configs/sam2.1/sam2.1_hiera_l.yaml".
+             */
+            model_cfg?: string | null;
+            /**
+             * Checkpoint Path
+             * @description Name of a SAM2 checkpoint; any folder before it is ignored. Default: "checkpoints/sam2.1_hiera_large.pt".
+             */
+            checkpoint_path?: string | null;
+            /**
+             * Image
+             * @description The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default. As base64, bare or in a data: URI. Give this, image_url or image_digest.
+             */
+            image?: string | null;
+            /**
+             * Image Url
+             * @description An http or https address that the server fetches the file from; only public addresses unless the server allows others.
+             * @example https://example.com/photo.jpg
+             */
+            image_url?: string | null;
+            /**
+             * Image Digest
+             * @description A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.
+             * @example sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            image_digest?: string | null;
+            /**
+             * Ret Embedding
+             * @description Answer the embedding itself, for a mask decoder that runs elsewhere. Default: false.
+             */
+            ret_embedding?: boolean | null;
+            /** @description Its element type: float16, bfloat16 or float32. Default: "float16". */
+            embedding_dtype?: components["schemas"]["FeatureDType"] | null;
+            /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
+            orientation?: components["schemas"]["Orientation"] | null;
+        };
+        /**
+         * EncodedPicture
+         * @description A picture that is encoded, and its embedding where that was asked for.
+         */
+        EncodedPicture: {
+            /**
+             * Size Bytes
+             * @description Memory that its embedding takes in the cache of the worker.
+             */
+            size_bytes: number;
+            /**
+             * Was Cached
+             * @description Whether it was there before this call, of a picture of this key.
+             */
+            was_cached: boolean;
+            /**
+             * Height
+             * @description Height of the picture, in pixels.
+             */
+            height: number;
+            /**
+             * Width
+             * @description Its width.
+             */
+            width: number;
+            /**
+             * Dtype
+             * @description Type of the three arrays.
+             * @example float16
+             */
+            dtype?: string | null;
+            /**
+             * Image Embed
+             * @description The embedding, as base64 of `dtype`, row-major, little-endian.
+             */
+            image_embed?: string | null;
+            /**
+             * Image Embed Shape
+             * @description Its shape.
+             * @example [
+             *       1,
+             *       256,
+             *       64,
+             *       64
+             *     ]
+             */
+            image_embed_shape?: number[] | null;
+            /**
+             * High Res Feats 0
+             * @description What the encoder has at S/4, as base64 of `dtype`, row-major, little-endian.
+             */
+            high_res_feats_0?: string | null;
+            /**
+             * High Res Feats 0 Shape
+             * @description Its shape.
+             * @example [
+             *       1,
+             *       32,
+             *       256,
+             *       256
+             *     ]
+             */
+            high_res_feats_0_shape?: number[] | null;
+            /**
+             * High Res Feats 1
+             * @description What the encoder has at S/8, as base64 of `dtype`, row-major, little-endian.
+             */
+            high_res_feats_1?: string | null;
+            /**
+             * High Res Feats 1 Shape
+             * @description Its shape.
+             * @example [
+             *       1,
+             *       64,
+             *       128,
+             *       128
+             *     ]
+             */
+            high_res_feats_1_shape?: number[] | null;
+        };
+        /**
+         * Estimate
+         * @description What a request would cost, and how long it would wait: about so, for others may come meanwhile.
+         */
+        Estimate: {
+            /**
+             * Cost S
+             * @description Seconds of a worker: preparing and computing.
+             * @example 0.42
+             */
+            cost_s: number;
+            /**
+             * Basis
+             * @description What that is made of: nothing that is known, what other requests of this kind have cost with the model, or what those have cost that have the same options and about the same size.
+             * @enum {string}
+             */
+            basis: "assumed" | "same_model" | "alike";
+            /**
+             * Wait S
+             * @description Seconds until a worker begins with it.
+             * @example 1.5
+             */
+            wait_s: number;
+            /**
+             * Model
+             * @description Key of the model that would answer.
+             * @example demo-clip
+             */
+            model: string;
+            /**
+             * Model Loaded
+             * @description Whether a worker has it in memory; else loading it comes on top of that.
+             */
+            model_loaded: boolean;
+        };
+        /**
+         * Facet
+         * @description What is read from a block.
+         * @enum {string}
+         */
+        Facet: "token" | "key" | "query" | "value";
+        /**
+         * FeatureDType
+         * @description Element type that features are sent in. The network computes as the server runs it; this is only how its answer is written.
+         * @enum {string}
+         */
+        FeatureDType: "float32" | "float16" | "bfloat16" | "int8";
         /**
          * FieldProblem
          * @description One bad field.
@@ -285,6 +1135,345 @@ export interface components {
              * @description The bad fields.
              */
             detail: components["schemas"]["FieldProblem"][];
+        };
+        /**
+         * FindObjectsBody
+         * @description A picture, what to look for, and how.
+         * @example {
+         *       "image": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEXNzcjcHh4ePNw0fjK0AAAAxUlEQVR42u2SsQ6CMBCGPxD3DrL7KH0EFxOfURYnZt6nDuwScWgLpVcjCZpo5B8ox8fdf9ccrPqcMnceMc0E5PYooSQBMg0cEmAHsE0AHTxD4DpQAhT2vRBATVsfgS+uIzD8qeSAUnloWszNUPGNvsx4Csb29dJS3wc2gNn7qF7q0fqgn5vR+aCbmzGUbqM5hkHquFQrm7Kgk94W9NLCejiT0MJt5RXgBpzt1/vJzdE3wCV1iQbMdEC/4NWP79UK/g+seoMejjwe/wPno/sAAAAASUVORK5CYII=",
+         *       "text": [
+         *         "a red circle"
+         *       ],
+         *       "points_per_side": 8,
+         *       "mask_encoding": "coco_rle",
+         *       "describe": [
+         *         {
+         *           "clip": {},
+         *           "crop": {
+         *             "background": "black"
+         *           }
+         *         }
+         *       ]
+         *     }
+         */
+        FindObjectsBody: {
+            /**
+             * Model Cfg
+             * @description Name of a SAM2 configuration; any folder before it is ignored. Default: "configs/sam2.1/sam2.1_hiera_l.yaml".
+             */
+            model_cfg?: string | null;
+            /**
+             * Checkpoint Path
+             * @description Name of a SAM2 checkpoint; any folder before it is ignored. Default: "checkpoints/sam2.1_hiera_large.pt".
+             */
+            checkpoint_path?: string | null;
+            /**
+             * Image
+             * @description The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default. As base64, bare or in a data: URI. Give this, image_url or image_digest.
+             */
+            image?: string | null;
+            /**
+             * Image Url
+             * @description An http or https address that the server fetches the file from; only public addresses unless the server allows others.
+             * @example https://example.com/photo.jpg
+             */
+            image_url?: string | null;
+            /**
+             * Image Digest
+             * @description A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.
+             * @example sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            image_digest?: string | null;
+            /**
+             * Text
+             * @description What to look for.
+             * @example [
+             *       "a red circle"
+             *     ]
+             */
+            text?: string | string[] | null;
+            /**
+             * Negative Text
+             * @description What it is not; with these, scores are relevancies.
+             * @example [
+             *       "object",
+             *       "things",
+             *       "stuff",
+             *       "texture"
+             *     ]
+             */
+            negative_text?: string | string[] | null;
+            /**
+             * Vectors
+             * @description Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again. As base64.
+             */
+            vectors?: string | null;
+            /**
+             * Prompts
+             * @description What SAM2 is to make masks of; each gives one object, the mask with the best predicted quality.
+             */
+            prompts?: components["schemas"]["Prompt"][] | null;
+            /**
+             * Boxes
+             * @description Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to make a mask of is a prompt.
+             * @example [
+             *       [
+             *         280,
+             *         440,
+             *         1474,
+             *         1225
+             *       ]
+             *     ]
+             */
+            boxes?: components["schemas"]["Box"][] | null;
+            /**
+             * Bitmaps
+             * @description Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent. As base64.
+             */
+            bitmaps?: string | null;
+            /**
+             * Rle
+             * @description Masks as run lengths.
+             */
+            rle?: components["schemas"]["Rle-Input"][] | null;
+            /**
+             * Png
+             * @description Masks as PNG files, one for each mask; what is not black is inside.
+             */
+            png?: string[] | null;
+            /**
+             * Label Map
+             * @description Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers. As base64.
+             */
+            label_map?: string | null;
+            /**
+             * @description A set of options under one name; absent: the defaults shown here.
+             * @example fine_grained
+             */
+            preset?: components["schemas"]["Preset"] | null;
+            /**
+             * Points Per Side
+             * @description Points sampled along one side of the image; the grid has their square. Default: 32.
+             */
+            points_per_side?: number | null;
+            /**
+             * Points Per Batch
+             * @description Points that the decoder takes at once; more is faster on a GPU and takes more memory. Default: 64.
+             */
+            points_per_batch?: number | null;
+            /**
+             * Pred Iou Thresh
+             * @description Least quality that the model predicts for a mask, as intersection over union. Default: 0.8.
+             */
+            pred_iou_thresh?: number | null;
+            /**
+             * Stability Score Thresh
+             * @description Least stability of a mask under a change of its threshold. Default: 0.95.
+             */
+            stability_score_thresh?: number | null;
+            /**
+             * Stability Score Offset
+             * @description How far the threshold moves for the stability score, in logits. Default: 1.0.
+             */
+            stability_score_offset?: number | null;
+            /**
+             * Box Nms Thresh
+             * @description Overlap of boxes, as intersection over union, above which the worse of two masks of one crop is dropped. Default: 0.7.
+             */
+            box_nms_thresh?: number | null;
+            /**
+             * Crop N Layers
+             * @description Layers of crops beside the whole picture; layer i has 4^i crops. Default: 0.
+             */
+            crop_n_layers?: number | null;
+            /**
+             * Crop Nms Thresh
+             * @description Overlap of boxes above which the worse of two masks of different crops is dropped. Default: 0.7.
+             */
+            crop_nms_thresh?: number | null;
+            /**
+             * Crop Overlap Ratio
+             * @description Overlap of crops in the first layer, as a part of the shorter side; later layers have less. Default: 0.3413333333333333.
+             */
+            crop_overlap_ratio?: number | null;
+            /**
+             * Crop N Points Downscale Factor
+             * @description Points per side in layer i are divided by this to the i-th power. Default: 1.
+             */
+            crop_n_points_downscale_factor?: number | null;
+            /**
+             * Point Grids
+             * @description Grids of points, one for each crop layer, instead of points_per_side.
+             * @example [
+             *       [
+             *         [
+             *           0.25,
+             *           0.5
+             *         ],
+             *         [
+             *           0.75,
+             *           0.5
+             *         ]
+             *       ]
+             *     ]
+             */
+            point_grids?: components["schemas"]["Point"][][] | null;
+            /**
+             * Min Mask Region Area
+             * @description Regions of up to this area are removed and holes filled, in pixels of the low-resolution logits. Default: 0.0.
+             */
+            min_mask_region_area?: number | null;
+            /**
+             * Use M2M
+             * @description Refine each mask by one more step with the mask itself as prompt. Default: false.
+             */
+            use_m2m?: boolean | null;
+            /** @description Form of each mask in the answer. Default: "binary_mask". */
+            output_mode?: components["schemas"]["OutputMode"] | null;
+            /**
+             * Multimask Output
+             * @description Take three masks for each prompt instead of one: good for an ambiguous one such as a single point. Default: true.
+             */
+            multimask_output?: boolean | null;
+            /**
+             * Mask Threshold
+             * @description Logit above which a pixel belongs to the mask. Default: 0.0.
+             */
+            mask_threshold?: number | null;
+            /** @description How the pixels of masks are written in the answer; in REST float32 where absent: 5 bytes of JSON for each pixel of each mask, where coco_rle has some hundred bytes for all. Default: "float32". */
+            mask_encoding?: components["schemas"]["MaskEncoding"] | null;
+            /**
+             * Describe
+             * @description The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged.
+             * @example [
+             *       {
+             *         "clip": {},
+             *         "crop": {
+             *           "margin_px": 20
+             *         }
+             *       }
+             *     ]
+             */
+            describe?: components["schemas"]["ObjectDescriptor"][] | null;
+            /** @description Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed. Default: "float32". */
+            descriptor_dtype?: components["schemas"]["FeatureDType"] | null;
+            /**
+             * Containment
+             * @description Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85.
+             */
+            containment?: number | null;
+            /** @description Where they are looked for. Default: "masks". */
+            search?: components["schemas"]["ObjectSearch"] | null;
+            /**
+             * Min Score
+             * @description Least score of what is answered: a cosine, or with negative texts a relevancy. Default: 0.0.
+             */
+            min_score?: number | null;
+            /**
+             * Max Matches
+             * @description Most objects that are answered for each text or vector. Default: 10.
+             */
+            max_matches?: number | null;
+            /**
+             * Max Overlap
+             * @description Overlap, as intersection over union, above which of two objects for one text only the better is answered. Default: 0.7.
+             */
+            max_overlap?: number | null;
+            /**
+             * Relevancy Scale
+             * @description Factor of cosines in a relevancy. Default: 10.0.
+             */
+            relevancy_scale?: number | null;
+            /**
+             * Max Peaks
+             * @description Peaks of each text that become prompts where peaks are looked for. Default: 4.
+             */
+            max_peaks?: number | null;
+            /**
+             * Ret Text Map
+             * @description Answer a map of the texts too: for each pixel the one whose object there has the best score. Default: false.
+             */
+            ret_text_map?: boolean | null;
+            /**
+             * Templates
+             * @description Sentences with {} in the place of the text. Each text, and each negative one, is put into all of them, and its embedding is the mean of theirs, of length 1.
+             * @example [
+             *       "a photo of a {}.",
+             *       "a drawing of a {}."
+             *     ]
+             */
+            templates?: string[] | null;
+            /**
+             * @description The same with a set of sentences that has a name.
+             * @example imagenet
+             */
+            template_set?: components["schemas"]["TemplateSet"] | null;
+            /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
+            orientation?: components["schemas"]["Orientation"] | null;
+            /**
+             * Vectors Shape
+             * @description Shape of vectors.
+             */
+            vectors_shape?: number[] | null;
+            /**
+             * Bitmaps Shape
+             * @description Shape of bitmaps.
+             */
+            bitmaps_shape?: number[] | null;
+            /**
+             * Label Map Shape
+             * @description Shape of label_map.
+             */
+            label_map_shape?: number[] | null;
+        };
+        /**
+         * FoundObjects
+         * @description Objects that were looked for.
+         */
+        FoundObjects: {
+            /**
+             * Objects
+             * @description All that fit anything, each once.
+             */
+            objects: components["schemas"]["DescribedObject"][];
+            /**
+             * Num Objects
+             * @description How many there are.
+             */
+            num_objects: number;
+            /**
+             * Found
+             * @description For each text or vector those that fit it.
+             */
+            found: components["schemas"]["ObjectMatches"][];
+            /**
+             * Label Map
+             * @description For label_map: base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 + the index in `objects`.
+             */
+            label_map?: string | null;
+            /**
+             * Label Map Shape
+             * @description Height and width.
+             * @example [
+             *       1200,
+             *       1800
+             *     ]
+             */
+            label_map_shape?: number[] | null;
+            /**
+             * Text Map
+             * @description Base64 of uint16: 0 where nothing fits, else 1 + the index of the text.
+             */
+            text_map?: string | null;
+            /**
+             * Text Map Shape
+             * @description Height and width.
+             * @example [
+             *       1200,
+             *       1800
+             *     ]
+             */
+            text_map_shape?: number[] | null;
         };
         /**
          * Health
@@ -400,7 +1589,7 @@ export interface components {
              * Segmentation
              * @description 0 and 1 as base64 of float32, row-major, little-endian; with the RLE output modes the run lengths. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out.
              */
-            segmentation?: string | components["schemas"]["Rle"] | null;
+            segmentation?: string | components["schemas"]["Rle-Output"] | null;
             /**
              * Segmentation Shape
              * @description Height and width.
@@ -461,6 +1650,87 @@ export interface components {
          */
         MaskEncoding: "bits" | "coco_rle" | "png" | "label_map" | "float32";
         /**
+         * ObjectDescriptor
+         * @description One way to describe objects: a vector of length 1 for each.
+         */
+        ObjectDescriptor: {
+            /** @description In the space of CLIP's texts. */
+            clip?: components["schemas"]["ClipView"] | null;
+            /** @description In DINO's space. */
+            dino?: components["schemas"]["DinoView"] | null;
+            /** @description The dense features of the whole picture, under the mask. */
+            pooled?: components["schemas"]["PooledDescriptor"] | null;
+            /** @description The part of the picture around the mask, through the network by itself. */
+            crop?: components["schemas"]["CropDescriptor"] | null;
+        };
+        /**
+         * ObjectMatch
+         * @description An object that fits.
+         */
+        ObjectMatch: {
+            /**
+             * Object
+             * @description Its index in `objects`.
+             */
+            object: number;
+            /**
+             * Score
+             * @description How well it fits.
+             */
+            score: number;
+        };
+        /**
+         * ObjectMatches
+         * @description The objects that fit one text or vector.
+         */
+        ObjectMatches: {
+            /**
+             * Matches
+             * @description The best first.
+             */
+            matches: components["schemas"]["ObjectMatch"][];
+        };
+        /**
+         * ObjectSearch
+         * @description Where objects are looked for.
+         * @enum {string}
+         */
+        ObjectSearch: "masks" | "peaks";
+        /**
+         * ObjectVectors
+         * @description The vectors of all objects in one way.
+         */
+        ObjectVectors: {
+            /**
+             * Vectors
+             * @description A row of length 1 for each object, as base64 of float32, row-major, little-endian; of another type where that was asked for.
+             */
+            vectors: string;
+            /**
+             * Shape
+             * @description Objects and channels.
+             * @example [
+             *       12,
+             *       768
+             *     ]
+             */
+            shape: number[];
+            /**
+             * Model
+             * @description The model whose vectors they are.
+             * @example clip-vit-l-14-336-openai
+             */
+            model: string;
+            /**
+             * Dtype
+             * @description Their type, where it is not float32.
+             * @example float16
+             */
+            dtype?: string | null;
+            /** @description What that type has cost. */
+            rounding?: components["schemas"]["Rounding"] | null;
+        };
+        /**
          * Orientation
          * @description Which way up a picture is taken.
          * @enum {string}
@@ -477,6 +1747,29 @@ export interface components {
             number
         ];
         /**
+         * PooledDescriptor
+         * @description A vector of the dense features under the mask.
+         */
+        PooledDescriptor: {
+            /**
+             * @description What is made of them.
+             * @default mean
+             */
+            pooling: components["schemas"]["Pooling"];
+            /**
+             * Erosion
+             * @description Border that eroded_mean takes away, in pixels of the picture as sent.
+             * @default 4
+             */
+            erosion: number;
+        };
+        /**
+         * Pooling
+         * @description What is made of the dense features under a mask.
+         * @enum {string}
+         */
+        Pooling: "mean" | "max" | "eroded_mean";
+        /**
          * Preset
          * @description A set of options under one name.
          * @enum {string}
@@ -492,6 +1785,50 @@ export interface components {
              * @description What is wrong, and what would mend it.
              */
             detail: string;
+        };
+        /**
+         * Prompt
+         * @description What to make a mask of: any combination of points, a box and an earlier mask, or none of them.
+         */
+        Prompt: {
+            /**
+             * Point Coords
+             * @description Points, in pixels of the picture as sent (or in [0, 1] where normalize_coords is false): from 0 to its width and height, both included. Points outside are refused.
+             * @default []
+             * @example [
+             *       [
+             *         520,
+             *         820
+             *       ],
+             *       [
+             *         1090,
+             *         750
+             *       ]
+             *     ]
+             */
+            point_coords: components["schemas"]["Point"][] | null;
+            /**
+             * Point Labels
+             * @description For each point 1 (in the object) or 0 (not in it).
+             * @default []
+             * @example [
+             *       1,
+             *       1
+             *     ]
+             */
+            point_labels: number[] | null;
+            /**
+             * @description One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the picture is refused.
+             * @example [
+             *       280,
+             *       440,
+             *       1474,
+             *       1225
+             *     ]
+             */
+            box?: components["schemas"]["Box"] | null;
+            /** @description Low-resolution logits of an earlier answer, FLOAT32, 1 x height x width: from -32 to 32 there, at most 10000 on either side of 0. */
+            mask_input?: components["schemas"]["Tensor"] | null;
         };
         /**
          * PromptMaskBody
@@ -632,7 +1969,7 @@ export interface components {
              * Masks
              * @description 0 and 1, or logits where those were asked for, as base64 of float32, row-major, little-endian. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out. With coco_rle and png a list.
              */
-            masks?: string | (components["schemas"]["Rle"] | string)[] | null;
+            masks?: string | (components["schemas"]["Rle-Output"] | string)[] | null;
             /**
              * Masks Shape
              * @description Masks, height, width.
@@ -702,7 +2039,31 @@ export interface components {
          * Rle
          * @description Run lengths in column-major order, beginning with background.
          */
-        Rle: {
+        "Rle-Input": {
+            /**
+             * Coco
+             * @description COCO's compressed text.
+             * @example 51203
+             */
+            coco?: string | null;
+            /** @description The lengths themselves. */
+            lengths?: components["schemas"]["RunLengths"] | null;
+            /**
+             * Height
+             * @description Height of the mask, in pixels.
+             */
+            height: number;
+            /**
+             * Width
+             * @description Width of the mask, in pixels.
+             */
+            width: number;
+        };
+        /**
+         * Rle
+         * @description Run lengths in column-major order, beginning with background.
+         */
+        "Rle-Output": {
             /**
              * Size
              * @description Height and width.
@@ -716,6 +2077,78 @@ export interface components {
              * @description COCO's compressed text, or the lengths themselves.
              */
             counts: string | number[];
+        };
+        /**
+         * Rounding
+         * @description What writing features in fewer bits has cost.
+         */
+        Rounding: {
+            /**
+             * Largest Error
+             * @description Largest absolute difference from the float32 features.
+             */
+            largest_error: number;
+            /**
+             * Mean Error
+             * @description Mean absolute difference from the float32 features.
+             */
+            mean_error: number;
+            /**
+             * Scale
+             * @description For int8: one factor for each channel, as base64 of float32, row-major, little-endian; features = integers * scale.
+             */
+            scale?: string | null;
+        };
+        /**
+         * RunLengths
+         * @description Lengths of runs, in pixels.
+         */
+        RunLengths: {
+            /**
+             * Counts
+             * @description Background and foreground by turns, beginning with background.
+             * @default []
+             */
+            counts: number[] | null;
+        };
+        /**
+         * Squaring
+         * @description How a crop that is not square is brought to the network's square.
+         * @enum {string}
+         */
+        Squaring: "none" | "pad" | "stretch";
+        /**
+         * TemplateSet
+         * @description Sentences that texts are put into.
+         * @enum {string}
+         */
+        TemplateSet: "imagenet" | "simple";
+        /**
+         * Tensor
+         * @description An n-dimensional array: row-major, little-endian, no padding but that of BITS rows.
+         */
+        Tensor: {
+            /**
+             * @description Element type; required.
+             * @default float32
+             */
+            dtype: components["schemas"]["DType"];
+            /**
+             * Shape
+             * @description Size of each axis, in elements (for BITS in booleans, not bytes).
+             * @default []
+             * @example [
+             *       1,
+             *       256,
+             *       256
+             *     ]
+             */
+            shape: number[] | null;
+            /**
+             * Data
+             * @description The elements; its length is what dtype and shape say, in bytes.
+             */
+            data: string;
         };
     };
     responses: never;
@@ -900,6 +2333,180 @@ export interface operations {
             };
         };
     };
+    estimate_auto_mask: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AutoMaskBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     prompt_mask: {
         parameters: {
             query?: never;
@@ -935,6 +2542,1224 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromptMasks"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_prompt_mask: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptMaskBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    embed_image: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedImageBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EncodedPicture"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_embed_image: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedImageBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    describe_objects: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DescribeObjectsBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DescribedObjects"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_describe_objects: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DescribeObjectsBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    find_objects: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FindObjectsBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FoundObjects"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_find_objects: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FindObjectsBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
                 };
             };
             /** @description The request contradicts itself or its picture cannot be read. */
