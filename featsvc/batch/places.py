@@ -15,7 +15,7 @@ from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
 from featsvc_client.bulk.items import PictureFile, Source, safe, stamp
 from featsvc_client.bulk.rows import DAMAGED as DAMAGED_ROWS
-from featsvc_client.bulk.rows import Rows, content
+from featsvc_client.bulk.rows import Rows, content, row_stamp
 
 AT_ONCE = 64
 """Pictures that a task reads, of folders and archives; of Parquet it reads a row group."""
@@ -114,9 +114,8 @@ def _rows(source: Rows) -> Iterator[list[PicturePlace]]:
             for group in range(file.num_row_groups):
                 part = list[PicturePlace]()
                 for row in range(file.metadata.row_group(group).num_rows):
-                    part.append(
-                        PicturePlace(source.row_key(number), f"{seen} {number}", path, row, -1, column, group)
-                    )
+                    row_seen = row_stamp(seen, number, column)
+                    part.append(PicturePlace(source.row_key(number), row_seen, path, row, -1, column, group))
                     number += 1
                 yield part
     except DAMAGED_ROWS as error:
@@ -140,6 +139,8 @@ def contents(places: list[PicturePlace]) -> Iterator[bytes | str]:
                     column = file.read_row_group(place.group, columns=[place.column]).column(0)
                 group = place.path, place.group
             yield content(column[place.offset])
+        except IndexError:
+            yield f"{place.path}: was written again while it was read, and has no such row or column now"
         except (OSError, ValueError, *DAMAGED_ROWS) as error:
             yield str(error)
 

@@ -27,6 +27,8 @@ BATCHES = 4
 """Of each call: while one of them computes the next is prepared."""
 READ_CPUS = 0.25
 """Of a task that reads, which mostly waits."""
+READ_AHEAD = 2
+"""Tasks that read for each actor, where actors take every CPU and Ray would start none that wants some."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Actors:
     most: int
     cpus: float
     gpus: float
+
+    def reading(self, cluster_cpus: float) -> dict[str, Any]:  # Any: arguments of Ray Data's
+        """What tasks that read want of a cluster of so many CPUs, so that some can run beside the actors."""
+        if self.least * self.cpus + READ_CPUS <= cluster_cpus:
+            return {"num_cpus": READ_CPUS}
+        return {"num_cpus": 0, "concurrency": READ_AHEAD * self.least}
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,10 @@ def _answered(tables: list[pa.Table], work: NodeWork, actors: Actors) -> Dataset
         -1
     )  # of what is lost with its actors the manifest knows that it is still to do
     context.print_on_execution_start = False
-    places = ray.data.from_arrow(tables)
-    pictures = places.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=READ_CPUS)
+    reading = actors.reading(ray.cluster_resources().get("CPU", 0.0))
+    pictures = ray.data.from_arrow(tables).map_batches(
+        read, batch_size=None, batch_format="pyarrow", **reading
+    )
     strategy = ActorPoolStrategy(
         min_size=actors.least, max_size=actors.most, max_tasks_in_flight_per_actor=CALLS_AHEAD
     )

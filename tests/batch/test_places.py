@@ -63,6 +63,18 @@ def test_names_and_stamps_are_those_of_the_client_so_that_either_goes_on(everyth
     assert places == items
 
 
+def test_a_row_of_another_column_is_another_picture(tmp_path: Path) -> None:
+    columns = {name: pa.array([content(0)], pa.binary()) for name in ("a", "b")}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    stamps = {
+        place.stamp
+        for column in columns
+        for part in parts(Inputs((str(tmp_path / "rows.parquet"),), 1, Path("/nowhere"), column))
+        for place in part
+    }
+    assert len(stamps) == 2
+
+
 def test_a_task_reads_no_more_than_so_many_at_once_and_no_less_than_a_row_group(everything: Path) -> None:
     sizes = [len(part) for part in parts(inputs(everything))]
     assert sorted(sizes) == sorted([AT_ONCE, 5, AT_ONCE, 7, 4, 4, 2])
@@ -81,6 +93,22 @@ def test_what_cannot_be_read_is_told_and_the_others_are_read(tmp_path: Path) -> 
     assert "bad.parquet" in str(told["bad.parquet"])
     (gone,) = contents([PicturePlace("gone.png", "", str(tmp_path / "gone.png"))])
     assert "No such file" in str(gone)
+
+
+def test_of_a_table_written_again_while_it_is_read_each_row_fails_alone(tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pq.write_table(
+        pa.table({"image": pa.array([content(n) for n in range(3)], pa.binary())}), file, row_group_size=2
+    )
+    planned = [place for part in parts(inputs(file)) for place in part]
+    pq.write_table(pa.table({"image": pa.array([content(0)], pa.binary())}), file)
+    first, second, third = contents(planned)
+    assert first == content(0)
+    assert "was written again while it was read" in str(second)
+    assert isinstance(third, str), "its row group is gone"
+    pq.write_table(pa.table({"other": pa.array([content(0)], pa.binary())}), file)
+    (gone,) = contents(planned[:1])
+    assert "was written again while it was read" in str(gone)
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "shard.tar.gz"])

@@ -189,6 +189,30 @@ def test_the_manifest_for_kuberay_is_what_the_chart_makes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (("gpus=0",), "ray.gpusPerWorker: a worker wants 1 GPUs and a node has 0"),
+        (("gpus=1", "ray.gpusPerWorker=2"), "ray.gpusPerWorker: a worker wants 2 GPUs and a node has 1"),
+        (("ray.cpusPerWorker=4",), "ray.cpusPerWorker: a worker wants 4 CPUs and a node has 2"),
+        (("resources.requests.cpu=900m",), "ray.cpusPerWorker: a worker wants 2 CPUs and a node has 1"),
+        (("resources.limits.cpu=1",), "ray.cpusPerWorker: a worker wants 2 CPUs and a node has 1"),
+        (("gpus=0", "ray.gpusPerWorker=0"), ""),
+        (("ray.gpusPerWorker=0.5", "ray.cpusPerWorker=0.5"), ""),
+        (("resources.requests.cpu=1500m",), ""),
+        (("resources.limits.cpu=4", "ray.cpusPerWorker=4"), ""),
+    ],
+)
+def test_workers_that_no_node_has_room_for_are_refused(values: tuple[str, ...], told: str) -> None:
+    words = [word for each in (*OVER_RAY, *values) for word in ("--set", each)]
+    ran = subprocess.run(
+        [program("helm"), "template", "featsvc", str(CHART), *words], capture_output=True, text=True
+    )
+    assert (ran.returncode != 0) == bool(told), ran.stderr
+    assert told in ran.stderr
+
+
+@pytest.mark.slow
 def test_helm_and_kubeconform_find_nothing() -> None:
     values = [word for each in KEYS for word in ("--set", each)]
     lint = subprocess.run(

@@ -67,6 +67,18 @@ def test_the_column_is_to_be_named_where_several_may_have_pictures(
     )
 
 
+def test_rows_are_done_again_where_another_column_is_named(tmp_path: Path) -> None:
+    columns = {"a": pa.array(COLUMN[:3], pa.binary()), "b": pa.array(COLUMN[3:6], pa.binary())}
+    file = table(tmp_path / "set.parquet", **columns)
+    with answering(answer) as script:
+        for column in columns:
+            assert run(script, file, "--out", tmp_path / "out", "--column", column) == 0
+    for number in range(3):
+        np.testing.assert_array_equal(
+            np.load(tmp_path / "out" / "set.parquet" / f"{number:08d}.npy"), features(content(number + 3))
+        )
+
+
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "set.parquet").write_bytes(b"PAR1 and no more")
     with answering(answer) as script:

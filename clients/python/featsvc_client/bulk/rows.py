@@ -37,7 +37,8 @@ class Rows:
                 column = self.chosen(file.schema_arrow)
                 for batch in file.iter_batches(AT_ONCE, columns=[column]):
                     for value in batch.column(0):
-                        yield Item(self.row_key(number), f"{seen} {number}", partial(content, value))
+                        row_seen = row_stamp(seen, number, column)
+                        yield Item(self.row_key(number), row_seen, partial(content, value))
                         number += 1
         except DAMAGED as error:
             yield failing(self.key, self.path, error)
@@ -65,6 +66,11 @@ class Rows:
             )
         (only,) = found
         return only
+
+
+def row_stamp(of_file: str, number: int, column: str) -> str:
+    """What changes when the file of a row is written again, or another column of it is read."""
+    return f"{of_file} {number} {column}"
 
 
 # Any: pyarrow's values.

@@ -95,6 +95,21 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* A worker that wants more than a node has never finds a place. Of CPUs KubeRay counts the limit, else the request, in whole ones. */}}
+{{- define "featsvc.rayRoom" -}}
+{{- $gpus := .Values.gpus | default 0 }}
+{{- if gt (float64 .Values.ray.gpusPerWorker) (float64 $gpus) }}
+{{- fail (printf "ray.gpusPerWorker: a worker wants %v GPUs and a node has %v (gpus): raise gpus, or lower ray.gpusPerWorker (0 computes on CPUs)" .Values.ray.gpusPerWorker $gpus) }}
+{{- end }}
+{{- $cpu := dig "limits" "cpu" "" .Values.resources | default (dig "requests" "cpu" "" .Values.resources) | toString }}
+{{- if $cpu }}
+{{- $cpus := ternary (divf (trimSuffix "m" $cpu) 1000) (float64 $cpu) (hasSuffix "m" $cpu) | ceil }}
+{{- if gt (float64 .Values.ray.cpusPerWorker) $cpus }}
+{{- fail (printf "ray.cpusPerWorker: a worker wants %v CPUs and a node has %v (resources): raise resources.requests.cpu (or limits.cpu, where it is set), or lower ray.cpusPerWorker" .Values.ray.cpusPerWorker $cpus) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Of all of Ray's processes: who has not the token is refused. */}}
 {{- define "featsvc.rayEnv" -}}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}
