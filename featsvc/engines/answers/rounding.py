@@ -70,7 +70,9 @@ def _bands(flat: Tensor) -> Iterator[slice]:
 
 
 def _scale(flat: Tensor) -> Tensor:
-    """One factor for each channel; 1 where a channel is 0 everywhere, as any would do."""
+    """One factor for each channel; 1 where a channel is 0 everywhere, or there are no rows, as any would do."""
+    if not len(flat):
+        return flat.new_ones(flat.shape[1])
     low, high = torch.aminmax(flat, dim=0)
     scale = torch.maximum(-low, high) / LARGEST_INT8
     return torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from featsvc.engines.clip.last_block import at_positions
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.clip.templates import Templates, check_count, put_into, sentences, templates_of
+from featsvc.engines.clip.templates import Templates, check_sentences, put_into, sentences_of, templates_of
 from featsvc.engines.clip.tokens import check_words
 from featsvc.engines.networks.cost import check_texts
 from featsvc.engines.running.cache import ByteCache
@@ -77,7 +77,7 @@ def checked_words(
     """Texts by their fields, one after the other, as `words`; refuses what would take long."""
     templates = templates_of(params)
     if templates:
-        check_count(texts, templates, options)
+        check_sentences(texts, templates, options)
     check_words(put_into(texts, templates) if templates else texts, options.max_word_letters)
     sought = words(chain.from_iterable(texts.values()), loaded, cache, templates)
     if templates:
@@ -96,7 +96,7 @@ def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache, templates: 
     missing = [text for text in dict.fromkeys(every) if text not in cached]
     if not missing:
         return Words(every, templates, cached, {})
-    tokens = loaded.tokenizer([each for text in missing for each in sentences(text, templates)]).numpy()
+    tokens = loaded.tokenizer(sentences_of(missing, templates)).numpy()
     lengths = _lengths(loaded.network, tokens)
     rows = iter([row[:length] for row, length in zip(tokens, lengths, strict=True)])
     count = max(1, len(templates))

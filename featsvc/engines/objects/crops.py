@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,12 @@ from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.running.steps import step
 from featsvc.v1.schema import Background, CropDescriptor, Squaring
 
+LARGEST_SQUARE = 4096
+"""Side of the largest square that a crop is padded to: a longer crop is made smaller before. Networks see far less."""
+BLUR_ROWS = 256
+"""Rows of a picture that are blurred at a time, or more where the blur reaches as far."""
+BLUR_REACH = 4
+"""Standard deviations beyond which no pixel counts for a blurred one; OpenCV's kernel ends at three."""
 Pixels = NDArray[np.uint8]
 Corners = tuple[int, int, int, int]
 """Left, top, right, bottom; the last two just outside."""
@@ -79,14 +86,25 @@ class Crops:
         return BEHIND[self.way.background](self._array, self.way.blur)
 
     def _squared(self, crop: Pixels) -> Image.Image:
-        height, width = crop.shape[:2]
         if self.way.squaring is Squaring.PAD:
+            crop = _no_longer(crop, LARGEST_SQUARE)
+            height, width = crop.shape[:2]
             side = max(height, width)
             top, left = (side - height) // 2, (side - width) // 2
             square = np.zeros((side, side, 3), np.uint8)
             square[top : top + height, left : left + width] = crop
             crop = square
         return Image.fromarray(crop)
+
+
+def _no_longer(crop: Pixels, most: int) -> Pixels:
+    """The crop, made smaller where it is longer than `most` pixels."""
+    height, width = crop.shape[:2]
+    longest = max(height, width)
+    if longest <= most:
+        return crop
+    size = (max(1, round(width * most / longest)), max(1, round(height * most / longest)))
+    return np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _black(picture: Pixels, blur: float) -> Pixels:
@@ -99,7 +117,16 @@ def _grey(picture: Pixels, blur: float) -> Pixels:
 
 
 def _blurred(picture: Pixels, blur: float) -> Pixels:
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.uint8)
+    """The whole picture blurred, in bands of rows, each with the rows around it that count for it."""
+    reach = math.ceil(BLUR_REACH * blur)
+    rows = max(BLUR_ROWS, reach)
+    blurred = np.empty_like(picture)
+    for first in range(0, len(picture), rows):
+        step()
+        above = max(0, first - reach)
+        band = cv2.GaussianBlur(picture[above : first + rows + reach], (0, 0), blur)
+        blurred[first : first + rows] = band[first - above :][:rows]
+    return blurred
 
 
 BEHIND: Mapping[Background, Callable[[Pixels, float], Pixels]] = {

@@ -27,6 +27,8 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import Floats, LabelMap, ObjectMatch, ObjectMatches
 
 VECTORS = "query.vectors"
+MOST_VECTORS = 256
+"""So many as texts."""
 MATRIX = 2
 """Axes of vectors beside each other."""
 
@@ -106,6 +108,8 @@ def _given(tensor: WireTensor, channels: int) -> Floats:
         raise invalid_field(
             VECTORS, f"its shape is {shape}; the first way to describe has {channels} channels"
         )
+    if tensor.shape[0] > MOST_VECTORS:
+        raise invalid_field(VECTORS, f"{tensor.shape[0]} vectors, at most {MOST_VECTORS}: send fewer at once")
     if len(tensor.data) != 4 * tensor.shape[0] * channels:  # float32
         raise invalid_field(VECTORS, f"holds {len(tensor.data)} bytes, which is not what its shape needs")
     vectors = np.frombuffer(tensor.data, "<f4").astype(np.float32).reshape(tensor.shape)

@@ -111,6 +111,8 @@ def _labelled(tensor: WireTensor, size: HeightWidth, most: int) -> Iterator[Bitm
         raise invalid_field(field, f"its shape is {_shown(tensor.shape)}: give height x width")
     _check_size((tensor.shape[0], tensor.shape[1]), size, field)
     labels = _numbers(tensor, field)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise invalid_field(field, "holds values that are not finite: give 0 where there is no object")
     names = np.unique(labels)
     names = names[names != 0]
     if len(names) > most:

@@ -31,6 +31,8 @@ from featsvc.work.options import EngineOptions
 
 AT_ONCE = 64
 """Crops that share a pass: of 224 x 224 pixels they take some 40 MB, and less than 1 GB on the way through ViT-L."""
+MOST_ELONGATED = 16
+"""Length over width of a crop beyond which only its middle is brought to a network's size: it sees no more of it."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ class ClipNetwork:
                 InterpolationMode(self.loaded.entry.interpolation),
             )
             crop = TF.resize(crop, size, how, antialias=True)
+        elif self.loaded.entry.resize_mode == "shortest":
+            crop = _middle(crop)
         return Seen(self.loaded.eval_input(crop))
 
     def embedded(self, crops: list[Seen]) -> list[Tensor]:
@@ -224,7 +228,7 @@ class DinoNetwork:
         if squaring is Squaring.STRETCH:
             fitted = TF.resize(crop, [height, width], InterpolationMode.BICUBIC, antialias=True)
         else:
-            shorter = TF.resize(crop, min(height, width), InterpolationMode.BICUBIC, antialias=True)
+            shorter = TF.resize(_middle(crop), min(height, width), InterpolationMode.BICUBIC, antialias=True)
             fitted = TF.center_crop(shorter, [height, width])
         return Seen(pinned(coloured(fitted, loaded.normal, loaded.device), loaded.device))
 
@@ -237,6 +241,15 @@ class DinoNetwork:
             return F.normalize(tokens.float(), dim=-1)
 
         return forward_each(crops, loaded.normal, loaded.device, forward)
+
+
+def _middle(crop: Image) -> Image:
+    """The middle of a crop that is very long, out of which a square is cut: resized as a whole it takes gigabytes."""
+    width, height = crop.size
+    most = MOST_ELONGATED * min(width, height)
+    # As many pixels go at either end, so that the centre stays where it is.
+    left, top = (max(0, (length - most) // 2) for length in (width, height))
+    return crop.crop((left, top, width - left, height - top)) if left or top else crop
 
 
 def _checked(

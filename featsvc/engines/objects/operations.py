@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from featsvc.engines.answers.limits import check_json, check_reply
+from featsvc.engines.answers.limits import check_json, check_reply, label_bytes
 from featsvc.engines.answers.mask_encoding import nbytes
 from featsvc.engines.answers.rounding import rounded
 from featsvc.engines.clip.text import TextCache
@@ -226,6 +226,8 @@ def _fitting(item: PreparedFind, params: FindObjectsParams, texts: TextCache) ->
     scores = sought.scores(way.vectors(every.bitmaps).to(sought.positive.device), params.relevancy_scale)
     fits = fitting(scores, intersections(every.masks.runs), params)
     found = every.at(torch.from_numpy(fits.chosen))
+    if params.ret_text_map:
+        check_json(label_bytes(*item.size), item.way, "ret_text_map false or a smaller picture makes it fit")
     labels = text_map(fits.found, found.bitmaps) if params.ret_text_map else None
     objects, label_map = _written(found, item, params, 0 if labels is None else labels.nbytes)
     return ObjectsFound(objects, fits.found, *item.size, label_map, labels)
@@ -236,9 +238,9 @@ def _written(
 ) -> tuple[tuple[DescribedObject, ...], LabelMap | None]:
     """The objects in the form of the answer, which has so many bytes beside them; raises where it is too large."""
     listed = MaskWriter(item.size, mask_params(params), item.options, item.way).mask_list(found.masks)
-    label_bytes = 0 if listed.label_map is None else listed.label_map.nbytes
+    map_bytes = 0 if listed.label_map is None else listed.label_map.nbytes
     mask_bytes = sum(nbytes(each.segmentation) for each in listed.masks)
-    check_reply(mask_bytes + label_bytes + other_bytes, item.options, FEWER, item.way)
+    check_reply(mask_bytes + map_bytes + other_bytes, item.options, FEWER, item.way)
     around = nestings(intersections(found.masks.runs), params.containment)
     masks = listed.masks if found.have_points else tuple(map(_without_points, listed.masks))
     objects = (DescribedObject(mask, *nesting) for mask, nesting in zip(masks, around, strict=True))

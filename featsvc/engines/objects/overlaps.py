@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featsvc.codec.rle import Counts
+from featsvc.engines.running.steps import step
+from featsvc.errors import invalid_field
 
+MOST_RUNS = 1 << 24
+"""Runs of all masks of a request: thousands for each of a thousand, which take a gigabyte when they are compared."""
+TABLE = 1 << 22
+"""Memberships, of masks in sets, that are looked at together."""
 Matrix = NDArray[np.float64]
 
 
@@ -22,6 +28,13 @@ class Nesting(NamedTuple):
     """The smallest of these."""
 
 
+def check_runs(count: int) -> None:
+    """Refuses masks of too many runs: those would take far more memory than their pixels do."""
+    if count > MOST_RUNS:
+        message = f"the masks have over {MOST_RUNS} runs of pixels together, as noise has"
+        raise invalid_field("source", f"{message}: send fewer at once, or smoother ones")
+
+
 def intersections(runs: Sequence[Counts]) -> Matrix:
     """Pixels that each two of N masks of one picture share, N x N; on its diagonal their areas.
 
@@ -30,8 +43,10 @@ def intersections(runs: Sequence[Counts]) -> Matrix:
     makes a matrix product of membership weighted by pixels. Sets are told apart by sums of a random 64-bit number for
     each mask.
     """
+    shared: Matrix = np.zeros((len(runs), len(runs)))
     if not runs:
-        return np.zeros((0, 0))
+        return shared
+    check_runs(sum(map(len, runs)))
     edges = [np.cumsum(counts) for counts in runs]
     names = np.random.default_rng(0).integers(1, np.iinfo(np.uint64).max, len(runs), np.uint64)
     # A foreground run begins where a run of background ends, and the other way round.
@@ -39,6 +54,7 @@ def intersections(runs: Sequence[Counts]) -> Matrix:
     # Unsigned, so that what is added wraps around and is taken off again exactly.
     pairs = np.stack([names, -names], axis=1)
     steps = np.concatenate([np.tile(pair, len(each) // 2) for each, pair in zip(edges, pairs, strict=True)])
+    step()
     order = np.argsort(places, kind="stable")
     places = places[order]
     sets = np.cumsum(steps[order], dtype=np.uint64)[:-1]
@@ -47,8 +63,12 @@ def intersections(runs: Sequence[Counts]) -> Matrix:
     _, first, which = np.unique(sets[is_some], return_index=True, return_inverse=True)
     pixels = np.bincount(which, lengths[is_some], len(first))
     samples = places[:-1][is_some][first]
-    inside = np.stack([np.searchsorted(each, samples, "right") % 2 == 1 for each in edges]).astype(np.float64)
-    shared: Matrix = (inside * pixels) @ inside.T
+    together = max(1, TABLE // len(runs))
+    for first_set in range(0, len(samples), together):
+        step()
+        some = slice(first_set, first_set + together)
+        inside = np.stack([np.searchsorted(each, samples[some], "right") % 2 == 1 for each in edges])
+        shared += (inside * pixels[some]) @ inside.T.astype(np.float64)
     return shared
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featsvc.codec.rle import Counts
 from featsvc.engines.answers import rle
 from featsvc.engines.answers.limits import check_masks
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.objects import given
 from featsvc.engines.objects.crops import box_of
+from featsvc.engines.objects.overlaps import check_runs
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2 import generate
@@ -193,10 +195,21 @@ def _found(bitmaps: Bitmaps, ious: Tensor) -> Found:
             points=torch.zeros(count, 2),
             stability=torch.zeros(count),
             crops=torch.tensor([[0, 0, width, height]]).expand(count, -1),
-            masks=tuple(rle.run_lengths(mask) for mask in bitmaps),
+            masks=tuple(_runs(bitmaps)),
         ),
         bitmaps,
     )
+
+
+def _runs(bitmaps: Bitmaps) -> Iterator[Counts]:
+    """Run lengths of each mask; raises InvalidFields as soon as they are too many."""
+    count = 0
+    for mask in bitmaps:
+        step()
+        own = rle.run_lengths(mask)
+        count += len(own)
+        check_runs(count)
+        yield own
 
 
 def _corners(bitmaps: Iterable[Bitmaps]) -> Tensor:

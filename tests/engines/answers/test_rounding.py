@@ -136,3 +136,11 @@ def test_features_that_are_rounded_must_fit_as_they_are_first(demo_clip: ClipMod
     few = models.engines(max_reply_bytes=2 * cells, max_chunked_bytes=2 * cells)
     with pytest.raises(ReplyTooLarge, match=f"{4 * cells} bytes in float32, from which they are rounded"):
         extract(few, demo_clip, dtype="int8", chunked=True)
+
+
+def test_no_rows_have_a_scale_of_one() -> None:
+    small, rounding = rounded(torch.zeros(0, 3), FeatureDType.INT8)
+    assert small.shape == (0, 3)
+    assert rounding is not None
+    assert rounding.scale is not None
+    assert rounding.scale.tolist() == [1, 1, 1]

@@ -93,6 +93,12 @@ def test_what_is_kept_of_a_text_is_kept_by_its_templates(
     [
         ({}, {"templates": ("a {}", "a photo")}, "params.templates[1]", "lacks {}"),
         ({"max_sentences": 159}, {"template_set": "imagenet"}, "texts.text", "160 sentences, at most 159"),
+        (
+            {"max_sentences": 1 << 20},
+            {"templates": tuple("{}" * 126 + str(number) for number in range(256))},
+            "texts.text",
+            "letters together, at most 4194304",
+        ),
         ({"max_tflop": 0.001}, {"template_set": "imagenet"}, "texts.text", "--max-tflop"),
         ({"max_word_letters": 200}, {"templates": ("x" * 150 + "{}", "{}")}, r"texts.text[1]", "at most 200"),
     ],
@@ -100,6 +106,7 @@ def test_what_is_kept_of_a_text_is_kept_by_its_templates(
 def test_templates_that_do_not_fit_are_refused(
     demo_clip: ClipModel, limits: dict[str, int], options: dict[str, object], field: str, told: str
 ) -> None:
+    texts = TEXTS if "letters" not in told else ("ab " * 1360,)
     with pytest.raises(InvalidFields, match=told) as caught:
-        embeddings(models.engines(**limits), demo_clip, **options)
+        embeddings(models.engines(**limits), demo_clip, texts, **options)
     assert [each.field for each in caught.value.violations] == [field]

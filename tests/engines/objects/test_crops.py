@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.objects.crops import Crops, box_of, widened
-from featsvc.v1.schema import Background, CropDescriptor, Squaring
+from featsvc.engines.objects.networks import ClipNetwork, DinoNetwork
+from featsvc.v1.schema import Background, ClipParams, CropDescriptor, DinoParams, Squaring
 from tests.engines import models
 
 PICTURE = models.picture(40, 30)
@@ -75,3 +81,50 @@ def test_each_level_has_a_plain_crop_beside_where_both_are_mixed() -> None:
     assert not np.array_equal(changed, plain)
     np.testing.assert_array_equal(plain, np.asarray(PICTURE)[10:20, 12:30])
     assert isinstance(PICTURE, Image.Image)
+
+
+def test_a_crop_that_is_too_long_for_a_square_is_made_smaller() -> None:
+    mask = np.ones((2, 9000), bool)
+    (crop,) = Crops(Image.new("RGB", (9000, 2), "white"), CropDescriptor(squaring=Squaring.PAD)).of(mask)
+    assert crop.size == (4096, 4096)
+    np.testing.assert_array_equal(np.flatnonzero(np.asarray(crop).any(axis=(1, 2))), [2047])
+
+
+@pytest.mark.parametrize("size", [(700, 9), (9, 700)])
+def test_a_network_sees_the_middle_of_a_long_crop(
+    demo_clip: ClipModel, demo_dino: DinoModel, size: tuple[int, int]
+) -> None:
+    crop = models.picture(*size)
+    largest = 0
+    resize = Image.Image.resize
+
+    def watched(self: Image.Image, *arguments: Any, **options: Any) -> Image.Image:
+        nonlocal largest
+        found = resize(self, *arguments, **options)
+        largest = max(largest, *found.size)
+        return found
+
+    for network in (ClipNetwork(demo_clip, ClipParams()), DinoNetwork(demo_dino, DinoParams())):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("featsvc.engines.objects.networks.MOST_ELONGATED", 1000)
+            whole = network.seen(crop, Squaring.NONE).pixels
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Image.Image, "resize", watched)
+            middle = network.seen(crop, Squaring.NONE).pixels
+        np.testing.assert_allclose(
+            middle.float(), whole.float(), atol=3 if whole.dtype == torch.uint8 else 0.1
+        )
+        assert 0 < largest <= 17 * int(network.crop_pixels**0.5)
+
+
+def test_a_picture_is_blurred_in_bands_as_it_is_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.asarray(models.picture(50, 200))
+    way = CropDescriptor(background=Background.BLUR, blur=3)
+    seen: list[int] = []
+    corners = np.zeros((200, 50), bool)
+    corners[0, 0] = corners[-1, -1] = True
+    monkeypatch.setattr("featsvc.engines.objects.crops.BLUR_ROWS", 16)
+    monkeypatch.setattr("featsvc.engines.objects.crops.step", lambda: seen.append(1))
+    (crop,) = Crops(Image.fromarray(picture), way).of(corners)
+    assert len(seen) == 1 + 200 // 16 + 1
+    np.testing.assert_array_equal(np.asarray(crop)[1:-1], cv2.GaussianBlur(picture, (0, 0), 3)[1:-1])

@@ -14,9 +14,9 @@ from featsvc.engines.objects.finding import Sought, fitting, text_map
 from featsvc.engines.objects.overlaps import intersections
 from featsvc.engines.objects.peaks import peaks, position
 from featsvc.engines.registry import Engines
-from featsvc.errors import InvalidFields
+from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema as S
-from featsvc.work.item import FindItem, TextItem
+from featsvc.work.item import IN_ONE_PIECE, FindItem, Json, TextItem, Way
 from featsvc.work.operations import ENCODE_TEXT, FIND_OBJECTS
 from featsvc.work.results import ObjectsFound
 from tests.engines import models
@@ -26,7 +26,9 @@ from tests.engines.objects.test_pooling import geometry
 TEXTS = ("a red circle", "a blue star", "a tree")
 
 
-def found(engines: Engines, query: dict[str, Any], source: Any = None, **params: Any) -> ObjectsFound:
+def found(
+    engines: Engines, query: dict[str, Any], source: Any = None, way: Way = IN_ONE_PIECE, **params: Any
+) -> ObjectsFound:
     """The answer with the demo models."""
     settle = FIND_OBJECTS.settled
     assert settle is not None
@@ -37,7 +39,7 @@ def found(engines: Engines, query: dict[str, Any], source: Any = None, **params:
     assert FIND_OBJECTS.models is not None
     families = [use.operation.family for use in FIND_OBJECTS.models(asked)]
     loaded = engines.together([engines.load(f"demo-{each}") for each in families])
-    item = FindItem(CONTENT, source=asked.source, query=S.ObjectQuery.model_validate(query))
+    item = FindItem(CONTENT, way=way, source=asked.source, query=S.ObjectQuery.model_validate(query))
     result = models.answer(engines, FIND_OBJECTS.rpc, item, settled, loaded)
     assert isinstance(result, ObjectsFound)
     return result
@@ -138,6 +140,7 @@ def test_automatic_masks_are_looked_through(engines: Engines) -> None:
 WRONG = {
     "params.describe": ({"text": TEXTS}, {"describe": [{"dino": {}, "pooled": {}}]}),
     "query.vectors": ({"vectors": {"dtype": "float32", "shape": (1, 3), "data": bytes(12)}}, {}),
+    "query.vectors ": ({"vectors": {"dtype": "float32", "shape": (257, 128), "data": bytes(257 * 512)}}, {}),
 }
 
 
@@ -146,9 +149,17 @@ def test_what_cannot_be_compared_is_refused(engines: Engines, field: str) -> Non
     query, params = WRONG[field]
     with pytest.raises(InvalidFields) as caught:
         found(engines, query, {"boxes": BOXES}, **params)
-    assert [each.field for each in caught.value.violations] == [field]
+    assert [each.field for each in caught.value.violations] == [field.strip()]
 
 
 def test_peaks_need_dense_features(engines: Engines) -> None:
     with pytest.raises(InvalidFields, match="peaks are those of dense features"):
         found(engines, {"text": TEXTS}, search="peaks", describe=[CLIP_CROP])
+
+
+def test_a_map_of_texts_must_fit_json(engines: Engines) -> None:
+    options: dict[str, Any] = {"describe": [CLIP_CROP], "mask_encoding": "coco_rle"}
+    way = Way(json=Json(1000))
+    found(engines, {"text": TEXTS}, {"boxes": BOXES}, way, **options)
+    with pytest.raises(ReplyTooLarge, match=f"{2 * 90 * 120} bytes, at most 1000 in JSON.*ret_text_map"):
+        found(engines, {"text": TEXTS}, {"boxes": BOXES}, way, **options, ret_text_map=True)

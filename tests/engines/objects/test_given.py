@@ -91,6 +91,9 @@ WRONG = {
     "source.png[0]": source(png=[png(MASKS[0].T)]),
     "source.png[1]": source(png=[png(MASKS[0]), b"no picture"]),
     "source.bitmaps": source(bitmaps=tensor(DType.BITS, MASKS, b"short")),
+    "source.label_map ": source(
+        label_map=tensor(DType.FLOAT32, MASKS[0], np.full(SIZE, np.nan, "<f4").tobytes())
+    ),
     "source.label_map": source(label_map=tensor(DType.BITS, MASKS[0], b"")),
 }
 
@@ -99,7 +102,7 @@ WRONG = {
 def test_what_does_not_fit_the_picture_is_named(field: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         given_masks(WRONG[field], SIZE, OPTIONS)
-    assert [each.field for each in caught.value.violations] == [field]
+    assert [each.field for each in caught.value.violations] == [field.strip()]
 
 
 @pytest.mark.parametrize("form", ["boxes", "label_map"])
@@ -113,3 +116,12 @@ def test_too_many_are_refused_with_the_setting(form: str) -> None:
     }
     with pytest.raises(InvalidFields, match="at most 1024 \\(--max-objects\\)"):
         given_masks(sources[form], (side, side), OPTIONS)
+
+
+def test_masks_of_too_many_runs_are_refused_before_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featsvc.engines.objects.overlaps.MOST_RUNS", 100)
+    noise = np.indices(SIZE).sum(axis=0) % 2 == 1
+    given_masks(source(png=[png(MASKS[0])]), SIZE, OPTIONS).found()
+    with pytest.raises(InvalidFields, match=r"over 100 runs of pixels together.*fewer at once") as caught:
+        given_masks(source(png=[png(noise)]), SIZE, OPTIONS).found()
+    assert [each.field for each in caught.value.violations] == ["source"]

@@ -28,6 +28,10 @@ def test_shared_pixels_are_those_that_are_counted(size: tuple[int, int]) -> None
     found = intersections([rle.run_lengths(mask) for mask in masks])
     np.testing.assert_array_equal(found, counted)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featsvc.engines.objects.overlaps.TABLE", 30)
+        np.testing.assert_array_equal(intersections([rle.run_lengths(mask) for mask in masks]), counted)
+
 
 def test_no_masks_share_nothing() -> None:
     assert intersections([]).shape == (0, 0)
