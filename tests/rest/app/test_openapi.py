@@ -186,6 +186,10 @@ def test_generated_clients_get_names_that_a_person_would_choose(family: str) -> 
         "health": ("get", "/health"),
         "readyz": ("get", "/readyz"),
         **{endpoint.path[1:]: ("post", endpoint.path) for endpoint in FAMILIES[family].endpoints},
+        **{
+            f"estimate_{endpoint.path[1:]}": ("post", f"/estimate{endpoint.path}")
+            for endpoint in FAMILIES[family].endpoints
+        },
     }
 
 
@@ -221,18 +225,14 @@ def test_a_key_is_asked_for_everywhere_but_at_health_and_readiness(family: str) 
 
 
 def test_the_documented_paths_are_all_there() -> None:
+    asked = {
+        "clip": {"/extract", "/encode_text", "/similarity", "/encode_image"},
+        "dino": {"/extract"},
+        "sam2": {"/auto_mask", "/describe_objects", "/embed_image", "/find_objects", "/prompt_mask"},
+    }
     assert {name: set(document(name)["paths"]) for name in FAMILIES} == {
-        "clip": {"/extract", "/encode_text", "/similarity", "/encode_image", "/health", "/readyz"},
-        "dino": {"/extract", "/health", "/readyz"},
-        "sam2": {
-            "/auto_mask",
-            "/describe_objects",
-            "/embed_image",
-            "/find_objects",
-            "/prompt_mask",
-            "/health",
-            "/readyz",
-        },
+        name: paths | {f"/estimate{path}" for path in paths} | {"/health", "/readyz"}
+        for name, paths in asked.items()
     }
 
 
