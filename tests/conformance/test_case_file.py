@@ -39,7 +39,8 @@ def test_every_rpc_of_the_contract_is_asked() -> None:
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert {case.rpc for case in shipped()} == rpcs
+    # A drain would end the server that is asked.
+    assert {case.rpc for case in shipped()} == rpcs - {"featsvc.v1.ModelService/Drain"}
 
 
 @pytest.mark.parametrize(

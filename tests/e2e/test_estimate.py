@@ -25,7 +25,7 @@ def test_a_body_can_be_estimated_at_every_port(demo_server: Server, family: str,
     body: dict[str, Any] = {"image": base64.b64encode(drawn(21)).decode()}
     if path == "/encode_text":
         body = {"text": "a red circle"}
-    if path == "/similarity":
+    if path in ("/similarity", "/find_objects"):
         body["text"] = ["a", "b"]
     answer = posted(demo_server, family, f"/estimate{path}", body)
     assert answer.status_code == 200, answer.text

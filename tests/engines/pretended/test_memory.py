@@ -29,7 +29,7 @@ from featsvc.work.item import Item, PictureItem
 from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.results import Result
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, asked
+from tests.engines.pretended.cases import CASES, FAMILIES, asked
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 KIB = 1 << 10
@@ -57,7 +57,7 @@ def test_a_question_that_does_not_fit_is_refused_and_leaves_nothing_behind(
 def test_a_model_that_does_not_fit_is_refused_and_leaves_nothing_behind(small: PretendedWorker) -> None:
     held = small.cuda.live[DEVICE]
     small.cuda.capacity = held + 256 * KIB
-    for family in small.loaded:
+    for family in FAMILIES:
         with small.at_work(), pytest.raises(OutOfMemory, match=f"demo-{family} does not fit"):
             small.engines.load(f"demo-{family}")
         assert small.cuda.live[DEVICE] == held

@@ -11,6 +11,7 @@ from featsvc.engines import registry
 from featsvc.engines.running.family import Model
 from featsvc.settings.kinds import AnyPrecision, Precision
 from tests.engines import models
+from tests.engines.pretended.cases import FAMILIES
 from tests.engines.pretended.cuda import PretendCuda
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
@@ -47,7 +48,8 @@ def test_a_cpu_computes_in_float32_unless_it_is_told_otherwise(wanted: AnyPrecis
 
 @pytest.mark.parametrize(("wanted", "is_small"), [("auto", True), ("tf32", False)])
 def test_networks_have_the_type_that_their_worker_tells(wanted: AnyPrecision, is_small: bool) -> None:
-    for loaded in PretendedWorker(precision=wanted).loaded.values():
+    worker = PretendedWorker(precision=wanted)
+    for loaded in (worker.loaded[each] for each in FAMILIES):
         assert isinstance(loaded, Model)
         types = {each.dtype for each in loaded.network.parameters()}
         assert (torch.bfloat16 in types) == is_small

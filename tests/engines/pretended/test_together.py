@@ -16,7 +16,7 @@ from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema as S
 from featsvc.work.item import PictureItem, PromptItem
 from featsvc.work.results import EmbeddedImage
-from tests.engines.pretended.cases import CASES, MASK_SIDE, PICTURES, Case, answers, asked
+from tests.engines.pretended.cases import CASES, FAMILIES, MASK_SIDE, PICTURES, Case, answers, asked
 from tests.engines.pretended.conftest import Workers
 from tests.engines.pretended.numbers import difference, numbers
 from tests.engines.pretended.test_answers import BOUNDS
@@ -109,7 +109,7 @@ def test_masks_that_would_take_too_much_memory_are_looked_at_a_few_at_a_time(
 
 
 def test_norms_in_a_small_type_take_no_copies(workers: Workers) -> None:
-    for loaded in workers("bf16").loaded.values():
+    for loaded in (workers("bf16").loaded[each] for each in FAMILIES):
         assert isinstance(loaded, Model)
         norms = [each for each in loaded.network.modules() if type(each).__name__ == "LayerNorm"]
         lowest = {each.weight.dtype for each in norms}
