@@ -74,7 +74,7 @@ class SimilarityMap(JsonReply):
     )
 
 
-class Rle(JsonReply):
+class MaskRle(JsonReply):
     """Run lengths in column-major order, beginning with background."""
 
     size: tuple[int, int] = Field(description="Height and width.")
@@ -85,7 +85,7 @@ class PromptMasks(JsonReply):
     """Masks of one prompt."""
 
     # One list of either: generated clients cannot tell two kinds of lists apart.
-    masks: str | list[Rle | str] | None = Field(
+    masks: str | list[MaskRle | str] | None = Field(
         default=None,
         description=f"0 and 1, or logits where those were asked for, {ENCODED}. {FORMS} With coco_rle and png a list.",
     )
@@ -133,7 +133,7 @@ class EncodedPicture(JsonReply):
 class Mask(JsonReply):
     """One mask of a picture."""
 
-    segmentation: str | Rle | None = Field(
+    segmentation: str | MaskRle | None = Field(
         default=None,
         description=f"0 and 1 {ENCODED}; with the RLE output modes the run lengths. {FORMS}",
     )

@@ -42,7 +42,6 @@ SHARED = dict.fromkeys(
         "ObjectMatches",
         "ObjectVectors",
         "PromptMasks",
-        "Rle",
         "Rounding",
     ),
     IN_JSON,

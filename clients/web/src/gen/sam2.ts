@@ -623,7 +623,7 @@ export interface components {
              * Rle
              * @description Masks as run lengths.
              */
-            rle?: components["schemas"]["Rle-Input"][] | null;
+            rle?: components["schemas"]["Rle"][] | null;
             /**
              * Png
              * @description Masks as PNG files, one for each mask; what is not black is inside.
@@ -772,7 +772,7 @@ export interface components {
              * Segmentation
              * @description 0 and 1 as base64 of float32, row-major, little-endian; with the RLE output modes the run lengths. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out.
              */
-            segmentation?: string | components["schemas"]["Rle-Output"] | null;
+            segmentation?: string | components["schemas"]["MaskRle"] | null;
             /**
              * Segmentation Shape
              * @description Height and width.
@@ -1235,7 +1235,7 @@ export interface components {
              * Rle
              * @description Masks as run lengths.
              */
-            rle?: components["schemas"]["Rle-Input"][] | null;
+            rle?: components["schemas"]["Rle"][] | null;
             /**
              * Png
              * @description Masks as PNG files, one for each mask; what is not black is inside.
@@ -1589,7 +1589,7 @@ export interface components {
              * Segmentation
              * @description 0 and 1 as base64 of float32, row-major, little-endian; with the RLE output modes the run lengths. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out.
              */
-            segmentation?: string | components["schemas"]["Rle-Output"] | null;
+            segmentation?: string | components["schemas"]["MaskRle"] | null;
             /**
              * Segmentation Shape
              * @description Height and width.
@@ -1649,6 +1649,25 @@ export interface components {
          * @enum {string}
          */
         MaskEncoding: "bits" | "coco_rle" | "png" | "label_map" | "float32";
+        /**
+         * MaskRle
+         * @description Run lengths in column-major order, beginning with background.
+         */
+        MaskRle: {
+            /**
+             * Size
+             * @description Height and width.
+             */
+            size: [
+                number,
+                number
+            ];
+            /**
+             * Counts
+             * @description COCO's compressed text, or the lengths themselves.
+             */
+            counts: string | number[];
+        };
         /**
          * ObjectDescriptor
          * @description One way to describe objects: a vector of length 1 for each.
@@ -1969,7 +1988,7 @@ export interface components {
              * Masks
              * @description 0 and 1, or logits where those were asked for, as base64 of float32, row-major, little-endian. As bits: base64 of one bit a pixel, most significant first, each row from a new byte (numpy.packbits); the shape counts pixels. As coco_rle: run lengths. As png: a file in base64. As label_map: left out. With coco_rle and png a list.
              */
-            masks?: string | (components["schemas"]["Rle-Output"] | string)[] | null;
+            masks?: string | (components["schemas"]["MaskRle"] | string)[] | null;
             /**
              * Masks Shape
              * @description Masks, height, width.
@@ -2039,7 +2058,7 @@ export interface components {
          * Rle
          * @description Run lengths in column-major order, beginning with background.
          */
-        "Rle-Input": {
+        Rle: {
             /**
              * Coco
              * @description COCO's compressed text.
@@ -2058,25 +2077,6 @@ export interface components {
              * @description Width of the mask, in pixels.
              */
             width: number;
-        };
-        /**
-         * Rle
-         * @description Run lengths in column-major order, beginning with background.
-         */
-        "Rle-Output": {
-            /**
-             * Size
-             * @description Height and width.
-             */
-            size: [
-                number,
-                number
-            ];
-            /**
-             * Counts
-             * @description COCO's compressed text, or the lengths themselves.
-             */
-            counts: string | number[];
         };
         /**
          * Rounding
