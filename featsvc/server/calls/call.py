@@ -128,8 +128,8 @@ class Call:
 
     @property
     def is_relayed(self) -> bool:
-        """Whether it says that it is a shim's, which nobody else need say: many callers share its connections."""
-        return self._relayed != ""
+        """Whether it is a shim's, whose connections many callers share: believed over its own socket alone."""
+        return self._relayed != "" and self.peer.startswith(OWN_SOCKET)
 
     @property
     def priority(self) -> int:

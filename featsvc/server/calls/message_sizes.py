@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 
-from featsvc.server.calls.call import Call
+from featsvc.server.calls.call import PROBES, Call
 from featsvc.work.caller import Caller
 
 # What is less is received before it is judged.
 LARGE = 256 * 1024
 # So long does the last message say how large the next one will be.
 LATELY_S = 10.0
+# So long may a call expect its message: one that stays silent would keep room from the others of its caller.
+EXPECTED_S = 2.0
 MOST_KINDS = 1024
+# Their questions have no place in the queue, for whose room a large message is not received.
+QUEUE_NOTHING = (*PROBES, "/featsvc.v1.EstimateService/", "/featsvc.v1.ModelService/")
 
 
 class MessageSizes:
@@ -25,26 +30,28 @@ class MessageSizes:
         self._last: OrderedDict[tuple[str, str], tuple[int, float]] = (
             OrderedDict()
         )  # size and time, the latest last
-        self._receiving: Counter[str] = Counter()  # expected bytes of each caller
+        self._receiving: defaultdict[str, dict[Call, tuple[float, int]]] = defaultdict(
+            dict
+        )  # of each caller the calls, the latest last: since when, and how much
 
     @contextmanager
     def receiving(self, call: Call, expected: int) -> Iterator[None]:
         """While a call receives so much; raises Overloaded where that, and what its others receive, finds no place."""
-        name = call.caller.name
-        if self._check_room is not None:
-            self._check_room(call.caller, self._receiving[name] + expected)
-        self._receiving[name] += expected
+        now, receiving = time.monotonic(), self._receiving[call.caller.name]
         try:
+            if self._check_room is not None:
+                self._check_room(call.caller, _expected_since(now - EXPECTED_S, receiving) + expected)
+            receiving[call] = now, expected
             yield
         finally:
-            self._receiving[name] -= expected
-            if not self._receiving[name]:
-                del self._receiving[name]
+            receiving.pop(call, None)
+            if not receiving:
+                self._receiving.pop(call.caller.name, None)
 
     def note(self, call: Call, nbytes: int) -> None:
         """A message has come."""
         key = call.caller.name, call.method
-        if nbytes <= LARGE:
+        if nbytes <= LARGE or call.method.startswith(QUEUE_NOTHING):
             if self._last:
                 self._last.pop(key, None)
             return
@@ -59,3 +66,9 @@ class MessageSizes:
             return 0
         nbytes, at = self._last.get((call.caller.name, call.method), (0, 0.0))
         return nbytes if time.monotonic() - at < LATELY_S else 0
+
+
+def _expected_since(began: float, receiving: Mapping[Call, tuple[float, int]]) -> int:
+    """The bytes that the later ones of these calls expect."""
+    latest = takewhile(lambda each: each[0] > began, reversed(receiving.values()))
+    return sum(nbytes for _, nbytes in latest)

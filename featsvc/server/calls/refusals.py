@@ -32,6 +32,8 @@ class _Caller:
     """When the latest refusal is told."""
     readers: deque[asyncio.Future[None]] = field(default_factory=deque)
     """Streams that wait for their turn to be read on, the one that has waited longest first."""
+    has_timer: bool = False
+    """Whether the next turn is timed: with two timers there would be twice the turns."""
 
     def let_one(self) -> None:
         """Lets one more stream be read on."""
@@ -78,11 +80,9 @@ class Refusals:
         own = self._callers.get(call.caller.name)
         if own is None or self._is_closed or not (own.readers or own.told_until > time.monotonic()):
             return
-        loop = asyncio.get_running_loop()
-        if not own.readers:
-            loop.call_later(self._interval_s, self._next_turn, own)
-        reader = loop.create_future()
+        reader = asyncio.get_running_loop().create_future()
         own.readers.append(reader)
+        self._time_turn(own)
         await reader
 
     def answered(self, call: Call) -> None:
@@ -99,10 +99,16 @@ class Refusals:
             while own.readers:
                 own.let_one()
 
-    def _next_turn(self, own: _Caller) -> None:
-        own.let_one()
-        if own.readers:
+    def _time_turn(self, own: _Caller) -> None:
+        """Sees to the next turn while somebody waits for it."""
+        if own.readers and not own.has_timer:
+            own.has_timer = True
             asyncio.get_running_loop().call_later(self._interval_s, self._next_turn, own)
+
+    def _next_turn(self, own: _Caller) -> None:
+        own.has_timer = False
+        own.let_one()
+        self._time_turn(own)
 
     async def _told(self, refusal: FeatsvcError, wait_s: float) -> FeatsvcError:
         if wait_s <= 0 or len(self._held) >= self._most:

@@ -104,6 +104,10 @@ def _append(path: Path, name: str, entry: str, certificate: str | None) -> None:
             names = tables(text).get("keys", {})
         except ValueError as error:
             raise InvalidArgument(f"api_key_file: {path} is no TOML: {error}") from None
+        if not isinstance(names, dict) or not all(isinstance(each, dict) for each in names.values()):
+            raise InvalidArgument(
+                f"api_key_file: {path} has other values than tables [keys.NAME]: take them out first"
+            )
         if name in names:
             raise InvalidArgument(f"api_key_file: {path} has a key of {name!r} already: take another name")
         if certificate is not None and certificate in (each.get("certificate") for each in names.values()):

@@ -13,6 +13,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from featsvc.codec import shim_headers
 from featsvc.errors import InvalidArgument, Overloaded
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.refusals import BURST_S, LONGEST_S, Refusals
@@ -133,6 +134,24 @@ async def test_streams_take_turns_where_many_questions_are_refused(clock: Clock)
     await asyncio.gather(*turns[2:])
 
 
+async def test_streams_that_come_back_while_a_turn_is_timed_have_no_more_turns(clock: Clock) -> None:
+    refusals = Refusals(per_s=1)
+    for _ in range(6):
+        await held_s(refusals)
+    for _ in range(4):
+        turn = await waits(refusals.turn(call_of()))
+        refusals.answered(call_of())
+        await turn
+    turns = [await waits(refusals.turn(call_of())) for _ in range(4)]
+    for count in (1, 2):
+        clock.now += 1.0
+        await turns[count - 1]
+        await asyncio.sleep(0)
+        assert sum(each.done() for each in turns) == count
+    refusals.close()
+    await asyncio.gather(*turns)
+
+
 @asynccontextmanager
 async def full(tmp_path: Path, **settings: Any) -> AsyncIterator[Running]:
     """A server whose worker and queue are full until the end, and which tells one refusal in a second."""
@@ -155,6 +174,21 @@ async def ask_another(served: Running, count: int = 1) -> None:
     """So many small calls of another key, one after the other."""
     for _ in range(count):
         await served.model.GetCaller(model_pb2.GetCallerRequest(), metadata=OTHER_KEY)
+
+
+async def test_who_says_that_it_is_a_shim_is_believed_over_the_own_socket_alone(tmp_path: Path) -> None:
+    relayed = (*AUTHORISED, (shim_headers.ADDRESS, "192.0.2.7"))
+    async with (
+        full(tmp_path, own_address=f"unix:{tmp_path}/socket") as served,
+        grpc.aio.insecure_channel(served.gateway.own_target) as own,
+    ):
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await Running(served.gateway, own).clip.EncodeText(TEXT, metadata=relayed)
+        assert shim_headers.HOLD in dict(refused.value.trailing_metadata())
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.clip.EncodeText(TEXT, metadata=relayed)
+        assert shim_headers.HOLD not in dict(refused.value.trailing_metadata())
 
 
 async def test_a_hasty_caller_is_refused_less_often_than_another_is_answered(tmp_path: Path) -> None:
