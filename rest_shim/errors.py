@@ -63,12 +63,15 @@ class HttpError(Exception):
         headers: Mapping[str, str] | None = None,
         *,
         is_defect: bool | None = None,
+        hold_s: float = 0.0,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
         self.is_defect = status == 500 if is_defect is None else is_defect
+        self.hold_s = hold_s
+        """For how many seconds the gateway would have it held back; mostly 0."""
 
     def response(self) -> Response:
         """The reply, as JSON; of a defect it tells nothing but where to look."""
@@ -163,17 +166,13 @@ def http_error(error: grpc.aio.AioRpcError) -> HttpError:
         return HttpError(503, UNREACHABLE, {"Retry-After": "1"})
     if status == 504 and _from_transport(error):
         return HttpError(504, TOO_LONG)
-    return HttpError(status, message, {"Retry-After": _seconds(facts)} if status in (429, 503) else None)
+    later = {"Retry-After": _seconds(facts)} if status in (429, 503) else None
+    return HttpError(status, message, later, hold_s=int(facts.get(shim_headers.HOLD, 0)) / 1000)
 
 
 def trailing(error: grpc.aio.AioRpcError) -> dict[str, str | bytes]:
     """The trailing metadata of a failed call."""
     return dict(error.trailing_metadata() or ())
-
-
-def held_s(error: grpc.aio.AioRpcError) -> float:
-    """For how many seconds the gateway would have a refusal held back; mostly 0."""
-    return int(trailing(error).get(shim_headers.HOLD, 0)) / 1000
 
 
 def _reason(message: str, facts: Mapping[str, str | bytes]) -> str | bytes:

@@ -19,6 +19,8 @@ TYPED_KEY = (
     "--api-key and --status-key show a key to everybody on this machine who lists its processes: FEATSVC_API_KEY, "
     "FEATSVC_STATUS_KEY and --api-key-file do not"
 )
+# What the port of the page has below it (`rest_shim.app.endpoints.FAMILIES`).
+BELOW_PAGE = ("/clip", "/dino", "/sam2")
 NO_WORDS: Mapping[str, str] = {}
 CONFIG = "FEATSVC_CONFIG"
 
@@ -74,6 +76,16 @@ def check_ports(settings: object, ports: Sequence[Attribute]) -> None:
                 f"{each.name}: {port}, which {names[port]} has already: give another by {each.flag}"
             )
         names[port] = each.name
+
+
+def check_root_path(root_path: str) -> None:
+    """Raises InvalidArgument where the path would hide a family on the port of the page."""
+    if root_path in BELOW_PAGE:
+        # A proxy may take it off or leave it on.
+        raise InvalidArgument(
+            f"root_path: {root_path} is the path of a family on the port of the page, and a request there could mean "
+            f"either: give another, such as /featsvc{root_path}, or serve no page (--no-page)"
+        )
 
 
 def check_own_key(settings: GatewaySettings | ShimSettings) -> None:

@@ -24,6 +24,7 @@ from rest_shim.app.envelope import Envelope
 from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
+from rest_shim.call.leaving import held_back
 from rest_shim.errors import HttpError, http_error
 from rest_shim.request.reading import credentials
 
@@ -145,6 +146,7 @@ async def _state(terms: Terms, request: Request) -> dict[str, object]:
         refusal = http_error(error)
         if refusal.status == 401:
             await terms.wrong_keys.came(address)
+        await held_back(refusal, terms.closing)
         raise refusal from error
     return {
         name: MessageToDict(

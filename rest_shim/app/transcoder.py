@@ -21,9 +21,10 @@ from rest_shim.app.endpoints import Endpoint
 from rest_shim.app.question import Wish, question
 from rest_shim.call.calls import GatewayAnswer, ask
 from rest_shim.call.gateway import GatewayClient, Metadata
+from rest_shim.call.leaving import held_back
 from rest_shim.call.off_loop import off_loop
 from rest_shim.call.streamed import Streamed
-from rest_shim.errors import CALLER_LEFT, HttpError, field_violations, held_s, http_error
+from rest_shim.errors import CALLER_LEFT, HttpError, field_violations, http_error
 from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
@@ -96,9 +97,9 @@ class Transcoder:
             try:
                 response = await self._response(called, wish)
             except grpc.aio.AioRpcError as error:
-                if hold_s := held_s(error):
-                    await called.departure.held(hold_s, self.terms.closing)
-                raise self._refusal(error, wish) from error
+                refusal = self._refusal(error, wish)
+                await held_back(refusal, self.terms.closing, called.departure)
+                raise refusal from error
             if isinstance(response, Streamed):
                 # It watches on until it is sent.
                 stack.pop_all()
@@ -110,6 +111,7 @@ class Transcoder:
         except HttpError as error:
             if error.status == 401:
                 await self.terms.wrong_keys.came(address)
+            await held_back(error, self.terms.closing)
             raise
 
     async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:

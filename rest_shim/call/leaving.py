@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
+
+from rest_shim.errors import HttpError
 
 T = TypeVar("T")
 UNWATCHED_S = 0.01
@@ -17,6 +20,21 @@ class Stoppable(Protocol):
 
     def cancel(self) -> bool:
         """Stops the work behind it."""
+
+
+async def held_back(refusal: HttpError, closing: asyncio.Event, departure: Departure | None = None) -> None:
+    """Waits for as long as the gateway would have the refusal held back, or until the event is set.
+
+    With a `departure` raises ClientDisconnect as soon as the caller leaves. Before its body is read there is none: to
+    watch is to receive what it sends.
+    """
+    if not refusal.hold_s:
+        return
+    if departure is not None:
+        await departure.held(refusal.hold_s, closing)
+        return
+    with suppress(TimeoutError):
+        await asyncio.wait_for(closing.wait(), refusal.hold_s)
 
 
 class Departure:

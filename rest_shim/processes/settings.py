@@ -11,7 +11,7 @@ from featsvc.errors import InvalidArgument
 from featsvc.settings.access import DEFAULT_KEY, SECRETS, GatewayAddress, Tls
 from featsvc.settings.attributes import Attribute, attributes, names
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import check_own_key, check_ports, configuration, has_typed_key
+from featsvc.settings.sources import check_own_key, check_ports, check_root_path, configuration, has_typed_key
 from featsvc.settings.tree import GatewaySettings, ShimSettings
 from rest_shim.app.endpoints import PAGE
 
@@ -95,7 +95,15 @@ def parsed(
     try:
         found = configuration(flags, tree, words)
         settings = found.settings
+        # Alone the page is what was asked for.
+        ports = {
+            family: getattr(settings, f"{family}_port")
+            for family in families
+            if family != PAGE or settings.page or len(families) == 1
+        }
         check_ports(settings, own)
+        if PAGE in ports:
+            check_root_path(settings.root_path)
         server_certificate(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         gateway_tls(settings)
         if not settings.grpc_target:
@@ -106,12 +114,7 @@ def parsed(
         parser.error(f"not known: {' '.join(others)}")
     return Runner(
         settings=settings,
-        ports={
-            family: getattr(settings, f"{family}_port")
-            for family in families
-            # Alone it is what was asked for.
-            if family != PAGE or settings.page or len(families) == 1
-        },
+        ports=ports,
         end_with_stdin=flags["end_with_stdin"],
         beat=flags["beat"],
         has_typed_key=has_typed_key(found),

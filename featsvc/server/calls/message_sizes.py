@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 
@@ -68,7 +68,7 @@ class MessageSizes:
         return nbytes if time.monotonic() - at < LATELY_S else 0
 
 
-def _expected_since(began: float, receiving: Mapping[Call, tuple[float, int]]) -> int:
+def _expected_since(began: float, receiving: dict[Call, tuple[float, int]]) -> int:
     """The bytes that the later ones of these calls expect."""
     latest = takewhile(lambda each: each[0] > began, reversed(receiving.values()))
     return sum(nbytes for _, nbytes in latest)

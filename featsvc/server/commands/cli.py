@@ -33,7 +33,14 @@ from featsvc.server.keys.api_keys import own_keys
 from featsvc.settings.access import DEFAULT_KEY, SECRETS
 from featsvc.settings.attributes import Attribute, attributes
 from featsvc.settings.flags import add_flags
-from featsvc.settings.sources import TYPED_KEY, check_ports, exposure, has_typed_key, unknown_variables
+from featsvc.settings.sources import (
+    TYPED_KEY,
+    check_ports,
+    check_root_path,
+    exposure,
+    has_typed_key,
+    unknown_variables,
+)
 from featsvc.settings.tree import GatewaySettings, Settings
 
 log = logging.getLogger("featsvc.server.commands.cli")
@@ -116,6 +123,8 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
     settings = found.settings
     if rest:
         check_ports(settings, attributes(tree))
+        if settings.page:
+            check_root_path(settings.root_path)
     if is_plain(settings.log_format, sys.stderr) and found.origins["log_level"] == "default":
         # A line for each call is for programs; a person sees what is wrong.
         settings = replace(settings, log_level="warning")

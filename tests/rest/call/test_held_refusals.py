@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from featsvc.codec import shim_headers
 from rest_shim.call.leaving import Departure
-from tests.rest.fake_gateway import FakeGateway, fake_gateway
+from tests.rest.fake_gateway import KEY, FakeGateway, fake_gateway
 from tests.rest.shim import PICTURE, Shim, shim
 
 HOUR_MS = "3600000"
@@ -75,3 +76,24 @@ async def test_it_ends_with_its_caller(refusing: FakeGateway, monkeypatch: pytes
         await holding.began.wait()
         calling.cancel()
         await holding.gone.wait()
+
+
+@pytest.mark.parametrize(
+    ("method", "port", "path"),
+    [
+        ("ModelService/GetCaller", "clip", "/extract"),
+        ("ModelService/GetStatus", "page", "/state.json"),
+        ("ModelService/ListModels", "page", "/state.json"),
+    ],
+)
+async def test_one_of_the_key_or_of_the_state_is_held_back_too(method: str, port: str, path: str) -> None:
+    async with fake_gateway() as gateway, shim(gateway.target) as ports:
+        metadata = ((shim_headers.HOLD, "200"), ("retry-after-ms", "7000"))
+        gateway.fail(method, grpc.StatusCode.RESOURCE_EXHAUSTED, "full", *metadata)
+        began, ask = time.monotonic(), "GET" if port == "page" else "POST"
+        answer = await ports.client.request(
+            ask, ports.url(port, path), headers={"Authorization": f"Bearer {KEY}"}
+        )
+        took_s = time.monotonic() - began
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+    assert took_s >= 0.2

@@ -174,6 +174,21 @@ def test_two_services_cannot_have_one_port(capsys: pytest.CaptureFixture[str]) -
     assert parsed([TARGET, "--clip-port=0", "--dino-port=0"], FAMILIES).ports["dino"] == 0
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_on_the_port_of_the_page_is_not_hidden(
+    family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parsed([TARGET, f"--root-path=/{family}"], ("page", *FAMILIES))
+    assert f"root_path: /{family} is the path of a family" in capsys.readouterr().err
+    for words, served in (
+        ([f"--root-path=/{family}", "--no-page"], ("page", *FAMILIES)),
+        ([f"--root-path=/{family}"], FAMILIES),
+        ([f"--root-path=/featsvc/{family}"], ("page", *FAMILIES)),
+    ):
+        assert parsed([TARGET, *words], served).settings.root_path.endswith(family)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 @pytest.mark.parametrize("families", [["clip"], FAMILIES])
 def test_an_open_host_needs_a_key_of_its_own(
