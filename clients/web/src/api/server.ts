@@ -38,6 +38,8 @@ export function address(path: string): string {
 // How often a question is asked again that found no place, or whose worker is being started anew.
 const TRIES = 4;
 const FOR_A_WHILE = [429, 503];
+// Who is to wait for longer is told so.
+const LONGEST_WAIT_S = 5;
 
 async function answered(path: string, sent: RequestInit): Promise<Response> {
   for (let tries = 1; ; tries++) {
@@ -46,9 +48,25 @@ async function answered(path: string, sent: RequestInit): Promise<Response> {
     const why = await refusal(reply);
     if (!FOR_A_WHILE.includes(why.status) || why.reason !== "" || tries === TRIES) throw why;
     const seconds = Number(reply.headers.get("Retry-After") ?? 1);
-    await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-    sent.signal?.throwIfAborted();
+    if (!(seconds <= LONGEST_WAIT_S)) throw why;
+    await waited(1000 * seconds, sent.signal);
   }
+}
+
+/** Resolves after so long; rejects as soon as the signal is given. */
+function waited(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal!.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort, { once: true });
+  });
 }
 
 async function once(path: string, sent: RequestInit): Promise<Response> {
@@ -157,6 +175,6 @@ export interface Model {
   loaded_workers: number;
 }
 
-export async function state(key: string): Promise<State> {
-  return (await answered("/state.json", { headers: { Authorization: `Bearer ${key}` } })).json();
+export async function state(key: string, signal: AbortSignal): Promise<State> {
+  return (await answered("/state.json", { headers: { Authorization: `Bearer ${key}` }, signal })).json();
 }

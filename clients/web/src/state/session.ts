@@ -77,6 +77,11 @@ export function hasKey(): Promise<void> {
   });
 }
 
+/** Whether a header can carry the key. */
+export function isSendable(key: string): boolean {
+  return /^[ -~]+$/.test(key);
+}
+
 export function setKey(key: string): void {
   sessionStorage.setItem(KEY, key);
   session.set({ key, keyWanted: null, errors: {} });

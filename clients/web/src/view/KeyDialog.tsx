@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { again } from "../state/masks.ts";
-import { begin, session, setKey } from "../state/session.ts";
+import { begin, isSendable, session, setKey } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 
 export function KeyDialog() {
@@ -19,6 +19,10 @@ export function KeyDialog() {
     event.preventDefault();
     const key = input.current!.value.trim();
     if (!key) return;
+    if (!isSendable(key)) {
+      session.set({ keyWanted: "A key has printable ASCII characters only: this one has others." });
+      return;
+    }
     input.current!.value = "";
     setKey(key);
     if (!session.now.about) void begin();

@@ -2,7 +2,8 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { type Cache, type State, state } from "../api/server.ts";
-import { attempt, hasKey, session } from "../state/session.ts";
+import { repeated } from "../state/polling.ts";
+import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { size } from "./Numbers.tsx";
 import { Problem } from "./Problem.tsx";
@@ -12,17 +13,20 @@ const EVERY_MS = 3000;
 export function StatePage() {
   const { key } = useStore(session);
   const [told, setTold] = useState<State | null>(null);
-  const look = () => attempt("state", async () => setTold(await hasKey().then(() => state(session.now.key))));
+  const [tries, setTries] = useState(0);
 
   useEffect(() => {
-    void look();
-    const timer = setInterval(() => document.hidden || void look(), EVERY_MS);
-    return () => clearInterval(timer);
-  }, [key]);
+    if (!key) return;
+    return repeated(EVERY_MS, async (signal) => {
+      if (!document.hidden) await attempt("state", async () => setTold(await state(key, signal)));
+      // A key that was refused would be refused again.
+      return session.now.keyWanted === null;
+    });
+  }, [key, tries]);
 
   return (
     <div class="state">
-      <Problem place="state" retry={() => void look()} />
+      <Problem place="state" retry={() => setTries(tries + 1)} />
       {told && <Told {...told} />}
     </div>
   );
