@@ -59,8 +59,8 @@ class ModelCache:
         self._models: OrderedDict[str, _PinnedModel] = OrderedDict()  # least recently used first
         self._known_bytes: dict[str, int] = {}  # from earlier loads, to make room beforehand
         self._changed = threading.Condition()
-        self._loading = threading.Lock()
-        self._together = threading.Lock()
+        # Who waits for it holds no model, or its holder might wait for that one's room.
+        self._loading = threading.RLock()
 
     def acquire(self, model: str) -> EngineModel:
         """The model, loaded if need be and kept until `release`. One that is here need not wait for a load."""
@@ -76,17 +76,17 @@ class ModelCache:
         """All of these by name, each kept until `release`, or none; raises OutOfMemory where not all have room."""
         if len(models) == 1:
             return {models[0]: self.acquire(models[0])}
-        held: dict[str, EngineModel] = {}
+        if held := self.pin(*models):
+            return held
         # One batch at a time, or two could hold what the other waits for.
-        with self._together:
+        with self._loading:
             try:
                 for model in models:
                     self._check_together(models, held)
                     held[model] = self.acquire(model)
                 self._check_together(models, held)
             except FeatsvcError as error:
-                for model in held:
-                    self.release(model)
+                self.release(*held)
                 if isinstance(error, OutOfMemory):
                     raise OutOfMemory(f"{' and '.join(models)} are needed at once: {error.message}") from None
                 raise
@@ -126,27 +126,28 @@ class ModelCache:
             self._evict(lambda: self._is_over(0, 0))
         return loaded
 
-    def pin(self, *models: str) -> bool:
-        """Whether these are here; then they stay until `release`. Never waits: false where one is going, too."""
+    def pin(self, *models: str) -> dict[str, EngineModel]:
+        """These by name if all are here, kept until `release`; nothing where one is not or is going. Never waits."""
         with self._changed:
-            found = [self._models.get(model) for model in models]
-            held = [each for each in found if each is not None and not each.is_going]
-            if len(held) < len(models):
-                return False
-            for each in held:
-                each.pins += 1
-            return True
+            here = self._models
+            if any(model not in here or here[model].is_going for model in models):
+                return {}
+            for model in models:
+                here[model].pins += 1
+                here.move_to_end(model)
+            return {model: here[model].loaded for model in models}
 
-    def release(self, model: str) -> None:
+    def release(self, *models: str) -> None:
         """Give back what `acquire` gave."""
         with self._changed:
-            held = self._models[model]
-            held.pins -= 1
-            if not held.pins:
-                for tell in held.when_idle:
-                    tell()
-                held.when_idle.clear()
-            del held  # or its memory could not be given back where it goes
+            for model in models:
+                held = self._models[model]
+                held.pins -= 1
+                if not held.pins:
+                    for tell in held.when_idle:
+                        tell()
+                    held.when_idle.clear()
+                del held  # or its memory could not be given back where it goes
             self._evict(lambda: self._is_over(0, 0))
             self._changed.notify_all()
 

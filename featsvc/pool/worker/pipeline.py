@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields
 from functools import partial
@@ -45,6 +45,8 @@ from featsvc.pool.worker.pauses import WorkQueue
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 P = ParamSpec("P")
+Held = dict[str, EngineModel]
+"""The models of a batch by name, pinned for it; empty where they are not."""
 
 
 class Send(Protocol):
@@ -146,14 +148,8 @@ class Pipeline:
                 match message:
                     case RunBatch() | Load() if self._is_put_off(message):
                         pass
-                    # A load, perhaps with a download, must not hold up batches whose model is here.
-                    case RunBatch() if not self._models.pin(*message.models):
-                        loader.submit(_or_end, self._prepare, message, threads)
-                    case RunBatch() if self._boot.prepared_at_once == 1:
-                        self._prepare_pinned(message, threads)
-                    # One after the other they would feed no fast device: each begins with an item in one thread.
                     case RunBatch():
-                        ahead.submit(_or_end, self._prepare_pinned, message, threads)
+                        self._begin(message, threads, ahead, loader)
                     case Load():
                         loader.submit(_or_end, self._load, message)
                     case Unload():
@@ -184,31 +180,27 @@ class Pipeline:
         if done is not None:
             self._send(LoadReply(message.call, done=done))
 
-    def _prepare_pinned(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
-        """Its models are here and pinned, or this thread might wait for a load if one went meanwhile."""
-        self._prepare(batch, threads)
-        self._release(batch)
+    def _begin(self, batch: RunBatch, threads: Executor, ahead: Executor, loader: Executor) -> None:
+        held = self._models.pin(*batch.models)
+        # A load, perhaps with a download, must not hold up batches whose models are here.
+        if not held:
+            loader.submit(_or_end, self._prepare, batch, held, threads)
+        elif self._boot.prepared_at_once == 1:
+            self._prepare(batch, held, threads)
+        # One after the other they would feed no fast device: each begins with an item in one thread.
+        else:
+            ahead.submit(_or_end, self._prepare, batch, held, threads)
 
-    def _release(self, batch: RunBatch) -> None:
-        for model in batch.models:
-            self._models.release(model)
-
-    def _acquired(self, batch: RunBatch) -> EngineModel:
-        held = self._models.acquire_together(batch.models)
-        if not batch.also:
-            return held[batch.model]
-        return self._engines.together([held[model] for model in (batch.model, *batch.also)])
-
-    def _prepare(self, batch: RunBatch, threads: ThreadPoolExecutor) -> None:
+    def _prepare(self, batch: RunBatch, held: Held, threads: Executor) -> None:
         wanted = []
         for item in batch.items:
             if self._still_wanted(item):
                 if self._may_take_long(item):
                     self.goes_on(batch.id, computes=False)
-                    self._slow.submit(_or_end, self._prepare_items, batch, [item], threads)
+                    self._slow.submit(_or_end, self._prepare_items, batch, {}, [item], threads)
                 else:
                     wanted.append(item)
-        self._prepare_items(batch, wanted, threads)
+        self._prepare_items(batch, held, wanted, threads)
 
     def _may_take_long(self, item: BatchItem) -> bool:
         try:
@@ -216,17 +208,25 @@ class Pipeline:
         except Exception:  # whatever is wrong with it, preparing it tells its caller
             return False
 
-    def _prepare_items(self, batch: RunBatch, items: list[BatchItem], threads: ThreadPoolExecutor) -> None:
-        """Those of a batch that are still wanted; one whose turn it is only now may not be."""
+    def _prepare_items(self, batch: RunBatch, held: Held, items: list[BatchItem], threads: Executor) -> None:
+        """Those of a batch that are still wanted; one whose turn it is only now may not be.
+
+        `held` are its models, pinned for these items; without them they are acquired, and loaded if need be.
+        """
         wanted = [item for item in items if self._still_wanted(item)]
         if not wanted:
+            self._models.release(*held)
             return
         try:
-            loaded = self._acquired(batch)
+            # Never for a batch that holds some already: a load may wait for just that.
+            held = held or self._models.acquire_together(batch.models)
         except FeatsvcError as error:
             for item in wanted:
                 self._answer(Outcome(item.id, error=error))
             return
+        loaded = held[batch.model]
+        if batch.also:
+            loaded = self._engines.together([held[model] for model in (batch.model, *batch.also)])
 
         def prepared(item: BatchItem) -> PreparedItem | None:
             return self._prepared_item(batch, item, loaded)
@@ -268,7 +268,7 @@ class Pipeline:
 
     def done_with(self, work: Work) -> None:
         """The models of answered work may go; for the thread that computes."""
-        self._release(work.batch)
+        self._models.release(*work.batch.models)
 
     def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
         """Tell the pool that a batch works or waits without holding up short ones, and whether it is computed."""

@@ -133,7 +133,7 @@ class Process:
         )
         self._pipeline.put(batch)
         with self._worker.at_work(), ThreadPoolExecutor(1) as threads:
-            self._pipeline._prepare(batch, threads)
+            self._pipeline._prepare(batch, {}, threads)
             self._pipeline._compute.run(self._pipeline.queue.take())
         return [each for each in self.said if isinstance(each, Outcome)]
 
