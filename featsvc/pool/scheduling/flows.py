@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Takers = int | None
 """The worker that alone may take an entry, None where all may."""
+FamilyAndModels = tuple[str, tuple[str, ...]]
+"""Of an operation, and all the models that an entry needs."""
 MOST_FLOWS = 1024
 """From here on those are forgotten that have nothing open, and all of their limit for a minute."""
 MINUTE_S = 60.0
@@ -45,8 +47,8 @@ class CallerFlow:
     nbytes: int = 0
     cost_s: float = 0.0
     """What all that waits will cost, about."""
-    by_takers: dict[Takers, dict[tuple[str, str], list[QueueEntry]]] = field(default_factory=dict)
-    """What waits and is no suspect, by family and model, the most urgent first."""
+    by_takers: dict[Takers, dict[FamilyAndModels, list[QueueEntry]]] = field(default_factory=dict)
+    """What waits and is no suspect, by family and models, the most urgent first."""
     return_times: ReturnTimes = field(default_factory=ReturnTimes)
     budget_s: float = 0.0
     """Seconds of workers that it may still have by its limit for a minute."""
@@ -73,7 +75,7 @@ class CallerFlow:
         return self.served_s, self.number
 
     def heads(self, worker: int) -> Iterator[QueueEntry]:
-        """The most urgent that a worker may take: of each family and model one that is for all, one for it alone."""
+        """The most urgent that a worker may take: of each family and models one for all, and one for it alone."""
         for takers in (None, worker):
             for entries in self.by_takers.get(takers, {}).values():
                 yield entries[0]

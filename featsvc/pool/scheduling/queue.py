@@ -15,7 +15,7 @@ from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.contract.messages import Outcome
 from featsvc.pool.contract.status import OpenJobs
 from featsvc.pool.scheduling.costs import CostKey
-from featsvc.pool.scheduling.flows import CallerFlow, Flows, Takers, Turns
+from featsvc.pool.scheduling.flows import CallerFlow, FamilyAndModels, Flows, Takers, Turns
 
 if TYPE_CHECKING:
     from featsvc.pool.scheduling.in_flight import Batch
@@ -239,14 +239,20 @@ def _take(lists: dict[Key, list[QueueEntry]], key: Key, entry: QueueEntry) -> No
 
 
 def _put_for(takers: Takers, entry: QueueEntry) -> None:
-    _put(entry.flow.by_takers.setdefault(takers, {}), entry.affinity_key[:2], entry)
+    _put(entry.flow.by_takers.setdefault(takers, {}), _family_and_models(entry), entry)
 
 
 def _take_from(takers: Takers, entry: QueueEntry) -> None:
-    by_model = entry.flow.by_takers[takers]
-    _take(by_model, entry.affinity_key[:2], entry)
-    if not by_model:
+    by_models = entry.flow.by_takers[takers]
+    _take(by_models, _family_and_models(entry), entry)
+    if not by_models:
         del entry.flow.by_takers[takers]
+
+
+def _family_and_models(entry: QueueEntry) -> FamilyAndModels:
+    """Who can take one of several models cannot always take one of the first of them, nor the other way round."""
+    job = entry.job
+    return job.operation.family, job.models
 
 
 def _by_deadline(entry: QueueEntry) -> tuple[float, int]:
