@@ -75,9 +75,11 @@ class WorkerActor:
         return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id())
 
     def say(self) -> Iterator[tuple[Parcel, ...]]:
-        """What is to be said next, so many times; small messages overtake large ones."""
+        """What is to be said next, so many times; small messages overtake large ones, of which each has its turn."""
+        is_turn_of_large = False
         for _ in range(SAID_AT_ONCE):
-            small = self._small()
+            small = () if is_turn_of_large and self._large else self._small()
+            is_turn_of_large = bool(small)
             yield small or (Parcel.of(self._large.popleft()),)
 
     def _small(self) -> tuple[Parcel, ...]:
