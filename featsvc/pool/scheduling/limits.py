@@ -80,7 +80,12 @@ class QueueLimits:
         times, count = flow.return_times, len(flow.entries)
         held = 0 if not times or times.is_due(now) else times.held(now)
         announced = Announced(flow, nbytes, flow.cost_s / count if count else FIRST_S)
-        self._giving_way(announced, held, now, workers)
+        try:
+            self._giving_way(announced, held, now, workers)
+        except Overloaded:
+            # It is told another time; where it is not refused, the request itself uses this one.
+            times.came_back(now)
+            raise
 
     def _giving_way(self, entry: Asking, held: int, now: float, workers: int) -> list[QueueEntry]:
         if limits := entry.flow.limits:

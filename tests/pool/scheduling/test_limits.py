@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -45,6 +46,25 @@ async def test_as_many_bytes_of_a_flood_give_way_as_a_caller_with_less_needs(mak
     ):
         scheduler.admit(make_entry(caller=OTHER, nbytes=40), workers=1)
     assert scheduler.queue.nbytes == 100
+
+
+async def test_who_is_refused_when_announced_has_used_its_time(
+    make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = make_entry(caller=FLOOD)
+    scheduler = scheduler_with(entry, max_queued=1)
+    times, now = entry.flow.return_times, time.monotonic()
+    assert times.next(now - 1.0, 0.5, 0.5) < now
+    with pytest.raises(Overloaded):
+        scheduler.limits.check_room(FLOOD, 1, workers=1)
+    assert len(times) == 1, "the one that it was told now"
+    assert not times.is_due(now)
+    scheduler.queue.remove(entry)
+    assert times.next(now + 1.0, 0.0, 0.0)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 4.0)
+    held = len(times)
+    scheduler.limits.check_room(FLOOD, 1, workers=1)
+    assert len(times) == held, "its message will use it"
 
 
 async def test_who_is_refused_all_the_same_drives_nobody_out(make_entry: MakeEntry) -> None:
