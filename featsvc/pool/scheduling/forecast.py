@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from featsvc.pool.contract.job import JobEstimate
 from featsvc.pool.scheduling.affinity import Homes
@@ -30,24 +30,24 @@ class Forecast:
             entry.note_known(self._homes.is_known(entry.affinity_key))
         entry.cost_s = self._costs.seconds(entry.cost_key)
 
-    def of(self, entry: QueueEntry, workers: int) -> JobEstimate:
-        """What is to be expected of an entry that is not queued, where so many workers live."""
+    def of(self, entry: QueueEntry, alive: Collection[int]) -> JobEstimate:
+        """What is to be expected of an entry that is not queued, where these workers take work."""
         self.cost(entry)
-        models = entry.job.models
+        models, workers = entry.job.models, [self._workers[each] for each in alive]
         return JobEstimate(
             entry.cost_s,
             self._costs.basis(entry.cost_key),
             self._wait_s(entry, workers),
-            any(each.models.issuperset(models) for each in self._workers.values()),
+            any(each.models.issuperset(models) for each in workers),
         )
 
-    def _wait_s(self, entry: QueueEntry, workers: int) -> float:
+    def _wait_s(self, entry: QueueEntry, workers: Collection[InFlight]) -> float:
         """Until the first worker is done with what it has, and then what its caller has ahead of it, at its share."""
         now, flow = time.monotonic(), self._queue.flows.of(entry.job.caller)
-        first_s = min((_left_s(each, now) for each in self._workers.values()), default=0.0)
+        first_s = min((_left_s(each, now) for each in workers), default=0.0)
         order = -entry.job.priority, entry.due
         ahead_s = sum(each.cost_s for each in flow.entries if each.order[:2] <= order)
-        return first_s + ahead_s / (self._pace.per_s(now, workers) * self._queue.flows.share(flow))
+        return first_s + ahead_s / (self._pace.per_s(now, len(workers)) * self._queue.flows.share(flow))
 
 
 def _left_s(worker: InFlight, now: float) -> float:

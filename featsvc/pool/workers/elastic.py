@@ -22,6 +22,7 @@ from featsvc.pool.workers.members import Members
 log = logging.getLogger("featsvc.pool.workers.elastic")
 
 LOOK_S = 0.5
+MOST_PRELOADED = 3  # of the models that are waited for: each further one delays the first answer
 REMOVAL_GRACE_S = 5.0
 """For what came to a worker in the moment in which it was chosen to end."""
 
@@ -91,8 +92,10 @@ class Elastic:
         return min(max(needed, self._least), self._settings.most_workers)
 
     def _grow(self, count: int) -> None:
-        """Start so many, each with the models that are waited for, so that nobody waits for it once more."""
-        models = tuple(self._awaited_models())
+        """Start so many, each with the models that are waited for most, so that nobody waits for it once more."""
+        most = min(MOST_PRELOADED, self._settings.max_models or MOST_PRELOADED)
+        # What is loaded last is the last to go again where they have no room together.
+        models = tuple(reversed(self._awaited_models()[:most]))
         numbers = [self._workers.add_worker(self._settings.devices[0], models) for _ in range(count)]
         log.info("workers start for what waits", extra={"workers": numbers, "models": models})
 

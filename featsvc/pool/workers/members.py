@@ -54,6 +54,11 @@ class Members:
         """Those that take work."""
         return [worker for worker in self if worker.alive]
 
+    @property
+    def taking(self) -> list[int]:
+        """The numbers of those that may be given work now."""
+        return [worker.id for worker in self.alive if not worker.is_silent]
+
     def check_hope(self) -> None:
         """Raises Unavailable where there is no worker that could ever take work."""
         if not self._workers:
@@ -85,9 +90,9 @@ class Members:
         return next(self._numbers)
 
     def start(self, number: int, device: str, preload: tuple[str, ...]) -> None:
-        """Start a worker, without waiting for it; it loads these models before it takes work, beside the usual ones."""
-        names = dict.fromkeys((*self._settings.preload, *preload))
-        settings = replace(self._settings, preload=tuple(names))
+        """Start a worker, without waiting for it; it loads the usual models and then these before it takes work."""
+        usual = [model for model in self._settings.preload if model not in preload]
+        settings = replace(self._settings, preload=(*usual, *preload))
         self._workers[number] = WorkerHandle(number, device, settings, self._spawn, self._observer)
 
     async def end(self, worker: WorkerHandle) -> None:

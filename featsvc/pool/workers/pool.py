@@ -98,7 +98,7 @@ class WorkerPool:
 
     async def estimate(self, job: AnyJob) -> JobEstimate:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
-        return self._scheduler.forecast.of(await self._entry(job), self._workers.alive_count)
+        return self._scheduler.forecast.of(await self._entry(job), self._workers.taking)
 
     def check_room(self, caller: Caller, nbytes: int) -> None:
         """Raises Overloaded where a job of so many bytes would find no place now."""
@@ -197,7 +197,7 @@ class WorkerPool:
             pass
 
     def _dispatch_one(self) -> bool:
-        batch = self._scheduler.dispatch([each.id for each in self._workers.alive if not each.is_silent])
+        batch = self._scheduler.dispatch(self._workers.taking)
         if batch is None:
             return False
         worker = self._workers[batch.worker]

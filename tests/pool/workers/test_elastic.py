@@ -124,6 +124,16 @@ async def test_a_new_worker_preloads_what_is_waited_for(followed: Followed) -> N
     assert [boot.preload for boot in boots if boot] == [("m",), ("m", "wanted"), ("m", "wanted")]
 
 
+async def test_it_preloads_what_has_room_the_most_awaited_last(followed: Followed) -> None:
+    await submitted(followed.pool, job("at work"))
+    for count, model in enumerate("abcdm", 1):
+        await submitted(followed.pool, *(job(value, model=model) for value in range(count)))
+    await followed.look()
+    boot = followed.spawn.started[1].boot
+    assert boot is not None
+    assert boot.preload == ("c", "d", "m")
+
+
 async def test_no_worker_ends_that_has_work_or_loads_a_model(followed: Followed) -> None:
     tasks = await submitted(followed.pool, *(job(value) for value in range(6)))
     assert len(await followed.look()) == 3
