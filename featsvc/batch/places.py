@@ -71,6 +71,10 @@ def parts(inputs: Inputs) -> Iterator[list[PicturePlace]]:
                 yield files
                 files = []
         else:
+            # In the order of the client, for whom a place in that order is the place in a shard.
+            if files:
+                yield files
+                files = []
             yield from _inside(source)
     if files:
         yield files
