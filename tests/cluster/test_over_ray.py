@@ -29,12 +29,14 @@ def lacking() -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(is_alone(), reason="this is the one that runs the others")
 @pytest.mark.parametrize("name", sorted(path.stem for path in INSIDE.glob("test_*.py")))
 def test_in_a_network_of_its_own(name: str) -> None:
     if reason := lacking():
         pytest.skip(reason)
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", str(INSIDE / f"{name}.py")]
+    # On a busy machine a node of Ray takes a minute to start.
+    options = ["-p", "no:cacheprovider", "--timeout=600", "-v"]
+    words = [sys.executable, "-m", "pytest", *options, str(INSIDE / f"{name}.py")]
     ran: subprocess.CompletedProcess[str] = alone(words, ROOT)
     assert ran.returncode == 0, ran.stdout[-20_000:]

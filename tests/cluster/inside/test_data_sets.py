@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw
 from tests.client.bulk.service import noted, results
 from tests.servers import KEY, ROOT, running
 
-pytestmark = pytest.mark.timeout(600)
 THREADS = "--threads=1"
 
 
