@@ -65,6 +65,7 @@ class JsonLines(logging.Formatter):
             return given["told"]  # type: ignore[return-value]  # `lines` has put it there
         current = request_id.get()
         facts: dict[str, object] = {"request_id": current} if current else {}
+        # With an underscore is what libraries add to every record for themselves.
         facts |= {key: value for key, value in given.items() if key not in PLAIN and key[0] != "_"}
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)

@@ -87,6 +87,13 @@ def test_a_line_on_standard_output_that_cannot_be_written_ends_nothing(how: str)
     os.close(writer)
 
 
+def test_what_a_library_adds_to_records_for_itself_is_in_no_line() -> None:
+    record = logging.LogRecord("test", logging.INFO, __file__, 1, "line", None, None)
+    vars(record).update(worker=3, _ray_timestamp_ns=1)
+    assert json.loads(JsonLines().format(record)).keys() == {"time", "level", "logger", "message", "worker"}
+    assert "timestamp" not in PlainLines().format(record)
+
+
 def test_a_line_names_its_request_and_what_broke_in_both_forms() -> None:
     record = logging.makeLogRecord({"name": "featsvc.x", "levelname": "ERROR", "msg": "broken", "worker": 3})
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -90,12 +90,14 @@ class Network(Protocol):
         """A vector D of length 1 for each crop."""
 
 
-@dataclass(frozen=True)
-class ClipNetwork:
-    """CLIP: vectors in the space of its texts."""
+M = TypeVar("M", ClipModel, DinoModel)
 
-    loaded: ClipModel
-    params: ClipParams
+
+@dataclass(frozen=True)
+class OfModel(Generic[M]):
+    """What CLIP and DINO have alike."""
+
+    loaded: M
 
     @property
     def key(self) -> str:
@@ -104,18 +106,25 @@ class ClipNetwork:
 
     @property
     def channels(self) -> int:
-        """Size of an embedding."""
-        return self.loaded.channels
-
-    @property
-    def dense_channels(self) -> int:
-        """The same."""
+        """Size of an embedding, or of a token."""
         return self.loaded.channels
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.loaded.device
+
+
+@dataclass(frozen=True)
+class ClipNetwork(OfModel[ClipModel]):
+    """CLIP: vectors in the space of its texts."""
+
+    params: ClipParams
+
+    @property
+    def dense_channels(self) -> int:
+        """The same."""
+        return self.loaded.channels
 
     @property
     def crop_pixels(self) -> int:
@@ -163,31 +172,15 @@ class ClipNetwork:
 
 
 @dataclass(frozen=True)
-class DinoNetwork:
+class DinoNetwork(OfModel[DinoModel]):
     """DINO: of crops its class token."""
 
-    loaded: DinoModel
     params: DinoParams
-
-    @property
-    def key(self) -> str:
-        """Of its model."""
-        return self.loaded.entry.key
-
-    @property
-    def channels(self) -> int:
-        """Size of a token."""
-        return self.loaded.channels
 
     @property
     def dense_channels(self) -> int:
         """The same, with `bin` 17 times as many."""
         return self.loaded.channels * (CELLS if self.params.bin else 1)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.loaded.device
 
     @property
     def crop_pixels(self) -> int:

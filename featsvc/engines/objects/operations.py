@@ -17,7 +17,7 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
 from featsvc.engines.objects.describing import Describing, check_crops, describing
 from featsvc.engines.objects.finding import Query, fitting, query_of, text_map
-from featsvc.engines.objects.overlaps import intersections, nestings
+from featsvc.engines.objects.overlaps import nestings
 from featsvc.engines.objects.peaks import Peaks, check_way
 from featsvc.engines.objects.sources import (
     Found,
@@ -224,7 +224,7 @@ def _fitting(item: PreparedFind, params: FindObjectsParams, texts: TextCache) ->
     every = item.source.found(sought) if isinstance(item.source, Peaks) else item.source.found()
     check_crops((way,), len(every.masks), item.options)
     scores = sought.scores(way.vectors(every.bitmaps).to(sought.positive.device), params.relevancy_scale)
-    fits = fitting(scores, intersections(every.masks.runs), params)
+    fits = fitting(scores, every.shared, params)
     found = every.at(torch.from_numpy(fits.chosen))
     if params.ret_text_map:
         check_json(label_bytes(*item.size), item.way, "ret_text_map false or a smaller picture makes it fit")
@@ -241,7 +241,7 @@ def _written(
     map_bytes = 0 if listed.label_map is None else listed.label_map.nbytes
     mask_bytes = sum(nbytes(each.segmentation) for each in listed.masks)
     check_reply(mask_bytes + map_bytes + other_bytes, item.options, FEWER, item.way)
-    around = nestings(intersections(found.masks.runs), params.containment)
+    around = nestings(found.shared, params.containment)
     masks = listed.masks if found.have_points else tuple(map(_without_points, listed.masks))
     objects = (DescribedObject(mask, *nesting) for mask, nesting in zip(masks, around, strict=True))
     return tuple(objects), listed.label_map

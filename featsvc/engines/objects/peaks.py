@@ -11,8 +11,7 @@ from torch import Tensor
 from featsvc.engines.answers.limits import check_masks
 from featsvc.engines.objects.describing import ByMap
 from featsvc.engines.objects.finding import Sought
-from featsvc.engines.objects.overlaps import intersections, unlike
-from featsvc.engines.objects.overlaps import ious as overlaps_of
+from featsvc.engines.objects.overlaps import ious, unlike
 from featsvc.engines.objects.sources import Found, Prompted
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.prompts import Frame, prompt_tensors
@@ -60,7 +59,7 @@ class Peaks:
         frame = Frame(*view.size, True, loaded.image_size, loaded.mask_size)
         tensors = tuple(prompt_tensors(each, frame, "peaks") for each in prompts)
         every = Prompted(loaded, view, tensors, self.params).found()
-        overlaps = overlaps_of(intersections(every.masks.runs))
+        overlaps = ious(every.shared)
         order = torch.argsort(every.masks.ious, descending=True, stable=True).tolist()
         return every.at(
             torch.tensor(list(unlike(order, overlaps, self.params.max_overlap)), dtype=torch.long)

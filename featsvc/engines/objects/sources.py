@@ -16,7 +16,7 @@ from featsvc.engines.answers.limits import check_masks
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.objects import given
 from featsvc.engines.objects.crops import box_of
-from featsvc.engines.objects.overlaps import check_runs
+from featsvc.engines.objects.overlaps import Matrix, check_runs, intersections
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2 import generate
@@ -43,12 +43,20 @@ class Found:
     """With their run lengths, and what SAM2 says of each."""
     bitmaps: Bitmaps
     """N x H x W."""
+    shared: Matrix
+    """Pixels that each two share, N x N."""
     have_points: bool = False
     """Whether points gave them."""
 
     def at(self, indices: Tensor) -> Found:
         """Those at these indices, in their order."""
-        return replace(self, masks=self.masks.at(indices), bitmaps=self.bitmaps[indices.numpy()])
+        some = indices.numpy()
+        return replace(
+            self,
+            masks=self.masks.at(indices),
+            bitmaps=self.bitmaps[some],
+            shared=self.shared[np.ix_(some, some)],
+        )
 
     @classmethod
     def of(cls, masks: Candidates, size: HeightWidth) -> Found:
@@ -57,7 +65,7 @@ class Found:
         for own, counts in zip(bitmaps, masks.runs, strict=True):
             step()
             own[:] = rle.bitmap(counts, *size)
-        return cls(masks, bitmaps, have_points=True)
+        return cls(masks, bitmaps, intersections(masks.runs), have_points=True)
 
 
 class Source(Protocol):
@@ -188,17 +196,15 @@ def given_masks(source: ObjectSource, size: HeightWidth, options: EngineOptions)
 def _found(bitmaps: Bitmaps, ious: Tensor) -> Found:
     height, width = bitmaps.shape[1:]
     count = len(bitmaps)
-    return Found(
-        Candidates(
-            boxes=_corners(bitmaps),
-            ious=ious,
-            points=torch.zeros(count, 2),
-            stability=torch.zeros(count),
-            crops=torch.tensor([[0, 0, width, height]]).expand(count, -1),
-            masks=tuple(_runs(bitmaps)),
-        ),
-        bitmaps,
+    masks = Candidates(
+        boxes=_corners(bitmaps),
+        ious=ious,
+        points=torch.zeros(count, 2),
+        stability=torch.zeros(count),
+        crops=torch.tensor([[0, 0, width, height]]).expand(count, -1),
+        masks=tuple(_runs(bitmaps)),
     )
+    return Found(masks, bitmaps, intersections(masks.runs))
 
 
 def _runs(bitmaps: Bitmaps) -> Iterator[Counts]:

@@ -39,11 +39,9 @@ async def connected(address: str) -> AsyncIterator[None]:
 
 
 def _connect(address: str) -> None:
-    make_record = logging.getLogRecordFactory()
     import ray
     from ray._private import worker as driver
 
-    logging.setLogRecordFactory(make_record)  # Ray's adds a field of its own to our lines
     logging.getLogger("ray").setLevel(logging.ERROR)
     # Ray prints what it has to tell on standard output, which is for our events; its own logs have it too.
     driver._worker_logs_enabled = False
