@@ -38,7 +38,7 @@ def check_features(
     check_points(params.points, geometry)
     cells = geometry.grid_height * geometry.grid_width
     if params.ret_pca or params.points or params.region is not None:
-        _check_whole(cells, channels, params, options)
+        check_whole(cells, channels, _smaller_grid(params), options)
     if params.ret_pca and params.pca_basis is None:
         _check_components(cells, channels, params, options)
     if params.ret_pca and not params.ret_patches:
@@ -92,12 +92,12 @@ def _remedy(count: int, grid_bytes: int, params: FeatureParams, way: Way) -> str
     return f"{', '.join(others)} or {last} makes it fit" if others else f"{last} makes it fit"
 
 
-def _check_whole(cells: int, channels: int, params: FeatureParams, options: EngineOptions) -> None:
+def check_whole(cells: int, channels: int, remedy: str, options: EngineOptions) -> None:
     """Refuses features of which the answer is a small part, if all of them are more than memory should hold."""
     nbytes = float_bytes((cells, channels))
     if nbytes > options.max_feature_bytes:
         message = f"the answer is made of {cells} x {channels} features, which are {nbytes} bytes"
-        raise ReplyTooLarge(f"{message}, at most {options.max_feature_bytes}: {_smaller_grid(params)}")
+        raise ReplyTooLarge(f"{message}, at most {options.max_feature_bytes}: {remedy}")
 
 
 def _check_components(cells: int, channels: int, params: FeatureParams, options: EngineOptions) -> None:

@@ -29,6 +29,10 @@ BRISK_FLOP = 0.1 * TERA
 """What is advised instead: a second or two."""
 
 
+MOST_WINDOWS = 1024
+"""Windows of a picture: with 224 and 112 pixels those of 3,600 x 3,600."""
+
+
 @dataclass(frozen=True)
 class Transformer:
     """The blocks of a ViT: arithmetic in floating point of a pass over so many tokens."""
@@ -83,7 +87,8 @@ class Sight:
         geometry = geometry_of(self.size, self.fit, self.grid)
         if self.windows is None:
             return transformer.flop(cells_of(geometry))
-        return self.windows.count(geometry) * transformer.flop(self.windows.cells(geometry))
+        # The class token is one of few in a small window.
+        return self.windows.count(geometry) * transformer.flop(self.windows.cells(geometry) + 1)
 
 
 def cells_of(geometry: Geometry) -> int:
@@ -93,6 +98,7 @@ def cells_of(geometry: Geometry) -> int:
 
 def checked_flop(sight: Sight, transformer: Transformer, name: str, options: EngineOptions) -> float:
     """What the pass costs; refuses one over the limit, and says what would make it fit."""
+    _check_windows(sight)
     cost, limit = sight.flop(transformer), max_tflop(options) * TERA
     if cost <= limit:
         if cost > NOTED_FLOP and options.device == "cpu":
@@ -106,6 +112,16 @@ def checked_flop(sight: Sight, transformer: Transformer, name: str, options: Eng
         f"{_remedy(sight, lambda other: other.flop(transformer) <= limit)}"
     )
     raise invalid_field("params.stride" if finer else "params.load_size", message)
+
+
+def _check_windows(sight: Sight) -> None:
+    """Refuses very many windows: small ones take far longer than their arithmetic."""
+    if sight.windows is None:
+        return
+    count = sight.windows.count(geometry_of(sight.size, sight.fit, sight.grid))
+    if count > MOST_WINDOWS:
+        message = f"make {count} windows of this picture, at most {MOST_WINDOWS}: take larger ones that overlap less"
+        raise invalid_field("params.window_size", f"{message}, or a smaller load_size")
 
 
 def check_texts(cost: float, field: str, name: str, options: EngineOptions) -> None:

@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
+from featsvc.engines.answers.feature_size import check_whole
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.networks.cost import cells_of
 from featsvc.engines.objects.crops import Crops
 from featsvc.engines.objects.networks import (
     AT_ONCE,
@@ -127,6 +129,7 @@ class ByCrops:
         return F.normalize(part * whole + (1 - part) * vectors, dim=-1)
 
 
+SMALLER = "a smaller load_size, or bin false, makes it fit"
 Describing: TypeAlias = ByMap | ByCrops
 
 
@@ -140,6 +143,7 @@ def describing(
     holder = f"objects.describe[{index}].{'clip' if each.clip is not None else 'dino'}"
     with named_in(holder):
         prepared = network.dense(picture, options)
+    check_whole(cells_of(prepared.input.geometry), network.dense_channels, SMALLER, options)
     return ByMap(network, prepared, each.pooled or PooledDescriptor())
 
 

@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featsvc.engines.answers.limits import check_masks
 from featsvc.engines.objects.describing import ByMap
 from featsvc.engines.objects.finding import Sought
 from featsvc.engines.objects.overlaps import ious, unlike
-from featsvc.engines.objects.sources import Found, Prompted
+from featsvc.engines.objects.sources import Found, Prompted, check_objects
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.prompts import Frame, prompt_tensors
 from featsvc.engines.sam2.view import RequestPicture
@@ -53,7 +52,7 @@ class Peaks:
             Prompt(point_coords=(position(cell, self.way.prepared.input.geometry),), point_labels=(1,))
             for cell in dict.fromkeys(map(tuple, places.tolist()))
         )
-        check_masks(
+        check_objects(
             len(prompts), view.size, self.request.options, "a smaller max_peaks or fewer texts make it fit"
         )
         frame = Frame(*view.size, True, loaded.image_size, loaded.mask_size)

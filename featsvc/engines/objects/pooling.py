@@ -17,11 +17,16 @@ from featsvc.v1.schema import PooledDescriptor, Pooling
 from featsvc.work.results import Geometry
 
 Weights = NDArray[np.float32]
+WEIGHTS = 1 << 24
+"""Of all cells for each of some masks, that are held together: 64 MiB, and the same again where they are scaled."""
 
 
 def pooled(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescriptor) -> Tensor:
     """Vectors N x D, not normalised, of features h x w x D under masks N x H x W; 0 where a mask covers no cell."""
-    return WAYS[way.pooling](features.flatten(0, 1).float(), geometry, masks, way)
+    cells = features.flatten(0, 1).float()
+    together = max(1, WEIGHTS // len(cells))
+    some = (masks[first : first + together] for first in range(0, max(1, len(masks)), together))
+    return torch.cat([WAYS[way.pooling](cells, geometry, each, way) for each in some])
 
 
 def coverage(masks: Bitmaps, geometry: Geometry) -> Weights:

@@ -104,10 +104,7 @@ class Automatic:
     def found(self) -> Found:
         """The masks in the order of the sam2 package's generator."""
         masks = generate.candidates_of(self.search, self.loaded)
-        if len(masks) > self.options.max_objects:
-            message = f"{len(masks)} objects were found, at most {self.options.max_objects} (--max-objects)"
-            raise ReplyTooLarge(f"{message}: {FEWER}")
-        check_masks(len(masks), self.search.size, self.options, FEWER)
+        check_objects(len(masks), self.search.size, self.options, FEWER)
         return Found.of(masks, self.search.size)
 
 
@@ -159,6 +156,14 @@ class Given:
         return _found(self.bitmaps, torch.zeros(len(self.bitmaps)))
 
 
+def check_objects(count: int, size: HeightWidth, options: EngineOptions, remedy: str) -> None:
+    """Raises ReplyTooLarge where SAM2 has found, or is to make, more objects than a request may have."""
+    if count > options.max_objects:
+        message = f"{count} objects were found, at most {options.max_objects} (--max-objects)"
+        raise ReplyTooLarge(f"{message}: {remedy}")
+    check_masks(count, size, options, remedy)
+
+
 def automatic(picture: RequestPicture, params: ObjectsParams) -> Automatic:
     """All that SAM2 finds in a picture, by the parameters in force."""
     return Automatic(picture.loaded, generate.prepared(picture, mask_params(params)), picture.options)
@@ -173,7 +178,7 @@ def mask_params(params: ObjectsParams) -> GenerateMasksParams:
 def prompted(picture: RequestPicture, source: ObjectSource, params: ObjectsParams) -> Prompted:
     """What the prompts of a request point at."""
     view, loaded = picture.whole(), picture.loaded
-    check_masks(len(source.prompts), view.size, picture.options, "fewer prompts at once make it fit")
+    check_objects(len(source.prompts), view.size, picture.options, "fewer prompts at once make it fit")
     frame = Frame(*view.size, True, loaded.image_size, loaded.mask_size)
     check_places(source.prompts, frame)
     prompts = tuple(

@@ -107,3 +107,10 @@ def test_what_windows_cost_is_limited(demo_clip: ClipModel) -> None:
     features(whole, demo_clip)
     with pytest.raises(InvalidFields, match="--max-tflop"):
         features(whole, demo_clip, window_size=64, window_stride=16)
+
+
+def test_very_many_small_windows_are_refused(engines: Engines, demo_clip: ClipModel) -> None:
+    picture = {"load_size": 640, "window_size": 16, "window_stride": 16}
+    with pytest.raises(InvalidFields, match="windows of this picture, at most 1024") as caught:
+        features(engines, demo_clip, **picture)
+    assert [each.field for each in caught.value.violations] == ["params.window_size"]

@@ -195,6 +195,16 @@ def test_limits_are_settings_with_errors_that_name_them(engines: Engines) -> Non
         described(few, {"boxes": BOXES[:2]}, describe=[{"clip": {}, "crop": {"levels": 3}}])
 
 
+def test_prompts_and_dense_features_keep_to_the_limits_of_others(engines: Engines) -> None:
+    few = replace(engines, options=replace(engines.options, max_objects=1, max_feature_bytes=1 << 16))
+    prompts = [{"box": box} for box in BOXES[:2]]
+    with pytest.raises(ReplyTooLarge, match=r"2 objects .*at most 1 \(--max-objects\)"):
+        described(few, {"prompts": prompts}, describe=[CLIP_CROP])
+    binned = {"dino": {"params": {"bin": True}}, "pooled": {}}
+    with pytest.raises(ReplyTooLarge, match="at most 65536: a smaller load_size, or bin false"):
+        described(few, {"boxes": BOXES[:1]}, describe=[binned])
+
+
 def test_an_option_of_a_descriptor_is_named_by_where_it_stands(engines: Engines) -> None:
     ways = [CLIP_CROP, {"dino": {"params": {"layer": 99}}, "pooled": {}}]
     with pytest.raises(InvalidFields, match="99 is no block of demo-dino") as caught:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,13 @@ def test_peaks_of_a_text_become_masks(engines: Engines) -> None:
     assert own.text_map is not None
     assert set(np.unique(own.text_map)) <= {0, 1}
     assert all(not each.mask.point_coords for each in own.objects)
+
+
+def test_peaks_are_no_more_objects_than_a_request_may_have(engines: Engines) -> None:
+    way = {"clip": {"params": {"load_size": 96}}, "pooled": {}}
+    few = replace(engines, options=replace(engines.options, max_objects=2))
+    with pytest.raises(ReplyTooLarge, match=r"at most 2 \(--max-objects\): a smaller max_peaks"):
+        found(few, {"text": TEXTS}, search="peaks", describe=[way], max_peaks=8)
 
 
 def test_automatic_masks_are_looked_through(engines: Engines) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from featsvc.engines.geometry.sizing import Fit, Grid, geometry_of
+from featsvc.engines.objects import pooling as pooling_module
 from featsvc.engines.objects.pooling import coverage, eroded, pooled
 from featsvc.v1.schema import PaddingMode, PooledDescriptor, Pooling
 from featsvc.work.results import Geometry
@@ -67,6 +68,25 @@ def test_a_mask_of_one_whole_cell_has_the_feature_of_that_cell() -> None:
         torch.testing.assert_close(
             pooled(features, g, own, PooledDescriptor(pooling=pooling))[0], features[1, 2], rtol=0, atol=0
         )
+
+
+@pytest.mark.parametrize("how", list(Pooling))
+def test_very_many_masks_are_pooled_a_few_at_a_time(how: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = geometry()
+    features = torch.randn(g.grid_height, g.grid_width, 5, generator=torch.Generator().manual_seed(0))
+    every, way = masks(7), PooledDescriptor(pooling=how)
+    whole = pooled(features, g, every, way)
+    held: list[int] = []
+
+    def noting(some: np.ndarray, g: Geometry) -> np.ndarray:
+        held.append(len(some))
+        return coverage(some, g)
+
+    monkeypatch.setattr(pooling_module, "coverage", noting)
+    monkeypatch.setattr(pooling_module, "WEIGHTS", 2 * g.grid_height * g.grid_width)
+    torch.testing.assert_close(pooled(features, g, every, way), whole)
+    assert held == [2, 2, 2, 1]
+    assert pooled(features, g, every[:0], way).shape == (0, 5)
 
 
 def test_ways_of_pooling_are_what_they_say() -> None:
