@@ -16,17 +16,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from featsvc.codec import shim_headers
-from featsvc.request_ids import request_id
-from featsvc.wrong_keys import network_of
 from rest_shim.app.endpoints import FAMILIES, PAGE
 from rest_shim.app.envelope import Envelope
 from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
-from rest_shim.call.leaving import held_back
 from rest_shim.errors import HttpError, http_error
-from rest_shim.request.reading import credentials
 
 FILES = Path(__file__).parents[1] / "page"
 """What `make web` has built of clients/web."""
@@ -137,16 +132,11 @@ def _page(terms: Terms, counter: Counter) -> ASGIApp:
 
 async def _state(terms: Terms, request: Request) -> dict[str, object]:
     """What the server tells this caller of itself and its models, as protobuf's JSON; raises HttpError."""
-    address = network_of(request.client.host) if request.client else ""
-    shown = credentials(request, terms.refused_key, certificates_stand=terms.certificates_stand)
-    metadata = (shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, address))
     try:
-        status, models = await terms.gateway.state_for(metadata)
+        status, models = await terms.gateway.state_for(terms.identity(request))
     except grpc.aio.AioRpcError as error:
         refusal = http_error(error)
-        if refusal.status == 401:
-            await terms.wrong_keys.came(address)
-        await held_back(refusal, terms.closing)
+        await terms.hold(refusal, request)
         raise refusal from error
     return {
         name: MessageToDict(

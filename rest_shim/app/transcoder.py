@@ -52,6 +52,21 @@ class Terms:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the port shuts down: what is held back is told."""
 
+    def identity(self, request: Request) -> Metadata:
+        """Whose request it is, as the gateway is told, first by what; raises HttpError where that may not be used."""
+        shown = credentials(request, self.refused_key, certificates_stand=self.certificates_stand)
+        return shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, _address(request))
+
+    async def hold(self, refusal: HttpError, request: Request) -> None:
+        """Waits for as long as who is refused by the gateway is to wait; a wrong key is laid to its sender."""
+        if refusal.status == 401:
+            await self.wrong_keys.came(_address(request))
+        await held_back(refusal, self.closing)
+
+
+def _address(request: Request) -> str:
+    return network_of(request.client.host) if request.client else ""
+
 
 @dataclass(frozen=True)
 class Transcoder:
@@ -70,14 +85,12 @@ class Transcoder:
             return HttpError(CALLER_LEFT, "the caller has left").response()
 
     async def _answer(self, request: Request) -> Response:
-        shown = credentials(request, self.terms.refused_key, certificates_stand=self.terms.certificates_stand)
+        metadata = self.terms.identity(request)
         patience_s, urgency = timeout_s(request), priority(request)
-        address = network_of(request.client.host) if request.client else ""
-        metadata = (shown, ("x-request-id", request_id.get()), (shim_headers.ADDRESS, address))
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
-        await self._check_key("=".join(shown), metadata, address)
+        await self._check_key(metadata, request)
         if (trace := current.get()) is not None:
             trace.is_kept = True
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
@@ -105,13 +118,12 @@ class Transcoder:
                 stack.pop_all()
             return response
 
-    async def _check_key(self, key: str, metadata: Metadata, address: str) -> None:
+    async def _check_key(self, metadata: Metadata, request: Request) -> None:
+        shown, *_ = metadata
         try:
-            await self.terms.gateway.check_key(key, metadata)
+            await self.terms.gateway.check_key("=".join(shown), metadata)
         except HttpError as error:
-            if error.status == 401:
-                await self.terms.wrong_keys.came(address)
-            await held_back(error, self.terms.closing)
+            await self.terms.hold(error, request)
             raise
 
     async def _response(self, called: GatewayAnswer, wish: Wish) -> Response:

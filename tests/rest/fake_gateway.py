@@ -91,6 +91,7 @@ def default_replies() -> dict[str, Message]:
             width=3,
             model="fake",
         ),
+        "ModelService/ListModels": model_pb2.ListModelsResponse(),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),
         "Health/Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
         "ModelService/GetCaller": model_pb2.GetCallerResponse(name="a key", roles=["infer"]),

@@ -124,7 +124,7 @@ class Call:
 
         It is believed over that alone: proxies on this machine come from loopback too, for callers from anywhere.
         """
-        return network_of(self._relayed) if self.peer.startswith(OWN_SOCKET) else ""
+        return network_of(self._relayed) if self.is_relayed else ""
 
     @property
     def is_relayed(self) -> bool:
