@@ -10,6 +10,7 @@ import pytest
 from featsvc_client.bulk.commands import COMMANDS
 
 from featsvc.batch import command
+from featsvc.server.commands import batch
 from featsvc.server.commands.cli import main
 
 
@@ -41,12 +42,22 @@ def test_what_makes_no_sense_is_told_before_anything_is_started(
     words: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"a picture")
-    asked = ["batch", "extract", "dino", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]
-    ended = subprocess.run([sys.executable, "-m", "featsvc", *asked], capture_output=True, text=True)
+    asked = ["extract", "dino", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), *words]
+    # Not by `featsvc batch`, which looks for Ray first: the tests do without.
+    program = "import sys; from featsvc.batch.command import main; sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run([sys.executable, "-c", program, *asked], capture_output=True, text=True)
     assert ended.returncode == 2
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(batch, "find_spec", lambda name: None)
+    assert main(["batch", "embed", "a.png"]) == 2
+    assert "batch: ray is not installed: pip install '.[ray]'" in capsys.readouterr().err
 
 
 def test_the_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
