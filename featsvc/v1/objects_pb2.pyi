@@ -158,7 +158,7 @@ class DescribeObjectsRequest(_message.Message):
     objects: ObjectParams
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., source: _Optional[_Union[ObjectSource, _Mapping]] = ..., model: _Optional[_Union[_sam2_pb2.Sam2Model, _Mapping]] = ..., params: _Optional[_Union[_sam2_pb2.AutomaticMaskParams, _Mapping]] = ..., masks: _Optional[_Union[_sam2_pb2.MaskParams, _Mapping]] = ..., objects: _Optional[_Union[ObjectParams, _Mapping]] = ...) -> None: ...
 
-class Object(_message.Message):
+class SceneObject(_message.Message):
     __slots__ = ("mask", "level", "parent")
     MASK_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
@@ -188,7 +188,7 @@ class DescribeObjectsResponse(_message.Message):
     IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
-    objects: _containers.RepeatedCompositeFieldContainer[Object]
+    objects: _containers.RepeatedCompositeFieldContainer[SceneObject]
     descriptors: _containers.RepeatedCompositeFieldContainer[ObjectVectors]
     height: int
     width: int
@@ -196,7 +196,7 @@ class DescribeObjectsResponse(_message.Message):
     image_digest: str
     label_map: _tensor_pb2.Tensor
     image_orientation: int
-    def __init__(self, objects: _Optional[_Iterable[_Union[Object, _Mapping]]] = ..., descriptors: _Optional[_Iterable[_Union[ObjectVectors, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+    def __init__(self, objects: _Optional[_Iterable[_Union[SceneObject, _Mapping]]] = ..., descriptors: _Optional[_Iterable[_Union[ObjectVectors, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class DescribeObjectsStreamRequest(_message.Message):
     __slots__ = ("request_id", "request")
@@ -293,7 +293,7 @@ class FindObjectsResponse(_message.Message):
     LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
     TEXT_MAP_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
-    objects: _containers.RepeatedCompositeFieldContainer[Object]
+    objects: _containers.RepeatedCompositeFieldContainer[SceneObject]
     found: _containers.RepeatedCompositeFieldContainer[ObjectMatches]
     height: int
     width: int
@@ -302,7 +302,7 @@ class FindObjectsResponse(_message.Message):
     label_map: _tensor_pb2.Tensor
     text_map: _tensor_pb2.Tensor
     image_orientation: int
-    def __init__(self, objects: _Optional[_Iterable[_Union[Object, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[ObjectMatches, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., text_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+    def __init__(self, objects: _Optional[_Iterable[_Union[SceneObject, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[ObjectMatches, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., text_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
 
 class FindObjectsStreamRequest(_message.Message):
     __slots__ = ("request_id", "request")

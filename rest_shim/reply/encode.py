@@ -190,7 +190,7 @@ def _run_lengths(rle: sam2_pb2.Rle) -> Json:
     return {"size": [rle.height, rle.width], "counts": rle.coco if coded else list(rle.lengths.counts)}
 
 
-def _object(each: objects_pb2.Object, size: list[int], written: Written) -> Json:
+def _object(each: objects_pb2.SceneObject, size: list[int], written: Written) -> Json:
     parent = each.parent if each.HasField("parent") else None
     place: Json = {"level": each.level, "parent": parent}
     return _segmentation(each.mask, size, written) | _known(each.mask) | place

@@ -40,8 +40,8 @@ def answer() -> Objects:
     return objects(
         objects_pb2.DescribeObjectsResponse(
             objects=[
-                objects_pb2.Object(mask=mask(0, (1, 1, 2, 1))),
-                objects_pb2.Object(mask=mask(1, (2, 2, 0, 0)), level=1, parent=0),
+                objects_pb2.SceneObject(mask=mask(0, (1, 1, 2, 1))),
+                objects_pb2.SceneObject(mask=mask(1, (2, 2, 0, 0)), level=1, parent=0),
             ],
             descriptors=[objects_pb2.ObjectVectors(vectors=tensor, model="demo-clip")],
             height=4,

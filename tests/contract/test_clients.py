@@ -53,3 +53,18 @@ def test_a_joined_reply_has_all_that_the_summary_says(path: str) -> None:
     assert "image_orientation" in names
     lost = [name for name in names if not re.search(name.replace("_", "_?"), source, re.IGNORECASE)]
     assert lost == []
+
+
+# Of java.lang, and what every TypeScript file sees: a message of such a name is ambiguous beside `import featsvc.v1.*`.
+EVERYWHERE = re.compile(
+    "Array|ArrayBuffer|Boolean|Byte|Character|Class|DataView|Date|Double|Enum|Error|Exception|Float|Function|Integer"
+    "|Iterable|Iterator|Long|Map|Math|Module|Number|Object|Override|Package|Process|Promise|Proxy|Readable|Record"
+    "|Runtime|Set|Short|String|Symbol|System|Thread|Throwable|Void"
+)
+
+
+def test_no_message_takes_a_name_that_other_languages_have_everywhere() -> None:
+    named = re.compile(r"^\s*(?:message|enum|service) (\w+)", re.MULTILINE)
+    names = [name for path in (ROOT / "protos").rglob("*.proto") for name in named.findall(path.read_text())]
+    assert "SceneObject" in names
+    assert [name for name in names if EVERYWHERE.fullmatch(name)] == []

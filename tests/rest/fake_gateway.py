@@ -78,14 +78,14 @@ def default_replies() -> dict[str, Message]:
             size_bytes=24, height=2, width=3, model="fake", image_embed=arrays.to_tensor(LOGITS)
         ),
         "ObjectService/DescribeObjects": objects_pb2.DescribeObjectsResponse(
-            objects=[objects_pb2.Object(mask=mask())],
+            objects=[objects_pb2.SceneObject(mask=mask())],
             descriptors=[objects_pb2.ObjectVectors(vectors=row, model="fake")],
             height=2,
             width=3,
             model="fake",
         ),
         "ObjectService/FindObjects": objects_pb2.FindObjectsResponse(
-            objects=[objects_pb2.Object(mask=mask())],
+            objects=[objects_pb2.SceneObject(mask=mask())],
             found=[objects_pb2.ObjectMatches(matches=[objects_pb2.ObjectMatch(score=0.5)])],
             height=2,
             width=3,

@@ -3741,7 +3741,7 @@ pub struct DescribeObjectsRequest {
 }
 /// One object of a picture.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Object {
+pub struct SceneObject {
     /// Its mask, and what is known of it; of boxes and given masks SAM2 says nothing, so their scores are 0.
     #[prost(message, optional, tag = "1")]
     pub mask: ::core::option::Option<Mask>,
@@ -3771,7 +3771,7 @@ pub struct ObjectVectors {
 pub struct DescribeObjectsResponse {
     /// The objects: as they were given, or in the order of the sam2 package's generator.
     #[prost(message, repeated, tag = "1")]
-    pub objects: ::prost::alloc::vec::Vec<Object>,
+    pub objects: ::prost::alloc::vec::Vec<SceneObject>,
     /// Their vectors, a matrix for each way that the request names.
     #[prost(message, repeated, tag = "2")]
     pub descriptors: ::prost::alloc::vec::Vec<ObjectVectors>,
@@ -3923,7 +3923,7 @@ pub struct ObjectMatches {
 pub struct FindObjectsResponse {
     /// All objects that fit anything, each once.
     #[prost(message, repeated, tag = "1")]
-    pub objects: ::prost::alloc::vec::Vec<Object>,
+    pub objects: ::prost::alloc::vec::Vec<SceneObject>,
     /// For each text or vector of the query those that fit it.
     #[prost(message, repeated, tag = "2")]
     pub found: ::prost::alloc::vec::Vec<ObjectMatches>,

@@ -185,7 +185,7 @@ def _mask(result: Mask) -> Reply:
 @written.register
 def _object(result: DescribedObject) -> Reply:
     """One object of a picture."""
-    return Reply(objects_pb2.Object(level=result.level, parent=result.parent), mask=written(result.mask))
+    return Reply(objects_pb2.SceneObject(level=result.level, parent=result.parent), mask=written(result.mask))
 
 
 @written.register

@@ -921,7 +921,7 @@ func (x *DescribeObjectsRequest) GetObjects() *ObjectParams {
 }
 
 // One object of a picture.
-type Object struct {
+type SceneObject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its mask, and what is known of it; of boxes and given masks SAM2 says nothing, so their scores are 0.
 	Mask *Mask `protobuf:"bytes,1,opt,name=mask,proto3" json:"mask,omitempty"`
@@ -933,20 +933,20 @@ type Object struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Object) Reset() {
-	*x = Object{}
+func (x *SceneObject) Reset() {
+	*x = SceneObject{}
 	mi := &file_featsvc_v1_objects_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Object) String() string {
+func (x *SceneObject) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Object) ProtoMessage() {}
+func (*SceneObject) ProtoMessage() {}
 
-func (x *Object) ProtoReflect() protoreflect.Message {
+func (x *SceneObject) ProtoReflect() protoreflect.Message {
 	mi := &file_featsvc_v1_objects_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -958,26 +958,26 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Object.ProtoReflect.Descriptor instead.
-func (*Object) Descriptor() ([]byte, []int) {
+// Deprecated: Use SceneObject.ProtoReflect.Descriptor instead.
+func (*SceneObject) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Object) GetMask() *Mask {
+func (x *SceneObject) GetMask() *Mask {
 	if x != nil {
 		return x.Mask
 	}
 	return nil
 }
 
-func (x *Object) GetLevel() uint32 {
+func (x *SceneObject) GetLevel() uint32 {
 	if x != nil {
 		return x.Level
 	}
 	return 0
 }
 
-func (x *Object) GetParent() uint32 {
+func (x *SceneObject) GetParent() uint32 {
 	if x != nil && x.Parent != nil {
 		return *x.Parent
 	}
@@ -1053,7 +1053,7 @@ func (x *ObjectVectors) GetRounding() *Rounding {
 type DescribeObjectsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The objects: as they were given, or in the order of the sam2 package's generator.
-	Objects []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Objects []*SceneObject `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
 	// Their vectors, a matrix for each way that the request names.
 	Descriptors []*ObjectVectors `protobuf:"bytes,2,rep,name=descriptors,proto3" json:"descriptors,omitempty"`
 	// Height of the picture as sent, in pixels.
@@ -1103,7 +1103,7 @@ func (*DescribeObjectsResponse) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *DescribeObjectsResponse) GetObjects() []*Object {
+func (x *DescribeObjectsResponse) GetObjects() []*SceneObject {
 	if x != nil {
 		return x.Objects
 	}
@@ -1707,7 +1707,7 @@ func (x *ObjectMatches) GetMatches() []*ObjectMatch {
 type FindObjectsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All objects that fit anything, each once.
-	Objects []*Object `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Objects []*SceneObject `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
 	// For each text or vector of the query those that fit it.
 	Found []*ObjectMatches `protobuf:"bytes,2,rep,name=found,proto3" json:"found,omitempty"`
 	// Height of the picture as sent, in pixels.
@@ -1759,7 +1759,7 @@ func (*FindObjectsResponse) Descriptor() ([]byte, []int) {
 	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{18}
 }
 
-func (x *FindObjectsResponse) GetObjects() []*Object {
+func (x *FindObjectsResponse) GetObjects() []*SceneObject {
 	if x != nil {
 		return x.Objects
 	}
@@ -2078,8 +2078,8 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x05masks\x18\x05 \x01(\v2\x16.featsvc.v1.MaskParamsR\x05masks\x122\n" +
 	"\aobjects\x18\x06 \x01(\v2\x18.featsvc.v1.ObjectParamsR\aobjects:\x8e\x02\x92\xb5\x18\x8d\x01\n" +
 	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x9a\xb5\x18x{\"points_per_side\": 8, \"mask_encoding\": \"coco_rle\", \"describe\": [{\"clip\": {\"params\": {\"load_size\": 96}}, \"pooled\": {}}]}B\t\n" +
-	"\a_source\"l\n" +
-	"\x06Object\x12$\n" +
+	"\a_source\"q\n" +
+	"\vSceneObject\x12$\n" +
 	"\x04mask\x18\x01 \x01(\v2\x10.featsvc.v1.MaskR\x04mask\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\rR\x05level\x12\x1b\n" +
 	"\x06parent\x18\x03 \x01(\rH\x00R\x06parent\x88\x01\x01B\t\n" +
@@ -2087,9 +2087,9 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\rObjectVectors\x12,\n" +
 	"\avectors\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\avectors\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x120\n" +
-	"\brounding\x18\x03 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\"\xc9\x02\n" +
-	"\x17DescribeObjectsResponse\x12,\n" +
-	"\aobjects\x18\x01 \x03(\v2\x12.featsvc.v1.ObjectR\aobjects\x12;\n" +
+	"\brounding\x18\x03 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\"\xce\x02\n" +
+	"\x17DescribeObjectsResponse\x121\n" +
+	"\aobjects\x18\x01 \x03(\v2\x17.featsvc.v1.SceneObjectR\aobjects\x12;\n" +
 	"\vdescriptors\x18\x02 \x03(\v2\x19.featsvc.v1.ObjectVectorsR\vdescriptors\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x04 \x01(\rR\x05width\x12\x14\n" +
@@ -2160,9 +2160,9 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x06object\x18\x01 \x01(\rR\x06object\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\"B\n" +
 	"\rObjectMatches\x121\n" +
-	"\amatches\x18\x01 \x03(\v2\x17.featsvc.v1.ObjectMatchR\amatches\"\xe8\x02\n" +
-	"\x13FindObjectsResponse\x12,\n" +
-	"\aobjects\x18\x01 \x03(\v2\x12.featsvc.v1.ObjectR\aobjects\x12/\n" +
+	"\amatches\x18\x01 \x03(\v2\x17.featsvc.v1.ObjectMatchR\amatches\"\xed\x02\n" +
+	"\x13FindObjectsResponse\x121\n" +
+	"\aobjects\x18\x01 \x03(\v2\x17.featsvc.v1.SceneObjectR\aobjects\x12/\n" +
 	"\x05found\x18\x02 \x03(\v2\x19.featsvc.v1.ObjectMatchesR\x05found\x12\x16\n" +
 	"\x06height\x18\x03 \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\x04 \x01(\rR\x05width\x12\x14\n" +
@@ -2239,7 +2239,7 @@ var file_featsvc_v1_objects_proto_goTypes = []any{
 	(*CropDescriptor)(nil),                // 9: featsvc.v1.CropDescriptor
 	(*ObjectParams)(nil),                  // 10: featsvc.v1.ObjectParams
 	(*DescribeObjectsRequest)(nil),        // 11: featsvc.v1.DescribeObjectsRequest
-	(*Object)(nil),                        // 12: featsvc.v1.Object
+	(*SceneObject)(nil),                   // 12: featsvc.v1.SceneObject
 	(*ObjectVectors)(nil),                 // 13: featsvc.v1.ObjectVectors
 	(*DescribeObjectsResponse)(nil),       // 14: featsvc.v1.DescribeObjectsResponse
 	(*DescribeObjectsStreamRequest)(nil),  // 15: featsvc.v1.DescribeObjectsStreamRequest
@@ -2296,10 +2296,10 @@ var file_featsvc_v1_objects_proto_depIdxs = []int32{
 	36, // 21: featsvc.v1.DescribeObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
 	37, // 22: featsvc.v1.DescribeObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
 	10, // 23: featsvc.v1.DescribeObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
-	38, // 24: featsvc.v1.Object.mask:type_name -> featsvc.v1.Mask
+	38, // 24: featsvc.v1.SceneObject.mask:type_name -> featsvc.v1.Mask
 	27, // 25: featsvc.v1.ObjectVectors.vectors:type_name -> featsvc.v1.Tensor
 	39, // 26: featsvc.v1.ObjectVectors.rounding:type_name -> featsvc.v1.Rounding
-	12, // 27: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.Object
+	12, // 27: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
 	13, // 28: featsvc.v1.DescribeObjectsResponse.descriptors:type_name -> featsvc.v1.ObjectVectors
 	27, // 29: featsvc.v1.DescribeObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
 	11, // 30: featsvc.v1.DescribeObjectsStreamRequest.request:type_name -> featsvc.v1.DescribeObjectsRequest
@@ -2318,7 +2318,7 @@ var file_featsvc_v1_objects_proto_depIdxs = []int32{
 	18, // 43: featsvc.v1.FindObjectsRequest.find:type_name -> featsvc.v1.FindParams
 	42, // 44: featsvc.v1.FindObjectsRequest.texts:type_name -> featsvc.v1.TextParams
 	20, // 45: featsvc.v1.ObjectMatches.matches:type_name -> featsvc.v1.ObjectMatch
-	12, // 46: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.Object
+	12, // 46: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
 	21, // 47: featsvc.v1.FindObjectsResponse.found:type_name -> featsvc.v1.ObjectMatches
 	27, // 48: featsvc.v1.FindObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
 	27, // 49: featsvc.v1.FindObjectsResponse.text_map:type_name -> featsvc.v1.Tensor
