@@ -116,7 +116,8 @@ class Rest:
     max_header_bytes: Size = 64 * 1024
     """Most bytes of the line and the headers of a REST request."""
     max_total_body_bytes: Size = 256 * MIB
-    """Most bytes of REST bodies that one process holds at once, and no less than max_request_bytes."""
+    """Most bytes of REST bodies that one process holds at once, and no less than max_request_bytes. Beyond it those
+    give way that arrive slowly, and those of keys that hold more than the newcomer's."""
     max_json_bytes: Size = 4 * GIB
     """Most bytes of the arrays in one JSON reply, before base64; the REST ports write it as it is read."""
     rest_connections: Count = 1024

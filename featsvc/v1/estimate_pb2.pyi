@@ -47,15 +47,19 @@ class EstimateRequest(_message.Message):
     def __init__(self, extract_clip_features: _Optional[_Union[_clip_pb2.ClipServiceExtractFeaturesRequest, _Mapping]] = ..., encode_text: _Optional[_Union[_clip_pb2.EncodeTextRequest, _Mapping]] = ..., compute_similarity: _Optional[_Union[_clip_pb2.ComputeSimilarityRequest, _Mapping]] = ..., encode_image: _Optional[_Union[_clip_pb2.EncodeImageRequest, _Mapping]] = ..., extract_dino_features: _Optional[_Union[_dino_pb2.DinoServiceExtractFeaturesRequest, _Mapping]] = ..., generate_masks: _Optional[_Union[_sam2_pb2.GenerateMasksRequest, _Mapping]] = ..., predict_masks: _Optional[_Union[_sam2_pb2.PredictMasksRequest, _Mapping]] = ..., embed_image: _Optional[_Union[_sam2_pb2.EmbedImageRequest, _Mapping]] = ..., describe_objects: _Optional[_Union[_objects_pb2.DescribeObjectsRequest, _Mapping]] = ..., find_objects: _Optional[_Union[_objects_pb2.FindObjectsRequest, _Mapping]] = ...) -> None: ...
 
 class EstimateResponse(_message.Message):
-    __slots__ = ("cost_s", "basis", "wait_s", "model", "model_loaded")
+    __slots__ = ("cost_s", "basis", "wait_s", "model", "model_loaded", "queue_bytes", "answer_bytes")
     COST_S_FIELD_NUMBER: _ClassVar[int]
     BASIS_FIELD_NUMBER: _ClassVar[int]
     WAIT_S_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MODEL_LOADED_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_BYTES_FIELD_NUMBER: _ClassVar[int]
     cost_s: float
     basis: CostBasis
     wait_s: float
     model: str
     model_loaded: bool
-    def __init__(self, cost_s: _Optional[float] = ..., basis: _Optional[_Union[CostBasis, str]] = ..., wait_s: _Optional[float] = ..., model: _Optional[str] = ..., model_loaded: bool = ...) -> None: ...
+    queue_bytes: int
+    answer_bytes: int
+    def __init__(self, cost_s: _Optional[float] = ..., basis: _Optional[_Union[CostBasis, str]] = ..., wait_s: _Optional[float] = ..., model: _Optional[str] = ..., model_loaded: bool = ..., queue_bytes: _Optional[int] = ..., answer_bytes: _Optional[int] = ...) -> None: ...

@@ -90,11 +90,12 @@ class Transcoder:
         timed: Metadata = (*metadata, (HEADER, WANTED))
         if parent := onward.get():
             timed = (*timed, (TRACEPARENT, parent))
-        await self._check_key(metadata, request)
+        whose = "=".join(metadata[0])
+        await self._check_key(whose, metadata, request)
         if (trace := current.get()) is not None:
             trace.is_kept = True
         form = accepted(request.headers.get("accept"), raw=self.endpoint.has_one_tensor)
-        async with self.terms.limits.body(request) as body:
+        async with self.terms.limits.body(request, whose) as body:
             message, wish = await self.terms.limits.converted(
                 request, len(body), question, self.endpoint, body, form
             )
@@ -118,10 +119,9 @@ class Transcoder:
                 stack.pop_all()
             return response
 
-    async def _check_key(self, metadata: Metadata, request: Request) -> None:
-        shown, *_ = metadata
+    async def _check_key(self, whose: str, metadata: Metadata, request: Request) -> None:
         try:
-            await self.terms.gateway.check_key("=".join(shown), metadata)
+            await self.terms.gateway.check_key(whose, metadata)
         except HttpError as error:
             await self.terms.hold(error, request)
             raise

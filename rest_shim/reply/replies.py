@@ -174,6 +174,14 @@ class Estimate(JsonReply):
     model_loaded: bool = Field(
         description="Whether a worker has it in memory; else loading it comes on top of that."
     )
+    queue_bytes: int = Field(
+        description="Bytes that it would hold while it waits, of those that max_queue_bytes allows all together.",
+        examples=[48213],
+    )
+    answer_bytes: int = Field(
+        description="Bytes of the answer's arrays, masks and texts, before base64; 0 where nothing is known.",
+        examples=[1572864],
+    )
 
 
 class DescribedObject(Mask):

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import re
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def _digest(key: str) -> bytes:
 class Arrival:
     """One body on its way."""
 
+    whose: str
     began: float
     patience: asyncio.Timeout
     nbytes: int = 0
@@ -113,14 +115,14 @@ class BodyLimits:
         self.max_bytes = max_bytes
         self._max_total_bytes = max_total_bytes
         self._timeout_s = timeout_s
-        self._held_bytes = 0
+        self._held_bytes: Counter[str] = Counter()
         self._arrivals: list[Arrival] = []
         self._large_at_once = asyncio.Semaphore(LARGE_AT_ONCE)
         self._unpacking = asyncio.Lock()
 
     @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, counted against the limits while it is held; raises HttpError over them."""
+    async def body(self, request: Request, whose: str) -> AsyncIterator[bytearray]:
+        """The body, counted against the limits while it is held, and as somebody's; raises HttpError over them."""
         _check_type(request)
         packing = _packing(request)
         declared = request.headers.get("content-length", "")
@@ -128,17 +130,19 @@ class BodyLimits:
             self._check_length(int(declared))
         body = bytearray()
         try:
-            await self._arrived(request, body)
+            await self._arrived(request, body, whose)
             if packing is not None:
                 async with self._unpacking:
                     await _unless_left(request)
                     content = await asyncio.to_thread(_unpacked, body, packing, self.max_bytes)
-                self._held_bytes += len(content) - len(body)
+                self._held_bytes[whose] += len(content) - len(body)
                 body = content
-                self._make_room()
+                self._make_room(whose)
             yield body
         finally:
-            self._held_bytes -= len(body)
+            self._held_bytes[whose] -= len(body)
+            if not self._held_bytes[whose]:
+                del self._held_bytes[whose]
 
     async def converted(
         self, request: Request, nbytes: int, work: Callable[P, R], *arguments: P.args, **keywords: P.kwargs
@@ -150,19 +154,19 @@ class BodyLimits:
             await _unless_left(request)
             return await asyncio.to_thread(work, *arguments, **keywords)
 
-    async def _arrived(self, request: Request, body: bytearray) -> None:
+    async def _arrived(self, request: Request, body: bytearray, whose: str) -> None:
         """Reads all of it into `body`, as long as it comes at some pace."""
         now = asyncio.get_running_loop().time()
-        arrival = Arrival(now, asyncio.timeout(self._timeout_s))
+        arrival = Arrival(whose, now, asyncio.timeout(self._timeout_s))
         self._arrivals.append(arrival)
         try:
             async with arrival.patience:
                 async for chunk in request.stream():
-                    self._held_bytes += len(chunk)
+                    self._held_bytes[whose] += len(chunk)
                     body += chunk
                     arrival.nbytes = len(body)
                     self._check_length(len(body))
-                    self._make_room(arrival)
+                    self._make_room(whose, arrival)
                     if not arrival.gave_way:
                         arrival.patience.reschedule(now + self._timeout_s + len(body) / SLOWEST_BYTES_PER_S)
         except TimeoutError:
@@ -178,28 +182,40 @@ class BodyLimits:
         if nbytes > self.max_bytes:
             raise too_large("request", f"the body is larger than {self.max_bytes} bytes")
 
-    def _make_room(self, newcomer: Arrival | None = None) -> None:
-        """Over the limit the oldest bodies that are still arriving give way, where that makes the room."""
-        missing = self._held_bytes - self._max_total_bytes
+    def _make_room(self, whose: str, newcomer: Arrival | None = None) -> None:
+        """Over the limit others' bodies that are still arriving give way, where that makes the room.
+
+        First the oldest of those that come slowly, then the newest of keys that hold more than this one.
+        """
+        if self._held_bytes.total() <= self._max_total_bytes:
+            return
+        gone = Counter[str]()
+        for each in self._arrivals:
+            if each.gave_way:
+                gone[each.whose] += each.nbytes
+        left = self._held_bytes - gone
+        missing = left.total() - self._max_total_bytes
         if missing <= 0:
             return
-        leaving = sum(each.nbytes for each in self._arrivals if each.gave_way)
         now = asyncio.get_running_loop().time()
-        slow = [
+        others = [
             each
             for each in self._arrivals
-            if each is not newcomer
-            and not (each.gave_way or each.patience.expired())
-            and now - each.began > SLOW_S
+            if each is not newcomer and not (each.gave_way or each.patience.expired())
         ]
-        if leaving + sum(each.nbytes for each in slow) < missing:
+        slow = [each for each in others if now - each.began > SLOW_S]
+        quick = [each for each in reversed(others) if each not in slow]
+        leaving: list[Arrival] = []
+        for each in (*slow, *quick):
+            if missing > 0 and (each in slow or left[each.whose] > left[whose]):
+                leaving.append(each)
+                left[each.whose] -= each.nbytes
+                missing -= each.nbytes
+        if missing > 0:
             raise _busy()
-        for each in slow:
-            if leaving >= missing:
-                return
+        for each in leaving:
             each.gave_way = True
             each.patience.reschedule(now)
-            leaving += each.nbytes
 
 
 async def _unless_left(request: Request) -> None:

@@ -34,9 +34,14 @@ def test_every_question_of_the_blocking_client_can_be_estimated(demo_server: Ser
             assert found.model.startswith("demo-")
         assert client.status().requests == asked
         # The client itself asks on as before.
-        assert client.dino_features(image, load_size=56).array.ndim == 3
+        answer = client.dino_features(image, load_size=56)
         again = client.estimate(client.dino_features, image, load_size=56)
         assert (again.basis, again.model_loaded) == ("alike", True)
+        assert again.queue_bytes == len(image)
+        assert answer.array.nbytes <= again.answer_bytes < answer.array.nbytes + 100
+        packed = len(client.generate_masks(image, preset="coarse")) * 320 * 240 // 8
+        found = client.estimate(client.generate_masks, image, preset="coarse")
+        assert packed <= found.answer_bytes < 2 * packed
 
 
 async def test_the_asyncio_client_estimates_too(demo_server: Server) -> None:

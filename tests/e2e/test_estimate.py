@@ -30,8 +30,11 @@ def test_a_body_can_be_estimated_at_every_port(demo_server: Server, family: str,
     answer = posted(demo_server, family, f"/estimate{path}", body)
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert found.keys() == {"cost_s", "basis", "wait_s", "model", "model_loaded"}
+    assert found.keys() == {
+        *("cost_s", "basis", "wait_s", "model", "model_loaded", "queue_bytes", "answer_bytes")
+    }
     assert found["cost_s"] > 0
+    assert found["queue_bytes"] > 0
     assert found["basis"] in ("assumed", "same_model", "alike")
     assert found["model"] == answer.headers["X-Featsvc-Model"] == f"demo-{family}"
     assert "X-Featsvc-Timing" not in answer.headers

@@ -148,6 +148,10 @@ class Estimate:
     """Key of the model that would answer."""
     model_loaded: bool
     """Whether a worker has it in memory; else loading it comes on top of that."""
+    queue_bytes: int
+    """Bytes that it would hold while it waits, of those that the server's max_queue_bytes allows all together."""
+    answer_bytes: int
+    """Bytes of the answer's arrays, masks and texts, by the same basis; 0 where nothing is known."""
 
 
 def features(
@@ -222,7 +226,8 @@ def embedded(reply: sam2_pb2.EmbedImageResponse, beside: Beside) -> EmbeddedImag
 def estimate(reply: estimate_pb2.EstimateResponse, _: Beside) -> Estimate:
     """What is told of a call."""
     basis = BASES.get(reply.basis, "")
-    return Estimate(reply.cost_s, basis, reply.wait_s, reply.model, reply.model_loaded)
+    beside = reply.model, reply.model_loaded, reply.queue_bytes, reply.answer_bytes
+    return Estimate(reply.cost_s, basis, reply.wait_s, *beside)
 
 
 def floats(tensor: tensor_pb2.Tensor) -> NDArray[np.float32]:

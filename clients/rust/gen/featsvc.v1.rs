@@ -4769,6 +4769,12 @@ pub struct EstimateResponse {
     /// Whether a worker has it in memory.
     #[prost(bool, tag = "5")]
     pub model_loaded: bool,
+    /// Bytes that it would hold while it waits, of those that max_queue_bytes allows all callers together.
+    #[prost(uint64, tag = "6")]
+    pub queue_bytes: u64,
+    /// Bytes of the answer: its arrays, masks and texts, before base64. By the same basis as the cost; 0 where nothing is known.
+    #[prost(uint64, tag = "7")]
+    pub answer_bytes: u64,
 }
 /// What a predicted cost is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -91,6 +91,10 @@ class JobEstimate:
     """Seconds until a worker begins with it."""
     model_loaded: bool
     """Whether a worker has its model in memory."""
+    queue_bytes: int
+    """What it would hold while it waits."""
+    answer_bytes: int
+    """Bytes of what is large in its answer; 0 where nothing is known."""
 
 
 class JobObserver(Protocol):

@@ -190,6 +190,8 @@ class ItemTiming(NamedTuple):
     """How many shared the pass."""
     is_first: bool
     """Whether it is the first of them: who counts passes counts these."""
+    result_bytes: int = 0
+    """Of what is large in its result."""
 
     @classmethod
     def of_unanswered(cls, decode_s: float, compute_s: float = 0.0) -> ItemTiming:

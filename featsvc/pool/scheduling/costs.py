@@ -1,4 +1,4 @@
-"""What requests cost: the seconds of a worker that each takes, and how many of them are had in a second."""
+"""What requests cost: seconds of a worker, how many of these are had in a second, and the bytes of their answers."""
 
 from __future__ import annotations
 
@@ -29,48 +29,49 @@ CostKey = tuple[str, str, int, int, bool]
 class Costs:
     """What requests have cost, by what can be known of them before they are looked into.
 
-    Seconds of preparation and of computing together, for either holds others up. What is wrong here is put right when
-    the request is answered: then its caller has paid what it took.
+    Seconds of preparation and of computing together, for either holds others up; or the bytes of their answers. What is
+    wrong here is put right when the request is answered: then its caller has paid what it took.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: float = FIRST_S) -> None:
+        self._first = first
         self._of_kinds: OrderedDict[CostKey, float] = OrderedDict()  # the longest unused first
         self._of_operations: dict[tuple[str, str], float] = {}
 
-    def seconds(self, key: CostKey) -> float:
+    def expected(self, key: CostKey) -> float:
         """What a request will cost, about."""
         known = self._of_kinds.get(key)
-        return self._of_operations.get(key[:2], FIRST_S) if known is None else known
+        return self._of_operations.get(key[:2], self._first) if known is None else known
 
     def known(self, key: CostKey) -> float | None:
         """What those have cost that are alike; None where there were none."""
         return self._of_kinds.get(key)
 
     def basis(self, key: CostKey) -> CostBasis:
-        """What `seconds` is made of."""
+        """What `expected` is made of."""
         if key in self._of_kinds:
             return "alike"
         return "same_model" if key[:2] in self._of_operations else "assumed"
 
-    def learn(self, key: CostKey, seconds: float) -> None:
+    def learn(self, key: CostKey, cost: float) -> None:
         """Take note of what one has cost."""
-        self._note(key, self._smoothed(self._of_kinds.get(key, seconds), seconds))
-        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], seconds), seconds)
+        self._note(key, self._smoothed(self._of_kinds.get(key, cost), cost))
+        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], cost), cost)
 
-    def learn_least(self, key: CostKey, seconds: float) -> None:
+    def learn_least(self, key: CostKey, cost: float) -> None:
         """Take note of what one has cost that goes on."""
-        if self.seconds(key) < seconds:
-            self._note(key, seconds)
+        if self.expected(key) < cost:
+            self._note(key, cost)
 
-    def _note(self, key: CostKey, seconds: float) -> None:
-        self._of_kinds[key] = seconds
+    def _note(self, key: CostKey, cost: float) -> None:
+        self._of_kinds[key] = cost
         self._of_kinds.move_to_end(key)
         if len(self._of_kinds) > MOST_KINDS:
             self._of_kinds.popitem(last=False)
 
     @staticmethod
-    def _smoothed(known: float, seconds: float) -> float:
-        return known + SMOOTHING * (seconds - known)
+    def _smoothed(known: float, cost: float) -> float:
+        return known + SMOOTHING * (cost - known)
 
 
 class Pace:

@@ -18,6 +18,7 @@ class Forecast:
     def __init__(
         self, queue: Queue, homes: Homes, workers: Mapping[int, InFlight], costs: Costs, pace: Pace
     ) -> None:
+        self._answer_bytes = Costs(0.0)
         self._queue = queue
         self._homes = homes
         self._workers = workers
@@ -28,7 +29,11 @@ class Forecast:
         """Tell an entry what it will cost, about."""
         if entry.job.affinity:
             entry.note_known(self._homes.is_known(entry.affinity_key))
-        entry.cost_s = self._costs.seconds(entry.cost_key)
+        entry.cost_s = self._costs.expected(entry.cost_key)
+
+    def note_answer(self, entry: QueueEntry, nbytes: int) -> None:
+        """An entry is answered by so much; whether its worker knew what it is about does not change that."""
+        self._answer_bytes.learn((*entry.cost_key[:4], False), nbytes)
 
     def of(self, entry: QueueEntry, alive: Collection[int]) -> JobEstimate:
         """What is to be expected of an entry that is not queued, where these workers take work."""
@@ -39,6 +44,8 @@ class Forecast:
             self._costs.basis(entry.cost_key),
             self._wait_s(entry, workers),
             any(each.models.issuperset(models) for each in workers),
+            entry.nbytes,
+            int(self._answer_bytes.expected((*entry.cost_key[:4], False))),
         )
 
     def _wait_s(self, entry: QueueEntry, workers: Collection[InFlight]) -> float:

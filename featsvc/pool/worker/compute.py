@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
+from featsvc.work.sizes import result_bytes
 
 log = logging.getLogger("featsvc.pool.worker.compute")
 
@@ -220,7 +221,7 @@ class Compute:
         own_s = clock.own_s
         self._budgets[work.kind].fitted(sum(item.pixels for item in group))
         self._rates.learn(work.kind, sum(item.flop for item in group), own_s)
-        timings = _timings(group, clock, own_s)
+        timings = _timings(group, results, clock, own_s)
         # Together, for each message by itself wakes the pool.
         answers = (
             Outcome(item.batch_item.id, result, timing=timing)
@@ -298,10 +299,12 @@ def _lost(group: list[PreparedItem], clock: Clock) -> list[PreparedItem]:
     return [replace(item, lost_s=item.lost_s + part_s) for item in group]
 
 
-def _timings(group: list[PreparedItem], clock: Clock, own_s: float) -> Iterator[ItemTiming]:
+def _timings(
+    group: list[PreparedItem], results: Sequence[object], clock: Clock, own_s: float
+) -> Iterator[ItemTiming]:
     """What each of those has taken that shared a pass."""
     size, is_first = len(group), True
-    for item in group:
-        decode_s, waited_s = item.prepared_at - item.began_at, clock.began_at - item.prepared_at
-        yield ItemTiming(decode_s, waited_s, own_s, clock.paused_s, size, is_first)
+    for item, result in zip(group, results, strict=True):
+        took_s = (item.prepared_at - item.began_at, clock.began_at - item.prepared_at, own_s, clock.paused_s)
+        yield ItemTiming(*took_s, size, is_first, result_bytes(result))
         is_first = False

@@ -252,6 +252,8 @@ class WorkerPool:
             expire(entry)
         elif not entry.future.done():
             entry.future.set_result(outcome.result)
+        if outcome.timing and outcome.has_result:
+            self._scheduler.forecast.note_answer(entry, outcome.timing.result_bytes)
         cost_s = outcome.timing.cost_s if outcome.timing else None
         is_last = self._scheduler.completed(entry, cost_s, has_result=outcome.has_result)
         worker.count(batches=is_last)

@@ -46,6 +46,8 @@ class EstimateService(estimate_pb2_grpc.EstimateServiceServicer):
             wait_s=found.wait_s,
             model=call.model,
             model_loaded=found.model_loaded,
+            queue_bytes=found.queue_bytes,
+            answer_bytes=found.answer_bytes,
         )
 
 

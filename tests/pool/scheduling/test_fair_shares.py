@@ -210,16 +210,16 @@ def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
     small: CostKey = ("rpc", "m", 1, 10, False)
     known: CostKey = ("rpc", "m", 1, 10, True)
     costs.learn(small, 2.0)
-    assert costs.seconds(small) == costs.seconds(known) == 2.0
+    assert costs.expected(small) == costs.expected(known) == 2.0
     costs.learn(known, 0.1)
-    assert costs.seconds(known) == pytest.approx(0.1)
+    assert costs.expected(known) == pytest.approx(0.1)
     for _ in range(40):
         costs.learn(small, 1.0)
-    assert costs.seconds(small) == pytest.approx(1.0, rel=0.01)
+    assert costs.expected(small) == pytest.approx(1.0, rel=0.01)
     costs.learn_least(small, 0.5)
-    assert costs.seconds(small) == pytest.approx(1.0, rel=0.01)
+    assert costs.expected(small) == pytest.approx(1.0, rel=0.01)
     costs.learn_least(small, 8.0)
-    assert costs.seconds(small) == 8.0
+    assert costs.expected(small) == 8.0
 
 
 def test_what_is_learned_is_bounded() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rest_shim.request import reading
 from rest_shim.request.reading import Arrival, BodyLimits
-from tests.rest.fake_gateway import FakeGateway, fake_gateway
+from tests.rest.fake_gateway import KEY_OF_OTHERS, FakeGateway, fake_gateway
 from tests.rest.shim import PICTURE, Shim, shim
 from tests.rest.wire import question, request, wire
 
@@ -53,9 +53,9 @@ async def test_a_body_that_may_be_sent_has_place_when_it_is_alone() -> None:
 async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     full, real = asyncio.Event(), BodyLimits._make_room
 
-    def make_room(limits: BodyLimits, newcomer: Arrival | None = None) -> None:
-        real(limits, newcomer)
-        if limits._held_bytes == 4 * 24_000:
+    def make_room(limits: BodyLimits, whose: str, newcomer: Arrival | None = None) -> None:
+        real(limits, whose, newcomer)
+        if limits._held_bytes.total() == 4 * 24_000:
             full.set()
 
     monkeypatch.setattr(BodyLimits, "_make_room", make_room)
@@ -80,6 +80,32 @@ async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -
         answers = [await each.answer() for each in slow]
         assert sorted(each.status for each in answers) == [200, 200, 429, 429]
         assert all(each.headers["retry-after"] == "1" for each in answers if each.status == 429)
+
+
+async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    full, real = asyncio.Event(), BodyLimits._make_room
+
+    def make_room(limits: BodyLimits, whose: str, newcomer: Arrival | None = None) -> None:
+        real(limits, whose, newcomer)
+        if limits._held_bytes.total() == 3 * 30_000:
+            full.set()
+
+    monkeypatch.setattr(BodyLimits, "_make_room", make_room)
+    limits = {"max_total_body_bytes": 100_000, "max_request_bytes": 100_000}
+    async with fake_gateway() as fake, shim(fake.target, **limits) as ports, AsyncExitStack() as stack:
+        of_one = [await stack.enter_async_context(wire(ports)) for _ in range(3)]
+        for each in of_one:
+            await each.send(request(None, "Content-Length: 40000") + b" " * 30_000)
+        await full.wait()
+        # Its own next one finds no room, that of another key does.
+        body = question() + b" " * 20_000
+        assert (await ports.raw("clip", "/extract", body)).status_code == 429
+        sent = await ports.raw("clip", "/extract", body, Authorization=f"Bearer {KEY_OF_OTHERS}")
+        assert sent.status_code == 200
+        for each in of_one:
+            await each.send(b" " * 9_900 + question().ljust(100))
+        answers = [await each.answer() for each in of_one]
+        assert sorted(each.status for each in answers) == [200, 200, 429]
 
 
 async def test_numbers_where_texts_belong_are_counted_first(gateway: FakeGateway) -> None:

@@ -317,6 +317,18 @@ export interface components {
              * @description Whether a worker has it in memory; else loading it comes on top of that.
              */
             model_loaded: boolean;
+            /**
+             * Queue Bytes
+             * @description Bytes that it would hold while it waits, of those that max_queue_bytes allows all together.
+             * @example 48213
+             */
+            queue_bytes: number;
+            /**
+             * Answer Bytes
+             * @description Bytes of the answer's arrays, masks and texts, before base64; 0 where nothing is known.
+             * @example 1572864
+             */
+            answer_bytes: number;
         };
         /**
          * ExtractBody

@@ -315,7 +315,11 @@ type EstimateResponse struct {
 	// Key of the model that would answer.
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
 	// Whether a worker has it in memory.
-	ModelLoaded   bool `protobuf:"varint,5,opt,name=model_loaded,json=modelLoaded,proto3" json:"model_loaded,omitempty"`
+	ModelLoaded bool `protobuf:"varint,5,opt,name=model_loaded,json=modelLoaded,proto3" json:"model_loaded,omitempty"`
+	// Bytes that it would hold while it waits, of those that max_queue_bytes allows all callers together.
+	QueueBytes uint64 `protobuf:"varint,6,opt,name=queue_bytes,json=queueBytes,proto3" json:"queue_bytes,omitempty"`
+	// Bytes of the answer: its arrays, masks and texts, before base64. By the same basis as the cost; 0 where nothing is known.
+	AnswerBytes   uint64 `protobuf:"varint,7,opt,name=answer_bytes,json=answerBytes,proto3" json:"answer_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -385,6 +389,20 @@ func (x *EstimateResponse) GetModelLoaded() bool {
 	return false
 }
 
+func (x *EstimateResponse) GetQueueBytes() uint64 {
+	if x != nil {
+		return x.QueueBytes
+	}
+	return 0
+}
+
+func (x *EstimateResponse) GetAnswerBytes() uint64 {
+	if x != nil {
+		return x.AnswerBytes
+	}
+	return 0
+}
+
 var File_featsvc_v1_estimate_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_estimate_proto_rawDesc = "" +
@@ -406,13 +424,16 @@ const file_featsvc_v1_estimate_proto_rawDesc = "" +
 	"\ffind_objects\x18\n" +
 	" \x01(\v2\x1e.featsvc.v1.FindObjectsRequestH\x00R\vfindObjectsB\n" +
 	"\n" +
-	"\bquestion\"\xa6\x01\n" +
+	"\bquestion\"\xea\x01\n" +
 	"\x10EstimateResponse\x12\x15\n" +
 	"\x06cost_s\x18\x01 \x01(\x01R\x05costS\x12+\n" +
 	"\x05basis\x18\x02 \x01(\x0e2\x15.featsvc.v1.CostBasisR\x05basis\x12\x15\n" +
 	"\x06wait_s\x18\x03 \x01(\x01R\x05waitS\x12\x14\n" +
 	"\x05model\x18\x04 \x01(\tR\x05model\x12!\n" +
-	"\fmodel_loaded\x18\x05 \x01(\bR\vmodelLoaded*\x98\x01\n" +
+	"\fmodel_loaded\x18\x05 \x01(\bR\vmodelLoaded\x12\x1f\n" +
+	"\vqueue_bytes\x18\x06 \x01(\x04R\n" +
+	"queueBytes\x12!\n" +
+	"\fanswer_bytes\x18\a \x01(\x04R\vanswerBytes*\x98\x01\n" +
 	"\tCostBasis\x12\x1a\n" +
 	"\x16COST_BASIS_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x12COST_BASIS_ASSUMED\x10\x01\x1a\v\x8a\xb5\x18\aassumed\x12)\n" +
