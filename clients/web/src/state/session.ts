@@ -22,6 +22,8 @@ export interface Under {
 export interface Session {
   about: About | null;
   key: string;
+  /** Counts the keys that were given, the same one again too: what was refused is asked again. */
+  keysGiven: number;
   /** Why a key is asked for; null while none is. */
   keyWanted: string | null;
   tab: Tab;
@@ -43,6 +45,7 @@ export const session = new Store<Session>({
   about: null,
   // Kept for the tab: gone when it is closed, and never in the address.
   key: sessionStorage.getItem(KEY) ?? "",
+  keysGiven: 0,
   keyWanted: null,
   tab: "masks",
   picture: null,
@@ -84,7 +87,7 @@ export function isSendable(key: string): boolean {
 
 export function setKey(key: string): void {
   sessionStorage.setItem(KEY, key);
-  session.set({ key, keyWanted: null, errors: {} });
+  session.set({ key, keysGiven: session.now.keysGiven + 1, keyWanted: null, errors: {} });
 }
 
 export function setUnder(under: Under | null): void {

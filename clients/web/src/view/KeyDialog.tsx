@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { again } from "../state/masks.ts";
 import { begin, isSendable, session, setKey } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
+import { embed } from "../state/texts.ts";
 
 export function KeyDialog() {
   const { keyWanted } = useStore(session);
@@ -27,6 +28,7 @@ export function KeyDialog() {
     setKey(key);
     if (!session.now.about) void begin();
     again();
+    embed();
   }
 
   return (

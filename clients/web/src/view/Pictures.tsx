@@ -5,10 +5,10 @@ import { openFile, openGallery } from "../state/opening.ts";
 import { GALLERY, galleryAddress } from "../state/picture.ts";
 import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
+import { FileInput } from "./FileInput.tsx";
 
 export function Pictures() {
   const { picture } = useStore(session);
-  const file = useRef<HTMLInputElement>(null);
   return (
     <section class={picture ? "pictures" : "pictures first"} aria-label="Pictures">
       {!picture && (
@@ -19,22 +19,7 @@ export function Pictures() {
         </p>
       )}
       <div class="gallery">
-        <button type="button" class="open" onClick={() => file.current!.click()}>
-          Open…
-        </button>
-        <input
-          ref={file}
-          class="hidden"
-          type="file"
-          accept="image/*"
-          aria-label="Picture file"
-          tabIndex={-1}
-          onChange={(event) => {
-            const [chosen] = event.currentTarget.files ?? [];
-            if (chosen) void openFile(chosen);
-            event.currentTarget.value = "";
-          }}
-        />
+        <FileInput label="Picture file" class="open" onFile={(file) => void openFile(file)} />
         {"mediaDevices" in navigator && <Camera />}
         {GALLERY.map(({ name, title }) => (
           <button

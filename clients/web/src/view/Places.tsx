@@ -1,6 +1,6 @@
 /** Similar places: point at one, and see how similar all others are, in a second picture too. */
 
-import { useCallback, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useMemo, useState } from "preact/hooks";
 import { cosines, featureOf, type Grid, type Map2d, placeAt } from "../compute/grid.ts";
 import { type Basis, basis, colours } from "../compute/pca.ts";
 import { fromGallery, GALLERY, opened, type Picture } from "../state/picture.ts";
@@ -9,6 +9,7 @@ import { attempt, setUnder } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
 import { FeatureExport } from "./FeatureExport.tsx";
+import { FileInput } from "./FileInput.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, colourImage, heatImage, paintCells } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
@@ -136,7 +137,6 @@ function under(grid: Grid, { x, y }: Place, map: Map2d | null) {
 }
 
 function Second({ second }: { second: Picture | null }) {
-  const file = useRef<HTMLInputElement>(null);
   const set = (make: () => Promise<Picture>) =>
     attempt("second", async () => places.set({ second: await make() }));
   return (
@@ -155,9 +155,10 @@ function Second({ second }: { second: Picture | null }) {
             </option>
           ))}
         </select>
-        <button type="button" onClick={() => file.current!.click()}>
-          Open…
-        </button>
+        <FileInput
+          label="File of the second picture"
+          onFile={(file) => void set(() => opened(file, file.name))}
+        />
         {second && (
           <button
             type="button"
@@ -168,19 +169,6 @@ function Second({ second }: { second: Picture | null }) {
             ×
           </button>
         )}
-        <input
-          ref={file}
-          class="hidden"
-          type="file"
-          accept="image/*"
-          aria-label="File of the second picture"
-          tabIndex={-1}
-          onChange={({ currentTarget }) => {
-            const [chosen] = currentTarget.files ?? [];
-            if (chosen) void set(() => opened(chosen, chosen.name));
-            currentTarget.value = "";
-          }}
-        />
       </div>
     </section>
   );

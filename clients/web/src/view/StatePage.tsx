@@ -11,7 +11,7 @@ import { Problem } from "./Problem.tsx";
 const EVERY_MS = 3000;
 
 export function StatePage() {
-  const { key } = useStore(session);
+  const { key, keysGiven } = useStore(session);
   const [told, setTold] = useState<State | null>(null);
   const [tries, setTries] = useState(0);
 
@@ -22,7 +22,7 @@ export function StatePage() {
       // A key that was refused would be refused again.
       return session.now.keyWanted === null;
     });
-  }, [key, tries]);
+  }, [key, keysGiven, tries]);
 
   return (
     <div class="state">

@@ -19,7 +19,7 @@ export function useFeatures<P extends "/clip/extract" | "/dino/extract">(
   asked: Asked<P>,
   place: string,
 ): Fetched {
-  const { key } = useStore(session);
+  const { key, keysGiven } = useStore(session);
   const [found, setFound] = useState<{ picture: Picture; name: string; features: Features } | null>(null);
   const [tries, setTries] = useState(0);
   const name = JSON.stringify(asked);
@@ -36,7 +36,7 @@ export function useFeatures<P extends "/clip/extract" | "/dino/extract">(
     return () => {
       isOver = true;
     };
-  }, [path, picture, name, place, key, tries]);
+  }, [path, picture, name, place, key, keysGiven, tries]);
 
   const isRight = found !== null && found.picture === picture && found.name === name;
   return { features: isRight ? found.features : null, again: () => setTries(tries + 1) };
