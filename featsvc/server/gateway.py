@@ -41,6 +41,7 @@ from featsvc.server.pictures.fetch import FetchLimits, PictureFetcher
 from featsvc.server.pictures.store import PictureStore
 from featsvc.server.services.drain import Drain
 from featsvc.server.services.estimate import ESTIMATES, EstimateService
+from featsvc.server.services.image import IMAGES, ImageService
 from featsvc.server.services.intake import Intake
 from featsvc.server.services.model import ModelService
 from featsvc.server.services.open_services import (
@@ -55,7 +56,7 @@ from featsvc.server.services.open_services import (
 from featsvc.server.services.rpcs import OperationMethods
 from featsvc.settings.tree import GatewaySettings
 from featsvc.tracing import tracing
-from featsvc.v1 import estimate_pb2_grpc, model_pb2, model_pb2_grpc
+from featsvc.v1 import estimate_pb2_grpc, image_pb2_grpc, model_pb2, model_pb2_grpc
 from featsvc.work.operations import OPERATIONS, AnyOperation
 from featsvc.wrong_keys import WrongKeys
 
@@ -140,6 +141,7 @@ async def gateway(
             ModelService(pool, options, images, drain, settings.profile, certificate), methods
         )
         estimate_pb2_grpc.add_EstimateServiceServicer_to_server(EstimateService(intake, operations), methods)
+        image_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(intake), methods)
         checks = HealthService(_states(operations, (), ()))
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
         _add_reflection(methods, operations)
@@ -259,7 +261,7 @@ async def _watch(
 
 def _services(operations: Sequence[AnyOperation]) -> tuple[str, ...]:
     """Each once, in the order of the table."""
-    return tuple(dict.fromkeys((*(each.service for each in operations), ESTIMATES, MODELS)))
+    return tuple(dict.fromkeys((*(each.service for each in operations), ESTIMATES, IMAGES, MODELS)))
 
 
 def _states(
@@ -271,7 +273,7 @@ def _states(
         if all(key in {model.name for model in worker.failed_models} for worker in workers):
             family = entry_of(key).family
             states |= {each.service: NOT_SERVING for each in operations if each.family == family}
-    states[MODELS] = states[ESTIMATES] = SERVING
+    states[MODELS] = states[ESTIMATES] = states[IMAGES] = SERVING
     return states
 
 

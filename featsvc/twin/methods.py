@@ -10,7 +10,17 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from pydantic import BaseModel
 
-from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, model_pb2, objects_pb2, sam2_pb2, schema, tensor_pb2
+from featsvc.v1 import (
+    clip_pb2,
+    dino_pb2,
+    estimate_pb2,
+    image_pb2,
+    model_pb2,
+    objects_pb2,
+    sam2_pb2,
+    schema,
+    tensor_pb2,
+)
 
 # protobuf's compiled and pure classes share no type, and for mypy what is made at run time has no fields.
 Descriptor: TypeAlias = Any
@@ -18,7 +28,7 @@ FieldDescriptor: TypeAlias = Any
 MethodDescriptor: TypeAlias = Any
 MessageClass: TypeAlias = Any
 # protobuf knows the methods of files that were imported: a new file with a service is named here.
-FILES = (clip_pb2, dino_pb2, estimate_pb2, model_pb2, objects_pb2, sam2_pb2)
+FILES = (clip_pb2, dino_pb2, estimate_pb2, image_pb2, model_pb2, objects_pb2, sam2_pb2)
 ESTIMATE = "/featsvc.v1.EstimateService/Estimate"
 QUESTION = "request"
 """The field in which a variant has the request of the plain method."""

@@ -2,6 +2,7 @@ from featsvc.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -119,3 +120,19 @@ class Geometry(_message.Message):
     uncropped_height: int
     uncropped_width: int
     def __init__(self, patch_size: _Optional[int] = ..., stride: _Optional[int] = ..., resized_height: _Optional[int] = ..., resized_width: _Optional[int] = ..., pad_right: _Optional[int] = ..., pad_bottom: _Optional[int] = ..., original_height: _Optional[int] = ..., original_width: _Optional[int] = ..., grid_height: _Optional[int] = ..., grid_width: _Optional[int] = ..., first_row: _Optional[int] = ..., first_column: _Optional[int] = ..., crop_top: _Optional[int] = ..., crop_left: _Optional[int] = ..., uncropped_height: _Optional[int] = ..., uncropped_width: _Optional[int] = ...) -> None: ...
+
+class GetImageRequest(_message.Message):
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: Image
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ...) -> None: ...
+
+class GetImageResponse(_message.Message):
+    __slots__ = ("content", "media_type", "image_digest")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    media_type: str
+    image_digest: str
+    def __init__(self, content: _Optional[bytes] = ..., media_type: _Optional[str] = ..., image_digest: _Optional[str] = ...) -> None: ...

@@ -20,7 +20,14 @@ FAMILY_DINO: Family
 FAMILY_SAM2: Family
 
 class Model(_message.Message):
-    __slots__ = ("key", "family", "description", "license", "size_bytes", "available", "loaded_workers")
+    __slots__ = ("key", "family", "description", "license", "size_bytes", "available", "loaded_workers", "options")
+    class OptionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     KEY_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +35,7 @@ class Model(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_FIELD_NUMBER: _ClassVar[int]
     LOADED_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     key: str
     family: Family
     description: str
@@ -35,7 +43,8 @@ class Model(_message.Message):
     size_bytes: int
     available: bool
     loaded_workers: int
-    def __init__(self, key: _Optional[str] = ..., family: _Optional[_Union[Family, str]] = ..., description: _Optional[str] = ..., license: _Optional[str] = ..., size_bytes: _Optional[int] = ..., available: bool = ..., loaded_workers: _Optional[int] = ...) -> None: ...
+    options: _containers.ScalarMap[str, str]
+    def __init__(self, key: _Optional[str] = ..., family: _Optional[_Union[Family, str]] = ..., description: _Optional[str] = ..., license: _Optional[str] = ..., size_bytes: _Optional[int] = ..., available: bool = ..., loaded_workers: _Optional[int] = ..., options: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class GetCallerRequest(_message.Message):
     __slots__ = ()

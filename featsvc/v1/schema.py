@@ -29,6 +29,11 @@ class Image(Ruled):
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('content', 'url', 'digest'),)
 
 
+class GetImageRequest(Message):
+    """Which picture to answer."""
+    image: Image = Field(description="The picture. Which addresses are fetched, and within which limits, is as in every question; `orientation` has no effect.")
+
+
 class ClipModel(Message):
     """Which CLIP model answers."""
     model_name: Annotated[str, StringConstraints(max_length=128)] = Field(default='ViT-L-14-336-quickgelu', description="Name of the network, as open_clip calls it.")

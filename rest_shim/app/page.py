@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import grpc
 import orjson
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from featsvc.v1 import image_pb2
 from rest_shim.app.endpoints import FAMILIES, PAGE
 from rest_shim.app.envelope import Envelope
 from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
-from rest_shim.errors import HttpError, http_error
+from rest_shim.call.calls import ask
+from rest_shim.errors import CALLER_LEFT, HttpError, http_error
+from rest_shim.reply.encode import HEADERS as FACTS
 
 FILES = Path(__file__).parents[1] / "page"
 """What `make web` has built of clients/web."""
@@ -30,6 +35,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+GET_IMAGE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].methods_by_name["GetImage"]
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -108,19 +114,14 @@ def _page(terms: Terms, counter: Counter) -> ASGIApp:
     async def described(_: Request) -> Response:
         return Response(about, media_type="application/json")
 
-    async def state(request: Request) -> Response:
-        try:
-            return Response(orjson.dumps(await _state(terms, request)), media_type="application/json")
-        except HttpError as error:
-            return error.response()
-
     async def docs(request: Request) -> Response:
         return RedirectResponse(f"{request.url.path.rpartition('/')[2]}/docs")
 
     routes = [
         Route("/", start),
         Route("/page.json", described),
-        Route("/state.json", state),
+        Route("/state.json", _told(terms, _state)),
+        Route("/picture", _told(terms, _picture)),
         *(Route(f"/{family}", docs) for family in FAMILIES),
         *(Mount(f"/{folder}", StaticFiles(directory=FILES / folder)) for folder in ("assets", "pictures")),
     ]
@@ -130,17 +131,56 @@ def _page(terms: Terms, counter: Counter) -> ASGIApp:
     return Envelope(Guarded(app), counter, paths, terms.tracer)
 
 
-async def _state(terms: Terms, request: Request) -> dict[str, object]:
-    """What the server tells this caller of itself and its models, as protobuf's JSON; raises HttpError."""
+def _told(
+    terms: Terms, answer: Callable[[Terms, Request], Awaitable[Response]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """What the gateway answers, or why it does not."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await answer(terms, request)
+        except HttpError as error:
+            return error.response()
+        except ClientDisconnect:
+            return HttpError(CALLER_LEFT, "the caller has left").response()
+
+    return told
+
+
+@asynccontextmanager
+async def _refusals(terms: Terms, request: Request) -> AsyncIterator[None]:
+    """Raises what the gateway refuses as HttpError, when it is time to tell it."""
     try:
-        status, models = await terms.gateway.state_for(terms.identity(request))
+        yield
     except grpc.aio.AioRpcError as error:
         refusal = http_error(error)
         await terms.hold(refusal, request)
         raise refusal from error
-    return {
+
+
+async def _state(terms: Terms, request: Request) -> Response:
+    """What the server tells this caller of itself and its models, as protobuf's JSON; raises HttpError."""
+    async with _refusals(terms, request):
+        status, models = await terms.gateway.state_for(terms.identity(request))
+    told = {
         name: MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         for name, message in (("status", status), ("models", models))
     }
+    return Response(orjson.dumps(told), media_type="application/json")
+
+
+async def _picture(terms: Terms, request: Request) -> Response:
+    """The picture at `url`, which the gateway fetches: browsers ask nobody but this server. Raises HttpError."""
+    image = image_pb2.Image(url=request.query_params.get("url", ""))
+    asked = image_pb2.GetImageRequest(image=image).SerializeToString()
+    called = ask(terms.gateway, GET_IMAGE, asked, terms.identity(request), request, None)
+    try:
+        async with _refusals(terms, request):
+            found: Any = await called.reply()  # Any: made at run time
+    finally:
+        called.departure.end()
+    return Response(
+        found.content, media_type=found.media_type, headers={FACTS["image_digest"]: found.image_digest}
+    )

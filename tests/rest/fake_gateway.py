@@ -25,7 +25,7 @@ KEY_OF_OTHERS = "a-key-of-others"
 KNOWN = {f"Bearer {each}" for each in (KEY, KEY_OF_OTHERS)}
 SERVICES = [
     service
-    for file in (clip_pb2, dino_pb2, sam2_pb2, objects_pb2, model_pb2, health_pb2)
+    for file in (clip_pb2, dino_pb2, image_pb2, sam2_pb2, objects_pb2, model_pb2, health_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 GEOMETRY = image_pb2.Geometry(patch_size=16, stride=16, grid_height=2, grid_width=3)
@@ -92,6 +92,9 @@ def default_replies() -> dict[str, Message]:
             height=2,
             width=3,
             model="fake",
+        ),
+        "ImageService/GetImage": image_pb2.GetImageResponse(
+            content=b"GIF89a", media_type="image/gif", image_digest="sha256:0"
         ),
         "ModelService/ListModels": model_pb2.ListModelsResponse(),
         "ModelService/GetStatus": model_pb2.GetStatusResponse(workers=[worker, worker], gpu_count=4),

@@ -19,7 +19,12 @@ LATELY_S = 10.0
 EXPECTED_S = 2.0
 MOST_KINDS = 1024
 # Their questions have no place in the queue, for whose room a large message is not received.
-QUEUE_NOTHING = (*PROBES, "/featsvc.v1.EstimateService/", "/featsvc.v1.ModelService/")
+QUEUE_NOTHING = (
+    *PROBES,
+    "/featsvc.v1.EstimateService/",
+    "/featsvc.v1.ImageService/",
+    "/featsvc.v1.ModelService/",
+)
 
 
 class MessageSizes:

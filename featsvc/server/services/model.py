@@ -154,6 +154,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             size_bytes=entry.nbytes,
             available=self._is_here(entry),
             loaded_workers=loaded[entry.key],
+            options=naming(entry),
         )
 
 

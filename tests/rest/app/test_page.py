@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import re
 
+import grpc
 import pytest
 
-from featsvc.v1 import model_pb2
+from featsvc.v1 import image_pb2, model_pb2
 from rest_shim.app.page import FILES
 from tests.rest.fake_gateway import KEY, FakeGateway
 from tests.rest.shim import Shim, shim
@@ -68,6 +69,25 @@ async def test_it_tells_the_state_to_whom_the_gateway_tells_it(ports: Shim, gate
     assert told["status"]["workers"][0]["device"] == "cuda:1"
     answer = await ports.client.get(ports.url("page", "/state.json"))
     assert (answer.status_code, "API key missing" in answer.json()["detail"]) == (401, True)
+
+
+async def test_a_picture_at_an_address_is_had_from_the_gateway_by_who_has_a_key(
+    ports: Shim, gateway: FakeGateway
+) -> None:
+    where, params = ports.url("page", "/picture"), {"url": "https://example.com/ä b.gif?c=d&e"}
+    answer = await ports.client.get(where, params=params, headers=KEYED)
+    assert (answer.status_code, answer.content) == (200, b"GIF89a")
+    assert answer.headers["content-type"] == "image/gif"
+    assert answer.headers["x-featsvc-digest"] == "sha256:0"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    (asked,) = gateway.requests
+    assert asked == image_pb2.GetImageRequest(image=image_pb2.Image(url=params["url"]))
+    gateway.fail(
+        "ImageService/GetImage", grpc.StatusCode.INVALID_ARGUMENT, "image.url: host 'a' is not public"
+    )
+    answer = await ports.client.get(where, params=params, headers=KEYED)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "image_url: host 'a' is not public"})
+    assert (await ports.client.get(where, params=params)).status_code == 401
 
 
 async def test_it_fills_the_documented_key_in_where_that_works_and_no_other(gateway: FakeGateway) -> None:

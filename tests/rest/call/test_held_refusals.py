@@ -84,6 +84,7 @@ async def test_it_ends_with_its_caller(refusing: FakeGateway, monkeypatch: pytes
         ("ModelService/GetCaller", "clip", "/extract"),
         ("ModelService/GetStatus", "page", "/state.json"),
         ("ModelService/ListModels", "page", "/state.json"),
+        ("ImageService/GetImage", "page", "/picture"),
     ],
 )
 async def test_one_of_the_key_or_of_the_state_is_held_back_too(method: str, port: str, path: str) -> None:

@@ -34,6 +34,7 @@ def call_of(method: str = EXTRACT) -> Call:
     [
         (EXTRACT, LARGE + 1),
         ("/featsvc.v1.EstimateService/Estimate", 0),
+        ("/featsvc.v1.ImageService/GetImage", 0),
         ("/featsvc.v1.ModelService/GetStatus", 0),
     ],
 )

@@ -38,6 +38,7 @@ async def test_health_reflection_and_status_need_no_key(served: Running) -> None
         "featsvc.v1.Sam2Service",
         "featsvc.v1.ObjectService",
         "featsvc.v1.EstimateService",
+        "featsvc.v1.ImageService",
         "featsvc.v1.ModelService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

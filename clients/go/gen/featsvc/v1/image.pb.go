@@ -682,6 +682,117 @@ func (x *Geometry) GetUncroppedWidth() uint32 {
 	return 0
 }
 
+// Which picture to answer.
+type GetImageRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The picture. Which addresses are fetched, and within which limits, is as in every question; `orientation` has no effect.
+	Image         *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetImageRequest) Reset() {
+	*x = GetImageRequest{}
+	mi := &file_featsvc_v1_image_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetImageRequest) ProtoMessage() {}
+
+func (x *GetImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_image_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetImageRequest.ProtoReflect.Descriptor instead.
+func (*GetImageRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetImageRequest) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+// The file of a picture.
+type GetImageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The encoded file, as it was fetched or sent.
+	Content []byte `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// What it is: image/bmp, image/gif, image/jpeg, image/png or image/webp. Anything else is refused: whoever may have pictures fetched
+	// is to read nothing but pictures.
+	MediaType string `protobuf:"bytes,2,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// Name of the picture for questions: put it into `Image.digest` instead of the file.
+	ImageDigest   string `protobuf:"bytes,3,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetImageResponse) Reset() {
+	*x = GetImageResponse{}
+	mi := &file_featsvc_v1_image_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetImageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetImageResponse) ProtoMessage() {}
+
+func (x *GetImageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_image_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetImageResponse.ProtoReflect.Descriptor instead.
+func (*GetImageResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_image_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetImageResponse) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *GetImageResponse) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *GetImageResponse) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
 var File_featsvc_v1_image_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_image_proto_rawDesc = "" +
@@ -725,7 +836,14 @@ const file_featsvc_v1_image_proto_rawDesc = "" +
 	"\bcrop_top\x18\r \x01(\rR\acropTop\x12\x1b\n" +
 	"\tcrop_left\x18\x0e \x01(\rR\bcropLeft\x12)\n" +
 	"\x10uncropped_height\x18\x0f \x01(\rR\x0funcroppedHeight\x12'\n" +
-	"\x0funcropped_width\x18\x10 \x01(\rR\x0euncroppedWidth*p\n" +
+	"\x0funcropped_width\x18\x10 \x01(\rR\x0euncroppedWidth\":\n" +
+	"\x0fGetImageRequest\x12'\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\"n\n" +
+	"\x10GetImageResponse\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x02 \x01(\tR\tmediaType\x12!\n" +
+	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest*p\n" +
 	"\vOrientation\x12\x1b\n" +
 	"\x17ORIENTATION_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x12ORIENTATION_STORED\x10\x01\x1a\n" +
@@ -747,7 +865,9 @@ const file_featsvc_v1_image_proto_rawDesc = "" +
 	"\x15PADDING_MODE_CONSTANT\x10\x01\x1a\f\x8a\xb5\x18\bconstant\x12%\n" +
 	"\x14PADDING_MODE_REFLECT\x10\x02\x1a\v\x8a\xb5\x18\areflect\x12)\n" +
 	"\x16PADDING_MODE_REPLICATE\x10\x03\x1a\r\x8a\xb5\x18\treplicate\x12'\n" +
-	"\x15PADDING_MODE_CIRCULAR\x10\x04\x1a\f\x8a\xb5\x18\bcircularB\x87\x01\n" +
+	"\x15PADDING_MODE_CIRCULAR\x10\x04\x1a\f\x8a\xb5\x18\bcircular2U\n" +
+	"\fImageService\x12E\n" +
+	"\bGetImage\x12\x1b.featsvc.v1.GetImageRequest\x1a\x1c.featsvc.v1.GetImageResponseB\x87\x01\n" +
 	"\x0ecom.featsvc.v1B\n" +
 	"ImageProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
@@ -766,24 +886,29 @@ func file_featsvc_v1_image_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_image_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_featsvc_v1_image_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_featsvc_v1_image_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_featsvc_v1_image_proto_goTypes = []any{
-	(Orientation)(0),       // 0: featsvc.v1.Orientation
-	(InterpolationMode)(0), // 1: featsvc.v1.InterpolationMode
-	(TensorFormat)(0),      // 2: featsvc.v1.TensorFormat
-	(PaddingMode)(0),       // 3: featsvc.v1.PaddingMode
-	(*Image)(nil),          // 4: featsvc.v1.Image
-	(*Position)(nil),       // 5: featsvc.v1.Position
-	(*Window)(nil),         // 6: featsvc.v1.Window
-	(*Geometry)(nil),       // 7: featsvc.v1.Geometry
+	(Orientation)(0),         // 0: featsvc.v1.Orientation
+	(InterpolationMode)(0),   // 1: featsvc.v1.InterpolationMode
+	(TensorFormat)(0),        // 2: featsvc.v1.TensorFormat
+	(PaddingMode)(0),         // 3: featsvc.v1.PaddingMode
+	(*Image)(nil),            // 4: featsvc.v1.Image
+	(*Position)(nil),         // 5: featsvc.v1.Position
+	(*Window)(nil),           // 6: featsvc.v1.Window
+	(*Geometry)(nil),         // 7: featsvc.v1.Geometry
+	(*GetImageRequest)(nil),  // 8: featsvc.v1.GetImageRequest
+	(*GetImageResponse)(nil), // 9: featsvc.v1.GetImageResponse
 }
 var file_featsvc_v1_image_proto_depIdxs = []int32{
 	0, // 0: featsvc.v1.Image.orientation:type_name -> featsvc.v1.Orientation
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 1: featsvc.v1.GetImageRequest.image:type_name -> featsvc.v1.Image
+	8, // 2: featsvc.v1.ImageService.GetImage:input_type -> featsvc.v1.GetImageRequest
+	9, // 3: featsvc.v1.ImageService.GetImage:output_type -> featsvc.v1.GetImageResponse
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_image_proto_init() }
@@ -803,9 +928,9 @@ func file_featsvc_v1_image_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_image_proto_rawDesc), len(file_featsvc_v1_image_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
-			NumServices:   0,
+			NumServices:   1,
 		},
 		GoTypes:           file_featsvc_v1_image_proto_goTypes,
 		DependencyIndexes: file_featsvc_v1_image_proto_depIdxs,

@@ -97,6 +97,8 @@ type Model struct {
 	Available bool `protobuf:"varint,6,opt,name=available,proto3" json:"available,omitempty"`
 	// Number of workers that have it loaded.
 	LoadedWorkers uint32 `protobuf:"varint,7,opt,name=loaded_workers,json=loadedWorkers,proto3" json:"loaded_workers,omitempty"`
+	// The options that name it in a request, with their values.
+	Options       map[string]string `protobuf:"bytes,8,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +180,13 @@ func (x *Model) GetLoadedWorkers() uint32 {
 		return x.LoadedWorkers
 	}
 	return 0
+}
+
+func (x *Model) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
 }
 
 // Asks who the caller is.
@@ -1510,7 +1519,7 @@ var File_featsvc_v1_model_proto protoreflect.FileDescriptor
 const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"\x16featsvc/v1/model.proto\x12\n" +
-	"featsvc.v1\x1a\x18featsvc/v1/options.proto\"\xe5\x01\n" +
+	"featsvc.v1\x1a\x18featsvc/v1/options.proto\"\xdb\x02\n" +
 	"\x05Model\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
 	"\x06family\x18\x02 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\x12 \n" +
@@ -1519,7 +1528,11 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\n" +
 	"size_bytes\x18\x05 \x01(\x04R\tsizeBytes\x12\x1c\n" +
 	"\tavailable\x18\x06 \x01(\bR\tavailable\x12%\n" +
-	"\x0eloaded_workers\x18\a \x01(\rR\rloadedWorkers\"\x12\n" +
+	"\x0eloaded_workers\x18\a \x01(\rR\rloadedWorkers\x128\n" +
+	"\aoptions\x18\b \x03(\v2\x1e.featsvc.v1.Model.OptionsEntryR\aoptions\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
 	"\x10GetCallerRequest\"\x87\x01\n" +
 	"\x11GetCallerResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -1654,7 +1667,7 @@ func file_featsvc_v1_model_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_model_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_featsvc_v1_model_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_featsvc_v1_model_proto_goTypes = []any{
 	(Family)(0),                 // 0: featsvc.v1.Family
 	(*Model)(nil),               // 1: featsvc.v1.Model
@@ -1677,44 +1690,46 @@ var file_featsvc_v1_model_proto_goTypes = []any{
 	(*FailedModel)(nil),         // 18: featsvc.v1.FailedModel
 	(*Cache)(nil),               // 19: featsvc.v1.Cache
 	(*GetStatusResponse)(nil),   // 20: featsvc.v1.GetStatusResponse
-	nil,                         // 21: featsvc.v1.NamedModel.OptionsEntry
+	nil,                         // 21: featsvc.v1.Model.OptionsEntry
+	nil,                         // 22: featsvc.v1.NamedModel.OptionsEntry
 }
 var file_featsvc_v1_model_proto_depIdxs = []int32{
 	0,  // 0: featsvc.v1.Model.family:type_name -> featsvc.v1.Family
-	4,  // 1: featsvc.v1.GetCallerResponse.limits:type_name -> featsvc.v1.CallerLimits
-	0,  // 2: featsvc.v1.ListModelsRequest.family:type_name -> featsvc.v1.Family
-	1,  // 3: featsvc.v1.ListModelsResponse.models:type_name -> featsvc.v1.Model
-	1,  // 4: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
-	1,  // 5: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
-	0,  // 6: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
-	21, // 7: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
-	0,  // 8: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
-	15, // 9: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
-	19, // 10: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
-	18, // 11: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
-	17, // 12: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
-	0,  // 13: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
-	16, // 14: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
-	19, // 15: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
-	14, // 16: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
-	14, // 17: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
-	2,  // 18: featsvc.v1.ModelService.GetCaller:input_type -> featsvc.v1.GetCallerRequest
-	5,  // 19: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
-	7,  // 20: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
-	9,  // 21: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
-	11, // 22: featsvc.v1.ModelService.Drain:input_type -> featsvc.v1.DrainRequest
-	13, // 23: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
-	3,  // 24: featsvc.v1.ModelService.GetCaller:output_type -> featsvc.v1.GetCallerResponse
-	6,  // 25: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
-	8,  // 26: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
-	10, // 27: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
-	12, // 28: featsvc.v1.ModelService.Drain:output_type -> featsvc.v1.DrainResponse
-	20, // 29: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	21, // 1: featsvc.v1.Model.options:type_name -> featsvc.v1.Model.OptionsEntry
+	4,  // 2: featsvc.v1.GetCallerResponse.limits:type_name -> featsvc.v1.CallerLimits
+	0,  // 3: featsvc.v1.ListModelsRequest.family:type_name -> featsvc.v1.Family
+	1,  // 4: featsvc.v1.ListModelsResponse.models:type_name -> featsvc.v1.Model
+	1,  // 5: featsvc.v1.LoadModelResponse.model:type_name -> featsvc.v1.Model
+	1,  // 6: featsvc.v1.UnloadModelResponse.model:type_name -> featsvc.v1.Model
+	0,  // 7: featsvc.v1.NamedModel.family:type_name -> featsvc.v1.Family
+	22, // 8: featsvc.v1.NamedModel.options:type_name -> featsvc.v1.NamedModel.OptionsEntry
+	0,  // 9: featsvc.v1.LoadedModel.family:type_name -> featsvc.v1.Family
+	15, // 10: featsvc.v1.Worker.models:type_name -> featsvc.v1.LoadedModel
+	19, // 11: featsvc.v1.Worker.caches:type_name -> featsvc.v1.Cache
+	18, // 12: featsvc.v1.Worker.failed_models:type_name -> featsvc.v1.FailedModel
+	17, // 13: featsvc.v1.Worker.gpu:type_name -> featsvc.v1.Gpu
+	0,  // 14: featsvc.v1.FailedModel.family:type_name -> featsvc.v1.Family
+	16, // 15: featsvc.v1.GetStatusResponse.workers:type_name -> featsvc.v1.Worker
+	19, // 16: featsvc.v1.GetStatusResponse.images:type_name -> featsvc.v1.Cache
+	14, // 17: featsvc.v1.GetStatusResponse.default_models:type_name -> featsvc.v1.NamedModel
+	14, // 18: featsvc.v1.GetStatusResponse.models_to_try:type_name -> featsvc.v1.NamedModel
+	2,  // 19: featsvc.v1.ModelService.GetCaller:input_type -> featsvc.v1.GetCallerRequest
+	5,  // 20: featsvc.v1.ModelService.ListModels:input_type -> featsvc.v1.ListModelsRequest
+	7,  // 21: featsvc.v1.ModelService.LoadModel:input_type -> featsvc.v1.LoadModelRequest
+	9,  // 22: featsvc.v1.ModelService.UnloadModel:input_type -> featsvc.v1.UnloadModelRequest
+	11, // 23: featsvc.v1.ModelService.Drain:input_type -> featsvc.v1.DrainRequest
+	13, // 24: featsvc.v1.ModelService.GetStatus:input_type -> featsvc.v1.GetStatusRequest
+	3,  // 25: featsvc.v1.ModelService.GetCaller:output_type -> featsvc.v1.GetCallerResponse
+	6,  // 26: featsvc.v1.ModelService.ListModels:output_type -> featsvc.v1.ListModelsResponse
+	8,  // 27: featsvc.v1.ModelService.LoadModel:output_type -> featsvc.v1.LoadModelResponse
+	10, // 28: featsvc.v1.ModelService.UnloadModel:output_type -> featsvc.v1.UnloadModelResponse
+	12, // 29: featsvc.v1.ModelService.Drain:output_type -> featsvc.v1.DrainResponse
+	20, // 30: featsvc.v1.ModelService.GetStatus:output_type -> featsvc.v1.GetStatusResponse
+	25, // [25:31] is the sub-list for method output_type
+	19, // [19:25] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_model_proto_init() }
@@ -1732,7 +1747,7 @@ func file_featsvc_v1_model_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_model_proto_rawDesc), len(file_featsvc_v1_model_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

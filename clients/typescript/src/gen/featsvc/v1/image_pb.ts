@@ -4,8 +4,8 @@
 // @generated from file featsvc/v1/image.proto (package featsvc.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_featsvc_v1_options } from "./options_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/image.proto.
  */
 export const file_featsvc_v1_image: GenFile = /*@__PURE__*/
-  fileDesc("ChZmZWF0c3ZjL3YxL2ltYWdlLnByb3RvEgpmZWF0c3ZjLnYxIo8CCgVJbWFnZRIRCgdjb250ZW50GAEgASgMSAASNQoDdXJsGAIgASgJQiaKtRgiEh1odHRwczovL2V4YW1wbGUuY29tL3Bob3RvLmpwZziAEEgAEmEKBmRpZ2VzdBgDIAEoCUJPirUYSxJHc2hhMjU2OjlmODZkMDgxODg0YzdkNjU5YTJmZWFhMGM1NWFkMDE1YTNiZjRmMWIyYjBiODIyY2QxNWQ2YzE1YjBmMDBhMDg4R0gAEj8KC29yaWVudGF0aW9uGAQgASgOMhcuZmVhdHN2Yy52MS5PcmllbnRhdGlvbkIMirUYCAoGc3RvcmVkSAGIAQFCCAoGc291cmNlQg4KDF9vcmllbnRhdGlvbiJWCghQb3NpdGlvbhIhCgF4GAEgASgBQhaKtRgSGQAAAAAAAAAAIQAAAACAhC5BEiEKAXkYAiABKAFCFoq1GBIZAAAAAAAAAAAhAAAAAICELkE6BIi1GAEingEKBldpbmRvdxIiCgJ4MBgBIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MBgCIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ4MRgDIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MRgEIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQToEiLUYASLfAgoIR2VvbWV0cnkSEgoKcGF0Y2hfc2l6ZRgBIAEoDRIOCgZzdHJpZGUYAiABKA0SFgoOcmVzaXplZF9oZWlnaHQYAyABKA0SFQoNcmVzaXplZF93aWR0aBgEIAEoDRIRCglwYWRfcmlnaHQYBSABKA0SEgoKcGFkX2JvdHRvbRgGIAEoDRIXCg9vcmlnaW5hbF9oZWlnaHQYByABKA0SFgoOb3JpZ2luYWxfd2lkdGgYCCABKA0SEwoLZ3JpZF9oZWlnaHQYCSABKA0SEgoKZ3JpZF93aWR0aBgKIAEoDRIRCglmaXJzdF9yb3cYCyABKA0SFAoMZmlyc3RfY29sdW1uGAwgASgNEhAKCGNyb3BfdG9wGA0gASgNEhEKCWNyb3BfbGVmdBgOIAEoDRIYChB1bmNyb3BwZWRfaGVpZ2h0GA8gASgNEhcKD3VuY3JvcHBlZF93aWR0aBgQIAEoDSpwCgtPcmllbnRhdGlvbhIbChdPUklFTlRBVElPTl9VTlNQRUNJRklFRBAAEiIKEk9SSUVOVEFUSU9OX1NUT1JFRBABGgqKtRgGc3RvcmVkEiAKEU9SSUVOVEFUSU9OX1NIT1dOEAIaCYq1GAVzaG93biqgAgoRSW50ZXJwb2xhdGlvbk1vZGUSIgoeSU5URVJQT0xBVElPTl9NT0RFX1VOU1BFQ0lGSUVEEAASLQobSU5URVJQT0xBVElPTl9NT0RFX0JJTElORUFSEAEaDIq1GAhiaWxpbmVhchIrChpJTlRFUlBPTEFUSU9OX01PREVfQklDVUJJQxACGguKtRgHYmljdWJpYxIrChpJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVBADGguKtRgHbmVhcmVzdBI3CiBJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVF9FWEFDVBAEGhGKtRgNbmVhcmVzdC1leGFjdBIlChdJTlRFUlBPTEFUSU9OX01PREVfQVJFQRAFGgiKtRgEYXJlYSptCgxUZW5zb3JGb3JtYXQSHQoZVEVOU09SX0ZPUk1BVF9VTlNQRUNJRklFRBAAEh4KEVRFTlNPUl9GT1JNQVRfSFdDEAEaB4q1GANIV0MSHgoRVEVOU09SX0ZPUk1BVF9DSFcQAhoHirUYA0NIVyrPAQoLUGFkZGluZ01vZGUSHAoYUEFERElOR19NT0RFX1VOU1BFQ0lGSUVEEAASJwoVUEFERElOR19NT0RFX0NPTlNUQU5UEAEaDIq1GAhjb25zdGFudBIlChRQQURESU5HX01PREVfUkVGTEVDVBACGguKtRgHcmVmbGVjdBIpChZQQURESU5HX01PREVfUkVQTElDQVRFEAMaDYq1GAlyZXBsaWNhdGUSJwoVUEFERElOR19NT0RFX0NJUkNVTEFSEAQaDIq1GAhjaXJjdWxhcmIGcHJvdG8z", [file_featsvc_v1_options]);
+  fileDesc("ChZmZWF0c3ZjL3YxL2ltYWdlLnByb3RvEgpmZWF0c3ZjLnYxIo8CCgVJbWFnZRIRCgdjb250ZW50GAEgASgMSAASNQoDdXJsGAIgASgJQiaKtRgiEh1odHRwczovL2V4YW1wbGUuY29tL3Bob3RvLmpwZziAEEgAEmEKBmRpZ2VzdBgDIAEoCUJPirUYSxJHc2hhMjU2OjlmODZkMDgxODg0YzdkNjU5YTJmZWFhMGM1NWFkMDE1YTNiZjRmMWIyYjBiODIyY2QxNWQ2YzE1YjBmMDBhMDg4R0gAEj8KC29yaWVudGF0aW9uGAQgASgOMhcuZmVhdHN2Yy52MS5PcmllbnRhdGlvbkIMirUYCAoGc3RvcmVkSAGIAQFCCAoGc291cmNlQg4KDF9vcmllbnRhdGlvbiJWCghQb3NpdGlvbhIhCgF4GAEgASgBQhaKtRgSGQAAAAAAAAAAIQAAAACAhC5BEiEKAXkYAiABKAFCFoq1GBIZAAAAAAAAAAAhAAAAAICELkE6BIi1GAEingEKBldpbmRvdxIiCgJ4MBgBIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MBgCIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ4MRgDIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIiCgJ5MRgEIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQToEiLUYASLfAgoIR2VvbWV0cnkSEgoKcGF0Y2hfc2l6ZRgBIAEoDRIOCgZzdHJpZGUYAiABKA0SFgoOcmVzaXplZF9oZWlnaHQYAyABKA0SFQoNcmVzaXplZF93aWR0aBgEIAEoDRIRCglwYWRfcmlnaHQYBSABKA0SEgoKcGFkX2JvdHRvbRgGIAEoDRIXCg9vcmlnaW5hbF9oZWlnaHQYByABKA0SFgoOb3JpZ2luYWxfd2lkdGgYCCABKA0SEwoLZ3JpZF9oZWlnaHQYCSABKA0SEgoKZ3JpZF93aWR0aBgKIAEoDRIRCglmaXJzdF9yb3cYCyABKA0SFAoMZmlyc3RfY29sdW1uGAwgASgNEhAKCGNyb3BfdG9wGA0gASgNEhEKCWNyb3BfbGVmdBgOIAEoDRIYChB1bmNyb3BwZWRfaGVpZ2h0GA8gASgNEhcKD3VuY3JvcHBlZF93aWR0aBgQIAEoDSIzCg9HZXRJbWFnZVJlcXVlc3QSIAoFaW1hZ2UYASABKAsyES5mZWF0c3ZjLnYxLkltYWdlIk0KEEdldEltYWdlUmVzcG9uc2USDwoHY29udGVudBgBIAEoDBISCgptZWRpYV90eXBlGAIgASgJEhQKDGltYWdlX2RpZ2VzdBgDIAEoCSpwCgtPcmllbnRhdGlvbhIbChdPUklFTlRBVElPTl9VTlNQRUNJRklFRBAAEiIKEk9SSUVOVEFUSU9OX1NUT1JFRBABGgqKtRgGc3RvcmVkEiAKEU9SSUVOVEFUSU9OX1NIT1dOEAIaCYq1GAVzaG93biqgAgoRSW50ZXJwb2xhdGlvbk1vZGUSIgoeSU5URVJQT0xBVElPTl9NT0RFX1VOU1BFQ0lGSUVEEAASLQobSU5URVJQT0xBVElPTl9NT0RFX0JJTElORUFSEAEaDIq1GAhiaWxpbmVhchIrChpJTlRFUlBPTEFUSU9OX01PREVfQklDVUJJQxACGguKtRgHYmljdWJpYxIrChpJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVBADGguKtRgHbmVhcmVzdBI3CiBJTlRFUlBPTEFUSU9OX01PREVfTkVBUkVTVF9FWEFDVBAEGhGKtRgNbmVhcmVzdC1leGFjdBIlChdJTlRFUlBPTEFUSU9OX01PREVfQVJFQRAFGgiKtRgEYXJlYSptCgxUZW5zb3JGb3JtYXQSHQoZVEVOU09SX0ZPUk1BVF9VTlNQRUNJRklFRBAAEh4KEVRFTlNPUl9GT1JNQVRfSFdDEAEaB4q1GANIV0MSHgoRVEVOU09SX0ZPUk1BVF9DSFcQAhoHirUYA0NIVyrPAQoLUGFkZGluZ01vZGUSHAoYUEFERElOR19NT0RFX1VOU1BFQ0lGSUVEEAASJwoVUEFERElOR19NT0RFX0NPTlNUQU5UEAEaDIq1GAhjb25zdGFudBIlChRQQURESU5HX01PREVfUkVGTEVDVBACGguKtRgHcmVmbGVjdBIpChZQQURESU5HX01PREVfUkVQTElDQVRFEAMaDYq1GAlyZXBsaWNhdGUSJwoVUEFERElOR19NT0RFX0NJUkNVTEFSEAQaDIq1GAhjaXJjdWxhcjJVCgxJbWFnZVNlcnZpY2USRQoIR2V0SW1hZ2USGy5mZWF0c3ZjLnYxLkdldEltYWdlUmVxdWVzdBocLmZlYXRzdmMudjEuR2V0SW1hZ2VSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_options]);
 
 /**
  * A picture. Exactly one source. It is taken as RGB of 8 bits: the first frame of several, and where something is transparent the
@@ -269,6 +269,63 @@ export const GeometrySchema: GenMessage<Geometry> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_image, 3);
 
 /**
+ * Which picture to answer.
+ *
+ * @generated from message featsvc.v1.GetImageRequest
+ */
+export type GetImageRequest = Message<"featsvc.v1.GetImageRequest"> & {
+  /**
+   * The picture. Which addresses are fetched, and within which limits, is as in every question; `orientation` has no effect.
+   *
+   * @generated from field: featsvc.v1.Image image = 1;
+   */
+  image?: Image | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.GetImageRequest.
+ * Use `create(GetImageRequestSchema)` to create a new message.
+ */
+export const GetImageRequestSchema: GenMessage<GetImageRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_image, 4);
+
+/**
+ * The file of a picture.
+ *
+ * @generated from message featsvc.v1.GetImageResponse
+ */
+export type GetImageResponse = Message<"featsvc.v1.GetImageResponse"> & {
+  /**
+   * The encoded file, as it was fetched or sent.
+   *
+   * @generated from field: bytes content = 1;
+   */
+  content: Uint8Array;
+
+  /**
+   * What it is: image/bmp, image/gif, image/jpeg, image/png or image/webp. Anything else is refused: whoever may have pictures fetched
+   * is to read nothing but pictures.
+   *
+   * @generated from field: string media_type = 2;
+   */
+  mediaType: string;
+
+  /**
+   * Name of the picture for questions: put it into `Image.digest` instead of the file.
+   *
+   * @generated from field: string image_digest = 3;
+   */
+  imageDigest: string;
+};
+
+/**
+ * Describes the message featsvc.v1.GetImageResponse.
+ * Use `create(GetImageResponseSchema)` to create a new message.
+ */
+export const GetImageResponseSchema: GenMessage<GetImageResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_image, 5);
+
+/**
  * Which way up a picture is taken.
  *
  * @generated from enum featsvc.v1.Orientation
@@ -438,4 +495,23 @@ export enum PaddingMode {
  */
 export const PaddingModeSchema: GenEnum<PaddingMode> = /*@__PURE__*/
   enumDesc(file_featsvc_v1_image, 3);
+
+/**
+ * Files of pictures.
+ *
+ * @generated from service featsvc.v1.ImageService
+ */
+export const ImageService: GenService<{
+  /**
+   * The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+   *
+   * @generated from rpc featsvc.v1.ImageService.GetImage
+   */
+  getImage: {
+    methodKind: "unary";
+    input: typeof GetImageRequestSchema;
+    output: typeof GetImageResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_featsvc_v1_image, 0);
 
