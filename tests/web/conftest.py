@@ -22,7 +22,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """What `make serve` starts, with the documented key."""
     log = tmp_path_factory.mktemp("page") / "log"
-    with running(log, "up", "--profile=demo", "--offline", "--devices=cpu", key=DEFAULT_KEY) as found:
+    flags = ("--profile=demo", "--offline", "--devices=cpu", "--url-allow=127.0.0.1")
+    with running(log, "up", *flags, key=DEFAULT_KEY) as found:
         yield found
 
 

@@ -9,11 +9,12 @@ import psutil
 import pytest
 from playwright.sync_api import Browser
 
+from featsvc.settings.access import DEFAULT_KEY
 from tests.drawn import png
 from tests.servers import KEY, running, stop
 from tests.web.conftest import looking
 from tests.web.gallery import scene
-from tests.web.look import middle
+from tests.web.look import Look, middle
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SCENE = scene("stars-and-rings")
@@ -52,6 +53,20 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
         assert page.locator(".things li").count() == 3
         look.answered(2)
         page.get_by_role("button", name="Try again").wait_for()
+
+
+def test_the_same_key_entered_again_is_asked_with_again(look: Look) -> None:
+    # As of a key that was taken out of the file of keys and put back.
+    refused = {"status": 401, "json": {"detail": "API key wrong"}}
+    look.page.route("**/state.json", lambda route: route.fulfill(**refused), times=2)
+    look.page.get_by_role("button", name="Server").click()
+    look.page.get_by_role("dialog").get_by_text("API key wrong").wait_for()
+    look.page.get_by_label("Key", exact=True).fill(DEFAULT_KEY)
+    look.press("Use it")
+    look.page.get_by_role("dialog").get_by_text("API key wrong").wait_for()
+    look.page.get_by_label("Key", exact=True).fill(DEFAULT_KEY)
+    look.press("Use it")
+    look.page.get_by_role("cell", name="demo-sam2", exact=True).wait_for()
 
 
 def test_a_picture_over_the_limit_is_refused_with_the_limit(browser: Browser, tmp_path: Path) -> None:

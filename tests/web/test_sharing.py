@@ -14,14 +14,15 @@ from playwright.sync_api import Browser
 from tests.servers import ROOT, Server
 from tests.web.conftest import looking
 from tests.web.gallery import scene
-from tests.web.look import Look, middle
+from tests.web.look import Look, iou, middle
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # pycocotools
 ]
-DRAWN = scene("stars-and-rings")
+DRAWN_NAME = "stars-and-rings"
+DRAWN = scene(DRAWN_NAME)
 STAR, RING = DRAWN.masks[3], DRAWN.masks[1]
 # Where the tests of clients put what they build.
 BUILT = ROOT / "build" / "clients"
@@ -57,6 +58,33 @@ def test_a_link_opens_the_same_masks_texts_and_place(look: Look, browser: Browse
         other.page.get_by_role("button", name="Text CLIP").click()
         assert other.page.get_by_label("which fits best where").is_checked()
         assert "smfeats" not in other.page.url
+
+
+def test_a_picture_at_an_address_comes_from_the_server_and_stands_in_link_and_code(
+    look: Look, server: Server, browser: Browser, tmp_path: Path
+) -> None:
+    address = f"{server.url('page')}/pictures/{DRAWN_NAME}.jpg"
+    asked: list[str] = []
+    look.page.on("request", lambda request: asked.append(request.url))
+    look.press("Address…")
+    field = look.page.get_by_label("Address of the picture")
+    field.fill("http://10.0.0.1/a.jpg")
+    look.press("Fetch")
+    look.page.get_by_role("alert").get_by_text("is not public").wait_for()
+    field.fill(address)
+    look.press("Fetch")
+    look.page.get_by_text("answered in").wait_for()
+    look.click(*middle(STAR))
+    look.answered()
+    assert iou(look.mask(), STAR) >= 0.85
+    assert address not in asked
+    look.page.wait_for_url("**picture=http*objects*")
+    with looking(browser, look.page.url) as other:
+        other.answered()
+        assert (other.mask() == look.mask()).all()
+    assert '"iou_predictions"' in ran(["bash", "-c", code_of(look, "curl")], tmp_path)
+    assert "iou_predictions" in ran([sys.executable, "-c", code_of(look, "Python")], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def code_of(look: Look, language: str) -> str:

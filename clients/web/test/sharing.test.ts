@@ -78,6 +78,7 @@ const THERE: Surroundings = {
   documentedKey: null,
   file: "my photo's.jpg",
   fileAddress: null,
+  url: null,
 };
 
 test("a key that is a secret stands in no code, and TLS is not left out", () => {
@@ -92,4 +93,13 @@ test("what means something to a shell is escaped", () => {
   const code = snippet("curl", ASKED, THERE);
   assert.ok(code.includes(`base64 < 'my photo'\\''s.jpg'`));
   assert.ok(code.includes(String.raw`it's \\"\$5\\" \`now\` \\\\`), code);
+});
+
+test("a picture that the server has fetched is named by its address in every language", () => {
+  const url = "https://example.com/a$b.jpg?c=d&e='f'";
+  for (const language of LANGUAGES) {
+    const code = snippet(language, ASKED, { ...THERE, url });
+    assert.ok(code.includes(language.includes("url") ? url.replace("$", "\\$") : url), code);
+    assert.ok(!code.includes("base64"), code);
+  }
 });

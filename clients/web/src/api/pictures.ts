@@ -2,13 +2,18 @@
 
 import type { Picture } from "../state/picture.ts";
 import type { Asked, Path } from "./bodies.ts";
-import { type Answer, type Asking, BYTES_FORM, JSON_FORM, post, Refusal } from "./server.ts";
+import { type Answer, type Asking, BYTES_FORM, DIGEST, JSON_FORM, post, Refusal } from "./server.ts";
 
 /** As a browser shows it: what is pointed at on the screen is what the server means. */
 const SHOWN = { orientation: "shown" } as const;
 const GONE = "unknown-picture";
 
 const digests = new WeakMap<Picture, Promise<string>>();
+
+/** Says by what name the server has a picture already. */
+export function sent(picture: Picture, digest: string): void {
+  digests.set(picture, Promise.resolve(digest));
+}
 
 async function dataUrl(blob: Blob): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -37,9 +42,7 @@ async function about<Body>(
   const now = digests.get(picture);
   if (now !== undefined && now !== sent) return about(picture, ask);
   const first = (async () => ask({ image: await dataUrl(picture.blob) }))();
-  const named = first.then(
-    ({ headers }) => headers.get("X-Featsvc-Digest") ?? Promise.reject(new Error(GONE)),
-  );
+  const named = first.then(({ headers }) => headers.get(DIGEST) ?? Promise.reject(new Error(GONE)));
   digests.set(picture, named);
   named.catch(() => {
     if (digests.get(picture) === named) digests.delete(picture);

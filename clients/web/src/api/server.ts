@@ -27,6 +27,8 @@ export interface Asking {
 
 export const JSON_FORM = "application/json";
 export const BYTES_FORM = "application/octet-stream";
+/** The header that names a picture for further questions. */
+export const DIGEST = "X-Featsvc-Digest";
 /** Status of a server that cannot be reached at all. */
 export const UNREACHABLE = 0;
 
@@ -134,9 +136,22 @@ export async function about(): Promise<About> {
   return told;
 }
 
+/** The picture at an address, which the server fetches, and the name that it has there from then on. */
+export async function fetchedPicture(
+  url: string,
+  { key, signal }: Asking,
+): Promise<{ blob: Blob; digest: string | null }> {
+  const reply = await answered(`/picture?${new URLSearchParams({ url })}`, {
+    headers: { Authorization: `Bearer ${key}` },
+    signal: signal ?? null,
+  });
+  return { blob: await reply.blob(), digest: reply.headers.get(DIGEST) };
+}
+
 /** What `GetStatus` and `ListModels` tell the owner of this key; 64-bit numbers are texts. */
 export interface State {
   status: {
+    default_models: { key: string; family: string; options: Options }[];
     version: string;
     uptime_s: number;
     queued: number;
@@ -173,7 +188,10 @@ export interface Model {
   size_bytes: string;
   available: boolean;
   loaded_workers: number;
+  options: Options;
 }
+/** The options that name a model in a question. */
+export type Options = Readonly<Record<string, string>>;
 
 export async function state(key: string, signal: AbortSignal): Promise<State> {
   return (await answered("/state.json", { headers: { Authorization: `Bearer ${key}` }, signal })).json();

@@ -27,6 +27,8 @@ export interface Surroundings {
   file: string;
   /** Where the file can be had, where it is of the gallery. */
   fileAddress: string | null;
+  /** Where the server fetches the picture itself. */
+  url: string | null;
 }
 
 export type Language = "curl" | "Python" | "grpcurl" | "TypeScript";
@@ -50,9 +52,15 @@ function shellKey({ documentedKey }: Surroundings): string {
   return documentedKey ?? "$FEATSVC_API_KEY";
 }
 
-function fetched({ file, fileAddress }: Surroundings): string[] {
+function fetched({ file, fileAddress, url }: Surroundings): string[] {
+  if (url !== null) return [];
   const picture = `picture=$(base64 < ${quoted(file)} | tr -d '\\n')`;
   return fileAddress ? [`curl -sS -o ${quoted(file)} ${fileAddress}`, picture] : [picture];
+}
+
+/** The picture as one of two fields: by its address, or as the variable that has its file. */
+function inShell(address: string, content: string, { url }: Surroundings): string {
+  return url === null ? `"${content}": "$picture"` : `"${address}": ${inDocument(JSON.stringify(url))}`;
 }
 
 function documented(open: string, body: object): string {
@@ -65,7 +73,7 @@ function curl({ path, body }: Question, there: Surroundings): string {
     ...fetched(there),
     `curl -sS ${there.origin}${path} -d @- \\`,
     `  -H "Authorization: Bearer ${shellKey(there)}" -H 'Content-Type: application/json' <<JSON`,
-    documented('{"image": "$picture", "orientation": "shown"', body),
+    documented(`{${inShell("image_url", "image", there)}, "orientation": "shown"`, body),
     "JSON",
   ].join("\n");
 }
@@ -76,7 +84,10 @@ function grpcurl({ rpc, message }: Question, there: Surroundings): string {
     ...fetched(there),
     `grpcurl${plain} -max-msg-sz ${MOST_REPLY_BYTES} -H "authorization: Bearer ${shellKey(there)}" -d @ \\`,
     `  ${there.host}:${there.grpcPort ?? "PORT"} featsvc.v1.${rpc} <<JSON`,
-    documented('{"image": {"content": "$picture", "orientation": "ORIENTATION_SHOWN"}', message),
+    documented(
+      `{"image": {${inShell("url", "content", there)}, "orientation": "ORIENTATION_SHOWN"}`,
+      message,
+    ),
     "JSON",
   ].join("\n");
 }
@@ -90,7 +101,7 @@ function literal(value: unknown): string {
 }
 
 function python({ method, body }: Question, there: Surroundings): string {
-  const { file, fileAddress, host, grpcPort, documentedKey, isSecure } = there;
+  const { file, fileAddress, url, host, grpcPort, documentedKey, isSecure } = there;
   const key = documentedKey === null ? 'os.environ["FEATSVC_API_KEY"]' : literal(documentedKey);
   const options = Object.entries({ orientation: "shown", ...body }).map(
     ([name, value]) => `${name}=${literal(value)}`,
@@ -105,29 +116,36 @@ function python({ method, body }: Question, there: Surroundings): string {
     ...(fileAddress ? [`urllib.request.urlretrieve(${literal(fileAddress)}, ${literal(file)})`] : []),
     `with FeatsvcClient(${literal(`${host}:${grpcPort ?? "PORT"}`)}, api_key=${key}${secure}) as client:`,
     `    answer = client.${method}(`,
-    `        ${[literal(file), ...options].join(",\n        ")},`,
+    `        ${[literal(url ?? file), ...options].join(",\n        ")},`,
     "    )",
     "print(answer)",
   ].join("\n");
 }
 
+/** The file of the picture in TypeScript, where it is not the server that fetches it. */
+function contentOf({ file, fileAddress, url }: Surroundings): string[] {
+  if (url !== null) return [];
+  if (fileAddress) return [`const file = await (await fetch(${JSON.stringify(fileAddress)})).arrayBuffer();`];
+  return [
+    'import { readFile } from "node:fs/promises";',
+    "",
+    `const file = await readFile(${JSON.stringify(file)});`,
+  ];
+}
+
 function typeScript({ path, body }: Question, there: Surroundings): string {
-  const { file, fileAddress, origin, documentedKey } = there;
+  const { url, origin, documentedKey } = there;
   const key = documentedKey === null ? `\${process.env.FEATSVC_API_KEY}` : documentedKey;
   const question = JSON.stringify({ orientation: "shown", ...body }, null, 2).slice(2, -2);
   return [
-    ...(fileAddress
-      ? [`const file = await (await fetch(${JSON.stringify(fileAddress)})).arrayBuffer();`]
-      : [
-          'import { readFile } from "node:fs/promises";',
-          "",
-          `const file = await readFile(${JSON.stringify(file)});`,
-        ]),
+    ...contentOf(there),
     `const answer = await fetch(${JSON.stringify(`${origin}${path}`)}, {`,
     '  method: "POST",',
     `  headers: { Authorization: \`Bearer ${key}\`, "Content-Type": "application/json" },`,
     "  body: JSON.stringify({",
-    '    image: Buffer.from(file).toString("base64"),',
+    url === null
+      ? '    image: Buffer.from(file).toString("base64"),'
+      : `    image_url: ${JSON.stringify(url)},`,
     ...question.split("\n").map((line) => `  ${line}`),
     "  }),",
     "});",

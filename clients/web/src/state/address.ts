@@ -10,7 +10,7 @@ export type Tab = (typeof TABS)[number];
 /** All that an address holds. */
 export interface Question {
   tab: Tab;
-  /** Of the gallery: other pictures are nowhere but in the browser that opened them. */
+  /** Of the gallery, or an address: other pictures are nowhere but in the browser that opened them. */
   picture: string | null;
   second: string | null;
   drawing: Drawing;

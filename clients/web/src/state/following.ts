@@ -2,8 +2,8 @@
 
 import { drawingOf, read, written } from "./address.ts";
 import { begun } from "./history.ts";
-import { openGallery } from "./opening.ts";
-import { fromGallery } from "./picture.ts";
+import { fromLink, openLink } from "./opening.ts";
+import { linkOf } from "./picture.ts";
 import { places } from "./places.ts";
 import { attempt, session } from "./session.ts";
 import { texts } from "./texts.ts";
@@ -16,24 +16,25 @@ async function follow(): Promise<void> {
   session.set({ tab: told.tab });
   texts.set(told.texts);
   if (told.picture !== null) {
-    if (session.now.picture?.gallery !== told.picture) await openGallery(told.picture);
+    const isShown = () => session.now.picture !== null && linkOf(session.now.picture) === told.picture;
+    if (!isShown()) await openLink(told.picture);
     const { picture } = session.now;
-    if (picture?.gallery === told.picture) {
+    if (picture && isShown()) {
       session.set({ drawing: begun(drawingOf(told, picture.width, picture.height)) });
     }
   }
   places.set(told.places);
   const { second } = told;
-  if (second !== null) await attempt("second", async () => places.set({ second: await fromGallery(second) }));
+  if (second !== null) await attempt("second", async () => places.set({ second: await fromLink(second) }));
 }
 
 function write(): void {
   const { tab, picture, drawing } = session.now;
-  const second = places.now.second?.gallery ?? null;
+  const { second } = places.now;
   const question = {
     tab,
-    picture: picture?.gallery ?? null,
-    second,
+    picture: picture && linkOf(picture),
+    second: second && linkOf(second),
     drawing: drawing.now,
     texts: texts.now,
     places: places.now,

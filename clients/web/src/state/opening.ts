@@ -3,13 +3,19 @@
 import { EMPTY } from "./drawing.ts";
 import { begun } from "./history.ts";
 import { forget, prepare } from "./masks.ts";
-import { fromGallery, opened, type Picture } from "./picture.ts";
+import { fromAddress, fromGallery, isAddress, opened, type Picture } from "./picture.ts";
 import { places } from "./places.ts";
-import { attempt, say, session } from "./session.ts";
+import { attempt, hasKey, say, session } from "./session.ts";
 
-async function open(make: () => Promise<Picture>): Promise<void> {
-  await attempt("opening", async () => {
+let openings = 0;
+
+/** Tells whether it went well. */
+async function open(make: () => Promise<Picture>): Promise<boolean> {
+  const opening = ++openings;
+  return attempt("opening", async () => {
     const picture = await make();
+    // Another one was opened while this was fetched.
+    if (opening !== openings) return;
     forget();
     session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
     places.set({ pinned: null });
@@ -18,17 +24,29 @@ async function open(make: () => Promise<Picture>): Promise<void> {
   });
 }
 
-export function openFile(file: File): Promise<void> {
+export function openFile(file: File): Promise<boolean> {
   return open(() => opened(file, file.name));
 }
 
-export function openGallery(name: string): Promise<void> {
-  return open(() => fromGallery(name));
+/** One of the gallery by its name, or what is at an address. */
+export function openLink(link: string): Promise<boolean> {
+  return open(() => fromLink(link));
 }
 
-/** The first picture among what was dropped or pasted. */
+export async function fromLink(link: string): Promise<Picture> {
+  if (!isAddress(link)) return fromGallery(link);
+  await hasKey();
+  return fromAddress(link, session.now.key);
+}
+
+/** The first picture among what was dropped or pasted, or what is at the address that was. */
 export function openFrom(items: DataTransfer | null): boolean {
   const file = [...(items?.files ?? [])].find((each) => each.type.startsWith("image/"));
+  const [link = ""] = (items?.getData("text/uri-list") || items?.getData("text/plain") || "")
+    .trim()
+    .split(/\s/);
   if (file) void openFile(file);
-  return file !== undefined;
+  else if (isAddress(link)) void openLink(link);
+  else return false;
+  return true;
 }

@@ -1,6 +1,7 @@
 /** Pictures: where they come from, and as the browser shows them. */
 
-import { address } from "../api/server.ts";
+import { sent } from "../api/pictures.ts";
+import { address, fetchedPicture } from "../api/server.ts";
 
 /** The gallery: drawn scenes that the demo models know how to read. */
 export const GALLERY = [
@@ -11,9 +12,15 @@ export const GALLERY = [
   { name: "two-colours", title: "On a rough ground" },
 ] as const;
 
-export interface Picture {
-  /** Of the gallery; null for one that only this browser has. */
+/** Where a picture can be had again; nowhere, where only this browser has it. */
+export interface Origin {
+  /** Its name in the gallery. */
   gallery: string | null;
+  /** The address that the server has fetched it from. */
+  url: string | null;
+}
+
+export interface Picture extends Origin {
   name: string;
   blob: Blob;
   bitmap: ImageBitmap;
@@ -22,14 +29,18 @@ export interface Picture {
 }
 
 /** Raises Error where the browser cannot read it. */
-export async function opened(blob: Blob, name: string, gallery: string | null = null): Promise<Picture> {
+export async function opened(
+  blob: Blob,
+  name: string,
+  { gallery = null, url = null }: Partial<Origin> = {},
+): Promise<Picture> {
   let bitmap: ImageBitmap;
   try {
     bitmap = await createImageBitmap(blob);
   } catch {
     throw new Error(`${name} is no picture that this browser can show: try JPEG, PNG, WebP or GIF`);
   }
-  return { gallery, name, blob, bitmap, width: bitmap.width, height: bitmap.height };
+  return { gallery, url, name, blob, bitmap, width: bitmap.width, height: bitmap.height };
 }
 
 export function galleryAddress(name: string): string {
@@ -41,5 +52,28 @@ export async function fromGallery(name: string): Promise<Picture> {
   if (known === undefined) throw new Error(`the gallery has no picture ${name}`);
   const reply = await fetch(galleryAddress(name));
   if (!reply.ok) throw new Error(`the picture ${name} cannot be fetched: ${reply.status}`);
-  return opened(await reply.blob(), `${name}.jpg`, name);
+  return opened(await reply.blob(), `${name}.jpg`, { gallery: name });
+}
+
+/** Whether a text is an address that the server may fetch. */
+export function isAddress(text: string): boolean {
+  return /^https?:\/\/\S+$/i.test(text);
+}
+
+/** The picture at an address, fetched by the server: the page asks nobody else. */
+export async function fromAddress(url: string, key: string): Promise<Picture> {
+  const { blob, digest } = await fetchedPicture(url, { key });
+  const picture = await opened(blob, lastPart(url), { url });
+  if (digest !== null) sent(picture, digest);
+  return picture;
+}
+
+function lastPart(url: string): string {
+  const { pathname, hostname } = new URL(url);
+  return pathname.split("/").pop() || hostname;
+}
+
+/** What a link says of a picture; null of one that it cannot hold. */
+export function linkOf({ gallery, url }: Origin): string | null {
+  return gallery ?? url;
 }

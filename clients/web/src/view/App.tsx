@@ -20,6 +20,13 @@ const TABS: readonly [Tab, string, string][] = [
   ["places", "Similar places", "DINO"],
   ["state", "Server", ""],
 ];
+const NO_WORDS = ["radio", "range", "file"];
+
+/** Whether words are written there. */
+function isField(target: EventTarget | null): boolean {
+  const isInput = target instanceof HTMLInputElement && !NO_WORDS.includes(target.type);
+  return isInput || target instanceof HTMLTextAreaElement;
+}
 
 export function App() {
   const { tab, picture, said, busy } = useStore(session);
@@ -27,11 +34,11 @@ export function App() {
 
   useEffect(() => {
     function pasted(event: ClipboardEvent) {
-      if (openFrom(event.clipboardData)) event.preventDefault();
+      // What is pasted into a field belongs there.
+      if (!isField(event.target) && openFrom(event.clipboardData)) event.preventDefault();
     }
     function pressed(event: KeyboardEvent) {
-      const isText = event.target instanceof HTMLInputElement && event.target.type === "text";
-      if (isText || !(event.ctrlKey || event.metaKey)) return;
+      if (isField(event.target) || !(event.ctrlKey || event.metaKey)) return;
       const key = event.key.toLowerCase();
       if (key !== "z" && key !== "y") return;
       if (key === "y" || event.shiftKey) redo();

@@ -63,7 +63,7 @@ export function Code() {
   );
 }
 
-function surroundings({ about }: Session, { name, gallery }: Picture): Surroundings {
+function surroundings({ about }: Session, { name, gallery, url }: Picture): Surroundings {
   const { hostname, protocol } = window.location;
   return {
     origin: address("/").replace(/\/$/, ""),
@@ -73,5 +73,6 @@ function surroundings({ about }: Session, { name, gallery }: Picture): Surroundi
     documentedKey: about?.documented_key ?? null,
     file: name,
     fileAddress: gallery && galleryAddress(gallery),
+    url,
   };
 }

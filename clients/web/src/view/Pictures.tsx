@@ -1,25 +1,35 @@
-/** Where pictures come from: a file, the gallery, the camera; dropped and pasted ones come anywhere on the page. */
+/** Where pictures come from: a file, an address, the gallery, the camera; dropped and pasted ones come anywhere on the page. */
 
 import { useRef, useState } from "preact/hooks";
-import { openFile, openGallery } from "../state/opening.ts";
+import { openFile, openLink } from "../state/opening.ts";
 import { GALLERY, galleryAddress } from "../state/picture.ts";
 import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
+import { AddressInput } from "./AddressInput.tsx";
 import { FileInput } from "./FileInput.tsx";
 
 export function Pictures() {
   const { picture } = useStore(session);
+  const [asksAddress, setAsksAddress] = useState(false);
   return (
     <section class={picture ? "pictures" : "pictures first"} aria-label="Pictures">
       {!picture && (
         <p class="welcome">
-          Open a picture, drop one here or paste it. Then click on a thing in it.
+          Open a picture, drop one here, or paste it or its address. Then click on a thing in it.
           <br />
           Nothing leaves this server.
         </p>
       )}
       <div class="gallery">
         <FileInput label="Picture file" class="open" onFile={(file) => void openFile(file)} />
+        <button
+          type="button"
+          class="open"
+          aria-expanded={asksAddress}
+          onClick={() => setAsksAddress(!asksAddress)}
+        >
+          Address…
+        </button>
         {"mediaDevices" in navigator && <Camera />}
         {GALLERY.map(({ name, title }) => (
           <button
@@ -28,12 +38,18 @@ export function Pictures() {
             key={name}
             aria-pressed={picture?.gallery === name}
             title={title}
-            onClick={() => void openGallery(name)}
+            onClick={() => void openLink(name)}
           >
-            <img src={galleryAddress(name)} alt={title} width={72} height={72} />
+            <img src={galleryAddress(name)} alt={title} width={72} height={72} draggable={false} />
           </button>
         ))}
       </div>
+      {asksAddress && (
+        <AddressInput
+          label="Address of the picture, which the server fetches"
+          onAddress={async (url) => setAsksAddress(!(await openLink(url)))}
+        />
+      )}
     </section>
   );
 }

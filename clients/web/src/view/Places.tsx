@@ -3,7 +3,8 @@
 import { useCallback, useMemo, useState } from "preact/hooks";
 import { cosines, featureOf, type Grid, type Map2d, placeAt } from "../compute/grid.ts";
 import { type Basis, basis, colours } from "../compute/pca.ts";
-import { fromGallery, GALLERY, opened, type Picture } from "../state/picture.ts";
+import { fromLink } from "../state/opening.ts";
+import { GALLERY, opened, type Picture } from "../state/picture.ts";
 import { FACETS, type Facet, places, question } from "../state/places.ts";
 import { attempt, setUnder } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
@@ -146,7 +147,7 @@ function Second({ second }: { second: Picture | null }) {
         <select
           aria-label="Second picture of the gallery"
           value={second?.gallery ?? ""}
-          onChange={({ currentTarget: { value } }) => void (value && set(() => fromGallery(value)))}
+          onChange={({ currentTarget: { value } }) => void (value && set(() => fromLink(value)))}
         >
           <option value="">{second && !second.gallery ? second.name : "of the gallery…"}</option>
           {GALLERY.map(({ name, title }) => (
