@@ -1,4 +1,4 @@
-"""What kind of picture a file is, by how it begins: signatures of the MIME Sniffing Standard of WHATWG, section 6.1."""
+"""What kind of picture a file is, by how it begins: signatures of the MIME Sniffing Standard of WHATWG."""
 
 from __future__ import annotations
 
