@@ -38,6 +38,7 @@ from featsvc.settings.computing import Limits, Networks, Weights
 from featsvc.settings.flags import add_flags
 from featsvc.settings.sources import configuration
 from featsvc.settings.tree import GatewaySettings
+from featsvc.work.operations import models_of
 
 FAILED, REFUSED, STOPPED = 1, 2, 130
 AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 130 stopped. Inputs and results lie where all
@@ -138,9 +139,8 @@ async def _run(asked: DataSetCommand) -> int:
             check_model(manifest, work.model)
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, asked.retry_failed, stop)
-            run = Run(
-                inputs, selection, manifest, Store(folder, manifest, names.form, names.per_file), progress
-            )
+            store = Store(folder, manifest, names.form, names.per_file, asked.question.categories)
+            run = Run(inputs, selection, manifest, store, progress)
             left, tables = 0, await asyncio.to_thread(run.plan)
             if tables:
                 async with connected(settings.ray_address):
@@ -177,15 +177,20 @@ def _work(asked: DataSetCommand) -> NodeWork:
         question=question_,
         request=question_.call(NO_PICTURE).serialised(),
         model="",
+        also=(),
         boot=Boot.of(0, device, of_pool),
         most_items=of_pool.most_items(operation.per_picture),
         max_image_bytes=settings.max_image_bytes,
         writer=Writer(names.form, names.per_file > 1),
         stage=str(names.out.resolve() / UNFINISHED),
     )
-    entry = entry_for(work.asked.params, settings.profile)
-    check_answers(entry, operation)
-    missing = weights.check(entry, here).missing
-    if missing and settings.offline:
-        raise WeightsMissing(f"{entry.key}: {missing}")
-    return replace(work, model=entry.key)
+    keys = []
+    for use in models_of(operation, work.asked):
+        entry = entry_for(use.naming, settings.profile)
+        check_answers(entry, use.operation)
+        missing = weights.check(entry, here).missing
+        if missing and settings.offline:
+            raise WeightsMissing(f"{entry.key}: {missing}")
+        keys.append(entry.key)
+    first, *others = keys
+    return replace(work, model=first, also=tuple(others))

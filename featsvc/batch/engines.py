@@ -44,9 +44,12 @@ class InProcess:
             raise error
 
     def results(
-        self, operation: AnyOperation, model: str, params: BaseModel, items: Sequence[Item]
+        self, operation: AnyOperation, models: Sequence[str], params: BaseModel, items: Sequence[Item]
     ) -> list[Result | FeatsvcError]:
-        """What comes of each item, in their order. While one batch of them computes the next is prepared."""
+        """What comes of each item, in their order, by models that answer together; while one batch computes the next
+        is prepared.
+        """
+        model, *also = models
         outcomes = [Future[Outcome]() for _ in items]
         for first in range(0, len(items), self._most):
             batch = []
@@ -54,7 +57,8 @@ class InProcess:
                 number = next(self._numbers)
                 self._waiting[number] = outcome
                 batch.append(BatchItem(number, "", item, None))
-            self._pipeline.put(RunBatch(next(self._numbers), operation.rpc, model, params, tuple(batch)))
+            asked = RunBatch(next(self._numbers), operation.rpc, model, params, tuple(batch), tuple(also))
+            self._pipeline.put(asked)
         return [_told(each.result()) for each in outcomes]
 
     def _compute(self) -> None:

@@ -48,6 +48,8 @@ class NodeWork:
     request: bytes
     """The question as a message, about no picture in particular."""
     model: str
+    also: tuple[str, ...]
+    """Further models that answer together with it, in the order of the operation."""
     boot: Boot
     most_items: int
     """Pictures that may share a batch."""
@@ -95,7 +97,8 @@ class Answering:
         from featsvc.batch.engines import InProcess
 
         self._engines = InProcess(work.boot, work.most_items)
-        self._engines.load(work.model)
+        for model in dict.fromkeys((work.model, *work.also)):
+            self._engines.load(model)
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         """Where the answer about each picture is, or why there is none."""
@@ -123,7 +126,8 @@ class Answering:
             row["digest"] = "" if row["error"] else Picture(content).digest
         new = [row for row in rows if not row["error"] and row["digest"] != row["known_digest"]]
         items = [replace(self._item, image=row["content"], digest=row["digest"]) for row in new]
-        results = self._engines.results(self._operation, self._work.model, self._params, items)
+        models = (self._work.model, *self._work.also)
+        results = self._engines.results(self._operation, models, self._params, items)
         for row, result in zip(new, results, strict=True):
             row.update(self._kept(row["content"], row["digest"], result))
 

@@ -80,6 +80,12 @@ class Operation(Generic[P, I, R]):
 AnyOperation: TypeAlias = Operation[Any, Any, Any]
 """Where it does not matter which: its classes differ from line to line of the table."""
 
+
+def models_of(operation: AnyOperation, asked: Any) -> tuple[ModelUse, ...]:  # Any: the twin of its request
+    """The models that answer a request, in the order of the operation: the one that it names, or several together."""
+    return operation.models(asked) if operation.models else (ModelUse(asked.params, operation),)
+
+
 EXTRACT_CLIP = Operation(
     "/featsvc.v1.ClipService/ExtractFeatures",
     "clip",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from featsvc.batch import command, engines
 from featsvc.batch.nodes import Answering, NodeWork
 from featsvc.batch.places import READ
 from featsvc.errors import FeatsvcError, InvalidArgument
+from tests.conformance.pictures import scene
 
 DEADLY = b"deadly"
 
@@ -31,7 +33,7 @@ class FakeEngines:
         assert model == "demo-clip"
 
     def results(
-        self, operation: object, model: str, params: object, items: Sequence[object]
+        self, operation: object, models: object, params: object, items: Sequence[object]
     ) -> list[FeatsvcError]:
         if any(getattr(item, "image", b"") == DEADLY for item in items):
             raise Death
@@ -94,3 +96,18 @@ def test_what_cannot_be_read_or_is_too_large_is_told(work: NodeWork) -> None:
         f"{work.max_image_bytes + 1} bytes, at most {work.max_image_bytes} (--max-image-bytes)",
         "is gone",
     ]
+
+
+@pytest.mark.slow
+def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
+    out, picture = tmp_path / "out", tmp_path / "scene.png"
+    Folder(out)
+    scene().save(picture)
+    words = ["objects", "find", str(picture), "--out", str(out), "--profile=demo", "--offline"]
+    words += ["--points-per-side=4", "--text=a red circle", '--describe=[{"clip": {}, "crop": {}}]']
+    work = command._work(command._parsed(words))
+    (row,) = Answering(work)(pictures(picture.read_bytes())).to_pylist()
+    assert not row["error"]
+    kept = json.loads(Path(row["staged"]).read_text())
+    assert kept["facts"]["model"] == "demo-sam2"
+    assert {each["category_id"] for each in kept["annotations"]} == {1}

@@ -85,6 +85,8 @@ def test_the_commands_of_the_python_page_run(here: Path) -> None:
     assert (here / "features" / "preview" / "photos" / "image.jpg.png").exists()
     assert (here / "masks" / "annotations.json").exists()
     assert (here / "embeddings" / "shard-000000.safetensors").exists()
+    assert (here / "found" / "annotations.json").exists()
+    assert (here / "objects" / "photos" / "image.jpg.npz").exists()
 
 
 def film(picture: Path, path: Path) -> None:

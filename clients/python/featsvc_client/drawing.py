@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from featsvc.v1 import image_pb2
 from featsvc_client import grid
 from featsvc_client.mask_results import Mask
 from featsvc_client.masks import instance_map
+from featsvc_client.object_results import FoundObjects
 
 # The golden ratio's fractional part: successive hues stay far apart, however many there are.
 HUE_STEP = 0.6180339887498949
@@ -30,19 +31,47 @@ def overlay(
 ) -> Image.Image:
     """The picture with each mask in a colour of its own, the best on top, and a white line around each."""
     picture = _opened(image)
-    if not masks:
-        return picture
-    labels = instance_map(masks)
+    return _tinted(picture, instance_map(masks), opacity, outline) if masks else picture
+
+
+def colours_of_texts(
+    image: Openable, found: FoundObjects, texts: Sequence[str] = (), opacity: float = 0.5
+) -> Image.Image:
+    """The picture with each object in the colour of the text (or vector) that it fits best; texts below in theirs."""
+    picture = _opened(image)
+    labels = np.zeros((found.height, found.width), np.uint16)
+    matches = [(each, number) for number, own in enumerate(found.found, 1) for each in own]
+    for match, number in sorted(matches, key=lambda each: each[0].score):
+        labels[found[match.object].segmentation] = number
+    return _with_legend(_tinted(picture, labels, opacity, outline=True), texts)
+
+
+def _tinted(
+    picture: Image.Image, labels: NDArray[np.uint16] | NDArray[np.int32], opacity: float, outline: bool
+) -> Image.Image:
     height, width = labels.shape
     if picture.size != (width, height):
         raise ValueError(f"masks of {width} x {height} on a picture of {picture.width} x {picture.height}")
     pixels = np.asarray(picture, np.float32)
-    inside = labels > 0
-    tinted = pixels * (1 - opacity) + palette(len(masks))[labels] * opacity
-    pixels = np.where(inside[..., None], tinted, pixels)
+    tinted = pixels * (1 - opacity) + palette(int(labels.max(initial=0)))[labels] * opacity
+    pixels = np.where((labels > 0)[..., None], tinted, pixels)
     if outline:
         pixels[_borders(labels)] = 255
     return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def _with_legend(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """The picture above a line for each text, with a square of its colour before it."""
+    size = max(12, picture.height // 24)
+    line, font = round(size * 1.5), ImageFont.load_default(size=size)
+    sheet = Image.new("RGB", (picture.width, picture.height + line * len(texts)), "white")
+    sheet.paste(picture)
+    draw = ImageDraw.Draw(sheet)
+    for number, (words, colour) in enumerate(zip(texts, palette(len(texts))[1:], strict=True)):
+        top = picture.height + line * number + line // 4
+        draw.rectangle((size // 2, top, size // 2 + size, top + size), fill=tuple(colour.tolist()))
+        draw.multiline_text((size * 2, top), " ".join(words.split()), "black", font)
+    return sheet
 
 
 def label_picture(masks: Sequence[Mask]) -> Image.Image:

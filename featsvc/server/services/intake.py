@@ -29,7 +29,7 @@ from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
 from featsvc.v1.schema import Image
 from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way, beside_picture
-from featsvc.work.operations import AnyOperation, I, Operation, P, R
+from featsvc.work.operations import AnyOperation, I, Operation, P, R, models_of
 from featsvc.work.results import EmbeddedImage
 
 Twin = TypeVar("Twin", bound=BaseModel)
@@ -102,9 +102,8 @@ class Intake:
 
     def _entries(self, operation: AnyOperation, asked: Asked[Any], call: Call) -> list[Entry]:
         """The models that answer, which the caller may use."""
-        uses = operation.models(asked) if operation.models else ((asked.params, operation),)
         entries: list[Entry] = []
-        for naming, asked_of_it in uses:
+        for naming, asked_of_it in models_of(operation, asked):
             entry = entry_for(naming, self.settings.profile)
             check_model(call.caller, entry)
             call.model = entries[0].key if entries else entry.key

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from featsvc_client import FeatsvcClient, Mask
+from featsvc_client import FeatsvcClient
 from featsvc_client.bulk import cli, preview
 from featsvc_client.bulk.formats import read_safetensors
 from featsvc_client.drawing import heat_picture, pca_picture
@@ -21,55 +20,12 @@ from pycocotools.coco import COCO
 from pycocotools.mask import toBbox
 from safetensors import safe_open
 
-from featsvc.demo.drawing.scenes import HELD_OUT_SEED, SceneOptions, draw
+from tests.client.bulk.comparison import FEW, NAMES, close, same
 from tests.servers import KEY, Server
 
 # What pycocotools does in its compiled part.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-NAMES = ("a.png", "sub/b.png")
 SMALL = ("--load-size", "64")
-FEW = ("--points-per-side", "4")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two small pictures."""
-    folder = tmp_path_factory.mktemp("bulk") / "photos"
-    for number, name in enumerate(NAMES):
-        scene = draw(HELD_OUT_SEED + number, SceneOptions(min_objects=2, max_objects=2))
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(scene.image).resize((96, 64 + 16 * number)).save(path)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def client(demo_server: Server) -> Iterator[FeatsvcClient]:
-    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as connected:
-        yield connected
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def bulk(demo_server: Server, pictures: Path, out: Path) -> Any:
-    def run(*words: str) -> int:
-        server = ("--target", demo_server.target, "--api-key", KEY, "--quiet")
-        return cli.main([*words, str(pictures), "--out", str(out), *server])
-
-    return run
-
-
-def close(found: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for what the company in a batch may change in the last bits."""
-    assert found.shape == expected.shape
-    assert found.dtype == expected.dtype
-    np.testing.assert_allclose(
-        found.astype(np.float32), expected.astype(np.float32), rtol=1e-2, atol=1e-2 * np.abs(expected).max()
-    )
 
 
 def test_features_as_npy_with_previews(bulk: Any, pictures: Path, out: Path, client: FeatsvcClient) -> None:
@@ -225,10 +181,6 @@ def test_masks_as_coco(bulk: Any, pictures: Path, out: Path, client: FeatsvcClie
             assert annotation["bbox"] == toBbox(coco.annToRLE(annotation)).tolist()
         with Image.open(out / "preview" / f"{image['file_name']}.png") as shown, Image.open(path) as picture:
             assert shown.size == picture.size
-
-
-def same(found: np.ndarray, mask: Mask) -> None:
-    assert (found.astype(bool) != mask.segmentation).sum() <= 8
 
 
 def test_masks_as_arrays(bulk: Any, pictures: Path, out: Path, client: FeatsvcClient) -> None:

@@ -114,7 +114,9 @@ async def _run_job(
             manifest.begin_run(*job, command_line.again)
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, command_line.retry_failed, stop)
-            store = Store(folder, manifest, command_line.form, command_line.per_file)
+            store = Store(
+                folder, manifest, command_line.form, command_line.per_file, asker.question.categories
+            )
             run = Run(asker, store, manifest, progress)
             if asker.question.look is not None:
                 asker.question.look.keep_in(command_line.out / PREVIEWS, f"{manifest.job} {job.description}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -15,11 +15,13 @@ from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
+from featsvc_client.object_sources import VECTORS, object_query
 from featsvc_client.operations import Rpc
 from featsvc_client.window import NO_PICTURE
 
 PICTURE = "image"
 COCO = "coco"
+ANYTHING = "object"
 ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr", "parquet")
 
 
@@ -27,25 +29,35 @@ ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr", "parquet")
 class Command:
     """What can be asked about each picture."""
 
-    words: tuple[str, ...]
+    name: str
+    """The words as they are typed."""
     help: str
     # Any: the answers of the operations have no class in common.
     operation: Rpc[Any]
     outcome: Callable[[Any], Outcome]
     preview: preview.Drawing | None = None
     formats: tuple[str, ...] = ARRAY_FORMATS
+    coco: Callable[[Any], Outcome] | None = None
+    """The outcome where its annotations are all that is kept."""
 
     @property
-    def name(self) -> str:
-        """The words as they are typed."""
-        return " ".join(self.words)
+    def words(self) -> tuple[str, ...]:
+        """The words, one by one."""
+        return tuple(self.name.split())
 
     @property
     def parts(self) -> Mapping[str, type[BaseModel]]:
-        """The messages of the request beside the picture: their fields are the options."""
+        """The messages of the request beside the picture: their fields are the options.
+
+        Without those that may be left out: they are of one picture, such as masks that the caller has.
+        """
         fields = request_class(self.operation).model_fields
         # Any: an annotation.
-        found: dict[str, Any] = {name: each.annotation for name, each in fields.items() if name != PICTURE}
+        found: dict[str, Any] = {
+            name: each.annotation
+            for name, each in fields.items()
+            if name != PICTURE and isinstance(each.annotation, type)
+        }
         return found
 
 
@@ -65,10 +77,30 @@ class Question:
 
     def kept(self, content: bytes, answer: Any) -> tuple[Outcome, bytes | None]:  # Any: see Command
         """What is kept of an answer, and the picture of it for people."""
-        outcome = outcomes.coco_masks(answer) if self.coco_only else self.command.outcome(answer)
+        coco = self.command.coco
+        outcome = coco(answer) if coco and self.coco_only else self.command.outcome(answer)
         draw = self.command.preview
         drawn = None if draw is None or self.look is None else draw(answer, content, self.look)
         return outcome, None if drawn is None else preview.png(drawn)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that are asked for, in their order."""
+        for name, part in self.command.parts.items():
+            if part in (schema.TextQuery, schema.ObjectQuery):
+                texts = self.parts[name].get(first_field(part), ())
+                return (texts,) if isinstance(texts, str) else tuple(map(str, cast("list[str]", texts)))
+        return ()
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What COCO's annotations are of, in the order of their numbers."""
+        for name, part in self.command.parts.items():
+            if part is schema.ObjectQuery:
+                (vectors,) = (self.parts[name].get(each) for each in VECTORS)
+                count = vectors["shape"][0] if isinstance(vectors, dict) else 0
+                return self.texts or tuple(f"vector {number}" for number in range(1, count + 1))
+        return (ANYTHING,)
 
     @property
     def is_scaled(self) -> bool:
@@ -92,24 +124,20 @@ class Question:
 def question(command: Command, options: Mapping[str, object], form: str, draws: bool = False) -> Question:
     """The question with options by their names."""
     given = dict(options)
-    if command.operation is operations.GENERATE_MASKS and not HOW_WRITTEN & given.keys():
+    if (
+        any(ENCODINGS & part.model_fields.keys() for part in command.parts.values())
+        and not HOW_WRITTEN & given.keys()
+    ):
         # Run lengths are by far the smallest way to send masks, and what COCO's format holds.
         given |= dict.fromkeys(ENCODINGS, schema.MaskEncoding.COCO_RLE.value)
     parts = {
-        name: message_fields({key: value for key, value in given.items() if key in part.model_fields})
+        name: FIELDS.get(part, message_fields)(
+            {key: value for key, value in given.items() if key in part.model_fields}
+        )
         for name, part in command.parts.items()
     }
-    look = preview.Look(channels_first(given), _texts(command, parts)) if draws else None
-    return Question(command, parts, form == COCO, look)
-
-
-def _texts(command: Command, parts: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
-    """The texts that a command asks for, in their order."""
-    for name, part in command.parts.items():
-        if part is schema.TextQuery:
-            texts = parts[name].get(first_field(part), ())
-            return (texts,) if isinstance(texts, str) else tuple(map(str, cast("list[str]", texts)))
-    return ()
+    asked = Question(command, parts, form == COCO)
+    return replace(asked, look=preview.Look(channels_first(given), asked.texts)) if draws else asked
 
 
 def request_class(operation: Rpc[Any]) -> type[BaseModel]:
@@ -122,38 +150,59 @@ def _fields_of(part: type[BaseModel], *kinds: object) -> frozenset[str]:
 
 
 ENCODINGS = _fields_of(schema.GenerateMasksParams, schema.MaskEncoding)
+FIELDS: Mapping[type[BaseModel], Callable[[Mapping[str, object]], dict[str, object]]] = {
+    schema.ObjectQuery: object_query
+}
+"""What brings options to the fields of a message where `message_fields` does not."""
 HOW_WRITTEN = ENCODINGS | _fields_of(schema.GenerateMasksParams, schema.OutputMode)
 COMMANDS = (
     Command(
-        ("extract", "clip"),
+        "extract clip",
         "dense CLIP features of each picture",
         operations.CLIP_FEATURES,
         outcomes.features,
         preview.features,
     ),
     Command(
-        ("extract", "dino"),
+        "extract dino",
         "dense DINO features of each picture",
         operations.DINO_FEATURES,
         outcomes.features,
         preview.features,
     ),
     Command(
-        ("masks", "auto"),
+        "masks auto",
         "SAM2 masks of everything in each picture",
         operations.GENERATE_MASKS,
         outcomes.masks,
         preview.masks,
         (COCO, *ARRAY_FORMATS),
+        outcomes.coco_masks,
     ),
     Command(
-        ("similarity",),
+        "similarity",
         "how well each place of each picture fits texts",
         operations.SIMILARITY,
         outcomes.similarity,
         preview.similarity,
     ),
+    Command("embed", "the CLIP embedding of each whole picture", operations.ENCODE_IMAGE, outcomes.embedding),
     Command(
-        ("embed",), "the CLIP embedding of each whole picture", operations.ENCODE_IMAGE, outcomes.embedding
+        "objects describe",
+        "masks of everything in each picture, with vectors that describe them",
+        operations.DESCRIBE_OBJECTS,
+        outcomes.objects,
+        preview.masks,
+        # The first has a place for all of an answer.
+        tuple(sorted(ARRAY_FORMATS, key="npz".__ne__)),
+    ),
+    Command(
+        "objects find",
+        "the objects of each picture that texts name, or that are like vectors of others",
+        operations.FIND_OBJECTS,
+        outcomes.found_objects,
+        preview.found_objects,
+        (COCO, *(each for each in ARRAY_FORMATS if each != "npy")),
+        outcomes.coco_found_objects,
     ),
 )

@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, get_args, get_origin
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic.fields import FieldInfo
 
+from featsvc.v1 import schema
 from featsvc_client.bulk.commands import Command
 
 # Before the names in the parsed arguments, so that none of ours can be taken for one of the service's.
@@ -46,7 +49,9 @@ def described(field: FieldInfo) -> str:
     """What the contract says about it."""
     shown = "" if field.is_required() or field.default in (None, ()) else f" [{_text(field.default)}]"
     # argparse formats help with %.
-    more = " May be given several times." if _items(_kind(field.annotation)) is str else ""
+    kind = _kind(field.annotation)
+    more = " May be given several times." if _items(kind) is str else ""
+    more += " A .npy file." if kind is schema.Tensor else ""
     return f"{field.description}{more}{shown}".replace("%", "%%")
 
 
@@ -62,6 +67,8 @@ def _taken(field: FieldInfo) -> dict[str, Any]:  # Any: whatever argparse takes
     if _items(kind) is str:
         # Once for each text: an option that takes many would take the inputs after it too.
         return {"action": "append", "metavar": "TEXT"}
+    if kind is schema.Tensor:
+        return {"type": _array, "metavar": "FILE"}
     return {"type": _json, "metavar": "NUMBER" if kind in (int, float) else "JSON"}
 
 
@@ -87,6 +94,14 @@ def _json(written: str) -> Any:  # Any: JSON
         raise argparse.ArgumentTypeError(
             f"{written!r} is no JSON (a number, null, or such as [[1, 2]])"
         ) from None
+
+
+def _array(path: str) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error}") from None
+    return array
 
 
 def _text(value: object) -> str:

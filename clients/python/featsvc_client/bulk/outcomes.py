@@ -10,8 +10,9 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 from numpy.typing import NDArray
 
-from featsvc_client.mask_results import Masks, coco_annotation
+from featsvc_client.mask_results import Mask, Masks, MasksSummary, coco_annotation
 from featsvc_client.masks import instance_map
+from featsvc_client.object_results import FoundObjects, Objects, ObjectVectors
 from featsvc_client.results import Embeddings, Features, Similarity
 
 # numpy has no bfloat16: arrays of this ending hold its bits as uint16.
@@ -36,16 +37,11 @@ class Outcome:
 
 def features(answer: Features) -> Outcome:
     """Dense features in the element type in which they were sent."""
-    name = f"features{BFLOAT16}" if answer.raw.dtype == np.uint16 else "features"
-    arrays: dict[str, NDArray[np.generic]] = {name: answer.raw}
+    arrays = _numbers("features", answer, "scale")
     facts = _facts(answer) | {"is_pca": answer.is_pca, "geometry": _geometry(answer)}
     if answer.pca_basis is not None:
         facts |= {"pca_basis": answer.pca_basis}
-    if answer.rounding is not None:
-        facts |= {"largest_error": answer.rounding.largest_error, "mean_error": answer.rounding.mean_error}
-        if answer.rounding.scale is not None:
-            arrays["scale"] = answer.rounding.scale
-    return Outcome(arrays, facts)
+    return Outcome(arrays, facts | _errors(answer))
 
 
 def similarity(answer: Similarity) -> Outcome:
@@ -60,11 +56,58 @@ def embedding(answer: Embeddings) -> Outcome:
 
 def masks(answer: Masks) -> Outcome:
     """The numbers of masks, H x W, then each mask packed, and what is known about it."""
-    summary = answer.summary
-    size = (summary.height, summary.width)
+    size = (answer.summary.height, answer.summary.width)
+    return Outcome(_masks(answer, size), _facts(answer.summary) | _size(answer.summary))
+
+
+def coco_masks(answer: Masks) -> Outcome:
+    """Masks as COCO's objects, which need no unpacking."""
+    facts = _facts(answer.summary) | _size(answer.summary)
+    return Outcome({}, facts, [coco_annotation(each) for each in answer])
+
+
+def objects(answer: Objects) -> Outcome:
+    """The vectors of each way, N x D, then masks as `masks` has them, and how they nest; parent is -1 of a whole."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for number, each in enumerate(answer.descriptors):
+        arrays |= _numbers(f"vectors_{number}", each, f"scale_{number}")
+    arrays |= _masks(answer, (answer.height, answer.width)) | {
+        "level": np.array([each.level for each in answer], np.int64),
+        "parent": np.array([-1 if each.parent is None else each.parent for each in answer], np.int64),
+    }
+    ways = [{"model": each.model, **_errors(each)} for each in answer.descriptors]
+    return Outcome(arrays, _facts(answer) | _size(answer) | {"descriptors": ways})
+
+
+def found_objects(answer: FoundObjects) -> Outcome:
+    """Masks as `masks` has them, then what fits: of each match its text or vector, its object and its score."""
+    matches = [(query, each) for query, own in enumerate(answer.found) for each in own]
+    arrays = _masks(answer, (answer.height, answer.width)) | {
+        "match_query": np.array([query for query, _ in matches], np.int64),
+        "match_object": np.array([each.object for _, each in matches], np.int64),
+        "match_score": np.array([each.score for _, each in matches], np.float64),
+    }
+    if answer.text_map is not None:
+        arrays["text_map"] = answer.text_map
+    return Outcome(arrays, _facts(answer) | _size(answer))
+
+
+def coco_found_objects(answer: FoundObjects) -> Outcome:
+    """An object of COCO's for each match, its category the text or vector that it fits."""
+    once = [coco_annotation(each) for each in answer]
+    annotations = [
+        once[each.object] | {"category_id": query, "score": each.score}
+        for query, own in enumerate(answer.found, 1)
+        for each in own
+    ]
+    return Outcome({}, _facts(answer) | _size(answer), annotations)
+
+
+def _masks(answer: Sequence[Mask], size: tuple[int, int]) -> dict[str, NDArray[np.generic]]:
+    """The numbers of masks, H x W, then each mask packed, and what is known about it."""
     labels = instance_map(answer) if answer else np.zeros(size, np.uint16)
     pixels = [np.packbits(each.segmentation, axis=-1) for each in answer]
-    arrays = {
+    return {
         "labels": labels,
         "masks": np.stack(pixels) if pixels else np.zeros((0, size[0], -(-size[1] // 8)), np.uint8),
         "area": np.array([each.area for each in answer], np.int64),
@@ -72,15 +115,25 @@ def masks(answer: Masks) -> Outcome:
         "predicted_iou": np.array([each.predicted_iou for each in answer], np.float64),
         "stability_score": np.array([each.stability_score for each in answer], np.float64),
     }
-    facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome(arrays, facts, [coco_annotation(each) for each in answer])
 
 
-def coco_masks(answer: Masks) -> Outcome:
-    """Masks as COCO's objects only, which need no unpacking."""
-    summary = answer.summary
-    facts = _facts(summary) | {"height": summary.height, "width": summary.width}
-    return Outcome({}, facts, [coco_annotation(each) for each in answer])
+def _numbers(name: str, answer: Features | ObjectVectors, scale: str) -> dict[str, NDArray[np.generic]]:
+    """Features as they were sent, and by what integers are to be multiplied."""
+    arrays = {f"{name}{BFLOAT16}" if answer.raw.dtype == np.uint16 else name: answer.raw}
+    if answer.rounding is not None and answer.rounding.scale is not None:
+        arrays[scale] = answer.rounding.scale
+    return arrays
+
+
+def _errors(answer: Features | ObjectVectors) -> dict[str, float]:
+    """What rounding has changed."""
+    if answer.rounding is None:
+        return {}
+    return {"largest_error": answer.rounding.largest_error, "mean_error": answer.rounding.mean_error}
+
+
+def _size(answer: MasksSummary | Objects) -> dict[str, int]:
+    return {"height": answer.height, "width": answer.width}
 
 
 def _facts(answer: Any) -> dict[str, Any]:  # Any: every answer about a picture has these two

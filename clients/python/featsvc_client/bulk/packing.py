@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,6 @@ from featsvc_client.bulk.outcomes import Outcome
 PARTS = ".parts"
 SHARD = "shard-"
 ANNOTATIONS = "annotations.json"
-# COCO's annotations name a category; automatic masks have none.
-CATEGORIES = [{"id": 1, "name": "object"}]
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,10 @@ class Shards:
         return first, first + self.per_file
 
 
-def merge(folder: Folder, manifest: Manifest) -> None:
-    """Writes the one COCO file from all parts, of which one at a time is in memory."""
-    staged = folder.stage(".json", lambda path: _write_coco(path, folder.path, manifest))
+def merge(folder: Folder, manifest: Manifest, categories: Sequence[str]) -> None:
+    """Writes the one COCO file from all parts, of which one at a time is in memory. Categories are numbered from 1."""
+    named = [{"id": number, "name": each} for number, each in enumerate(categories, 1)]
+    staged = folder.stage(".json", lambda path: _write_coco(path, folder.path, manifest, named))
     folder.place(staged, ANNOTATIONS)
 
 
@@ -106,9 +105,12 @@ def clean(folder: Folder, manifest: Manifest) -> None:
             (folder.path / PARTS).rmdir()
 
 
-def _write_coco(path: Path, folder: Path, manifest: Manifest) -> None:
+# Any: JSON.
+def _write_coco(
+    path: Path, folder: Path, manifest: Manifest, categories: Sequence[Mapping[str, Any]]
+) -> None:
     with path.open("w", encoding="utf-8") as file:
-        file.write('{"categories": ' + json.dumps(CATEGORIES))
+        file.write('{"categories": ' + json.dumps(categories))
         file.write(',\n"images": [\n')
         file.writelines(_lines(_images(folder, manifest)))
         file.write('],\n"annotations": [\n')

@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from featsvc_client.drawing import heat_picture, overlay, pca_picture
-from featsvc_client.mask_results import Masks
+from featsvc_client.drawing import colours_of_texts, heat_picture, overlay, pca_picture
+from featsvc_client.mask_results import Mask
+from featsvc_client.object_results import FoundObjects
 from featsvc_client.results import Features, Similarity
 
 LEAST, MOST = 0.01, 0.99
@@ -92,11 +93,20 @@ def similarity(answer: Similarity, _: bytes, look: Look) -> Image.Image:
     return with_legend(panels, texts, span)
 
 
-def masks(answer: Masks, content: bytes, _: Look) -> Image.Image | None:
+def masks(answer: Sequence[Mask], content: bytes, _: Look) -> Image.Image | None:
     """The picture with a colour for each mask; None where only the server can read it."""
+    return _over(content, lambda picture: overlay(picture, answer))
+
+
+def found_objects(answer: FoundObjects, content: bytes, look: Look) -> Image.Image | None:
+    """The picture with what was found in the colours of the texts; None where only the server can read it."""
+    return _over(content, lambda picture: colours_of_texts(picture, answer, look.texts))
+
+
+def _over(content: bytes, drawn: Callable[[Image.Image], Image.Image]) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            return overlay(opened, answer)
+            return drawn(opened)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
 

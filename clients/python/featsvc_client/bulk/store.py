@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -79,10 +79,18 @@ class Writer:
 class Store:
     """The results of one command in one folder. Its methods write files: call them in threads."""
 
-    def __init__(self, folder: Folder, manifest: Manifest, form: str, per_file: int) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        manifest: Manifest,
+        form: str,
+        per_file: int,
+        categories: Sequence[str] = (),
+    ) -> None:
         self._folder = folder
         self._manifest = manifest
         self._form = form
+        self._categories = categories
         self._writer = Writer(form, per_file > 1)
         self._shards = Shards(folder, manifest, FORMATS[form], per_file) if per_file > 1 else None
 
@@ -123,7 +131,7 @@ class Store:
     def finish(self) -> None:
         """Packs all that is not packed yet."""
         if self._form == COCO:
-            merge(self._folder, self._manifest)
+            merge(self._folder, self._manifest, self._categories)
         elif self._shards is not None:
             self._shards.write_all()
 

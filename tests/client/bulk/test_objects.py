@@ -1,0 +1,85 @@
+"""Objects of many pictures against the demo server: what is read back is what the client itself is answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from featsvc_client import FeatsvcClient
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tests.client.bulk.comparison import FEW, NAMES, close, same
+
+# What pycocotools does in its compiled part.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+DESCRIBED = ("--describe", '[{"clip": {}, "crop": {}}, {"dino": {}, "pooled": {}}]')
+
+
+def test_objects_with_their_vectors_in_one_file_of_many(
+    bulk: Any, pictures: Path, out: Path, client: FeatsvcClient
+) -> None:
+    assert bulk("objects", "describe", *FEW, *DESCRIBED, "--descriptor-dtype", "int8", "--per-file", "9") == 0
+    ways = json.loads(DESCRIBED[1])
+    with np.load(out / "shard-000000.npz") as file:
+        for name in NAMES:
+            expected = client.describe_objects(
+                pictures / name, points_per_side=4, describe=ways, descriptor_dtype="int8"
+            )
+            found = {
+                each: file[f"photos/{name}/{each}"] for each in ("vectors_1", "scale_1", "level", "parent")
+            }
+            close(found["vectors_1"] * found["scale_1"], expected.descriptors[1].array)
+            assert file[f"photos/{name}/vectors_0"].shape == expected.descriptors[0].raw.shape
+            assert found["level"].tolist() == [each.level for each in expected]
+            assert found["parent"].tolist() == [
+                -1 if each.parent is None else each.parent for each in expected
+            ]
+            masks = np.unpackbits(file[f"photos/{name}/masks"], axis=-1, count=expected.width)
+            for mask, each in zip(masks, expected, strict=True):
+                same(mask, each)
+            facts = json.loads(str(file[f"photos/{name}/facts"]))
+            assert [each["model"] for each in facts["descriptors"]] == ["demo-clip", "demo-dino"]
+
+
+WAY = ("--describe", '[{"clip": {}, "crop": {"background": "black", "squaring": "pad"}}]')
+TEXTS = ("a circle", "a square")
+
+
+def test_objects_that_texts_name_as_coco_with_a_category_for_each_text(
+    bulk: Any, pictures: Path, out: Path, client: FeatsvcClient
+) -> None:
+    texts = [word for text in TEXTS for word in ("--text", text)]
+    assert bulk("objects", "find", *FEW, *WAY, *texts, "--max-matches", "2", "--preview") == 0
+    coco = COCO(out / "annotations.json")
+    assert {number: each["name"] for number, each in coco.cats.items()} == dict(enumerate(TEXTS, 1))
+    for number, image in coco.imgs.items():
+        path = pictures.parent / image["file_name"]
+        expected = client.find_objects(
+            path, TEXTS, points_per_side=4, max_matches=2, describe=json.loads(WAY[1])
+        )
+        for category, matches in enumerate(expected.found, 1):
+            found = coco.loadAnns(coco.getAnnIds(imgIds=[number], catIds=[category]))
+            assert len(found) == len(matches) > 0
+            for annotation, match in zip(found, matches, strict=True):
+                same(coco.annToMask(annotation), expected[match.object])
+                assert annotation["score"] == pytest.approx(match.score, abs=1e-3)
+        with Image.open(out / "preview" / f"{image['file_name']}.png") as shown, Image.open(path) as picture:
+            assert shown.width == picture.width
+            assert shown.height > picture.height, "no words"
+
+
+def test_the_same_object_is_looked_for_by_vectors_in_a_file(
+    bulk: Any, pictures: Path, out: Path, client: FeatsvcClient, tmp_path: Path
+) -> None:
+    known = client.describe_objects(pictures / NAMES[0], points_per_side=4, describe=json.loads(WAY[1]))
+    np.save(tmp_path / "vectors.npy", known.descriptors[0].array[:1])
+    words = ("--vectors", str(tmp_path / "vectors.npy"), "--max-matches", "1", "--format", "npz")
+    assert bulk("objects", "find", *FEW, *WAY, *words) == 0
+    with np.load(out / "photos" / f"{NAMES[0]}.npz") as file:
+        assert file["match_score"] == pytest.approx([1], abs=1e-2)
+        mask = np.unpackbits(file["masks"][file["match_object"][0]], axis=-1, count=known.width)
+        same(mask, known[0])
