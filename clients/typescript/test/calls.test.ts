@@ -74,9 +74,17 @@ test("a pause longer than the deadline is not made", async () => {
   assert.ok(performance.now() - begin < 10_000);
 });
 
-test("a signal ends the pause between two attempts", async () => {
-  const signal = AbortSignal.timeout(50);
-  const { attempts, said } = await asked(9, () => refusal(status.RESOURCE_EXHAUSTED, { "retry-after-ms": "60000" }), { signal });
+test("a signal ends the pause between two attempts", async (context) => {
+  const ending = new AbortController();
+  const { setTimeout: real } = globalThis;
+  context.mock.method(globalThis, "setTimeout", (wake: () => void, delayMs: number, ...given: []) => {
+    if (delayMs >= 60_000 && delayMs < 61_000) {
+      setImmediate(() => ending.abort());
+    }
+    return real(wake, delayMs, ...given);
+  });
+  const refused = () => refusal(status.RESOURCE_EXHAUSTED, { "retry-after-ms": "60000" });
+  const { attempts, said } = await asked(9, refused, { signal: ending.signal, timeoutMs: 600_000 });
   assert.equal(attempts, 1);
   assert.equal(said?.code, "RESOURCE_EXHAUSTED");
 });
