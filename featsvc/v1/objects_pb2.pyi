@@ -36,6 +36,14 @@ class Background(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BACKGROUND_GREY: _ClassVar[Background]
     BACKGROUND_BLUR: _ClassVar[Background]
 
+class Recipe(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECIPE_UNSPECIFIED: _ClassVar[Recipe]
+    RECIPE_CONCEPTFUSION: _ClassVar[Recipe]
+    RECIPE_CONCEPTGRAPHS: _ClassVar[Recipe]
+    RECIPE_HOVSG: _ClassVar[Recipe]
+    RECIPE_OPENMASK3D: _ClassVar[Recipe]
+
 class ObjectSearch(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OBJECT_SEARCH_UNSPECIFIED: _ClassVar[ObjectSearch]
@@ -54,6 +62,11 @@ BACKGROUND_KEPT: Background
 BACKGROUND_BLACK: Background
 BACKGROUND_GREY: Background
 BACKGROUND_BLUR: Background
+RECIPE_UNSPECIFIED: Recipe
+RECIPE_CONCEPTFUSION: Recipe
+RECIPE_CONCEPTGRAPHS: Recipe
+RECIPE_HOVSG: Recipe
+RECIPE_OPENMASK3D: Recipe
 OBJECT_SEARCH_UNSPECIFIED: ObjectSearch
 OBJECT_SEARCH_MASKS: ObjectSearch
 OBJECT_SEARCH_PEAKS: ObjectSearch
@@ -111,7 +124,7 @@ class PooledDescriptor(_message.Message):
     def __init__(self, pooling: _Optional[_Union[Pooling, str]] = ..., erosion: _Optional[int] = ...) -> None: ...
 
 class CropDescriptor(_message.Message):
-    __slots__ = ("margin_px", "margin", "levels", "level_margin", "squaring", "background", "blur", "masked_weight", "with_picture")
+    __slots__ = ("margin_px", "margin", "levels", "level_margin", "squaring", "background", "blur", "masked_weight", "with_picture", "square_side", "sam_box", "plain_margin_px")
     MARGIN_PX_FIELD_NUMBER: _ClassVar[int]
     MARGIN_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +134,9 @@ class CropDescriptor(_message.Message):
     BLUR_FIELD_NUMBER: _ClassVar[int]
     MASKED_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     WITH_PICTURE_FIELD_NUMBER: _ClassVar[int]
+    SQUARE_SIDE_FIELD_NUMBER: _ClassVar[int]
+    SAM_BOX_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_MARGIN_PX_FIELD_NUMBER: _ClassVar[int]
     margin_px: int
     margin: float
     levels: int
@@ -130,17 +146,22 @@ class CropDescriptor(_message.Message):
     blur: float
     masked_weight: float
     with_picture: bool
-    def __init__(self, margin_px: _Optional[int] = ..., margin: _Optional[float] = ..., levels: _Optional[int] = ..., level_margin: _Optional[float] = ..., squaring: _Optional[_Union[Squaring, str]] = ..., background: _Optional[_Union[Background, str]] = ..., blur: _Optional[float] = ..., masked_weight: _Optional[float] = ..., with_picture: bool = ...) -> None: ...
+    square_side: int
+    sam_box: bool
+    plain_margin_px: int
+    def __init__(self, margin_px: _Optional[int] = ..., margin: _Optional[float] = ..., levels: _Optional[int] = ..., level_margin: _Optional[float] = ..., squaring: _Optional[_Union[Squaring, str]] = ..., background: _Optional[_Union[Background, str]] = ..., blur: _Optional[float] = ..., masked_weight: _Optional[float] = ..., with_picture: bool = ..., square_side: _Optional[int] = ..., sam_box: bool = ..., plain_margin_px: _Optional[int] = ...) -> None: ...
 
 class ObjectParams(_message.Message):
-    __slots__ = ("describe", "descriptor_dtype", "containment")
+    __slots__ = ("describe", "descriptor_dtype", "containment", "recipe")
     DESCRIBE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONTAINMENT_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
     describe: _containers.RepeatedCompositeFieldContainer[ObjectDescriptor]
     descriptor_dtype: _tensor_pb2.FeatureDType
     containment: float
-    def __init__(self, describe: _Optional[_Iterable[_Union[ObjectDescriptor, _Mapping]]] = ..., descriptor_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., containment: _Optional[float] = ...) -> None: ...
+    recipe: Recipe
+    def __init__(self, describe: _Optional[_Iterable[_Union[ObjectDescriptor, _Mapping]]] = ..., descriptor_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., containment: _Optional[float] = ..., recipe: _Optional[_Union[Recipe, str]] = ...) -> None: ...
 
 class DescribeObjectsRequest(_message.Message):
     __slots__ = ("image", "source", "model", "params", "masks", "objects")

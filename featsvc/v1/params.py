@@ -327,6 +327,12 @@ class CropDescriptor(TypedDict, total=False):
     """Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture. Default: 1.0."""
     with_picture: bool | None
     """Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two. Default: false."""
+    square_side: int | None
+    """Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without antialias; one that is not padded is stretched. 0: that is left out. Default: 0."""
+    sam_box: bool | None
+    """Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`. Default: false."""
+    plain_margin_px: int | None
+    """How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent. Default: 0."""
 
 
 class ObjectDescriptor(TypedDict, total=False):
@@ -349,6 +355,8 @@ class ObjectParams(TypedDict, total=False):
     """Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed. Default: float32."""
     containment: float | None
     """Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85."""
+    recipe: Literal["conceptfusion", "conceptgraphs", "hovsg", "openmask3d"] | None
+    """Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out."""
 
 
 class DescribeObjectsParams(Sam2Model, AutomaticMaskParams, MaskParams, ObjectParams, total=False):

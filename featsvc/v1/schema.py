@@ -559,6 +559,9 @@ class CropDescriptor(Message):
     blur: Annotated[float, Field(ge=0.1, le=200.0, allow_inf_nan=False), Number()] = Field(default=10.0, description="Standard deviation of the blur, in pixels of the picture as sent.")
     masked_weight: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=1.0, description="Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture.")
     with_picture: bool = Field(default=False, description="Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two.")
+    square_side: Annotated[int, Field(ge=0, le=1024), Number()] = Field(default=0, description="Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without antialias; one that is not padded is stretched. 0: that is left out.")
+    sam_box: bool = Field(default=False, description="Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`.")
+    plain_margin_px: Annotated[int, Field(ge=0, le=4096), Number()] = Field(default=0, description="How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent.")
 
 
 class ObjectDescriptor(Ruled):
@@ -570,11 +573,24 @@ class ObjectDescriptor(Ruled):
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('clip', 'dino'), ('pooled', 'crop'))
 
 
+class Recipe(StrEnum):
+    """Options of a published project under one name: docs/objects.md lists them."""
+    CONCEPTFUSION = "conceptfusion"
+    """ConceptFusion (Jatavallabhula et al. 2023)."""
+    CONCEPTGRAPHS = "conceptgraphs"
+    """ConceptGraphs (Gu et al. 2023)."""
+    HOVSG = "hovsg"
+    """HOV-SG (Werby et al. 2024)."""
+    OPENMASK3D = "openmask3d"
+    """OpenMask3D (Takmaz et al. 2023)."""
+
+
 class ObjectParams(Message):
     """How objects are described, and how that is answered."""
     describe: Annotated[tuple[ObjectDescriptor, ...], Field(max_length=8), Few(), AbsentIfNull()] = Field(default=(), description="The ways; each gives one matrix in the answer. None: CLIP's dense features under each mask, averaged.", examples=[[{'clip': {}, 'crop': {'margin_px': 20}}]])
     descriptor_dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed.")
     containment: Annotated[float, Field(ge=0.5, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.85, description="Part of a mask that must lie in a larger one for this to be a parent of it.")
+    recipe: Recipe | None = Field(default=None, description="Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out.", examples=['hovsg'])
 
 
 class DescribeObjectsParams(ObjectParams, MaskParams, AutomaticMaskParams, Sam2Model, Parameters):

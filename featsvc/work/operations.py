@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
 from featsvc.work.item import FindItem, Item, ObjectItem, PictureItem, PromptItem, QueryItem, TextItem
-from featsvc.work.objects import ObjectsParams, are_given, descriptors_of
+from featsvc.work.objects import ObjectsParams, are_given, descriptors_of, objects_in_force
 from featsvc.work.presets import in_force
 from featsvc.work.results import (
     EmbeddedImage,
@@ -183,7 +183,7 @@ DESCRIBE_OBJECTS = Operation(
     keeps_pictures=True,
     looks_again=True,
     models=models_of_objects,
-    settled=in_force,
+    settled=objects_in_force,
 )
 FIND_OBJECTS = Operation(
     "/featsvc.v1.ObjectService/FindObjects",
@@ -194,7 +194,7 @@ FIND_OBJECTS = Operation(
     keeps_pictures=True,
     looks_again=True,
     models=models_of_objects,
-    settled=in_force,
+    settled=objects_in_force,
 )
 
 OPERATIONS: tuple[AnyOperation, ...] = (

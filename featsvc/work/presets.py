@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
+
+from pydantic import BaseModel
 
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import AutomaticMaskParams, GenerateMasksParams, OutputMode, Preset
@@ -47,19 +50,20 @@ COARSE = GenerateMasksParams(
 PRESETS: Mapping[Preset, GenerateMasksParams] = {Preset.FINE_GRAINED: FINE_GRAINED, Preset.COARSE: COARSE}
 
 
-def in_force(params: M) -> M:
-    """The options of the preset, those given in the request before them; all of them count as given.
+def explicit(params: BaseModel) -> dict[str, object]:
+    """The options that were given."""
+    return {name: getattr(params, name) for name in params.model_fields_set}
+
+
+def in_force(params: M, beneath: Mapping[str, object] = MappingProxyType({})) -> M:
+    """The options of the preset, those given in the request before them and others beneath; all of them count as given.
 
     Whether a field was given is seen neither by `==` nor by `hash`, by which jobs are found that may share a batch: so
     whatever depends on it is settled before there is a job.
     """
-    named = {name: getattr(params, name) for name in params.model_fields_set}
+    named = explicit(params)
     if params.preset is None and params.point_grids and "points_per_side" in named:
         raise invalid_field("params.point_grids", "contradicts points_per_side: give one of the two")
-    preset = (
-        {}
-        if params.preset is None
-        else {name: getattr(PRESETS[params.preset], name) for name in PRESETS[params.preset].model_fields_set}
-    )
+    preset = {} if params.preset is None else explicit(PRESETS[params.preset])
     kind = type(params)
-    return kind().model_copy(update={**dict(kind()), **preset, **named})
+    return kind().model_copy(update={**dict(kind()), **beneath, **preset, **named})

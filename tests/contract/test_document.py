@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 import pytest
 from pydantic import BaseModel
 
 from featsvc.v1 import schema
-from featsvc.work.presets import in_force
+from featsvc.work.presets import explicit, in_force
+from featsvc.work.recipes import RECIPES
 from tests.servers import ROOT
 
 # Each endpoint of the document, in its order, and the classes that its body consists of.
@@ -64,3 +66,26 @@ def test_every_documented_field_exists_with_the_documented_default(index: int) -
         if preset:
             default = getattr(in_force(schema.GenerateMasksParams(preset=preset)), name)
         assert default == value or (value is None and default in (None, ())), name
+
+
+def test_the_table_of_recipes_has_all_of_their_values() -> None:
+    text = (ROOT / "docs" / "objects.md").read_text().split("## Published recipes")[1].split("\n## ")[0]
+    _, *rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", text, re.MULTILINE)
+    shown = [
+        (name, *(dict(re.findall(r"`(\w+)` ([\w.]+)", column)) for column in columns))
+        for name, *columns in rows
+    ]
+    expected = []
+    for name, values in RECIPES.items():
+        masks = {key: value for key, value in explicit(values).items() if key != "describe"}
+        (way,) = values.describe
+        expected.append((name.value, words(masks), words(explicit(way.crop))))
+    assert shown == expected
+
+
+def words(values: Mapping[str, object]) -> dict[str, str]:
+    """Values as the table has them."""
+    return {
+        name: f"{value:g}" if isinstance(value, float) else str(value).lower()
+        for name, value in values.items()
+    }

@@ -4017,6 +4017,16 @@ pub struct CropDescriptor {
     /// cosine of the two.
     #[prost(bool, optional, tag = "9")]
     pub with_picture: ::core::option::Option<bool>,
+    /// Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without
+    /// antialias; one that is not padded is stretched. 0: that is left out.
+    #[prost(int32, optional, tag = "10")]
+    pub square_side: ::core::option::Option<i32>,
+    /// Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`.
+    #[prost(bool, optional, tag = "11")]
+    pub sam_box: ::core::option::Option<bool>,
+    /// How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent.
+    #[prost(int32, optional, tag = "12")]
+    pub plain_margin_px: ::core::option::Option<i32>,
 }
 /// How objects are described, and how that is answered.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4030,6 +4040,10 @@ pub struct ObjectParams {
     /// Part of a mask that must lie in a larger one for this to be a parent of it.
     #[prost(double, optional, tag = "3")]
     pub containment: ::core::option::Option<f64>,
+    /// Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe`
+    /// that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
+    #[prost(enumeration = "Recipe", optional, tag = "4")]
+    pub recipe: ::core::option::Option<i32>,
 }
 /// A picture, where its objects come from, and how to describe them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4411,6 +4425,47 @@ impl Background {
             "BACKGROUND_BLACK" => Some(Self::Black),
             "BACKGROUND_GREY" => Some(Self::Grey),
             "BACKGROUND_BLUR" => Some(Self::Blur),
+            _ => None,
+        }
+    }
+}
+/// Options of a published project under one name: docs/objects.md lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Recipe {
+    /// None: the defaults shown here.
+    Unspecified = 0,
+    /// ConceptFusion (Jatavallabhula et al. 2023).
+    Conceptfusion = 1,
+    /// ConceptGraphs (Gu et al. 2023).
+    Conceptgraphs = 2,
+    /// HOV-SG (Werby et al. 2024).
+    Hovsg = 3,
+    /// OpenMask3D (Takmaz et al. 2023).
+    Openmask3d = 4,
+}
+impl Recipe {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RECIPE_UNSPECIFIED",
+            Self::Conceptfusion => "RECIPE_CONCEPTFUSION",
+            Self::Conceptgraphs => "RECIPE_CONCEPTGRAPHS",
+            Self::Hovsg => "RECIPE_HOVSG",
+            Self::Openmask3d => "RECIPE_OPENMASK3D",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RECIPE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RECIPE_CONCEPTFUSION" => Some(Self::Conceptfusion),
+            "RECIPE_CONCEPTGRAPHS" => Some(Self::Conceptgraphs),
+            "RECIPE_HOVSG" => Some(Self::Hovsg),
+            "RECIPE_OPENMASK3D" => Some(Self::Openmask3d),
             _ => None,
         }
     }

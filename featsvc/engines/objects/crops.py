@@ -35,11 +35,24 @@ def box_of(mask: Bitmaps) -> Corners:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def widened(box: Corners, way: CropDescriptor, level: int, width: int, height: int) -> Corners:
-    """The box with its margins at a level, as far as that lies in a picture of this size."""
+def sam_box_of(mask: Bitmaps) -> Corners:
+    """The same as SAM's `bbox` has it, without its last row and column; of one pixel at least."""
+    x0, y0, x1, y1 = box_of(mask)
+    return x0, y0, max(min(x0 + 1, x1), x1 - 1), max(min(y0 + 1, y1), y1 - 1)
+
+
+def widened(
+    box: Corners, way: CropDescriptor, level: int, size: tuple[int, int], further: int = 0
+) -> Corners:
+    """The box with its margins at a level and some pixels further, as far as that lies in a picture of this size.
+
+    The size is width and height.
+    """
     x0, y0, x1, y1 = box
-    across = way.margin_px + int(way.margin * (x1 - x0)) + int(way.level_margin * (x1 - x0)) * level
-    down = way.margin_px + int(way.margin * (y1 - y0)) + int(way.level_margin * (y1 - y0)) * level
+    width, height = size
+    margin = way.margin_px + further
+    across = margin + int(way.margin * (x1 - x0)) + int(way.level_margin * (x1 - x0)) * level
+    down = margin + int(way.margin * (y1 - y0)) + int(way.level_margin * (y1 - y0)) * level
     return max(0, x0 - across), max(0, y0 - down), min(width, x1 + across), min(height, y1 + down)
 
 
@@ -63,18 +76,19 @@ class Crops:
 
     def of(self, mask: Bitmaps) -> Iterator[Image.Image]:
         """The crops of one object: for each level the one with its background changed, then the plain one if wanted."""
-        box = box_of(mask)
-        for level in range(self.way.levels):
+        way, size = self.way, self.picture.size
+        box = sam_box_of(mask) if way.sam_box else box_of(mask)
+        for level in range(way.levels):
             step()
-            x0, y0, x1, y1 = widened(box, self.way, level, *self.picture.size)
-            plain = self._array[y0:y1, x0:x1]
-            if self.way.background is not Background.KEPT:
-                changed = plain.copy()
+            if way.background is not Background.KEPT:
+                x0, y0, x1, y1 = widened(box, way, level, size)
+                changed = self._array[y0:y1, x0:x1].copy()
                 outside = ~mask[y0:y1, x0:x1]
                 changed[outside] = self._behind[y0:y1, x0:x1][outside]
                 yield self._squared(changed)
-            if self.has_both or self.way.background is Background.KEPT:
-                yield self._squared(plain)
+            if self.has_both or way.background is Background.KEPT:
+                x0, y0, x1, y1 = widened(box, way, level, size, way.plain_margin_px)
+                yield self._squared(self._array[y0:y1, x0:x1])
 
     @cached_property
     def _array(self) -> Pixels:
@@ -89,11 +103,13 @@ class Crops:
         if self.way.squaring is Squaring.PAD:
             crop = _no_longer(crop, LARGEST_SQUARE)
             height, width = crop.shape[:2]
-            side = max(height, width)
-            top, left = (side - height) // 2, (side - width) // 2
-            square = np.zeros((side, side, 3), np.uint8)
+            longer = max(height, width)
+            top, left = (longer - height) // 2, (longer - width) // 2
+            square = np.zeros((longer, longer, 3), np.uint8)
             square[top : top + height, left : left + width] = crop
             crop = square
+        if side := self.way.square_side:
+            crop = np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
         return Image.fromarray(crop)
 
 

@@ -147,6 +147,13 @@ def describing(
     return ByMap(network, prepared, each.pooled or PooledDescriptor())
 
 
+def of_whole_boxes(each: ObjectDescriptor) -> ObjectDescriptor:
+    """The same of boxes that were given, which are no masks of which SAM says a smaller one."""
+    if each.crop is None:
+        return each
+    return each.model_copy(update={"crop": each.crop.model_copy(update={"sam_box": False})})
+
+
 def _network(each: ObjectDescriptor, loaded: object) -> Network:
     if isinstance(loaded, ClipModel) and each.clip is not None:
         return ClipNetwork(loaded, each.clip.params or ClipParams())

@@ -15,7 +15,7 @@ from featsvc.engines.answers.rounding import rounded
 from featsvc.engines.clip.text import TextCache
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
-from featsvc.engines.objects.describing import Describing, check_crops, describing
+from featsvc.engines.objects.describing import Describing, check_crops, describing, of_whole_boxes
 from featsvc.engines.objects.finding import Query, fitting, query_of, text_map
 from featsvc.engines.objects.overlaps import nestings
 from featsvc.engines.objects.peaks import Peaks, check_way
@@ -109,11 +109,14 @@ class ObjectPicture:
         """Height and width."""
         return self.picture.pixels.height, self.picture.pixels.width
 
-    def described(self, params: ObjectsParams) -> tuple[Describing, ...]:
+    def described(self, source: ObjectSource, params: ObjectsParams) -> tuple[Describing, ...]:
         """Each way to describe with its model."""
-        ways = enumerate(zip(descriptors_of(params), self.models, strict=True))
+        ways = descriptors_of(params)
+        if source.boxes:
+            ways = tuple(map(of_whole_boxes, ways))
         return tuple(
-            describing(each, index, model, self.picture.pixels, self.options) for index, (each, model) in ways
+            describing(each, index, model, self.picture.pixels, self.options)
+            for index, (each, model) in enumerate(zip(ways, self.models, strict=True))
         )
 
     def source(self, source: ObjectSource, params: ObjectsParams) -> Source:
@@ -133,7 +136,7 @@ def prepare(
     """Decodes and checks; the parameters are those in force, without a preset behind them."""
     source = item.source or ObjectSource()
     picture = ObjectPicture.of(cache, item, not are_given(source), loaded, options)
-    described = picture.described(params)
+    described = picture.described(source, params)
     masks = picture.source(source, params)
     return PreparedObjects(
         alone(),
@@ -160,7 +163,7 @@ def prepare_search(
     source = item.source or ObjectSource()
     searches_peaks = params.search is ObjectSearch.PEAKS
     picture = ObjectPicture.of(cache, item, searches_peaks or not are_given(source), loaded, options)
-    described = picture.described(params)
+    described = picture.described(source, params)
     query = query_of(item.query, params, described[0], options, texts)
     masks: Source | Peaks
     if searches_peaks and picture.request is not None:

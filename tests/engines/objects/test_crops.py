@@ -40,9 +40,9 @@ def test_margins_are_pixels_parts_of_the_box_and_levels_and_end_at_the_picture()
     box = (12, 10, 30, 20)
     way = CropDescriptor(margin_px=2, margin=0.5, levels=3, level_margin=0.15)
     # A half of 18 and 10, and 2.7 and 1.5 for each level, rounded down.
-    assert widened(box, way, 0, 400, 300) == (1, 3, 41, 27)
-    assert widened(box, way, 2, 400, 300) == (0, 1, 45, 29)
-    assert widened(box, way, 2, 40, 28) == (0, 1, 40, 28)
+    assert widened(box, way, 0, (400, 300)) == (1, 3, 41, 27)
+    assert widened(box, way, 2, (400, 300)) == (0, 1, 45, 29)
+    assert widened(box, way, 2, (40, 28)) == (0, 1, 40, 28)
     assert [each.shape[:2] for each in crops(levels=2, level_margin=0.2)] == [(10, 18), (14, 24)]
 
 

@@ -26,6 +26,7 @@ OBJECTS = {
     "describe": Change([{"dino": {}, "crop": {}}]),
     "descriptor_dtype": Change("float16"),
     "containment": Change(0.5),
+    "recipe": Change("conceptgraphs"),
 }
 PEAKS = {"search": "peaks", "describe": [{"clip": {}, "pooled": {}}], "min_score": -1.0}
 FIND = {

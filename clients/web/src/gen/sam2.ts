@@ -536,6 +536,24 @@ export interface components {
              * @default false
              */
             with_picture: boolean;
+            /**
+             * Square Side
+             * @description Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without antialias; one that is not padded is stretched. 0: that is left out.
+             * @default 0
+             */
+            square_side: number;
+            /**
+             * Sam Box
+             * @description Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`.
+             * @default false
+             */
+            sam_box: boolean;
+            /**
+             * Plain Margin Px
+             * @description How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent.
+             * @default 0
+             */
+            plain_margin_px: number;
         };
         /**
          * DType
@@ -750,6 +768,11 @@ export interface components {
              * @description Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85.
              */
             containment?: number | null;
+            /**
+             * @description Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
+             * @example hovsg
+             */
+            recipe?: components["schemas"]["Recipe"] | null;
             /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
             orientation?: components["schemas"]["Orientation"] | null;
             /**
@@ -1374,6 +1397,11 @@ export interface components {
              * @description Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85.
              */
             containment?: number | null;
+            /**
+             * @description Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
+             * @example hovsg
+             */
+            recipe?: components["schemas"]["Recipe"] | null;
             /** @description Where they are looked for. Default: "masks". */
             search?: components["schemas"]["ObjectSearch"] | null;
             /**
@@ -2066,6 +2094,12 @@ export interface components {
              */
             status: string;
         };
+        /**
+         * Recipe
+         * @description Options of a published project under one name: docs/objects.md lists them.
+         * @enum {string}
+         */
+        Recipe: "conceptfusion" | "conceptgraphs" | "hovsg" | "openmask3d";
         /**
          * Rle
          * @description Run lengths in column-major order, beginning with background.

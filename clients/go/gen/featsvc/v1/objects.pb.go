@@ -198,6 +198,67 @@ func (Background) EnumDescriptor() ([]byte, []int) {
 	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{2}
 }
 
+// Options of a published project under one name: docs/objects.md lists them.
+type Recipe int32
+
+const (
+	// None: the defaults shown here.
+	Recipe_RECIPE_UNSPECIFIED Recipe = 0
+	// ConceptFusion (Jatavallabhula et al. 2023).
+	Recipe_RECIPE_CONCEPTFUSION Recipe = 1
+	// ConceptGraphs (Gu et al. 2023).
+	Recipe_RECIPE_CONCEPTGRAPHS Recipe = 2
+	// HOV-SG (Werby et al. 2024).
+	Recipe_RECIPE_HOVSG Recipe = 3
+	// OpenMask3D (Takmaz et al. 2023).
+	Recipe_RECIPE_OPENMASK3D Recipe = 4
+)
+
+// Enum value maps for Recipe.
+var (
+	Recipe_name = map[int32]string{
+		0: "RECIPE_UNSPECIFIED",
+		1: "RECIPE_CONCEPTFUSION",
+		2: "RECIPE_CONCEPTGRAPHS",
+		3: "RECIPE_HOVSG",
+		4: "RECIPE_OPENMASK3D",
+	}
+	Recipe_value = map[string]int32{
+		"RECIPE_UNSPECIFIED":   0,
+		"RECIPE_CONCEPTFUSION": 1,
+		"RECIPE_CONCEPTGRAPHS": 2,
+		"RECIPE_HOVSG":         3,
+		"RECIPE_OPENMASK3D":    4,
+	}
+)
+
+func (x Recipe) Enum() *Recipe {
+	p := new(Recipe)
+	*p = x
+	return p
+}
+
+func (x Recipe) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Recipe) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_objects_proto_enumTypes[3].Descriptor()
+}
+
+func (Recipe) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_objects_proto_enumTypes[3]
+}
+
+func (x Recipe) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Recipe.Descriptor instead.
+func (Recipe) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{3}
+}
+
 // Where objects are looked for.
 type ObjectSearch int32
 
@@ -235,11 +296,11 @@ func (x ObjectSearch) String() string {
 }
 
 func (ObjectSearch) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[3].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[4].Descriptor()
 }
 
 func (ObjectSearch) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[3]
+	return &file_featsvc_v1_objects_proto_enumTypes[4]
 }
 
 func (x ObjectSearch) Number() protoreflect.EnumNumber {
@@ -248,7 +309,7 @@ func (x ObjectSearch) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ObjectSearch.Descriptor instead.
 func (ObjectSearch) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{4}
 }
 
 // Where the objects come from. Nothing given: automatic masks of SAM2. Else one kind: prompts, boxes or masks.
@@ -667,7 +728,14 @@ type CropDescriptor struct {
 	MaskedWeight *float64 `protobuf:"fixed64,8,opt,name=masked_weight,json=maskedWeight,proto3,oneof" json:"masked_weight,omitempty"`
 	// Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the
 	// cosine of the two.
-	WithPicture   *bool `protobuf:"varint,9,opt,name=with_picture,json=withPicture,proto3,oneof" json:"with_picture,omitempty"`
+	WithPicture *bool `protobuf:"varint,9,opt,name=with_picture,json=withPicture,proto3,oneof" json:"with_picture,omitempty"`
+	// Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without
+	// antialias; one that is not padded is stretched. 0: that is left out.
+	SquareSide *int32 `protobuf:"varint,10,opt,name=square_side,json=squareSide,proto3,oneof" json:"square_side,omitempty"`
+	// Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`.
+	SamBox *bool `protobuf:"varint,11,opt,name=sam_box,json=samBox,proto3,oneof" json:"sam_box,omitempty"`
+	// How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent.
+	PlainMarginPx *int32 `protobuf:"varint,12,opt,name=plain_margin_px,json=plainMarginPx,proto3,oneof" json:"plain_margin_px,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -765,6 +833,27 @@ func (x *CropDescriptor) GetWithPicture() bool {
 	return false
 }
 
+func (x *CropDescriptor) GetSquareSide() int32 {
+	if x != nil && x.SquareSide != nil {
+		return *x.SquareSide
+	}
+	return 0
+}
+
+func (x *CropDescriptor) GetSamBox() bool {
+	if x != nil && x.SamBox != nil {
+		return *x.SamBox
+	}
+	return false
+}
+
+func (x *CropDescriptor) GetPlainMarginPx() int32 {
+	if x != nil && x.PlainMarginPx != nil {
+		return *x.PlainMarginPx
+	}
+	return 0
+}
+
 // How objects are described, and how that is answered.
 type ObjectParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -773,7 +862,10 @@ type ObjectParams struct {
 	// Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed.
 	DescriptorDtype *FeatureDType `protobuf:"varint,2,opt,name=descriptor_dtype,json=descriptorDtype,proto3,enum=featsvc.v1.FeatureDType,oneof" json:"descriptor_dtype,omitempty"`
 	// Part of a mask that must lie in a larger one for this to be a parent of it.
-	Containment   *float64 `protobuf:"fixed64,3,opt,name=containment,proto3,oneof" json:"containment,omitempty"`
+	Containment *float64 `protobuf:"fixed64,3,opt,name=containment,proto3,oneof" json:"containment,omitempty"`
+	// Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe`
+	// that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
+	Recipe        *Recipe `protobuf:"varint,4,opt,name=recipe,proto3,enum=featsvc.v1.Recipe,oneof" json:"recipe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -827,6 +919,13 @@ func (x *ObjectParams) GetContainment() float64 {
 		return *x.Containment
 	}
 	return 0
+}
+
+func (x *ObjectParams) GetRecipe() Recipe {
+	if x != nil && x.Recipe != nil {
+		return *x.Recipe
+	}
+	return Recipe_RECIPE_UNSPECIFIED
 }
 
 // A picture, where its objects come from, and how to describe them.
@@ -2028,7 +2127,7 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\n" +
 	"\b_poolingB\n" +
 	"\n" +
-	"\b_erosion\"\xc0\x05\n" +
+	"\b_erosion\"\xa4\a\n" +
 	"\x0eCropDescriptor\x12;\n" +
 	"\tmargin_px\x18\x01 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
 	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xb0@H\x00R\bmarginPx\x88\x01\x01\x128\n" +
@@ -2051,7 +2150,16 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\rmasked_weight\x18\b \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
 	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\aR\fmaskedWeight\x88\x01\x01\x123\n" +
 	"\fwith_picture\x18\t \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\bR\vwithPicture\x88\x01\x01B\f\n" +
+	"\x05falseH\bR\vwithPicture\x88\x01\x01\x12?\n" +
+	"\vsquare_side\x18\n" +
+	" \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\x90@H\tR\n" +
+	"squareSide\x88\x01\x01\x12)\n" +
+	"\asam_box\x18\v \x01(\bB\v\x8a\xb5\x18\a\n" +
+	"\x05falseH\n" +
+	"R\x06samBox\x88\x01\x01\x12F\n" +
+	"\x0fplain_margin_px\x18\f \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xb0@H\vR\rplainMarginPx\x88\x01\x01B\f\n" +
 	"\n" +
 	"_margin_pxB\t\n" +
 	"\a_marginB\t\n" +
@@ -2061,15 +2169,21 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\v_backgroundB\a\n" +
 	"\x05_blurB\x10\n" +
 	"\x0e_masked_weightB\x0f\n" +
-	"\r_with_picture\"\xc4\x02\n" +
+	"\r_with_pictureB\x0e\n" +
+	"\f_square_sideB\n" +
+	"\n" +
+	"\b_sam_boxB\x12\n" +
+	"\x10_plain_margin_px\"\x8d\x03\n" +
 	"\fObjectParams\x12k\n" +
 	"\bdescribe\x18\x01 \x03(\v2\x1c.featsvc.v1.ObjectDescriptorB1\x8a\xb5\x18-\x12)[{\"clip\": {}, \"crop\": {\"margin_px\": 20}}]0\bR\bdescribe\x12W\n" +
 	"\x10descriptor_dtype\x18\x02 \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
 	"\afloat32H\x00R\x0fdescriptorDtype\x88\x01\x01\x12C\n" +
 	"\vcontainment\x18\x03 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
-	"\x040.85\x19\x00\x00\x00\x00\x00\x00\xe0?!\x00\x00\x00\x00\x00\x00\xf0?H\x01R\vcontainment\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x13\n" +
+	"\x040.85\x19\x00\x00\x00\x00\x00\x00\xe0?!\x00\x00\x00\x00\x00\x00\xf0?H\x01R\vcontainment\x88\x01\x01\x12<\n" +
+	"\x06recipe\x18\x04 \x01(\x0e2\x12.featsvc.v1.RecipeB\v\x8a\xb5\x18\a\x12\x05hovsgH\x02R\x06recipe\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x13\n" +
 	"\x11_descriptor_dtypeB\x0e\n" +
-	"\f_containment\"\xdc\x04\n" +
+	"\f_containmentB\t\n" +
+	"\a_recipe\"\xdc\x04\n" +
 	"\x16DescribeObjectsRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x18.featsvc.v1.ObjectSourceH\x00R\x06source\x88\x01\x01\x12+\n" +
@@ -2198,7 +2312,14 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x0fBACKGROUND_KEPT\x10\x01\x1a\b\x8a\xb5\x18\x04kept\x12\x1f\n" +
 	"\x10BACKGROUND_BLACK\x10\x02\x1a\t\x8a\xb5\x18\x05black\x12\x1d\n" +
 	"\x0fBACKGROUND_GREY\x10\x03\x1a\b\x8a\xb5\x18\x04grey\x12\x1d\n" +
-	"\x0fBACKGROUND_BLUR\x10\x04\x1a\b\x8a\xb5\x18\x04blur*u\n" +
+	"\x0fBACKGROUND_BLUR\x10\x04\x1a\b\x8a\xb5\x18\x04blur*\xbe\x01\n" +
+	"\x06Recipe\x12\x16\n" +
+	"\x12RECIPE_UNSPECIFIED\x10\x00\x12+\n" +
+	"\x14RECIPE_CONCEPTFUSION\x10\x01\x1a\x11\x8a\xb5\x18\rconceptfusion\x12+\n" +
+	"\x14RECIPE_CONCEPTGRAPHS\x10\x02\x1a\x11\x8a\xb5\x18\rconceptgraphs\x12\x1b\n" +
+	"\fRECIPE_HOVSG\x10\x03\x1a\t\x8a\xb5\x18\x05hovsg\x12%\n" +
+	"\x11RECIPE_OPENMASK3D\x10\x04\x1a\x0e\x8a\xb5\x18\n" +
+	"openmask3d*u\n" +
 	"\fObjectSearch\x12\x1d\n" +
 	"\x19OBJECT_SEARCH_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x13OBJECT_SEARCH_MASKS\x10\x01\x1a\t\x8a\xb5\x18\x05masks\x12\"\n" +
@@ -2224,121 +2345,123 @@ func file_featsvc_v1_objects_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_objects_proto_rawDescData
 }
 
-var file_featsvc_v1_objects_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_featsvc_v1_objects_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_featsvc_v1_objects_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_featsvc_v1_objects_proto_goTypes = []any{
 	(Pooling)(0),                          // 0: featsvc.v1.Pooling
 	(Squaring)(0),                         // 1: featsvc.v1.Squaring
 	(Background)(0),                       // 2: featsvc.v1.Background
-	(ObjectSearch)(0),                     // 3: featsvc.v1.ObjectSearch
-	(*ObjectSource)(nil),                  // 4: featsvc.v1.ObjectSource
-	(*ClipView)(nil),                      // 5: featsvc.v1.ClipView
-	(*DinoView)(nil),                      // 6: featsvc.v1.DinoView
-	(*ObjectDescriptor)(nil),              // 7: featsvc.v1.ObjectDescriptor
-	(*PooledDescriptor)(nil),              // 8: featsvc.v1.PooledDescriptor
-	(*CropDescriptor)(nil),                // 9: featsvc.v1.CropDescriptor
-	(*ObjectParams)(nil),                  // 10: featsvc.v1.ObjectParams
-	(*DescribeObjectsRequest)(nil),        // 11: featsvc.v1.DescribeObjectsRequest
-	(*SceneObject)(nil),                   // 12: featsvc.v1.SceneObject
-	(*ObjectVectors)(nil),                 // 13: featsvc.v1.ObjectVectors
-	(*DescribeObjectsResponse)(nil),       // 14: featsvc.v1.DescribeObjectsResponse
-	(*DescribeObjectsStreamRequest)(nil),  // 15: featsvc.v1.DescribeObjectsStreamRequest
-	(*DescribeObjectsStreamResponse)(nil), // 16: featsvc.v1.DescribeObjectsStreamResponse
-	(*ObjectQuery)(nil),                   // 17: featsvc.v1.ObjectQuery
-	(*FindParams)(nil),                    // 18: featsvc.v1.FindParams
-	(*FindObjectsRequest)(nil),            // 19: featsvc.v1.FindObjectsRequest
-	(*ObjectMatch)(nil),                   // 20: featsvc.v1.ObjectMatch
-	(*ObjectMatches)(nil),                 // 21: featsvc.v1.ObjectMatches
-	(*FindObjectsResponse)(nil),           // 22: featsvc.v1.FindObjectsResponse
-	(*FindObjectsStreamRequest)(nil),      // 23: featsvc.v1.FindObjectsStreamRequest
-	(*FindObjectsStreamResponse)(nil),     // 24: featsvc.v1.FindObjectsStreamResponse
-	(*Prompt)(nil),                        // 25: featsvc.v1.Prompt
-	(*Box)(nil),                           // 26: featsvc.v1.Box
-	(*Tensor)(nil),                        // 27: featsvc.v1.Tensor
-	(*Rle)(nil),                           // 28: featsvc.v1.Rle
-	(*ClipModel)(nil),                     // 29: featsvc.v1.ClipModel
-	(*ClipParams)(nil),                    // 30: featsvc.v1.ClipParams
-	(*DinoModel)(nil),                     // 31: featsvc.v1.DinoModel
-	(*DinoParams)(nil),                    // 32: featsvc.v1.DinoParams
-	(FeatureDType)(0),                     // 33: featsvc.v1.FeatureDType
-	(*Image)(nil),                         // 34: featsvc.v1.Image
-	(*Sam2Model)(nil),                     // 35: featsvc.v1.Sam2Model
-	(*AutomaticMaskParams)(nil),           // 36: featsvc.v1.AutomaticMaskParams
-	(*MaskParams)(nil),                    // 37: featsvc.v1.MaskParams
-	(*Mask)(nil),                          // 38: featsvc.v1.Mask
-	(*Rounding)(nil),                      // 39: featsvc.v1.Rounding
-	(*ItemError)(nil),                     // 40: featsvc.v1.ItemError
-	(*Timing)(nil),                        // 41: featsvc.v1.Timing
-	(*TextParams)(nil),                    // 42: featsvc.v1.TextParams
+	(Recipe)(0),                           // 3: featsvc.v1.Recipe
+	(ObjectSearch)(0),                     // 4: featsvc.v1.ObjectSearch
+	(*ObjectSource)(nil),                  // 5: featsvc.v1.ObjectSource
+	(*ClipView)(nil),                      // 6: featsvc.v1.ClipView
+	(*DinoView)(nil),                      // 7: featsvc.v1.DinoView
+	(*ObjectDescriptor)(nil),              // 8: featsvc.v1.ObjectDescriptor
+	(*PooledDescriptor)(nil),              // 9: featsvc.v1.PooledDescriptor
+	(*CropDescriptor)(nil),                // 10: featsvc.v1.CropDescriptor
+	(*ObjectParams)(nil),                  // 11: featsvc.v1.ObjectParams
+	(*DescribeObjectsRequest)(nil),        // 12: featsvc.v1.DescribeObjectsRequest
+	(*SceneObject)(nil),                   // 13: featsvc.v1.SceneObject
+	(*ObjectVectors)(nil),                 // 14: featsvc.v1.ObjectVectors
+	(*DescribeObjectsResponse)(nil),       // 15: featsvc.v1.DescribeObjectsResponse
+	(*DescribeObjectsStreamRequest)(nil),  // 16: featsvc.v1.DescribeObjectsStreamRequest
+	(*DescribeObjectsStreamResponse)(nil), // 17: featsvc.v1.DescribeObjectsStreamResponse
+	(*ObjectQuery)(nil),                   // 18: featsvc.v1.ObjectQuery
+	(*FindParams)(nil),                    // 19: featsvc.v1.FindParams
+	(*FindObjectsRequest)(nil),            // 20: featsvc.v1.FindObjectsRequest
+	(*ObjectMatch)(nil),                   // 21: featsvc.v1.ObjectMatch
+	(*ObjectMatches)(nil),                 // 22: featsvc.v1.ObjectMatches
+	(*FindObjectsResponse)(nil),           // 23: featsvc.v1.FindObjectsResponse
+	(*FindObjectsStreamRequest)(nil),      // 24: featsvc.v1.FindObjectsStreamRequest
+	(*FindObjectsStreamResponse)(nil),     // 25: featsvc.v1.FindObjectsStreamResponse
+	(*Prompt)(nil),                        // 26: featsvc.v1.Prompt
+	(*Box)(nil),                           // 27: featsvc.v1.Box
+	(*Tensor)(nil),                        // 28: featsvc.v1.Tensor
+	(*Rle)(nil),                           // 29: featsvc.v1.Rle
+	(*ClipModel)(nil),                     // 30: featsvc.v1.ClipModel
+	(*ClipParams)(nil),                    // 31: featsvc.v1.ClipParams
+	(*DinoModel)(nil),                     // 32: featsvc.v1.DinoModel
+	(*DinoParams)(nil),                    // 33: featsvc.v1.DinoParams
+	(FeatureDType)(0),                     // 34: featsvc.v1.FeatureDType
+	(*Image)(nil),                         // 35: featsvc.v1.Image
+	(*Sam2Model)(nil),                     // 36: featsvc.v1.Sam2Model
+	(*AutomaticMaskParams)(nil),           // 37: featsvc.v1.AutomaticMaskParams
+	(*MaskParams)(nil),                    // 38: featsvc.v1.MaskParams
+	(*Mask)(nil),                          // 39: featsvc.v1.Mask
+	(*Rounding)(nil),                      // 40: featsvc.v1.Rounding
+	(*ItemError)(nil),                     // 41: featsvc.v1.ItemError
+	(*Timing)(nil),                        // 42: featsvc.v1.Timing
+	(*TextParams)(nil),                    // 43: featsvc.v1.TextParams
 }
 var file_featsvc_v1_objects_proto_depIdxs = []int32{
-	25, // 0: featsvc.v1.ObjectSource.prompts:type_name -> featsvc.v1.Prompt
-	26, // 1: featsvc.v1.ObjectSource.boxes:type_name -> featsvc.v1.Box
-	27, // 2: featsvc.v1.ObjectSource.bitmaps:type_name -> featsvc.v1.Tensor
-	28, // 3: featsvc.v1.ObjectSource.rle:type_name -> featsvc.v1.Rle
-	27, // 4: featsvc.v1.ObjectSource.label_map:type_name -> featsvc.v1.Tensor
-	29, // 5: featsvc.v1.ClipView.model:type_name -> featsvc.v1.ClipModel
-	30, // 6: featsvc.v1.ClipView.params:type_name -> featsvc.v1.ClipParams
-	31, // 7: featsvc.v1.DinoView.model:type_name -> featsvc.v1.DinoModel
-	32, // 8: featsvc.v1.DinoView.params:type_name -> featsvc.v1.DinoParams
-	5,  // 9: featsvc.v1.ObjectDescriptor.clip:type_name -> featsvc.v1.ClipView
-	6,  // 10: featsvc.v1.ObjectDescriptor.dino:type_name -> featsvc.v1.DinoView
-	8,  // 11: featsvc.v1.ObjectDescriptor.pooled:type_name -> featsvc.v1.PooledDescriptor
-	9,  // 12: featsvc.v1.ObjectDescriptor.crop:type_name -> featsvc.v1.CropDescriptor
+	26, // 0: featsvc.v1.ObjectSource.prompts:type_name -> featsvc.v1.Prompt
+	27, // 1: featsvc.v1.ObjectSource.boxes:type_name -> featsvc.v1.Box
+	28, // 2: featsvc.v1.ObjectSource.bitmaps:type_name -> featsvc.v1.Tensor
+	29, // 3: featsvc.v1.ObjectSource.rle:type_name -> featsvc.v1.Rle
+	28, // 4: featsvc.v1.ObjectSource.label_map:type_name -> featsvc.v1.Tensor
+	30, // 5: featsvc.v1.ClipView.model:type_name -> featsvc.v1.ClipModel
+	31, // 6: featsvc.v1.ClipView.params:type_name -> featsvc.v1.ClipParams
+	32, // 7: featsvc.v1.DinoView.model:type_name -> featsvc.v1.DinoModel
+	33, // 8: featsvc.v1.DinoView.params:type_name -> featsvc.v1.DinoParams
+	6,  // 9: featsvc.v1.ObjectDescriptor.clip:type_name -> featsvc.v1.ClipView
+	7,  // 10: featsvc.v1.ObjectDescriptor.dino:type_name -> featsvc.v1.DinoView
+	9,  // 11: featsvc.v1.ObjectDescriptor.pooled:type_name -> featsvc.v1.PooledDescriptor
+	10, // 12: featsvc.v1.ObjectDescriptor.crop:type_name -> featsvc.v1.CropDescriptor
 	0,  // 13: featsvc.v1.PooledDescriptor.pooling:type_name -> featsvc.v1.Pooling
 	1,  // 14: featsvc.v1.CropDescriptor.squaring:type_name -> featsvc.v1.Squaring
 	2,  // 15: featsvc.v1.CropDescriptor.background:type_name -> featsvc.v1.Background
-	7,  // 16: featsvc.v1.ObjectParams.describe:type_name -> featsvc.v1.ObjectDescriptor
-	33, // 17: featsvc.v1.ObjectParams.descriptor_dtype:type_name -> featsvc.v1.FeatureDType
-	34, // 18: featsvc.v1.DescribeObjectsRequest.image:type_name -> featsvc.v1.Image
-	4,  // 19: featsvc.v1.DescribeObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
-	35, // 20: featsvc.v1.DescribeObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
-	36, // 21: featsvc.v1.DescribeObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
-	37, // 22: featsvc.v1.DescribeObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
-	10, // 23: featsvc.v1.DescribeObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
-	38, // 24: featsvc.v1.SceneObject.mask:type_name -> featsvc.v1.Mask
-	27, // 25: featsvc.v1.ObjectVectors.vectors:type_name -> featsvc.v1.Tensor
-	39, // 26: featsvc.v1.ObjectVectors.rounding:type_name -> featsvc.v1.Rounding
-	12, // 27: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
-	13, // 28: featsvc.v1.DescribeObjectsResponse.descriptors:type_name -> featsvc.v1.ObjectVectors
-	27, // 29: featsvc.v1.DescribeObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
-	11, // 30: featsvc.v1.DescribeObjectsStreamRequest.request:type_name -> featsvc.v1.DescribeObjectsRequest
-	14, // 31: featsvc.v1.DescribeObjectsStreamResponse.response:type_name -> featsvc.v1.DescribeObjectsResponse
-	40, // 32: featsvc.v1.DescribeObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
-	41, // 33: featsvc.v1.DescribeObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
-	27, // 34: featsvc.v1.ObjectQuery.vectors:type_name -> featsvc.v1.Tensor
-	3,  // 35: featsvc.v1.FindParams.search:type_name -> featsvc.v1.ObjectSearch
-	34, // 36: featsvc.v1.FindObjectsRequest.image:type_name -> featsvc.v1.Image
-	17, // 37: featsvc.v1.FindObjectsRequest.query:type_name -> featsvc.v1.ObjectQuery
-	4,  // 38: featsvc.v1.FindObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
-	35, // 39: featsvc.v1.FindObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
-	36, // 40: featsvc.v1.FindObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
-	37, // 41: featsvc.v1.FindObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
-	10, // 42: featsvc.v1.FindObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
-	18, // 43: featsvc.v1.FindObjectsRequest.find:type_name -> featsvc.v1.FindParams
-	42, // 44: featsvc.v1.FindObjectsRequest.texts:type_name -> featsvc.v1.TextParams
-	20, // 45: featsvc.v1.ObjectMatches.matches:type_name -> featsvc.v1.ObjectMatch
-	12, // 46: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
-	21, // 47: featsvc.v1.FindObjectsResponse.found:type_name -> featsvc.v1.ObjectMatches
-	27, // 48: featsvc.v1.FindObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
-	27, // 49: featsvc.v1.FindObjectsResponse.text_map:type_name -> featsvc.v1.Tensor
-	19, // 50: featsvc.v1.FindObjectsStreamRequest.request:type_name -> featsvc.v1.FindObjectsRequest
-	22, // 51: featsvc.v1.FindObjectsStreamResponse.response:type_name -> featsvc.v1.FindObjectsResponse
-	40, // 52: featsvc.v1.FindObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
-	41, // 53: featsvc.v1.FindObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
-	11, // 54: featsvc.v1.ObjectService.DescribeObjects:input_type -> featsvc.v1.DescribeObjectsRequest
-	15, // 55: featsvc.v1.ObjectService.DescribeObjectsStream:input_type -> featsvc.v1.DescribeObjectsStreamRequest
-	19, // 56: featsvc.v1.ObjectService.FindObjects:input_type -> featsvc.v1.FindObjectsRequest
-	23, // 57: featsvc.v1.ObjectService.FindObjectsStream:input_type -> featsvc.v1.FindObjectsStreamRequest
-	14, // 58: featsvc.v1.ObjectService.DescribeObjects:output_type -> featsvc.v1.DescribeObjectsResponse
-	16, // 59: featsvc.v1.ObjectService.DescribeObjectsStream:output_type -> featsvc.v1.DescribeObjectsStreamResponse
-	22, // 60: featsvc.v1.ObjectService.FindObjects:output_type -> featsvc.v1.FindObjectsResponse
-	24, // 61: featsvc.v1.ObjectService.FindObjectsStream:output_type -> featsvc.v1.FindObjectsStreamResponse
-	58, // [58:62] is the sub-list for method output_type
-	54, // [54:58] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	8,  // 16: featsvc.v1.ObjectParams.describe:type_name -> featsvc.v1.ObjectDescriptor
+	34, // 17: featsvc.v1.ObjectParams.descriptor_dtype:type_name -> featsvc.v1.FeatureDType
+	3,  // 18: featsvc.v1.ObjectParams.recipe:type_name -> featsvc.v1.Recipe
+	35, // 19: featsvc.v1.DescribeObjectsRequest.image:type_name -> featsvc.v1.Image
+	5,  // 20: featsvc.v1.DescribeObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
+	36, // 21: featsvc.v1.DescribeObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
+	37, // 22: featsvc.v1.DescribeObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
+	38, // 23: featsvc.v1.DescribeObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
+	11, // 24: featsvc.v1.DescribeObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
+	39, // 25: featsvc.v1.SceneObject.mask:type_name -> featsvc.v1.Mask
+	28, // 26: featsvc.v1.ObjectVectors.vectors:type_name -> featsvc.v1.Tensor
+	40, // 27: featsvc.v1.ObjectVectors.rounding:type_name -> featsvc.v1.Rounding
+	13, // 28: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
+	14, // 29: featsvc.v1.DescribeObjectsResponse.descriptors:type_name -> featsvc.v1.ObjectVectors
+	28, // 30: featsvc.v1.DescribeObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
+	12, // 31: featsvc.v1.DescribeObjectsStreamRequest.request:type_name -> featsvc.v1.DescribeObjectsRequest
+	15, // 32: featsvc.v1.DescribeObjectsStreamResponse.response:type_name -> featsvc.v1.DescribeObjectsResponse
+	41, // 33: featsvc.v1.DescribeObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
+	42, // 34: featsvc.v1.DescribeObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
+	28, // 35: featsvc.v1.ObjectQuery.vectors:type_name -> featsvc.v1.Tensor
+	4,  // 36: featsvc.v1.FindParams.search:type_name -> featsvc.v1.ObjectSearch
+	35, // 37: featsvc.v1.FindObjectsRequest.image:type_name -> featsvc.v1.Image
+	18, // 38: featsvc.v1.FindObjectsRequest.query:type_name -> featsvc.v1.ObjectQuery
+	5,  // 39: featsvc.v1.FindObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
+	36, // 40: featsvc.v1.FindObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
+	37, // 41: featsvc.v1.FindObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
+	38, // 42: featsvc.v1.FindObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
+	11, // 43: featsvc.v1.FindObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
+	19, // 44: featsvc.v1.FindObjectsRequest.find:type_name -> featsvc.v1.FindParams
+	43, // 45: featsvc.v1.FindObjectsRequest.texts:type_name -> featsvc.v1.TextParams
+	21, // 46: featsvc.v1.ObjectMatches.matches:type_name -> featsvc.v1.ObjectMatch
+	13, // 47: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
+	22, // 48: featsvc.v1.FindObjectsResponse.found:type_name -> featsvc.v1.ObjectMatches
+	28, // 49: featsvc.v1.FindObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
+	28, // 50: featsvc.v1.FindObjectsResponse.text_map:type_name -> featsvc.v1.Tensor
+	20, // 51: featsvc.v1.FindObjectsStreamRequest.request:type_name -> featsvc.v1.FindObjectsRequest
+	23, // 52: featsvc.v1.FindObjectsStreamResponse.response:type_name -> featsvc.v1.FindObjectsResponse
+	41, // 53: featsvc.v1.FindObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
+	42, // 54: featsvc.v1.FindObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
+	12, // 55: featsvc.v1.ObjectService.DescribeObjects:input_type -> featsvc.v1.DescribeObjectsRequest
+	16, // 56: featsvc.v1.ObjectService.DescribeObjectsStream:input_type -> featsvc.v1.DescribeObjectsStreamRequest
+	20, // 57: featsvc.v1.ObjectService.FindObjects:input_type -> featsvc.v1.FindObjectsRequest
+	24, // 58: featsvc.v1.ObjectService.FindObjectsStream:input_type -> featsvc.v1.FindObjectsStreamRequest
+	15, // 59: featsvc.v1.ObjectService.DescribeObjects:output_type -> featsvc.v1.DescribeObjectsResponse
+	17, // 60: featsvc.v1.ObjectService.DescribeObjectsStream:output_type -> featsvc.v1.DescribeObjectsStreamResponse
+	23, // 61: featsvc.v1.ObjectService.FindObjects:output_type -> featsvc.v1.FindObjectsResponse
+	25, // 62: featsvc.v1.ObjectService.FindObjectsStream:output_type -> featsvc.v1.FindObjectsStreamResponse
+	59, // [59:63] is the sub-list for method output_type
+	55, // [55:59] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_objects_proto_init() }
@@ -2383,7 +2506,7 @@ func file_featsvc_v1_objects_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_objects_proto_rawDesc), len(file_featsvc_v1_objects_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
