@@ -24,7 +24,8 @@ from google.protobuf.message import Message
 
 from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.web_addresses import encoded
-from featsvc.v1 import clip_pb2, dino_pb2, image_pb2, sam2_pb2
+from featsvc.twin.methods import question_field
+from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, image_pb2, sam2_pb2
 from tests.chaos.attacks import memory_mb, processes
 from tests.chaos.crowd import cases
 from tests.chaos.mutations import changed, changed_address, changed_bytes, changed_json
@@ -46,14 +47,38 @@ FLAGS = (
     "up", "--profile=demo", "--offline", "--devices=cpu", "--image-cache=1MiB", "--embedding-cache=24MiB",
     "--text-cache=256KiB", "--url-timeout=1",
 )  # fmt: skip
+ESTIMATE = "/featsvc.v1.EstimateService/Estimate"
 SMALL = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
 BODIES: Mapping[str, dict[str, Any]] = {  # Any: JSON
     "clip/extract": {"load_size": 64, "model_name": "demo-clip", "model_pretrained": "demo"},
     "clip/encode_text": {"text": "a red circle"},
     "clip/similarity": {"text": ["a red circle"], "load_size": 64},
+    "clip/encode_image": {"model_name": "demo-clip", "model_pretrained": "demo"},
     "dino/extract": {"model_type": "demo-dino", "facet": "key", "layer": 1},
     "sam2/auto_mask": {"points_per_side": 2, "model_cfg": "demo-sam2"},
     "sam2/prompt_mask": {"point_coords": [[3, 4]], "point_labels": [1], "model_cfg": "demo-sam2"},
+    "sam2/embed_image": {"model_cfg": "demo-sam2"},
+    "sam2/describe_objects": {
+        "boxes": [[4, 4, 20, 30], [0, 0, 55, 39]],
+        "describe": [
+            {"clip": {"params": {"load_size": 64}}, "pooled": {"pooling": "eroded_mean", "erosion": 2}},
+            {
+                "dino": {},
+                "crop": {"margin": 0.2, "levels": 2, "squaring": "pad", "background": "blur", "blur": 2.0},
+            },
+        ],
+        "mask_encoding": "coco_rle",
+    },
+    "sam2/find_objects": {
+        "text": ["a red circle", "a blue star"],
+        "negative_text": ["object"],
+        "search": "peaks",
+        "max_peaks": 2,
+        "describe": [{"clip": {"params": {"load_size": 64}}, "pooled": {}}],
+        "ret_text_map": True,
+    },
+    "clip/estimate/extract": {"load_size": 64},
+    "sam2/estimate/find_objects": {"text": ["a red circle"], "points_per_side": 2},
 }
 
 Send = Callable[[], str]
@@ -111,6 +136,10 @@ def _inputs(
         for path, message in seeds:
             raw = changed(message, chance).SerializeToString()
             yield _call(connected, path, changed_bytes(raw, chance) if chance.random() < 0.2 else raw)
+            if (question := question_field(message.DESCRIPTOR)) is not None:
+                dry = estimate_pb2.EstimateRequest()
+                getattr(dry, question).MergeFromString(raw)
+                yield _call(connected, ESTIMATE, dry.SerializeToString())
             picture = changed_bytes(chance.choice(pictures), chance)
             yield _call(connected, *_about(picture, chance))
             endpoint = chance.choice(tuple(BODIES))
@@ -118,11 +147,8 @@ def _inputs(
             if endpoint != "clip/encode_text":
                 content = base64.b64encode(picture).decode() if chance.random() < 0.5 else base64_png(SMALL)
                 body = {"image": content, **body}
-            yield _post(
-                web,
-                f"{server.url(endpoint.split('/')[0])}/{endpoint.split('/')[1]}",
-                changed_json(body, chance),
-            )
+            family, _, path = endpoint.partition("/")
+            yield _post(web, f"{server.url(family)}/{path}", changed_json(body, chance))
 
 
 def seed_messages() -> list[tuple[str, Message]]:
