@@ -68,7 +68,11 @@ async def beside(server: Server, flood: Flood, callers: int, given: argparse.Nam
         other = Other(channel, KEY_OF_OTHERS, small())
         await other.ask()
         other.took_s.clear()
-        words = (sys.executable, "-m", "tests.chaos.fairness", "--only", flood.name, "--flood", server.target)
+        # Floods come from other machines: what their clients compute is to take nothing from the server.
+        words = (
+            *("nice", "-n", "19"),
+            *(sys.executable, "-m", "tests.chaos.fairness", "--only", flood.name, "--flood", server.target),
+        )
         flooding = await asyncio.create_subprocess_exec(
             *words,
             f"--callers={callers}",
