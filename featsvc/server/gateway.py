@@ -169,7 +169,7 @@ async def gateway(
             intake.closing.set()
             admission.close()
             refusals.close()
-            await _stopped(server, checks, pool, settings.grace)
+            await _stopped(server, checks, pool, drain.left_s(settings.grace))
             calls.write()
             audit.close()
 

@@ -170,7 +170,7 @@ class LoadedModel(_message.Message):
     def __init__(self, key: _Optional[str] = ..., names: _Optional[_Iterable[str]] = ..., size_bytes: _Optional[int] = ..., family: _Optional[_Union[Family, str]] = ...) -> None: ...
 
 class Worker(_message.Message):
-    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches", "failed_models", "gpu", "precision")
+    __slots__ = ("id", "pid", "device", "state", "models", "batches", "items", "restarts", "caches", "failed_models", "gpu", "precision", "machine")
     ID_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +183,7 @@ class Worker(_message.Message):
     FAILED_MODELS_FIELD_NUMBER: _ClassVar[int]
     GPU_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_FIELD_NUMBER: _ClassVar[int]
     id: int
     pid: int
     device: str
@@ -195,7 +196,8 @@ class Worker(_message.Message):
     failed_models: _containers.RepeatedCompositeFieldContainer[FailedModel]
     gpu: Gpu
     precision: str
-    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ..., gpu: _Optional[_Union[Gpu, _Mapping]] = ..., precision: _Optional[str] = ...) -> None: ...
+    machine: str
+    def __init__(self, id: _Optional[int] = ..., pid: _Optional[int] = ..., device: _Optional[str] = ..., state: _Optional[str] = ..., models: _Optional[_Iterable[_Union[LoadedModel, _Mapping]]] = ..., batches: _Optional[int] = ..., items: _Optional[int] = ..., restarts: _Optional[int] = ..., caches: _Optional[_Iterable[_Union[Cache, _Mapping]]] = ..., failed_models: _Optional[_Iterable[_Union[FailedModel, _Mapping]]] = ..., gpu: _Optional[_Union[Gpu, _Mapping]] = ..., precision: _Optional[str] = ..., machine: _Optional[str] = ...) -> None: ...
 
 class Gpu(_message.Message):
     __slots__ = ("name", "uuid", "size_bytes", "free_bytes", "utilization_percent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -35,6 +36,8 @@ class Counts:
     """Questions that have an answer and got an error, each with its words."""
     wrong: list[str] = field(default_factory=list)
     """Answers that are not the right ones to the byte."""
+    seconds: list[float] = field(default_factory=list)
+    """How long each case took, with what was tried again."""
 
     @property
     def is_right(self) -> bool:
@@ -108,7 +111,10 @@ class Crowd:
         with grpc.insecure_channel(target, channel.OPTIONS) as connected:
             asker = Asker(connected, KEY)
             while not self._is_over.is_set():
-                for line in asker.lines(chance.choice(self._cases)):
-                    with self._answered:
+                began = time.monotonic()
+                lines = list(asker.lines(chance.choice(self._cases)))
+                with self._answered:
+                    self.counts.seconds.append(time.monotonic() - began)
+                    for line in lines:
                         self.counts.take(line, self._right[str(line["name"])])
-                        self._answered.notify_all()
+                    self._answered.notify_all()

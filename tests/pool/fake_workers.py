@@ -72,16 +72,16 @@ class FakeWorker:
 
 
 class FakeSpawn:
-    """Starts such workers, each ready at once and with model m; but those of `missing` devices, which end."""
+    """Starts such workers, each ready at once and with model m; but those of `missing` devices or numbers, which end."""
 
-    def __init__(self, missing: Collection[str] = ()) -> None:
+    def __init__(self, missing: Collection[str | int] = ()) -> None:
         self.missing = missing
         self.started: dict[int, FakeWorker] = {}
         """By their number, the latest of each."""
 
     def __call__(self, boot: Boot, events: Events) -> FakeWorker:
         worker = self.started[boot.worker] = FakeWorker(boot=boot, events=events)
-        if boot.device in self.missing:
+        if boot.device in self.missing or boot.worker in self.missing:
             worker.say(Refused(NoDevice(f"{boot.device} is not there")))
             worker.kill()
             return worker

@@ -5695,6 +5695,9 @@ pub struct Worker {
     /// What its networks compute in: fp32, tf32, bf16 or fp16. Empty until it has started.
     #[prost(string, tag = "12")]
     pub precision: ::prost::alloc::string::String,
+    /// Address of its machine, where workers may run on several, as with --pool ray; empty until it has a place there.
+    #[prost(string, tag = "13")]
+    pub machine: ::prost::alloc::string::String,
 }
 /// A GPU.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from featsvc.pool.cluster.connection import connected
@@ -25,5 +26,5 @@ async def ray_pool(settings: PoolSettings, address: str, share: Share) -> AsyncI
         from featsvc.pool.cluster.worker import RayWorker
 
         spawn = partial(RayWorker, share=share, pictures=StoredPictures(ray.put))
-        async with WorkerPool(settings, spawn) as pool:
+        async with WorkerPool(replace(settings, may_move=True), spawn) as pool:
             yield pool

@@ -75,7 +75,7 @@ class RayWorker:
 
     def describe(self) -> Description:
         """Which process it is."""
-        return Description(self._place.pid if self._place else None)
+        return Description(self._place.pid, self._place.node) if self._place else Description(None)
 
     def condition(self) -> Condition:
         """Nobody can look into another machine."""

@@ -128,6 +128,9 @@ class PoolSettings:
     max_restart_delay_s: float = 30.0
     """Longest pause before a restart."""
 
+    may_move: bool = False
+    """Whether the next process of a worker may run on another machine, so that it is tried where one was refused."""
+
     reserved_descriptors: int = 32
     """Open files that are kept for workers and their messages, whatever else this process opens."""
 

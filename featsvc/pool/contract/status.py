@@ -74,6 +74,8 @@ class WorkerStatus:
     gpu: GpuStatus | None = None
     precision: str = ""
     """What its networks compute in; empty until it has started once."""
+    machine: str = ""
+    """The address of its machine, where workers may run on several."""
 
     @property
     def is_alive(self) -> bool:

@@ -25,6 +25,8 @@ class Description:
 
     pid: int | None
     """None while it has no process yet."""
+    machine: str = ""
+    """The address of its machine; empty where there is but one, and while it has no process yet."""
 
 
 class Events(Protocol):

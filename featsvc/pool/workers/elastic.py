@@ -2,6 +2,9 @@
 
 A worker is needed that has work in flight. Beside those as many are needed as there are times `backlog_s` of waiting
 work, in seconds of a worker, as predicted. Too many there are only if none of the last `idle_s` needed as many.
+
+Who cannot start (FAILED) is not counted, so another starts where there is room, perhaps on another machine; the one
+that is too many then is the first to end. Where none can start, more could not either.
 """
 
 from __future__ import annotations
@@ -74,9 +77,12 @@ class Elastic:
         """Start as many workers as are lacking, or end one that has not been needed for long enough."""
         staying = [each for each in self._members if each.id not in self._leaving]
         needed = self._needed(staying)
-        if needed > len(staying):
+        able = sum(each.state is not WorkerState.FAILED for each in staying)
+        if needed > able:
             self._since = None
-            self._grow(needed - len(staying))
+            lacking = min(needed - able, self._settings.most_workers - len(staying))
+            if able and lacking > 0:
+                self._grow(lacking)
         elif needed == len(staying):
             self._since = None
         elif self._since is None:
@@ -129,14 +135,15 @@ class Elastic:
         if state.batches or worker.is_loading:
             return False
         awaited = self._awaited_models()
-        if awaited and worker.state is not WorkerState.READY:
+        if awaited and worker.state not in (WorkerState.READY, WorkerState.FAILED):
             return False
         others = [self._scheduler.in_flight(each.id) for each in staying if each is not worker]
         return all(
             any(other.has_model(model) for other in others) for model in awaited if state.has_model(model)
         )
 
-    def _worth(self, worker: WorkerHandle) -> tuple[bool, int, int]:
-        """How much is lost with it: one that has not started yet is the first to go, then who knows least."""
+    def _worth(self, worker: WorkerHandle) -> tuple[bool, bool, int, int]:
+        """How much is lost with it: first goes who cannot start, then who has not yet, then who knows least."""
         state = self._scheduler.in_flight(worker.id)
-        return worker.state is WorkerState.READY, len(state.affinities), -worker.id
+        is_able = worker.state is not WorkerState.FAILED
+        return is_able, worker.state is WorkerState.READY, len(state.affinities), -worker.id

@@ -28,7 +28,7 @@ from featsvc.pool.contract.messages import (
 )
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState, WorkerStatus
-from featsvc.pool.contract.worker import Spawn, Worker
+from featsvc.pool.contract.worker import Description, Spawn, Worker
 from featsvc.pool.transport.descriptors import is_no_room
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.pool.workers.calls import OpenCalls
@@ -85,9 +85,9 @@ class WorkerHandle:
 
     def status(self) -> WorkerStatus:
         """How it is now."""
-        pid = self._worker.describe().pid if self._worker else None
+        process = self._worker.describe() if self._worker else Description(None)
         state = WorkerState.BUSY if self._is_at_work() else self.state
-        return self.record.status(self.id, pid, self._device, state)
+        return self.record.status(self.id, process, self._device, state)
 
     def send(self, message: ToWorker, large: bool = False) -> None:
         """Pass a message on, if there is a process to take it."""

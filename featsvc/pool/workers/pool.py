@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("featsvc.pool.workers.pool")
 
+QUEUED_AGAIN = "what a worker had in flight is queued again"
+
 
 class WorkerPool:
     """A `Pool`; `async with` starts a worker for each device, without waiting for them, and ends them.
@@ -301,8 +303,11 @@ class WorkerPool:
         self._deaths.defect(worker.id)
 
     def _requeue_from(self, worker: WorkerHandle, is_its_own: bool) -> None:
-        for entry in self._deaths.died(worker.id, is_its_own):
+        again = self._deaths.died(worker.id, is_its_own)
+        for entry in again:
             self._release_later(entry)
+        if again:
+            log.warning(QUEUED_AGAIN, extra={"worker": worker.id, "items": len(again)})
 
     def _note_emptied(self, worker: WorkerHandle) -> None:
         if worker.id in self._emptied and not self._scheduler.in_flight(worker.id).batches:

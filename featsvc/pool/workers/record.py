@@ -13,6 +13,7 @@ from featsvc.pool.contract.status import (
     WorkerState,
     WorkerStatus,
 )
+from featsvc.pool.contract.worker import Description
 
 
 @dataclass
@@ -48,11 +49,11 @@ class Record:
         """The process has gone, and with it what it said."""
         self.models, self.failed_models, self.caches, self.gpu = (), (), (), None
 
-    def status(self, id: int, pid: int | None, device: str, state: WorkerState) -> WorkerStatus:
+    def status(self, id: int, process: Description, device: str, state: WorkerState) -> WorkerStatus:
         """All of it."""
         return WorkerStatus(
             id=id,
-            pid=pid,
+            pid=process.pid,
             device=device,
             state=state,
             models=self.models,
@@ -63,4 +64,5 @@ class Record:
             caches=self.caches,
             gpu=self.gpu,
             precision=self.precision,
+            machine=process.machine,
         )

@@ -53,7 +53,7 @@ class Restarts:
         was_refused, self.is_refused = self.is_refused, False
         if not was_refused:
             log.error("worker died", extra={"worker": self._worker, "returncode": returncode})
-        if was_refused and not self._backoff.has_lived:
+        if was_refused and not (self._backoff.has_lived or self._settings.may_move):
             return NextStart(WorkerState.FAILED, None)  # nor will it live the next time
         if self.is_last:
             return NextStart(WorkerState.DEAD, None)

@@ -191,7 +191,7 @@ def _worker(status: WorkerStatus, caller: Caller) -> model_pb2.Worker:
         if status.gpu is not None:
             told.gpu.CopyFrom(_gpu(status.gpu))
     if caller.sees_all:
-        told.pid, told.restarts = status.pid or 0, status.restarts
+        told.pid, told.machine, told.restarts = status.pid or 0, status.machine, status.restarts
         told.batches, told.items = status.batches, status.items
         told.caches.extend(map(_cache, status.caches))
     return told

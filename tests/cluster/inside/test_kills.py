@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -25,7 +24,12 @@ KILLS = 3
 BETWEEN = 30
 PICTURES = 12
 CLICKS = 240
-FLAGS = ("--profile=demo", "--offline", "--pool=ray", "--cpus-per-worker=1", f"--ray-workers={WORKERS}")
+HEARTBEAT_S = 3
+"""A worker that gives no sign of life for so long is replaced."""
+FLAGS = (
+    "--profile=demo", "--offline", "--pool=ray", "--cpus-per-worker=1", f"--ray-workers={WORKERS}",
+    f"--heartbeat-timeout={HEARTBEAT_S}",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,16 @@ def test_kills_of_actors_and_of_a_machine_lose_and_change_nothing(server: Server
             all_up(client)
             crowd.wait_for(BETWEEN)
         assert crowd.counts.is_right, crowd.counts
-    log = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    machines = {line["machine"] for line in log if line["message"] == "worker is placed"}
-    assert machines == {f"127.0.0.{node}" for node in NODES}
+        machines = sorted(each.machine for each in all_up(client))
+    assert machines == [f"127.0.0.{node}" for node in NODES]
+
+
+def test_an_actor_that_hangs_is_replaced_and_nothing_is_lost(server: Server) -> None:
+    with FeatsvcClient(server.target, api_key=KEY) as client:
+        victim = all_up(client)[-1]
+        with Crowd(server.target, answers(server.target, cases()), callers=4) as crowd:
+            crowd.wait_for(BETWEEN)
+            os.kill(victim.pid, signal.SIGSTOP)
+            all_up(client, after=victim)
+            crowd.wait_for(BETWEEN)
+        assert crowd.counts.is_right, crowd.counts

@@ -114,7 +114,7 @@ async def test_who_cannot_work_there_says_why(start_pool: StartPool) -> None:
     assert "cpu is not on this machine" in (await pool.cannot_work()).message
 
 
-async def test_a_machine_with_another_version_is_not_used(
+async def test_a_machine_with_another_version_is_not_used_until_it_has_the_same(
     start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only now, for Ray reads its environment when it is imported.
@@ -123,6 +123,10 @@ async def test_a_machine_with_another_version_is_not_used(
     monkeypatch.setattr(worker, "__version__", "9.9.9")
     pool = await start_pool()
     assert "the gateway 9.9.9" in (await pool.cannot_work()).message
+    monkeypatch.undo()
+    await all_alive(pool)
+    (worker,) = pool.status().workers
+    assert (worker.machine, worker.restarts > 0) == ("127.0.0.1", True)
 
 
 async def test_what_is_no_cluster_is_told() -> None:

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from featsvc.pool.contract.messages import RunBatch
 from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.scheduling.costs import FIRST_S
 from featsvc.pool.workers.heartbeat import SILENT_LOOKS
 from featsvc.pool.workers.pool import WorkerPool
@@ -54,6 +55,19 @@ class Followed:
         numbers = self.numbers
         await asyncio.gather(*self.pool._elastic._leaving.values())
         await all_alive(self.pool)
+        return numbers
+
+    async def look_while_some_fail(self, after_s: float = 0.0) -> list[int]:
+        """The same where those that `spawn` misses never take work."""
+        self.now += after_s
+        self.pool._elastic.look(self.now)
+        numbers = self.numbers
+        await asyncio.gather(*self.pool._elastic._leaving.values())
+        while not all(
+            each.state is WorkerState.FAILED if each.id in self.spawn.missing else each.is_alive
+            for each in self.pool.status().workers
+        ):
+            await asyncio.sleep(0)  # the next step of whoever starts
         return numbers
 
     async def answer_all(self, tasks: list[asyncio.Task[Any]]) -> list[Any]:
@@ -175,6 +189,30 @@ async def test_who_knows_pictures_stays_longer(followed: Followed) -> None:
     followed.pool._scheduler.in_flight(1).affinities["sam2", "m", "picture"] = True
     await followed.look()
     assert await followed.look(IDLE_S) == [1]
+
+
+async def test_who_cannot_start_takes_no_place_and_ends_first(followed: Followed) -> None:
+    followed.spawn.missing = {1}
+    tasks = await submitted(followed.pool, *(job(value) for value in range(3)))
+    assert await followed.look_while_some_fail() == [0, 1]
+    assert await followed.look_while_some_fail() == [0, 1, 2], "another in its place"
+    assert await followed.look_while_some_fail(IDLE_S - 1) == [0, 1, 2]
+    assert await followed.look_while_some_fail(IDLE_S) == [0, 2], "though others work and something waits"
+    await followed.answer_all(tasks)
+
+
+async def test_no_more_start_than_there_may_be_and_none_where_none_can(followed: Followed) -> None:
+    followed.spawn.missing = range(1, 100)
+    await submitted(followed.pool, *(job(value) for value in range(4)))
+    for _ in range(5):
+        numbers = await followed.look_while_some_fail()
+    assert numbers == [0, 1, 2, 3], "which is the most"
+    async with WorkerPool(SETTINGS, FakeSpawn(missing={"one"})) as pool:
+        await pool._elastic.end()
+        while pool.status().workers[0].state is not WorkerState.FAILED:
+            await asyncio.sleep(0)  # the next step of whoever starts
+        pool._elastic.look(0.0)
+        assert len(pool.status().workers) == 1
 
 
 @pytest.mark.parametrize("most", [0, 1])

@@ -10,7 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from featsvc.server.commands.cli import main
-from featsvc.v1 import clip_pb2, model_pb2
+from featsvc.v1 import clip_pb2, clip_pb2_grpc, model_pb2
 from tests.server.asking import arrived, asking, gate_at, opened, refusal, violations
 from tests.server.conftest import AUTHORISED, Running, heard, start
 from tests.servers import KEY, running
@@ -77,6 +77,18 @@ async def test_what_takes_longer_than_its_time_is_given_up(tmp_path: Path) -> No
         assert (await refusal(blocking)).code() is grpc.StatusCode.UNAVAILABLE
         await running.gateway.drained.wait()
         await opened(gate)
+
+
+async def test_who_reads_no_more_holds_the_end_up_no_longer_than_was_said() -> None:
+    async with start(grace=600) as running:
+        # Its channel would take the call along when it closes.
+        other = grpc.aio.insecure_channel(f"127.0.0.1:{running.gateway.port}")
+        asked = clip_pb2.ClipServiceExtractFeaturesChunkedRequest(request=asking(b"wide 64"))
+        unread = clip_pb2_grpc.ClipServiceStub(other).ExtractFeaturesChunked(asked, metadata=AUTHORISED)
+        await unread.read()
+        await drained(running, grace_s=0.1)
+        await running.gateway.drained.wait()
+    await other.close()
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 86_401.0, float("nan"), float("inf")])

@@ -11,12 +11,23 @@ from featsvc.server.services.drain import Drain
 from featsvc.server.services.model import ModelService
 from featsvc.settings.computing import Weights
 from featsvc.v1 import model_pb2
-from featsvc.work.caller import OWNER, Caller
+from featsvc.work.caller import OWNER, Caller, Role
 
 
 def worker(id: int, device: str, state: WorkerState, gpu: GpuStatus | None = None) -> WorkerStatus:
     """One that has done nothing yet."""
-    return WorkerStatus(id, 1, device, state, (), (), batches=0, items=0, restarts=0, gpu=gpu)
+    return WorkerStatus(
+        id, 1, device, state, (), (), batches=0, items=0, restarts=0, gpu=gpu, machine="10.0.0.2"
+    )
+
+
+async def answered(workers: tuple[WorkerStatus, ...], roles: frozenset[Role]) -> model_pb2.GetStatusResponse:
+    """What the service says of them to a caller with these roles."""
+    pool: Any = SimpleNamespace(status=lambda: PoolStatus(workers, 0, 0, 0))  # Any: a pool that has only this
+    call: Any = SimpleNamespace(caller=Caller("key 0", roles))
+    service = ModelService(pool, Weights(offline=True), PictureStore(0), Drain(0))
+    status: model_pb2.GetStatusResponse = await service.GetStatus(model_pb2.GetStatusRequest(), call)
+    return status
 
 
 async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_and_use() -> None:
@@ -28,10 +39,14 @@ async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_an
         worker(3, "cuda:2", WorkerState.FAILED),
         worker(4, "cpu", WorkerState.READY),
     )
-    pool: Any = SimpleNamespace(status=lambda: PoolStatus(workers, 0, 0, 0))  # Any: a pool that has only this
-    call: Any = SimpleNamespace(caller=Caller("key 0", OWNER))
-    service = ModelService(pool, Weights(offline=True), PictureStore(0), Drain(0))
-    status = await service.GetStatus(model_pb2.GetStatusRequest(), call)
+    status = await answered(workers, OWNER)
     assert status.gpu_count == 1
     told = model_pb2.Gpu(name="a GPU", uuid="9e1c", size_bytes=1000, free_bytes=400, utilization_percent=0)
     assert [each.gpu for each in status.workers if each.HasField("gpu")] == [told, told]
+
+
+async def test_who_may_see_all_is_told_the_machine_of_a_worker() -> None:
+    workers = (worker(0, "cpu", WorkerState.READY),)
+    for role, machine in (("status", "10.0.0.2"), ("admin", "10.0.0.2"), ("infer", "")):
+        status = await answered(workers, frozenset((role,)))
+        assert [each.machine for each in status.workers] == [machine]

@@ -1003,7 +1003,9 @@ type Worker struct {
 	// Its GPU as it was a moment ago, where it has one and is up.
 	Gpu *Gpu `protobuf:"bytes,11,opt,name=gpu,proto3" json:"gpu,omitempty"`
 	// What its networks compute in: fp32, tf32, bf16 or fp16. Empty until it has started.
-	Precision     string `protobuf:"bytes,12,opt,name=precision,proto3" json:"precision,omitempty"`
+	Precision string `protobuf:"bytes,12,opt,name=precision,proto3" json:"precision,omitempty"`
+	// Address of its machine, where workers may run on several, as with --pool ray; empty until it has a place there.
+	Machine       string `protobuf:"bytes,13,opt,name=machine,proto3" json:"machine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1118,6 +1120,13 @@ func (x *Worker) GetGpu() *Gpu {
 func (x *Worker) GetPrecision() string {
 	if x != nil {
 		return x.Precision
+	}
+	return ""
+}
+
+func (x *Worker) GetMachine() string {
+	if x != nil {
+		return x.Machine
 	}
 	return ""
 }
@@ -1584,7 +1593,7 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\x05names\x18\x02 \x03(\tR\x05names\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12*\n" +
-	"\x06family\x18\x04 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\xff\x02\n" +
+	"\x06family\x18\x04 \x01(\x0e2\x12.featsvc.v1.FamilyR\x06family\"\x99\x03\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
 	"\x03pid\x18\x02 \x01(\rR\x03pid\x12\x16\n" +
@@ -1598,7 +1607,8 @@ const file_featsvc_v1_model_proto_rawDesc = "" +
 	"\rfailed_models\x18\n" +
 	" \x03(\v2\x17.featsvc.v1.FailedModelR\ffailedModels\x12!\n" +
 	"\x03gpu\x18\v \x01(\v2\x0f.featsvc.v1.GpuR\x03gpu\x12\x1c\n" +
-	"\tprecision\x18\f \x01(\tR\tprecision\"\xb9\x01\n" +
+	"\tprecision\x18\f \x01(\tR\tprecision\x12\x18\n" +
+	"\amachine\x18\r \x01(\tR\amachine\"\xb9\x01\n" +
 	"\x03Gpu\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04uuid\x18\x02 \x01(\tR\x04uuid\x12\x1d\n" +
