@@ -72,10 +72,11 @@ class FakeWorker:
 
 
 class FakeSpawn:
-    """Starts such workers, each ready at once and with model m; but those of `missing` devices or numbers, which end."""
+    """Starts such workers, each ready at once and with model m; but those that are `missing`, which end."""
 
     def __init__(self, missing: Collection[str | int] = ()) -> None:
         self.missing = missing
+        """Devices or numbers."""
         self.started: dict[int, FakeWorker] = {}
         """By their number, the latest of each."""
 

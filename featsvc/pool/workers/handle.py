@@ -62,6 +62,7 @@ class WorkerHandle:
         self._closing = self._is_given_up = self._is_blameless = False
         self._calls = OpenCalls(self.send)
         self._worker: Worker | None = None
+        self._hanging: Worker | None = None  # of which the log has told
         self._heart = Heartbeat(lambda: self.send(Ping()), settings.heartbeat_timeout_s)
         self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
         # One timer at a time: the pause before a start, the start, or the oldest batch in flight.
@@ -282,7 +283,9 @@ class WorkerHandle:
             self._hung()
 
     def _hung(self) -> None:
-        log.error("worker hangs and is killed", extra={"worker": self.id, "state": self.state})
+        if self._worker is not self._hanging:  # some take a while to end, and it is looked after all the time
+            log.error("worker hangs and is killed", extra={"worker": self.id, "state": self.state})
+            self._hanging = self._worker
         self.kill()
 
     def _set_timer(self, delay_s: float, act: Callable[[], None]) -> None:
