@@ -130,6 +130,10 @@ class CallerFiles:
         )
         return ca, key, cert
 
+    def stamp(self) -> Stamp:
+        """Changes when a file does, or is not there."""
+        return tuple(_stamp(each) for each in (self.ca, self.cert, self.key) if each is not None)
+
     def context(self) -> ssl.SSLContext:
         """For HTTP. Raises OSError, of which ssl.SSLError is one, where a file cannot be read or used."""
         context = ssl.create_default_context(cafile=self.ca)
@@ -242,7 +246,7 @@ def _end(chain: bytes) -> float:
     return float(min(ends).timestamp())
 
 
-def _stamp(path: str) -> tuple[int, ...] | None:
+def _stamp(path: str | Path) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)
     except OSError:

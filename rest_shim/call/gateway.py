@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -15,7 +16,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 
-from featsvc.certificates import CallerFiles
+from featsvc.certificates import CallerFiles, Stamp
 from featsvc.codec import shim_headers
 from featsvc.v1 import model_pb2
 from rest_shim.errors import HttpError, http_error
@@ -43,6 +44,12 @@ STATUS_TIMEOUT_S = 2.0
 KEY_LIFETIME_S = 30.0
 MOST_KEYS = 1024
 INFER = "infer"
+# Of files of TLS.
+LOOK_S = 1.0
+# Longer than any call takes, for what is under way may still be answered over old connections.
+OLD_S = 3600.0
+
+log = logging.getLogger("rest_shim.call.gateway")
 
 Metadata = Sequence[tuple[str, str]]
 
@@ -88,8 +95,11 @@ class GatewayClient:
 
         With `tls` the connections have it. Raises OSError where one of its files cannot be read.
         """
-        self._channels = tuple(_opened(target, tls) for _ in range(CONNECTIONS))
+        self._target, self._tls = target, tls
+        self._stamp: Stamp = tls.stamp() if tls else ()
+        self._channels = _opened(target, tls)
         self._turns = cycle(self._channels)
+        self._old: set[asyncio.Task[None]] = set()
         self._timeout_s = timeout_s
         self._asking: Metadata = (("authorization", f"Bearer {asking_key}"),) if asking_key else ()
         self._accepted: OrderedDict[bytes, float] = OrderedDict()
@@ -187,9 +197,32 @@ class GatewayClient:
             return partial(HttpError, 403, reason)
         return None
 
+    async def follow_files(self) -> None:
+        """Opens the connections anew each time that files of TLS have changed; calls under way stay where they are.
+
+        Files that cannot be used are told of once, and the connections before them stay.
+        """
+        while self._tls is not None:
+            await asyncio.sleep(LOOK_S)
+            stamp = self._tls.stamp()
+            if stamp == self._stamp:
+                continue
+            self._stamp = stamp
+            try:
+                self._tls.context()  # gRPC would say nothing of a key that is not the certificate's
+                channels = _opened(self._target, self._tls)
+            except OSError as error:
+                log.error("changed files of TLS for the gateway cannot be used, the old ones stay: %s", error)
+                continue
+            self._old.add(asyncio.create_task(_closed(self._channels, OLD_S)))
+            self._channels, self._turns = channels, cycle(channels)
+            log.info("changed files of TLS for the gateway are in force")
+
     async def close(self) -> None:
         """Closes the connections."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
+        for task in self._old:
+            task.cancel()
+        await asyncio.gather(_closed(self._channels), *self._old, return_exceptions=True)
 
     def _start(
         self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float
@@ -206,11 +239,23 @@ class GatewayClient:
         return channel
 
 
-def _opened(target: str, tls: CallerFiles | None) -> grpc.aio.Channel:
+def _opened(target: str, tls: CallerFiles | None) -> tuple[grpc.aio.Channel, ...]:
+    """Connections that take turns. Raises OSError where a file cannot be read."""
     if tls is None:
-        return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        return tuple(grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) for _ in range(CONNECTIONS))
     credentials = grpc.ssl_channel_credentials(*tls.contents())
-    return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+    return tuple(
+        grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS) for _ in range(CONNECTIONS)
+    )
+
+
+async def _closed(channels: tuple[grpc.aio.Channel, ...], after_s: float = 0.0) -> None:
+    """Close connections after a while, or at once where the waiting is cancelled."""
+    try:
+        await asyncio.sleep(after_s)
+    finally:
+        for each in channels:
+            await each.close()
 
 
 def path(method: MethodDescriptor) -> str:

@@ -131,7 +131,7 @@ async def _serve(
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
     stopping = asyncio.create_task(stop.wait())
     try:
-        async with at_work(_tell_refused(gateway, counters)):
+        async with at_work(_tell_refused(gateway, counters), gateway.follow_files()):
             await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for server in servers:

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from featsvc_client import FeatsvcClient
 
-from featsvc.pool.workers.pool import QUEUED_AGAIN
+from featsvc.pool.scheduling.deaths import QUEUED_AGAIN
 from tests.chaos.crowd import Crowd, Lines, answers, cases
 from tests.chaos.deaths import all_up
 from tests.cluster.cluster import Cluster, alone, is_alone
@@ -37,7 +37,7 @@ NODES = (1, 2, 3)
 VICTIM = 3
 """The node that is killed: the gateway is on the first."""
 FLAGS = ("--profile=demo", "--offline", "--pool=ray", "--cpus-per-worker=1", f"--ray-workers={len(NODES)}")
-NODE_DIES, NODE_COMES = 3, 6
+NODE_DIES, NODE_COMES = 2, 4
 """Which of the kills is the node's, and with which it is started again."""
 PICTURES, CLICKERS = 12, 4
 PIXELS = np.random.default_rng(0).integers(0, 256, (PICTURES, 48, 64, 3), dtype=np.uint8)

@@ -173,9 +173,12 @@ class FakeGateway:
 
 @asynccontextmanager
 async def fake_gateway(
-    port: int = 0, max_receive_bytes: int = -1, max_calls: int | None = None
+    port: int = 0,
+    max_receive_bytes: int = -1,
+    max_calls: int | None = None,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[FakeGateway]:
-    """A fake gateway on a free port of loopback, or on this one."""
+    """A fake gateway on a free port of loopback, or on this one; with credentials by TLS."""
     fake = FakeGateway()
     options = [
         ("grpc.max_receive_message_length", max_receive_bytes),
@@ -191,7 +194,12 @@ async def fake_gateway(
             if not method.client_streaming
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
-    fake.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    address = f"127.0.0.1:{port}"
+    fake.port = (
+        server.add_insecure_port(address)
+        if credentials is None
+        else server.add_secure_port(address, credentials)
+    )
     await server.start()
     try:
         yield fake

@@ -14,6 +14,7 @@ Refused for good means: so is who asks the same, those that wait by now and thos
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from featsvc.errors import DeadlineExceeded, FeatsvcError, KilledWorkers, TookTooLong
@@ -27,6 +28,9 @@ from featsvc.pool.scheduling.scheduler import Scheduler
 MOST_DEATHS = 2
 KILLED = "two workers died of this request, so it is not tried again: ask something else, such as a smaller picture"
 DEFECT = "a defect of the server; its log says why"
+QUEUED_AGAIN = "what a worker had in flight is queued again"
+
+log = logging.getLogger("featsvc.pool.scheduling.deaths")
 
 
 class Deaths:
@@ -68,6 +72,8 @@ class Deaths:
             else:
                 self._scheduler.queue.add(entry)
                 again.append(entry)
+        if again:
+            log.warning(QUEUED_AGAIN, extra={"worker": worker, "items": len(again)})
         return again
 
     def defect(self, worker: int) -> None:

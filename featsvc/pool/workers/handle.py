@@ -40,6 +40,8 @@ from featsvc.pool.workers.restarts import NextStart, Restarts
 log = logging.getLogger("featsvc.pool.workers.handle")
 P = ParamSpec("P")
 KILL_TIMEOUT_S = 10.0  # who has not ended so long after SIGKILL is in a call of the kernel that does not end
+CHANGES = (WorkerReady, WorkerModels)
+"""After these the worker is counted anew."""
 UNSENDABLE = FeatsvcError("this request cannot be sent to a worker; the server's log says why")
 
 
@@ -161,7 +163,8 @@ class WorkerHandle:
         self._heart.heard()
         for message in messages:
             self._take(message)
-        self._observer.on_change(self)
+        is_changed = any(isinstance(each, CHANGES) for each in messages)
+        (self._observer.on_change if is_changed else self._observer.on_room)(self)
 
     def _guarded(self, act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """What the event loop would only log also ends the worker, so that nobody waits for what was not done."""
@@ -201,7 +204,7 @@ class WorkerHandle:
 
     def _tell_unsent(self, batch: RunBatch, error: FeatsvcError) -> None:
         self._observer.on_unsent(self, batch, error)
-        self._observer.on_change(self)
+        self._observer.on_room(self)
 
     def on_exit(self, returncode: int, with_machine: bool = False) -> None:
         """The process is gone: settle what was in flight, and start again after a pause."""

@@ -27,7 +27,10 @@ class Observer(Protocol):
         """A batch never reached the worker."""
 
     def on_change(self, worker: WorkerHandle) -> None:
-        """The worker said something, or is given up: other batches may be possible now."""
+        """The worker takes work now, or has other models: so the living are counted, and other batches possible."""
+
+    def on_room(self, worker: WorkerHandle) -> None:
+        """The worker said something else, or did not get a batch: other batches may be possible now."""
 
     def left_s(self, worker: WorkerHandle) -> float | None:
         """Seconds that the work in flight may still take; None where there is none."""

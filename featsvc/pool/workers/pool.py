@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("featsvc.pool.workers.pool")
 
-QUEUED_AGAIN = "what a worker had in flight is queued again"
-
 
 class WorkerPool:
     """A `Pool`; `async with` starts a worker for each device, without waiting for them, and ends them.
@@ -119,9 +117,8 @@ class WorkerPool:
     def status(self) -> PoolStatus:
         """How the workers and the queue are now."""
         workers = tuple(worker.status() for worker in self._workers)
-        queue, open_jobs = self._scheduler.queue, open_jobs_of(self._callers)
-        total, count = self._total_requests, len(self._callers)
-        return PoolStatus(workers, queue.count, queue.nbytes, total, count, open_jobs)
+        queue, count, open_jobs = self._scheduler.queue, len(self._callers), open_jobs_of(self._callers)
+        return PoolStatus(workers, queue.count, queue.nbytes, self._total_requests, count, open_jobs)
 
     async def alive_change(self, last: int = -1) -> int:
         """The number of live workers, as soon as it is another than `last`."""
@@ -274,6 +271,10 @@ class WorkerPool:
         """Count the living, and use what a change makes possible."""
         self._recount()
 
+    def on_room(self, worker: WorkerHandle) -> None:
+        """Use what is possible; a count looks at every worker, and answers come all the time."""
+        self._dispatch()
+
     def on_refusal(self, worker: WorkerHandle, error: FeatsvcError) -> None:
         """Tell who waits for `cannot_work`, where none can work."""
         self._workers.refuse(worker, error)
@@ -303,11 +304,8 @@ class WorkerPool:
         self._deaths.defect(worker.id)
 
     def _requeue_from(self, worker: WorkerHandle, is_its_own: bool) -> None:
-        again = self._deaths.died(worker.id, is_its_own)
-        for entry in again:
+        for entry in self._deaths.died(worker.id, is_its_own):
             self._release_later(entry)
-        if again:
-            log.warning(QUEUED_AGAIN, extra={"worker": worker.id, "items": len(again)})
 
     def _note_emptied(self, worker: WorkerHandle) -> None:
         if worker.id in self._emptied and not self._scheduler.in_flight(worker.id).batches:

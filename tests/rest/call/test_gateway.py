@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from pathlib import Path
+
 import grpc
 import pytest
 
+from featsvc.certificates import CallerFiles
+from featsvc.children import at_work
 from rest_shim.call.gateway import CONNECTIONS, GatewayClient
+from tests.authority import Authority, put
 from tests.rest.fake_gateway import fake_gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,6 +33,45 @@ async def test_a_gateway_that_is_back_for_one_connection_is_back_for_all() -> No
                 await gateway.status()
     finally:
         await gateway.close()
+
+
+def identity(authority: Authority) -> grpc.ServerCredentials:
+    """Of a gateway that only callers with a certificate of the same authority reach."""
+    pair = authority.server()
+    chain = ((pair.key.read_bytes(), pair.cert.read_bytes()),)
+    return grpc.ssl_server_credentials(chain, authority.file.read_bytes(), require_client_auth=True)
+
+
+async def test_changed_files_of_tls_are_in_force_and_what_cannot_be_used_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rest_shim.call.gateway.LOOK_S", 0.01)
+    for name in ("old", "new", "shown"):
+        (tmp_path / name).mkdir()
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    files = CallerFiles(*(tmp_path / "shown" / name for name in ("ca", "cert", "key")))
+
+    def show(authority: Authority) -> None:
+        pair = authority.client("port")
+        for path, content in zip(
+            (files.ca, files.cert, files.key), (authority.file, pair.cert, pair.key), strict=True
+        ):
+            put(Path(str(path)), content.read_bytes())
+
+    show(old)
+    async with AsyncExitStack() as stack:
+        async with fake_gateway(credentials=identity(old)) as fake:
+            gateway = GatewayClient(f"127.0.0.1:{fake.port}", timeout_s=60, tls=files)
+            stack.push_async_callback(gateway.close)
+            await stack.enter_async_context(at_work(gateway.follow_files()))
+            await gateway.status()
+            put(Path(str(files.cert)), b"no certificate")
+            while "cannot be used, the old ones stay" not in caplog.text:
+                await gateway.status()
+        show(new)
+        async with fake_gateway(fake.port, credentials=identity(new)):
+            while not await is_there(gateway):
+                pass
 
 
 async def is_there(gateway: GatewayClient) -> bool:

@@ -47,6 +47,7 @@ async def test_gpus_are_counted_where_workers_live_and_told_with_their_memory_an
 
 async def test_who_may_see_all_is_told_the_machine_of_a_worker() -> None:
     workers = (worker(0, "cpu", WorkerState.READY),)
-    for role, machine in (("status", "10.0.0.2"), ("admin", "10.0.0.2"), ("infer", "")):
+    told: tuple[tuple[Role, str], ...] = (("status", "10.0.0.2"), ("admin", "10.0.0.2"), ("infer", ""))
+    for role, machine in told:
         status = await answered(workers, frozenset((role,)))
         assert [each.machine for each in status.workers] == [machine]
