@@ -7,7 +7,6 @@ import itertools
 import logging
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, Unavailable
@@ -56,9 +55,7 @@ class WorkerPool:
         self._elastic = Elastic(self._settings, self, self._scheduler, self._workers)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._elastic.end()
         await self.drain(0)
         await asyncio.gather(*(self._workers.end(worker) for worker in self._workers))
@@ -71,9 +68,8 @@ class WorkerPool:
         for other, error in self._scheduler.admit(entry, self._workers.alive_count):
             refuse(other, error)
         self._callers.add(entry)
-        deadline = (
-            None if job.deadline is None else loop.call_later(entry.due - time.monotonic(), expire, entry)
-        )
+        left_s = entry.due - time.monotonic()
+        deadline = None if job.deadline is None else loop.call_later(left_s, expire, entry)
         try:
             self._dispatch()
             self._release_later(entry)
