@@ -44,10 +44,11 @@ type Options struct {
 
 // Client is a connection to a server. Goroutines may share it. The deadline of a call is that of its context.
 type Client struct {
-	// Clip, Dino, Sam2, Models and Estimates are the generated clients.
+	// Clip, Dino, Sam2, Objects, Models and Estimates are the generated clients.
 	Clip      pb.ClipServiceClient
 	Dino      pb.DinoServiceClient
 	Sam2      pb.Sam2ServiceClient
+	Objects   pb.ObjectServiceClient
 	Models    pb.ModelServiceClient
 	Estimates pb.EstimateServiceClient
 
@@ -92,6 +93,7 @@ func Connect(target string, options Options) (*Client, error) {
 		Clip:       pb.NewClipServiceClient(connection),
 		Dino:       pb.NewDinoServiceClient(connection),
 		Sam2:       pb.NewSam2ServiceClient(connection),
+		Objects:    pb.NewObjectServiceClient(connection),
 		Models:     pb.NewModelServiceClient(connection),
 		Estimates:  pb.NewEstimateServiceClient(connection),
 		connection: connection,

@@ -68,6 +68,28 @@ func (c *Client) StreamPredictMasks(
 		}, func(answer *pb.PredictMasksStreamResponse) reply[*pb.PredictMasksResponse] { return answer })
 }
 
+// StreamDescribeObjects is the same for Objects.DescribeObjects.
+func (c *Client) StreamDescribeObjects(
+	ctx context.Context, questions iter.Seq2[string, *pb.DescribeObjectsRequest], window int,
+) iter.Seq2[Answer[*pb.DescribeObjectsResponse], error] {
+	type message = pb.DescribeObjectsStreamRequest
+	return streamed(ctx, c.retry, questions, window, c.Objects.DescribeObjectsStream,
+		func(id string, question *pb.DescribeObjectsRequest) *message {
+			return &message{RequestId: id, Request: question}
+		}, func(answer *pb.DescribeObjectsStreamResponse) reply[*pb.DescribeObjectsResponse] { return answer })
+}
+
+// StreamFindObjects is the same for Objects.FindObjects.
+func (c *Client) StreamFindObjects(
+	ctx context.Context, questions iter.Seq2[string, *pb.FindObjectsRequest], window int,
+) iter.Seq2[Answer[*pb.FindObjectsResponse], error] {
+	type message = pb.FindObjectsStreamRequest
+	return streamed(ctx, c.retry, questions, window, c.Objects.FindObjectsStream,
+		func(id string, question *pb.FindObjectsRequest) *message {
+			return &message{RequestId: id, Request: question}
+		}, func(answer *pb.FindObjectsStreamResponse) reply[*pb.FindObjectsResponse] { return answer })
+}
+
 // reply is what the messages of all streams have in common.
 type reply[R any] interface {
 	GetRequestId() string

@@ -43,11 +43,19 @@ type FeatureReply interface {
 
 // Features are the dense features of a reply as float32, of whatever type they were sent.
 func Features(reply FeatureReply) (Array[float32], error) {
-	tensor := reply.GetFeatures()
+	return restored(reply.GetFeatures(), reply.GetRounding())
+}
+
+// Vectors are those of all objects in one way as float32, objects x channels, of whatever type they were sent.
+func Vectors(way *pb.ObjectVectors) (Array[float32], error) {
+	return restored(way.GetVectors(), way.GetRounding())
+}
+
+func restored(tensor *pb.Tensor, rounding *pb.Rounding) (Array[float32], error) {
 	if tensor.GetDtype() != pb.DType_D_TYPE_INT8 {
 		return Floats(tensor)
 	}
-	return scaled(tensor, reply.GetRounding().GetScale())
+	return scaled(tensor, rounding.GetScale())
 }
 
 // Floats are the elements of a tensor of any number type as float32.

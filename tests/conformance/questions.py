@@ -16,7 +16,9 @@ from tests.parts import parts
 # Any: requests as protobuf JSON.
 Json = dict[str, Any]
 
-CLIP, DINO, SAM2, MODEL = (f"featsvc.v1.{name}Service" for name in ("Clip", "Dino", "Sam2", "Model"))
+CLIP, DINO, SAM2, OBJECT, MODEL = (
+    f"featsvc.v1.{name}Service" for name in ("Clip", "Dino", "Sam2", "Object", "Model")
+)
 SCENE: Json = {"content": encoded(scene())}
 GREY: Json = {"content": encoded(grey())}
 DEMO_CLIP: Json = {"model_name": "demo-clip", "model_pretrained": "demo"}
@@ -33,6 +35,10 @@ TWO_POINTS: Json = {
     "stability_score_thresh": 0,
 }
 NOBODY = "sha256:" + "0" * 64
+POOLED: Json = {"clip": {"model": DEMO_CLIP, "params": SMALL}, "pooled": {}}
+CROPPED: Json = {"dino": {"model": DEMO_DINO}, "crop": {"squaring": "SQUARING_PAD"}}
+BLACKENED: Json = {"clip": {"model": DEMO_CLIP}, "crop": {"background": "BACKGROUND_BLACK"}}
+BOXES: Json = {"boxes": [{"x0": 8, "y0": 16, "x1": 41, "y1": 49}, {"x0": 56, "y0": 18, "x1": 85, "y1": 47}]}
 
 
 def cases() -> Iterator[Case]:
@@ -41,6 +47,7 @@ def cases() -> Iterator[Case]:
     yield from _texts()
     yield from _prompts()
     yield from _automatic()
+    yield from _objects()
     yield from _models()
     yield from _errors()
     yield from _model_errors()
@@ -70,6 +77,19 @@ def prompted(*prompts: Json, image: Json = SCENE, **params: Any) -> Json:
 def automatic(**params: Any) -> Json:
     """Masks of two points."""
     return {"image": SCENE, **parts(schema.GenerateMasksParams, {**DEMO_SAM2, **TWO_POINTS, **params})}
+
+
+def described(source: Json | None = None, **params: Any) -> Json:
+    """Objects of the demo models: of two points, unless a source is given."""
+    options = {**DEMO_SAM2, **TWO_POINTS, "mask_encoding": "MASK_ENCODING_COCO_RLE", **params}
+    held = parts(schema.DescribeObjectsParams, options)
+    return {"image": SCENE, **({} if source is None else {"source": source}), **held}
+
+
+def sought(*texts: str, **params: Any) -> Json:
+    """Objects that texts name."""
+    options = {**DEMO_SAM2, **TWO_POINTS, "describe": [BLACKENED], **params}
+    return {"image": SCENE, "query": {"text": texts}, **parts(schema.FindObjectsParams, options)}
 
 
 def _features() -> Iterator[Case]:
@@ -153,6 +173,9 @@ def _prompts() -> Iterator[Case]:
     yield Case("prompts stream", f"{SAM2}/PredictMasksStream", questions, "demo-sam2")
     embed = {"image": SCENE, "model": DEMO_SAM2}
     yield one("embed", f"{SAM2}/EmbedImage", embed, "demo-sam2")
+    for dtype in ("FLOAT32", "FLOAT16"):
+        itself = {**embed, "embedding": {"ret_embedding": True, "embedding_dtype": f"FEATURE_D_TYPE_{dtype}"}}
+        yield one(f"embedding {dtype.lower()}", f"{SAM2}/EmbedImage", itself, "demo-sam2")
 
 
 def _automatic() -> Iterator[Case]:
@@ -164,6 +187,35 @@ def _automatic() -> Iterator[Case]:
         for mode in ("UNCOMPRESSED_RLE", "COCO_RLE"):
             request = automatic(output_mode=f"OUTPUT_MODE_{mode}")
             yield one(f"automatic mode {mode.lower()}{suffix}", rpc, request, "demo-sam2")
+
+
+def _objects() -> Iterator[Case]:
+    describe, find = f"{OBJECT}/DescribeObjects", f"{OBJECT}/FindObjects"
+    both = {"describe": [POOLED, CROPPED]}
+    for dtype in FEATURE_DTYPES:
+        request = described(descriptor_dtype=f"FEATURE_D_TYPE_{dtype}", **both)
+        yield one(f"objects {dtype.lower()}", describe, request, "demo-sam2")
+    mapped = described(mask_encoding="MASK_ENCODING_LABEL_MAP", **both)
+    yield one("objects label map", describe, mapped, "demo-sam2")
+    questions = (
+        Question("automatic", described(**both)),
+        Question("boxes", described(BOXES, describe=[BLACKENED], mask_encoding="MASK_ENCODING_BITS")),
+        Question("prompts", described({"prompts": [ON_CIRCLE, AROUND_SQUARE]}, describe=[CROPPED])),
+        Question("two sources", described({**BOXES, "prompts": [ON_CIRCLE]})),
+    )
+    yield Case("objects stream", f"{describe}Stream", questions, "demo-sam2")
+    texts = ("a red circle", "a blue square")
+    yield one("found", find, sought(*texts, ret_text_map=True), "demo-sam2")
+    png = sought("a blue square", max_matches=1, mask_encoding="MASK_ENCODING_PNG")
+    yield one("found one", find, png, "demo-sam2")
+    peaks = {"search": "OBJECT_SEARCH_PEAKS", "describe": [POOLED], "max_peaks": 1}
+    questions = (
+        Question("masks", sought(*texts, mask_encoding="MASK_ENCODING_LABEL_MAP")),
+        Question("peaks", sought("a red circle", **peaks)),
+        Question("nothing", sought("a red circle", min_score=1)),
+        Question("two ways", sought("a red circle", **both)),
+    )
+    yield Case("found stream", f"{find}Stream", questions, "demo-sam2")
 
 
 def _models() -> Iterator[Case]:
@@ -203,6 +255,7 @@ def _errors() -> Iterator[Case]:
     both = {"output_mode": "OUTPUT_MODE_COCO_RLE", "mask_encoding": "MASK_ENCODING_PNG"}
     two = {"image": SCENE, **parts(schema.GenerateMasksParams, both)}
     yield one("two ways to write masks", f"{SAM2}/GenerateMasks", two)
+    yield one("nothing to find", f"{OBJECT}/FindObjects", {"image": SCENE, "query": {}})
     yield one("unknown digest", f"{SAM2}/EmbedImage", {"image": {"digest": NOBODY}})
     yield one("no digest", f"{SAM2}/EmbedImage", {"image": {"digest": "sha256:no"}})
     yield one("a picture's address of a file", f"{CLIP}/EncodeImage", {"image": {"url": "file:///picture"}})

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from featsvc_client.conformance.cases import golden, shipped
 
-from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, sam2_pb2, tensor_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, model_pb2, objects_pb2, sam2_pb2, tensor_pb2
 from tests.conformance.make import CASES, written
 
-FILES = (clip_pb2, dino_pb2, sam2_pb2, model_pb2)
+FILES = (clip_pb2, dino_pb2, sam2_pb2, objects_pb2, model_pb2)
 CODES = {
     "OK",
     "INVALID_ARGUMENT",

@@ -85,6 +85,27 @@ Struct plain(const std::string& name, const Tensor& tensor) {
   return found;
 }
 
+void describe_mask(Struct& arrays, int at, const Mask& each) {
+  const std::string sent = each.has_bitmap() ? form(each.bitmap()) : each.has_rle() ? form(each.rle()) : "png";
+  describe(arrays, std::to_string(at) + ".mask", sent, featsvc::mask(each));
+}
+
+void describe_labels(Struct& arrays, const std::string& name, const Tensor& labels) {
+  describe(arrays, name, form(labels), featsvc::decoded<std::uint16_t>(labels));
+}
+
+/// The masks of objects.
+template <class Reply>
+Struct masks_of_objects(const Reply& reply) {
+  Struct found;
+  if (reply.has_label_map()) {
+    describe_labels(found, "label_map", reply.label_map());
+  } else {
+    for (int i = 0; i < reply.objects_size(); ++i) describe_mask(found, i, reply.objects(i).mask());
+  }
+  return found;
+}
+
 }  // namespace
 
 void set(Struct& object, const std::string& name, const std::string& value) {
@@ -100,14 +121,45 @@ Struct arrays(const ComputeSimilarityResponse& reply) { return plain("similarity
 Struct arrays(const GenerateMasksResponse& reply) {
   Struct found;
   if (reply.has_label_map()) {
-    describe(found, "label_map", form(reply.label_map()), featsvc::decoded<std::uint16_t>(reply.label_map()));
+    describe_labels(found, "label_map", reply.label_map());
     return found;
   }
-  for (int i = 0; i < reply.masks_size(); ++i) {
-    const Mask& each = reply.masks(i);
-    const std::string sent = each.has_bitmap() ? form(each.bitmap()) : each.has_rle() ? form(each.rle()) : "png";
-    describe(found, std::to_string(i) + ".mask", sent, featsvc::mask(each));
+  for (int i = 0; i < reply.masks_size(); ++i) describe_mask(found, i, reply.masks(i));
+  return found;
+}
+
+Struct arrays(const DescribeObjectsResponse& reply) {
+  Struct found = masks_of_objects(reply);
+  for (int i = 0; i < reply.descriptors_size(); ++i) {
+    const ObjectVectors& each = reply.descriptors(i);
+    describe(found, std::to_string(i) + ".vectors", form(each.vectors()), featsvc::vectors(each));
   }
+  return found;
+}
+
+Struct arrays(const FindObjectsResponse& reply) {
+  Struct found = masks_of_objects(reply);
+  for (int i = 0; i < reply.found_size(); ++i) {
+    const auto& matches = reply.found(i).matches();
+    featsvc::Array<std::uint16_t> indices{{static_cast<std::size_t>(matches.size())}, {}};
+    featsvc::Array<float> scores{indices.shape, {}};
+    for (const ObjectMatch& each : matches) {
+      indices.values.push_back(static_cast<std::uint16_t>(each.object()));
+      scores.values.push_back(static_cast<float>(each.score()));
+    }
+    describe(found, std::to_string(i) + ".objects", "uint16", indices);
+    describe(found, std::to_string(i) + ".scores", "float32", scores);
+  }
+  if (reply.has_text_map()) describe_labels(found, "text_map", reply.text_map());
+  return found;
+}
+
+Struct arrays(const EmbedImageResponse& reply) {
+  Struct found;
+  if (!reply.has_image_embed()) return found;
+  describe(found, "image_embed", form(reply.image_embed()), featsvc::floats(reply.image_embed()));
+  describe(found, "high_res_feats_0", form(reply.high_res_feats_0()), featsvc::floats(reply.high_res_feats_0()));
+  describe(found, "high_res_feats_1", form(reply.high_res_feats_1()), featsvc::floats(reply.high_res_feats_1()));
   return found;
 }
 
@@ -117,7 +169,7 @@ Struct arrays(const PredictMasksResponse& reply) {
     const PromptMasks& each = reply.results(i);
     const std::string at = std::to_string(i) + ".";
     if (each.has_label_map()) {
-      describe(found, at + "label_map", form(each.label_map()), featsvc::decoded<std::uint16_t>(each.label_map()));
+      describe_labels(found, at + "label_map", each.label_map());
     } else if (each.masks().dtype() == D_TYPE_FLOAT32) {
       describe(found, at + "masks", "float32", featsvc::floats(each.masks()));
     } else {

@@ -24,6 +24,9 @@ Struct arrays(const EncodeImageResponse& reply);
 Struct arrays(const ComputeSimilarityResponse& reply);
 Struct arrays(const GenerateMasksResponse& reply);
 Struct arrays(const PredictMasksResponse& reply);
+Struct arrays(const EmbedImageResponse& reply);
+Struct arrays(const DescribeObjectsResponse& reply);
+Struct arrays(const FindObjectsResponse& reply);
 /// @}
 
 }  // namespace conformance

@@ -63,7 +63,7 @@ Client::Client(const std::string& address, Options options) {
   const auto channel = grpc::CreateCustomChannel(address, credentials(options.tls), arguments);
   connection_ = std::make_shared<const Connection>(Connection{
       v1::ClipService::NewStub(channel), v1::DinoService::NewStub(channel), v1::Sam2Service::NewStub(channel),
-      v1::ModelService::NewStub(channel), v1::EstimateService::NewStub(channel),
+      v1::ObjectService::NewStub(channel), v1::ModelService::NewStub(channel), v1::EstimateService::NewStub(channel),
       "Bearer " + options.api_key, options.timeout, options.retry, options.priority});
 }
 
@@ -105,6 +105,15 @@ v1::PredictMasksResponse Client::predict_masks(const v1::PredictMasksRequest& re
 
 v1::EmbedImageResponse Client::embed_image(const v1::EmbedImageRequest& request, Timeout timeout) const {
   return asked(*connection_, connection_->sam2.get(), &v1::Sam2Service::Stub::EmbedImage, request, timeout);
+}
+
+v1::DescribeObjectsResponse Client::describe_objects(
+    const v1::DescribeObjectsRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->objects.get(), &v1::ObjectService::Stub::DescribeObjects, request, timeout);
+}
+
+v1::FindObjectsResponse Client::find_objects(const v1::FindObjectsRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->objects.get(), &v1::ObjectService::Stub::FindObjects, request, timeout);
 }
 
 v1::GetCallerResponse Client::get_caller(const v1::GetCallerRequest& request, Timeout timeout) const {

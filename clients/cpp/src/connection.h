@@ -12,6 +12,7 @@
 #include "featsvc/v1/dino.grpc.pb.h"
 #include "featsvc/v1/estimate.grpc.pb.h"
 #include "featsvc/v1/model.grpc.pb.h"
+#include "featsvc/v1/objects.grpc.pb.h"
 #include "featsvc/v1/sam2.grpc.pb.h"
 
 namespace featsvc {
@@ -26,6 +27,7 @@ struct Connection {
   std::unique_ptr<v1::ClipService::Stub> clip;
   std::unique_ptr<v1::DinoService::Stub> dino;
   std::unique_ptr<v1::Sam2Service::Stub> sam2;
+  std::unique_ptr<v1::ObjectService::Stub> objects;
   std::unique_ptr<v1::ModelService::Stub> models;
   std::unique_ptr<v1::EstimateService::Stub> estimates;
   std::string authorization;

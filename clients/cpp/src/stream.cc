@@ -194,4 +194,16 @@ Answers<v1::PredictMasksResponse> Client::stream_predict_masks(
                   window, timeout);
 }
 
+Answers<v1::DescribeObjectsResponse> Client::stream_describe_objects(
+    Questions<v1::DescribeObjectsRequest> questions, std::size_t window, Timeout timeout) const {
+  return streamed(connection_, connection_->objects.get(), &v1::ObjectService::Stub::DescribeObjectsStream,
+                  std::move(questions), window, timeout);
+}
+
+Answers<v1::FindObjectsResponse> Client::stream_find_objects(
+    Questions<v1::FindObjectsRequest> questions, std::size_t window, Timeout timeout) const {
+  return streamed(connection_, connection_->objects.get(), &v1::ObjectService::Stub::FindObjectsStream,
+                  std::move(questions), window, timeout);
+}
+
 }  // namespace featsvc

@@ -6,7 +6,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request};
 
-use crate::{Clip, Dino, Error, Estimates, Models, RetryPolicy, Sam2};
+use crate::{Clip, Dino, Error, Estimates, Models, Objects, RetryPolicy, Sam2};
 
 /// The key of a server on loopback that was given none of its own.
 pub const DEFAULT_KEY: &str = "smfeats";
@@ -56,6 +56,8 @@ pub struct Client {
     pub dino: Dino,
     /// Masks of pictures.
     pub sam2: Sam2,
+    /// Objects of pictures: masks with vectors that describe them.
+    pub objects: Objects,
     /// The models of the server.
     pub models: Models,
     /// What questions would cost, without asking them.
@@ -103,6 +105,7 @@ impl Client {
             clip: Clip::over(&line),
             dino: Dino::over(&line),
             sam2: Sam2::over(&line),
+            objects: Objects::over(&line),
             models: Models::over(&line),
             estimates: Estimates::over(&line),
             line,

@@ -2,7 +2,7 @@
 //!
 //! [`Client::connect`] gives a client, whose fields are the services; their methods are the rpcs of the contract. Requests and
 //! replies are the messages of [`proto`], which document every field. What this crate adds is around them: pictures from files
-//! ([`picture_file`]), tensors and masks as arrays ([`features`], [`floats`], [`decode`], [`mask`], [`prompt_masks`]), errors
+//! ([`picture_file`]), tensors and masks as arrays ([`features`], [`vectors`], [`floats`], [`decode`], [`mask`], [`prompt_masks`]), errors
 //! with the bad fields ([`Error`]), and another try where that may help ([`RetryPolicy`]).
 //!
 //! Large features should be asked for by [`Clip::extract_features_chunked`] and [`Dino::extract_features_chunked`], which
@@ -34,7 +34,7 @@ pub use errors::Error;
 pub use masks::{mask, prompt_masks, run_lengths};
 pub use picture::{picture, picture_file};
 pub use retry::RetryPolicy;
-pub use services::{Clip, Dino, Estimates, Models, Sam2};
+pub use services::{Clip, Dino, Estimates, Models, Objects, Sam2};
 pub use stream::{Answer, Answers};
-pub use tensor::{Element, FeatureReply, decode, features, floats};
+pub use tensor::{Element, FeatureReply, decode, features, floats, vectors};
 pub use tonic::Code;

@@ -8,6 +8,7 @@ use crate::proto::clip_service_client::ClipServiceClient;
 use crate::proto::dino_service_client::DinoServiceClient;
 use crate::proto::estimate_service_client::EstimateServiceClient;
 use crate::proto::model_service_client::ModelServiceClient;
+use crate::proto::object_service_client::ObjectServiceClient;
 use crate::proto::sam2_service_client::Sam2ServiceClient;
 use crate::proto::*;
 use crate::stream::{Answers, streamed};
@@ -145,6 +146,24 @@ service! {
     streamed {
         /// [`Sam2::predict_masks`] about many pictures over one call.
         predict_masks_stream(PredictMasksStreamRequest of PredictMasksRequest) -> PredictMasksResponse;
+    }
+}
+
+service! {
+    /// Objects of pictures: masks with vectors that describe them.
+    Objects over ObjectServiceClient;
+    plain {
+        /// Masks of a picture, found or given, each with vectors that describe it.
+        describe_objects(DescribeObjectsRequest) -> DescribeObjectsResponse;
+        /// The objects of a picture that texts name, or that are like given vectors.
+        find_objects(FindObjectsRequest) -> FindObjectsResponse;
+    }
+    pieces {}
+    streamed {
+        /// [`Objects::describe_objects`] about many pictures over one call.
+        describe_objects_stream(DescribeObjectsStreamRequest of DescribeObjectsRequest) -> DescribeObjectsResponse;
+        /// [`Objects::find_objects`] about many pictures over one call.
+        find_objects_stream(FindObjectsStreamRequest of FindObjectsRequest) -> FindObjectsResponse;
     }
 }
 

@@ -88,6 +88,8 @@ reply! {
     DinoServiceExtractFeaturesStreamResponse, dino_service_extract_features_stream_response:
         DinoServiceExtractFeaturesResponse;
     PredictMasksStreamResponse, predict_masks_stream_response: PredictMasksResponse;
+    DescribeObjectsStreamResponse, describe_objects_stream_response: DescribeObjectsResponse;
+    FindObjectsStreamResponse, find_objects_stream_response: FindObjectsResponse;
 }
 
 /// Asks in a task of its own, so that answers are received whatever the caller is doing.

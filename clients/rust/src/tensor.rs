@@ -1,7 +1,9 @@
 use ndarray::ArrayD;
 
 use crate::Error;
-use crate::proto::{ClipServiceExtractFeaturesResponse, DType, DinoServiceExtractFeaturesResponse, Rounding, Tensor};
+use crate::proto::{
+    ClipServiceExtractFeaturesResponse, DType, DinoServiceExtractFeaturesResponse, ObjectVectors, Rounding, Tensor,
+};
 
 /// The reply of CLIP or DINO with dense features.
 pub trait FeatureReply {
@@ -32,11 +34,20 @@ feature_reply!(ClipServiceExtractFeaturesResponse, DinoServiceExtractFeaturesRes
 
 /// The dense features of a reply, of whatever type they were sent.
 pub fn features(reply: &impl FeatureReply) -> Result<ArrayD<f32>, Error> {
-    let tensor = present(reply.features())?;
+    restored(reply.features(), reply.rounding())
+}
+
+/// The vectors of all objects in one way, objects x channels, of whatever type they were sent.
+pub fn vectors(way: &ObjectVectors) -> Result<ArrayD<f32>, Error> {
+    restored(way.vectors.as_ref(), way.rounding.as_ref())
+}
+
+fn restored(tensor: Option<&Tensor>, rounding: Option<&Rounding>) -> Result<ArrayD<f32>, Error> {
+    let tensor = present(tensor)?;
     if tensor.dtype() != DType::Int8 {
         return floats(tensor);
     }
-    scaled(tensor, present(reply.rounding().and_then(|rounding| rounding.scale.as_ref()))?)
+    scaled(tensor, present(rounding.and_then(|rounding| rounding.scale.as_ref()))?)
 }
 
 /// The elements of a tensor of any number type as float32.

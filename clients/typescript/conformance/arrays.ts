@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { decode, features as featuresOf, floats, mask, promptMasks, type FeatureReply, type NdArray } from "featsvc";
+import { decode, features as featuresOf, floats, mask, NdArray, promptMasks, vectors, type FeatureReply } from "featsvc";
 import * as messages from "featsvc/messages";
 
 const SAMPLES = 16;
@@ -38,12 +38,49 @@ function numbers(name: string, tensor: messages.Tensor | undefined): Arrays {
   return { [name]: described(form(tensor), floats(tensor)) };
 }
 
-export function masks(reply: messages.GenerateMasksResponse): Arrays {
-  if (reply.labelMap !== undefined) {
-    return { label_map: described(form(reply.labelMap), decode(reply.labelMap, "uint16")) };
+export const masks = (reply: messages.GenerateMasksResponse): Arrays => pixels(reply.masks, reply.labelMap);
+
+export function objects(reply: messages.DescribeObjectsResponse): Arrays {
+  const found = pixels(masksOf(reply.objects), reply.labelMap);
+  reply.descriptors.forEach((each, i) => {
+    found[`${i}.vectors`] = described(form(each.vectors), vectors(each));
+  });
+  return found;
+}
+
+export function found(reply: messages.FindObjectsResponse): Arrays {
+  const found = pixels(masksOf(reply.objects), reply.labelMap);
+  reply.found.forEach(({ matches }, i) => {
+    const indices = Uint16Array.from(matches, ({ object }) => object);
+    const scores = Float32Array.from(matches, ({ score }) => score);
+    found[`${i}.objects`] = described("uint16", new NdArray("uint16", [matches.length], indices));
+    found[`${i}.scores`] = described("float32", new NdArray("float32", [matches.length], scores));
+  });
+  if (reply.textMap !== undefined) {
+    found.text_map = described(form(reply.textMap), decode(reply.textMap, "uint16"));
+  }
+  return found;
+}
+
+export function embedding(reply: messages.EmbedImageResponse): Arrays {
+  if (reply.imageEmbed === undefined) {
+    return {};
+  }
+  return {
+    ...numbers("image_embed", reply.imageEmbed),
+    ...numbers("high_res_feats_0", reply.highResFeats0),
+    ...numbers("high_res_feats_1", reply.highResFeats1),
+  };
+}
+
+const masksOf = (objects: readonly messages.SceneObject[]): messages.Mask[] => objects.flatMap(({ mask }) => mask ?? []);
+
+function pixels(masks: readonly messages.Mask[], labelMap: messages.Tensor | undefined): Arrays {
+  if (labelMap !== undefined) {
+    return { label_map: described(form(labelMap), decode(labelMap, "uint16")) };
   }
   return Object.fromEntries(
-    reply.masks.map((each, i) => {
+    masks.map((each, i) => {
       const { case: kind, value } = each.segmentation;
       const sent = kind === "bitmap" ? form(value) : maskForm(kind === "rle" ? value : undefined);
       return [`${i}.mask`, described(sent, mask(each))];

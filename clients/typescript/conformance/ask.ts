@@ -43,7 +43,7 @@ export async function lines(address: string, apiKey: string, each: TestCase): Pr
 
 /** The methods of the contract, each by the client's own way to ask it. */
 function methods(client: Client): Record<string, Method> {
-  const { clip, dino, sam2, models } = client;
+  const { clip, dino, sam2, objects, models } = client;
   const clipRequest = messages.ClipServiceExtractFeaturesRequestSchema;
   const dinoRequest = messages.DinoServiceExtractFeaturesRequestSchema;
   const prompts = messages.PredictMasksRequestSchema;
@@ -61,7 +61,13 @@ function methods(client: Client): Record<string, Method> {
     "Sam2Service/GenerateMasksStream": unary(messages.GenerateMasksRequestSchema, client.generateMasks.bind(client), read.masks),
     "Sam2Service/PredictMasks": unary(prompts, sam2.predictMasks, read.prompts),
     "Sam2Service/PredictMasksStream": stream(prompts, client.streamPredictMasks.bind(client), read.prompts),
-    "Sam2Service/EmbedImage": unary(messages.EmbedImageRequestSchema, sam2.embedImage, read.nothing),
+    "Sam2Service/EmbedImage": unary(messages.EmbedImageRequestSchema, sam2.embedImage, read.embedding),
+    "ObjectService/DescribeObjects": unary(messages.DescribeObjectsRequestSchema, objects.describeObjects, read.objects),
+    "ObjectService/DescribeObjectsStream": stream(
+      messages.DescribeObjectsRequestSchema, client.streamDescribeObjects.bind(client), read.objects,
+    ),
+    "ObjectService/FindObjects": unary(messages.FindObjectsRequestSchema, objects.findObjects, read.found),
+    "ObjectService/FindObjectsStream": stream(messages.FindObjectsRequestSchema, client.streamFindObjects.bind(client), read.found),
     "ModelService/GetCaller": unary(messages.GetCallerRequestSchema, models.getCaller, read.nothing),
     "ModelService/ListModels": unary(messages.ListModelsRequestSchema, models.listModels, read.nothing),
     "ModelService/LoadModel": unary(messages.LoadModelRequestSchema, models.loadModel, read.nothing),

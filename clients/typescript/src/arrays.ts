@@ -6,4 +6,4 @@
 export { Damaged } from "./damaged.js";
 export { mask, promptMasks, runLengths } from "./masks.js";
 export { NdArray, type Data, type Element, type Kind } from "./ndarray.js";
-export { decode, features, floats, type FeatureReply } from "./tensor.js";
+export { decode, features, floats, vectors, type FeatureReply } from "./tensor.js";

@@ -9,6 +9,13 @@ import { DinoService, type DinoServiceExtractFeaturesRequestSchema, type DinoSer
 import { EstimateService } from "./gen/featsvc/v1/estimate_pb.js";
 import { ModelService } from "./gen/featsvc/v1/model_pb.js";
 import {
+  ObjectService,
+  type DescribeObjectsRequestSchema,
+  type DescribeObjectsResponse,
+  type FindObjectsRequestSchema,
+  type FindObjectsResponse,
+} from "./gen/featsvc/v1/objects_pb.js";
+import {
   Sam2Service,
   type GenerateMasksRequestSchema,
   type GenerateMasksResponse,
@@ -56,6 +63,8 @@ type ClipRequest = MessageInitShape<typeof ClipServiceExtractFeaturesRequestSche
 type DinoRequest = MessageInitShape<typeof DinoServiceExtractFeaturesRequestSchema>;
 type MasksRequest = MessageInitShape<typeof GenerateMasksRequestSchema>;
 type PromptsRequest = MessageInitShape<typeof PredictMasksRequestSchema>;
+type ObjectsRequest = MessageInitShape<typeof DescribeObjectsRequestSchema>;
+type FindRequest = MessageInitShape<typeof FindObjectsRequestSchema>;
 
 const WINDOW = 8;
 // Bytes that a server may send ahead on one connection: HTTP/2's own 64 KiB make large answers slow over distance.
@@ -69,6 +78,8 @@ export class Client {
   readonly dino: Stub<typeof DinoService>;
   /** The methods of Sam2Service. */
   readonly sam2: Stub<typeof Sam2Service>;
+  /** The methods of ObjectService. */
+  readonly objects: Stub<typeof ObjectService>;
   /** The methods of ModelService. */
   readonly models: Stub<typeof ModelService>;
   /** The methods of EstimateService. */
@@ -93,6 +104,7 @@ export class Client {
     this.clip = stub(this.line, ClipService);
     this.dino = stub(this.line, DinoService);
     this.sam2 = stub(this.line, Sam2Service);
+    this.objects = stub(this.line, ObjectService);
     this.models = stub(this.line, ModelService);
     this.estimates = stub(this.line, EstimateService);
   }
@@ -148,6 +160,26 @@ export class Client {
     const method = Sam2Service.method.predictMasksStream;
     const wrap = (requestId: string, request: PromptsRequest) => ({ requestId, request });
     const read = (answer: MessageShape<(typeof method)["output"]>): Reply<PredictMasksResponse> => answer;
+    return new Window(this.line, { method, wrap, read }, options.window ?? WINDOW, options).answers(questions);
+  }
+
+  /** The same for `objects.describeObjects`. */
+  streamDescribeObjects(
+    questions: Questions<ObjectsRequest>, options: StreamOptions = {},
+  ): AsyncGenerator<Answer<DescribeObjectsResponse>, void, undefined> {
+    const method = ObjectService.method.describeObjectsStream;
+    const wrap = (requestId: string, request: ObjectsRequest) => ({ requestId, request });
+    const read = (answer: MessageShape<(typeof method)["output"]>): Reply<DescribeObjectsResponse> => answer;
+    return new Window(this.line, { method, wrap, read }, options.window ?? WINDOW, options).answers(questions);
+  }
+
+  /** The same for `objects.findObjects`. */
+  streamFindObjects(
+    questions: Questions<FindRequest>, options: StreamOptions = {},
+  ): AsyncGenerator<Answer<FindObjectsResponse>, void, undefined> {
+    const method = ObjectService.method.findObjectsStream;
+    const wrap = (requestId: string, request: FindRequest) => ({ requestId, request });
+    const read = (answer: MessageShape<(typeof method)["output"]>): Reply<FindObjectsResponse> => answer;
     return new Window(this.line, { method, wrap, read }, options.window ?? WINDOW, options).answers(questions);
   }
 }

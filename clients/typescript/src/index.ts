@@ -7,8 +7,8 @@
  * ({@link FeatsvcError}), and another try where that may help ({@link RetryPolicy}).
  *
  * Large features should be asked for by {@link Client.clipFeatures} and {@link Client.dinoFeatures}, which receive them in
- * pieces, and many pictures by {@link Client.streamClipFeatures}, {@link Client.streamDinoFeatures} and
- * {@link Client.streamPredictMasks}, which keep a few of them under way.
+ * pieces, and many pictures by {@link Client.streamClipFeatures} and its sisters, which keep a few of them
+ * under way.
  *
  * @module
  */

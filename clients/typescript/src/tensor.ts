@@ -1,4 +1,5 @@
 import { Damaged } from "./damaged.js";
+import type { ObjectVectors } from "./gen/featsvc/v1/objects_pb.js";
 import { DType, type Rounding, type Tensor } from "./gen/featsvc/v1/tensor_pb.js";
 import { NdArray, product, type Data, type Kind } from "./ndarray.js";
 import { bfloats, halves, little, unpacked } from "./numbers.js";
@@ -38,7 +39,16 @@ const DECODERS: Partial<Record<DType, readonly [Kind, Decoder]>> = {
 
 /** The dense features of a reply as float32, of whatever type they were sent. */
 export function features(reply: FeatureReply): NdArray<"float32"> {
-  return reply.features?.dtype === DType.INT8 ? scaled(reply.features, reply.rounding?.scale) : floats(reply.features);
+  return restored(reply.features, reply.rounding);
+}
+
+/** The vectors of all objects in one way as float32, objects x channels, of whatever type they were sent. */
+export function vectors(way: ObjectVectors): NdArray<"float32"> {
+  return restored(way.vectors, way.rounding);
+}
+
+function restored(tensor: Tensor | undefined, rounding: Rounding | undefined): NdArray<"float32"> {
+  return tensor?.dtype === DType.INT8 ? scaled(tensor, rounding?.scale) : floats(tensor);
 }
 
 /** The elements of a tensor of any number type as float32. */

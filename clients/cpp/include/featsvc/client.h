@@ -13,6 +13,7 @@
 #include "featsvc/v1/dino.pb.h"
 #include "featsvc/v1/estimate.pb.h"
 #include "featsvc/v1/model.pb.h"
+#include "featsvc/v1/objects.pb.h"
 #include "featsvc/v1/sam2.pb.h"
 
 namespace featsvc {
@@ -92,6 +93,12 @@ class Client {
   v1::EmbedImageResponse embed_image(const v1::EmbedImageRequest& request, Timeout timeout = {}) const;
   /// @}
 
+  /// @name Objects
+  /// @{
+  v1::DescribeObjectsResponse describe_objects(const v1::DescribeObjectsRequest& request, Timeout timeout = {}) const;
+  v1::FindObjectsResponse find_objects(const v1::FindObjectsRequest& request, Timeout timeout = {}) const;
+  /// @}
+
   /// @name Streams
   /// Ask about many pictures, each under the caller's own name, with at most `window` of them under way. Answers come as
   /// they are done; what is wrong with one picture is its answer. The timeout is that of the whole stream.
@@ -102,6 +109,10 @@ class Client {
       Questions<v1::DinoServiceExtractFeaturesRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
   Answers<v1::PredictMasksResponse> stream_predict_masks(
       Questions<v1::PredictMasksRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
+  Answers<v1::DescribeObjectsResponse> stream_describe_objects(
+      Questions<v1::DescribeObjectsRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
+  Answers<v1::FindObjectsResponse> stream_find_objects(
+      Questions<v1::FindObjectsRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
   /// @}
 
   /// @name Models

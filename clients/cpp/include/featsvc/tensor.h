@@ -6,6 +6,7 @@
 
 #include "featsvc/array.h"
 #include "featsvc/error.h"
+#include "featsvc/v1/objects.pb.h"
 #include "featsvc/v1/tensor.pb.h"
 
 namespace featsvc {
@@ -26,5 +27,8 @@ template <class Reply>
 Array<float> features(const Reply& reply) {
   return features(reply.features(), reply.rounding());
 }
+
+/// The vectors of all objects in one way as float, objects x channels, of whatever type they were sent.
+inline Array<float> vectors(const v1::ObjectVectors& way) { return features(way.vectors(), way.rounding()); }
 
 }  // namespace featsvc

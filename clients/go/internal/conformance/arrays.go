@@ -82,18 +82,85 @@ func similarity(reply *pb.ComputeSimilarityResponse) (arrays, error) {
 }
 
 func masks(reply *pb.GenerateMasksResponse) (arrays, error) {
-	if reply.GetLabelMap() != nil {
-		labels, err := featsvc.Decode[uint16](reply.GetLabelMap())
-		return one("label_map", form(reply.GetLabelMap()), labels, err)
+	return pixels(reply.GetMasks(), reply.GetLabelMap())
+}
+
+func pixels(masks []*pb.Mask, labelMap *pb.Tensor) (arrays, error) {
+	if labelMap != nil {
+		labels, err := featsvc.Decode[uint16](labelMap)
+		return one("label_map", form(labelMap), labels, err)
 	}
 	found := arrays{}
-	for i, each := range reply.GetMasks() {
+	for i, each := range masks {
 		pixels, err := featsvc.Mask(each)
 		about, err := described(maskForm(each.GetBitmap(), each.GetRle()), pixels, err)
 		if err != nil {
 			return nil, err
 		}
 		found[fmt.Sprintf("%d.mask", i)] = about
+	}
+	return found, nil
+}
+
+func masksOf(objects []*pb.SceneObject) []*pb.Mask {
+	found := make([]*pb.Mask, len(objects))
+	for i, each := range objects {
+		found[i] = each.GetMask()
+	}
+	return found
+}
+
+func objects(reply *pb.DescribeObjectsResponse) (arrays, error) {
+	found, err := pixels(masksOf(reply.GetObjects()), reply.GetLabelMap())
+	for i, each := range reply.GetDescriptors() {
+		if err != nil {
+			break
+		}
+		vectors, wrong := featsvc.Vectors(each)
+		found[fmt.Sprintf("%d.vectors", i)], err = described(form(each.GetVectors()), vectors, wrong)
+	}
+	return found, err
+}
+
+func found(reply *pb.FindObjectsResponse) (arrays, error) {
+	found, err := pixels(masksOf(reply.GetObjects()), reply.GetLabelMap())
+	if err != nil {
+		return nil, err
+	}
+	for i, each := range reply.GetFound() {
+		count := len(each.GetMatches())
+		indices := featsvc.Array[uint16]{Shape: []int{count}, Values: make([]uint16, count)}
+		scores := featsvc.Array[float32]{Shape: []int{count}, Values: make([]float32, count)}
+		for j, match := range each.GetMatches() {
+			indices.Values[j], scores.Values[j] = uint16(match.GetObject()), float32(match.GetScore())
+		}
+		if found[fmt.Sprintf("%d.objects", i)], err = described("uint16", indices, nil); err != nil {
+			return nil, err
+		}
+		if found[fmt.Sprintf("%d.scores", i)], err = described("float32", scores, nil); err != nil {
+			return nil, err
+		}
+	}
+	if texts := reply.GetTextMap(); texts != nil {
+		labels, wrong := featsvc.Decode[uint16](texts)
+		found["text_map"], err = described(form(texts), labels, wrong)
+	}
+	return found, err
+}
+
+func embedding(reply *pb.EmbedImageResponse) (arrays, error) {
+	found := arrays{}
+	for name, tensor := range map[string]*pb.Tensor{
+		"image_embed": reply.GetImageEmbed(), "high_res_feats_0": reply.GetHighResFeats_0(),
+		"high_res_feats_1": reply.GetHighResFeats_1(),
+	} {
+		if tensor == nil {
+			continue
+		}
+		values, err := featsvc.Floats(tensor)
+		if found[name], err = described(form(tensor), values, err); err != nil {
+			return nil, err
+		}
 	}
 	return found, nil
 }

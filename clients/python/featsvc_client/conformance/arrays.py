@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2, tensor_pb2
-from featsvc_client.mask_results import Masks, PromptMasks
+from featsvc_client.mask_results import Mask, Masks, PromptMasks
+from featsvc_client.object_results import FoundObjects, Objects
 from featsvc_client.pixels import Bitmap, Png
-from featsvc_client.results import EmbeddedImage, Embeddings, Features, Similarity
+from featsvc_client.results import TENSORS_OF_EMBEDDING, EmbeddedImage, Embeddings, Features, Similarity
 from featsvc_client.rle import Rle
 
 SAMPLES = 16
@@ -58,7 +59,7 @@ def model(result: object) -> str:
     """Key of the model that answered, or that the answer is about."""
     if isinstance(result, Masks):
         return result.summary.model
-    if isinstance(result, list):
+    if type(result) is list:
         return model(result[0])
     if isinstance(result, model_pb2.Model):
         return result.key
@@ -66,8 +67,7 @@ def model(result: object) -> str:
 
 
 def _features(result: Features) -> Arrays:
-    form = "bfloat16" if result.raw.dtype == np.uint16 else result.raw.dtype.name
-    return {"features": Sent(form, result.array)}
+    return {"features": Sent(_element(result.raw), result.array)}
 
 
 def _embeddings(result: Embeddings) -> Arrays:
@@ -79,10 +79,41 @@ def _similarity(result: Similarity) -> Arrays:
 
 
 def _masks(result: Masks) -> Arrays:
-    if result.summary.label_map is not None:
-        return {"label_map": Sent("uint16", result.summary.label_map)}
+    return _pixels(result, result.summary.label_map)
+
+
+def _pixels(masks: Sequence[Mask], label_map: NDArray[np.uint16] | None) -> dict[str, Sent]:
+    if label_map is not None:
+        return {"label_map": Sent("uint16", label_map)}
     return {
-        f"{number}.mask": Sent(_form(mask.pixels), mask.segmentation) for number, mask in enumerate(result)
+        f"{number}.mask": Sent(_form(mask.pixels), mask.segmentation) for number, mask in enumerate(masks)
+    }
+
+
+def _objects(result: Objects) -> Arrays:
+    found = _pixels(result, result.label_map)
+    for number, each in enumerate(result.descriptors):
+        found[f"{number}.vectors"] = Sent(_element(each.raw), each.array)
+    return found
+
+
+def _found(result: FoundObjects) -> Arrays:
+    found = _pixels(result, result.label_map)
+    for number, matches in enumerate(result.found):
+        indices = np.array([each.object for each in matches], np.uint16)
+        scores = np.array([each.score for each in matches], np.float32)
+        found |= {f"{number}.objects": Sent("uint16", indices), f"{number}.scores": Sent("float32", scores)}
+    if result.text_map is not None:
+        found["text_map"] = Sent("uint16", result.text_map)
+    return found
+
+
+def _embedding(result: EmbeddedImage) -> Arrays:
+    sent = {name: getattr(result, name) for name in TENSORS_OF_EMBEDDING}
+    return {
+        name: Sent(each.dtype.name, each.astype(np.float32))
+        for name, each in sent.items()
+        if each is not None
     }
 
 
@@ -98,6 +129,11 @@ def _prompts(result: list[PromptMasks]) -> Arrays:
         if each.low_res_masks.size:
             found[f"{number}.low_res_masks"] = Sent("float32", each.low_res_masks)
     return found
+
+
+def _element(raw: NDArray[np.generic]) -> str:
+    """The element type in which features travelled."""
+    return "bfloat16" if raw.dtype == np.uint16 else raw.dtype.name
 
 
 def _form(pixels: object) -> str:
@@ -118,5 +154,7 @@ READERS: Mapping[type, Callable[[Any], Arrays]] = {
     Similarity: _similarity,
     Masks: _masks,
     list: _prompts,
-    EmbeddedImage: lambda _: {},
+    EmbeddedImage: _embedding,
+    Objects: _objects,
+    FoundObjects: _found,
 }

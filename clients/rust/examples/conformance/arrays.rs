@@ -1,8 +1,11 @@
 //! The arrays of an answer by name, each with the form in which it was sent.
 
-use featsvc::proto::{DType, GenerateMasksResponse, PredictMasksResponse, Rle, Tensor, mask::Segmentation, rle::Runs};
-use featsvc::{Error, FeatureReply, decode, mask, prompt_masks};
-use ndarray::{Array, Dimension};
+use featsvc::proto::{
+    DType, DescribeObjectsResponse, EmbedImageResponse, FindObjectsResponse, GenerateMasksResponse, Mask,
+    PredictMasksResponse, Rle, SceneObject, Tensor, mask::Segmentation, rle::Runs,
+};
+use featsvc::{Error, FeatureReply, decode, mask, prompt_masks, vectors};
+use ndarray::{Array, Array1, Dimension};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -81,11 +84,51 @@ pub fn floats(name: &str, tensor: Option<&Tensor>) -> Result<Arrays, Error> {
 }
 
 pub fn masks(reply: &GenerateMasksResponse) -> Result<Arrays, Error> {
-    if let Some(labels) = &reply.label_map {
+    pixels(reply.masks.iter(), reply.label_map.as_ref())
+}
+
+pub fn objects(reply: &DescribeObjectsResponse) -> Result<Arrays, Error> {
+    let mut found = masks_of(&reply.objects, reply.label_map.as_ref())?;
+    for (number, each) in reply.descriptors.iter().enumerate() {
+        let sent = each.vectors.as_ref().map(form).unwrap_or_default();
+        found.insert(format!("{number}.vectors"), described(&sent, &vectors(each)?));
+    }
+    Ok(found)
+}
+
+pub fn found(reply: &FindObjectsResponse) -> Result<Arrays, Error> {
+    let mut found = masks_of(&reply.objects, reply.label_map.as_ref())?;
+    for (number, each) in reply.found.iter().enumerate() {
+        let indices: Array1<u16> = each.matches.iter().map(|each| each.object as u16).collect();
+        let scores: Array1<f32> = each.matches.iter().map(|each| each.score as f32).collect();
+        found.insert(format!("{number}.objects"), described("uint16", &indices));
+        found.insert(format!("{number}.scores"), described("float32", &scores));
+    }
+    if let Some(texts) = &reply.text_map {
+        found.insert("text_map".to_owned(), described(&form(texts), &decode::<u16>(texts)?));
+    }
+    Ok(found)
+}
+
+pub fn embedding(reply: &EmbedImageResponse) -> Result<Arrays, Error> {
+    let tensors = [
+        ("image_embed", &reply.image_embed),
+        ("high_res_feats_0", &reply.high_res_feats_0),
+        ("high_res_feats_1", &reply.high_res_feats_1),
+    ];
+    let there = tensors.into_iter().filter_map(|(name, tensor)| Some((name, tensor.as_ref()?)));
+    there.map(|(name, tensor)| Ok((name.to_owned(), described(&form(tensor), &featsvc::floats(tensor)?)))).collect()
+}
+
+fn masks_of(objects: &[SceneObject], label_map: Option<&Tensor>) -> Result<Arrays, Error> {
+    pixels(objects.iter().filter_map(|each| each.mask.as_ref()), label_map)
+}
+
+fn pixels<'a>(masks: impl Iterator<Item = &'a Mask>, label_map: Option<&Tensor>) -> Result<Arrays, Error> {
+    if let Some(labels) = label_map {
         return Ok(one("label_map", described(&form(labels), &decode::<u16>(labels)?)));
     }
-    let pixels = |(number, each)| {
-        let each: &featsvc::proto::Mask = each;
+    let about = |(number, each): (usize, &Mask)| {
         let sent = match &each.segmentation {
             Some(Segmentation::Bitmap(tensor)) => form(tensor),
             Some(Segmentation::Rle(rle)) => rle_form(rle),
@@ -93,7 +136,7 @@ pub fn masks(reply: &GenerateMasksResponse) -> Result<Arrays, Error> {
         };
         Ok((format!("{number}.mask"), described(&sent, &mask(each)?)))
     };
-    reply.masks.iter().enumerate().map(pixels).collect()
+    masks.enumerate().map(about).collect()
 }
 
 pub fn prompts(reply: &PredictMasksResponse) -> Result<Arrays, Error> {

@@ -45,6 +45,8 @@ about! {
     |reply: GenerateMasksResponse| &reply.model;
     |reply: PredictMasksResponse| &reply.model;
     |reply: EmbedImageResponse| &reply.model;
+    |reply: DescribeObjectsResponse| &reply.model;
+    |reply: FindObjectsResponse| &reply.model;
     |reply: LoadModelResponse| reply.model.as_ref().map_or("", |model| &model.key);
     |reply: UnloadModelResponse| reply.model.as_ref().map_or("", |model| &model.key);
     |_reply: GetCallerResponse| "";
@@ -116,7 +118,15 @@ pub async fn lines(address: &str, key: &str, case: &Case) -> Lines {
         "Sam2Service/GenerateMasksStream" => one!(sam2.generate_masks_stream, "GenerateMasksRequest", arrays::masks),
         "Sam2Service/PredictMasks" => one!(sam2.predict_masks, "PredictMasksRequest", arrays::prompts),
         "Sam2Service/PredictMasksStream" => many!(sam2.predict_masks_stream, "PredictMasksRequest", arrays::prompts),
-        "Sam2Service/EmbedImage" => one!(sam2.embed_image, "EmbedImageRequest", arrays::nothing),
+        "Sam2Service/EmbedImage" => one!(sam2.embed_image, "EmbedImageRequest", arrays::embedding),
+        "ObjectService/DescribeObjects" => {
+            one!(objects.describe_objects, "DescribeObjectsRequest", arrays::objects)
+        }
+        "ObjectService/DescribeObjectsStream" => {
+            many!(objects.describe_objects_stream, "DescribeObjectsRequest", arrays::objects)
+        }
+        "ObjectService/FindObjects" => one!(objects.find_objects, "FindObjectsRequest", arrays::found),
+        "ObjectService/FindObjectsStream" => many!(objects.find_objects_stream, "FindObjectsRequest", arrays::found),
         "ModelService/GetCaller" => one!(models.get_caller, "GetCallerRequest", arrays::nothing),
         "ModelService/ListModels" => one!(models.list_models, "ListModelsRequest", arrays::nothing),
         "ModelService/LoadModel" => one!(models.load_model, "LoadModelRequest", arrays::nothing),

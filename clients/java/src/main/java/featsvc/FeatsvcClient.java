@@ -153,6 +153,26 @@ public final class FeatsvcClient implements AutoCloseable {
     }
 
     /**
+     * Objects of a picture: masks, found or given, each with vectors that describe it.
+     *
+     * @param request what is asked
+     * @return the objects, whose vectors {@link Tensors#vectors} reads
+     */
+    public DescribeObjectsResponse describeObjects(DescribeObjectsRequest request) {
+        return call(ObjectServiceGrpc.getDescribeObjectsMethod(), request);
+    }
+
+    /**
+     * The objects of a picture that texts name, or that are like given vectors.
+     *
+     * @param request what is asked
+     * @return the objects
+     */
+    public FindObjectsResponse findObjects(FindObjectsRequest request) {
+        return call(ObjectServiceGrpc.getFindObjectsMethod(), request);
+    }
+
+    /**
      * Embeddings of texts.
      *
      * @param request what is asked
@@ -261,7 +281,7 @@ public final class FeatsvcClient implements AutoCloseable {
      */
     public Answers<ClipServiceExtractFeaturesResponse> streamClipFeatures(
             Iterable<Question<ClipServiceExtractFeaturesRequest>> questions, int window) {
-        return new Window<>(connection, CLIP_STREAM, questions, window);
+        return new Window<>(connection, Streams.CLIP_FEATURES, questions, window);
     }
 
     /**
@@ -273,7 +293,7 @@ public final class FeatsvcClient implements AutoCloseable {
      */
     public Answers<DinoServiceExtractFeaturesResponse> streamDinoFeatures(
             Iterable<Question<DinoServiceExtractFeaturesRequest>> questions, int window) {
-        return new Window<>(connection, DINO_STREAM, questions, window);
+        return new Window<>(connection, Streams.DINO_FEATURES, questions, window);
     }
 
     /**
@@ -285,7 +305,31 @@ public final class FeatsvcClient implements AutoCloseable {
      */
     public Answers<PredictMasksResponse> streamPredictMasks(
             Iterable<Question<PredictMasksRequest>> questions, int window) {
-        return new Window<>(connection, PROMPT_STREAM, questions, window);
+        return new Window<>(connection, Streams.PREDICT_MASKS, questions, window);
+    }
+
+    /**
+     * The same of objects with vectors that describe them.
+     *
+     * @param questions the questions, each taken when there is room for it
+     * @param window how many are under way at most
+     * @return the answers
+     */
+    public Answers<DescribeObjectsResponse> streamDescribeObjects(
+            Iterable<Question<DescribeObjectsRequest>> questions, int window) {
+        return new Window<>(connection, Streams.DESCRIBE_OBJECTS, questions, window);
+    }
+
+    /**
+     * The same of objects that texts name.
+     *
+     * @param questions the questions, each taken when there is room for it
+     * @param window how many are under way at most
+     * @return the answers
+     */
+    public Answers<FindObjectsResponse> streamFindObjects(
+            Iterable<Question<FindObjectsRequest>> questions, int window) {
+        return new Window<>(connection, Streams.FIND_OBJECTS, questions, window);
     }
 
     /** Ends the connection and every call under way. */
@@ -298,35 +342,4 @@ public final class FeatsvcClient implements AutoCloseable {
             Thread.currentThread().interrupt();
         }
     }
-
-    private static final Window.Method<
-                    ClipServiceExtractFeaturesRequest, ClipServiceExtractFeaturesResponse,
-                    ClipServiceExtractFeaturesStreamRequest, ClipServiceExtractFeaturesStreamResponse>
-            CLIP_STREAM = new Window.Method<>(
-                    ClipServiceGrpc.getExtractFeaturesStreamMethod(),
-                    (id, request) -> ClipServiceExtractFeaturesStreamRequest.newBuilder()
-                            .setRequestId(id).setRequest(request).build(),
-                    answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
-                            answer.hasTiming() ? answer.getTiming() : null));
-
-    private static final Window.Method<
-                    DinoServiceExtractFeaturesRequest, DinoServiceExtractFeaturesResponse,
-                    DinoServiceExtractFeaturesStreamRequest, DinoServiceExtractFeaturesStreamResponse>
-            DINO_STREAM = new Window.Method<>(
-                    DinoServiceGrpc.getExtractFeaturesStreamMethod(),
-                    (id, request) -> DinoServiceExtractFeaturesStreamRequest.newBuilder()
-                            .setRequestId(id).setRequest(request).build(),
-                    answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
-                            answer.hasTiming() ? answer.getTiming() : null));
-
-    private static final Window.Method<
-                    PredictMasksRequest, PredictMasksResponse, PredictMasksStreamRequest, PredictMasksStreamResponse>
-            PROMPT_STREAM = new Window.Method<>(
-                    Sam2ServiceGrpc.getPredictMasksStreamMethod(),
-                    (id, request) -> PredictMasksStreamRequest.newBuilder().setRequestId(id).setRequest(request).build(),
-                    answer -> new Window.Reply<>(
-                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
-                            answer.hasTiming() ? answer.getTiming() : null));
 }

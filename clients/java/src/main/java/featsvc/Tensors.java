@@ -3,6 +3,7 @@ package featsvc;
 import featsvc.v1.ClipServiceExtractFeaturesResponse;
 import featsvc.v1.DType;
 import featsvc.v1.DinoServiceExtractFeaturesResponse;
+import featsvc.v1.ObjectVectors;
 import featsvc.v1.Rounding;
 import featsvc.v1.Tensor;
 import java.nio.ByteBuffer;
@@ -31,6 +32,16 @@ public final class Tensors {
      */
     public static NdArray<float[]> features(DinoServiceExtractFeaturesResponse reply) {
         return features(reply.getFeatures(), reply.getRounding());
+    }
+
+    /**
+     * The vectors of all objects in one way as float32, objects x channels, of whatever type they were sent.
+     *
+     * @param way the vectors
+     * @return the same
+     */
+    public static NdArray<float[]> vectors(ObjectVectors way) {
+        return features(way.getVectors(), way.getRounding());
     }
 
     private static NdArray<float[]> features(Tensor tensor, Rounding rounding) {

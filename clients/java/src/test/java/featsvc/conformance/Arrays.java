@@ -47,11 +47,55 @@ final class Arrays {
     }
 
     static Map<String, Object> masks(GenerateMasksResponse reply) {
-        if (reply.hasLabelMap()) {
-            return Map.of("label_map", labels(reply.getLabelMap()));
+        return reply.hasLabelMap() ? Map.of("label_map", labels(reply.getLabelMap())) : pixels(reply.getMasksList());
+    }
+
+    static Map<String, Object> objects(DescribeObjectsResponse reply) {
+        Map<String, Object> found = pixels(reply.getObjectsList(), reply.hasLabelMap() ? reply.getLabelMap() : null);
+        for (int i = 0; i < reply.getDescriptorsCount(); i++) {
+            ObjectVectors each = reply.getDescriptors(i);
+            found.put(i + ".vectors", floats(form(each.getVectors()), Tensors.vectors(each)));
         }
+        return found;
+    }
+
+    static Map<String, Object> found(FindObjectsResponse reply) {
+        Map<String, Object> found = pixels(reply.getObjectsList(), reply.hasLabelMap() ? reply.getLabelMap() : null);
+        for (int i = 0; i < reply.getFoundCount(); i++) {
+            List<ObjectMatch> matches = reply.getFound(i).getMatchesList();
+            int[] shape = {matches.size()};
+            int[] indices = matches.stream().mapToInt(ObjectMatch::getObject).toArray();
+            float[] scores = new float[matches.size()];
+            for (int j = 0; j < scores.length; j++) {
+                scores[j] = (float) matches.get(j).getScore();
+            }
+            found.put(i + ".objects", integers("uint16", new NdArray<>(shape, indices)));
+            found.put(i + ".scores", floats("float32", new NdArray<>(shape, scores)));
+        }
+        if (reply.hasTextMap()) {
+            found.put("text_map", labels(reply.getTextMap()));
+        }
+        return found;
+    }
+
+    static Map<String, Object> embedding(EmbedImageResponse reply) {
+        return reply.hasImageEmbed()
+                ? Map.of(
+                        "image_embed", floats(reply.getImageEmbed()),
+                        "high_res_feats_0", floats(reply.getHighResFeats0()),
+                        "high_res_feats_1", floats(reply.getHighResFeats1()))
+                : Map.of();
+    }
+
+    private static Map<String, Object> pixels(List<SceneObject> objects, Tensor labelMap) {
+        return labelMap == null
+                ? pixels(objects.stream().map(SceneObject::getMask).toList())
+                : new LinkedHashMap<>(Map.of("label_map", labels(labelMap)));
+    }
+
+    private static Map<String, Object> pixels(List<Mask> masks) {
         Map<String, Object> found = new LinkedHashMap<>();
-        for (Mask each : reply.getMasksList()) {
+        for (Mask each : masks) {
             String form = each.hasBitmap() ? form(each.getBitmap()) : each.hasRle() ? form(each.getRle()) : "png";
             found.put(found.size() + ".mask", booleans(form, Masks.pixels(each)));
         }
@@ -116,14 +160,17 @@ final class Arrays {
     }
 
     private static Map<String, Object> labels(Tensor tensor) {
-        NdArray<int[]> array = Tensors.ints(tensor);
+        return integers(form(tensor), Tensors.ints(tensor));
+    }
+
+    private static Map<String, Object> integers(String form, NdArray<int[]> array) {
         ByteBuffer bytes = ByteBuffer.allocate(2 * array.values().length).order(ByteOrder.LITTLE_ENDIAN);
         int area = 0;
         for (int each : array.values()) {
             bytes.putShort((short) each);
             area += each != 0 ? 1 : 0;
         }
-        return described(form(tensor), "uint16", array.shape(), bytes, "area", area);
+        return described(form, "uint16", array.shape(), bytes, "area", area);
     }
 
     private static Map<String, Object> described(

@@ -57,7 +57,15 @@ final class Asking {
             case "Sam2Service/PredictMasks" -> unary(prompts, c::predictMasks, Arrays::prompts);
             case "Sam2Service/PredictMasksStream" -> stream(prompts, c::streamPredictMasks, Arrays::prompts);
             case "Sam2Service/EmbedImage" ->
-                    unary(EmbedImageRequest.getDefaultInstance(), c::embedImage, Arrays::none);
+                    unary(EmbedImageRequest.getDefaultInstance(), c::embedImage, Arrays::embedding);
+            case "ObjectService/DescribeObjects" ->
+                    unary(DescribeObjectsRequest.getDefaultInstance(), c::describeObjects, Arrays::objects);
+            case "ObjectService/DescribeObjectsStream" ->
+                    stream(DescribeObjectsRequest.getDefaultInstance(), c::streamDescribeObjects, Arrays::objects);
+            case "ObjectService/FindObjects" ->
+                    unary(FindObjectsRequest.getDefaultInstance(), c::findObjects, Arrays::found);
+            case "ObjectService/FindObjectsStream" ->
+                    stream(FindObjectsRequest.getDefaultInstance(), c::streamFindObjects, Arrays::found);
             case "ModelService/GetCaller" ->
                     unary(GetCallerRequest.getDefaultInstance(), request -> c.getCaller(), Arrays::none);
             case "ModelService/ListModels" ->
