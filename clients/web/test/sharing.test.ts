@@ -19,6 +19,7 @@ const QUESTION: Question = {
     second: null,
     pinned: { x: 1, y: 2 },
   },
+  models: { sam2: { model_cfg: "a.yaml" } },
 };
 
 test("an address holds all that is asked", () => {
@@ -34,6 +35,7 @@ test("an address holds all that is asked", () => {
       active: 2,
       texts: QUESTION.texts,
       places,
+      models: QUESTION.models,
     },
   );
   assert.deepEqual(drawingOf(told, 100, 100), QUESTION.drawing);
@@ -53,9 +55,11 @@ test("what is not understood of an address is passed over", () => {
     "#tab=x&objects=%7B",
     "#objects=[1,{}]&texts=3&places=[]&active=x",
     "#objects=null",
+    '#models={"clip":3,"dino":{"model_type":4},"sam3":{}}',
   ]) {
     const told = read(each);
     assert.equal(told.tab, "masks");
+    assert.deepEqual(told.models, {});
     assert.deepEqual(drawingOf(told, 10, 10), EMPTY);
   }
   const outside =

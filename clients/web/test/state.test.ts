@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Model, State } from "../src/api/server.ts";
 import {
   activeOf,
   EMPTY,
@@ -11,6 +12,7 @@ import {
   withThing,
 } from "../src/state/drawing.ts";
 import { begun, done, redone, undone } from "../src/state/history.ts";
+import { answering, choices, choose, models, naming, take } from "../src/state/models.ts";
 import { Newest } from "../src/state/newest.ts";
 
 const POINT = { x: 3, y: 4, label: 1 } as const;
@@ -61,4 +63,42 @@ test("of questions that come while one is under way only the newest is asked", a
   answer();
   await new Promise(setImmediate);
   assert.deepEqual(asked, [1, 3]);
+});
+
+function model(key: string, family: string, available: boolean): Model {
+  const options = { name: key };
+  return {
+    key,
+    family,
+    available,
+    options,
+    description: "",
+    license: "",
+    size_bytes: "0",
+    loaded_workers: 0,
+  };
+}
+
+test("a question names the model that was chosen, and none where the default answers", () => {
+  const [small, other, gone, usual] = [
+    model("small", "FAMILY_DINO", true),
+    model("other", "FAMILY_SAM2", true),
+    model("gone", "FAMILY_DINO", false),
+    model("usual", "FAMILY_DINO", false),
+  ];
+  take({
+    status: { default_models: [usual] },
+    models: { models: [small, other, gone, usual] },
+  } as unknown as State);
+  assert.deepEqual(choices(models.now, "dino"), [usual, small]);
+  assert.equal(answering(models.now, "dino"), usual);
+  assert.deepEqual(naming("dino"), {});
+  // What is compared by identity is not new with every look at the server.
+  assert.equal(naming("dino"), naming("sam2"));
+  choose("dino", small);
+  assert.deepEqual(naming("dino"), { name: "small" });
+  assert.equal(answering(models.now, "dino"), small);
+  assert.equal(answering(models.now, "sam2"), other);
+  choose("dino", usual);
+  assert.deepEqual(models.now.chosen, {});
 });

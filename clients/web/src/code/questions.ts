@@ -1,11 +1,19 @@
 /** What is on the screen, as one question. */
 
+import type { Options } from "../api/server.ts";
 import type { Drawing } from "../state/drawing.ts";
 import { activeOf, isBlank } from "../state/drawing.ts";
 import { question as aboutMasks } from "../state/masks.ts";
-import { question as aboutPlaces, type Places } from "../state/places.ts";
-import type { Texts } from "../state/texts.ts";
+import { type Family, naming } from "../state/models.ts";
+import { question as aboutPlaces, type Places, settings } from "../state/places.ts";
+import { question as aboutTexts, type Texts } from "../state/texts.ts";
 import type { Question } from "./snippets.ts";
+
+/** The message of gRPC that names the model, where it is not the default. */
+function model(family: Family): { model?: Options } {
+  const options = naming(family);
+  return Object.keys(options).length > 0 ? { model: options } : {};
+}
 
 /** What the active object asks; null for one without prompts. */
 export function ofMasks(drawing: Drawing): Question | null {
@@ -27,6 +35,7 @@ export function ofMasks(drawing: Drawing): Question | null {
           ...(box && { box: { x0, y0, x1, y1 } }),
         },
       ],
+      ...model("sam2"),
       params: { return_low_res: body.return_low_res },
       masks: { multimask_output: body.multimask_output, mask_encoding: "MASK_ENCODING_COCO_RLE" },
     },
@@ -34,26 +43,29 @@ export function ofMasks(drawing: Drawing): Question | null {
 }
 
 /** The map of all texts; null where there is none. */
-export function ofTexts({ texts, negatives, factor, size }: Texts): Question | null {
+export function ofTexts(asked: Texts): Question | null {
+  const { texts, negatives, factor, size } = asked;
   if (texts.length === 0) return null;
   const query = { text: texts, ...(negatives.length > 0 && { negative_text: negatives }) };
   return {
     path: "/clip/similarity",
-    body: { ...query, softmax: factor, load_size: size },
+    body: { ...query, softmax: factor, ...aboutTexts(asked) },
     method: "similarity",
     rpc: "ClipService/ComputeSimilarity",
-    message: { query, params: { load_size: size }, similarity: { softmax: factor } },
+    message: { query, ...model("clip"), params: { load_size: size }, similarity: { softmax: factor } },
   };
 }
 
 /** The features that are compared. */
 export function ofPlaces(places: Places): Question {
-  const body = aboutPlaces(places);
   return {
     path: "/dino/extract",
-    body,
+    body: aboutPlaces(places),
     method: "dino_features",
     rpc: "DinoService/ExtractFeatures",
-    message: { params: { ...body, facet: `FACET_${places.facet.toUpperCase()}` } },
+    message: {
+      ...model("dino"),
+      params: { ...settings(places), facet: `FACET_${places.facet.toUpperCase()}` },
+    },
   };
 }

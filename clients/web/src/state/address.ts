@@ -1,6 +1,7 @@
 /** What is asked, in the address behind its #: whoever opens it asks the same again. The key is never in it. */
 
 import { type Drawing, EMPTY, type Thing } from "./drawing.ts";
+import { type Chosen, FAMILIES } from "./models.ts";
 import { FACETS, type Places } from "./places.ts";
 import type { Texts } from "./texts.ts";
 
@@ -16,6 +17,8 @@ export interface Question {
   drawing: Drawing;
   texts: Texts;
   places: Places;
+  /** By the options that name them, as questions do. */
+  models: Chosen;
 }
 
 interface Told {
@@ -26,10 +29,11 @@ interface Told {
   active: number;
   texts: Partial<Texts>;
   places: Partial<Omit<Places, "second">>;
+  models: Chosen;
 }
 
 /** A text for the address; it begins with #. */
-export function written({ tab, picture, second, drawing, texts, places }: Question): string {
+export function written({ tab, picture, second, drawing, texts, places, models }: Question): string {
   const parts = new URLSearchParams({ tab });
   if (picture) parts.set("picture", picture);
   if (picture && drawing.things.some(({ points, box }) => points.length > 0 || box !== null)) {
@@ -53,6 +57,7 @@ export function written({ tab, picture, second, drawing, texts, places }: Questi
   const { second: _, ...others } = places;
   if (tab === "places") parts.set("places", JSON.stringify(others));
   if (second) parts.set("second", second);
+  if (Object.keys(models).length > 0) parts.set("models", JSON.stringify(models));
   return `#${parts}`;
 }
 
@@ -68,6 +73,7 @@ export function read(hash: string): Told {
     active: Number(parts.get("active") ?? 1),
     texts: textsOf(parsed(parts.get("texts"))),
     places: placesOf(parsed(parts.get("places"))),
+    models: modelsOf(parsed(parts.get("models"))),
   };
 }
 
@@ -108,6 +114,14 @@ function thingOf(value: unknown, width: number, height: number): Thing | null {
     choice: isNumber(choice) ? choice : null,
     kept: null,
   };
+}
+
+function modelsOf(value: unknown): Chosen {
+  if (!isRecord(value)) return {};
+  const options = (each: unknown) => isRecord(each) && Object.values(each).every(isText);
+  return Object.fromEntries(
+    FAMILIES.filter((family) => options(value[family])).map((family) => [family, value[family]]),
+  );
 }
 
 function textsOf(value: unknown): Partial<Texts> {

@@ -2,6 +2,7 @@
 
 import { drawingOf, read, written } from "./address.ts";
 import { begun } from "./history.ts";
+import { models } from "./models.ts";
 import { fromLink, openLink } from "./opening.ts";
 import { linkOf } from "./picture.ts";
 import { places } from "./places.ts";
@@ -14,6 +15,7 @@ let last = "";
 async function follow(): Promise<void> {
   const told = read(window.location.hash);
   session.set({ tab: told.tab });
+  models.set({ chosen: told.models });
   texts.set(told.texts);
   if (told.picture !== null) {
     const isShown = () => session.now.picture !== null && linkOf(session.now.picture) === told.picture;
@@ -38,6 +40,7 @@ function write(): void {
     drawing: drawing.now,
     texts: texts.now,
     places: places.now,
+    models: models.now.chosen,
   };
   const now = written(question);
   if (now === last) return;
@@ -62,6 +65,7 @@ export async function begin(): Promise<void> {
   session.subscribe(soon);
   texts.subscribe(soon);
   places.subscribe(soon);
+  models.subscribe(soon);
   soon();
   window.addEventListener("hashchange", () => {
     if (window.location.hash !== last) void follow();

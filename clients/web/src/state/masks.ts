@@ -5,6 +5,7 @@ import { askJson } from "../api/pictures.ts";
 import { floats } from "../compute/floats.ts";
 import { type Bitmap, bitmap, type Rle } from "../compute/rle.ts";
 import { activeOf, isBlank, type Point, type Thing } from "./drawing.ts";
+import { models, naming } from "./models.ts";
 import { Newest } from "./newest.ts";
 import type { Picture } from "./picture.ts";
 import { attempt, counted, hasKey, say, session, setError } from "./session.ts";
@@ -57,6 +58,7 @@ export function question({ points, box }: Pick<Thing, "points" | "box">): Asked<
     ...(box && { box: [...box] }),
     multimask_output: points.length + (box ? 1 : 0) === 1,
     ...BRIEF,
+    ...naming("sam2"),
   };
 }
 
@@ -182,7 +184,7 @@ export async function findEverything(preset: "coarse" | "fine_grained"): Promise
   if (!picture) return;
   leave();
   await attempt("everything", async () => {
-    const about = { preset, mask_encoding: BRIEF.mask_encoding } as const;
+    const about = { preset, mask_encoding: BRIEF.mask_encoding, ...naming("sam2") };
     const { masks: found } = counted(
       await askJson<AutoMasks>("/sam2/auto_mask", picture, about, { key: session.now.key }),
     );
@@ -216,3 +218,13 @@ export function again(): void {
 }
 
 session.subscribe(follow);
+
+let named = naming("sam2");
+models.subscribe(() => {
+  const now = naming("sam2");
+  if (now === named) return;
+  named = now;
+  forget();
+  if (session.now.picture) prepare(session.now.picture);
+  follow();
+});

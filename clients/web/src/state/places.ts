@@ -1,6 +1,7 @@
 /** Similar places: what of DINO is shown, and of which place. */
 
 import type { Asked } from "../api/bodies.ts";
+import { naming } from "./models.ts";
 import type { Picture } from "./picture.ts";
 import { Store } from "./store.ts";
 
@@ -29,7 +30,12 @@ export const places = new Store<Places>({
   pinned: null,
 });
 
-/** What is asked of both pictures alike: features of other settings cannot be compared. */
-export function question({ facet, layer, stride, size }: Places): Asked<"/dino/extract"> {
+/** How pictures are brought to the network, and what is read of it. */
+export function settings({ facet, layer, stride, size }: Places): Asked<"/dino/extract"> {
   return { load_size: size, facet, layer, ...(stride !== null && { stride }) };
+}
+
+/** What is asked of both pictures alike: features of other settings cannot be compared. */
+export function question(places: Places): Asked<"/dino/extract"> {
+  return { ...settings(places), ...naming("dino") };
 }

@@ -1,8 +1,9 @@
 /** Texts to look for, and their embeddings: only words go to the server, the maps are made in the page. */
 
-import type { Embedding } from "../api/bodies.ts";
+import type { Asked, Embedding } from "../api/bodies.ts";
 import { JSON_FORM, post } from "../api/server.ts";
 import { floats } from "../compute/floats.ts";
+import { models, naming } from "./models.ts";
 import { Newest } from "./newest.ts";
 import { attempt, counted, hasKey, session } from "./session.ts";
 import { Store } from "./store.ts";
@@ -25,24 +26,29 @@ export const learnt = new Store({ times: 0 });
 const MOST_KEPT = 1000;
 const embeddings = new Map<string, Float32Array>();
 
-/** The embedding of a text, of length 1, where it is known already. */
+/** The embedding of a text by the model that is chosen, of length 1, where it is known already. */
 export function embeddingOf(text: string): Float32Array | undefined {
-  return embeddings.get(text);
+  return embeddings.get(nameOf(text));
+}
+
+function nameOf(text: string): string {
+  return JSON.stringify([naming("clip"), text]);
 }
 
 const asking = new Newest<readonly string[]>(async (wanted) => {
   await hasKey();
   await attempt("text", async () => {
-    const unknown = [...new Set(wanted)].filter((text) => !embeddings.has(text));
+    const unknown = [...new Set(wanted)].filter((text) => !embeddingOf(text));
     if (unknown.length === 0) return;
-    const question = { text: unknown };
+    const names = unknown.map(nameOf);
+    const question = { text: unknown, ...naming("clip") };
     const answer = await post<Embedding>("/clip/encode_text", question, JSON_FORM, { key: session.now.key });
     const { text_embedding, shape } = counted(answer);
     const all = floats(text_embedding);
     const channels = shape[shape.length - 1]!;
     if (embeddings.size > MOST_KEPT) embeddings.clear();
-    unknown.forEach((text, index) => {
-      embeddings.set(text, all.subarray(index * channels, (index + 1) * channels));
+    names.forEach((name, index) => {
+      embeddings.set(name, all.subarray(index * channels, (index + 1) * channels));
     });
     learnt.set({ times: learnt.now.times + 1 });
   });
@@ -52,10 +58,16 @@ const asking = new Newest<readonly string[]>(async (wanted) => {
 export function embed(): void {
   const { texts: positive, negatives } = texts.now;
   const all = [...positive, ...negatives];
-  if (all.some((text) => !embeddings.has(text))) asking.put(all);
+  if (all.some((text) => !embeddingOf(text))) asking.put(all);
 }
 
 texts.subscribe(embed);
+models.subscribe(embed);
+
+/** What is asked for the features of a picture. */
+export function question({ size }: Texts): Asked<"/clip/extract"> {
+  return { load_size: size, ...naming("clip") };
+}
 
 /** The texts of a field: one a line. */
 export function lines(value: string): string[] {

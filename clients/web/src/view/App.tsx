@@ -88,7 +88,6 @@ export function App() {
         ) : (
           <>
             <Pictures />
-            <Problem place="opening" />
             <Problem place="picture" />
             {picture && (
               <div class="work">

@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { address } from "../api/server.ts";
 import { ofMasks, ofPlaces, ofTexts } from "../code/questions.ts";
 import { LANGUAGES, type Language, type Question, type Surroundings, snippet } from "../code/snippets.ts";
+import { models } from "../state/models.ts";
 import { galleryAddress, type Picture } from "../state/picture.ts";
 import { places } from "../state/places.ts";
 import { type Session, say, session } from "../state/session.ts";
@@ -14,6 +15,7 @@ export function Code() {
   const now = useStore(session);
   const text = useStore(texts);
   const place = useStore(places);
+  useStore(models);
   const [language, setLanguage] = useState<Language>("curl");
   const question = {
     masks: () => ofMasks(now.drawing.now),

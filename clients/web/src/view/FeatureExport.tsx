@@ -9,7 +9,8 @@ interface Props {
   name: string;
   features: Features | null;
   map: Map2d | null;
-  labels: Uint16Array | null;
+  /** Not there where there is no map of labels in any case. */
+  labels?: Uint16Array | null;
 }
 
 const NPY = "application/x-npy";
@@ -41,13 +42,15 @@ export function FeatureExport({ name, features, map, labels }: Props) {
         <button type="button" disabled={!map} onClick={() => map && saveMap(map)}>
           Map
         </button>
-        <button
-          type="button"
-          disabled={!labels}
-          onClick={() => features && labels && saveLabels(features, labels)}
-        >
-          Labels
-        </button>
+        {labels !== undefined && (
+          <button
+            type="button"
+            disabled={!labels}
+            onClick={() => features && labels && saveLabels(features, labels)}
+          >
+            Labels
+          </button>
+        )}
       </div>
     </section>
   );

@@ -29,11 +29,13 @@ import {
   masks,
   shownIndex,
 } from "../state/masks.ts";
+import { models } from "../state/models.ts";
 import type { Picture } from "../state/picture.ts";
 import { draw, redo, say, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
 import { MaskExport } from "./MaskExport.tsx";
+import { ModelChoice } from "./ModelChoice.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, overlaySize, type Painted, paintMasks } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
@@ -45,6 +47,7 @@ const POINT_PX = 7;
 
 export function Masks({ picture }: { picture: Picture }) {
   const { drawing } = useStore(session);
+  const { chosen } = useStore(models);
   const { answered, preview, everything, highlighted } = useStore(masks);
   const [mode, setMode] = useState<Mode>("add");
   const [dragged, setDragged] = useState<Box | null>(null);
@@ -65,7 +68,7 @@ export function Masks({ picture }: { picture: Picture }) {
     });
     if (highlighted !== null) all.push({ mask: candidates[highlighted]!, colour: WHITE, faint: false });
     return all;
-  }, [picture, now, answered, candidates, highlighted, width, height]);
+  }, [picture, now, answered, chosen, candidates, highlighted, width, height]);
 
   const paint = useCallback(
     (canvas: HTMLCanvasElement) => {
@@ -202,6 +205,7 @@ export function Masks({ picture }: { picture: Picture }) {
           </button>
         </div>
         <FindEverything />
+        <ModelChoice family="sam2" />
         <MaskExport picture={picture} />
         <Code />
       </aside>
@@ -221,8 +225,8 @@ function FindEverything() {
           value={preset}
           onChange={(event) => setPreset(event.currentTarget.value as typeof preset)}
         >
-          <option value="coarse">coarse: few large masks</option>
-          <option value="fine_grained">fine: many small ones, takes long</option>
+          <option value="coarse">coarse</option>
+          <option value="fine_grained">fine, takes long</option>
         </select>
         {everything ? (
           <button type="button" onClick={forget}>

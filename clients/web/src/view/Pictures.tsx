@@ -1,24 +1,33 @@
 /** Where pictures come from: a file, an address, the gallery, the camera; dropped and pasted ones come anywhere on the page. */
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { openFile, openLink } from "../state/opening.ts";
 import { GALLERY, galleryAddress } from "../state/picture.ts";
 import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { AddressInput } from "./AddressInput.tsx";
 import { FileInput } from "./FileInput.tsx";
+import { Problem } from "./Problem.tsx";
 
 export function Pictures() {
   const { picture } = useStore(session);
   const [asksAddress, setAsksAddress] = useState(false);
+  useEffect(() => setAsksAddress(false), [picture]);
+
   return (
     <section class={picture ? "pictures" : "pictures first"} aria-label="Pictures">
       {!picture && (
         <p class="welcome">
           Open a picture, drop one here, or paste it or its address. Then click on a thing in it.
           <br />
-          Nothing leaves this server.
+          It goes to your server, and nowhere else.
         </p>
+      )}
+      {asksAddress && (
+        <AddressInput
+          label="Address of the picture, which the server fetches"
+          onAddress={(url) => void openLink(url)}
+        />
       )}
       <div class="gallery">
         <FileInput label="Picture file" class="open" onFile={(file) => void openFile(file)} />
@@ -44,12 +53,7 @@ export function Pictures() {
           </button>
         ))}
       </div>
-      {asksAddress && (
-        <AddressInput
-          label="Address of the picture, which the server fetches"
-          onAddress={async (url) => setAsksAddress(!(await openLink(url)))}
-        />
-      )}
+      <Problem place="opening" />
     </section>
   );
 }

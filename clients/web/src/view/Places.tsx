@@ -3,6 +3,7 @@
 import { useCallback, useMemo, useState } from "preact/hooks";
 import { cosines, featureOf, type Grid, type Map2d, placeAt } from "../compute/grid.ts";
 import { type Basis, basis, colours } from "../compute/pca.ts";
+import { models } from "../state/models.ts";
 import { fromLink } from "../state/opening.ts";
 import { GALLERY, opened, type Picture } from "../state/picture.ts";
 import { FACETS, type Facet, places, question } from "../state/places.ts";
@@ -11,6 +12,7 @@ import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
 import { FeatureExport } from "./FeatureExport.tsx";
 import { FileInput } from "./FileInput.tsx";
+import { ModelChoice } from "./ModelChoice.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, colourImage, heatImage, paintCells } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
@@ -23,6 +25,7 @@ export function Places({ picture }: { picture: Picture }) {
   const state = useStore(places);
   const { second, pinned } = state;
   const [hovered, setHovered] = useState<Place | null>(null);
+  useStore(models);
   const asked = question(state);
   const first = useFeatures("/dino/extract", picture, asked, "places");
   const other = useFeatures("/dino/extract", second, asked, "second");
@@ -103,7 +106,8 @@ export function Places({ picture }: { picture: Picture }) {
         <Second second={second} />
         <Problem place="second" retry={other.again} />
         <Settings />
-        <FeatureExport name={`${picture.name}-dino`} features={first.features} map={map} labels={null} />
+        <ModelChoice family="dino" />
+        <FeatureExport name={`${picture.name}-dino`} features={first.features} map={map} />
         <Code />
       </aside>
     </>

@@ -1,7 +1,8 @@
 /** The server: its workers, its queue, what it keeps, and its models with their licences. */
 
 import { useEffect, useState } from "preact/hooks";
-import { type Cache, type State, state } from "../api/server.ts";
+import { type Cache, type Model, type State, state } from "../api/server.ts";
+import { familyOf } from "../state/models.ts";
 import { repeated } from "../state/polling.ts";
 import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
@@ -67,19 +68,26 @@ function Told({ status, models }: State) {
         ]}
       </Table>
       <h2>Models</h2>
-      <Table head={["Model", "Service", "Loaded", "Weights", "Size", "Licence"]}>
-        {[...models.models]
-          .sort((one, other) => Number(other.available) - Number(one.available))
-          .map((model) => [
-            model.key,
-            model.family.replace("FAMILY_", ""),
-            model.loaded_workers ? `by ${model.loaded_workers}` : "",
-            model.available ? "here" : "not here",
-            Number(model.size_bytes) ? size(Number(model.size_bytes)) : "",
-            model.license,
-          ])}
-      </Table>
+      <ModelTable models={models.models.filter(({ available }) => available)} />
+      <details>
+        <summary>Others, whose weights are not on the server</summary>
+        <ModelTable models={models.models.filter(({ available }) => !available)} />
+      </details>
     </>
+  );
+}
+
+function ModelTable({ models }: { models: readonly Model[] }) {
+  return (
+    <Table head={["Model", "Service", "Loaded", "Size", "Licence"]}>
+      {models.map((model) => [
+        model.key,
+        familyOf(model.family).toUpperCase(),
+        model.loaded_workers ? `by ${model.loaded_workers}` : "",
+        Number(model.size_bytes) ? size(Number(model.size_bytes)) : "",
+        model.license,
+      ])}
+    </Table>
   );
 }
 

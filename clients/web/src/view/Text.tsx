@@ -3,13 +3,15 @@
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import { colourOf, css } from "../compute/colours.ts";
 import { againstNegatives, cosines, labels, type Map2d, placeAt, softmax } from "../compute/grid.ts";
+import { models } from "../state/models.ts";
 import type { Picture } from "../state/picture.ts";
 import { setUnder } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
-import { embed, embeddingOf, learnt, lines, type Texts, texts } from "../state/texts.ts";
+import { embed, embeddingOf, learnt, lines, question, type Texts, texts } from "../state/texts.ts";
 import { Code } from "./Code.tsx";
 import { FeatureExport } from "./FeatureExport.tsx";
 import { Legend } from "./Legend.tsx";
+import { ModelChoice } from "./ModelChoice.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, heatImage, labelImage, paintCells, range } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
@@ -22,12 +24,8 @@ export function Text({ picture }: { picture: Picture }) {
   const state = useStore(texts);
   const { times } = useStore(learnt);
   const [opacity, setOpacity] = useState(0.75);
-  const { features, again } = useFeatures(
-    "/clip/extract",
-    picture,
-    { load_size: state.size },
-    "text-picture",
-  );
+  useStore(models);
+  const { features, again } = useFeatures("/clip/extract", picture, question(state), "text-picture");
   const grid = features?.grid ?? null;
 
   const maps = useMemo(
@@ -138,6 +136,7 @@ export function Text({ picture }: { picture: Picture }) {
             ))}
           </select>
         </label>
+        <ModelChoice family="clip" />
         <FeatureExport
           name={`${picture.name}-clip`}
           features={features}
