@@ -212,6 +212,8 @@ async def test_models_are_listed_loaded_and_unloaded(served: Running) -> None:
         model_pb2.ListModelsRequest(available_only=True), metadata=AUTHORISED
     )
     assert {"demo-clip", "demo-dino", "demo-sam2"} <= {model.key for model in available.models}
+    options = {model.key: dict(model.options) for model in available.models}
+    assert options["demo-clip"] == {"model_name": "demo-clip", "model_pretrained": "demo"}
     key = "dinov2_vits14"
     loaded = await served.model.LoadModel(model_pb2.LoadModelRequest(key=key), metadata=AUTHORISED)
     assert loaded.model.loaded_workers == 1
