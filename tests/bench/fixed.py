@@ -25,6 +25,12 @@ def features() -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal((ROWS, COLUMNS, CHANNELS), np.float32)
 
 
+@cache
+def quarter() -> NDArray[np.float32]:
+    """16 MiB of them."""
+    return features()[: ROWS // 2, : COLUMNS // 2].copy()
+
+
 @dataclass(frozen=True)
 class FixedModel:
     """Stands for a model."""
@@ -34,9 +40,12 @@ class FixedModel:
 
 
 class FixedEngines:
-    """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
+    """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines. `answered` are the features that it answers."""
 
     precision = "fp32"
+
+    def __init__(self, answered: NDArray[np.float32]) -> None:
+        self._answered = answered
 
     def load(self, model: str) -> FixedModel:
         """Any name will do."""
@@ -91,11 +100,17 @@ class FixedEngines:
         """The fixed features, or a fixed embedding."""
         if operation == ENCODE_TEXT.rpc:
             return [TextEmbeddings(features()[0, :1, :512]) for _ in prepared]
-        geometry = Geometry(14, 14, 1792, 1792, 0, 0, 1792, 1792, ROWS, COLUMNS)
-        return [Features(features(), False, geometry) for _ in prepared]
+        rows, columns, _ = self._answered.shape
+        height, width = 14 * rows, 14 * columns
+        geometry = Geometry(14, 14, height, width, 0, 0, height, width, rows, columns)
+        return [Features(self._answered, False, geometry) for _ in prepared]
 
 
 def build(options: EngineOptions) -> WorkerEngines:
     """The engines of a worker."""
-    features()
-    return FixedEngines()
+    return FixedEngines(features())
+
+
+def build_quarter(options: EngineOptions) -> WorkerEngines:
+    """Those that answer a quarter of the features, 16 MiB."""
+    return FixedEngines(quarter())

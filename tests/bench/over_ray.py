@@ -1,7 +1,7 @@
 """What workers over Ray cost beside local ones: `python -m tests.bench.over_ray [--seconds N] [--repetitions N]`.
 
-One worker with one thread on each side, with the demo models and the same questions, in turns. Ray runs in a network
-of its own.
+One worker with one thread on each side, with the demo models and the same questions, in turns. The features are not
+computed: they tell what it costs to hand 16 MiB on. Ray runs in a network of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.bench.stand import QUICK, Stand
 from tests.cluster.cluster import alone, is_alone
-from tests.servers import ROOT, Server
+from tests.servers import KEY, ROOT
 
 OVER_RAY = ("--pool=ray", "--ray-workers=1", "--cpus-per-worker=1")
 
@@ -27,6 +27,8 @@ class Load:
     ask: str
     args: dict[str, Any]
     clients: int
+    is_fixed: bool = False
+    """Whether workers answer what they were made with."""
 
 
 TEXT, CLICK = {"model": "demo-clip"}, {"model": "demo-sam2", "variants": 1, "width": 640, "height": 480}
@@ -35,6 +37,8 @@ LOADS = (
     Load("texts", "text", TEXT, 32),
     Load("a click on a picture that the worker knows", "click", CLICK, 1),
     Load("clicks on it", "click", CLICK, 8),
+    Load("16 MiB of features", "chunked", TEXT, 1, is_fixed=True),
+    Load("the same", "chunked", TEXT, 4, is_fixed=True),
 )
 
 
@@ -54,20 +58,23 @@ def main() -> int:
         stand.featsvc("serve", "--profile=demo") as local,
         stand.featsvc("serve", "--profile=demo", *OVER_RAY) as over_ray,
     ):
+        demo = [local.grpc_port, over_ray.grpc_port]
+        fixed = [int(stand.child("fixed_gateway", pool).about["port"]) for pool in ("local", "ray")]
         print("| load | clients | local | over Ray | more a call | rate |\n|---|---|---|---|---|---|")
         for load in LOADS:
-            print(_row(stand, load, (local, over_ray)), flush=True)
+            print(_row(stand, load, fixed if load.is_fixed else demo), flush=True)
     return 0
 
 
-def _row(stand: Stand, load: Load, servers: tuple[Server, Server]) -> str:
+def _row(stand: Stand, load: Load, ports: list[int]) -> str:
     sides: tuple[list[dict[str, Any]], ...] = ([], [])
     for _ in range(stand.pace.repetitions):
-        for side, server in zip(sides, servers, strict=True):
+        for side, port in zip(sides, ports, strict=True):
             side.append(
-                stand.grpc(
-                    server, load.ask, load.args, clients=load.clients,
-                    seconds=stand.pace.seconds, warm=2 * load.clients, first=stand.fresh(),
+                stand.load.ask(
+                    do="run", target=f"127.0.0.1:{port}", key=KEY, ask=load.ask, args=load.args,
+                    clients=load.clients, stream=load.is_fixed, seconds=stand.pace.seconds,
+                    warm=2 * load.clients, first=stand.fresh(),
                 )
             )  # fmt: skip
     ms = [statistics.median(each for run in side for each in run["latencies"]) for side in sides]

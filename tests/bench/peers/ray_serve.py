@@ -1,5 +1,6 @@
-"""Ray Serve with demo-clip: `python -m tests.bench.peers.ray_serve THREADS BATCH REPLICAS`.
+"""Ray Serve with demo-clip: `python -m tests.bench.peers.ray_serve THREADS BATCH REPLICAS [features]`.
 
+REPLICAS is their number, or the least and the most of them (1..2), between which Serve follows the load.
 As its documentation advises for rate: @serve.batch, max_ongoing_requests above the number of clients, no access
 log, and RAY_SERVE_THROUGHPUT_OPTIMIZED (the bench sets it). Everything listens on loopback only.
 """
@@ -19,14 +20,17 @@ from ray.serve.schema import LoggingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tests.bench.fixed import quarter
 from tests.bench.peers.demo_clip import DemoClip, reply
 
-THREADS, BATCH, REPLICAS = (int(word) for word in sys.argv[1:4])
+THREADS, BATCH = (int(word) for word in sys.argv[1:3])
+LEAST, MOST = (int(sys.argv[3].split("..")[end]) for end in (0, -1))
 QUIET = LoggingConfig(enable_access_log=False, log_level="ERROR")
 OPTIONS = {
-    "num_replicas": REPLICAS,
+    "num_replicas": None if LEAST < MOST else LEAST,
+    "autoscaling_config": {"min_replicas": LEAST, "max_replicas": MOST} if LEAST < MOST else None,
     "max_ongoing_requests": 256,
-    "ray_actor_options": {"num_cpus": 0.5},
+    "ray_actor_options": {"num_cpus": 0.25},
     "logging_config": QUIET,
 }
 
@@ -68,6 +72,19 @@ class PictureApi:
         return Response(json.dumps(found), media_type="application/json")
 
 
+@serve.deployment(**OPTIONS)
+class FeaturesApi:
+    """16 MiB of features that no network computes: what it costs to hand them on."""
+
+    def __init__(self) -> None:
+        self.answer = quarter().tobytes()
+
+    async def __call__(self, request: Request) -> Response:
+        """They, as they lie in memory."""
+        await request.body()
+        return Response(self.answer, media_type="application/octet-stream")
+
+
 def main() -> None:
     """Serve until ended."""
     with socket.socket() as free:
@@ -78,12 +95,12 @@ def main() -> None:
         object_store_memory=200 << 20, configure_logging=True, log_to_driver=False,
     )  # fmt: skip
     serve.start(http_options=HTTPOptions(host="127.0.0.1", port=port), logging_config=QUIET)
+    served = {"/encode_text": TextApi, "/encode_image": PictureApi}
+    served |= {"/extract": FeaturesApi} if "features" in sys.argv else {}
     serve.run_many(
         [
-            serve.RunTarget(TextApi.bind(), name="text", route_prefix="/encode_text", logging_config=QUIET),
-            serve.RunTarget(
-                PictureApi.bind(), name="picture", route_prefix="/encode_image", logging_config=QUIET
-            ),
+            serve.RunTarget(api.bind(), name=api.name, route_prefix=path, logging_config=QUIET)
+            for path, api in served.items()
         ]
     )
     print(json.dumps({"event": "listening", "port": port}), flush=True)
