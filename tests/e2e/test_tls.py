@@ -18,7 +18,7 @@ from featsvc_client.retry import RetryPolicy
 
 from featsvc.server.commands.cli import main
 from featsvc.settings.calls import Requests
-from tests.authority import Authority
+from tests.authority import Authority, put
 from tests.rest.runners import LONG_S, Log, runner, status_of
 from tests.servers import KEY, Server, running, stop
 
@@ -145,8 +145,13 @@ def test_demo_and_verify_have_them_too(
 async def test_a_port_that_was_started_apart_reaches_the_gateway_by_tls_and_shows_its_certificate(
     server: Server, shown: Tls, authority: Authority, tmp_path: Path
 ) -> None:
-    """What it shows is its own: a caller who has no key is not taken for it, whom the file of keys names."""
-    files = zip(("ca", "cert", "key"), (shown.ca, shown.cert, shown.key), strict=True)
+    """What it shows is its own: a caller who has no key is not taken for it, whom the file of keys names.
+
+    A file that has changed is looked at while it runs.
+    """
+    renewed = tmp_path / "renewed.pem"
+    put(renewed, Path(str(shown.cert)).read_bytes())
+    files = zip(("ca", "cert", "key"), (shown.ca, renewed, shown.key), strict=True)
     flags = [f"--grpc-tls-{name}={path}" for name, path in files]
     target, log = f"--grpc-target={server.target}", Log(tmp_path / "log")
     pair = authority.server("port")
@@ -159,6 +164,9 @@ async def test_a_port_that_was_started_apart_reaches_the_gateway_by_tls_and_show
         for headers, status in (({"Authorization": f"Bearer {KEY}"}, 200), ({}, 401)):
             answer = await client.post(url, json={"text": "a"}, headers=headers)
             assert answer.status_code == status, answer.text
+        put(renewed, b"no certificate")
+        while "changed files of TLS for the gateway cannot be used" not in log.content:
+            assert (await client.get(running.url("clip", "/health").replace("http:", "https:"))).is_success
     assert log.content.count("FEATSVC_GRPC_TARGTE is no setting") == 1
     stranger = Authority(tmp_path)
     async with runner(
