@@ -15,7 +15,7 @@ from featsvc_client import blocking, channel, operations
 from featsvc_client.calls import Call
 from featsvc_client.conformance.arrays import arrays, model
 from featsvc_client.conformance.cases import Case
-from featsvc_client.errors import CallError, FeatsvcError
+from featsvc_client.errors import CallError, Failure, FeatsvcError
 from featsvc_client.mask_results import Masks, MasksSummary
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.operations import Rpc
@@ -27,6 +27,10 @@ OPERATIONS: tuple[Rpc[Any], ...] = tuple(each for each in vars(operations).value
 WINDOW = 2
 # The server may be restarted meanwhile.
 PATIENT = RetryPolicy(attempts=60, max_delay_s=1.0)
+# A paced source gives up where an answer does not come in the time of its case.
+NEVER_ASKED = Failure(
+    "DEADLINE_EXCEEDED", "the answer before it did not come in time, so this was never asked"
+)
 
 # Any in this module: a case may be about every operation, whose results have no class in common.
 Outcome = Any
@@ -82,7 +86,7 @@ class Asker:
         for number, outcome in blocking.streamed(self.connected, window, asked()):
             found[number] = outcome
             seen.release()
-        return [found[number] for number in range(len(made))]
+        return [found.get(number) or NEVER_ASKED.error() for number in range(len(made))]
 
     def _collected(self, stream: MaskStream) -> Masks:
         with closing(blocking.masks(self.connected, stream)) as parts:
