@@ -1,8 +1,8 @@
 """What kills cost callers: `python -m tests.bench.kills_over_ray`; `--help` shows its flags.
 
 Three nodes of Ray on this machine, in a network of their own, with a worker of the demo models each. Callers ask the
-questions of the conformance kit, once undisturbed, and once while an actor is killed every few seconds and one node is
-killed and comes back. Then they click on pictures that the workers know, and a node is killed once more.
+questions of the conformance kit, once undisturbed, and once while an actor that takes work is killed every few seconds
+and one node is killed and comes back. Then they click on pictures that the workers know, and a node is killed again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from featsvc_client import FeatsvcClient
 
 from featsvc.pool.scheduling.deaths import QUEUED_AGAIN
 from tests.chaos.crowd import Crowd, Lines, answers, cases
-from tests.chaos.deaths import all_up
+from tests.chaos.deaths import UP, all_up
 from tests.cluster.cluster import Cluster, alone, is_alone
 from tests.e2e.conftest import png
 from tests.servers import KEY, ROOT, Server, running
@@ -142,8 +142,8 @@ class Kills:
             self._back.join()
 
     def _kill_one(self, chance: random.Random) -> None:
-        pids = [each.pid for each in self._client.status().workers if each.pid]
-        with suppress(ProcessLookupError, IndexError):  # nobody is there to be killed at the moment
+        pids = [each.pid for each in self._client.status().workers if each.state in UP]
+        with suppress(ProcessLookupError, IndexError):  # none takes work at the moment
             os.kill(chance.choice(pids), signal.SIGKILL)
             self.count += 1
 
