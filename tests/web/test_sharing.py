@@ -123,6 +123,24 @@ def test_the_code_on_the_screen_runs_as_it_is_printed(
         assert '"model": "demo-' in ran(["bash", "-c", code], tmp_path)
 
 
+@pytest.mark.parametrize(("button", "curl", "python"), [
+    ("Find by name", '"found"', "Objects"),
+    ("Find everything", '"masks"', "Masks"),
+])  # fmt: skip
+def test_the_code_of_what_was_found_runs_as_it_is_printed(
+    look: Look, tmp_path: Path, button: str, curl: str, python: str
+) -> None:
+    look.open("three-circles")
+    look.page.get_by_label("Names of things, one a line").fill("a green circle")
+    look.press(button)
+    look.page.get_by_text("move over the picture").wait_for()
+    assert curl in ran(["bash", "-c", code_of(look, "curl")], tmp_path)
+    assert python in ran([sys.executable, "-c", code_of(look, "Python")], tmp_path)
+    if grpcurl := shutil.which("grpcurl", path=f"{BUILT}:{os.environ['PATH']}"):
+        code = code_of(look, "grpcurl").replace("grpcurl ", f"{grpcurl} ")
+        assert '"model": "demo-sam2"' in ran(["bash", "-c", code], tmp_path)
+
+
 def test_nobody_is_kept_out(server: Server, browser: Browser) -> None:
     if not AXE.exists():
         pytest.skip("no axe-core on this machine: `make test-client-web` installs it")

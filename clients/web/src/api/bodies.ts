@@ -14,6 +14,7 @@ export interface Questions {
   "/dino/extract": dino["schemas"]["ExtractBody"];
   "/sam2/prompt_mask": sam2["schemas"]["PromptMaskBody"];
   "/sam2/auto_mask": sam2["schemas"]["AutoMaskBody"];
+  "/sam2/find_objects": sam2["schemas"]["FindObjectsBody"];
 }
 export type Path = keyof Questions;
 /** What is asked, without the picture that it is about. */
@@ -21,4 +22,5 @@ export type Asked<P extends Path> = Omit<Questions[P], Source>;
 
 export type PromptMasks = sam2["schemas"]["PromptMasks"];
 export type AutoMasks = sam2["schemas"]["AutoMasks"];
+export type FoundObjects = sam2["schemas"]["FoundObjects"];
 export type Embedding = clip["schemas"]["TextEmbedding"];

@@ -1,19 +1,13 @@
 /** What is on the screen, as one question. */
 
-import type { Options } from "../api/server.ts";
 import type { Drawing } from "../state/drawing.ts";
 import { activeOf, isBlank } from "../state/drawing.ts";
+import type { Found } from "../state/finding.ts";
 import { question as aboutMasks } from "../state/masks.ts";
-import { type Family, naming } from "../state/models.ts";
+import { named } from "../state/models.ts";
 import { question as aboutPlaces, type Places, settings } from "../state/places.ts";
 import { question as aboutTexts, type Texts } from "../state/texts.ts";
 import type { Question } from "./snippets.ts";
-
-/** The message of gRPC that names the model, where it is not the default. */
-function model(family: Family): { model?: Options } {
-  const options = naming(family);
-  return Object.keys(options).length > 0 ? { model: options } : {};
-}
 
 /** What the active object asks; null for one without prompts. */
 export function ofMasks(drawing: Drawing): Question | null {
@@ -35,9 +29,33 @@ export function ofMasks(drawing: Drawing): Question | null {
           ...(box && { box: { x0, y0, x1, y1 } }),
         },
       ],
-      ...model("sam2"),
+      ...named("sam2"),
       params: { return_low_res: body.return_low_res },
       masks: { multimask_output: body.multimask_output, mask_encoding: "MASK_ENCODING_COCO_RLE" },
+    },
+  };
+}
+
+/** What the server was asked to find. */
+export function ofFound({ path, asked: body }: Found): Question {
+  const masks = { mask_encoding: "MASK_ENCODING_COCO_RLE" };
+  if (path === "/sam2/auto_mask") {
+    const params = { preset: `PRESET_${body.preset?.toUpperCase()}` };
+    const message = { ...named("sam2"), params, masks };
+    return { path, body, method: "generate_masks", rpc: "Sam2Service/GenerateMasks", message };
+  }
+  const { text, describe, search, max_matches } = body;
+  return {
+    path,
+    body,
+    method: "find_objects",
+    rpc: "ObjectService/FindObjects",
+    message: {
+      query: { text },
+      ...named("sam2"),
+      masks,
+      objects: { describe },
+      find: { search: `OBJECT_SEARCH_${search?.toUpperCase()}`, max_matches },
     },
   };
 }
@@ -52,7 +70,7 @@ export function ofTexts(asked: Texts): Question | null {
     body: { ...query, softmax: factor, ...aboutTexts(asked) },
     method: "similarity",
     rpc: "ClipService/ComputeSimilarity",
-    message: { query, ...model("clip"), params: { load_size: size }, similarity: { softmax: factor } },
+    message: { query, ...named("clip"), params: { load_size: size }, similarity: { softmax: factor } },
   };
 }
 
@@ -64,7 +82,7 @@ export function ofPlaces(places: Places): Question {
     method: "dino_features",
     rpc: "DinoService/ExtractFeatures",
     message: {
-      ...model("dino"),
+      ...named("dino"),
       params: { ...settings(places), facet: `FACET_${places.facet.toUpperCase()}` },
     },
   };

@@ -397,13 +397,13 @@ export interface components {
              * @description Models that should be in memory and cannot be loaded, and why.
              * @default []
              */
-            problems: string[];
+            problems?: string[];
             /**
              * Gpus
              * @description The GPUs of the live workers, each once.
              * @default []
              */
-            gpus: components["schemas"]["HealthGpu"][];
+            gpus?: components["schemas"]["HealthGpu"][];
         };
         /**
          * HealthGpu

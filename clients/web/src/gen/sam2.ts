@@ -426,13 +426,13 @@ export interface components {
              * @description Name of the network, as open_clip calls it.
              * @default ViT-L-14-336-quickgelu
              */
-            model_name: string;
+            model_name?: string;
             /**
              * Model Pretrained
              * @description Tag of its weights, as open_clip calls it.
              * @default openai
              */
-            model_pretrained: string;
+            model_pretrained?: string;
         };
         /**
          * ClipParams
@@ -444,18 +444,18 @@ export interface components {
              * @description Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
              * @default 1024
              */
-            load_size: number | null;
+            load_size?: number | null;
             /**
              * Center Crop
              * @description Crop a square of load_size pixels from the centre.
              * @default false
              */
-            center_crop: boolean;
+            center_crop?: boolean;
             /**
              * @description What the last block does, from which dense features are read.
              * @default maskclip
              */
-            dense_recipe: components["schemas"]["DenseRecipe"];
+            dense_recipe?: components["schemas"]["DenseRecipe"];
             /**
              * Window Size
              * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
@@ -489,71 +489,71 @@ export interface components {
              * @description How far the crop reaches beyond the box of the mask on each side, in pixels of the picture as sent.
              * @default 0
              */
-            margin_px: number;
+            margin_px?: number;
             /**
              * Margin
              * @description How far it reaches beyond it as a part of the box's width and height.
              * @default 0
              */
-            margin: number;
+            margin?: number;
             /**
              * Levels
              * @description Crops of each object, each wider than the one before; their vectors of length 1 are averaged.
              * @default 1
              */
-            levels: number;
+            levels?: number;
             /**
              * Level Margin
              * @description How much further each level reaches on each side, as a part of the box's width and height, in whole pixels rounded down.
              * @default 0.1
              */
-            level_margin: number;
+            level_margin?: number;
             /**
              * @description How the crop is brought to a square.
              * @default none
              */
-            squaring: components["schemas"]["Squaring"];
+            squaring?: components["schemas"]["Squaring"];
             /**
              * @description What is done to what is not in the mask.
              * @default kept
              */
-            background: components["schemas"]["Background"];
+            background?: components["schemas"]["Background"];
             /**
              * Blur
              * @description Standard deviation of the blur, in pixels of the picture as sent.
              * @default 10
              */
-            blur: number;
+            blur?: number;
             /**
              * Masked Weight
              * @description Part that the crop with its changed background has in the vector; the rest is that of the same crop as it is in the picture.
              * @default 1
              */
-            masked_weight: number;
+            masked_weight?: number;
             /**
              * With Picture
              * @description Add the vector of the whole picture: w times that and 1 - w times the object's, where w is the softmax over all objects of the cosine of the two.
              * @default false
              */
-            with_picture: boolean;
+            with_picture?: boolean;
             /**
              * Square Side
              * @description Side of the square that a crop is brought to before the network's own preprocessing, by OpenCV's linear interpolation without antialias; one that is not padded is stretched. 0: that is left out.
              * @default 0
              */
-            square_side: number;
+            square_side?: number;
             /**
              * Sam Box
              * @description Take the box of a mask as SAM's `bbox` has it, a column and a row less than its pixels; no effect on `boxes`.
              * @default false
              */
-            sam_box: boolean;
+            sam_box?: boolean;
             /**
              * Plain Margin Px
              * @description How much further the plain crop reaches on each side than the one with its background changed, in pixels of the picture as sent.
              * @default 0
              */
-            plain_margin_px: number;
+            plain_margin_px?: number;
         };
         /**
          * DType
@@ -904,7 +904,7 @@ export interface components {
              * @description Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.
              * @default dinov2_vitl14
              */
-            model_type: string;
+            model_type?: string;
         };
         /**
          * DinoParams
@@ -916,7 +916,7 @@ export interface components {
              * @description Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
              * @default -1
              */
-            load_size: number | null;
+            load_size?: number | null;
             /**
              * Stride
              * @description Distance between neighbouring patches in pixels, a divisor of the patch size; absent or null: the patch size.
@@ -927,19 +927,19 @@ export interface components {
              * @description What is read from the block.
              * @default token
              */
-            facet: components["schemas"]["Facet"];
+            facet?: components["schemas"]["Facet"];
             /**
              * Layer
              * @description The block that is read, from 0; negative counts from the end.
              * @default -1
              */
-            layer: number;
+            layer?: number;
             /**
              * Bin
              * @description Answer log-binned descriptors: each position with its surroundings in two rings, 17 times the channels.
              * @default false
              */
-            bin: boolean;
+            bin?: boolean;
         };
         /**
          * DinoView
@@ -1570,13 +1570,13 @@ export interface components {
              * @description Models that should be in memory and cannot be loaded, and why.
              * @default []
              */
-            problems: string[];
+            problems?: string[];
             /**
              * Gpus
              * @description The GPUs of the live workers, each once.
              * @default []
              */
-            gpus: components["schemas"]["HealthGpu"][];
+            gpus?: components["schemas"]["HealthGpu"][];
         };
         /**
          * HealthGpu
@@ -1814,13 +1814,13 @@ export interface components {
              * @description What is made of them.
              * @default mean
              */
-            pooling: components["schemas"]["Pooling"];
+            pooling?: components["schemas"]["Pooling"];
             /**
              * Erosion
              * @description Border that eroded_mean takes away, in pixels of the picture as sent.
              * @default 4
              */
-            erosion: number;
+            erosion?: number;
         };
         /**
          * Pooling
@@ -1865,7 +1865,7 @@ export interface components {
              *       ]
              *     ]
              */
-            point_coords: components["schemas"]["Point"][] | null;
+            point_coords?: components["schemas"]["Point"][] | null;
             /**
              * Point Labels
              * @description For each point 1 (in the object) or 0 (not in it).
@@ -1875,7 +1875,7 @@ export interface components {
              *       1
              *     ]
              */
-            point_labels: number[] | null;
+            point_labels?: number[] | null;
             /**
              * @description One box around the object. It may reach beyond the picture, by up to half its width and height; one that has no part in the picture is refused.
              * @example [
@@ -2155,7 +2155,7 @@ export interface components {
              * @description Background and foreground by turns, beginning with background.
              * @default []
              */
-            counts: number[] | null;
+            counts?: number[] | null;
         };
         /**
          * Squaring
@@ -2178,7 +2178,7 @@ export interface components {
              * @description Element type; required.
              * @default float32
              */
-            dtype: components["schemas"]["DType"];
+            dtype?: components["schemas"]["DType"];
             /**
              * Shape
              * @description Size of each axis, in elements (for BITS in booleans, not bytes).
@@ -2189,7 +2189,7 @@ export interface components {
              *       256
              *     ]
              */
-            shape: number[] | null;
+            shape?: number[] | null;
             /**
              * Data
              * @description The elements; its length is what dtype and shape say, in bytes.

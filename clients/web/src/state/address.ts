@@ -37,7 +37,7 @@ export function written({ tab, picture, second, drawing, texts, places, models }
   const parts = new URLSearchParams({ tab });
   if (picture) parts.set("picture", picture);
   if (picture && drawing.things.some(({ points, box }) => points.length > 0 || box !== null)) {
-    // What was kept of 'everything' is a mask and no question.
+    // What was kept of the masks that the server found is a mask and no question.
     const things = drawing.things.filter(({ kept }) => kept === null);
     parts.set(
       "objects",

@@ -17,7 +17,7 @@ export interface Thing {
   box: Box | null;
   /** The candidate that somebody chose; null for the best. */
   choice: number | null;
-  /** The mask, where it was kept of 'everything' and not asked for by prompts. */
+  /** The mask, where it was kept of those that the server found and not asked for by prompts. */
   kept: { rle: Rle; score: number } | null;
 }
 
@@ -48,7 +48,7 @@ export function changed(drawing: Drawing, id: number, change: Partial<Thing>): D
   };
 }
 
-/** A click goes to the active object; where that was kept of 'everything', to a new one. */
+/** A click goes to the active object; where that was kept of what the server found, to a new one. */
 export function withPoint(drawing: Drawing, point: Point): Drawing {
   const before = activeOf(drawing).kept === null ? drawing : withThing(drawing);
   const { id, points } = activeOf(before);
@@ -73,9 +73,9 @@ export function withThing(drawing: Drawing): Drawing {
   return { things: [...drawing.things, thing(id)], active: id };
 }
 
-export function withKept(drawing: Drawing, rle: Rle, score: number): Drawing {
+export function withKept(drawing: Drawing, rle: Rle, score: number, name?: string): Drawing {
   const before = withThing(drawing);
-  return changed(before, before.active, { kept: { rle, score } });
+  return changed(before, before.active, { kept: { rle, score }, ...(name !== undefined && { name }) });
 }
 
 export function withoutThing(drawing: Drawing, id: number): Drawing {

@@ -1,11 +1,11 @@
 /** Masks: what the server answers about the objects that are drawn, each question asked once. */
 
-import type { Asked, AutoMasks, PromptMasks } from "../api/bodies.ts";
+import type { Asked, PromptMasks } from "../api/bodies.ts";
 import { askJson } from "../api/pictures.ts";
 import { floats } from "../compute/floats.ts";
 import { type Bitmap, bitmap, type Rle } from "../compute/rle.ts";
 import { activeOf, isBlank, type Point, type Thing } from "./drawing.ts";
-import { models, naming } from "./models.ts";
+import { naming, onChoice } from "./models.ts";
 import { Newest } from "./newest.ts";
 import type { Picture } from "./picture.ts";
 import { attempt, counted, hasKey, say, session, setError } from "./session.ts";
@@ -17,18 +17,11 @@ export interface Candidates {
   scores: readonly number[];
 }
 
-export interface Everything {
-  masks: readonly { rle: Rle; score: number }[];
-}
-
 interface Masks {
   /** Counts answers: what is drawn is to be drawn anew. */
   answered: number;
   /** The mask under the pointer, before anything is clicked. */
   preview: Rle | null;
-  everything: Everything | null;
-  /** The index of the mask of everything that the pointer is on. */
-  highlighted: number | null;
   /** From the newest pointer that was followed to its mask, in milliseconds. */
   previewAgeMs: number | null;
 }
@@ -36,8 +29,6 @@ interface Masks {
 export const masks = new Store<Masks>({
   answered: 0,
   preview: null,
-  everything: null,
-  highlighted: null,
   previewAgeMs: null,
 });
 
@@ -46,7 +37,7 @@ const asked = new Map<string, Newest<Thing>>();
 const last = new WeakMap<Picture, Map<number, Rle>>();
 
 /** The options of every question about masks: run lengths are hundreds of bytes where pixels are megabytes. */
-const BRIEF = { mask_encoding: "coco_rle", return_low_res: false } as const;
+export const BRIEF = { mask_encoding: "coco_rle", return_low_res: false } as const;
 
 /** What is asked about an object: one prompt alone may mean several things, and has three answers. */
 export function question({ points, box }: Pick<Thing, "points" | "box">): Asked<"/sam2/prompt_mask"> {
@@ -178,29 +169,6 @@ export function leave(): void {
   if (masks.now.preview) masks.set({ preview: null });
 }
 
-/** Asks for the masks of everything. */
-export async function findEverything(preset: "coarse" | "fine_grained"): Promise<void> {
-  const { picture } = session.now;
-  if (!picture) return;
-  leave();
-  await attempt("everything", async () => {
-    const about = { preset, mask_encoding: BRIEF.mask_encoding, ...naming("sam2") };
-    const { masks: found } = counted(
-      await askJson<AutoMasks>("/sam2/auto_mask", picture, about, { key: session.now.key }),
-    );
-    const things = found.map((each) => ({
-      rle: each.segmentation as unknown as Rle,
-      score: each.predicted_iou,
-    }));
-    masks.set({ everything: { masks: things }, highlighted: null });
-    say(`${things.length} masks found`);
-  });
-}
-
-export function forget(): void {
-  masks.set({ everything: null, highlighted: null, preview: null });
-}
-
 /** Each object that has a mask, with its mask at full size. */
 export function finished(): { thing: Thing; rle: Rle; mask: Bitmap; score: number | null }[] {
   const { picture, drawing } = session.now;
@@ -219,12 +187,7 @@ export function again(): void {
 
 session.subscribe(follow);
 
-let named = naming("sam2");
-models.subscribe(() => {
-  const now = naming("sam2");
-  if (now === named) return;
-  named = now;
-  forget();
+onChoice("sam2", () => {
   if (session.now.picture) prepare(session.now.picture);
   follow();
 });

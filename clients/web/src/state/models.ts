@@ -25,6 +25,12 @@ export function naming(family: Family): Options {
   return models.now.chosen[family] ?? DEFAULT;
 }
 
+/** The message that names the model, for questions that have one; none where the default answers. */
+export function named(family: Family): { model?: Options } {
+  const options = naming(family);
+  return Object.keys(options).length > 0 ? { model: options } : {};
+}
+
 /** The models of a family that can be asked, the default before others. */
 export function choices({ known, defaults }: Models, family: Family): Model[] {
   const isDefault = ({ key }: Model) => defaults.includes(key);
@@ -49,6 +55,17 @@ export function choose(family: Family, { key, options }: Model): void {
 /** Takes what the server tells of its models. */
 export function take({ status, models: all }: State): void {
   models.set({ known: all.models, defaults: status.default_models.map(({ key }) => key) });
+}
+
+/** Acts when another model of the family is to answer. */
+export function onChoice(family: Family, act: () => void): void {
+  let before = naming(family);
+  models.subscribe(() => {
+    const now = naming(family);
+    if (now === before) return;
+    before = now;
+    act();
+  });
 }
 
 /** As the REST paths call a family. */

@@ -1,8 +1,9 @@
 /** Opening a picture: whatever was drawn belongs to the one before it. */
 
 import { EMPTY } from "./drawing.ts";
+import { forget } from "./finding.ts";
 import { begun } from "./history.ts";
-import { forget, prepare } from "./masks.ts";
+import { leave, prepare } from "./masks.ts";
 import { fromAddress, fromGallery, isAddress, opened, type Picture } from "./picture.ts";
 import { places } from "./places.ts";
 import { attempt, hasKey, say, session } from "./session.ts";
@@ -16,6 +17,7 @@ async function open(make: () => Promise<Picture>): Promise<boolean> {
     const picture = await make();
     // Another one was opened while this was fetched.
     if (opening !== openings) return;
+    leave();
     forget();
     session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
     places.set({ pinned: null });

@@ -2,8 +2,9 @@
 
 import { useState } from "preact/hooks";
 import { address } from "../api/server.ts";
-import { ofMasks, ofPlaces, ofTexts } from "../code/questions.ts";
+import { ofFound, ofMasks, ofPlaces, ofTexts } from "../code/questions.ts";
 import { LANGUAGES, type Language, type Question, type Surroundings, snippet } from "../code/snippets.ts";
+import { finding } from "../state/finding.ts";
 import { models } from "../state/models.ts";
 import { galleryAddress, type Picture } from "../state/picture.ts";
 import { places } from "../state/places.ts";
@@ -15,10 +16,11 @@ export function Code() {
   const now = useStore(session);
   const text = useStore(texts);
   const place = useStore(places);
+  const { found } = useStore(finding);
   useStore(models);
   const [language, setLanguage] = useState<Language>("curl");
   const question = {
-    masks: () => ofMasks(now.drawing.now),
+    masks: () => (found ? ofFound(found) : ofMasks(now.drawing.now)),
     text: () => ofTexts(text),
     places: () => ofPlaces(place),
   };

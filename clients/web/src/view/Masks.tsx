@@ -12,33 +12,25 @@ import {
   isBlank,
   type Thing,
   withBox,
-  withKept,
   withoutPoint,
   withoutThing,
   withPoint,
   withThing,
 } from "../state/drawing.ts";
-import {
-  again,
-  candidatesOf,
-  findEverything,
-  forget,
-  hover,
-  leave,
-  maskOf,
-  masks,
-  shownIndex,
-} from "../state/masks.ts";
+import { finding, highlight, keep } from "../state/finding.ts";
+import { again, candidatesOf, hover, leave, maskOf, masks } from "../state/masks.ts";
 import { models } from "../state/models.ts";
 import type { Picture } from "../state/picture.ts";
-import { draw, redo, say, session, undo } from "../state/session.ts";
+import { draw, redo, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
+import { Finding } from "./Finding.tsx";
 import { MaskExport } from "./MaskExport.tsx";
 import { ModelChoice } from "./ModelChoice.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, overlaySize, type Painted, paintMasks } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
+import { ThingRow } from "./ThingRow.tsx";
 
 type Mode = "add" | "leave-out";
 
@@ -48,15 +40,16 @@ const POINT_PX = 7;
 export function Masks({ picture }: { picture: Picture }) {
   const { drawing } = useStore(session);
   const { chosen } = useStore(models);
-  const { answered, preview, everything, highlighted } = useStore(masks);
+  const { answered, preview } = useStore(masks);
+  const { found, highlighted } = useStore(finding);
   const [mode, setMode] = useState<Mode>("add");
   const [dragged, setDragged] = useState<Box | null>(null);
   const now = drawing.now;
   const active = activeOf(now);
   const [width, height] = overlaySize(picture.width, picture.height);
   const candidates = useMemo(
-    () => everything?.masks.map(({ rle }) => sampled(rle, width, height)) ?? [],
-    [everything, width, height],
+    () => found?.regions.map(({ rle }) => sampled(rle, width, height)) ?? [],
+    [found, width, height],
   );
 
   const painted = useMemo(() => {
@@ -66,9 +59,12 @@ export function Masks({ picture }: { picture: Picture }) {
       const mask = sampled(found.rle, width, height);
       return [{ mask, colour: colourOf(thing.id - 1), faint: found.score === null }];
     });
+    found?.regions.forEach(({ text }, index) => {
+      if (text !== null) all.push({ mask: candidates[index]!, colour: colourOf(text), faint: true });
+    });
     if (highlighted !== null) all.push({ mask: candidates[highlighted]!, colour: WHITE, faint: false });
     return all;
-  }, [picture, now, answered, chosen, candidates, highlighted, width, height]);
+  }, [picture, now, answered, chosen, found, candidates, highlighted, width, height]);
 
   const paint = useCallback(
     (canvas: HTMLCanvasElement) => {
@@ -87,21 +83,16 @@ export function Masks({ picture }: { picture: Picture }) {
   function hovered(place: Place | null) {
     if (!place) {
       leave();
-      if (highlighted !== null) masks.set({ highlighted: null });
-    } else if (everything) {
-      const index = smallestAt(candidates, place, picture);
-      if (index !== highlighted) masks.set({ highlighted: index });
-    } else if (mode === "add" && pointAt(now, place, unitOf(picture)) === null) hover(place.x, place.y);
+      highlight(null);
+    } else if (found) highlight(smallestAt(candidates, place, picture));
+    else if (mode === "add" && pointAt(now, place, unitOf(picture)) === null) hover(place.x, place.y);
     else leave();
   }
 
   function clicked(place: Place, isSecond: boolean) {
-    if (everything) {
+    if (found) {
       const index = smallestAt(candidates, place, picture);
-      if (index === null) return;
-      const { rle, score } = everything.masks[index]!;
-      draw(withKept(now, rle, score));
-      say(`${now.things.length} objects kept`);
+      if (index !== null) keep(found.regions[index]!);
       return;
     }
     leave();
@@ -111,7 +102,7 @@ export function Masks({ picture }: { picture: Picture }) {
   }
 
   function boxed(from: Place, to: Place, isFinished: boolean) {
-    if (everything) return;
+    if (found) return;
     leave();
     const box: Box = [
       Math.min(from.x, to.x),
@@ -204,102 +195,12 @@ export function Masks({ picture }: { picture: Picture }) {
             Clear all
           </button>
         </div>
-        <FindEverything />
+        <Finding />
         <ModelChoice family="sam2" />
         <MaskExport picture={picture} />
         <Code />
       </aside>
     </>
-  );
-}
-
-function FindEverything() {
-  const { everything } = useStore(masks);
-  const [preset, setPreset] = useState<"coarse" | "fine_grained">("coarse");
-  return (
-    <section aria-labelledby="everything">
-      <h2 id="everything">Everything</h2>
-      <div class="row">
-        <select
-          aria-label="Preset"
-          value={preset}
-          onChange={(event) => setPreset(event.currentTarget.value as typeof preset)}
-        >
-          <option value="coarse">coarse</option>
-          <option value="fine_grained">fine, takes long</option>
-        </select>
-        {everything ? (
-          <button type="button" onClick={forget}>
-            Done
-          </button>
-        ) : (
-          <button type="button" onClick={() => findEverything(preset)}>
-            Find everything
-          </button>
-        )}
-      </div>
-      {everything && (
-        <p class="hint" role="status">
-          {everything.masks.length} masks: move over the picture to see them, click to keep one.
-        </p>
-      )}
-      <Problem place="everything" retry={() => void findEverything(preset)} />
-    </section>
-  );
-}
-
-interface RowProps {
-  thing: Thing;
-  picture: Picture;
-  isActive: boolean;
-  onChange: (change: Partial<Thing>) => void;
-  onChoose: (choice: number) => void;
-  onActivate: () => void;
-  onRemove: () => void;
-}
-
-function ThingRow({ thing, picture, isActive, onChange, onChoose, onActivate, onRemove }: RowProps) {
-  const found = thing.kept || isBlank(thing) ? undefined : candidatesOf(picture, thing);
-  const shown = found && shownIndex(found, thing);
-  const score = thing.kept?.score ?? (found && found.scores[shown!]!);
-  return (
-    <li class={isActive ? "active" : ""} data-answered={thing.kept || found ? "" : undefined}>
-      <button
-        type="button"
-        class="dot"
-        style={{ background: css(colourOf(thing.id - 1)) }}
-        aria-pressed={isActive}
-        aria-label={`Clicks go to ${thing.name}`}
-        onClick={onActivate}
-      />
-      <input
-        class="name"
-        aria-label="Name of the object"
-        value={thing.name}
-        onFocus={onActivate}
-        onChange={(event) => onChange({ name: event.currentTarget.value })}
-      />
-      {found && found.masks.length > 1 ? (
-        <fieldset class="candidates" aria-label={`Candidates of ${thing.name}`}>
-          {found.scores.map((each, index) => (
-            <button
-              type="button"
-              key={index}
-              aria-pressed={index === shown}
-              aria-label={`Candidate ${index + 1}, score ${each.toFixed(2)}`}
-              onClick={() => onChoose(index)}
-            >
-              {each.toFixed(2)}
-            </button>
-          ))}
-        </fieldset>
-      ) : (
-        <span class="score">{score === undefined ? "" : score.toFixed(2)}</span>
-      )}
-      <button type="button" class="quiet" aria-label={`Remove ${thing.name}`} onClick={onRemove}>
-        ×
-      </button>
-    </li>
   );
 }
 

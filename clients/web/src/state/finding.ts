@@ -1,0 +1,106 @@
+/** Masks that the server finds by itself: of everything, or of what texts name. A click keeps one as an object. */
+
+import type { Asked, AutoMasks, FoundObjects } from "../api/bodies.ts";
+import { askJson } from "../api/pictures.ts";
+import type { Rle } from "../compute/rle.ts";
+import { withKept } from "./drawing.ts";
+import { BRIEF, leave } from "./masks.ts";
+import { named, naming, onChoice } from "./models.ts";
+import type { Picture } from "./picture.ts";
+import { attempt, counted, draw, hasKey, say, session } from "./session.ts";
+import { Store } from "./store.ts";
+import { texts } from "./texts.ts";
+
+export type Preset = "coarse" | "fine_grained";
+
+export interface Region {
+  rle: Rle;
+  score: number;
+  /** Index of the text that it fits; null of everything. */
+  text: number | null;
+}
+
+/** What was asked, and what was found. */
+export type Found = { regions: readonly Region[]; texts: readonly string[] } & (
+  | { path: "/sam2/auto_mask"; asked: Asked<"/sam2/auto_mask"> }
+  | { path: "/sam2/find_objects"; asked: Asked<"/sam2/find_objects"> }
+);
+
+interface Finding {
+  found: Found | null;
+  /** The index of the region that is pointed at. */
+  highlighted: number | null;
+}
+
+export const finding = new Store<Finding>({ found: null, highlighted: null });
+
+export function forget(): void {
+  finding.set({ found: null, highlighted: null });
+}
+
+export function highlight(index: number | null): void {
+  if (index !== finding.now.highlighted) finding.set({ highlighted: index });
+}
+
+/** Takes a region into the drawing, under the text that it fits. */
+export function keep({ rle, score, text }: Region): void {
+  const name = text === null ? undefined : finding.now.found?.texts[text];
+  draw(withKept(session.now.drawing.now, rle, score, name));
+  say(name ? `${name} kept` : `${session.now.drawing.now.things.length} objects kept`);
+}
+
+/** Asks for the masks of everything. */
+export async function findEverything(preset: Preset): Promise<void> {
+  const asked = { preset, mask_encoding: BRIEF.mask_encoding, ...naming("sam2") };
+  await find("everything", async (picture, key) => {
+    const { masks } = counted(await askJson<AutoMasks>("/sam2/auto_mask", picture, asked, { key }));
+    const regions = masks.map((each) => ({ rle: rleOf(each), score: each.predicted_iou, text: null }));
+    return { path: "/sam2/auto_mask", asked, texts: [], regions };
+  });
+}
+
+/** Asks for the objects that the texts name, so many for each: SAM2 looks where CLIP's features are most like them. */
+export async function findNamed(most: number): Promise<void> {
+  const names = texts.now.texts;
+  const asked: Asked<"/sam2/find_objects"> = {
+    text: [...names],
+    search: "peaks",
+    max_matches: most,
+    describe: [{ clip: { ...named("clip"), params: { load_size: texts.now.size } }, pooled: {} }],
+    mask_encoding: BRIEF.mask_encoding,
+    ...naming("sam2"),
+  };
+  await find("named", async (picture, key) => {
+    const { objects, found } = counted(
+      await askJson<FoundObjects>("/sam2/find_objects", picture, asked, { key }),
+    );
+    const regions = found.flatMap(({ matches }, text) =>
+      matches.map(({ object, score }) => ({ rle: rleOf(objects[object]!), score, text })),
+    );
+    return { path: "/sam2/find_objects", asked, texts: names, regions };
+  });
+}
+
+async function find(place: string, ask: (picture: Picture, key: string) => Promise<Found>): Promise<void> {
+  const { picture } = session.now;
+  if (!picture) return;
+  leave();
+  await attempt(place, async () => {
+    await hasKey();
+    const found = await ask(picture, session.now.key);
+    // Another picture was opened meanwhile.
+    if (session.now.picture !== picture) return;
+    finding.set({ found, highlighted: null });
+    say(`${found.regions.length} masks found`);
+  });
+}
+
+function rleOf({ segmentation }: { segmentation?: unknown }): Rle {
+  // By `mask_encoding` it is no other form.
+  return segmentation as Rle;
+}
+
+onChoice("sam2", forget);
+onChoice("clip", () => {
+  if (finding.now.found?.path === "/sam2/find_objects") forget();
+});
