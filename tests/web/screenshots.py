@@ -32,6 +32,7 @@ def masks(look: Look) -> None:
         name = look.page.get_by_label("Name of the object").nth(index)
         name.fill(NAMES[index])
         name.press("Enter")
+        name.blur()
     look.page.mouse.move(5, 5)
 
 
