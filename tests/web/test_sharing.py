@@ -60,6 +60,25 @@ def test_a_link_opens_the_same_masks_texts_and_place(look: Look, browser: Browse
         assert "smfeats" not in other.page.url
 
 
+def test_link_and_code_are_copied_with_the_clipboard_of_browsers_and_without(look: Look) -> None:
+    page = look.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    ask_all_three(look)
+    page.wait_for_url("**#tab=places*objects*texts*")
+    look.press("Copy link")
+    look.page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("() => navigator.clipboard.readText()") == page.url
+    # Pages from elsewhere without TLS have none.
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    look.press("Copy")
+    code = page.locator("pre").inner_text()
+    page.get_by_role("button", name="Text CLIP").click()
+    field = page.get_by_label("But not, one a line")
+    field.focus()
+    page.keyboard.press("Control+v")
+    assert field.input_value() == code
+
+
 def test_a_picture_at_an_address_comes_from_the_server_and_stands_in_link_and_code(
     look: Look, server: Server, browser: Browser, tmp_path: Path
 ) -> None:
@@ -154,6 +173,7 @@ def test_nobody_is_kept_out(server: Server, browser: Browser) -> None:
         look = Look(page)
         page.add_script_tag(path=AXE)
         check(look, "start")
+        assert page.get_by_role("button", name="Take this").count() == 0
         ask_all_three(look)
         for tab in ("Masks SAM2", "Text CLIP", "Similar places DINO", "Server"):
             page.get_by_role("button", name=tab).click()

@@ -49,6 +49,12 @@ function write(): void {
   window.history.replaceState(null, "", now);
 }
 
+/** The address of what is asked now. */
+export function link(): string {
+  write();
+  return window.location.href;
+}
+
 /** Begins to follow: first the page the address, then each the other. */
 export async function begin(): Promise<void> {
   await follow();

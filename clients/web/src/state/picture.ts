@@ -3,13 +3,16 @@
 import { sent } from "../api/pictures.ts";
 import { address, fetchedPicture } from "../api/server.ts";
 
-/** The gallery: drawn scenes that the demo models know how to read. */
+/** The gallery: drawn scenes that the demo models know how to read, and photographs. */
 export const GALLERY = [
   { name: "stars-and-rings", title: "Stars, ring and cross" },
   { name: "red-circle", title: "A red circle and others" },
   { name: "three-circles", title: "Three circles" },
   { name: "squares", title: "Six small shapes" },
   { name: "two-colours", title: "On a rough ground" },
+  { name: "cat", title: "A cat" },
+  { name: "coffee", title: "A cup of coffee" },
+  { name: "rocket", title: "A rocket at its start" },
 ] as const;
 
 /** Where a picture can be had again; nowhere, where only this browser has it. */

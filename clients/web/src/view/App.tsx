@@ -2,9 +2,11 @@
 
 import { useEffect, useState } from "preact/hooks";
 import type { Tab } from "../state/address.ts";
+import { link } from "../state/following.ts";
 import { openFrom } from "../state/opening.ts";
 import { redo, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
+import { CopyButton } from "./CopyButton.tsx";
 import { KeyDialog } from "./KeyDialog.tsx";
 import { Masks } from "./Masks.tsx";
 import { Numbers } from "./Numbers.tsx";
@@ -77,6 +79,7 @@ export function App() {
           ))}
         </nav>
         <span class={busy ? "busy on" : "busy"} aria-hidden="true" />
+        <CopyButton label="Copy link" place="page" class="quiet" text={link} />
         <button type="button" class="quiet" onClick={() => session.set({ keyWanted: "" })}>
           Key
         </button>

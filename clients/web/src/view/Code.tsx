@@ -8,9 +8,11 @@ import { finding } from "../state/finding.ts";
 import { models } from "../state/models.ts";
 import { galleryAddress, type Picture } from "../state/picture.ts";
 import { places } from "../state/places.ts";
-import { type Session, say, session } from "../state/session.ts";
+import { type Session, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { texts } from "../state/texts.ts";
+import { CopyButton } from "./CopyButton.tsx";
+import { Problem } from "./Problem.tsx";
 
 export function Code() {
   const now = useStore(session);
@@ -26,12 +28,6 @@ export function Code() {
   };
   const asked: Question | null = now.tab === "state" ? null : question[now.tab]();
   const code = asked && now.picture ? snippet(language, asked, surroundings(now, now.picture)) : "";
-
-  async function copy() {
-    // Without TLS only pages of this machine may use the clipboard; the text can be marked and copied there.
-    await navigator.clipboard?.writeText(code);
-    say("copied");
-  }
 
   return (
     <section aria-labelledby="code">
@@ -54,10 +50,9 @@ export function Code() {
         <>
           {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keys too */}
           <pre tabIndex={0}>{code}</pre>
+          <Problem place="code" />
           <div class="row">
-            <button type="button" onClick={() => void copy()}>
-              Copy
-            </button>
+            <CopyButton label="Copy" place="code" text={() => code} />
           </div>
         </>
       ) : (

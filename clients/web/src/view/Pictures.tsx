@@ -94,7 +94,7 @@ function Camera() {
       <button type="button" class="open" onClick={() => (stream ? end() : void start())}>
         {stream ? "Close camera" : "Camera"}
       </button>
-      <div class={stream ? "camera" : "hidden"}>
+      <div class="camera" hidden={!stream}>
         <video ref={video} muted playsInline aria-label="What the camera sees" />
         <button type="button" class="main" onClick={() => void take()}>
           Take this
