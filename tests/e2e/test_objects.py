@@ -132,6 +132,43 @@ def test_a_text_finds_its_object_over_both_transports(
     ]
 
 
+SEARCHES: list[Any] = [
+    {"points_per_side": 6, "describe": [{"clip": {}, "crop": CROP}]},
+    {"search": "peaks", "describe": [{"clip": {"params": {"load_size": 96}}, "pooled": {}}]},
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_stream_finds_the_bytes_that_a_call_finds_alone(
+    demo_server: Server, picture: bytes, other_picture: bytes, search: Any
+) -> None:
+    texts = ["a red circle", "a tree"]
+    questions = [("one", picture), ("other", other_picture), ("bad", b"no picture"), ("again", picture)]
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        answers = dict(client.stream_find_objects(questions, texts, **search, min_score=-1))
+        alone = [
+            client.find_objects(each, texts, **search, min_score=-1) for each in (picture, other_picture)
+        ]
+    assert isinstance(answers["bad"], InvalidRequest)
+    for name, own in zip(("one", "again", "other"), (alone[0], *alone), strict=True):
+        beside = answers[name]
+        assert isinstance(beside, FoundObjects)
+        assert beside.masks.tobytes() == own.masks.tobytes()
+        assert [list(each) for each in beside.found] == [list(each) for each in own.found]
+
+
+def test_a_stream_describes_with_the_bytes_of_a_call_alone(
+    demo_server: Server, picture: bytes, other_picture: bytes, found: Objects
+) -> None:
+    questions = [("other", other_picture), ("one", picture)]
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        beside = dict(client.stream_describe_objects(questions, **FEW))["one"]
+    assert isinstance(beside, Objects)
+    assert beside.masks.tobytes() == found.masks.tobytes()
+    for one, other in zip(beside.descriptors, found.descriptors, strict=True):
+        assert one.array.tobytes() == other.array.tobytes()
+
+
 def test_an_object_is_found_again_in_another_picture(demo_server: Server, picture: bytes) -> None:
     way: Any = [{"dino": {}, "crop": {}}]
     with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,15 @@ def loaded(engines: Engines, item: ObjectItem, params: S.DescribeObjectsParams) 
     asked.params = params
     assert DESCRIBE_OBJECTS.models is not None
     families = [use.operation.family for use in DESCRIBE_OBJECTS.models(asked)]
-    return engines.together([LOADED.setdefault(each, engines.load(f"demo-{each}")) for each in families])
+    return together(engines, families)
+
+
+def together(engines: Engines, families: Sequence[str]) -> Loaded:
+    """The demo models of these families, each loaded once for all tests."""
+    for each in families:
+        if each not in LOADED:
+            LOADED[each] = engines.load(f"demo-{each}")
+    return engines.together([LOADED[each] for each in families])
 
 
 LOADED: dict[str, Loaded] = {}

@@ -19,16 +19,21 @@ from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema as S
 from featsvc.work.item import IN_ONE_PIECE, FindItem, Json, TextItem, Way
 from featsvc.work.operations import ENCODE_TEXT, FIND_OBJECTS
-from featsvc.work.results import ObjectsFound
+from featsvc.work.results import Bits, ObjectsFound
 from tests.engines import models
-from tests.engines.objects.test_describe import BOXES, CLIP_CROP, CONTENT, FEW, described
+from tests.engines.objects.test_describe import BOXES, CLIP_CROP, CONTENT, FEW, described, together
 from tests.engines.objects.test_pooling import geometry
 
 TEXTS = ("a red circle", "a blue star", "a tree")
 
 
 def found(
-    engines: Engines, query: dict[str, Any], source: Any = None, way: Way = IN_ONE_PIECE, **params: Any
+    engines: Engines,
+    query: dict[str, Any],
+    source: Any = None,
+    way: Way = IN_ONE_PIECE,
+    digest: str = "",
+    **params: Any,
 ) -> ObjectsFound:
     """The answer with the demo models."""
     settle = FIND_OBJECTS.settled
@@ -39,8 +44,8 @@ def found(
     )
     assert FIND_OBJECTS.models is not None
     families = [use.operation.family for use in FIND_OBJECTS.models(asked)]
-    loaded = engines.together([engines.load(f"demo-{each}") for each in families])
-    item = FindItem(CONTENT, way=way, source=asked.source, query=S.ObjectQuery.model_validate(query))
+    loaded = together(engines, families)
+    item = FindItem(CONTENT, digest, way=way, source=asked.source, query=S.ObjectQuery.model_validate(query))
     result = models.answer(engines, FIND_OBJECTS.rpc, item, settled, loaded)
     assert isinstance(result, ObjectsFound)
     return result
@@ -143,6 +148,38 @@ def test_automatic_masks_are_looked_through(engines: Engines) -> None:
     own = found(engines, {"text": TEXTS, "negative_text": ["things"]}, **FEW, max_matches=2)
     assert all(len(each.matches) <= 2 for each in own.found)
     assert all(0 < match.score < 1 for each in own.found for match in each.matches)
+
+
+def written(answer: ObjectsFound) -> object:
+    """An answer as its bytes."""
+    masks = [each.mask.segmentation for each in answer.objects]
+    pixels = [each.data.tobytes() for each in masks if isinstance(each, Bits)]
+    assert len(pixels) == len(answer.objects) > 0
+    facts = [(each.level, each.parent, each.mask.predicted_iou) for each in answer.objects]
+    scores = [[(each.object, each.score) for each in own.matches] for own in answer.found]
+    return pixels, facts, scores, None if answer.text_map is None else answer.text_map.tobytes()
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {**FEW, "describe": [CLIP_CROP]},
+    {"search": "peaks", "describe": [{"clip": {"params": {"load_size": 96}}, "pooled": {}}]},
+]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_warm_caches_change_no_byte_of_what_is_found(engines: Engines, search: dict[str, Any]) -> None:
+    options: dict[str, Any] = {**search, "min_score": -1, "ret_text_map": True, "digest": "sha256:found"}
+    for each in engines.kept:
+        each.clear()
+    before = sum(each.hits for each in engines.caches())
+    cold, warm = (written(found(engines, {"text": TEXTS}, **options)) for _ in range(2))
+    assert sum(each.hits for each in engines.caches()) > before
+    for each in engines.kept:
+        each.clear()
+    # Now each text is embedded by itself, or beside another one, before they are asked for together.
+    found(engines, {"text": ["a dog", TEXTS[2]]}, **options)
+    found(engines, {"text": TEXTS[1:2]}, **options)
+    assert cold == warm == written(found(engines, {"text": TEXTS}, **options))
 
 
 WRONG = {
