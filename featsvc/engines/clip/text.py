@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -26,8 +27,8 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import Floats
 
 Vector = NDArray[np.float32]
-TextKey = tuple[Hashable, str, Templates]
-"""Model, text, and what it is put into."""
+TextKey = tuple[Hashable, bytes]
+"""Model, and a digest of the text and what it is put into: these may be a hundred times as large as an embedding."""
 TextCache = ByteCache[TextKey, Vector]
 Tokens = NDArray[np.int64]
 
@@ -37,13 +38,25 @@ LENGTH_STEP = 8
 """Texts are computed at their own length in tokens, rounded up to a multiple of this."""
 NARROW, NARROW_STEP = 256, 16
 """Towers up to this width take another step: their tokens cost less than further passes for further lengths do."""
-ENTRY_BYTES = 1 << 10
-"""What an entry of the cache takes beside its embedding: its text, mostly."""
+ENTRY_BYTES = 1 << 9
+"""What an entry of the cache takes beside its embedding: its key, and the objects around both."""
 
 
 def text_cache(max_bytes: int) -> TextCache:
     """Embeddings by model, text and templates."""
     return ByteCache("clip_texts", max_bytes, lambda vector: vector.nbytes + ENTRY_BYTES, is_on_host=True)
+
+
+def _keys(texts: Iterable[str], loaded: ClipModel, templates: Templates) -> dict[str, TextKey]:
+    """The key of each text in these templates."""
+    # With its length before it, no template can be taken for the beginning of the next, or of the text.
+    begin = hashlib.sha256("".join(f"{len(each)}:{each}" for each in templates).encode("utf-8", "surrogatepass"))
+    keys = {}
+    for text in texts:
+        digest = begin.copy()
+        digest.update(f"|{text}".encode("utf-8", "surrogatepass"))
+        keys[text] = (loaded.identity, digest.digest())
+    return keys
 
 
 @dataclass(frozen=True)
@@ -88,12 +101,9 @@ def checked_words(
 def words(texts: Iterable[str], loaded: ClipModel, cache: TextCache, templates: Templates = ()) -> Words:
     """Looks texts up, and makes tokens of those that are not there."""
     every = tuple(texts)
-    cached = {
-        text: vector
-        for text in dict.fromkeys(every)
-        if (vector := cache.find((loaded.identity, text, templates))) is not None
-    }
-    missing = [text for text in dict.fromkeys(every) if text not in cached]
+    keys = _keys(dict.fromkeys(every), loaded, templates)
+    cached = {text: vector for text, key in keys.items() if (vector := cache.find(key)) is not None}
+    missing = [text for text in keys if text not in cached]
     if not missing:
         return Words(every, templates, cached, {})
     tokens = loaded.tokenizer(sentences_of(missing, templates)).numpy()
@@ -131,9 +141,9 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
     for item in batch:
         vectors.update(item.cached)
         tokens.update(item.tokens)
-    for text in list(tokens):
+    keys = _keys(tokens, loaded, templates)
+    for text, key in keys.items():
         # A batch that was computed meanwhile may have had the same text.
-        key = (loaded.identity, text, templates)
         vector = vectors.get(text) if text in vectors else cache.find(key)
         if vector is not None:
             vectors[text] = vector
@@ -141,7 +151,7 @@ def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Fl
     sentence_vectors = _sentence_vectors(tokens, loaded)
     for text, rows in tokens.items():
         vectors[text] = _mean([sentence_vectors[text, index] for index in range(len(rows))])
-        cache.put((loaded.identity, text, templates), vectors[text])
+        cache.put(keys[text], vectors[text])
     return [np.stack([vectors[text] for text in item.texts]) for item in batch]
 
 

@@ -55,6 +55,14 @@ def test_named_templates_are_those_of_the_zero_shot_classifiers(
     np.testing.assert_allclose(got[0], F.normalize(mean, dim=0).numpy(), atol=1e-6)
 
 
+def test_templates_that_read_the_same_one_after_the_other_are_kept_apart(demo_clip: ClipModel) -> None:
+    engines = models.engines()
+    for templates in (("a {}", "b {}"), ("a {}b {}",), ("a {}b", " {}")):
+        embeddings(engines, demo_clip, TEXTS[:1], templates=templates)
+    texts = next(each for each in engines.caches() if each.name == "clip_texts")
+    assert (texts.hits, texts.entries) == (0, 3)
+
+
 def test_all_texts_of_a_query_are_put_into_them(engines: Engines, demo_clip: ClipModel) -> None:
     def found(text: str, against: str, **options: object) -> Floats:
         query = TextQuery(text=(text,), negative_text=(against,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +148,19 @@ def test_the_oldest_texts_go_when_there_is_no_more_room(demo_clip: ClipModel) ->
     run(engines, demo_clip, tuple(f"{number} stars" for number in range(5)))
     texts = next(each for each in engines.caches() if each.name == "clip_texts")
     assert (texts.entries, texts.evictions, texts.misses) == (3, 2, 5)
+
+
+def test_what_is_kept_of_long_texts_takes_what_is_counted(demo_clip: ClipModel) -> None:
+    engines = models.engines()
+    run(engines, demo_clip, ("a red circle",))
+    tracemalloc.start()
+    run(engines, demo_clip, tuple("a red circle " * 300 + str(number) for number in range(40)))
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    texts = next(each for each in engines.caches() if each.name == "clip_texts")
+    assert texts.entries == 41
+    assert held < 2 * texts.nbytes
 
 
 def test_only_new_texts_cost_tokens(demo_clip: ClipModel) -> None:
