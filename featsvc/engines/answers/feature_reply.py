@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featsvc.engines.answers.basis import named
+from featsvc.engines.answers.basis import Basis
 from featsvc.engines.answers.pca import Scaled, Target, colours, fitted, projected
 from featsvc.engines.answers.rounding import rounded
 from featsvc.engines.geometry.sampling import sampled, window, windowed
@@ -25,26 +26,38 @@ from featsvc.work.results import Features, Geometry, Rounding
 FeatureParams = ClipExtractFeaturesParams | DinoExtractFeaturesParams
 
 
-def feature_reply(features: Tensor, geometry: Geometry, params: FeatureParams, space: str) -> Features:
-    """The answer from features h x w x D on the grid; `space` says of what model and which reading they are."""
+class Known(NamedTuple):
+    """What is known of features before they are computed."""
+
+    geometry: Geometry
+    """How their grid lies on the picture."""
+    space: str
+    """Of what model and which reading they are."""
+    basis: Basis | None
+    """Of earlier components, where the request names one."""
+
+
+def feature_reply(features: Tensor, known: Known, params: FeatureParams) -> Features:
+    """The answer from features h x w x D on the grid."""
+    geometry = known.geometry
     if params.points:
         return _answer(sampled(features, params.points, geometry), geometry, params)
     if params.region is not None:
         rows, columns = window(params.region, geometry)
         return _answer(features[rows, columns], windowed(geometry, rows, columns), params)
     if params.ret_pca:
-        return _components(features, geometry, params, space)
+        return _components(features, known, params)
     if params.ret_patches:
         return _answer(features, geometry, params)
     pixels = to_pixels(features.permute(2, 0, 1), geometry, params.interpolation_mode)
     return _answer(pixels.permute(1, 2, 0), geometry, params)
 
 
-def _components(features: Tensor, geometry: Geometry, params: FeatureParams, space: str) -> Features:
+def _components(features: Tensor, known: Known, params: FeatureParams) -> Features:
     """The principal components of all cells or pixels."""
+    geometry, space, basis = known
     target = None if params.ret_patches else Target(geometry, params.interpolation_mode)
-    if params.pca_basis is not None:
-        basis = named(params.pca_basis, space, features.shape[-1])
+    if basis is not None:
         projection = projected(features, basis, target)
     else:
         scaled = Scaled(params.pca_q_min, params.pca_q_max, params.pca_foreground)

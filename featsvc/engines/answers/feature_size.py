@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featsvc.engines.answers.basis import COMPONENTS, named
-from featsvc.engines.answers.feature_reply import FeatureParams
+from featsvc.engines.answers.feature_reply import FeatureParams, Known
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.answers.pca import MOST_AT_ONCE
 from featsvc.engines.answers.rounding import ITEM_BYTES
@@ -29,17 +29,16 @@ class FeatureKind:
 
 def check_features(
     geometry: Geometry, kind: FeatureKind, params: FeatureParams, options: EngineOptions, way: Way
-) -> None:
+) -> Known:
     """Refuses places outside the picture, a basis that does not fit, and features of too many bytes: in the answer,
-    or for it to be made of."""
+    or for it to be made of. Answers what is known of those that pass."""
     channels = kind.channels
-    if params.pca_basis is not None:
-        named(params.pca_basis, kind.space, channels)
+    basis = None if params.pca_basis is None else named(params.pca_basis, kind.space, channels)
     check_points(params.points, geometry)
     cells = geometry.grid_height * geometry.grid_width
     if params.ret_pca or params.points or params.region is not None:
         check_whole(cells, channels, _smaller_grid(params), options)
-    if params.ret_pca and params.pca_basis is None:
+    if params.ret_pca and basis is None:
         _check_components(cells, channels, params, options)
     if params.ret_pca and not params.ret_patches:
         check_axes(geometry, options)
@@ -54,6 +53,7 @@ def check_features(
         if held > limit:
             message = f"features are {held} bytes in float32, from which they are rounded, at most {limit}"
             raise ReplyTooLarge(f"{message}: {remedy}")
+    return Known(geometry, kind.space, basis)
 
 
 def check_axes(geometry: Geometry, options: EngineOptions) -> None:

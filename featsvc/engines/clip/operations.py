@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from featsvc.catalog import ClipEntry
-from featsvc.engines.answers.feature_reply import feature_reply
+from featsvc.engines.answers.feature_reply import Known, feature_reply
 from featsvc.engines.answers.feature_size import FeatureKind, check_axes, check_features
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.clip import model as clip_model
@@ -49,6 +49,13 @@ class ClipPicture(Prepared):
     """A picture for the dense path."""
 
     input: NetworkInput
+
+
+@dataclass(frozen=True)
+class PreparedFeatures(ClipPicture):
+    """A picture whose dense features are wanted."""
+
+    known: Known
 
 
 @dataclass(frozen=True)
@@ -110,31 +117,24 @@ def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInp
 
 def prepare_features(
     item: PictureItem, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
-) -> ClipPicture:
+) -> PreparedFeatures:
     """Decodes and fits the picture."""
     picture = decoded(item, options)
     geometry = _geometry(picture.pixels, params, loaded, options)
-    check_features(geometry, FeatureKind(loaded.channels, _space(params, loaded)), params, options, item.way)
+    kind = FeatureKind(loaded.channels, f"{loaded.entry.key}/{params.dense_recipe}")
+    known = check_features(geometry, kind, params, options, item.way)
     flop = _checked_flop(picture.pixels, params, loaded, options)
     ready = _input(picture.pixels, params, loaded)
     key, pixels = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
-    return ClipPicture(key, pixels, flop, ready, orientation=picture.orientation)
+    return PreparedFeatures(key, pixels, flop, ready, known, orientation=picture.orientation)
 
 
 def run_features(
-    batch: list[ClipPicture], params: ClipExtractFeaturesParams, loaded: ClipModel
+    batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: ClipModel
 ) -> list[Features]:
     """Dense features of pictures of one size."""
     outputs = _dense(batch, params, loaded)
-    space = _space(params, loaded)
-    return [
-        feature_reply(out, each.input.geometry, params, space)
-        for out, each in zip(outputs, batch, strict=True)
-    ]
-
-
-def _space(params: ClipExtractFeaturesParams, loaded: ClipModel) -> str:
-    return f"{loaded.entry.key}/{params.dense_recipe}"
+    return [feature_reply(out, each.known, params) for out, each in zip(outputs, batch, strict=True)]
 
 
 def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel) -> list[Tensor]:

@@ -50,7 +50,9 @@ def text_cache(max_bytes: int) -> TextCache:
 def _keys(texts: Iterable[str], loaded: ClipModel, templates: Templates) -> dict[str, TextKey]:
     """The key of each text in these templates."""
     # With its length before it, no template can be taken for the beginning of the next, or of the text.
-    begin = hashlib.sha256("".join(f"{len(each)}:{each}" for each in templates).encode("utf-8", "surrogatepass"))
+    begin = hashlib.sha256(
+        "".join(f"{len(each)}:{each}" for each in templates).encode("utf-8", "surrogatepass")
+    )
     keys = {}
     for text in texts:
         digest = begin.copy()

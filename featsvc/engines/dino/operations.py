@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from featsvc.catalog import DinoEntry
-from featsvc.engines.answers.feature_reply import feature_reply
+from featsvc.engines.answers.feature_reply import Known, feature_reply
 from featsvc.engines.answers.feature_size import FeatureKind, check_features
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.dino import model as dino_model
@@ -32,6 +32,7 @@ class DinoPicture(Prepared):
 
     input: NetworkInput
     layer: int
+    known: Known
 
 
 def prepare_features(
@@ -45,14 +46,15 @@ def prepare_features(
     grid = Grid(entry.patch_size, stride)
     channels = loaded.channels * (CELLS if params.bin else 1)
     geometry = checked_geometry(picture.pixels, fit, grid, options)
-    check_features(geometry, FeatureKind(channels, _space(params, layer, entry)), params, options, item.way)
+    kind = FeatureKind(channels, _space(params, layer, entry))
+    known = check_features(geometry, kind, params, options, item.way)
     sight, transformer = Sight(picture.pixels.size, fit, grid), loaded.transformer.first(layer + 1)
     flop = checked_flop(sight, transformer, entry.key, options)
     ready = network_input(picture.pixels, fit, grid, loaded.normal, loaded.device)
     # A finer stride makes more tokens of the same pixels.
     pixels = ready.pixels[0].numel() * (entry.patch_size // stride) ** 2
     key = picture_key(ready.pixels.shape, options)
-    return DinoPicture(key, pixels, flop, ready, layer, orientation=picture.orientation)
+    return DinoPicture(key, pixels, flop, ready, layer, known, orientation=picture.orientation)
 
 
 def stride_of(params: DinoParams, loaded: DinoModel) -> int:
@@ -86,13 +88,11 @@ def run_features(
         return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)
 
     outputs = forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
-    space = _space(params, reading.layer, loaded.entry)
-    return [_answer(out, each, params, space) for out, each in zip(outputs, batch, strict=True)]
+    return [_answer(out, each, params) for out, each in zip(outputs, batch, strict=True)]
 
 
-def _answer(features: Tensor, item: DinoPicture, params: DinoExtractFeaturesParams, space: str) -> Features:
-    binned = log_binned(features) if params.bin else features
-    return feature_reply(binned, item.input.geometry, params, space)
+def _answer(features: Tensor, item: DinoPicture, params: DinoExtractFeaturesParams) -> Features:
+    return feature_reply(log_binned(features) if params.bin else features, item.known, params)
 
 
 def _space(params: DinoExtractFeaturesParams, layer: int, entry: DinoEntry) -> str:
