@@ -24,7 +24,7 @@ KILLS = 3
 BETWEEN = 30
 PICTURES = 12
 CLICKS = 240
-HEARTBEAT_S = 3
+HEARTBEAT_S = 10
 """A worker that gives no sign of life for so long is replaced."""
 FLAGS = (
     "--profile=demo", "--offline", "--pool=ray", "--cpus-per-worker=1", f"--ray-workers={WORKERS}",
