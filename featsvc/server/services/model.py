@@ -69,8 +69,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             for entry in catalog().values()
             if family in (None, entry.family) and call.caller.may_use(entry.key)
         ]
-        # Looks at files, so not on the event loop.
-        models = await asyncio.to_thread(lambda: [self._model(entry) for entry in entries])
+        models = await self._models(entries)
         kept = [model for model in models if model.available or not request.available_only]
         kept.sort(key=_by_family_and_key)
         return model_pb2.ListModelsResponse(models=kept)
@@ -79,7 +78,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         """Loads a model on every worker."""
         entry = self._named(request.key, call)
         await self._pool.load(entry.key)
-        return model_pb2.LoadModelResponse(model=await asyncio.to_thread(self._model, entry))
+        (model,) = await self._models([entry])
+        return model_pb2.LoadModelResponse(model=model)
 
     async def UnloadModel(
         self, request: model_pb2.UnloadModelRequest, call: Call
@@ -87,7 +87,8 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         """Frees the memory of a model on every worker."""
         entry = self._named(request.key, call)
         await self._pool.unload(entry.key)
-        return model_pb2.UnloadModelResponse(model=await asyncio.to_thread(self._model, entry))
+        (model,) = await self._models([entry])
+        return model_pb2.UnloadModelResponse(model=model)
 
     async def Drain(self, request: model_pb2.DrainRequest, call: Call) -> model_pb2.DrainResponse:
         """Has the server finish what it has, and end."""
@@ -144,8 +145,13 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
         check_model(call.caller, entry)
         return entry
 
-    def _model(self, entry: Entry) -> model_pb2.Model:
+    async def _models(self, entries: list[Entry]) -> list[model_pb2.Model]:
+        # Of the event loop, where the pool changes all the time.
         loaded = Counter(model.name for worker in self._pool.status().workers for model in worker.models)
+        # Looks at files, so not on the event loop.
+        return await asyncio.to_thread(lambda: [self._model(entry, loaded[entry.key]) for entry in entries])
+
+    def _model(self, entry: Entry, loaded_workers: int) -> model_pb2.Model:
         return model_pb2.Model(
             key=entry.key,
             family=_family(entry),
@@ -153,7 +159,7 @@ class ModelService(model_pb2_grpc.ModelServiceServicer):
             license=entry.licence,
             size_bytes=entry.nbytes,
             available=self._is_here(entry),
-            loaded_workers=loaded[entry.key],
+            loaded_workers=loaded_workers,
             options=naming(entry),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,3 +52,22 @@ async def test_who_may_see_all_is_told_the_machine_of_a_worker() -> None:
     for role, machine in told:
         status = await answered(workers, frozenset((role,)))
         assert [each.machine for each in status.workers] == [machine]
+
+
+async def test_no_thread_but_the_event_loops_asks_the_pool_how_it_is() -> None:
+    loop_thread = threading.get_ident()
+
+    def status() -> PoolStatus:
+        assert threading.get_ident() == loop_thread, "the pool changes meanwhile"
+        return PoolStatus((), 0, 0, 0)
+
+    async def done(model: str) -> None:
+        """Nothing to do."""
+
+    pool: Any = SimpleNamespace(status=status, load=done, unload=done)  # Any: a pool that has only these
+    call: Any = SimpleNamespace(caller=Caller("key 0", OWNER))
+    service = ModelService(pool, Weights(offline=True), PictureStore(0), Drain(0))
+    assert (await service.ListModels(model_pb2.ListModelsRequest(), call)).models
+    loaded = await service.LoadModel(model_pb2.LoadModelRequest(key="demo-clip"), call)
+    unloaded = await service.UnloadModel(model_pb2.UnloadModelRequest(key="demo-clip"), call)
+    assert (loaded.model.key, unloaded.model.key) == ("demo-clip", "demo-clip")
