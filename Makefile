@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web screenshots lock lock-bench diagrams check-deploy
+.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web test-page check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web screenshots lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -94,6 +94,10 @@ test-client-web: setup
 	rm -rf $(FRESH) && $(PY) -m tests.web.documents $(FRESH)/documents && cd clients/web && npm test \
 	&& npm run --silent types ../../$(FRESH)/documents ../../$(FRESH)/gen && diff -r src/gen ../../$(FRESH)/gen \
 	&& npm run --silent build ../../$(FRESH)/page && diff -r --exclude pictures ../../rest_shim/page ../../$(FRESH)/page; fi
+
+test-page: setup  ## the page in a real browser, with axe: needs chromium, and npm for axe
+	@if ! command -v npm; then echo "axe: left out, no npm on this machine"; else cd clients/web && npm run --silent ready; fi
+	$(PY) -m pytest -q -m "slow or not slow" tests/web
 
 web: setup  ## the page, built into rest_shim/page, after a change in clients/web or of the REST bodies
 	rm -rf $(FRESH) && $(PY) -m tests.web.documents $(FRESH)/documents
