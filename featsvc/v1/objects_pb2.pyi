@@ -14,6 +14,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Normalization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NORMALIZATION_UNSPECIFIED: _ClassVar[Normalization]
+    NORMALIZATION_MODEL: _ClassVar[Normalization]
+    NORMALIZATION_IMAGENET: _ClassVar[Normalization]
+
 class Pooling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     POOLING_UNSPECIFIED: _ClassVar[Pooling]
@@ -43,12 +49,25 @@ class Recipe(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECIPE_CONCEPTGRAPHS: _ClassVar[Recipe]
     RECIPE_HOVSG: _ClassVar[Recipe]
     RECIPE_OPENMASK3D: _ClassVar[Recipe]
+    RECIPE_LANGSPLAT: _ClassVar[Recipe]
+    RECIPE_FEATURE_SPLATTING: _ClassVar[Recipe]
+
+class MaskGranularity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MASK_GRANULARITY_UNSPECIFIED: _ClassVar[MaskGranularity]
+    MASK_GRANULARITY_ALL: _ClassVar[MaskGranularity]
+    MASK_GRANULARITY_SUBPART: _ClassVar[MaskGranularity]
+    MASK_GRANULARITY_PART: _ClassVar[MaskGranularity]
+    MASK_GRANULARITY_WHOLE: _ClassVar[MaskGranularity]
 
 class ObjectSearch(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OBJECT_SEARCH_UNSPECIFIED: _ClassVar[ObjectSearch]
     OBJECT_SEARCH_MASKS: _ClassVar[ObjectSearch]
     OBJECT_SEARCH_PEAKS: _ClassVar[ObjectSearch]
+NORMALIZATION_UNSPECIFIED: Normalization
+NORMALIZATION_MODEL: Normalization
+NORMALIZATION_IMAGENET: Normalization
 POOLING_UNSPECIFIED: Pooling
 POOLING_MEAN: Pooling
 POOLING_MAX: Pooling
@@ -67,6 +86,13 @@ RECIPE_CONCEPTFUSION: Recipe
 RECIPE_CONCEPTGRAPHS: Recipe
 RECIPE_HOVSG: Recipe
 RECIPE_OPENMASK3D: Recipe
+RECIPE_LANGSPLAT: Recipe
+RECIPE_FEATURE_SPLATTING: Recipe
+MASK_GRANULARITY_UNSPECIFIED: MaskGranularity
+MASK_GRANULARITY_ALL: MaskGranularity
+MASK_GRANULARITY_SUBPART: MaskGranularity
+MASK_GRANULARITY_PART: MaskGranularity
+MASK_GRANULARITY_WHOLE: MaskGranularity
 OBJECT_SEARCH_UNSPECIFIED: ObjectSearch
 OBJECT_SEARCH_MASKS: ObjectSearch
 OBJECT_SEARCH_PEAKS: ObjectSearch
@@ -88,12 +114,14 @@ class ObjectSource(_message.Message):
     def __init__(self, prompts: _Optional[_Iterable[_Union[_sam2_pb2.Prompt, _Mapping]]] = ..., boxes: _Optional[_Iterable[_Union[_sam2_pb2.Box, _Mapping]]] = ..., bitmaps: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rle: _Optional[_Iterable[_Union[_sam2_pb2.Rle, _Mapping]]] = ..., png: _Optional[_Iterable[bytes]] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class ClipView(_message.Message):
-    __slots__ = ("model", "params")
+    __slots__ = ("model", "params", "normalization")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PARAMS_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZATION_FIELD_NUMBER: _ClassVar[int]
     model: _clip_pb2.ClipModel
     params: _clip_pb2.ClipParams
-    def __init__(self, model: _Optional[_Union[_clip_pb2.ClipModel, _Mapping]] = ..., params: _Optional[_Union[_clip_pb2.ClipParams, _Mapping]] = ...) -> None: ...
+    normalization: Normalization
+    def __init__(self, model: _Optional[_Union[_clip_pb2.ClipModel, _Mapping]] = ..., params: _Optional[_Union[_clip_pb2.ClipParams, _Mapping]] = ..., normalization: _Optional[_Union[Normalization, str]] = ...) -> None: ...
 
 class DinoView(_message.Message):
     __slots__ = ("model", "params")
@@ -116,12 +144,14 @@ class ObjectDescriptor(_message.Message):
     def __init__(self, clip: _Optional[_Union[ClipView, _Mapping]] = ..., dino: _Optional[_Union[DinoView, _Mapping]] = ..., pooled: _Optional[_Union[PooledDescriptor, _Mapping]] = ..., crop: _Optional[_Union[CropDescriptor, _Mapping]] = ...) -> None: ...
 
 class PooledDescriptor(_message.Message):
-    __slots__ = ("pooling", "erosion")
+    __slots__ = ("pooling", "erosion", "grid_width")
     POOLING_FIELD_NUMBER: _ClassVar[int]
     EROSION_FIELD_NUMBER: _ClassVar[int]
+    GRID_WIDTH_FIELD_NUMBER: _ClassVar[int]
     pooling: Pooling
     erosion: int
-    def __init__(self, pooling: _Optional[_Union[Pooling, str]] = ..., erosion: _Optional[int] = ...) -> None: ...
+    grid_width: int
+    def __init__(self, pooling: _Optional[_Union[Pooling, str]] = ..., erosion: _Optional[int] = ..., grid_width: _Optional[int] = ...) -> None: ...
 
 class CropDescriptor(_message.Message):
     __slots__ = ("margin_px", "margin", "levels", "level_margin", "squaring", "background", "blur", "masked_weight", "with_picture", "square_side", "sam_box", "plain_margin_px")
@@ -152,16 +182,24 @@ class CropDescriptor(_message.Message):
     def __init__(self, margin_px: _Optional[int] = ..., margin: _Optional[float] = ..., levels: _Optional[int] = ..., level_margin: _Optional[float] = ..., squaring: _Optional[_Union[Squaring, str]] = ..., background: _Optional[_Union[Background, str]] = ..., blur: _Optional[float] = ..., masked_weight: _Optional[float] = ..., with_picture: bool = ..., square_side: _Optional[int] = ..., sam_box: bool = ..., plain_margin_px: _Optional[int] = ...) -> None: ...
 
 class ObjectParams(_message.Message):
-    __slots__ = ("describe", "descriptor_dtype", "containment", "recipe")
+    __slots__ = ("describe", "descriptor_dtype", "containment", "recipe", "granularities", "mask_nms_thresh", "inner_nms_thresh", "mask_score_thresh")
     DESCRIBE_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_DTYPE_FIELD_NUMBER: _ClassVar[int]
     CONTAINMENT_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
+    GRANULARITIES_FIELD_NUMBER: _ClassVar[int]
+    MASK_NMS_THRESH_FIELD_NUMBER: _ClassVar[int]
+    INNER_NMS_THRESH_FIELD_NUMBER: _ClassVar[int]
+    MASK_SCORE_THRESH_FIELD_NUMBER: _ClassVar[int]
     describe: _containers.RepeatedCompositeFieldContainer[ObjectDescriptor]
     descriptor_dtype: _tensor_pb2.FeatureDType
     containment: float
     recipe: Recipe
-    def __init__(self, describe: _Optional[_Iterable[_Union[ObjectDescriptor, _Mapping]]] = ..., descriptor_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., containment: _Optional[float] = ..., recipe: _Optional[_Union[Recipe, str]] = ...) -> None: ...
+    granularities: _containers.RepeatedScalarFieldContainer[MaskGranularity]
+    mask_nms_thresh: float
+    inner_nms_thresh: float
+    mask_score_thresh: float
+    def __init__(self, describe: _Optional[_Iterable[_Union[ObjectDescriptor, _Mapping]]] = ..., descriptor_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., containment: _Optional[float] = ..., recipe: _Optional[_Union[Recipe, str]] = ..., granularities: _Optional[_Iterable[_Union[MaskGranularity, str]]] = ..., mask_nms_thresh: _Optional[float] = ..., inner_nms_thresh: _Optional[float] = ..., mask_score_thresh: _Optional[float] = ...) -> None: ...
 
 class DescribeObjectsRequest(_message.Message):
     __slots__ = ("image", "source", "model", "params", "masks", "objects")
@@ -180,14 +218,16 @@ class DescribeObjectsRequest(_message.Message):
     def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., source: _Optional[_Union[ObjectSource, _Mapping]] = ..., model: _Optional[_Union[_sam2_pb2.Sam2Model, _Mapping]] = ..., params: _Optional[_Union[_sam2_pb2.AutomaticMaskParams, _Mapping]] = ..., masks: _Optional[_Union[_sam2_pb2.MaskParams, _Mapping]] = ..., objects: _Optional[_Union[ObjectParams, _Mapping]] = ...) -> None: ...
 
 class SceneObject(_message.Message):
-    __slots__ = ("mask", "level", "parent")
+    __slots__ = ("mask", "level", "parent", "granularity")
     MASK_FIELD_NUMBER: _ClassVar[int]
     LEVEL_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    GRANULARITY_FIELD_NUMBER: _ClassVar[int]
     mask: _sam2_pb2.Mask
     level: int
     parent: int
-    def __init__(self, mask: _Optional[_Union[_sam2_pb2.Mask, _Mapping]] = ..., level: _Optional[int] = ..., parent: _Optional[int] = ...) -> None: ...
+    granularity: MaskGranularity
+    def __init__(self, mask: _Optional[_Union[_sam2_pb2.Mask, _Mapping]] = ..., level: _Optional[int] = ..., parent: _Optional[int] = ..., granularity: _Optional[_Union[MaskGranularity, str]] = ...) -> None: ...
 
 class ObjectVectors(_message.Message):
     __slots__ = ("vectors", "model", "rounding")

@@ -289,6 +289,8 @@ class ClipView(TypedDict, total=False):
     """The model."""
     params: ClipParams | None
     """How the picture is brought to it; of crops it has no effect."""
+    normalization: Literal["model", "imagenet"] | None
+    """Mean and deviation of colours by which it is normalised; of crops it has no effect. Default: model."""
 
 
 class DinoView(TypedDict, total=False):
@@ -305,6 +307,8 @@ class PooledDescriptor(TypedDict, total=False):
     """What is made of them. Default: mean."""
     erosion: int | None
     """Border that eroded_mean takes away, in pixels of the picture as sent. Default: 4."""
+    grid_width: int | None
+    """Columns of a grid of places over the picture, with rows in proportion: features are interpolated there, and those whose pixel is in the mask count alike. 0: cells count by the part of them that the mask covers. Default: 0."""
 
 
 class CropDescriptor(TypedDict, total=False):
@@ -355,8 +359,16 @@ class ObjectParams(TypedDict, total=False):
     """Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed. Default: float32."""
     containment: float | None
     """Part of a mask that must lie in a larger one for this to be a parent of it. Default: 0.85."""
-    recipe: Literal["conceptfusion", "conceptgraphs", "hovsg", "openmask3d"] | None
+    recipe: Literal["conceptfusion", "conceptgraphs", "hovsg", "openmask3d", "langsplat", "feature_splatting"] | None
     """Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out."""
+    granularities: Sequence[Literal["all", "subpart", "part", "whole"]] | None
+    """Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several. None: one list of all, of which `granularity` says nothing."""
+    mask_nms_thresh: float | None
+    """Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that with the smaller product of predicted quality and stability. Default: 1.0."""
+    inner_nms_thresh: float | None
+    """An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product of these two parts is below this. Default: 0.0."""
+    mask_score_thresh: float | None
+    """Product of predicted quality and stability that automatic masks must be above; 0: any. Default: 0.0."""
 
 
 class DescribeObjectsParams(Sam2Model, AutomaticMaskParams, MaskParams, ObjectParams, total=False):

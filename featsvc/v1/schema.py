@@ -498,10 +498,19 @@ class ObjectSource(Ruled):
     rules: ClassVar[tuple[Rule, ...]] = (Rule("prompts", lambda v: len(v['prompts']) * (len(v['boxes']) + len(v['rle']) + len(v['png'])) == 0 and (not v['prompts'] or (v['bitmaps'] is None and v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("boxes", lambda v: not v['boxes'] or (not v['rle'] and (not v['png']) and (v['bitmaps'] is None) and (v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("bitmaps", lambda v: not (v['rle'] and v['png']) and (v['bitmaps'] is None or (not v['rle'] and (not v['png']) and (v['label_map'] is None))) and (v['label_map'] is None or (not v['rle'] and (not v['png']))), "give masks in one form: bitmaps, rle, png or label_map"),)
 
 
+class Normalization(StrEnum):
+    """Mean and deviation of colours by which a picture is normalised."""
+    MODEL = "model"
+    """Those that the model was trained with."""
+    IMAGENET = "imagenet"
+    """Those of ImageNet, which some projects give to CLIP too."""
+
+
 class ClipView(Message):
     """Which CLIP model describes, and how the picture is brought to it."""
     model: ClipModel | None = Field(default=None, description="The model.")
     params: ClipParams | None = Field(default=None, description="How the picture is brought to it; of crops it has no effect.")
+    normalization: Normalization = Field(default=Normalization("model"), description="Mean and deviation of colours by which it is normalised; of crops it has no effect.")
 
 
 class DinoView(Message):
@@ -524,6 +533,7 @@ class PooledDescriptor(Message):
     """A vector of the dense features under the mask."""
     pooling: Pooling = Field(default=Pooling("mean"), description="What is made of them.")
     erosion: Annotated[int, Field(ge=1, le=1024), Number()] = Field(default=4, description="Border that eroded_mean takes away, in pixels of the picture as sent.")
+    grid_width: Annotated[int, Field(ge=0, le=1024), Number()] = Field(default=0, description="Columns of a grid of places over the picture, with rows in proportion: features are interpolated there, and those whose pixel is in the mask count alike. 0: cells count by the part of them that the mask covers.")
 
 
 class Squaring(StrEnum):
@@ -583,6 +593,22 @@ class Recipe(StrEnum):
     """HOV-SG (Werby et al. 2024)."""
     OPENMASK3D = "openmask3d"
     """OpenMask3D (Takmaz et al. 2023)."""
+    LANGSPLAT = "langsplat"
+    """LangSplat (Qin et al. 2024)."""
+    FEATURE_SPLATTING = "feature_splatting"
+    """Feature Splatting (Qiu et al. 2024), of its objects."""
+
+
+class MaskGranularity(StrEnum):
+    """Which of the three masks that SAM2 makes of a point."""
+    ALL = "all"
+    """All of them."""
+    SUBPART = "subpart"
+    """The first, which SAM was trained to make of a part of a part."""
+    PART = "part"
+    """The second, of a part."""
+    WHOLE = "whole"
+    """The third, of a whole."""
 
 
 class ObjectParams(Message):
@@ -591,6 +617,10 @@ class ObjectParams(Message):
     descriptor_dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the matrices; smaller ones are rounded, and `rounding` says how much that changed.")
     containment: Annotated[float, Field(ge=0.5, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.85, description="Part of a mask that must lie in a larger one for this to be a parent of it.")
     recipe: Recipe | None = Field(default=None, description="Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe` that is of the recipe's kind, pooled or crop, they fill in what it leaves out.", examples=['hovsg'])
+    granularities: Annotated[tuple[MaskGranularity, ...], Field(max_length=4), Few(), AbsentIfNull()] = Field(default=(), description="Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several. None: one list of all, of which `granularity` says nothing.", examples=[['subpart', 'part', 'whole']])
+    mask_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=1.0, description="Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that with the smaller product of predicted quality and stability.")
+    inner_nms_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product of these two parts is below this.")
+    mask_score_thresh: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Product of predicted quality and stability that automatic masks must be above; 0: any.")
 
 
 class DescribeObjectsParams(ObjectParams, MaskParams, AutomaticMaskParams, Sam2Model, Parameters):

@@ -9,10 +9,14 @@ from pydantic import BaseModel
 
 from featsvc.v1.schema import (
     Background,
+    ClipParams,
     ClipView,
     CropDescriptor,
     DescribeObjectsParams,
+    MaskGranularity,
+    Normalization,
     ObjectDescriptor,
+    PooledDescriptor,
     Recipe,
     Squaring,
 )
@@ -58,11 +62,43 @@ HOVSG = DescribeObjectsParams(
 OPENMASK3D = DescribeObjectsParams(
     multimask_output=False, describe=_by_crop(CropDescriptor(levels=3, level_margin=0.1))
 )
+LANGSPLAT = DescribeObjectsParams(
+    points_per_side=32,
+    pred_iou_thresh=0.7,
+    box_nms_thresh=0.7,
+    stability_score_thresh=0.85,
+    crop_n_layers=1,
+    crop_n_points_downscale_factor=1,
+    min_mask_region_area=100,
+    granularities=(
+        MaskGranularity.ALL,
+        MaskGranularity.SUBPART,
+        MaskGranularity.PART,
+        MaskGranularity.WHOLE,
+    ),
+    mask_nms_thresh=0.8,
+    inner_nms_thresh=0.5,
+    mask_score_thresh=0.7,
+    describe=_by_crop(
+        CropDescriptor(sam_box=True, background=Background.BLACK, squaring=Squaring.PAD, square_side=224)
+    ),
+)
+FEATURE_SPLATTING = DescribeObjectsParams(
+    multimask_output=False,
+    describe=(
+        ObjectDescriptor(
+            clip=ClipView(params=ClipParams(load_size=-1), normalization=Normalization.IMAGENET),
+            pooled=PooledDescriptor(grid_width=100),
+        ),
+    ),
+)
 RECIPES: Mapping[Recipe, DescribeObjectsParams] = {
     Recipe.CONCEPTFUSION: CONCEPTFUSION,
     Recipe.CONCEPTGRAPHS: CONCEPTGRAPHS,
     Recipe.HOVSG: HOVSG,
     Recipe.OPENMASK3D: OPENMASK3D,
+    Recipe.LANGSPLAT: LANGSPLAT,
+    Recipe.FEATURE_SPLATTING: FEATURE_SPLATTING,
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.v1.schema import FeatureDType
+from featsvc.v1.schema import FeatureDType, MaskGranularity
 
 Floats = NDArray[np.float32]
 HeightWidth = tuple[int, int]
@@ -193,6 +193,8 @@ class DescribedObject:
     """How many others contain it, one in the other."""
     parent: int | None
     """Index of the smallest of them."""
+    granularity: MaskGranularity | None = None
+    """The list of automatic masks that it is of, where there are lists."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ MAP_AXES = 2
 SERVICE_HEADER, TIMING_HEADER = "X-Featsvc-Service", "X-Featsvc-Timing"
 SHAPE_FIELDS = {"masks": "masks_shape", "iou_predictions": "iou_shape", "low_res_masks": "low_res_shape"}
 DTYPES = words(tensor_pb2.DType.DESCRIPTOR)
+GRANULARITIES = words(objects_pb2.MaskGranularity.DESCRIPTOR)
 BASES = words(estimate_pb2.CostBasis.DESCRIPTOR)
 
 Json = dict[str, object]
@@ -193,6 +194,8 @@ def _run_lengths(rle: sam2_pb2.Rle) -> Json:
 def _object(each: objects_pb2.SceneObject, size: list[int], written: Written) -> Json:
     parent = each.parent if each.HasField("parent") else None
     place: Json = {"level": each.level, "parent": parent}
+    if each.HasField("granularity"):
+        place["granularity"] = GRANULARITIES[each.granularity]
     return _segmentation(each.mask, size, written) | _known(each.mask) | place
 
 

@@ -189,6 +189,11 @@ class DescribedObject(Mask):
 
     level: int = Field(description="How many objects contain it, one in the other: 0 is a whole.")
     parent: int | None = Field(description="Index of the smallest object that contains it; null of a whole.")
+    granularity: str | None = Field(
+        default=None,
+        description="The list of automatic masks that it is of, where `granularities` asked for lists.",
+        examples=["subpart"],
+    )
 
 
 class ObjectVectors(JsonReply):

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from featsvc.codec.arrays import stored
 from featsvc.codec.timing import Timing
 from featsvc.errors import InvalidArgument
+from featsvc.twin.messages import words
 from featsvc.v1 import objects_pb2
 from featsvc_client.brief import Brief, listed
 from featsvc_client.errors import damaged
 from featsvc_client.mask_results import Mask, coco_annotation, mask_of
 from featsvc_client.pixels import InSummary, Label, label_map
 from featsvc_client.results import Beside, Rounding, as_float32, rounding_of
+
+GRANULARITIES = words(objects_pb2.MaskGranularity.DESCRIPTOR)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +36,8 @@ class DescribedObject(Mask):
     """How many objects contain it, one in the other: 0 is a whole."""
     parent: int | None = None
     """Index of the smallest object that contains it; None of a whole."""
+    granularity: str | None = None
+    """The list of automatic masks that it is of; None where `granularities` asked for none."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,6 +112,7 @@ class Objects(list[DescribedObject]):
                 "category_id": category_id,
                 "level": each.level,
                 "parent": each.parent,
+                "granularity": each.granularity,
             }
             for number, each in enumerate(self, 1)
         ]
@@ -129,7 +135,7 @@ class Objects(list[DescribedObject]):
         )
 
     def to_table(self) -> pd.DataFrame:
-        """A row for each object: area, box, scores, level, parent and the vectors of each descriptor.
+        """A row for each object: area, box, scores, level, parent, granularity and the vectors of each descriptor.
 
         Raises ImportError without the package pandas.
         """
@@ -142,6 +148,7 @@ class Objects(list[DescribedObject]):
             "stability_score": [each.stability_score for each in self],
             "level": [each.level for each in self],
             "parent": pd.array([each.parent for each in self], dtype="Int64"),
+            "granularity": [each.granularity for each in self],
         }
         for number, each in enumerate(self.descriptors):
             columns[f"vectors_{number}"] = list(each.array)
@@ -166,7 +173,8 @@ def _objects(
     for number, each in enumerate(reply.objects, 1):
         mask = mask_of(each.mask, InSummary(number) if labels is None else Label(labels, number))
         parent = each.parent if each.HasField("parent") else None
-        yield DescribedObject(**vars(mask), level=each.level, parent=parent)
+        own = GRANULARITIES[each.granularity] if each.HasField("granularity") else None
+        yield DescribedObject(**vars(mask), level=each.level, parent=parent, granularity=own)
 
 
 def _vectors(sent: objects_pb2.ObjectVectors) -> ObjectVectors:

@@ -3932,6 +3932,9 @@ pub struct ClipView {
     /// How the picture is brought to it; of crops it has no effect.
     #[prost(message, optional, tag = "2")]
     pub params: ::core::option::Option<ClipParams>,
+    /// Mean and deviation of colours by which it is normalised; of crops it has no effect.
+    #[prost(enumeration = "Normalization", optional, tag = "3")]
+    pub normalization: ::core::option::Option<i32>,
 }
 /// Which DINO model describes, and how the picture is brought to it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3985,6 +3988,10 @@ pub struct PooledDescriptor {
     /// Border that eroded_mean takes away, in pixels of the picture as sent.
     #[prost(int32, optional, tag = "2")]
     pub erosion: ::core::option::Option<i32>,
+    /// Columns of a grid of places over the picture, with rows in proportion: features are interpolated there, and those whose pixel is in
+    /// the mask count alike. 0: cells count by the part of them that the mask covers.
+    #[prost(int32, optional, tag = "3")]
+    pub grid_width: ::core::option::Option<i32>,
 }
 /// A vector of the part of the picture around the mask.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -4044,6 +4051,21 @@ pub struct ObjectParams {
     /// that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
     #[prost(enumeration = "Recipe", optional, tag = "4")]
     pub recipe: ::core::option::Option<i32>,
+    /// Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several.
+    /// None: one list of all, of which `granularity` says nothing.
+    #[prost(enumeration = "MaskGranularity", repeated, tag = "5")]
+    pub granularities: ::prost::alloc::vec::Vec<i32>,
+    /// Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that
+    /// with the smaller product of predicted quality and stability.
+    #[prost(double, optional, tag = "6")]
+    pub mask_nms_thresh: ::core::option::Option<f64>,
+    /// An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product
+    /// of these two parts is below this.
+    #[prost(double, optional, tag = "7")]
+    pub inner_nms_thresh: ::core::option::Option<f64>,
+    /// Product of predicted quality and stability that automatic masks must be above; 0: any.
+    #[prost(double, optional, tag = "8")]
+    pub mask_score_thresh: ::core::option::Option<f64>,
 }
 /// A picture, where its objects come from, and how to describe them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4079,6 +4101,9 @@ pub struct SceneObject {
     /// Index of the smallest object that contains it; absent of a whole.
     #[prost(uint32, optional, tag = "3")]
     pub parent: ::core::option::Option<u32>,
+    /// The list of automatic masks that it is of; levels and parents are those within it. Absent where `granularities` asked for none.
+    #[prost(enumeration = "MaskGranularity", optional, tag = "4")]
+    pub granularity: ::core::option::Option<i32>,
 }
 /// The vectors of all objects in one way.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4314,6 +4339,39 @@ pub mod find_objects_stream_response {
         Error(super::ItemError),
     }
 }
+/// Mean and deviation of colours by which a picture is normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Normalization {
+    /// The default.
+    Unspecified = 0,
+    /// Those that the model was trained with.
+    Model = 1,
+    /// Those of ImageNet, which some projects give to CLIP too.
+    Imagenet = 2,
+}
+impl Normalization {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "NORMALIZATION_UNSPECIFIED",
+            Self::Model => "NORMALIZATION_MODEL",
+            Self::Imagenet => "NORMALIZATION_IMAGENET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "NORMALIZATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "NORMALIZATION_MODEL" => Some(Self::Model),
+            "NORMALIZATION_IMAGENET" => Some(Self::Imagenet),
+            _ => None,
+        }
+    }
+}
 /// What is made of the dense features under a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -4443,6 +4501,10 @@ pub enum Recipe {
     Hovsg = 3,
     /// OpenMask3D (Takmaz et al. 2023).
     Openmask3d = 4,
+    /// LangSplat (Qin et al. 2024).
+    Langsplat = 5,
+    /// Feature Splatting (Qiu et al. 2024), of its objects.
+    FeatureSplatting = 6,
 }
 impl Recipe {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4456,6 +4518,8 @@ impl Recipe {
             Self::Conceptgraphs => "RECIPE_CONCEPTGRAPHS",
             Self::Hovsg => "RECIPE_HOVSG",
             Self::Openmask3d => "RECIPE_OPENMASK3D",
+            Self::Langsplat => "RECIPE_LANGSPLAT",
+            Self::FeatureSplatting => "RECIPE_FEATURE_SPLATTING",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4466,6 +4530,49 @@ impl Recipe {
             "RECIPE_CONCEPTGRAPHS" => Some(Self::Conceptgraphs),
             "RECIPE_HOVSG" => Some(Self::Hovsg),
             "RECIPE_OPENMASK3D" => Some(Self::Openmask3d),
+            "RECIPE_LANGSPLAT" => Some(Self::Langsplat),
+            "RECIPE_FEATURE_SPLATTING" => Some(Self::FeatureSplatting),
+            _ => None,
+        }
+    }
+}
+/// Which of the three masks that SAM2 makes of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum MaskGranularity {
+    /// The default.
+    Unspecified = 0,
+    /// All of them.
+    All = 1,
+    /// The first, which SAM was trained to make of a part of a part.
+    Subpart = 2,
+    /// The second, of a part.
+    Part = 3,
+    /// The third, of a whole.
+    Whole = 4,
+}
+impl MaskGranularity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MASK_GRANULARITY_UNSPECIFIED",
+            Self::All => "MASK_GRANULARITY_ALL",
+            Self::Subpart => "MASK_GRANULARITY_SUBPART",
+            Self::Part => "MASK_GRANULARITY_PART",
+            Self::Whole => "MASK_GRANULARITY_WHOLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MASK_GRANULARITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "MASK_GRANULARITY_ALL" => Some(Self::All),
+            "MASK_GRANULARITY_SUBPART" => Some(Self::Subpart),
+            "MASK_GRANULARITY_PART" => Some(Self::Part),
+            "MASK_GRANULARITY_WHOLE" => Some(Self::Whole),
             _ => None,
         }
     }

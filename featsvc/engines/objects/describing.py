@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import islice
 from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL.Image import Image
@@ -29,6 +31,7 @@ from featsvc.engines.objects.networks import (
 )
 from featsvc.engines.objects.pooling import pooled
 from featsvc.engines.running.colours import Seen
+from featsvc.engines.running.steps import step
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring
 from featsvc.work.options import EngineOptions
@@ -96,24 +99,25 @@ class ByCrops:
     def vectors(self, masks: Bitmaps) -> Tensor:
         """Of masks N x H x W, N x D of length 1; 0 of a mask without pixels."""
         is_there = [bool(mask.any()) for mask in masks]
-        seen = (self._seen(crop) for mask in masks[is_there] for crop in self.crops.of(mask))
+        own, places = _each_once(masks[index] for index in np.flatnonzero(is_there))
+        seen = (self._seen(crop) for mask in own for crop in self.crops.of(mask))
         embedded: list[Tensor] = []
         while some := list(islice(seen, AT_ONCE)):
             embedded += self.network.embedded(some)
         found = torch.zeros(len(masks), self.network.channels)
         if embedded:
-            own = self._joined(torch.stack(embedded))
-            found = found.to(own.device)
-            found[torch.tensor(is_there, device=own.device)] = own
+            vectors = self._joined(torch.stack(embedded).view(len(own), self.crops_per_object, -1)[places])
+            found = found.to(vectors.device)
+            found[torch.tensor(is_there, device=vectors.device)] = vectors
         return found
 
     def _seen(self, crop: Image) -> Seen:
         return self.network.seen(crop, self.crops.way.squaring)
 
     def _joined(self, embedded: Tensor) -> Tensor:
-        """One vector for each object, of those of all its crops."""
+        """One vector for each object, of those of all its crops, N x crops x D."""
         way = self.crops.way
-        own = embedded.view(-1, way.levels, self.crops.per_object // way.levels, embedded.shape[-1])
+        own = embedded.view(len(embedded), way.levels, -1, embedded.shape[-1])
         if self.crops.has_both:
             own = F.normalize(
                 way.masked_weight * own[:, :, :1] + (1 - way.masked_weight) * own[:, :, 1:], dim=-1
@@ -127,6 +131,21 @@ class ByCrops:
         (whole,) = self.network.embedded([self.network.seen(self.crops.picture, Squaring.NONE)])
         part = torch.softmax(vectors @ whole, dim=0)[:, None]
         return F.normalize(part * whole + (1 - part) * vectors, dim=-1)
+
+
+def _each_once(masks: Iterable[Bitmaps]) -> tuple[list[Bitmaps], list[int]]:
+    """The masks that differ, and which of them each is: those of several lists are often the same."""
+    places: dict[bytes, int] = {}
+    own: list[Bitmaps] = []
+    which: list[int] = []
+    for mask in masks:
+        step()
+        name = blake2b(np.packbits(mask).tobytes()).digest()
+        if name not in places:
+            places[name] = len(own)
+            own.append(mask)
+        which.append(places[name])
+    return own, which
 
 
 SMALLER = "a smaller load_size, or bin false, makes it fit"
@@ -156,7 +175,7 @@ def of_whole_boxes(each: ObjectDescriptor) -> ObjectDescriptor:
 
 def _network(each: ObjectDescriptor, loaded: object) -> Network:
     if isinstance(loaded, ClipModel) and each.clip is not None:
-        return ClipNetwork(loaded, each.clip.params or ClipParams())
+        return ClipNetwork(loaded, each.clip.params or ClipParams(), each.clip.normalization)
     if isinstance(loaded, DinoModel) and each.dino is not None:
         return DinoNetwork(loaded, each.dino.params or DinoParams())
     raise TypeError(f"{type(loaded).__name__} does not describe objects so")

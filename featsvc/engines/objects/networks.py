@@ -14,6 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
 from featsvc.engines.clip.dense import image_embeddings
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.operations import dense_pass, windows_of
@@ -22,17 +23,19 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.dino.operations import layer_of, stride_of
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
 from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
-from featsvc.engines.running.colours import Seen, coloured
+from featsvc.engines.running.colours import Normal, Seen, coloured
 from featsvc.engines.running.family import forward_each
 from featsvc.engines.running.transfer import pinned
 from featsvc.errors import FieldViolation, InvalidFields
-from featsvc.v1.schema import ClipParams, DinoParams, PaddingMode, Squaring
+from featsvc.v1.schema import ClipParams, DinoParams, Normalization, PaddingMode, Squaring
 from featsvc.work.options import EngineOptions
 
 AT_ONCE = 64
 """Crops that share a pass: of 224 x 224 pixels they take some 40 MB, and less than 1 GB on the way through ViT-L."""
 MOST_ELONGATED = 16
 """Length over width of a crop beyond which only its middle is brought to a network's size: it sees no more of it."""
+
+IMAGENET = Normal(IMAGENET_MEAN, IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class ClipNetwork(OfModel[ClipModel]):
     """CLIP: vectors in the space of its texts."""
 
     params: ClipParams
+    normalization: Normalization = Normalization.MODEL
 
     @property
     def dense_channels(self) -> int:
@@ -137,19 +141,23 @@ class ClipNetwork(OfModel[ClipModel]):
         """What a crop costs."""
         return self.loaded.transformer.flop(self.crop_pixels // self.loaded.patch_size**2)
 
+    @property
+    def _normal(self) -> Normal:
+        """Of the colours of a picture for dense features."""
+        return IMAGENET if self.normalization is Normalization.IMAGENET else self.loaded.normal
+
     def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
         """The picture for dense features."""
         fit = Fit(self.params.load_size, self.params.center_crop, PaddingMode.CONSTANT)
         grid = Grid(self.loaded.patch_size, self.loaded.patch_size)
         sight = Sight(picture.size, fit, grid, windows_of(self.params, self.loaded))
         flop = _checked(picture, sight, self.loaded.transformer, self.key, options)
-        ready = network_input(picture, fit, grid, self.loaded.normal, self.loaded.device)
+        ready = network_input(picture, fit, grid, self._normal, self.loaded.device)
         return DenseInput(ready, dense_pass(self.params, self.loaded), flop)
 
     def features(self, prepared: DenseInput) -> Tensor:
         """Dense features h x w x D, float32."""
-        loaded = self.loaded
-        return forward_each([prepared.input], loaded.normal, loaded.device, prepared.features)[0]
+        return forward_each([prepared.input], self._normal, self.loaded.device, prepared.features)[0]
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop as the network sees it: by its own preprocessing, of a stretched one when it is a square."""

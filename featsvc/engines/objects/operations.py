@@ -244,10 +244,11 @@ def _written(
     map_bytes = 0 if listed.label_map is None else listed.label_map.nbytes
     mask_bytes = sum(nbytes(each.segmentation) for each in listed.masks)
     check_reply(mask_bytes + map_bytes + other_bytes, item.options, FEWER, item.way)
-    around = nestings(found.shared, params.containment)
+    around = nestings(found.shared, params.containment, found.granularities)
+    lists = found.granularities or (None,) * len(around)
     masks = listed.masks if found.have_points else tuple(map(_without_points, listed.masks))
-    objects = (DescribedObject(mask, *nesting) for mask, nesting in zip(masks, around, strict=True))
-    return tuple(objects), listed.label_map
+    objects = zip(masks, around, lists, strict=True)
+    return tuple(DescribedObject(mask, *nesting, own) for mask, nesting, own in objects), listed.label_map
 
 
 def _without_points(mask: Mask) -> Mask:

@@ -72,10 +72,10 @@ def intersections(runs: Sequence[Counts]) -> Matrix:
     return shared
 
 
-def nestings(shared: Matrix, containment: float) -> list[Nesting]:
+def nestings(shared: Matrix, containment: float, groups: Sequence[str] = ()) -> list[Nesting]:
     """The nesting of each of N masks among those of which at least this part of it lies in them, and that are larger.
 
-    Of two of one size the first counts as the larger.
+    Of two of one size the first counts as the larger. With groups only those of its own group count.
     """
     areas = np.diagonal(shared)
     order = np.argsort(-areas, kind="stable")
@@ -84,6 +84,9 @@ def nestings(shared: Matrix, containment: float) -> list[Nesting]:
     contains = (
         (shared >= containment * areas[:, None]) & (rank[None, :] < rank[:, None]) & (areas[:, None] > 0)
     )
+    if groups:
+        names = np.array(groups)
+        contains &= names[:, None] == names[None, :]
     found: dict[int, Nesting] = {}
     for index in order.tolist():
         around = np.flatnonzero(contains[index])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from featsvc.v1.schema import PooledDescriptor, Pooling
 from featsvc.work.results import Geometry
 
 Weights = NDArray[np.float32]
+CENTRE = 0.5
+"""Of a place, as a part of the distance between two."""
 WEIGHTS = 1 << 24
 """Of all cells for each of some masks, that are held together: 64 MiB, and the same again where they are scaled."""
 
@@ -50,6 +54,60 @@ def coverage(masks: Bitmaps, geometry: Geometry) -> Weights:
     return covered
 
 
+def weights(masks: Bitmaps, geometry: Geometry, way: PooledDescriptor) -> Weights:
+    """What each cell counts for each mask, N x h x w.
+
+    With `grid_width` that is the sum over all places of its grid that lie in the mask of the part that the cell has in
+    what is interpolated there: divided by their number it makes the mean of the interpolated features.
+    """
+    if not way.grid_width:
+        return coverage(masks, geometry)
+    columns = min(way.grid_width, geometry.original_width)
+    rows = max(1, geometry.original_height * columns // geometry.original_width)
+    across = _Places.of(columns, geometry, is_vertical=False)
+    down = _Places.of(rows, geometry, is_vertical=True)
+    found = np.empty((len(masks), geometry.grid_height, geometry.grid_width), np.float32)
+    for mask, own in zip(masks, found, strict=True):
+        step()
+        pixels = torch.from_numpy(mask.view(np.uint8))
+        inside = F.interpolate(pixels[None, None], (rows, columns), mode="nearest")[0, 0].double()
+        own[:] = across.spread(down.spread(inside).T).T.numpy()
+    return found
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Places at even distances along an axis of the picture, and between which cells they lie."""
+
+    low: Tensor
+    high: Tensor
+    part: Tensor
+    """Of the higher cell; of what was cropped off neither has any."""
+    is_seen: Tensor
+    cells: int
+
+    @classmethod
+    def of(cls, count: int, geometry: Geometry, is_vertical: bool) -> _Places:
+        """As points are sampled: linearly between the centres of cells, beyond the outermost as these."""
+        g = geometry
+        if is_vertical:
+            cells, cut, resized, uncropped = g.grid_height, g.crop_top, g.resized_height, g.uncropped_height
+        else:
+            cells, cut, resized, uncropped = g.grid_width, g.crop_left, g.resized_width, g.uncropped_width
+        seen = (torch.arange(count, dtype=torch.float64) + CENTRE) * uncropped / count - cut
+        at = ((seen - g.patch_size / 2) / g.stride).clamp(0, cells - 1)
+        low = at.floor().long()
+        high = (low + 1).clamp(max=cells - 1)
+        return cls(low, high, at - low, (seen >= 0) & (seen <= resized), cells)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """What cells have of values at the places, cells x m of places x m."""
+        seen = values * self.is_seen[:, None]
+        found = values.new_zeros(self.cells, values.shape[1])
+        found.index_add_(0, self.low, seen * (1 - self.part)[:, None])
+        return found.index_add_(0, self.high, seen * self.part[:, None])
+
+
 def _bounds(geometry: Geometry, is_vertical: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where the cells of an axis begin and end, in pixels of the picture as sent."""
     g = geometry
@@ -73,16 +131,16 @@ def _between(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _mean(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescriptor) -> Tensor:
-    """Cells weighted by the part of each that the mask covers."""
-    weights = torch.from_numpy(coverage(masks, geometry)).flatten(1)
-    total = weights.sum(dim=1, keepdim=True)
-    parts = weights / torch.where(total > 0, total, torch.ones_like(total))
+    """Cells by their weights."""
+    own = torch.from_numpy(weights(masks, geometry, way)).flatten(1)
+    total = own.sum(dim=1, keepdim=True)
+    parts = own / torch.where(total > 0, total, torch.ones_like(total))
     return on_device(parts, features.device) @ features
 
 
 def _max(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescriptor) -> Tensor:
     """Of each channel the largest value of all cells that the mask touches."""
-    touched = on_device(torch.from_numpy(coverage(masks, geometry) > 0).flatten(1), features.device)
+    touched = on_device(torch.from_numpy(weights(masks, geometry, way) > 0).flatten(1), features.device)
     vectors = features.new_zeros(len(masks), features.shape[1])
     for own, cells in zip(vectors, touched, strict=True):
         step()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featsvc.codec.rle import Counts
@@ -17,6 +18,7 @@ from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.objects import given
 from featsvc.engines.objects.crops import box_of
 from featsvc.engines.objects.overlaps import Matrix, check_runs, intersections
+from featsvc.engines.objects.suppression import suppresses, unsuppressed
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2 import generate
@@ -27,11 +29,12 @@ from featsvc.engines.sam2.predict import PromptBatch, low_res_masks
 from featsvc.engines.sam2.prompts import Frame, Prompts, check_places, prompt_tensors
 from featsvc.engines.sam2.view import RequestPicture, View
 from featsvc.errors import ReplyTooLarge, invalid_field
-from featsvc.v1.schema import GenerateMasksParams, ObjectSource
+from featsvc.v1.schema import GenerateMasksParams, MaskGranularity, ObjectSource
 from featsvc.work.objects import ObjectsParams
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth
 
+Indices = NDArray[np.int64]
 FEWER = "a higher pred_iou_thresh or stability_score_thresh, or a smaller points_per_side leaves fewer"
 
 
@@ -47,6 +50,8 @@ class Found:
     """Pixels that each two share, N x N."""
     have_points: bool = False
     """Whether points gave them."""
+    granularities: tuple[MaskGranularity, ...] = ()
+    """The list that each is of; none where there are no lists."""
 
     def at(self, indices: Tensor) -> Found:
         """Those at these indices, in their order."""
@@ -56,16 +61,8 @@ class Found:
             masks=self.masks.at(indices),
             bitmaps=self.bitmaps[some],
             shared=self.shared[np.ix_(some, some)],
+            granularities=tuple(self.granularities[index] for index in some) if self.granularities else (),
         )
-
-    @classmethod
-    def of(cls, masks: Candidates, size: HeightWidth) -> Found:
-        """Those that run lengths tell."""
-        bitmaps = np.zeros((len(masks), *size), np.bool_)
-        for own, counts in zip(bitmaps, masks.runs, strict=True):
-            step()
-            own[:] = rle.bitmap(counts, *size)
-        return cls(masks, bitmaps, intersections(masks.runs), have_points=True)
 
 
 class Source(Protocol):
@@ -89,6 +86,7 @@ class Automatic:
 
     loaded: Sam2Model
     search: generate.PreparedSearch
+    params: ObjectsParams
     options: EngineOptions
 
     @property
@@ -102,10 +100,35 @@ class Automatic:
         return self.search.pixels
 
     def found(self) -> Found:
-        """The masks in the order of the sam2 package's generator."""
-        masks = generate.candidates_of(self.search, self.loaded)
-        check_objects(len(masks), self.search.size, self.options, FEWER)
-        return Found.of(masks, self.search.size)
+        """The masks of each list in the order of the sam2 package's generator."""
+        size, granularities = self.search.size, self.params.granularities
+        every = generate.mask_lists(self.search, self.loaded, granularities or (MaskGranularity.ALL,))
+        for own in every.chosen:
+            check_objects(len(own), size, self.options, FEWER)
+        masks = every.candidates
+        shared = intersections(masks.runs)
+        lists = [self._staying(masks, shared, own.numpy()) for own in every.chosen]
+        chosen = np.concatenate(lists)
+        check_objects(len(chosen), size, self.options, FEWER)
+        names = [name for name, own in zip(granularities, lists, strict=False) for _ in own]
+        bitmaps = np.zeros((len(chosen), *size), np.bool_)
+        for bitmap, index in zip(bitmaps, chosen, strict=True):
+            step()
+            bitmap[:] = rle.bitmap(masks.runs[index], *size)
+        return Found(
+            masks.at(torch.from_numpy(chosen)),
+            bitmaps,
+            shared[np.ix_(chosen, chosen)],
+            have_points=True,
+            granularities=tuple(names),
+        )
+
+    def _staying(self, masks: Candidates, shared: Matrix, own: Indices) -> Indices:
+        """Those of a list that no other of it suppresses."""
+        if not suppresses(self.params):
+            return own
+        scores = (masks.ious.double() * masks.stability.double()).numpy()[own]
+        return own[unsuppressed(shared[np.ix_(own, own)], scores, self.params)]
 
 
 @dataclass(frozen=True)
@@ -166,7 +189,11 @@ def check_objects(count: int, size: HeightWidth, options: EngineOptions, remedy:
 
 def automatic(picture: RequestPicture, params: ObjectsParams) -> Automatic:
     """All that SAM2 finds in a picture, by the parameters in force."""
-    return Automatic(picture.loaded, generate.prepared(picture, mask_params(params)), picture.options)
+    if params.granularities and not params.multimask_output:
+        message = "are those of the three masks of a point: they need multimask_output true"
+        raise invalid_field("params.granularities", message)
+    search = generate.prepared(picture, mask_params(params))
+    return Automatic(picture.loaded, search, params, picture.options)
 
 
 def mask_params(params: ObjectsParams) -> GenerateMasksParams:
@@ -206,6 +233,7 @@ def _found(bitmaps: Bitmaps, ious: Tensor) -> Found:
         ious=ious,
         points=torch.zeros(count, 2),
         stability=torch.zeros(count),
+        outputs=torch.zeros(count, dtype=torch.long),
         crops=torch.tensor([[0, 0, width, height]]).expand(count, -1),
         masks=tuple(_runs(bitmaps)),
     )

@@ -24,6 +24,8 @@ class Candidates:
     points: Tensor
     """n x 2."""
     stability: Tensor
+    outputs: Tensor
+    """Which of the masks of its point each is, n."""
     crops: Tensor
     """Corners of the crop that each came from, n x 4."""
     masks: tuple[Counts | DeviceMask, ...]
@@ -67,6 +69,7 @@ class Candidates:
             ious=self.ious[indices],
             points=self.points[indices],
             stability=self.stability[indices],
+            outputs=self.outputs[indices],
             crops=self.crops[indices],
             masks=tuple(self.masks[index] for index in indices.tolist()),
         )
@@ -79,6 +82,7 @@ def joined(parts: list[Candidates]) -> Candidates:
         ious=torch.cat([part.ious for part in parts]),
         points=torch.cat([part.points for part in parts]),
         stability=torch.cat([part.stability for part in parts]),
+        outputs=torch.cat([part.outputs for part in parts]),
         crops=torch.cat([part.crops for part in parts]),
         masks=tuple(each for part in parts for each in part.masks),
     )

@@ -153,6 +153,7 @@ class CropSearch:
             ious=torch.tensor([each.iou for each in stable], dtype=torch.float32),
             points=masks.points[kept] + torch.tensor([x0, y0]),
             stability=torch.tensor(stability).nan_to_num(0.0),
+            outputs=masks.outputs[kept],
             crops=torch.tensor([self._crop.box]).expand(len(stable), -1),
             masks=tuple(each.mask for each in stable),
         )

@@ -31,6 +31,8 @@ class PointMasks:
     """Predicted, n."""
     points: Tensor
     """n x 2 in pixels of the crop, in the host's memory."""
+    outputs: Tensor
+    """Which of the masks of its point each is, n, in the host's memory."""
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -43,14 +45,18 @@ class PointMasks:
     @property
     def halves(self) -> tuple[PointMasks, PointMasks]:
         """The first of them, and the others."""
-        parts = (each.tensor_split(2) for each in (self.logits, self.ious, self.points))
+        parts = (each.tensor_split(2) for each in (self.logits, self.ious, self.points, self.outputs))
         first, second = zip(*parts, strict=True)
         return PointMasks(*first), PointMasks(*second)
+
+    def slice(self, own: slice) -> PointMasks:
+        """Some that are beside each other."""
+        return PointMasks(self.logits[own], self.ious[own], self.points[own], self.outputs[own])
 
     def at(self, indices: Tensor) -> PointMasks:
         """Those at these indices, in their order; what is known of them is in the host's memory."""
         there = on_device(indices, self.logits.device)
-        return PointMasks(self.logits[there], self.ious[indices], self.points[indices])
+        return PointMasks(self.logits[there], self.ious[indices], self.points[indices], self.outputs[indices])
 
 
 def joined_masks(parts: list[PointMasks]) -> PointMasks:
@@ -59,6 +65,7 @@ def joined_masks(parts: list[PointMasks]) -> PointMasks:
         torch.cat([part.logits for part in parts]),
         torch.cat([part.ious for part in parts]),
         torch.cat([part.points for part in parts]),
+        torch.cat([part.outputs for part in parts]),
     )
 
 
@@ -109,27 +116,31 @@ class CropDecoder:
         return self._decoded(points, batch, least_iou=self._least_iou)
 
     def _decoded(
-        self, points: Tensor, batch: BatchSlice, prompts: Tensor | None = None, least_iou: float = 0.0
+        self,
+        points: Tensor,
+        batch: BatchSlice,
+        refined: PointMasks | None = None,
+        least_iou: float = 0.0,
     ) -> PointMasks:
-        """Masks of foreground points n x 2, but of those that have no good one; one each where there are mask prompts.
-
-        Those are n x 1 x h x w.
-        """
+        """Masks of foreground points n x 2, but of those that have no good one; or one for each mask to be refined."""
+        prompts = None if refined is None else refined.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
         coords = on_device(to_network(points, self._size, self._decoder.image_size)[:, None], self.device)
         labels = torch.ones(len(points), 1, dtype=torch.int32, device=self.device)
-        several = self._params.multimask_output and prompts is None
+        several = self._params.multimask_output and refined is None
         answers = self._decoder.answers(Prompts(coords, labels, prompts), several, least_iou, batch)
         ious = answers.masks.ious
         each = points[answers.indices].repeat_interleave(ious.shape[1], dim=0)
-        return PointMasks(answers.masks.logits.flatten(0, 1), ious.flatten(0, 1), each)
+        kinds = torch.arange(ious.shape[1]).repeat(len(ious))
+        outputs = kinds if refined is None else refined.outputs[answers.indices]
+        return PointMasks(answers.masks.logits.flatten(0, 1), ious.flatten(0, 1), each, outputs)
 
     def _refined(self, points: Tensor, per_batch: int) -> PointMasks:
         """Masks of a batch of points after one more step for each, with itself as prompt (`refine_with_m2m`)."""
         first = joined_masks(
             [self._decoded(points[own], batch) for own, batch in self._passes.of(len(points), per_batch)]
         )
-        prompts = first.logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
-        passes = self._passes.of(len(prompts), per_batch, with_masks=True)
-        return joined_masks(
-            [self._decoded(first.points[own], batch, prompts[own], self._least_iou) for own, batch in passes]
-        )
+        refined = []
+        for own, batch in self._passes.of(len(first), per_batch, with_masks=True):
+            some = first.slice(own)
+            refined.append(self._decoded(some.points, batch, some, self._least_iou))
+        return joined_masks(refined)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,13 +25,19 @@ from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View, embeddings
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import GenerateMasksParams
+from featsvc.v1.schema import GenerateMasksParams, MaskGranularity
 from featsvc.work.item import PictureItem
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth, MaskList
 
 CROPS_TOGETHER = 8
 """Crops that a GPU encodes in one pass; their embeddings wait in its memory, 17 MB each in float32."""
+OUTPUTS: Mapping[MaskGranularity, int] = {
+    MaskGranularity.SUBPART: 0,
+    MaskGranularity.PART: 1,
+    MaskGranularity.WHOLE: 2,
+}
+"""Which mask of a point each is, as SAM was trained; of all it is any."""
 MOST_BOXES = 8192
 """Boxes that torchvision judges in well under a second: it compares each pair of them in one piece."""
 
@@ -41,6 +47,21 @@ class CropView(NamedTuple):
 
     crop: Crop
     view: View
+
+
+@dataclass(frozen=True)
+class MaskLists:
+    """Masks of a picture, and lists of them that may share some."""
+
+    candidates: Candidates
+    chosen: tuple[Tensor, ...]
+    """Indices of each list, in its order."""
+
+    def only_used(self) -> MaskLists:
+        """Without those that are in no list."""
+        used, places = torch.unique(torch.cat(self.chosen), return_inverse=True)
+        lists = places.split([len(each) for each in self.chosen])
+        return MaskLists(self.candidates.at(used), lists)
 
 
 @dataclass(frozen=True)
@@ -107,22 +128,37 @@ def _mask_list(item: PreparedSearch, loaded: Sam2Model) -> MaskList:
 
 def candidates_of(item: PreparedSearch, loaded: Sam2Model) -> Candidates:
     """The masks of a picture with their run lengths, in the order of the answer."""
+    found = mask_lists(item, loaded, (MaskGranularity.ALL,))
+    return found.candidates.at(found.chosen[0])
+
+
+def mask_lists(
+    item: PreparedSearch, loaded: Sam2Model, granularities: Sequence[MaskGranularity]
+) -> MaskLists:
+    """The masks of each granularity, chosen as if there were no others; all are decoded and measured once."""
     embedded = _embedded([each.view for each in item.crops], loaded)
     most_bytes = loaded.passes.kept_bytes(usable_bytes(loaded.device))
     found = Gathering(item.size, item.params.mask_threshold, most_bytes)
+    chosen: list[list[Tensor]] = [[] for _ in granularities]
+    count = 0
     for part, each in zip(item.crops, embedded, strict=True):
-        found.add(_of_crop(item, part.crop, each, loaded))
-    candidates = found.all()
-    if len(item.crops) > 1 and len(candidates):
-        # Smaller crops first: their masks are finer.
-        best = distinct(
-            candidates.boxes.float(),
-            1 / box_area(candidates.crops),
-            item.params.crop_nms_thresh,
-            item.writer.check_count,
-        )
-        candidates = candidates.at(best)
-    return candidates.completed(item.size, item.params.mask_threshold)
+        own = _of_crop(item, part.crop, each, loaded, granularities)
+        for every, indices in zip(chosen, own.chosen, strict=True):
+            every.append(indices + count)
+        count += len(own.candidates)
+        found.add(own.candidates)
+    candidates, lists = found.all(), [torch.cat(every) for every in chosen]
+    if len(item.crops) > 1:
+        lists = [_over_crops(item, candidates, every) for every in lists]
+    used = MaskLists(candidates, tuple(lists)).only_used()
+    return replace(used, candidates=used.candidates.completed(item.size, item.params.mask_threshold))
+
+
+def _over_crops(item: PreparedSearch, candidates: Candidates, indices: Tensor) -> Tensor:
+    """The best of a list: of smaller crops first, for their masks are finer."""
+    own = 1 / box_area(candidates.crops[indices])
+    boxes = candidates.boxes[indices].float()
+    return indices[distinct(boxes, own, item.params.crop_nms_thresh, item.writer.check_count)]
 
 
 def _embedded(views: list[View], loaded: Sam2Model) -> Iterator[Embedding]:
@@ -132,14 +168,31 @@ def _embedded(views: list[View], loaded: Sam2Model) -> Iterator[Embedding]:
         yield from embeddings(views[start : start + together], loaded)
 
 
-def _of_crop(item: PreparedSearch, crop: Crop, embedding: Embedding, loaded: Sam2Model) -> Candidates:
+def _of_crop(
+    item: PreparedSearch,
+    crop: Crop,
+    embedding: Embedding,
+    loaded: Sam2Model,
+    granularities: Sequence[MaskGranularity],
+) -> MaskLists:
     points = PointDecoder(loaded.network, embedding, loaded.steps)
     decoder = CropDecoder(points, loaded.passes, crop.size, item.params)
     candidates = CropSearch(decoder, crop, item.size, item.params).candidates()
     # Of several crops fewer remain in the end.
     check = item.writer.check_count if len(item.crops) == 1 else _any_number
-    best = distinct(candidates.boxes.float(), candidates.ious, item.params.box_nms_thresh, check)
-    return candidates.at(best).apart()
+    chosen = []
+    for granularity in granularities:
+        of_kind = OUTPUTS.get(granularity)
+        is_own = (
+            torch.ones_like(candidates.outputs, dtype=torch.bool)
+            if of_kind is None
+            else candidates.outputs == of_kind
+        )
+        own = is_own.nonzero().flatten()
+        boxes, ious = candidates.boxes[own].float(), candidates.ious[own]
+        chosen.append(own[distinct(boxes, ious, item.params.box_nms_thresh, check)])
+    used = MaskLists(candidates, tuple(chosen)).only_used()
+    return replace(used, candidates=used.candidates.apart())
 
 
 def _any_number(count: int) -> None:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
 from featsvc.server.calls.reply import Reply, flat
+from featsvc.twin.messages import numbers
 from featsvc.v1 import image_pb2, objects_pb2, sam2_pb2, tensor_pb2
 from featsvc.work.results import (
     Bits,
@@ -32,6 +33,7 @@ from featsvc.work.results import (
 Beside: TypeAlias = dict[str, Any]  # Any: what `Reply` takes beside its message
 MOST_NUMBERS, NUMBERS_OF_MESSAGE = 8000, 250
 """So many numbers, of which a message costs as much as so many, take about a millisecond."""
+GRANULARITIES = numbers(objects_pb2.MaskGranularity.DESCRIPTOR)
 FACTS = ("model", "image_digest")
 """What replies say beside the result, where they have such fields."""
 SMALL = 16 * 1024
@@ -185,7 +187,9 @@ def _mask(result: Mask) -> Reply:
 @written.register
 def _object(result: DescribedObject) -> Reply:
     """One object of a picture."""
-    return Reply(objects_pb2.SceneObject(level=result.level, parent=result.parent), mask=written(result.mask))
+    list_of: Beside = {} if result.granularity is None else {"granularity": GRANULARITIES[result.granularity]}
+    place = objects_pb2.SceneObject(level=result.level, parent=result.parent, **list_of)
+    return Reply(place, mask=written(result.mask))
 
 
 @written.register

@@ -27,6 +27,10 @@ OBJECTS = {
     "descriptor_dtype": Change("float16"),
     "containment": Change(0.5),
     "recipe": Change("conceptgraphs"),
+    "granularities": Change(["part"], FEW),
+    "mask_nms_thresh": Change(0.2, FEW),
+    "inner_nms_thresh": Change(1.0, FEW),
+    "mask_score_thresh": Change(0.6, FEW),
 }
 PEAKS = {"search": "peaks", "describe": [{"clip": {}, "pooled": {}}], "min_score": -1.0}
 FIND = {
@@ -75,9 +79,10 @@ def test_masks_are_those_of_sam2_with_the_same_field(engines: Engines, name: str
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_a_field_changes_how_objects_are_described(engines: Engines, name: str) -> None:
-    source = {"boxes": [[10, 12, 70, 60], [20, 20, 45, 80]]}
-    base = {"describe": [CLIP_CROP]}
-    changed = {**base, name: OBJECTS[name].value}
+    change = OBJECTS[name]
+    source = None if change.within else {"boxes": [[10, 12, 70, 60], [20, 20, 45, 80]]}
+    base = {"describe": [CLIP_CROP], **change.within}
+    changed = {**base, name: change.value}
     assert differ(*(described(engines, source, **params) for params in (base, changed)))
 
 

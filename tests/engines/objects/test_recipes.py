@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sam2.utils.amg import batched_mask_to_box, box_xyxy_to_xywh
 
+from featsvc.engines.clip.dense import dense_features
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
@@ -23,7 +24,7 @@ from featsvc.work.item import ObjectItem, PictureItem
 from featsvc.work.objects import objects_in_force
 from featsvc.work.operations import DESCRIBE_OBJECTS, ENCODE_IMAGE
 from tests.engines import models
-from tests.engines.clip.plain import OPENAI_MEAN, OPENAI_STD
+from tests.engines.clip.plain import OPENAI_MEAN, OPENAI_STD, Plain
 
 PICTURE = models.picture(300, 220)
 PIXELS = np.asarray(PICTURE)
@@ -104,15 +105,29 @@ def openmask3d(masks: Masks, embed: Embed) -> list[torch.Tensor]:
     return found
 
 
+def feature_splatting(features: torch.Tensor, masks: Masks, pixels: tuple[int, int]) -> list[torch.Tensor]:
+    """Of dense features h x w x D of the whole picture: at 100 columns, averaged under the nearest mask."""
+    width, height = pixels
+    size = (height * 100 // width, 100)
+    fine = F.interpolate(features.permute(2, 0, 1)[None], size, mode="bilinear", align_corners=False)[0]
+    nearest = F.interpolate(torch.from_numpy(masks)[:, None].float(), size, mode="nearest")[:, 0].bool()
+    return [F.normalize(fine[:, mask].mean(dim=1), dim=0) for mask in nearest]
+
+
 PLAIN = {each.__name__: each for each in (conceptfusion, conceptgraphs, hovsg, openmask3d)}
 
 
 def described(
-    engines: Engines, loaded: Any, masks: Masks = MASKS, source: Any = None, **params: Any
+    engines: Engines,
+    loaded: Any,
+    masks: Masks = MASKS,
+    source: Any = None,
+    picture: Image.Image = PICTURE,
+    **params: Any,
 ) -> NDArray[np.float32]:
     """The vectors of masks by one model."""
     given = {"bitmaps": {"dtype": "uint8", "shape": masks.shape, "data": masks.tobytes()}}
-    item = ObjectItem(models.encoded(PICTURE), source=S.ObjectSource.model_validate(source or given))
+    item = ObjectItem(models.encoded(picture), source=S.ObjectSource.model_validate(source or given))
     settled = objects_in_force(S.DescribeObjectsParams.model_validate(params))
     result: Any = models.answer(engines, DESCRIBE_OBJECTS.rpc, item, settled, loaded)
     vectors: NDArray[np.float32] = result.descriptors[0].vectors
@@ -175,6 +190,28 @@ def test_a_recipe_describes_by_dinov2_as_by_clip(engines: Engines, dinov2: DinoM
 
     expected = torch.stack(PLAIN[recipe](MASKS[:2], embed))
     got = described(engines, dinov2, MASKS[:2], recipe=recipe, describe=[{"dino": {}, "crop": {}}])
+    np.testing.assert_allclose(got, expected, atol=ATOL)
+
+
+@pytest.mark.parametrize("network", ["demo_clip", pytest.param("vit_b16", marks=pytest.mark.slow)])
+def test_feature_splatting_is_what_its_project_makes(
+    engines: Engines, network: str, request: pytest.FixtureRequest
+) -> None:
+    # Sides of whole patches: the project cuts off what is left over, and here it is padded.
+    loaded, picture = request.getfixturevalue(network), models.picture(304, 224)
+    masks = np.pad(MASKS, ((0, 0), (0, 4), (0, 4)))
+    normal = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pixels = normal(T.functional.to_tensor(picture))
+    with torch.inference_mode():
+        if network == "vit_b16":
+            plain = Plain(models.plain_clip()).of_normalised(
+                pixels.permute(1, 2, 0).double().numpy(), "maskclip"
+            )
+            features = torch.from_numpy(plain).float()
+        else:
+            features = dense_features(loaded.visual, pixels[None])[0]
+    expected = torch.stack(feature_splatting(features, masks, picture.size))
+    got = described(engines, loaded, masks, picture=picture, recipe="feature_splatting")
     np.testing.assert_allclose(got, expected, atol=ATOL)
 
 

@@ -194,6 +194,9 @@ def _objects() -> Iterator[tuple[str, Case]]:
         ways = (S.ObjectDescriptor(clip=clip, pooled=way), S.ObjectDescriptor(dino=dino, pooled=way))
         yield f"{pooling} of maps", asked(P(describe=ways), source=click)
     yield "masks with vectors", around(P(**FEW, describe=ways))
+    lists = {"granularities": tuple(S.MaskGranularity), "mask_nms_thresh": 0.8, "inner_nms_thresh": 0.5}
+    places = (S.ObjectDescriptor(clip=clip, pooled=S.PooledDescriptor(grid_width=20)), ways[1])
+    yield "lists of masks", around(P(**FEW, **lists, describe=places))
     crop = S.CropDescriptor(levels=2, background=S.Background.GREY, masked_weight=0.75, with_picture=True)
     ways = (S.ObjectDescriptor(clip=clip, crop=crop), S.ObjectDescriptor(dino=dino, crop=crop))
     yield "crops of prompts", asked(P(describe=ways), source=click)

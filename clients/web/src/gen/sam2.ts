@@ -478,6 +478,11 @@ export interface components {
             model?: components["schemas"]["ClipModel"] | null;
             /** @description How the picture is brought to it; of crops it has no effect. */
             params?: components["schemas"]["ClipParams"] | null;
+            /**
+             * @description Mean and deviation of colours by which it is normalised; of crops it has no effect.
+             * @default model
+             */
+            normalization?: components["schemas"]["Normalization"];
         };
         /**
          * CropDescriptor
@@ -773,6 +778,31 @@ export interface components {
              * @example hovsg
              */
             recipe?: components["schemas"]["Recipe"] | null;
+            /**
+             * Granularities
+             * @description Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several. None: one list of all, of which `granularity` says nothing.
+             * @example [
+             *       "subpart",
+             *       "part",
+             *       "whole"
+             *     ]
+             */
+            granularities?: components["schemas"]["MaskGranularity"][] | null;
+            /**
+             * Mask Nms Thresh
+             * @description Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that with the smaller product of predicted quality and stability. Default: 1.0.
+             */
+            mask_nms_thresh?: number | null;
+            /**
+             * Inner Nms Thresh
+             * @description An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product of these two parts is below this. Default: 0.0.
+             */
+            inner_nms_thresh?: number | null;
+            /**
+             * Mask Score Thresh
+             * @description Product of predicted quality and stability that automatic masks must be above; 0: any. Default: 0.0.
+             */
+            mask_score_thresh?: number | null;
             /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
             orientation?: components["schemas"]["Orientation"] | null;
             /**
@@ -858,6 +888,12 @@ export interface components {
              * @description Index of the smallest object that contains it; null of a whole.
              */
             parent: number | null;
+            /**
+             * Granularity
+             * @description The list of automatic masks that it is of, where `granularities` asked for lists.
+             * @example subpart
+             */
+            granularity?: string | null;
         };
         /**
          * DescribedObjects
@@ -1402,6 +1438,31 @@ export interface components {
              * @example hovsg
              */
             recipe?: components["schemas"]["Recipe"] | null;
+            /**
+             * Granularities
+             * @description Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several. None: one list of all, of which `granularity` says nothing.
+             * @example [
+             *       "subpart",
+             *       "part",
+             *       "whole"
+             *     ]
+             */
+            granularities?: components["schemas"]["MaskGranularity"][] | null;
+            /**
+             * Mask Nms Thresh
+             * @description Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that with the smaller product of predicted quality and stability. Default: 1.0.
+             */
+            mask_nms_thresh?: number | null;
+            /**
+             * Inner Nms Thresh
+             * @description An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product of these two parts is below this. Default: 0.0.
+             */
+            inner_nms_thresh?: number | null;
+            /**
+             * Mask Score Thresh
+             * @description Product of predicted quality and stability that automatic masks must be above; 0: any. Default: 0.0.
+             */
+            mask_score_thresh?: number | null;
             /** @description Where they are looked for. Default: "masks". */
             search?: components["schemas"]["ObjectSearch"] | null;
             /**
@@ -1690,6 +1751,12 @@ export interface components {
          */
         MaskEncoding: "bits" | "coco_rle" | "png" | "label_map" | "float32";
         /**
+         * MaskGranularity
+         * @description Which of the three masks that SAM2 makes of a point.
+         * @enum {string}
+         */
+        MaskGranularity: "all" | "subpart" | "part" | "whole";
+        /**
          * MaskRle
          * @description Run lengths in column-major order, beginning with background.
          */
@@ -1708,6 +1775,12 @@ export interface components {
              */
             counts: string | number[];
         };
+        /**
+         * Normalization
+         * @description Mean and deviation of colours by which a picture is normalised.
+         * @enum {string}
+         */
+        Normalization: "model" | "imagenet";
         /**
          * ObjectDescriptor
          * @description One way to describe objects: a vector of length 1 for each.
@@ -1821,6 +1894,12 @@ export interface components {
              * @default 4
              */
             erosion?: number;
+            /**
+             * Grid Width
+             * @description Columns of a grid of places over the picture, with rows in proportion: features are interpolated there, and those whose pixel is in the mask count alike. 0: cells count by the part of them that the mask covers.
+             * @default 0
+             */
+            grid_width?: number;
         };
         /**
          * Pooling
@@ -2099,7 +2178,7 @@ export interface components {
          * @description Options of a published project under one name: docs/objects.md lists them.
          * @enum {string}
          */
-        Recipe: "conceptfusion" | "conceptgraphs" | "hovsg" | "openmask3d";
+        Recipe: "conceptfusion" | "conceptgraphs" | "hovsg" | "openmask3d" | "langsplat" | "feature_splatting";
         /**
          * Rle
          * @description Run lengths in column-major order, beginning with background.

@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Mean and deviation of colours by which a picture is normalised.
+type Normalization int32
+
+const (
+	// The default.
+	Normalization_NORMALIZATION_UNSPECIFIED Normalization = 0
+	// Those that the model was trained with.
+	Normalization_NORMALIZATION_MODEL Normalization = 1
+	// Those of ImageNet, which some projects give to CLIP too.
+	Normalization_NORMALIZATION_IMAGENET Normalization = 2
+)
+
+// Enum value maps for Normalization.
+var (
+	Normalization_name = map[int32]string{
+		0: "NORMALIZATION_UNSPECIFIED",
+		1: "NORMALIZATION_MODEL",
+		2: "NORMALIZATION_IMAGENET",
+	}
+	Normalization_value = map[string]int32{
+		"NORMALIZATION_UNSPECIFIED": 0,
+		"NORMALIZATION_MODEL":       1,
+		"NORMALIZATION_IMAGENET":    2,
+	}
+)
+
+func (x Normalization) Enum() *Normalization {
+	p := new(Normalization)
+	*p = x
+	return p
+}
+
+func (x Normalization) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Normalization) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_objects_proto_enumTypes[0].Descriptor()
+}
+
+func (Normalization) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_objects_proto_enumTypes[0]
+}
+
+func (x Normalization) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Normalization.Descriptor instead.
+func (Normalization) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{0}
+}
+
 // What is made of the dense features under a mask.
 type Pooling int32
 
@@ -64,11 +117,11 @@ func (x Pooling) String() string {
 }
 
 func (Pooling) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[0].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[1].Descriptor()
 }
 
 func (Pooling) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[0]
+	return &file_featsvc_v1_objects_proto_enumTypes[1]
 }
 
 func (x Pooling) Number() protoreflect.EnumNumber {
@@ -77,7 +130,7 @@ func (x Pooling) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Pooling.Descriptor instead.
 func (Pooling) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{0}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{1}
 }
 
 // How a crop that is not square is brought to the network's square.
@@ -121,11 +174,11 @@ func (x Squaring) String() string {
 }
 
 func (Squaring) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[1].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[2].Descriptor()
 }
 
 func (Squaring) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[1]
+	return &file_featsvc_v1_objects_proto_enumTypes[2]
 }
 
 func (x Squaring) Number() protoreflect.EnumNumber {
@@ -134,7 +187,7 @@ func (x Squaring) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Squaring.Descriptor instead.
 func (Squaring) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{1}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{2}
 }
 
 // What is done to the pixels of a crop that are not in the mask.
@@ -182,11 +235,11 @@ func (x Background) String() string {
 }
 
 func (Background) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[2].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[3].Descriptor()
 }
 
 func (Background) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[2]
+	return &file_featsvc_v1_objects_proto_enumTypes[3]
 }
 
 func (x Background) Number() protoreflect.EnumNumber {
@@ -195,7 +248,7 @@ func (x Background) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Background.Descriptor instead.
 func (Background) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{2}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{3}
 }
 
 // Options of a published project under one name: docs/objects.md lists them.
@@ -212,6 +265,10 @@ const (
 	Recipe_RECIPE_HOVSG Recipe = 3
 	// OpenMask3D (Takmaz et al. 2023).
 	Recipe_RECIPE_OPENMASK3D Recipe = 4
+	// LangSplat (Qin et al. 2024).
+	Recipe_RECIPE_LANGSPLAT Recipe = 5
+	// Feature Splatting (Qiu et al. 2024), of its objects.
+	Recipe_RECIPE_FEATURE_SPLATTING Recipe = 6
 )
 
 // Enum value maps for Recipe.
@@ -222,13 +279,17 @@ var (
 		2: "RECIPE_CONCEPTGRAPHS",
 		3: "RECIPE_HOVSG",
 		4: "RECIPE_OPENMASK3D",
+		5: "RECIPE_LANGSPLAT",
+		6: "RECIPE_FEATURE_SPLATTING",
 	}
 	Recipe_value = map[string]int32{
-		"RECIPE_UNSPECIFIED":   0,
-		"RECIPE_CONCEPTFUSION": 1,
-		"RECIPE_CONCEPTGRAPHS": 2,
-		"RECIPE_HOVSG":         3,
-		"RECIPE_OPENMASK3D":    4,
+		"RECIPE_UNSPECIFIED":       0,
+		"RECIPE_CONCEPTFUSION":     1,
+		"RECIPE_CONCEPTGRAPHS":     2,
+		"RECIPE_HOVSG":             3,
+		"RECIPE_OPENMASK3D":        4,
+		"RECIPE_LANGSPLAT":         5,
+		"RECIPE_FEATURE_SPLATTING": 6,
 	}
 )
 
@@ -243,11 +304,11 @@ func (x Recipe) String() string {
 }
 
 func (Recipe) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[3].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[4].Descriptor()
 }
 
 func (Recipe) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[3]
+	return &file_featsvc_v1_objects_proto_enumTypes[4]
 }
 
 func (x Recipe) Number() protoreflect.EnumNumber {
@@ -256,7 +317,68 @@ func (x Recipe) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Recipe.Descriptor instead.
 func (Recipe) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{3}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{4}
+}
+
+// Which of the three masks that SAM2 makes of a point.
+type MaskGranularity int32
+
+const (
+	// The default.
+	MaskGranularity_MASK_GRANULARITY_UNSPECIFIED MaskGranularity = 0
+	// All of them.
+	MaskGranularity_MASK_GRANULARITY_ALL MaskGranularity = 1
+	// The first, which SAM was trained to make of a part of a part.
+	MaskGranularity_MASK_GRANULARITY_SUBPART MaskGranularity = 2
+	// The second, of a part.
+	MaskGranularity_MASK_GRANULARITY_PART MaskGranularity = 3
+	// The third, of a whole.
+	MaskGranularity_MASK_GRANULARITY_WHOLE MaskGranularity = 4
+)
+
+// Enum value maps for MaskGranularity.
+var (
+	MaskGranularity_name = map[int32]string{
+		0: "MASK_GRANULARITY_UNSPECIFIED",
+		1: "MASK_GRANULARITY_ALL",
+		2: "MASK_GRANULARITY_SUBPART",
+		3: "MASK_GRANULARITY_PART",
+		4: "MASK_GRANULARITY_WHOLE",
+	}
+	MaskGranularity_value = map[string]int32{
+		"MASK_GRANULARITY_UNSPECIFIED": 0,
+		"MASK_GRANULARITY_ALL":         1,
+		"MASK_GRANULARITY_SUBPART":     2,
+		"MASK_GRANULARITY_PART":        3,
+		"MASK_GRANULARITY_WHOLE":       4,
+	}
+)
+
+func (x MaskGranularity) Enum() *MaskGranularity {
+	p := new(MaskGranularity)
+	*p = x
+	return p
+}
+
+func (x MaskGranularity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MaskGranularity) Descriptor() protoreflect.EnumDescriptor {
+	return file_featsvc_v1_objects_proto_enumTypes[5].Descriptor()
+}
+
+func (MaskGranularity) Type() protoreflect.EnumType {
+	return &file_featsvc_v1_objects_proto_enumTypes[5]
+}
+
+func (x MaskGranularity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MaskGranularity.Descriptor instead.
+func (MaskGranularity) EnumDescriptor() ([]byte, []int) {
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{5}
 }
 
 // Where objects are looked for.
@@ -296,11 +418,11 @@ func (x ObjectSearch) String() string {
 }
 
 func (ObjectSearch) Descriptor() protoreflect.EnumDescriptor {
-	return file_featsvc_v1_objects_proto_enumTypes[4].Descriptor()
+	return file_featsvc_v1_objects_proto_enumTypes[6].Descriptor()
 }
 
 func (ObjectSearch) Type() protoreflect.EnumType {
-	return &file_featsvc_v1_objects_proto_enumTypes[4]
+	return &file_featsvc_v1_objects_proto_enumTypes[6]
 }
 
 func (x ObjectSearch) Number() protoreflect.EnumNumber {
@@ -309,7 +431,7 @@ func (x ObjectSearch) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ObjectSearch.Descriptor instead.
 func (ObjectSearch) EnumDescriptor() ([]byte, []int) {
-	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{4}
+	return file_featsvc_v1_objects_proto_rawDescGZIP(), []int{6}
 }
 
 // Where the objects come from. Nothing given: automatic masks of SAM2. Else one kind: prompts, boxes or masks.
@@ -411,7 +533,9 @@ type ClipView struct {
 	// The model.
 	Model *ClipModel `protobuf:"bytes,1,opt,name=model,proto3,oneof" json:"model,omitempty"`
 	// How the picture is brought to it; of crops it has no effect.
-	Params        *ClipParams `protobuf:"bytes,2,opt,name=params,proto3,oneof" json:"params,omitempty"`
+	Params *ClipParams `protobuf:"bytes,2,opt,name=params,proto3,oneof" json:"params,omitempty"`
+	// Mean and deviation of colours by which it is normalised; of crops it has no effect.
+	Normalization *Normalization `protobuf:"varint,3,opt,name=normalization,proto3,enum=featsvc.v1.Normalization,oneof" json:"normalization,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -458,6 +582,13 @@ func (x *ClipView) GetParams() *ClipParams {
 		return x.Params
 	}
 	return nil
+}
+
+func (x *ClipView) GetNormalization() Normalization {
+	if x != nil && x.Normalization != nil {
+		return *x.Normalization
+	}
+	return Normalization_NORMALIZATION_UNSPECIFIED
 }
 
 // Which DINO model describes, and how the picture is brought to it.
@@ -658,7 +789,10 @@ type PooledDescriptor struct {
 	// What is made of them.
 	Pooling *Pooling `protobuf:"varint,1,opt,name=pooling,proto3,enum=featsvc.v1.Pooling,oneof" json:"pooling,omitempty"`
 	// Border that eroded_mean takes away, in pixels of the picture as sent.
-	Erosion       *int32 `protobuf:"varint,2,opt,name=erosion,proto3,oneof" json:"erosion,omitempty"`
+	Erosion *int32 `protobuf:"varint,2,opt,name=erosion,proto3,oneof" json:"erosion,omitempty"`
+	// Columns of a grid of places over the picture, with rows in proportion: features are interpolated there, and those whose pixel is in
+	// the mask count alike. 0: cells count by the part of them that the mask covers.
+	GridWidth     *int32 `protobuf:"varint,3,opt,name=grid_width,json=gridWidth,proto3,oneof" json:"grid_width,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -703,6 +837,13 @@ func (x *PooledDescriptor) GetPooling() Pooling {
 func (x *PooledDescriptor) GetErosion() int32 {
 	if x != nil && x.Erosion != nil {
 		return *x.Erosion
+	}
+	return 0
+}
+
+func (x *PooledDescriptor) GetGridWidth() int32 {
+	if x != nil && x.GridWidth != nil {
+		return *x.GridWidth
 	}
 	return 0
 }
@@ -865,9 +1006,20 @@ type ObjectParams struct {
 	Containment *float64 `protobuf:"fixed64,3,opt,name=containment,proto3,oneof" json:"containment,omitempty"`
 	// Options of a published project under one name. What is given here wins over them, and so does the preset; of a way in `describe`
 	// that is of the recipe's kind, pooled or crop, they fill in what it leaves out.
-	Recipe        *Recipe `protobuf:"varint,4,opt,name=recipe,proto3,enum=featsvc.v1.Recipe,oneof" json:"recipe,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Recipe *Recipe `protobuf:"varint,4,opt,name=recipe,proto3,enum=featsvc.v1.Recipe,oneof" json:"recipe,omitempty"`
+	// Lists of automatic masks, one after the other in the answer; the masks of each are chosen by themselves, so that one may be in several.
+	// None: one list of all, of which `granularity` says nothing.
+	Granularities []MaskGranularity `protobuf:"varint,5,rep,packed,name=granularities,proto3,enum=featsvc.v1.MaskGranularity" json:"granularities,omitempty"`
+	// Overlap of automatic masks, as intersection over union of their pixels, above which the worse of two of one list is dropped: that
+	// with the smaller product of predicted quality and stability.
+	MaskNmsThresh *float64 `protobuf:"fixed64,6,opt,name=mask_nms_thresh,json=maskNmsThresh,proto3,oneof" json:"mask_nms_thresh,omitempty"`
+	// An automatic mask that lies in a larger one of its list, at least 85 % of it in less than half of that, is dropped where the product
+	// of these two parts is below this.
+	InnerNmsThresh *float64 `protobuf:"fixed64,7,opt,name=inner_nms_thresh,json=innerNmsThresh,proto3,oneof" json:"inner_nms_thresh,omitempty"`
+	// Product of predicted quality and stability that automatic masks must be above; 0: any.
+	MaskScoreThresh *float64 `protobuf:"fixed64,8,opt,name=mask_score_thresh,json=maskScoreThresh,proto3,oneof" json:"mask_score_thresh,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ObjectParams) Reset() {
@@ -926,6 +1078,34 @@ func (x *ObjectParams) GetRecipe() Recipe {
 		return *x.Recipe
 	}
 	return Recipe_RECIPE_UNSPECIFIED
+}
+
+func (x *ObjectParams) GetGranularities() []MaskGranularity {
+	if x != nil {
+		return x.Granularities
+	}
+	return nil
+}
+
+func (x *ObjectParams) GetMaskNmsThresh() float64 {
+	if x != nil && x.MaskNmsThresh != nil {
+		return *x.MaskNmsThresh
+	}
+	return 0
+}
+
+func (x *ObjectParams) GetInnerNmsThresh() float64 {
+	if x != nil && x.InnerNmsThresh != nil {
+		return *x.InnerNmsThresh
+	}
+	return 0
+}
+
+func (x *ObjectParams) GetMaskScoreThresh() float64 {
+	if x != nil && x.MaskScoreThresh != nil {
+		return *x.MaskScoreThresh
+	}
+	return 0
 }
 
 // A picture, where its objects come from, and how to describe them.
@@ -1027,7 +1207,9 @@ type SceneObject struct {
 	// How many objects contain it, one in the other: 0 is a whole, 1 a part, 2 a part of a part.
 	Level uint32 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
 	// Index of the smallest object that contains it; absent of a whole.
-	Parent        *uint32 `protobuf:"varint,3,opt,name=parent,proto3,oneof" json:"parent,omitempty"`
+	Parent *uint32 `protobuf:"varint,3,opt,name=parent,proto3,oneof" json:"parent,omitempty"`
+	// The list of automatic masks that it is of; levels and parents are those within it. Absent where `granularities` asked for none.
+	Granularity   *MaskGranularity `protobuf:"varint,4,opt,name=granularity,proto3,enum=featsvc.v1.MaskGranularity,oneof" json:"granularity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1081,6 +1263,13 @@ func (x *SceneObject) GetParent() uint32 {
 		return *x.Parent
 	}
 	return 0
+}
+
+func (x *SceneObject) GetGranularity() MaskGranularity {
+	if x != nil && x.Granularity != nil {
+		return *x.Granularity
+	}
+	return MaskGranularity_MASK_GRANULARITY_UNSPECIFIED
 }
 
 // The vectors of all objects in one way.
@@ -2100,12 +2289,15 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\n" +
 	"\b_bitmapsB\f\n" +
 	"\n" +
-	"_label_map\"\x86\x01\n" +
+	"_label_map\"\xeb\x01\n" +
 	"\bClipView\x120\n" +
 	"\x05model\x18\x01 \x01(\v2\x15.featsvc.v1.ClipModelH\x00R\x05model\x88\x01\x01\x123\n" +
-	"\x06params\x18\x02 \x01(\v2\x16.featsvc.v1.ClipParamsH\x01R\x06params\x88\x01\x01B\b\n" +
+	"\x06params\x18\x02 \x01(\v2\x16.featsvc.v1.ClipParamsH\x01R\x06params\x88\x01\x01\x12Q\n" +
+	"\rnormalization\x18\x03 \x01(\x0e2\x19.featsvc.v1.NormalizationB\v\x8a\xb5\x18\a\n" +
+	"\x05modelH\x02R\rnormalization\x88\x01\x01B\b\n" +
 	"\x06_modelB\t\n" +
-	"\a_params\"\x86\x01\n" +
+	"\a_paramsB\x10\n" +
+	"\x0e_normalization\"\x86\x01\n" +
 	"\bDinoView\x120\n" +
 	"\x05model\x18\x01 \x01(\v2\x15.featsvc.v1.DinoModelH\x00R\x05model\x88\x01\x01\x123\n" +
 	"\x06params\x18\x02 \x01(\v2\x16.featsvc.v1.DinoParamsH\x01R\x06params\x88\x01\x01B\b\n" +
@@ -2117,17 +2309,21 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x06pooled\x18\x03 \x01(\v2\x1c.featsvc.v1.PooledDescriptorH\x01R\x06pooled\x120\n" +
 	"\x04crop\x18\x04 \x01(\v2\x1a.featsvc.v1.CropDescriptorH\x01R\x04cropB\t\n" +
 	"\anetworkB\x05\n" +
-	"\x03way\"\xa4\x01\n" +
+	"\x03way\"\xf2\x01\n" +
 	"\x10PooledDescriptor\x12>\n" +
 	"\apooling\x18\x01 \x01(\x0e2\x13.featsvc.v1.PoolingB\n" +
 	"\x8a\xb5\x18\x06\n" +
 	"\x04meanH\x00R\apooling\x88\x01\x01\x128\n" +
 	"\aerosion\x18\x02 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
-	"\x014\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x90@H\x01R\aerosion\x88\x01\x01B\n" +
+	"\x014\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\x90@H\x01R\aerosion\x88\x01\x01\x12=\n" +
+	"\n" +
+	"grid_width\x18\x03 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\x90@H\x02R\tgridWidth\x88\x01\x01B\n" +
 	"\n" +
 	"\b_poolingB\n" +
 	"\n" +
-	"\b_erosion\"\xa4\a\n" +
+	"\b_erosionB\r\n" +
+	"\v_grid_width\"\xa4\a\n" +
 	"\x0eCropDescriptor\x12;\n" +
 	"\tmargin_px\x18\x01 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
 	"\x010\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xb0@H\x00R\bmarginPx\x88\x01\x01\x128\n" +
@@ -2173,17 +2369,27 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\f_square_sideB\n" +
 	"\n" +
 	"\b_sam_boxB\x12\n" +
-	"\x10_plain_margin_px\"\x8d\x03\n" +
+	"\x10_plain_margin_px\"\x99\x06\n" +
 	"\fObjectParams\x12k\n" +
 	"\bdescribe\x18\x01 \x03(\v2\x1c.featsvc.v1.ObjectDescriptorB1\x8a\xb5\x18-\x12)[{\"clip\": {}, \"crop\": {\"margin_px\": 20}}]0\bR\bdescribe\x12W\n" +
 	"\x10descriptor_dtype\x18\x02 \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
 	"\afloat32H\x00R\x0fdescriptorDtype\x88\x01\x01\x12C\n" +
 	"\vcontainment\x18\x03 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
 	"\x040.85\x19\x00\x00\x00\x00\x00\x00\xe0?!\x00\x00\x00\x00\x00\x00\xf0?H\x01R\vcontainment\x88\x01\x01\x12<\n" +
-	"\x06recipe\x18\x04 \x01(\x0e2\x12.featsvc.v1.RecipeB\v\x8a\xb5\x18\a\x12\x05hovsgH\x02R\x06recipe\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x13\n" +
+	"\x06recipe\x18\x04 \x01(\x0e2\x12.featsvc.v1.RecipeB\v\x8a\xb5\x18\a\x12\x05hovsgH\x02R\x06recipe\x88\x01\x01\x12g\n" +
+	"\rgranularities\x18\x05 \x03(\x0e2\x1b.featsvc.v1.MaskGranularityB$\x8a\xb5\x18 \x12\x1c[\"subpart\", \"part\", \"whole\"]0\x04R\rgranularities\x12H\n" +
+	"\x0fmask_nms_thresh\x18\x06 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x031.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x03R\rmaskNmsThresh\x88\x01\x01\x12J\n" +
+	"\x10inner_nms_thresh\x18\a \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x04R\x0einnerNmsThresh\x88\x01\x01\x12L\n" +
+	"\x11mask_score_thresh\x18\b \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.0\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x00\x00\xf0?H\x05R\x0fmaskScoreThresh\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x13\n" +
 	"\x11_descriptor_dtypeB\x0e\n" +
 	"\f_containmentB\t\n" +
-	"\a_recipe\"\xdc\x04\n" +
+	"\a_recipeB\x12\n" +
+	"\x10_mask_nms_threshB\x13\n" +
+	"\x11_inner_nms_threshB\x14\n" +
+	"\x12_mask_score_thresh\"\xdc\x04\n" +
 	"\x16DescribeObjectsRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x125\n" +
 	"\x06source\x18\x02 \x01(\v2\x18.featsvc.v1.ObjectSourceH\x00R\x06source\x88\x01\x01\x12+\n" +
@@ -2192,12 +2398,14 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x05masks\x18\x05 \x01(\v2\x16.featsvc.v1.MaskParamsR\x05masks\x122\n" +
 	"\aobjects\x18\x06 \x01(\v2\x18.featsvc.v1.ObjectParamsR\aobjects:\x8e\x02\x92\xb5\x18\x8d\x01\n" +
 	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x9a\xb5\x18x{\"points_per_side\": 8, \"mask_encoding\": \"coco_rle\", \"describe\": [{\"clip\": {\"params\": {\"load_size\": 96}}, \"pooled\": {}}]}B\t\n" +
-	"\a_source\"q\n" +
+	"\a_source\"\xc5\x01\n" +
 	"\vSceneObject\x12$\n" +
 	"\x04mask\x18\x01 \x01(\v2\x10.featsvc.v1.MaskR\x04mask\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\rR\x05level\x12\x1b\n" +
-	"\x06parent\x18\x03 \x01(\rH\x00R\x06parent\x88\x01\x01B\t\n" +
-	"\a_parent\"\x85\x01\n" +
+	"\x06parent\x18\x03 \x01(\rH\x00R\x06parent\x88\x01\x01\x12B\n" +
+	"\vgranularity\x18\x04 \x01(\x0e2\x1b.featsvc.v1.MaskGranularityH\x01R\vgranularity\x88\x01\x01B\t\n" +
+	"\a_parentB\x0e\n" +
+	"\f_granularity\"\x85\x01\n" +
 	"\rObjectVectors\x12,\n" +
 	"\avectors\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\avectors\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x120\n" +
@@ -2295,7 +2503,11 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\bresponse\x18\x02 \x01(\v2\x1f.featsvc.v1.FindObjectsResponseH\x00R\bresponse\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
 	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
-	"\aoutcome*\x82\x01\n" +
+	"\aoutcome*|\n" +
+	"\rNormalization\x12\x1d\n" +
+	"\x19NORMALIZATION_UNSPECIFIED\x10\x00\x12\"\n" +
+	"\x13NORMALIZATION_MODEL\x10\x01\x1a\t\x8a\xb5\x18\x05model\x12(\n" +
+	"\x16NORMALIZATION_IMAGENET\x10\x02\x1a\f\x8a\xb5\x18\bimagenet*\x82\x01\n" +
 	"\aPooling\x12\x17\n" +
 	"\x13POOLING_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\fPOOLING_MEAN\x10\x01\x1a\b\x8a\xb5\x18\x04mean\x12\x18\n" +
@@ -2312,14 +2524,22 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x0fBACKGROUND_KEPT\x10\x01\x1a\b\x8a\xb5\x18\x04kept\x12\x1f\n" +
 	"\x10BACKGROUND_BLACK\x10\x02\x1a\t\x8a\xb5\x18\x05black\x12\x1d\n" +
 	"\x0fBACKGROUND_GREY\x10\x03\x1a\b\x8a\xb5\x18\x04grey\x12\x1d\n" +
-	"\x0fBACKGROUND_BLUR\x10\x04\x1a\b\x8a\xb5\x18\x04blur*\xbe\x01\n" +
+	"\x0fBACKGROUND_BLUR\x10\x04\x1a\b\x8a\xb5\x18\x04blur*\x98\x02\n" +
 	"\x06Recipe\x12\x16\n" +
 	"\x12RECIPE_UNSPECIFIED\x10\x00\x12+\n" +
 	"\x14RECIPE_CONCEPTFUSION\x10\x01\x1a\x11\x8a\xb5\x18\rconceptfusion\x12+\n" +
 	"\x14RECIPE_CONCEPTGRAPHS\x10\x02\x1a\x11\x8a\xb5\x18\rconceptgraphs\x12\x1b\n" +
 	"\fRECIPE_HOVSG\x10\x03\x1a\t\x8a\xb5\x18\x05hovsg\x12%\n" +
 	"\x11RECIPE_OPENMASK3D\x10\x04\x1a\x0e\x8a\xb5\x18\n" +
-	"openmask3d*u\n" +
+	"openmask3d\x12#\n" +
+	"\x10RECIPE_LANGSPLAT\x10\x05\x1a\r\x8a\xb5\x18\tlangsplat\x123\n" +
+	"\x18RECIPE_FEATURE_SPLATTING\x10\x06\x1a\x15\x8a\xb5\x18\x11feature_splatting*\xcd\x01\n" +
+	"\x0fMaskGranularity\x12 \n" +
+	"\x1cMASK_GRANULARITY_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x14MASK_GRANULARITY_ALL\x10\x01\x1a\a\x8a\xb5\x18\x03all\x12)\n" +
+	"\x18MASK_GRANULARITY_SUBPART\x10\x02\x1a\v\x8a\xb5\x18\asubpart\x12#\n" +
+	"\x15MASK_GRANULARITY_PART\x10\x03\x1a\b\x8a\xb5\x18\x04part\x12%\n" +
+	"\x16MASK_GRANULARITY_WHOLE\x10\x04\x1a\t\x8a\xb5\x18\x05whole*u\n" +
 	"\fObjectSearch\x12\x1d\n" +
 	"\x19OBJECT_SEARCH_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x13OBJECT_SEARCH_MASKS\x10\x01\x1a\t\x8a\xb5\x18\x05masks\x12\"\n" +
@@ -2345,123 +2565,128 @@ func file_featsvc_v1_objects_proto_rawDescGZIP() []byte {
 	return file_featsvc_v1_objects_proto_rawDescData
 }
 
-var file_featsvc_v1_objects_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_featsvc_v1_objects_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_featsvc_v1_objects_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_featsvc_v1_objects_proto_goTypes = []any{
-	(Pooling)(0),                          // 0: featsvc.v1.Pooling
-	(Squaring)(0),                         // 1: featsvc.v1.Squaring
-	(Background)(0),                       // 2: featsvc.v1.Background
-	(Recipe)(0),                           // 3: featsvc.v1.Recipe
-	(ObjectSearch)(0),                     // 4: featsvc.v1.ObjectSearch
-	(*ObjectSource)(nil),                  // 5: featsvc.v1.ObjectSource
-	(*ClipView)(nil),                      // 6: featsvc.v1.ClipView
-	(*DinoView)(nil),                      // 7: featsvc.v1.DinoView
-	(*ObjectDescriptor)(nil),              // 8: featsvc.v1.ObjectDescriptor
-	(*PooledDescriptor)(nil),              // 9: featsvc.v1.PooledDescriptor
-	(*CropDescriptor)(nil),                // 10: featsvc.v1.CropDescriptor
-	(*ObjectParams)(nil),                  // 11: featsvc.v1.ObjectParams
-	(*DescribeObjectsRequest)(nil),        // 12: featsvc.v1.DescribeObjectsRequest
-	(*SceneObject)(nil),                   // 13: featsvc.v1.SceneObject
-	(*ObjectVectors)(nil),                 // 14: featsvc.v1.ObjectVectors
-	(*DescribeObjectsResponse)(nil),       // 15: featsvc.v1.DescribeObjectsResponse
-	(*DescribeObjectsStreamRequest)(nil),  // 16: featsvc.v1.DescribeObjectsStreamRequest
-	(*DescribeObjectsStreamResponse)(nil), // 17: featsvc.v1.DescribeObjectsStreamResponse
-	(*ObjectQuery)(nil),                   // 18: featsvc.v1.ObjectQuery
-	(*FindParams)(nil),                    // 19: featsvc.v1.FindParams
-	(*FindObjectsRequest)(nil),            // 20: featsvc.v1.FindObjectsRequest
-	(*ObjectMatch)(nil),                   // 21: featsvc.v1.ObjectMatch
-	(*ObjectMatches)(nil),                 // 22: featsvc.v1.ObjectMatches
-	(*FindObjectsResponse)(nil),           // 23: featsvc.v1.FindObjectsResponse
-	(*FindObjectsStreamRequest)(nil),      // 24: featsvc.v1.FindObjectsStreamRequest
-	(*FindObjectsStreamResponse)(nil),     // 25: featsvc.v1.FindObjectsStreamResponse
-	(*Prompt)(nil),                        // 26: featsvc.v1.Prompt
-	(*Box)(nil),                           // 27: featsvc.v1.Box
-	(*Tensor)(nil),                        // 28: featsvc.v1.Tensor
-	(*Rle)(nil),                           // 29: featsvc.v1.Rle
-	(*ClipModel)(nil),                     // 30: featsvc.v1.ClipModel
-	(*ClipParams)(nil),                    // 31: featsvc.v1.ClipParams
-	(*DinoModel)(nil),                     // 32: featsvc.v1.DinoModel
-	(*DinoParams)(nil),                    // 33: featsvc.v1.DinoParams
-	(FeatureDType)(0),                     // 34: featsvc.v1.FeatureDType
-	(*Image)(nil),                         // 35: featsvc.v1.Image
-	(*Sam2Model)(nil),                     // 36: featsvc.v1.Sam2Model
-	(*AutomaticMaskParams)(nil),           // 37: featsvc.v1.AutomaticMaskParams
-	(*MaskParams)(nil),                    // 38: featsvc.v1.MaskParams
-	(*Mask)(nil),                          // 39: featsvc.v1.Mask
-	(*Rounding)(nil),                      // 40: featsvc.v1.Rounding
-	(*ItemError)(nil),                     // 41: featsvc.v1.ItemError
-	(*Timing)(nil),                        // 42: featsvc.v1.Timing
-	(*TextParams)(nil),                    // 43: featsvc.v1.TextParams
+	(Normalization)(0),                    // 0: featsvc.v1.Normalization
+	(Pooling)(0),                          // 1: featsvc.v1.Pooling
+	(Squaring)(0),                         // 2: featsvc.v1.Squaring
+	(Background)(0),                       // 3: featsvc.v1.Background
+	(Recipe)(0),                           // 4: featsvc.v1.Recipe
+	(MaskGranularity)(0),                  // 5: featsvc.v1.MaskGranularity
+	(ObjectSearch)(0),                     // 6: featsvc.v1.ObjectSearch
+	(*ObjectSource)(nil),                  // 7: featsvc.v1.ObjectSource
+	(*ClipView)(nil),                      // 8: featsvc.v1.ClipView
+	(*DinoView)(nil),                      // 9: featsvc.v1.DinoView
+	(*ObjectDescriptor)(nil),              // 10: featsvc.v1.ObjectDescriptor
+	(*PooledDescriptor)(nil),              // 11: featsvc.v1.PooledDescriptor
+	(*CropDescriptor)(nil),                // 12: featsvc.v1.CropDescriptor
+	(*ObjectParams)(nil),                  // 13: featsvc.v1.ObjectParams
+	(*DescribeObjectsRequest)(nil),        // 14: featsvc.v1.DescribeObjectsRequest
+	(*SceneObject)(nil),                   // 15: featsvc.v1.SceneObject
+	(*ObjectVectors)(nil),                 // 16: featsvc.v1.ObjectVectors
+	(*DescribeObjectsResponse)(nil),       // 17: featsvc.v1.DescribeObjectsResponse
+	(*DescribeObjectsStreamRequest)(nil),  // 18: featsvc.v1.DescribeObjectsStreamRequest
+	(*DescribeObjectsStreamResponse)(nil), // 19: featsvc.v1.DescribeObjectsStreamResponse
+	(*ObjectQuery)(nil),                   // 20: featsvc.v1.ObjectQuery
+	(*FindParams)(nil),                    // 21: featsvc.v1.FindParams
+	(*FindObjectsRequest)(nil),            // 22: featsvc.v1.FindObjectsRequest
+	(*ObjectMatch)(nil),                   // 23: featsvc.v1.ObjectMatch
+	(*ObjectMatches)(nil),                 // 24: featsvc.v1.ObjectMatches
+	(*FindObjectsResponse)(nil),           // 25: featsvc.v1.FindObjectsResponse
+	(*FindObjectsStreamRequest)(nil),      // 26: featsvc.v1.FindObjectsStreamRequest
+	(*FindObjectsStreamResponse)(nil),     // 27: featsvc.v1.FindObjectsStreamResponse
+	(*Prompt)(nil),                        // 28: featsvc.v1.Prompt
+	(*Box)(nil),                           // 29: featsvc.v1.Box
+	(*Tensor)(nil),                        // 30: featsvc.v1.Tensor
+	(*Rle)(nil),                           // 31: featsvc.v1.Rle
+	(*ClipModel)(nil),                     // 32: featsvc.v1.ClipModel
+	(*ClipParams)(nil),                    // 33: featsvc.v1.ClipParams
+	(*DinoModel)(nil),                     // 34: featsvc.v1.DinoModel
+	(*DinoParams)(nil),                    // 35: featsvc.v1.DinoParams
+	(FeatureDType)(0),                     // 36: featsvc.v1.FeatureDType
+	(*Image)(nil),                         // 37: featsvc.v1.Image
+	(*Sam2Model)(nil),                     // 38: featsvc.v1.Sam2Model
+	(*AutomaticMaskParams)(nil),           // 39: featsvc.v1.AutomaticMaskParams
+	(*MaskParams)(nil),                    // 40: featsvc.v1.MaskParams
+	(*Mask)(nil),                          // 41: featsvc.v1.Mask
+	(*Rounding)(nil),                      // 42: featsvc.v1.Rounding
+	(*ItemError)(nil),                     // 43: featsvc.v1.ItemError
+	(*Timing)(nil),                        // 44: featsvc.v1.Timing
+	(*TextParams)(nil),                    // 45: featsvc.v1.TextParams
 }
 var file_featsvc_v1_objects_proto_depIdxs = []int32{
-	26, // 0: featsvc.v1.ObjectSource.prompts:type_name -> featsvc.v1.Prompt
-	27, // 1: featsvc.v1.ObjectSource.boxes:type_name -> featsvc.v1.Box
-	28, // 2: featsvc.v1.ObjectSource.bitmaps:type_name -> featsvc.v1.Tensor
-	29, // 3: featsvc.v1.ObjectSource.rle:type_name -> featsvc.v1.Rle
-	28, // 4: featsvc.v1.ObjectSource.label_map:type_name -> featsvc.v1.Tensor
-	30, // 5: featsvc.v1.ClipView.model:type_name -> featsvc.v1.ClipModel
-	31, // 6: featsvc.v1.ClipView.params:type_name -> featsvc.v1.ClipParams
-	32, // 7: featsvc.v1.DinoView.model:type_name -> featsvc.v1.DinoModel
-	33, // 8: featsvc.v1.DinoView.params:type_name -> featsvc.v1.DinoParams
-	6,  // 9: featsvc.v1.ObjectDescriptor.clip:type_name -> featsvc.v1.ClipView
-	7,  // 10: featsvc.v1.ObjectDescriptor.dino:type_name -> featsvc.v1.DinoView
-	9,  // 11: featsvc.v1.ObjectDescriptor.pooled:type_name -> featsvc.v1.PooledDescriptor
-	10, // 12: featsvc.v1.ObjectDescriptor.crop:type_name -> featsvc.v1.CropDescriptor
-	0,  // 13: featsvc.v1.PooledDescriptor.pooling:type_name -> featsvc.v1.Pooling
-	1,  // 14: featsvc.v1.CropDescriptor.squaring:type_name -> featsvc.v1.Squaring
-	2,  // 15: featsvc.v1.CropDescriptor.background:type_name -> featsvc.v1.Background
-	8,  // 16: featsvc.v1.ObjectParams.describe:type_name -> featsvc.v1.ObjectDescriptor
-	34, // 17: featsvc.v1.ObjectParams.descriptor_dtype:type_name -> featsvc.v1.FeatureDType
-	3,  // 18: featsvc.v1.ObjectParams.recipe:type_name -> featsvc.v1.Recipe
-	35, // 19: featsvc.v1.DescribeObjectsRequest.image:type_name -> featsvc.v1.Image
-	5,  // 20: featsvc.v1.DescribeObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
-	36, // 21: featsvc.v1.DescribeObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
-	37, // 22: featsvc.v1.DescribeObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
-	38, // 23: featsvc.v1.DescribeObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
-	11, // 24: featsvc.v1.DescribeObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
-	39, // 25: featsvc.v1.SceneObject.mask:type_name -> featsvc.v1.Mask
-	28, // 26: featsvc.v1.ObjectVectors.vectors:type_name -> featsvc.v1.Tensor
-	40, // 27: featsvc.v1.ObjectVectors.rounding:type_name -> featsvc.v1.Rounding
-	13, // 28: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
-	14, // 29: featsvc.v1.DescribeObjectsResponse.descriptors:type_name -> featsvc.v1.ObjectVectors
-	28, // 30: featsvc.v1.DescribeObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
-	12, // 31: featsvc.v1.DescribeObjectsStreamRequest.request:type_name -> featsvc.v1.DescribeObjectsRequest
-	15, // 32: featsvc.v1.DescribeObjectsStreamResponse.response:type_name -> featsvc.v1.DescribeObjectsResponse
-	41, // 33: featsvc.v1.DescribeObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
-	42, // 34: featsvc.v1.DescribeObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
-	28, // 35: featsvc.v1.ObjectQuery.vectors:type_name -> featsvc.v1.Tensor
-	4,  // 36: featsvc.v1.FindParams.search:type_name -> featsvc.v1.ObjectSearch
-	35, // 37: featsvc.v1.FindObjectsRequest.image:type_name -> featsvc.v1.Image
-	18, // 38: featsvc.v1.FindObjectsRequest.query:type_name -> featsvc.v1.ObjectQuery
-	5,  // 39: featsvc.v1.FindObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
-	36, // 40: featsvc.v1.FindObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
-	37, // 41: featsvc.v1.FindObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
-	38, // 42: featsvc.v1.FindObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
-	11, // 43: featsvc.v1.FindObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
-	19, // 44: featsvc.v1.FindObjectsRequest.find:type_name -> featsvc.v1.FindParams
-	43, // 45: featsvc.v1.FindObjectsRequest.texts:type_name -> featsvc.v1.TextParams
-	21, // 46: featsvc.v1.ObjectMatches.matches:type_name -> featsvc.v1.ObjectMatch
-	13, // 47: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
-	22, // 48: featsvc.v1.FindObjectsResponse.found:type_name -> featsvc.v1.ObjectMatches
-	28, // 49: featsvc.v1.FindObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
-	28, // 50: featsvc.v1.FindObjectsResponse.text_map:type_name -> featsvc.v1.Tensor
-	20, // 51: featsvc.v1.FindObjectsStreamRequest.request:type_name -> featsvc.v1.FindObjectsRequest
-	23, // 52: featsvc.v1.FindObjectsStreamResponse.response:type_name -> featsvc.v1.FindObjectsResponse
-	41, // 53: featsvc.v1.FindObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
-	42, // 54: featsvc.v1.FindObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
-	12, // 55: featsvc.v1.ObjectService.DescribeObjects:input_type -> featsvc.v1.DescribeObjectsRequest
-	16, // 56: featsvc.v1.ObjectService.DescribeObjectsStream:input_type -> featsvc.v1.DescribeObjectsStreamRequest
-	20, // 57: featsvc.v1.ObjectService.FindObjects:input_type -> featsvc.v1.FindObjectsRequest
-	24, // 58: featsvc.v1.ObjectService.FindObjectsStream:input_type -> featsvc.v1.FindObjectsStreamRequest
-	15, // 59: featsvc.v1.ObjectService.DescribeObjects:output_type -> featsvc.v1.DescribeObjectsResponse
-	17, // 60: featsvc.v1.ObjectService.DescribeObjectsStream:output_type -> featsvc.v1.DescribeObjectsStreamResponse
-	23, // 61: featsvc.v1.ObjectService.FindObjects:output_type -> featsvc.v1.FindObjectsResponse
-	25, // 62: featsvc.v1.ObjectService.FindObjectsStream:output_type -> featsvc.v1.FindObjectsStreamResponse
-	59, // [59:63] is the sub-list for method output_type
-	55, // [55:59] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	28, // 0: featsvc.v1.ObjectSource.prompts:type_name -> featsvc.v1.Prompt
+	29, // 1: featsvc.v1.ObjectSource.boxes:type_name -> featsvc.v1.Box
+	30, // 2: featsvc.v1.ObjectSource.bitmaps:type_name -> featsvc.v1.Tensor
+	31, // 3: featsvc.v1.ObjectSource.rle:type_name -> featsvc.v1.Rle
+	30, // 4: featsvc.v1.ObjectSource.label_map:type_name -> featsvc.v1.Tensor
+	32, // 5: featsvc.v1.ClipView.model:type_name -> featsvc.v1.ClipModel
+	33, // 6: featsvc.v1.ClipView.params:type_name -> featsvc.v1.ClipParams
+	0,  // 7: featsvc.v1.ClipView.normalization:type_name -> featsvc.v1.Normalization
+	34, // 8: featsvc.v1.DinoView.model:type_name -> featsvc.v1.DinoModel
+	35, // 9: featsvc.v1.DinoView.params:type_name -> featsvc.v1.DinoParams
+	8,  // 10: featsvc.v1.ObjectDescriptor.clip:type_name -> featsvc.v1.ClipView
+	9,  // 11: featsvc.v1.ObjectDescriptor.dino:type_name -> featsvc.v1.DinoView
+	11, // 12: featsvc.v1.ObjectDescriptor.pooled:type_name -> featsvc.v1.PooledDescriptor
+	12, // 13: featsvc.v1.ObjectDescriptor.crop:type_name -> featsvc.v1.CropDescriptor
+	1,  // 14: featsvc.v1.PooledDescriptor.pooling:type_name -> featsvc.v1.Pooling
+	2,  // 15: featsvc.v1.CropDescriptor.squaring:type_name -> featsvc.v1.Squaring
+	3,  // 16: featsvc.v1.CropDescriptor.background:type_name -> featsvc.v1.Background
+	10, // 17: featsvc.v1.ObjectParams.describe:type_name -> featsvc.v1.ObjectDescriptor
+	36, // 18: featsvc.v1.ObjectParams.descriptor_dtype:type_name -> featsvc.v1.FeatureDType
+	4,  // 19: featsvc.v1.ObjectParams.recipe:type_name -> featsvc.v1.Recipe
+	5,  // 20: featsvc.v1.ObjectParams.granularities:type_name -> featsvc.v1.MaskGranularity
+	37, // 21: featsvc.v1.DescribeObjectsRequest.image:type_name -> featsvc.v1.Image
+	7,  // 22: featsvc.v1.DescribeObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
+	38, // 23: featsvc.v1.DescribeObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
+	39, // 24: featsvc.v1.DescribeObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
+	40, // 25: featsvc.v1.DescribeObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
+	13, // 26: featsvc.v1.DescribeObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
+	41, // 27: featsvc.v1.SceneObject.mask:type_name -> featsvc.v1.Mask
+	5,  // 28: featsvc.v1.SceneObject.granularity:type_name -> featsvc.v1.MaskGranularity
+	30, // 29: featsvc.v1.ObjectVectors.vectors:type_name -> featsvc.v1.Tensor
+	42, // 30: featsvc.v1.ObjectVectors.rounding:type_name -> featsvc.v1.Rounding
+	15, // 31: featsvc.v1.DescribeObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
+	16, // 32: featsvc.v1.DescribeObjectsResponse.descriptors:type_name -> featsvc.v1.ObjectVectors
+	30, // 33: featsvc.v1.DescribeObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
+	14, // 34: featsvc.v1.DescribeObjectsStreamRequest.request:type_name -> featsvc.v1.DescribeObjectsRequest
+	17, // 35: featsvc.v1.DescribeObjectsStreamResponse.response:type_name -> featsvc.v1.DescribeObjectsResponse
+	43, // 36: featsvc.v1.DescribeObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
+	44, // 37: featsvc.v1.DescribeObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
+	30, // 38: featsvc.v1.ObjectQuery.vectors:type_name -> featsvc.v1.Tensor
+	6,  // 39: featsvc.v1.FindParams.search:type_name -> featsvc.v1.ObjectSearch
+	37, // 40: featsvc.v1.FindObjectsRequest.image:type_name -> featsvc.v1.Image
+	20, // 41: featsvc.v1.FindObjectsRequest.query:type_name -> featsvc.v1.ObjectQuery
+	7,  // 42: featsvc.v1.FindObjectsRequest.source:type_name -> featsvc.v1.ObjectSource
+	38, // 43: featsvc.v1.FindObjectsRequest.model:type_name -> featsvc.v1.Sam2Model
+	39, // 44: featsvc.v1.FindObjectsRequest.params:type_name -> featsvc.v1.AutomaticMaskParams
+	40, // 45: featsvc.v1.FindObjectsRequest.masks:type_name -> featsvc.v1.MaskParams
+	13, // 46: featsvc.v1.FindObjectsRequest.objects:type_name -> featsvc.v1.ObjectParams
+	21, // 47: featsvc.v1.FindObjectsRequest.find:type_name -> featsvc.v1.FindParams
+	45, // 48: featsvc.v1.FindObjectsRequest.texts:type_name -> featsvc.v1.TextParams
+	23, // 49: featsvc.v1.ObjectMatches.matches:type_name -> featsvc.v1.ObjectMatch
+	15, // 50: featsvc.v1.FindObjectsResponse.objects:type_name -> featsvc.v1.SceneObject
+	24, // 51: featsvc.v1.FindObjectsResponse.found:type_name -> featsvc.v1.ObjectMatches
+	30, // 52: featsvc.v1.FindObjectsResponse.label_map:type_name -> featsvc.v1.Tensor
+	30, // 53: featsvc.v1.FindObjectsResponse.text_map:type_name -> featsvc.v1.Tensor
+	22, // 54: featsvc.v1.FindObjectsStreamRequest.request:type_name -> featsvc.v1.FindObjectsRequest
+	25, // 55: featsvc.v1.FindObjectsStreamResponse.response:type_name -> featsvc.v1.FindObjectsResponse
+	43, // 56: featsvc.v1.FindObjectsStreamResponse.error:type_name -> featsvc.v1.ItemError
+	44, // 57: featsvc.v1.FindObjectsStreamResponse.timing:type_name -> featsvc.v1.Timing
+	14, // 58: featsvc.v1.ObjectService.DescribeObjects:input_type -> featsvc.v1.DescribeObjectsRequest
+	18, // 59: featsvc.v1.ObjectService.DescribeObjectsStream:input_type -> featsvc.v1.DescribeObjectsStreamRequest
+	22, // 60: featsvc.v1.ObjectService.FindObjects:input_type -> featsvc.v1.FindObjectsRequest
+	26, // 61: featsvc.v1.ObjectService.FindObjectsStream:input_type -> featsvc.v1.FindObjectsStreamRequest
+	17, // 62: featsvc.v1.ObjectService.DescribeObjects:output_type -> featsvc.v1.DescribeObjectsResponse
+	19, // 63: featsvc.v1.ObjectService.DescribeObjectsStream:output_type -> featsvc.v1.DescribeObjectsStreamResponse
+	25, // 64: featsvc.v1.ObjectService.FindObjects:output_type -> featsvc.v1.FindObjectsResponse
+	27, // 65: featsvc.v1.ObjectService.FindObjectsStream:output_type -> featsvc.v1.FindObjectsStreamResponse
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_objects_proto_init() }
@@ -2506,7 +2731,7 @@ func file_featsvc_v1_objects_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_objects_proto_rawDesc), len(file_featsvc_v1_objects_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      7,
 			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
