@@ -189,11 +189,7 @@ class DescribedObject(Mask):
 
     level: int = Field(description="How many objects contain it, one in the other: 0 is a whole.")
     parent: int | None = Field(description="Index of the smallest object that contains it; null of a whole.")
-    granularity: str | None = Field(
-        default=None,
-        description="The list of automatic masks that it is of, where `granularities` asked for lists.",
-        examples=["subpart"],
-    )
+    granularity: str | None = Field(default=None, description="Its list of those that were asked for.")
 
 
 class ObjectVectors(JsonReply):
@@ -216,9 +212,7 @@ class DescribedObjects(JsonReply):
     objects: list[DescribedObject] = Field(description="The objects.")
     num_objects: int = Field(description="How many there are.")
     descriptors: list[ObjectVectors] = Field(description="Their vectors, one matrix for each descriptor.")
-    label_map: str | None = Field(
-        default=None, description=f"For label_map: {LABELS} the index in `objects`."
-    )
+    label_map: str | None = Field(default=None, description=f"For label_map: {LABELS} the object's index.")
     label_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
 
 

@@ -890,8 +890,7 @@ export interface components {
             parent: number | null;
             /**
              * Granularity
-             * @description The list of automatic masks that it is of, where `granularities` asked for lists.
-             * @example subpart
+             * @description Its list of those that were asked for.
              */
             granularity?: string | null;
         };
@@ -917,7 +916,7 @@ export interface components {
             descriptors: components["schemas"]["ObjectVectors"][];
             /**
              * Label Map
-             * @description For label_map: base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 + the index in `objects`.
+             * @description For label_map: base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 + the object's index.
              */
             label_map?: string | null;
             /**
