@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from featsvc_client.object_results import Objects, objects
+from featsvc_client.drawing import colours_of_texts, palette
+from featsvc_client.object_results import FoundObjects, Objects, objects
 from featsvc_client.object_sources import object_source
 from featsvc_client.results import Beside
 from featsvc_client.rle import from_coco
@@ -85,6 +86,33 @@ def test_detections_are_made_by_supervision_where_it_is(
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError):
         answer.to_detections()
+
+
+def test_objects_are_drawn_in_the_colours_of_the_texts_that_they_fit_best() -> None:
+    def matches(*scores: float) -> objects_pb2.ObjectMatches:
+        return objects_pb2.ObjectMatches(
+            matches=[objects_pb2.ObjectMatch(object=index, score=each) for index, each in enumerate(scores)]
+        )
+
+    reply = objects_pb2.FindObjectsResponse(
+        objects=[objects_pb2.SceneObject(mask=mask(index, (0, 0, 0, 0))) for index in range(2)],
+        found=[matches(0.1, 0.9), matches(0.8, 0.2)],
+        height=4,
+        width=5,
+    )
+    picture = np.zeros((4, 5, 3), np.uint8)
+    drawn = np.asarray(colours_of_texts(picture, FoundObjects(reply, Beside()), ("one", "two"), opacity=1))
+    # Below is a line for each text, after a square of its colour.
+    assert drawn.shape == (4 + 2 * 18, 5, 3)
+    colours = palette(2)
+    # Others are at the border of an object.
+    np.testing.assert_array_equal(drawn[1, 1], colours[2])
+    np.testing.assert_array_equal(drawn[0, 0], 0)
+    assert {tuple(each) for each in drawn[:4].reshape(-1, 3)} <= {
+        (0, 0, 0),
+        (255, 255, 255),
+        *map(tuple, colours[1:]),
+    }
 
 
 def test_a_table_has_a_row_for_each_object(answer: Objects, monkeypatch: pytest.MonkeyPatch) -> None:

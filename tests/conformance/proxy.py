@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -69,7 +69,7 @@ def nobody_there(address: str) -> None:
 
 
 @contextmanager
-def in_front_of(target: str, kind: type[Forwarding]) -> Iterator[str]:
+def in_front_of(target: str, kind: Callable[[grpc.Channel], Forwarding]) -> Iterator[str]:
     """Address of such a gateway in front of the one at `target`."""
     with grpc.insecure_channel(target, (("grpc.max_receive_message_length", -1),)) as upstream:
         server = grpc.server(ThreadPoolExecutor(8), (kind(upstream),))

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conformance.programs import blocks, python
 from tests.conformance.runners import BUILT, ROOT
 
-README, REST_API = ROOT / "README.md", ROOT / "docs" / "rest-api.md"
+README, REST_API, OBJECTS = (ROOT / name for name in ("README.md", "docs/rest-api.md", "docs/objects.md"))
 SCREEN = 50  # lines
 WIDTH = 400  # letters
 # What is printed and not run here: why, by how a command begins.
@@ -108,6 +110,26 @@ def test_the_program_of_the_rest_page_reads_the_documented_form(clone: Path) -> 
     masks, frames = (python(each, clone) for each in programs)
     assert re.fullmatch(r"\(3, 256, 256\) \d{3,4} pixels in the best mask", *masks)
     assert frames == ["True"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_the_programs_and_the_picture_of_the_page_on_objects_are_as_printed(clone: Path) -> None:
+    programs = blocks(OBJECTS, "python")
+    printed = python("\n".join(programs), clone)
+    assert len(printed) >= len(programs)
+    commands = re.findall(
+        r"^    (featsvc-client .*--preview \\\n(?:        .*\n)+)", OBJECTS.read_text(), re.M
+    )
+    (picture,) = (each for each in commands if "docs/scene.jpg" in each)
+    shell(f"source .venv/bin/activate\n{picture}", clone)
+    with (
+        Image.open(clone / "build" / "objects" / "preview" / "docs" / "scene.jpg.png") as drawn,
+        Image.open(ROOT / "docs" / "objects.png") as shown,
+    ):
+        assert drawn.size == shown.size
+        assert np.abs(np.asarray(drawn, float) - np.asarray(shown, float)).mean() < 2
 
 
 # What a reader sees at the beginning of the answer.

@@ -35,10 +35,10 @@ def overlay(
 
 
 def colours_of_texts(
-    image: Openable, found: FoundObjects, texts: Sequence[str] = (), opacity: float = 0.5
+    image: Openable, found: FoundObjects, texts: Sequence[str] = (), opacity: float = 0.6
 ) -> Image.Image:
-    """The picture with each object in the colour of the text (or vector) that it fits best; texts below in theirs."""
-    picture = _opened(image)
+    """The picture in greys, each object in the colour of the text (or vector) it fits best, with the texts below."""
+    picture = _opened(image).convert("L").convert("RGB")
     labels = np.zeros((found.height, found.width), np.uint16)
     matches = [(each, number) for number, own in enumerate(found.found, 1) for each in own]
     for match, number in sorted(matches, key=lambda each: each[0].score):
