@@ -86,7 +86,7 @@ class Asker:
         for number, outcome in blocking.streamed(self.connected, window, asked()):
             found[number] = outcome
             seen.release()
-        return [found.get(number) or NEVER_ASKED.error() for number in range(len(made))]
+        return [found[number] if number in found else NEVER_ASKED.error() for number in range(len(made))]
 
     def _collected(self, stream: MaskStream) -> Masks:
         with closing(blocking.masks(self.connected, stream)) as parts:
