@@ -22,6 +22,9 @@ BLUR_ROWS = 256
 """Rows of a picture that are blurred at a time, or more where the blur reaches as far."""
 BLUR_REACH = 4
 """Standard deviations beyond which no pixel counts for a blurred one; OpenCV's kernel ends at three."""
+BLUR_KERNEL = 3
+"""Standard deviations to which OpenCV's kernel goes on each side, of bytes."""
+COLOURS = 3
 Pixels = NDArray[np.uint8]
 Corners = tuple[int, int, int, int]
 """Left, top, right, bottom; the last two just outside."""
@@ -73,6 +76,14 @@ class Crops:
     def per_object(self) -> int:
         """How many crops an object has."""
         return self.way.levels * (2 if self.has_both else 1)
+
+    @property
+    def blur_flop(self) -> float:
+        """What blurring the whole picture costs: OpenCV's kernel along the rows, then along the columns."""
+        if self.way.background is not Background.BLUR:
+            return 0.0
+        width, height = self.picture.size
+        return 2.0 * 2 * COLOURS * width * height * (2 * BLUR_KERNEL * self.way.blur + 1)
 
     def of(self, mask: Bitmaps) -> Iterator[Image.Image]:
         """The crops of one object: for each level the one with its background changed, then the plain one if wanted."""

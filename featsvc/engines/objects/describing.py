@@ -93,8 +93,8 @@ class ByCrops:
         return AT_ONCE * self.network.crop_pixels
 
     def flop(self, objects: int) -> float:
-        """What it costs, about."""
-        return objects * self.crops_per_object * self.network.crop_flop
+        """What it costs, about, with the blur of the picture that stands behind all objects."""
+        return objects * self.crops_per_object * self.network.crop_flop + self.crops.blur_flop
 
     def vectors(self, masks: Bitmaps) -> Tensor:
         """Of masks N x H x W, N x D of length 1; 0 of a mask without pixels."""

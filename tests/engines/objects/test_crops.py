@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.objects.crops import Crops, box_of, widened
+from featsvc.engines.objects.describing import ByCrops
 from featsvc.engines.objects.networks import ClipNetwork, DinoNetwork
 from featsvc.v1.schema import Background, ClipParams, CropDescriptor, DinoParams, Squaring
 from tests.engines import models
@@ -115,6 +116,18 @@ def test_a_network_sees_the_middle_of_a_long_crop(
             middle.float(), whole.float(), atol=3 if whole.dtype == torch.uint8 else 0.1
         )
         assert 0 < largest <= 17 * int(network.crop_pixels**0.5)
+
+
+def test_a_wide_blur_counts_in_what_crops_cost(demo_clip: ClipModel) -> None:
+    def flop(objects: int, **options: object) -> float:
+        way = CropDescriptor.model_validate(options)
+        return ByCrops(ClipNetwork(demo_clip, ClipParams()), Crops(PICTURE, way)).flop(objects)
+
+    # 1201 products and sums for each of 3 x 40 x 30 bytes, twice; once for all objects.
+    behind = 2 * 2 * 3 * 40 * 30 * 1201
+    for objects in (1, 5):
+        plain = flop(objects, background="grey")
+        assert flop(objects, background="blur", blur=200) - plain == pytest.approx(behind)
 
 
 def test_a_picture_is_blurred_in_bands_as_it_is_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
