@@ -57,15 +57,14 @@ def test_langsplat_finds_the_row_of_each_pixel(client: FeatsvcClient, tmp_path: 
         assert (features.dtype, rows.dtype, rows.shape) == (np.float32, np.float32, (4, 64, 96))
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
         assert (rows.min(), rows.max()) == (-1, len(features) - 1)
-        way = {"clip": {}, "crop": {"background": "black", "squaring": "pad"}}
-        found = client.describe_objects(tmp_path / "images" / f"{name}.png", describe=[way], **FEW)
-        np.testing.assert_array_equal(rows[0] >= 0, found.masks.any(axis=0))
-        for level, number in ((3, 0), (2, 1)):
-            own = [row for row, each in enumerate(found) if each.level == number]
-            assert set(np.unique(rows[level])) <= {-1, *own}
-            for row in own:
-                np.testing.assert_array_equal(rows[level][found[row].segmentation] >= 0, True)
-                assert found[row].segmentation[rows[level] == row].all()
+        found = client.describe_objects(tmp_path / "images" / f"{name}.png", recipe="langsplat", **FEW)
+        lists = [each.granularity for each in found]
+        assert set(lists) >= {"all", "whole"}
+        for own, granularity in zip(rows, ("all", "subpart", "part", "whole"), strict=True):
+            masks = {row: found[row].segmentation for row, each in enumerate(lists) if each == granularity}
+            np.testing.assert_array_equal(own >= 0, np.any([*masks.values(), np.zeros_like(own)], axis=0))
+            for row in np.unique(own[own >= 0]):
+                assert masks[int(row)][own == row].all()
 
 
 def test_conceptgraphs_finds_detections(client: FeatsvcClient, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What LangSplat reads of each picture, in place of its preprocess: python langsplat.py DATASET.
 
 DATASET/images/NAME.jpg becomes DATASET/language_features/NAME_f.npy (vectors, N x D) and NAME_s.npy (4 x H x W: the row
-of each pixel's vector, or -1, among all masks, parts of parts, parts and wholes).
+of each pixel's vector, or -1, in each of the LISTS). Its project takes ViT-B-16, laion2b_s34b_b88k.
 """
 
 import sys
@@ -10,20 +10,16 @@ from pathlib import Path
 import numpy as np
 from featsvc_client import FeatsvcClient
 
-WAY = {"clip": {}, "crop": {"background": "black", "squaring": "pad"}}
-WHOLE, PART = 0, 1
+LISTS = ("all", "subpart", "part", "whole")
 
 
 def write(client: FeatsvcClient, dataset: Path, **options) -> None:
-    pictures = sorted((dataset / "images").iterdir())
     (dataset / "language_features").mkdir(exist_ok=True)
-    options = {"mask_encoding": "coco_rle", "describe": [WAY], **options}
-    for path in pictures:
-        found = client.describe_objects(path, **options)
-        rows = np.full((4, found.height, found.width), -1, np.float32)
+    for path in sorted((dataset / "images").iterdir()):
+        found = client.describe_objects(path, recipe="langsplat", mask_encoding="coco_rle", **options)
+        rows = np.full((len(LISTS), found.height, found.width), -1, np.float32)
         for row, each in enumerate(found):
-            level = {WHOLE: 3, PART: 2}.get(each.level, 1)
-            rows[0][each.segmentation] = rows[level][each.segmentation] = row
+            rows[LISTS.index(each.granularity)][each.segmentation] = row
         name = dataset / "language_features" / path.stem
         np.save(f"{name}_f.npy", found.descriptors[0].array)
         np.save(f"{name}_s.npy", rows)

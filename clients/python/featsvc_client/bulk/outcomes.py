@@ -76,7 +76,9 @@ def objects(answer: Objects) -> Outcome:
         "parent": np.array([-1 if each.parent is None else each.parent for each in answer], np.int64),
     }
     ways = [{"model": each.model, **_errors(each)} for each in answer.descriptors]
-    return Outcome(arrays, _facts(answer) | _size(answer) | {"descriptors": ways})
+    facts = _facts(answer) | _size(answer) | {"descriptors": ways}
+    lists = [each.granularity for each in answer]
+    return Outcome(arrays, facts | {"granularity": lists} if any(lists) else facts)
 
 
 def found_objects(answer: FoundObjects) -> Outcome:
