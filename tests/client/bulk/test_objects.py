@@ -16,18 +16,26 @@ from tests.client.bulk.comparison import FEW, NAMES, close, same
 
 # What pycocotools does in its compiled part.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+LISTS = ("--granularities", '["all", "whole"]')
 DESCRIBED = ("--describe", '[{"clip": {}, "crop": {}}, {"dino": {}, "pooled": {}}]')
 
 
 def test_objects_with_their_vectors_in_one_file_of_many(
     bulk: Any, pictures: Path, out: Path, client: FeatsvcClient
 ) -> None:
-    assert bulk("objects", "describe", *FEW, *DESCRIBED, "--descriptor-dtype", "int8", "--per-file", "9") == 0
+    assert (
+        bulk("objects", "describe", *FEW, *DESCRIBED, *LISTS, "--descriptor-dtype", "int8", "--per-file", "9")
+        == 0
+    )
     ways = json.loads(DESCRIBED[1])
     with np.load(out / "shard-000000.npz") as file:
         for name in NAMES:
             expected = client.describe_objects(
-                pictures / name, points_per_side=4, describe=ways, descriptor_dtype="int8"
+                pictures / name,
+                points_per_side=4,
+                describe=ways,
+                descriptor_dtype="int8",
+                granularities=json.loads(LISTS[1]),
             )
             found = {
                 each: file[f"photos/{name}/{each}"] for each in ("vectors_1", "scale_1", "level", "parent")
@@ -43,6 +51,7 @@ def test_objects_with_their_vectors_in_one_file_of_many(
                 same(mask, each)
             facts = json.loads(str(file[f"photos/{name}/facts"]))
             assert [each["model"] for each in facts["descriptors"]] == ["demo-clip", "demo-dino"]
+            assert facts["granularity"] == [each.granularity for each in expected]
 
 
 WAY = ("--describe", '[{"clip": {}, "crop": {"background": "black", "squaring": "pad"}}]')
