@@ -20,6 +20,7 @@ from featsvc.catalog import catalog
 from featsvc.engines.dino.features import Reading, descriptors
 from featsvc.v1.schema import Facet
 from tests.bench import bare_sam2
+from tests.bench.bare_objects import SIDE, Objects
 from tests.bench.children import answer_commands
 from tests.bench.networks import clip, dino, tokenizer
 from tests.bench.networks import dense as dense_of
@@ -126,6 +127,14 @@ def latency(model: str, ask: str, count: int, first: int, pause_s: float = 0.0) 
     return {"latencies": taken}
 
 
+def langsplat(
+    args: dict[str, Any], options: dict[str, Any], thresholds: dict[str, float]
+) -> dict[str, float]:
+    """LangSplat's objects the plain way."""
+    plain = Objects(bare_sam2.Sam2(Path(WEIGHTS)), Path(WEIGHTS))
+    return plain.langsplat(args, options, thresholds, transform(args["clip"], SIDE))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(THREADS)
     sam2 = bare_sam2.Sam2(Path(WEIGHTS))
@@ -138,5 +147,6 @@ if __name__ == "__main__":
             "latency": latency,
             "click": sam2.click,
             "masks": sam2.masks,
+            "langsplat": langsplat,
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tests.bench.figures import Row
-from tests.bench.rows import clip, frameworks, gateway, memory, precision, sam2, wire
+from tests.bench.rows import clip, frameworks, gateway, memory, objects, precision, sam2, wire
 from tests.bench.stand import Stand
 
 ROWS: Mapping[str, Callable[[Stand], list[Row]]] = {
@@ -16,6 +16,7 @@ ROWS: Mapping[str, Callable[[Stand], list[Row]]] = {
     "second_click": sam2.second_click,
     "auto_masks": sam2.auto_masks,
     "mask_bytes": sam2.mask_bytes,
+    "langsplat": objects.langsplat,
     "wire": wire.large_reply,
     "beside_pullers": wire.beside_pullers,
     "small_call": gateway.small_call,
