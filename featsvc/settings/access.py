@@ -92,7 +92,7 @@ class KeyLimits:
     url_max_fetches_per_key: Count = 32
     """Most pictures that are fetched for a key at once by address; further ones wait."""
     url_max_bytes_per_key: Size = 128 * MIB
-    """Most bytes of the pictures that are being fetched for a key."""
+    """Most bytes of the pictures that are being fetched for a key, and of those that are on their way to it."""
     weight: Share = 1.0
     """A key's share of the devices beside others that wait, in proportion: one of 2 gets twice as much as one of 1."""
     max_queue_per_key: Natural = 0

@@ -48,6 +48,7 @@ class ImageServiceServicer(object):
 
     def GetImage(self, request, context):
         """The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+        RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

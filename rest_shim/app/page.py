@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import grpc
 import orjson
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
@@ -25,7 +27,9 @@ from rest_shim.app.health import Counter
 from rest_shim.app.ports import application
 from rest_shim.app.transcoder import Terms
 from rest_shim.call.calls import ask
+from rest_shim.call.streamed import Streamed
 from rest_shim.errors import CALLER_LEFT, HttpError, http_error
+from rest_shim.reply.blobs import whole
 from rest_shim.reply.encode import HEADERS as FACTS
 
 FILES = Path(__file__).parents[1] / "page"
@@ -36,11 +40,16 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 GET_IMAGE = image_pb2.DESCRIPTOR.services_by_name["ImageService"].methods_by_name["GetImage"]
+# What browsers say of a request that a page of another origin makes, or a link in it. Others say nothing of it.
+ELSEWHERE = ("cross-site", "same-site")
+# Each is held whole until its caller has read it; the page asks for one after the other.
+PICTURES_AT_ONCE = 4
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
     # The files keep their names from release to release: a browser asks whether its copy is still right.
     (b"cache-control", b"no-cache"),
@@ -64,7 +73,7 @@ class PagePort:
 
 
 class Guarded:
-    """ASGI middleware that puts the headers of the page on every answer."""
+    """ASGI middleware that puts the headers of the page on every answer that has none of its own by that name."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -74,10 +83,44 @@ class Guarded:
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *HEADERS]}
+                own = {name for name, _ in message["headers"]}
+                further = (each for each in HEADERS if each[0] not in own)
+                message = {**message, "headers": [*message["headers"], *further]}
             await send(message)
 
         await self._app(scope, receive, headed)
+
+
+class FewOfEach:
+    """ASGI middleware that answers each caller few requests at once, until their answers have been read."""
+
+    def __init__(self, app: ASGIApp, terms: Terms) -> None:
+        self._app, self._terms = app, terms
+        self._open: defaultdict[str, int] = defaultdict(int)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        try:
+            with self._place("=".join(self._terms.identity(Request(scope))[0])):
+                await self._app(scope, receive, send)
+        except HttpError as error:
+            await error.response()(scope, receive, send)
+
+    @contextmanager
+    def _place(self, whose: str) -> Iterator[None]:
+        if self._open.get(whose, 0) >= PICTURES_AT_ONCE:
+            raise HttpError(
+                429,
+                f"{PICTURES_AT_ONCE} pictures are on their way to this key, which is the most: read them first",
+                {"Retry-After": "1"},
+            )
+        self._open[whose] += 1
+        try:
+            yield
+        finally:
+            self._open[whose] -= 1
+            if not self._open[whose]:
+                del self._open[whose]
 
 
 def applied(ports: Collection[str]) -> Collection[str]:
@@ -121,7 +164,7 @@ def _page(terms: Terms, counter: Counter) -> ASGIApp:
         Route("/", start),
         Route("/page.json", described),
         Route("/state.json", _told(terms, _state)),
-        Route("/picture", _told(terms, _picture)),
+        Route("/picture", _told(terms, _picture), middleware=[Middleware(FewOfEach, terms)]),
         *(Route(f"/{family}", docs) for family in FAMILIES),
         *(Mount(f"/{folder}", StaticFiles(directory=FILES / folder)) for folder in ("assets", "pictures")),
     ]
@@ -134,15 +177,23 @@ def _page(terms: Terms, counter: Counter) -> ASGIApp:
 def _told(
     terms: Terms, answer: Callable[[Terms, Request], Awaitable[Response]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """What the gateway answers, or why it does not."""
+    """What the gateway answers the page of this origin, or why it does not; no copy of it is kept."""
 
-    async def told(request: Request) -> Response:
+    async def response(request: Request) -> Response:
         try:
+            # A certificate may stand for a key, and browsers show it whoever has them ask.
+            if request.headers.get("sec-fetch-site") in ELSEWHERE:
+                raise HttpError(403, "a page of another origin may not ask this")
             return await answer(terms, request)
         except HttpError as error:
             return error.response()
         except ClientDisconnect:
             return HttpError(CALLER_LEFT, "the caller has left").response()
+
+    async def told(request: Request) -> Response:
+        told = await response(request)
+        told.headers["cache-control"] = "private, no-store"
+        return told
 
     return told
 
@@ -179,8 +230,15 @@ async def _picture(terms: Terms, request: Request) -> Response:
     try:
         async with _refusals(terms, request):
             found: Any = await called.reply()  # Any: made at run time
-    finally:
+    except BaseException:
         called.departure.end()
-    return Response(
-        found.content, media_type=found.media_type, headers={FACTS["image_digest"]: found.image_digest}
-    )
+        raise
+    content: bytes = found.content
+    headers = {"Content-Type": found.media_type, FACTS["image_digest"]: found.image_digest}
+    # What is sent in one piece counts as sent at once, whether or not it is read.
+    return Streamed(_blocks(content), len(content), called.departure, headers)
+
+
+async def _blocks(content: bytes) -> AsyncGenerator[bytes]:
+    for block in whole(content).made():
+        yield bytes(block)

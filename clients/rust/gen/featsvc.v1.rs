@@ -413,6 +413,7 @@ pub mod image_service_client {
             self
         }
         /// The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+        /// RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
         pub async fn get_image(
             &mut self,
             request: impl tonic::IntoRequest<super::GetImageRequest>,
@@ -454,6 +455,7 @@ pub mod image_service_server {
     #[async_trait]
     pub trait ImageService: std::marker::Send + std::marker::Sync + 'static {
         /// The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+        /// RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
         async fn get_image(
             &self,
             request: tonic::Request<super::GetImageRequest>,
@@ -5646,7 +5648,7 @@ pub struct CallerLimits {
     /// Pictures that are fetched for it at once by address.
     #[prost(uint32, tag = "3")]
     pub url_max_fetches_per_key: u32,
-    /// Bytes of pictures that are being fetched for it.
+    /// Bytes of pictures that are being fetched for it, and of those that GetImage is sending it.
     #[prost(uint64, tag = "4")]
     pub url_max_bytes_per_key: u64,
     /// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import re
+from contextlib import AsyncExitStack
 
 import grpc
 import pytest
 
 from featsvc.v1 import image_pb2, model_pb2
-from rest_shim.app.page import FILES
-from tests.rest.fake_gateway import KEY, FakeGateway
+from rest_shim.app.page import FILES, PICTURES_AT_ONCE
+from tests.rest.fake_gateway import KEY, KEY_OF_OTHERS, FakeGateway
 from tests.rest.shim import Shim, shim
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -88,6 +89,46 @@ async def test_a_picture_at_an_address_is_had_from_the_gateway_by_who_has_a_key(
     answer = await ports.client.get(where, params=params, headers=KEYED)
     assert (answer.status_code, answer.json()) == (400, {"detail": "image_url: host 'a' is not public"})
     assert (await ports.client.get(where, params=params)).status_code == 401
+
+
+async def test_pictures_go_to_no_page_of_another_origin_and_are_kept_by_nobody(
+    ports: Shim, gateway: FakeGateway
+) -> None:
+    for path, params in (("/picture", {"url": "https://example.com/a.gif"}), ("/state.json", {})):
+        where = ports.url("page", path)
+        for site in ("cross-site", "same-site"):
+            answer = await ports.client.get(where, params=params, headers=KEYED | {"Sec-Fetch-Site": site})
+            assert answer.status_code == 403
+        assert not gateway.requests
+        for site in ("same-origin", "none"):
+            answer = await ports.client.get(where, params=params, headers=KEYED | {"Sec-Fetch-Site": site})
+            assert answer.status_code == 200
+            assert answer.headers["cache-control"] == "private, no-store"
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        gateway.requests.clear()
+
+
+async def test_of_pictures_that_nobody_reads_a_key_has_few(ports: Shim, gateway: FakeGateway) -> None:
+    # More than the buffers of sockets take.
+    gateway.replies["ImageService/GetImage"] = image_pb2.GetImageResponse(
+        content=bytes(16 * 1024**2), media_type="image/gif"
+    )
+    where, params = ports.url("page", "/picture"), {"url": "https://example.com/a.gif"}
+    async with AsyncExitStack() as unread:
+        for count in range(1, PICTURES_AT_ONCE + 1):
+            answer = await unread.enter_async_context(
+                ports.client.stream("GET", where, params=params, headers=KEYED)
+            )
+            assert (answer.status_code, len(gateway.requests)) == (200, count)
+        refused = await ports.client.get(where, params=params, headers=KEYED)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert "4 pictures are on their way to this key" in refused.json()["detail"]
+        other = {"Authorization": f"Bearer {KEY_OF_OTHERS}"}
+        assert (await ports.client.get(where, params=params, headers=other)).status_code == 200
+        assert len(gateway.requests) == PICTURES_AT_ONCE + 1
+    while (answer := await ports.client.get(where, params=params, headers=KEYED)).status_code == 429:
+        pass
+    assert answer.status_code == 200
 
 
 async def test_it_fills_the_documented_key_in_where_that_works_and_no_other(gateway: FakeGateway) -> None:

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import grpc
 import pytest
+from PIL import Image
 
+from featsvc.server.calls.admission import Admission
 from featsvc.server.pictures.media_types import media_type
 from featsvc.v1 import clip_pb2, image_pb2, image_pb2_grpc
+from tests.chaos.frames import Connection, message
 from tests.server.asking import OTHER_KEY, Request, digest_of, refusal, violations
 from tests.server.conftest import AUTHORISED, start
 from tests.server.pictures.test_fetch import host, reply
 
-PNG = b"\x89PNG\r\n\x1a\n and more"
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR and more"
+BMP = b"BM\x3a\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00\x00\x00"
+GET_IMAGE = "/featsvc.v1.ImageService/GetImage"
+MIB = 1024**2
 FILES = {"/a.png": PNG, "/secret": b"user: admin\npassword: x"}
 
 
 @pytest.mark.parametrize(("content", "kind"), [
-    (b"BM6", "image/bmp"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
+    (BMP, "image/bmp"),
+    (b"GIF87a\x01\x00\x01\x00\x80\x00\x00", "image/gif"),
+    (b"GIF89a\x01\x00\x01\x00\x00\x00\x00!\xf9", "image/gif"),
     (b"RIFF\n\x00\x00\x01WEBPVP8 ", "image/webp"),
     (PNG, "image/png"),
     (b"\xff\xd8\xff\xe0", "image/jpeg"),
+    (b"BMC_USER=root\nBMC_PASSWORD=calvin\n", None),
+    (b"GIF89a = the colours of the garden\n", None),
+    (b"RIFF of WEBPVPs\n", None),
+    (PNG.replace(b"IHDR", b"CgBI"), None),
+    (b"\xff\xd8\xff\x00", None),
     (b"<svg xmlns='http://www.w3.org/2000/svg'/>", None),
     (b"<html>BM GIF89a", None),
     (b"RIFF\n\x00\x00\x01WAVEfmt ", None),
     (b"", None),
 ])  # fmt: skip
-def test_a_picture_is_known_by_its_first_bytes(content: bytes, kind: str | None) -> None:
+def test_a_picture_is_known_by_its_header(content: bytes, kind: str | None) -> None:
     assert media_type(content) == kind
+
+
+@pytest.mark.parametrize("kind", ["bmp", "gif", "jpeg", "png", "webp"])
+def test_what_pillow_writes_is_a_picture(kind: str) -> None:
+    for mode in ("1", "L", "P", "RGB"):
+        file = io.BytesIO()
+        Image.new(mode, (3, 2)).convert("RGB" if (kind, mode) == ("jpeg", "P") else mode).save(file, kind)
+        assert media_type(file.getvalue()) == f"image/{kind}"
 
 
 async def test_an_address_gives_its_picture_and_nothing_that_is_none() -> None:
@@ -61,7 +81,6 @@ async def test_an_address_gives_its_picture_and_nothing_that_is_none() -> None:
 async def test_what_was_sent_is_answered_and_an_address_that_is_not_public_is_not() -> None:
     async with start() as running:
         images = image_pb2_grpc.ImageServiceStub(running.channel)
-        program = b"BM\nsay 3"
         question = Request(image=image_pb2.Image(content=b"say 3"))
         sent: clip_pb2.ClipServiceExtractFeaturesResponse = await running.clip.ExtractFeatures(
             question, metadata=AUTHORISED
@@ -69,8 +88,51 @@ async def test_what_was_sent_is_answered_and_an_address_that_is_not_public_is_no
         named = image_pb2.GetImageRequest(image=image_pb2.Image(digest=sent.image_digest))
         error = await refusal(images.GetImage(named, metadata=AUTHORISED))
         assert "is no BMP" in violations(error)["image.digest"]
-        whole = image_pb2.GetImageRequest(image=image_pb2.Image(content=program))
-        assert (await images.GetImage(whole, metadata=AUTHORISED)).content == program
+        whole = image_pb2.GetImageRequest(image=image_pb2.Image(content=BMP))
+        assert (await images.GetImage(whole, metadata=AUTHORISED)).content == BMP
         private = image_pb2.GetImageRequest(image=image_pb2.Image(url="http://127.0.0.1:9/a.png"))
         error = await refusal(images.GetImage(private, metadata=AUTHORISED))
         assert "not public" in violations(error)["image.url"]
+
+
+async def test_who_reads_none_of_its_pictures_is_sent_a_few_and_no_more() -> None:
+    picture = PNG + bytes(MIB)
+    whole = image_pb2.GetImageRequest(image=image_pb2.Image(content=picture))
+    async with start(url_max_bytes_per_key=5 * MIB // 2) as running:
+        images = image_pb2_grpc.ImageServiceStub(running.channel)
+        # One alone may be larger than that.
+        larger = image_pb2.GetImageRequest(image=image_pb2.Image(content=PNG + bytes(3 * MIB)))
+        await images.GetImage(larger, metadata=AUTHORISED)
+        found = await images.GetImage(whole, metadata=AUTHORISED)
+        named = image_pb2.GetImageRequest(image=image_pb2.Image(digest=found.image_digest))
+        async with Connection(running.gateway.port) as connection:
+            # The window that a stream begins with takes 64 KiB of an answer, and is not made wider.
+            streams = []
+            for _ in range(3):
+                streams.append(connection.call(GET_IMAGE, AUTHORISED))
+                await connection.send(streams[-1], message(named.SerializeToString()), last=True)
+            last = await connection.until_ended(streams[-1])
+            assert b"grpc-status\x018" in last
+            assert b"(url_max_bytes_per_key)" in last
+            assert not connection.ended.keys() & set(streams[:2])
+            assert await images.GetImage(whole, metadata=OTHER_KEY) == found
+        # What is not sent any more is not counted either.
+        while True:
+            try:
+                assert await images.GetImage(named, metadata=AUTHORISED) == found
+                break
+            except grpc.aio.AioRpcError as error:
+                assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # noqa: PT017  # until it is freed
+
+
+async def test_a_large_picture_is_counted_among_the_replies_until_it_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(Admission, "replies", lambda _, __, nbytes: counted.append(nbytes))
+    async with start() as running:
+        images = image_pb2_grpc.ImageServiceStub(running.channel)
+        for more in (0, MIB):
+            asked = image_pb2.GetImageRequest(image=image_pb2.Image(content=PNG + bytes(more)))
+            await images.GetImage(asked, metadata=AUTHORISED)
+    assert counted == [len(PNG) + MIB]

@@ -31,6 +31,7 @@ const (
 // Files of pictures.
 type ImageServiceClient interface {
 	// The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+	// RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
 	GetImage(ctx context.Context, in *GetImageRequest, opts ...grpc.CallOption) (*GetImageResponse, error)
 }
 
@@ -59,6 +60,7 @@ func (c *imageServiceClient) GetImage(ctx context.Context, in *GetImageRequest, 
 // Files of pictures.
 type ImageServiceServer interface {
 	// The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+	// RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
 	GetImage(context.Context, *GetImageRequest) (*GetImageResponse, error)
 	mustEmbedUnimplementedImageServiceServer()
 }

@@ -308,7 +308,7 @@ type CallerLimits struct {
 	ImageCachePerKey uint64 `protobuf:"varint,2,opt,name=image_cache_per_key,json=imageCachePerKey,proto3" json:"image_cache_per_key,omitempty"`
 	// Pictures that are fetched for it at once by address.
 	UrlMaxFetchesPerKey uint32 `protobuf:"varint,3,opt,name=url_max_fetches_per_key,json=urlMaxFetchesPerKey,proto3" json:"url_max_fetches_per_key,omitempty"`
-	// Bytes of pictures that are being fetched for it.
+	// Bytes of pictures that are being fetched for it, and of those that GetImage is sending it.
 	UrlMaxBytesPerKey uint64 `protobuf:"varint,4,opt,name=url_max_bytes_per_key,json=urlMaxBytesPerKey,proto3" json:"url_max_bytes_per_key,omitempty"`
 	// Requests of it that wait; 0 for as many as the server lets wait at all, where no other caller needs the room.
 	MaxQueuePerKey uint32 `protobuf:"varint,5,opt,name=max_queue_per_key,json=maxQueuePerKey,proto3" json:"max_queue_per_key,omitempty"`

@@ -504,6 +504,7 @@ export const PaddingModeSchema: GenEnum<PaddingMode> = /*@__PURE__*/
 export const ImageService: GenService<{
   /**
    * The file of a picture, to be shown beside what was answered about it: what is at its address, or what was sent.
+   * RESOURCE_EXHAUSTED where a caller has not yet read what it asked for, beyond its `url_max_bytes_per_key`.
    *
    * @generated from rpc featsvc.v1.ImageService.GetImage
    */

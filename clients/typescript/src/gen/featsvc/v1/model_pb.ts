@@ -170,7 +170,7 @@ export type CallerLimits = Message<"featsvc.v1.CallerLimits"> & {
   urlMaxFetchesPerKey: number;
 
   /**
-   * Bytes of pictures that are being fetched for it.
+   * Bytes of pictures that are being fetched for it, and of those that GetImage is sending it.
    *
    * @generated from field: uint64 url_max_bytes_per_key = 4;
    */
