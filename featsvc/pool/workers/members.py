@@ -136,9 +136,13 @@ class Members:
         return await asyncio.shield(self._hopeless)
 
     def refuse(self, worker: WorkerHandle, error: FeatsvcError) -> None:
-        """A worker says why it cannot work here; when all have, who waits for that is told."""
+        """A worker says why it cannot work here; when all have, who waits for that is told.
+
+        Not where the next process may run on another machine: then no refusal is the last word.
+        """
         self._refused.add(worker.id)
-        if self._was_alive or not self._refused >= self._workers.keys():
+        may_work = self._was_alive or self._settings.may_move
+        if may_work or not self._refused >= self._workers.keys():
             log.error("worker cannot work here: %s", error.message, extra={"worker": worker.id})
         elif not self._hopeless.done():
             self._hopeless.set_result(error)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidArgument, KilledWorkers
+from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidArgument, KilledWorkers, Unavailable
 from featsvc.pool.cluster.pool import ray_pool
 from featsvc.pool.contract.settings import PoolSettings, Share
 from tests.cluster.cluster import Cluster
@@ -48,6 +48,7 @@ async def start_pool(address: str, journal: Journal) -> AsyncIterator[StartPool]
                 engine_options=FakeOptions(str(journal), **options),
                 threads=1,
                 restart_delay_s=0.01,
+                max_failed_starts=2,
             )
             return await stack.enter_async_context(ray_pool(settings, address, SHARE))
 
@@ -109,20 +110,33 @@ async def test_the_environment_has_what_engines_need_and_none_of_our_settings(
     assert "FEATSVC_API_KEY" not in environment
 
 
-async def test_who_cannot_work_there_says_why(start_pool: StartPool) -> None:
+async def refused_for_now(pool: Any) -> None:
+    """Until so many starts have failed that nobody waits for the next."""
+    with pytest.raises(Unavailable, match="no worker can start at the moment"):
+        await pool.run(job())
+
+
+async def test_who_cannot_work_there_says_why_and_is_tried_elsewhere(
+    start_pool: StartPool, caplog: pytest.LogCaptureFixture
+) -> None:
     pool = await start_pool(device_is_there=False)
-    assert "cpu is not on this machine" in (await pool.cannot_work()).message
+    hopeless = asyncio.create_task(pool.cannot_work())
+    await refused_for_now(pool)
+    assert "cpu is not on this machine" in caplog.text
+    assert not hopeless.done()
+    hopeless.cancel()
 
 
 async def test_a_machine_with_another_version_is_not_used_until_it_has_the_same(
-    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Only now, for Ray reads its environment when it is imported.
     from featsvc.pool.cluster import worker
 
     monkeypatch.setattr(worker, "__version__", "9.9.9")
     pool = await start_pool()
-    assert "the gateway 9.9.9" in (await pool.cannot_work()).message
+    await refused_for_now(pool)
+    assert "the gateway 9.9.9" in caplog.text
     monkeypatch.undo()
     await all_alive(pool)
     (worker,) = pool.status().workers

@@ -10,16 +10,17 @@ import pytest
 import pytest_asyncio
 
 from featsvc.errors import KilledWorkers, TookTooLong, Unavailable
-from featsvc.pool.contract.messages import Outcome, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
+from featsvc.pool.contract.messages import Boot, Outcome, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
+from featsvc.pool.contract.worker import Events
 from featsvc.pool.scheduling.deaths import DEFECT
 from featsvc.pool.scheduling.queue import Queue
 from featsvc.pool.workers import handle
 from featsvc.pool.workers.pool import WorkerPool
 from featsvc.pool.workers.record import Record
 from tests.pool.conftest import MakeGate, StartPool, all_alive
-from tests.pool.fake_workers import FakeSpawn
+from tests.pool.fake_workers import FakeSpawn, FakeWorker
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
 
@@ -176,6 +177,28 @@ async def test_where_no_worker_can_work_the_reason_is_told() -> None:
         with pytest.raises(Unavailable, match="no worker can start"):
             await pool.run(job())
         assert [each.restarts for each in pool.status().workers] == [0, 0]
+
+
+class BetterNextTime(FakeSpawn):
+    """Only the first process is refused, as on one bad machine of several."""
+
+    def __call__(self, boot: Boot, events: Events) -> FakeWorker:
+        worker = super().__call__(boot, events)
+        self.missing = ()
+        return worker
+
+
+async def test_where_the_next_process_may_move_no_refusal_is_the_last_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = replace(SETTINGS, devices=("one",), may_move=True)
+    async with WorkerPool(settings, BetterNextTime(missing=("one",))) as pool:
+        hopeless = asyncio.create_task(pool.cannot_work())
+        await pool.alive_change(0)
+        assert pool.status().workers[0].restarts == 1
+        assert not hopeless.done()
+        hopeless.cancel()
+    assert "one is not there" in caplog.text
 
 
 async def test_a_worker_that_cannot_be_killed_holds_up_nobody_and_is_replaced_when_it_has_ended(
