@@ -4,7 +4,8 @@ A worker is needed that has work in flight. Beside those as many are needed as t
 work, in seconds of a worker, as predicted. Too many there are only if none of the last `idle_s` needed as many.
 
 Who cannot start (FAILED) is not counted, so another starts where there is room, perhaps on another machine; the one
-that is too many then is the first to end. Where none can start, more could not either.
+that is too many then is the first to end. Where there is no room, one that is tried no more ends once others have been
+lacking for `idle_s`, and another starts. Where none can start, more could not either.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Elastic:
         self._members = members
         self._least = len(settings.worker_devices)
         self._since: float | None = None
-        """When more than enough were seen first; None while there are not."""
+        """When it was first seen that one may end; None while none may."""
         self._leaving: dict[int, asyncio.Task[None]] = {}
         is_fixed = settings.most_workers <= self._least
         self._task = None if is_fixed else asyncio.create_task(self._follow())
@@ -74,22 +75,28 @@ class Elastic:
                 log.exception("the number of workers cannot follow the work")
 
     def look(self, now: float) -> None:
-        """Start as many workers as are lacking, or end one that has not been needed for long enough."""
+        """Start as many workers as are lacking, or end one that has not been of use for long enough."""
         staying = [each for each in self._members if each.id not in self._leaving]
         needed = self._needed(staying)
         able = sum(each.state is not WorkerState.FAILED for each in staying)
-        if needed > able:
+        lacking = min(needed - able, self._settings.most_workers - len(staying))
+        if lacking > 0:
             self._since = None
-            lacking = min(needed - able, self._settings.most_workers - len(staying))
-            if able and lacking > 0:
+            if able:
                 self._grow(lacking)
-        elif needed == len(staying):
+            return
+        if needed > able:
+            # Not at once: where no place is any better each look would start one in vain.
+            spare = [each for each in staying if able and each.is_given_up]
+        else:
+            spare = staying if needed < len(staying) else []
+        if not spare:
             self._since = None
         elif self._since is None:
             self._since = now
         elif now - self._since >= self._settings.idle_s:
             self._since = None
-            self._shrink(staying)
+            self._shrink(spare, staying)
 
     def _needed(self, staying: list[WorkerHandle]) -> int:
         busy = sum(bool(self._scheduler.in_flight(each.id).batches) for each in staying)
@@ -114,9 +121,9 @@ class Elastic:
                     costs[model] += entry.cost_s
         return sorted(costs, key=costs.__getitem__, reverse=True)
 
-    def _shrink(self, staying: list[WorkerHandle]) -> None:
-        """End the worker that is missed least, if there is one that may go."""
-        free = [each for each in staying if self._may_go(each, staying)]
+    def _shrink(self, spare: list[WorkerHandle], staying: list[WorkerHandle]) -> None:
+        """End the worker of the spare ones that is missed least, if there is one that may go."""
+        free = [each for each in spare if self._may_go(each, staying)]
         if not free:
             return
         chosen = min(free, key=self._worth)

@@ -77,6 +77,11 @@ class WorkerHandle:
         return self.state is WorkerState.READY and not self._restarts.is_last
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it cannot start, and no other process follows."""
+        return self.state is WorkerState.FAILED and self._timer is None
+
+    @property
     def is_silent(self) -> bool:
         """Whether it does not answer, so that other workers are better asked."""
         return self._heart.is_silent

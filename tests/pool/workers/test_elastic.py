@@ -217,6 +217,20 @@ async def test_no_more_start_than_there_may_be_and_none_where_none_can(followed:
         assert len(pool.status().workers) == 1
 
 
+async def test_who_is_tried_no_more_makes_room_while_others_are_lacking(followed: Followed) -> None:
+    followed.spawn.missing = {1, 2, 3}
+    await submitted(followed.pool, *(job(value) for value in range(8)))
+    for _ in range(3):
+        assert await followed.look_while_some_fail() == [0, 1, 2, 3]
+    assert await followed.look_while_some_fail(IDLE_S - 1) == [0, 1, 2, 3]
+    assert await followed.look_while_some_fail(1) == [0, 1, 2], "the load is the same"
+    assert await followed.look_while_some_fail() == [0, 1, 2, 4]
+    followed.spawn.missing = ()
+    followed.pool._workers[1]._set_timer(IDLE_S, lambda: None)
+    await followed.look_while_some_fail()
+    assert await followed.look_while_some_fail(IDLE_S) == [0, 1, 4], "who is tried again keeps its place"
+
+
 @pytest.mark.parametrize("most", [0, 1])
 async def test_a_fixed_number_is_not_followed(most: int) -> None:
     async with WorkerPool(replace(SETTINGS, most_workers=most), FakeSpawn()) as pool:
