@@ -15,7 +15,7 @@ from featsvc_client.bulk.commands import Command, Question, question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.folder import UNFINISHED, Folder
 from featsvc_client.bulk.inputs import Inputs
-from featsvc_client.bulk.job import check_job, check_model, described, ended
+from featsvc_client.bulk.job import check_job, check_models, described, ended
 from featsvc_client.bulk.manifest import NAME, Manifest
 from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.selection import Selection
@@ -136,7 +136,7 @@ async def _run(asked: DataSetCommand) -> int:
         check_job(manifest, job, names.out, asked.again)
         with closing(Folder(names.out)) as folder:
             manifest.begin_run(job, __version__, asked.again)
-            check_model(manifest, work.model)
+            check_models(manifest, work.models)
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, asked.retry_failed, stop)
             store = Store(folder, manifest, names.form, names.per_file, asked.question.categories)

@@ -59,6 +59,11 @@ class NodeWork:
     """The folder of what has no name yet, as every node sees it."""
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """All that answer, in the order of the operation."""
+        return (self.model, *self.also)
+
+    @property
     def operation(self) -> AnyOperation:
         """The line of the table."""
         return operation_of(self.question)
@@ -97,7 +102,7 @@ class Answering:
         from featsvc.batch.engines import InProcess
 
         self._engines = InProcess(work.boot, work.most_items)
-        for model in dict.fromkeys((work.model, *work.also)):
+        for model in dict.fromkeys(work.models):
             self._engines.load(model)
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
@@ -126,8 +131,7 @@ class Answering:
             row["digest"] = "" if row["error"] else Picture(content).digest
         new = [row for row in rows if not row["error"] and row["digest"] != row["known_digest"]]
         items = [replace(self._item, image=row["content"], digest=row["digest"]) for row in new]
-        models = (self._work.model, *self._work.also)
-        results = self._engines.results(self._operation, models, self._params, items)
+        results = self._engines.results(self._operation, self._work.models, self._params, items)
         for row, result in zip(new, results, strict=True):
             row.update(self._kept(row["content"], row["digest"], result))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from featsvc_client.bulk.commands import COMMANDS
+from featsvc_client.bulk.extra import Refused
 
 from featsvc.batch import command
+from featsvc.batch.run import Run
 from featsvc.server.commands import batch
 from featsvc.server.commands.cli import main
 
@@ -50,6 +54,24 @@ def test_what_makes_no_sense_is_told_before_anything_is_started(
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_models_that_describe_are_of_one_folder_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"a picture")
+    words = ["objects", "describe", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--quiet"]
+    words += ["--profile=demo", "--offline", '--describe=[{"clip": {}, "crop": {}}]']
+    asked = command._parsed(words)
+    work = command._work(asked)
+    monkeypatch.setattr(command, "setup", lambda *_: None)
+    monkeypatch.setattr(Run, "plan", lambda _: [])
+    assert asyncio.run(command._run(asked)) == 0
+    monkeypatch.setattr(command, "_work", lambda _: replace(work, also=("other",)))
+    with pytest.raises(
+        Refused, match="with demo-sam2, other, but the results here are of demo-sam2, demo-clip:"
+    ):
+        asyncio.run(command._run(asked))
 
 
 def test_without_ray_it_says_what_to_install(

@@ -6,11 +6,18 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from featsvc_client.bulk import cli
+from featsvc_client.bulk.extra import Refused
+from featsvc_client.bulk.job import check_models
 from featsvc_client.bulk.manifest import NAME, Manifest
 from featsvc_client.bulk.records import Result
 
+from featsvc.codec.arrays import to_tensor
+from featsvc.v1 import objects_pb2
 from tests.client.bulk.service import answer, noted, photos, run, started
 from tests.client.gateway import answering
 
@@ -42,6 +49,40 @@ def test_a_run_keeps_no_reader_waiting(out: Path) -> None:
         with closing(sqlite3.connect(out / NAME, timeout=0)) as reader:
             assert reader.execute("SELECT key, model FROM results").fetchall() == [("a", "demo")]
         manifest.confirm(position)
+
+
+def test_what_describes_objects_is_of_one_folder_too(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("objects", "describe", str(photos(tmp_path / "photos", 2)), "--out", str(out), "--quiet")
+
+    def ask(*models: str) -> int:
+        def described(request: Any) -> Any:
+            if not hasattr(request, "image"):
+                return answer(request)
+            vectors = to_tensor(np.zeros((0, 4), np.float32))
+            ways = [objects_pb2.ObjectVectors(vectors=vectors, model=each) for each in models]
+            return objects_pb2.DescribeObjectsResponse(height=2, width=2, model="sam", descriptors=ways)
+
+        with answering(described) as script:
+            return cli.main([*command, "--target", script.target])
+
+    assert ask("clip", "dino") == 0
+    assert ask("clip", "dino") == 0
+    photos(tmp_path / "photos", 3)
+    assert ask("clip", "other") == 2
+    assert "with sam, clip, other, but the results here are of sam, clip, dino:" in capsys.readouterr().err
+    assert ask("clip", "dino") == 0
+
+
+def test_models_that_an_answer_does_not_name_are_noted_when_one_does(out: Path) -> None:
+    out.mkdir()
+    with closing(Manifest(out / NAME)) as manifest:
+        manifest.begin_run("a job", "")
+        for models in (("sam",), ("sam", "clip"), ("sam",)):
+            check_models(manifest, models)
+        with pytest.raises(Refused, match="sam, other, but the results here are of sam, clip:"):
+            check_models(manifest, ("sam", "other"))
 
 
 def test_a_dry_run_reads_beside_a_run(tmp_path: Path, out: Path) -> None:

@@ -42,14 +42,14 @@ def check_job(manifest: Manifest, job: str, out: Path, is_again: bool) -> None:
     )
 
 
-def check_model(manifest: Manifest, model: str) -> None:
-    """Raises Refused where the results in the folder are of another model."""
-    known = manifest.note_model(model)
-    if known != model:
+def check_models(manifest: Manifest, models: tuple[str, ...]) -> None:
+    """Raises Refused where the results in the folder are of other models; some answers name only the first."""
+    known = manifest.note_models(models)
+    if known[: len(models)] != models:
         # Else --again would go on with a job that cannot come to its end.
         manifest.finish_job()
         raise Refused(
-            f"the server answers with {model}, but the results here are of {known}: "
+            f"the server answers with {', '.join(models)}, but the results here are of {', '.join(known)}: "
             "use another folder, or --again to do all anew"
         )
 

@@ -95,12 +95,15 @@ class Manifest:
         self.job = job
         self.run = self._inserted("INSERT INTO runs (job, server) VALUES (?, ?)", job, server)
 
-    def note_model(self, model: str) -> str:
-        """The model of the job: this one, if none has answered before."""
+    def note_models(self, models: tuple[str, ...]) -> tuple[str, ...]:
+        """The models of the job in their order: these, if none have answered before, or only the first of them."""
         with self._lock:
-            self._execute("UPDATE jobs SET model = ? WHERE job = ? AND model = ''", model, self.job)
-            found: str = self._execute("SELECT model FROM jobs WHERE job = ?", self.job).fetchone()[0]
-            return found
+            (found,) = self._execute("SELECT model FROM jobs WHERE job = ?", self.job).fetchone()
+            known = tuple(found.split("\n")) if found else ()
+            if len(known) < len(models) and known == models[: len(known)]:
+                self._execute("UPDATE jobs SET model = ? WHERE job = ?", "\n".join(models), self.job)
+                return models
+            return known
 
     def see(self, key: str) -> Known:
         """What is known of a picture that the run has come to; its place among all is given here and stays."""

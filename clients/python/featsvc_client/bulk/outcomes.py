@@ -34,6 +34,11 @@ class Outcome:
         """Key of the model that answered."""
         return str(self.facts["model"])
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The same, and after it the keys of those that described, as far as the answer names them."""
+        return (self.model, *(str(each["model"]) for each in self.facts.get("descriptors", ())))
+
 
 def features(answer: Features) -> Outcome:
     """Dense features in the element type in which they were sent."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from featsvc_client.bulk.asking import Asker
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.inputs import Inputs
-from featsvc_client.bulk.job import check_model
+from featsvc_client.bulk.job import check_models
 from featsvc_client.bulk.manifest import Manifest
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.bulk.progress import Progress
@@ -69,7 +69,7 @@ class Run:
         self.progress.fail(todo.key, why)
 
     def _keep(self, todo: Todo, outcome: Outcome, picture: bytes | None) -> None:
-        check_model(self.manifest, outcome.model)
+        check_models(self.manifest, outcome.models)
         self.progress.done(self.store.keep(todo, outcome, picture))
 
     def _count(self, inputs: Inputs) -> None:
