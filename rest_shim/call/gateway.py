@@ -99,7 +99,8 @@ class GatewayClient:
         self._stamp: Stamp = tls.stamp() if tls else ()
         self._channels = _opened(target, tls)
         self._turns = cycle(self._channels)
-        self._old: set[asyncio.Task[None]] = set()
+        self._old: dict[asyncio.Task[None], tuple[grpc.aio.Channel, ...]] = {}
+        """Connections that other ones have replaced, by what closes them later."""
         self._timeout_s = timeout_s
         self._asking: Metadata = (("authorization", f"Bearer {asking_key}"),) if asking_key else ()
         self._accepted: OrderedDict[bytes, float] = OrderedDict()
@@ -214,15 +215,21 @@ class GatewayClient:
             except OSError as error:
                 log.error("changed files of TLS for the gateway cannot be used, the old ones stay: %s", error)
                 continue
-            self._old.add(asyncio.create_task(_closed(self._channels, OLD_S)))
+            closing = asyncio.create_task(_close(self._channels, OLD_S))
+            self._old[closing] = self._channels
+            closing.add_done_callback(self._old.pop)
             self._channels, self._turns = channels, cycle(channels)
             log.info("changed files of TLS for the gateway are in force")
 
     async def close(self) -> None:
         """Closes the connections."""
-        for task in self._old:
-            task.cancel()
-        await asyncio.gather(_closed(self._channels), *self._old, return_exceptions=True)
+        old = dict(self._old)
+        for closing in old:
+            closing.cancel()
+        await asyncio.gather(*old, return_exceptions=True)
+        # Not by those tasks: one that is cancelled before its first step does nothing.
+        for channels in (self._channels, *old.values()):
+            await _close(channels)
 
     def _start(
         self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float
@@ -249,13 +256,11 @@ def _opened(target: str, tls: CallerFiles | None) -> tuple[grpc.aio.Channel, ...
     )
 
 
-async def _closed(channels: tuple[grpc.aio.Channel, ...], after_s: float = 0.0) -> None:
-    """Close connections after a while, or at once where the waiting is cancelled."""
-    try:
-        await asyncio.sleep(after_s)
-    finally:
-        for each in channels:
-            await each.close()
+async def _close(channels: tuple[grpc.aio.Channel, ...], after_s: float = 0.0) -> None:
+    """Close connections after a while."""
+    await asyncio.sleep(after_s)
+    for each in channels:
+        await each.close()
 
 
 def path(method: MethodDescriptor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -72,6 +73,53 @@ async def test_changed_files_of_tls_are_in_force_and_what_cannot_be_used_is_not(
         async with fake_gateway(fake.port, credentials=identity(new)):
             while not await is_there(gateway):
                 pass
+
+
+class CountedChannel:
+    """Of a connection only whether it is closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Changing:
+    """Files of TLS that are others at each look."""
+
+    def stamp(self) -> object:
+        return object()
+
+    def context(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("old_s", [0.0, 3600.0])
+async def test_replaced_connections_are_closed_and_forgotten(
+    monkeypatch: pytest.MonkeyPatch, old_s: float
+) -> None:
+    opened, replaced = list[CountedChannel](), asyncio.Event()
+
+    def open_one(*_: object) -> tuple[CountedChannel, ...]:
+        opened.append(CountedChannel())
+        if len(opened) == 3:
+            replaced.set()
+        return (opened[-1],)
+
+    for name, value in {"LOOK_S": 0.0, "OLD_S": old_s, "_opened": open_one}.items():
+        monkeypatch.setattr(f"rest_shim.call.gateway.{name}", value)
+    gateway = GatewayClient("nowhere", timeout_s=60, tls=Changing())  # type: ignore[arg-type]
+    following = asyncio.create_task(gateway.follow_files())
+    await replaced.wait()
+    following.cancel()
+    if not old_s:
+        await asyncio.gather(*gateway._old)
+        assert not gateway._old
+        assert [each.closed for each in opened] == [True, True, False]
+    # Where they are old after an hour the last task that is to close some has not had its first step yet.
+    await gateway.close()
+    assert [each.closed for each in opened] == [True, True, True]
 
 
 async def is_there(gateway: GatewayClient) -> bool:
