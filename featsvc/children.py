@@ -224,6 +224,8 @@ async def at_work(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
     for task in tasks:
         task.add_done_callback(_ended)
     try:
+        # Each takes its first step: one that is cancelled before it does not even end what it was given.
+        await asyncio.sleep(0)
         yield
     finally:
         for task in tasks:

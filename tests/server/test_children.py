@@ -104,6 +104,20 @@ async def test_work_that_fails_is_told_at_once_and_the_rest_goes_on(caplog: pyte
     assert len(caplog.records) == 1, "being cancelled is no failure"
 
 
+async def test_works_that_are_cancelled_at_once_still_end_what_they_were_given() -> None:
+    ended = asyncio.Event()
+
+    async def ends() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with at_work(ends()):
+        pass
+    assert ended.is_set()
+
+
 @pytest.mark.parametrize("before_it_ends", [True, False])
 async def test_a_child_that_ends_while_its_parent_stops_is_not_started_again(
     monkeypatch: pytest.MonkeyPatch, before_it_ends: bool
