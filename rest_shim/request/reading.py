@@ -203,11 +203,14 @@ class BodyLimits:
             for each in self._arrivals
             if each is not newcomer and not (each.gave_way or each.patience.expired())
         ]
-        slow = [each for each in others if now - each.began > SLOW_S]
-        quick = [each for each in reversed(others) if each not in slow]
+        slow, quick = list[Arrival](), list[Arrival]()
+        for each in others:
+            (slow if now - each.began > SLOW_S else quick).append(each)
         leaving: list[Arrival] = []
-        for each in (*slow, *quick):
-            if missing > 0 and (each in slow or left[each.whose] > left[whose]):
+        for place, each in enumerate((*slow, *reversed(quick))):
+            if missing <= 0:
+                break
+            if place < len(slow) or left[each.whose] > left[whose]:
                 leaving.append(each)
                 left[each.whose] -= each.nbytes
                 missing -= each.nbytes

@@ -108,6 +108,35 @@ async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.Monk
         assert sorted(each.status for each in answers) == [200, 200, 429]
 
 
+class Compared(Arrival):
+    """Counts how often it is compared with another."""
+
+    count = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.count += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+async def test_making_room_compares_no_body_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, now = BodyLimits(1, 0), asyncio.get_running_loop().time()
+    async with AsyncExitStack() as stack:
+        for number in range(20):
+            patience = await stack.enter_async_context(asyncio.timeout(None))
+            began = now if number % 2 else now - 2 * reading.SLOW_S
+            limits._arrivals.append(Compared(f"key {number}", began, patience, 1))
+            limits._held_bytes[f"key {number}"] = 1
+        limits._max_total_bytes = 15
+        limits._make_room("key 0")
+        gone = [number for number, each in enumerate(limits._arrivals) if each.gave_way]
+        for each in limits._arrivals:
+            each.patience.reschedule(None)
+    assert gone == [0, 2, 4, 6, 8], "the oldest of the slow ones"
+    assert Compared.count == 0
+
+
 async def test_numbers_where_texts_belong_are_counted_first(gateway: FakeGateway) -> None:
     async with shim(gateway.target, max_request_bytes=64 * MIB) as ports:
         before = memory()
