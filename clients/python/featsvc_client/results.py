@@ -151,7 +151,8 @@ class Estimate:
     queue_bytes: int
     """Bytes that it would hold while it waits, of those that the server's max_queue_bytes allows all together."""
     answer_bytes: int
-    """Bytes of the answer's arrays, masks and texts, by the same basis; 0 where nothing is known."""
+    """Bytes of the answer's arrays, masks and texts, by what others like it or of this model had; 0 where there were
+    none."""
 
 
 def features(

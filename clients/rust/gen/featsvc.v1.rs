@@ -5250,7 +5250,7 @@ pub struct EstimateResponse {
     /// Bytes that it would hold while it waits, of those that max_queue_bytes allows all callers together.
     #[prost(uint64, tag = "6")]
     pub queue_bytes: u64,
-    /// Bytes of the answer: its arrays, masks and texts, before base64. By the same basis as the cost; 0 where nothing is known.
+    /// Bytes of the answer: its arrays, masks and texts, before base64. By what others like it or of this model had; 0 where there were none.
     #[prost(uint64, tag = "7")]
     pub answer_bytes: u64,
 }

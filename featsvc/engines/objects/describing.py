@@ -29,7 +29,7 @@ from featsvc.engines.objects.networks import (
     Network,
     named_in,
 )
-from featsvc.engines.objects.pooling import pooled
+from featsvc.engines.objects.pooling import pooled, pooling_flop
 from featsvc.engines.running.colours import Seen
 from featsvc.engines.running.steps import step
 from featsvc.errors import invalid_field
@@ -62,8 +62,8 @@ class ByMap:
         return self.prepared.pixels
 
     def flop(self, objects: int) -> float:
-        """What it costs, however many objects there are."""
-        return self.prepared.flop
+        """What it costs, about: one pass however many objects there are, and a look at each mask."""
+        return self.prepared.flop + objects * pooling_flop(self.prepared.input.geometry, self.way)
 
     def vectors(self, masks: Bitmaps) -> Tensor:
         """Of masks N x H x W, N x D of length 1 or 0."""

@@ -54,8 +54,6 @@ from featsvc.work.results import (
     ObjectVectors,
 )
 
-CROPPED_OBJECTS = 64
-"""Objects that a picture is thought to have before its masks are made: what crops will cost depends on it."""
 FEWER = "fewer objects or descriptors, or a smaller descriptor_dtype make it fit"
 
 
@@ -190,11 +188,9 @@ def _pixels(masks: Source | Peaks, described: Sequence[Describing]) -> int:
 
 def _flop(masks: Source | Peaks, described: Sequence[Describing], options: EngineOptions) -> float:
     """What a request costs, about; refuses crops of given masks where they are too many."""
-    count = CROPPED_OBJECTS
     if isinstance(masks, Given):
-        count = len(masks.bitmaps)
-        check_crops(described, count, options)
-    return masks.flop + sum(each.flop(count) for each in described)
+        check_crops(described, masks.expected, options)
+    return masks.flop + sum(each.flop(masks.expected) for each in described)
 
 
 def run(batch: list[PreparedObjects], params: DescribeObjectsParams, loaded: Loaded) -> list[ObjectList]:

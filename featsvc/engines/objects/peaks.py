@@ -35,13 +35,17 @@ class Peaks:
     @property
     def flop(self) -> float:
         """Encoder and all prompts; the dense features are counted where objects are described."""
-        prompts = self.queries * self.params.max_peaks
-        return self.request.loaded.encoder_flop + prompts * self.request.loaded.prompt_flop
+        return self.request.loaded.encoder_flop + self.expected * self.request.loaded.prompt_flop
 
     @property
     def pixels(self) -> int:
         """What the encoder sees."""
         return self.request.loaded.image_size**2
+
+    @property
+    def expected(self) -> int:
+        """As many as may be."""
+        return self.queries * self.params.max_peaks
 
     def found(self, sought: Sought) -> Found:
         """The masks of all peaks, the best by predicted quality first; of two that overlap too much the better."""

@@ -16,11 +16,15 @@ from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_device
 from featsvc.v1.schema import PooledDescriptor, Pooling
-from featsvc.work.results import Geometry
+from featsvc.work.results import Geometry, HeightWidth
 
 Weights = NDArray[np.float32]
 CENTRE = 0.5
 """Of a place, as a part of the distance between two."""
+PIXEL_FLOP, PLACE_FLOP = 100.0, 500.0
+"""Of a mask, and of a grid: operations of a network that take about as long, on a CPU."""
+PLACES = 1 << 18
+"""Of a grid that are looked at together: a few MiB."""
 WEIGHTS = 1 << 24
 """Of all cells for each of some masks, that are held together: 64 MiB, and the same again where they are scaled."""
 
@@ -31,6 +35,18 @@ def pooled(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDesc
     together = max(1, WEIGHTS // len(cells))
     some = (masks[first : first + together] for first in range(0, max(1, len(masks)), together))
     return torch.cat([WAYS[way.pooling](cells, geometry, each, way) for each in some])
+
+
+def pooling_flop(geometry: Geometry, way: PooledDescriptor) -> float:
+    """What one mask costs, about."""
+    rows, columns = _grid(geometry, way)
+    return PIXEL_FLOP * geometry.original_height * geometry.original_width + PLACE_FLOP * rows * columns
+
+
+def _grid(geometry: Geometry, way: PooledDescriptor) -> HeightWidth:
+    """Rows and columns of the places that are looked at; none where cells count by what is covered of them."""
+    columns = min(way.grid_width, geometry.original_width)
+    return max(1, geometry.original_height * columns // geometry.original_width), columns
 
 
 def coverage(masks: Bitmaps, geometry: Geometry) -> Weights:
@@ -62,15 +78,14 @@ def weights(masks: Bitmaps, geometry: Geometry, way: PooledDescriptor) -> Weight
     """
     if not way.grid_width:
         return coverage(masks, geometry)
-    columns = min(way.grid_width, geometry.original_width)
-    rows = max(1, geometry.original_height * columns // geometry.original_width)
+    rows, columns = _grid(geometry, way)
     across = _Places.of(columns, geometry, is_vertical=False)
     down = _Places.of(rows, geometry, is_vertical=True)
     found = np.empty((len(masks), geometry.grid_height, geometry.grid_width), np.float32)
     for mask, own in zip(masks, found, strict=True):
         step()
         pixels = torch.from_numpy(mask.view(np.uint8))
-        inside = F.interpolate(pixels[None, None], (rows, columns), mode="nearest")[0, 0].double()
+        inside = F.interpolate(pixels[None, None], (rows, columns), mode="nearest")[0, 0]
         own[:] = across.spread(down.spread(inside).T).T.numpy()
     return found
 
@@ -102,10 +117,14 @@ class _Places:
 
     def spread(self, values: Tensor) -> Tensor:
         """What cells have of values at the places, cells x m of places x m."""
-        seen = values * self.is_seen[:, None]
-        found = values.new_zeros(self.cells, values.shape[1])
-        found.index_add_(0, self.low, seen * (1 - self.part)[:, None])
-        return found.index_add_(0, self.high, seen * self.part[:, None])
+        found = torch.zeros(self.cells, values.shape[1], dtype=torch.float64)
+        together = max(1, PLACES // values.shape[1])
+        for first in range(0, len(values), together):
+            own = slice(first, first + together)
+            seen = values[own] * self.is_seen[own, None]
+            found.index_add_(0, self.low[own], seen * (1 - self.part[own, None]))
+            found.index_add_(0, self.high[own], seen * self.part[own, None])
+        return found
 
 
 def _bounds(geometry: Geometry, is_vertical: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

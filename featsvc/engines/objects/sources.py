@@ -35,7 +35,12 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth
 
 Indices = NDArray[np.int64]
-FEWER = "a higher pred_iou_thresh or stability_score_thresh, or a smaller points_per_side leaves fewer"
+OF_A_LIST = 64
+"""Automatic masks, about."""
+FEWER = (
+    "a higher pred_iou_thresh, stability_score_thresh or mask_score_thresh, a smaller points_per_side, or fewer "
+    "granularities leave fewer"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,10 @@ class Source(Protocol):
     def pixels(self) -> int:
         """Memory for the batch budget."""
 
+    @property
+    def expected(self) -> int:
+        """How many masks it is thought to have before they are made: what their vectors cost depends on it."""
+
     def found(self) -> Found:
         """The masks; raises ReplyTooLarge where they are too many."""
 
@@ -99,17 +108,22 @@ class Automatic:
         """What the encoder sees."""
         return self.search.pixels
 
+    @property
+    def expected(self) -> int:
+        """The same for each list."""
+        return OF_A_LIST * max(1, len(self.params.granularities))
+
     def found(self) -> Found:
         """The masks of each list in the order of the sam2 package's generator."""
         size, granularities = self.search.size, self.params.granularities
         every = generate.mask_lists(self.search, self.loaded, granularities or (MaskGranularity.ALL,))
-        for own in every.chosen:
-            check_objects(len(own), size, self.options, FEWER)
         masks = every.candidates
-        shared = intersections(masks.runs)
-        lists = [self._staying(masks, shared, own.numpy()) for own in every.chosen]
+        lists = [self._staying(masks, own.numpy()) for own in every.chosen]
         chosen = np.concatenate(lists)
         check_objects(len(chosen), size, self.options, FEWER)
+        # One that is in several lists is compared once.
+        used, places = np.unique(chosen, return_inverse=True)
+        shared = intersections([masks.runs[index] for index in used])
         names = [name for name, own in zip(granularities, lists, strict=False) for _ in own]
         bitmaps = np.zeros((len(chosen), *size), np.bool_)
         for bitmap, index in zip(bitmaps, chosen, strict=True):
@@ -118,17 +132,19 @@ class Automatic:
         return Found(
             masks.at(torch.from_numpy(chosen)),
             bitmaps,
-            shared[np.ix_(chosen, chosen)],
+            shared[np.ix_(places, places)],
             have_points=True,
             granularities=tuple(names),
         )
 
-    def _staying(self, masks: Candidates, shared: Matrix, own: Indices) -> Indices:
-        """Those of a list that no other of it suppresses."""
+    def _staying(self, masks: Candidates, own: Indices) -> Indices:
+        """Those of a list that no other of it suppresses; raises ReplyTooLarge where it is too long to be looked at."""
+        check_objects(len(own), self.search.size, self.options, FEWER)
         if not suppresses(self.params):
             return own
         scores = (masks.ious.double() * masks.stability.double()).numpy()[own]
-        return own[unsuppressed(shared[np.ix_(own, own)], scores, self.params)]
+        shared = intersections([masks.runs[index] for index in own])
+        return own[unsuppressed(shared, scores, self.params)]
 
 
 @dataclass(frozen=True)
@@ -149,6 +165,11 @@ class Prompted:
     def pixels(self) -> int:
         """What the encoder sees."""
         return self.loaded.image_size**2
+
+    @property
+    def expected(self) -> int:
+        """One for each."""
+        return len(self.prompts)
 
     def found(self) -> Found:
         """For each prompt the mask with the best predicted quality."""
@@ -173,6 +194,11 @@ class Given:
     bitmaps: Bitmaps
     flop = 0.0
     pixels = 0
+
+    @property
+    def expected(self) -> int:
+        """All."""
+        return len(self.bitmaps)
 
     def found(self) -> Found:
         """The masks in the caller's order."""

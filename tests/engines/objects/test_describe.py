@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from featsvc.engines.objects import sources
 from featsvc.engines.objects.crops import Crops
 from featsvc.engines.objects.networks import ClipNetwork, DinoNetwork
 from featsvc.engines.registry import Engines
@@ -194,12 +195,18 @@ def test_vectors_come_in_every_element_type(engines: Engines, dtype: S.FeatureDT
     np.testing.assert_allclose(values, full, atol=2e-3)
 
 
-def test_limits_are_settings_with_errors_that_name_them(engines: Engines) -> None:
+def test_limits_are_settings_with_errors_that_name_them(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = replace(engines, options=replace(engines.options, max_objects=2, max_crops=5))
     with pytest.raises(InvalidFields, match=r"3 objects, at most 2 \(--max-objects\)"):
         described(few, {"boxes": BOXES})
     with pytest.raises(ReplyTooLarge, match=r"objects were found, at most 2 \(--max-objects\)"):
         described(few, **FEW)
+    monkeypatch.setattr(sources, "intersections", lambda _: pytest.fail("compared before they were counted"))
+    lists = {**FEW, "granularities": ["subpart", "part", "whole"]}
+    with pytest.raises(ReplyTooLarge, match=r"objects were found, at most .*fewer granularities"):
+        described(replace(engines, options=replace(engines.options, max_objects=10)), **lists)
     with pytest.raises(InvalidFields, match=r"make 6 crops of 2 objects, at most 5 \(--max-crops\)"):
         described(few, {"boxes": BOXES[:2]}, describe=[{"clip": {}, "crop": {"levels": 3}}])
 

@@ -22,6 +22,8 @@ MASKS = {
     for name, change in CHANGES[S.GenerateMasksParams].items()
     if change.effect is not Effect.MODEL
 }
+# Of these some lie in larger ones.
+NESTED = {"points_per_side": 8, "pred_iou_thresh": 0.1, "stability_score_thresh": 0.1}
 OBJECTS = {
     "describe": Change([{"dino": {}, "crop": {}}]),
     "descriptor_dtype": Change("float16"),
@@ -29,7 +31,7 @@ OBJECTS = {
     "recipe": Change("conceptgraphs"),
     "granularities": Change(["part"], FEW),
     "mask_nms_thresh": Change(0.2, FEW),
-    "inner_nms_thresh": Change(1.0, FEW),
+    "inner_nms_thresh": Change(1.0, NESTED),
     "mask_score_thresh": Change(0.6, FEW),
 }
 PEAKS = {"search": "peaks", "describe": [{"clip": {}, "pooled": {}}], "min_score": -1.0}

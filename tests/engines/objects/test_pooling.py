@@ -89,6 +89,16 @@ def test_very_many_masks_are_pooled_a_few_at_a_time(how: Pooling, monkeypatch: p
     assert pooled(features, g, every[:0], way).shape == (0, 5)
 
 
+def test_a_fine_grid_is_looked_at_in_parts_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = geometry()
+    own, way = masks(), PooledDescriptor(grid_width=12)
+    whole = pooling_module.weights(own, g, way)
+    monkeypatch.setattr(pooling_module, "PLACES", 24)
+    np.testing.assert_allclose(pooling_module.weights(own, g, way), whole, rtol=1e-6)
+    flop = [pooling_module.pooling_flop(g, PooledDescriptor(grid_width=width)) for width in (0, 6, 12)]
+    assert flop[0] < flop[1] < flop[2]
+
+
 def test_ways_of_pooling_are_what_they_say() -> None:
     g = geometry()
     features = torch.randn(g.grid_height, g.grid_width, 5, generator=torch.Generator().manual_seed(0))

@@ -318,7 +318,7 @@ type EstimateResponse struct {
 	ModelLoaded bool `protobuf:"varint,5,opt,name=model_loaded,json=modelLoaded,proto3" json:"model_loaded,omitempty"`
 	// Bytes that it would hold while it waits, of those that max_queue_bytes allows all callers together.
 	QueueBytes uint64 `protobuf:"varint,6,opt,name=queue_bytes,json=queueBytes,proto3" json:"queue_bytes,omitempty"`
-	// Bytes of the answer: its arrays, masks and texts, before base64. By the same basis as the cost; 0 where nothing is known.
+	// Bytes of the answer: its arrays, masks and texts, before base64. By what others like it or of this model had; 0 where there were none.
 	AnswerBytes   uint64 `protobuf:"varint,7,opt,name=answer_bytes,json=answerBytes,proto3" json:"answer_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -173,7 +173,7 @@ export type EstimateResponse = Message<"featsvc.v1.EstimateResponse"> & {
   queueBytes: bigint;
 
   /**
-   * Bytes of the answer: its arrays, masks and texts, before base64. By the same basis as the cost; 0 where nothing is known.
+   * Bytes of the answer: its arrays, masks and texts, before base64. By what others like it or of this model had; 0 where there were none.
    *
    * @generated from field: uint64 answer_bytes = 7;
    */
