@@ -38,6 +38,32 @@ def with_a_second_model(page: Page) -> None:
     page.route("**/state.json", told)
 
 
+def without_the_default(page: Page) -> None:
+    """The server tells nothing of demo-sam2 by its own name: the key may not use it."""
+
+    def told(route: Route) -> None:
+        state = route.fetch().json()
+        for each in state["models"]["models"]:
+            if each["key"] == "demo-sam2":
+                each.update(key="second-sam2", options={"model_cfg": each["options"]["model_cfg"]})
+        route.fulfill(json=state)
+
+    page.route("**/state.json", told)
+
+
+def test_a_model_can_be_chosen_where_the_default_is_none_of_the_key(look: Look) -> None:
+    page = look.page
+    without_the_default(page)
+    look.open("stars-and-rings")
+    choice = page.get_by_label("Model that answers")
+    assert choice.locator("option").all_inner_texts()[0] == "the server's default"
+    assert choice.input_value() == ""
+    choice.select_option("second-sam2")
+    page.wait_for_url("**models=*")
+    choice.select_option("")
+    page.wait_for_url(lambda url: "models=" not in url)
+
+
 def test_the_chosen_model_is_asked_and_stands_in_link_and_code(
     look: Look, browser: Browser, tmp_path: Path
 ) -> None:

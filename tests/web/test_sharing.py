@@ -106,6 +106,37 @@ def test_a_picture_at_an_address_comes_from_the_server_and_stands_in_link_and_co
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_link_whose_picture_cannot_be_had_keeps_it_and_is_tried_again(look: Look, server: Server) -> None:
+    page = look.page
+    x, y = middle(STAR)
+    address = f"{server.url('page')}/pictures/{DRAWN_NAME}.jpg"
+    refused = {"status": 400, "json": {"detail": "not now"}}
+    page.route("**/picture?*", lambda route: route.fulfill(**refused), times=1)
+    objects = f'[{{"id":1,"name":"star","points":[[{x},{y},1]],"box":null,"choice":null}}]'
+    page.goto(f"{page.url}#picture={address}&objects={objects}")
+    page.get_by_role("alert").get_by_text("not now").wait_for()
+    page.wait_for_url("**/#tab=masks&picture=http*objects*")
+    look.press("Try again")
+    look.answered()
+    assert iou(look.mask(), STAR) >= 0.85
+
+
+def test_a_picture_is_pasted_while_a_field_is_focused_and_words_stay_in_the_field(look: Look) -> None:
+    look.open(DRAWN_NAME)
+    field = look.page.get_by_label("Names of things, one a line")
+    paste = """async (field, words) => {
+        const items = new DataTransfer();
+        const picture = await (await fetch("./pictures/squares.jpg")).blob();
+        items.items.add(new File([picture], "screen.jpg", { type: "image/jpeg" }));
+        if (words) items.setData("text/plain", words);
+        const given = { clipboardData: items, bubbles: true, cancelable: true };
+        return field.dispatchEvent(new ClipboardEvent("paste", given));
+    }"""
+    assert field.evaluate(paste, "a cell of a table, which comes as a picture too")
+    assert not field.evaluate(paste, "")
+    look.page.get_by_text("screen.jpg, ").wait_for(state="attached")
+
+
 def code_of(look: Look, language: str) -> str:
     look.page.get_by_label(language, exact=True).check()
     return look.page.locator("pre").inner_text()

@@ -5,4 +5,4 @@ import { App } from "./view/App.tsx";
 
 render(<App />, document.getElementById("page")!);
 void begin();
-void follow();
+follow();

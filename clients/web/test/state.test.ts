@@ -98,7 +98,12 @@ test("a question names the model that was chosen, and none where the default ans
   choose("dino", small);
   assert.deepEqual(naming("dino"), { name: "small" });
   assert.equal(answering(models.now, "dino"), small);
+  // Its default is none that the key may use: it may answer all the same, and others can be chosen.
+  assert.equal(answering(models.now, "sam2"), undefined);
+  choose("sam2", other);
   assert.equal(answering(models.now, "sam2"), other);
+  choose("sam2", null);
+  assert.deepEqual(naming("sam2"), {});
   choose("dino", usual);
   assert.deepEqual(models.now.chosen, {});
 });

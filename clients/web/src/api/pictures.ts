@@ -57,7 +57,7 @@ export function askJson<Body>(
   asked: Asked<Path>,
   asking: Asking,
 ): Promise<Answer<Body>> {
-  return about(picture, (source) => post<Body>(path, { ...source, ...SHOWN, ...asked }, JSON_FORM, asking));
+  return about(picture, (source) => post<Body>(path, { ...asked, ...SHOWN, ...source }, JSON_FORM, asking));
 }
 
 /** The same, answered by the bytes of a tensor. */
@@ -68,6 +68,6 @@ export function askBytes(
   asking: Asking,
 ): Promise<Answer<ArrayBuffer>> {
   return about(picture, (source) =>
-    post<ArrayBuffer>(path, { ...source, ...SHOWN, ...asked }, BYTES_FORM, asking),
+    post<ArrayBuffer>(path, { ...asked, ...SHOWN, ...source }, BYTES_FORM, asking),
   );
 }

@@ -67,7 +67,7 @@ export function ofTexts(asked: Texts): Question | null {
   const query = { text: texts, ...(negatives.length > 0 && { negative_text: negatives }) };
   return {
     path: "/clip/similarity",
-    body: { ...query, softmax: factor, ...aboutTexts(asked) },
+    body: { ...aboutTexts(asked), ...query, softmax: factor },
     method: "similarity",
     rpc: "ClipService/ComputeSimilarity",
     message: { query, ...named("clip"), params: { load_size: size }, similarity: { softmax: factor } },

@@ -21,7 +21,8 @@ export interface Question {
   models: Chosen;
 }
 
-interface Told {
+/** What an address says; of the parts of a drawing it is not known what they are. */
+export interface Told {
   tab: Tab;
   picture: string | null;
   second: string | null;

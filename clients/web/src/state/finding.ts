@@ -2,6 +2,7 @@
 
 import type { Asked, AutoMasks, FoundObjects } from "../api/bodies.ts";
 import { askJson } from "../api/pictures.ts";
+import type { Asking } from "../api/server.ts";
 import type { Rle } from "../compute/rle.ts";
 import { withKept } from "./drawing.ts";
 import { BRIEF, leave } from "./masks.ts";
@@ -34,7 +35,11 @@ interface Finding {
 
 export const finding = new Store<Finding>({ found: null, highlighted: null });
 
+/** The newest question; given up where another is asked, or nobody wants its answer any more. */
+let newest = { place: "", ending: new AbortController() };
+
 export function forget(): void {
+  newest.ending.abort();
   finding.set({ found: null, highlighted: null });
 }
 
@@ -51,9 +56,9 @@ export function keep({ rle, score, text }: Region): void {
 
 /** Asks for the masks of everything. */
 export async function findEverything(preset: Preset): Promise<void> {
-  const asked = { preset, mask_encoding: BRIEF.mask_encoding, ...naming("sam2") };
-  await find("everything", async (picture, key) => {
-    const { masks } = counted(await askJson<AutoMasks>("/sam2/auto_mask", picture, asked, { key }));
+  const asked = { ...naming("sam2"), preset, mask_encoding: BRIEF.mask_encoding };
+  await find("everything", async (picture, asking) => {
+    const { masks } = counted(await askJson<AutoMasks>("/sam2/auto_mask", picture, asked, asking));
     const regions = masks.map((each) => ({ rle: rleOf(each), score: each.predicted_iou, text: null }));
     return { path: "/sam2/auto_mask", asked, texts: [], regions };
   });
@@ -63,16 +68,16 @@ export async function findEverything(preset: Preset): Promise<void> {
 export async function findNamed(most: number): Promise<void> {
   const names = texts.now.texts;
   const asked: Asked<"/sam2/find_objects"> = {
+    ...naming("sam2"),
     text: [...names],
     search: "peaks",
     max_matches: most,
     describe: [{ clip: { ...named("clip"), params: { load_size: texts.now.size } }, pooled: {} }],
     mask_encoding: BRIEF.mask_encoding,
-    ...naming("sam2"),
   };
-  await find("named", async (picture, key) => {
+  await find("named", async (picture, asking) => {
     const { objects, found } = counted(
-      await askJson<FoundObjects>("/sam2/find_objects", picture, asked, { key }),
+      await askJson<FoundObjects>("/sam2/find_objects", picture, asked, asking),
     );
     const regions = found.flatMap(({ matches }, text) =>
       matches.map(({ object, score }) => ({ rle: rleOf(objects[object]!), score, text })),
@@ -81,18 +86,22 @@ export async function findNamed(most: number): Promise<void> {
   });
 }
 
-async function find(place: string, ask: (picture: Picture, key: string) => Promise<Found>): Promise<void> {
+async function find(place: string, ask: (picture: Picture, asking: Asking) => Promise<Found>): Promise<void> {
   const { picture } = session.now;
   if (!picture) return;
   leave();
-  await attempt(place, async () => {
+  newest.ending.abort();
+  newest = { place, ending: new AbortController() };
+  const { signal } = newest.ending;
+  const act = async () => {
     await hasKey();
-    const found = await ask(picture, session.now.key);
-    // Another picture was opened meanwhile.
-    if (session.now.picture !== picture) return;
+    signal.throwIfAborted();
+    const found = await ask(picture, { key: session.now.key, signal });
+    signal.throwIfAborted();
     finding.set({ found, highlighted: null });
     say(`${found.regions.length} masks found`);
-  });
+  };
+  await attempt(place, act, () => !signal.aborted);
 }
 
 function rleOf({ segmentation }: { segmentation?: unknown }): Rle {
@@ -102,5 +111,5 @@ function rleOf({ segmentation }: { segmentation?: unknown }): Rle {
 
 onChoice("sam2", forget);
 onChoice("clip", () => {
-  if (finding.now.found?.path === "/sam2/find_objects") forget();
+  if (newest.place === "named") forget();
 });

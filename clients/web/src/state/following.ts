@@ -1,46 +1,85 @@
 /** The address follows what is asked, and what is asked follows an address that is opened. */
 
-import { drawingOf, read, written } from "./address.ts";
+import { drawingOf, read, type Told, written } from "./address.ts";
 import { begun } from "./history.ts";
 import { models } from "./models.ts";
-import { fromLink, openLink } from "./opening.ts";
-import { linkOf } from "./picture.ts";
+import { openLink, openSecondLink, stop } from "./opening.ts";
+import { linkOf, type Picture } from "./picture.ts";
 import { places } from "./places.ts";
-import { attempt, session } from "./session.ts";
+import { session } from "./session.ts";
 import { texts } from "./texts.ts";
 
-let last = "";
+/** What was told and is not shown: its picture is on its way, or could not be had; until another one is opened. */
+interface Awaited {
+  told: Told;
+  /** What is shown instead. */
+  instead: Picture | null;
+}
 
-/** Asks what the address asks. */
-async function follow(): Promise<void> {
+let last = "";
+let first: Awaited | null = null;
+let second: Awaited | null = null;
+
+/** Asks what the address asks, and nothing of what an address before it asked. */
+function follow(): void {
   const told = read(window.location.hash);
+  const { pinned, ...settings } = told.places;
+  stop();
+  first = second = null;
   session.set({ tab: told.tab });
   models.set({ chosen: told.models });
   texts.set(told.texts);
-  if (told.picture !== null) {
-    const isShown = () => session.now.picture !== null && linkOf(session.now.picture) === told.picture;
-    if (!isShown()) await openLink(told.picture);
-    const { picture } = session.now;
-    if (picture && isShown()) {
-      session.set({ drawing: begun(drawingOf(told, picture.width, picture.height)) });
-    }
+  places.set(settings);
+  if (told.picture === null) places.set({ pinned: pinned ?? places.now.pinned });
+  else if (isLinked(session.now.picture, told.picture)) show(told);
+  else {
+    first = { told, instead: session.now.picture };
+    void openLink(told.picture);
   }
-  places.set(told.places);
-  const { second } = told;
-  if (second !== null) await attempt("second", async () => places.set({ second: await fromLink(second) }));
+  if (told.second !== null && !isLinked(places.now.second, told.second)) {
+    second = { told, instead: places.now.second };
+    void openSecondLink(told.second);
+  }
+}
+
+function isLinked(picture: Picture | null, link: string | null): boolean {
+  return picture !== null && linkOf(picture) === link;
+}
+
+/** Draws what was told of the picture that is shown. */
+function show(told: Told): void {
+  const { width, height } = session.now.picture!;
+  places.set({ pinned: told.places.pinned ?? null });
+  session.set({ drawing: begun(drawingOf(told, width, height)) });
+}
+
+/** Ends the waiting when a picture was opened: the one that was told, or another. */
+function settle(): void {
+  const { picture } = session.now;
+  if (second && places.now.second !== second.instead) second = null;
+  if (!first || picture === first.instead) return;
+  const { told } = first;
+  first = null;
+  if (isLinked(picture, told.picture)) show(told);
 }
 
 function write(): void {
   const { tab, picture, drawing } = session.now;
-  const { second } = places.now;
+  const shown = places.now;
   const question = {
     tab,
     picture: picture && linkOf(picture),
-    second: second && linkOf(second),
+    second: second ? second.told.second : shown.second && linkOf(shown.second),
     drawing: drawing.now,
     texts: texts.now,
-    places: places.now,
+    places: shown,
     models: models.now.chosen,
+    ...(first && {
+      picture: first.told.picture,
+      // Its size is not known yet.
+      drawing: drawingOf(first.told, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
+      places: { ...shown, pinned: first.told.places.pinned ?? null },
+    }),
   };
   const now = written(question);
   if (now === last) return;
@@ -56,8 +95,10 @@ export function link(): string {
 }
 
 /** Begins to follow: first the page the address, then each the other. */
-export async function begin(): Promise<void> {
-  await follow();
+export function begin(): void {
+  session.subscribe(settle);
+  places.subscribe(settle);
+  follow();
   let waits = false;
   const soon = () => {
     if (waits) return;
@@ -74,6 +115,6 @@ export async function begin(): Promise<void> {
   models.subscribe(soon);
   soon();
   window.addEventListener("hashchange", () => {
-    if (window.location.hash !== last) void follow();
+    if (window.location.hash !== last) follow();
   });
 }

@@ -42,6 +42,7 @@ export const BRIEF = { mask_encoding: "coco_rle", return_low_res: false } as con
 /** What is asked about an object: one prompt alone may mean several things, and has three answers. */
 export function question({ points, box }: Pick<Thing, "points" | "box">): Asked<"/sam2/prompt_mask"> {
   return {
+    ...naming("sam2"),
     ...(points.length > 0 && {
       point_coords: points.map(({ x, y }): [number, number] => [x, y]),
       point_labels: points.map(({ label }) => label),
@@ -49,7 +50,6 @@ export function question({ points, box }: Pick<Thing, "points" | "box">): Asked<
     ...(box && { box: [...box] }),
     multimask_output: points.length + (box ? 1 : 0) === 1,
     ...BRIEF,
-    ...naming("sam2"),
   };
 }
 
@@ -100,6 +100,13 @@ export function maskOf(picture: Picture, thing: Thing): { rle: Rle; score: numbe
   return { rle: found.masks[index]!, score: found.scores[index]! };
 }
 
+/** Tells, from then on, whether picture and model are still those of now. */
+function stillThese(): () => boolean {
+  const { picture } = session.now;
+  const model = naming("sam2");
+  return () => session.now.picture === picture && naming("sam2") === model;
+}
+
 /** Asks about all objects that have no answer yet. */
 export function follow(): void {
   const { picture, drawing } = session.now;
@@ -116,7 +123,7 @@ async function ask(thing: Thing): Promise<void> {
   const { picture, drawing } = session.now;
   if (!picture || !drawing.now.things.some(({ id }) => id === thing.id) || candidatesOf(picture, thing))
     return;
-  await attempt("masks", async () => {
+  const act = async () => {
     const about = question(thing);
     const found = await predicted(picture, about);
     known(picture).set(JSON.stringify(about), found);
@@ -124,16 +131,20 @@ async function ask(thing: Thing): Promise<void> {
     entry(last, picture, () => new Map()).set(thing.id, found.masks[index]!);
     masks.set({ answered: masks.now.answered + 1, preview: null });
     say(`${thing.name}: a mask with score ${found.scores[index]!.toFixed(2)}`);
-  });
+  };
+  await attempt("masks", act, stillThese());
 }
 
 /** Lets the server see the picture before the first click, which then costs the decoder alone. */
 export function prepare(picture: Picture): void {
-  void attempt("picture", async () => {
+  const isWanted = stillThese();
+  const act = async () => {
     await hasKey();
+    if (!isWanted()) return;
     const middle: Point = { x: Math.floor(picture.width / 2), y: Math.floor(picture.height / 2), label: 1 };
     await predicted(picture, question({ points: [middle], box: null }));
-  });
+  };
+  void attempt("picture", act, isWanted);
 }
 
 const previews = new Newest<{ x: number; y: number; since: number }>(async ({ x, y, since }) => {
@@ -188,6 +199,8 @@ export function again(): void {
 session.subscribe(follow);
 
 onChoice("sam2", () => {
+  // What the model before refused says nothing of this one.
+  for (const place of ["picture", "masks"]) setError(place, null);
   if (session.now.picture) prepare(session.now.picture);
   follow();
 });

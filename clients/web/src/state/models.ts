@@ -20,7 +20,10 @@ export const models = new Store<Models>({ known: [], defaults: [], chosen: {} })
 
 const DEFAULT: Options = {};
 
-/** The options that name the model in a question; none where the default answers. */
+/**
+ * The options that name the model in a question; none where the default answers. They may come from a link:
+ * what a question says itself stands after them.
+ */
 export function naming(family: Family): Options {
   return models.now.chosen[family] ?? DEFAULT;
 }
@@ -32,24 +35,29 @@ export function named(family: Family): { model?: Options } {
 }
 
 /** The models of a family that can be asked, the default before others. */
-export function choices({ known, defaults }: Models, family: Family): Model[] {
-  const isDefault = ({ key }: Model) => defaults.includes(key);
-  return known
-    .filter((each) => familyOf(each.family) === family && (each.available || isDefault(each)))
-    .sort((one, other) => Number(isDefault(other)) - Number(isDefault(one)));
+export function choices(all: Models, family: Family): Model[] {
+  return all.known
+    .filter((each) => familyOf(each.family) === family && (each.available || isDefault(all, each)))
+    .sort((one, other) => Number(isDefault(all, other)) - Number(isDefault(all, one)));
 }
 
-/** The one that answers now; nothing where the server has not told. */
+/** Whether it answers where none is named. */
+export function isDefault({ defaults }: Models, { key }: Model): boolean {
+  return defaults.includes(key);
+}
+
+/** The one that answers now; nothing where the server has not told, or not of this one. */
 export function answering(all: Models, family: Family): Model | undefined {
   const options = all.chosen[family];
   const own = choices(all, family);
-  return options ? own.find((each) => isSame(each.options, options)) : own[0];
+  return own.find((each) => (options ? isSame(each.options, options) : isDefault(all, each)));
 }
 
-/** Has this model answer from now on. */
-export function choose(family: Family, { key, options }: Model): void {
+/** Has this model answer from now on; the server's default where it is none. */
+export function choose(family: Family, model: Model | null): void {
   const { [family]: _, ...others } = models.now.chosen;
-  models.set({ chosen: models.now.defaults.includes(key) ? others : { ...others, [family]: options } });
+  const isNamed = model !== null && !isDefault(models.now, model);
+  models.set({ chosen: isNamed ? { ...others, [family]: model.options } : others });
 }
 
 /** Takes what the server tells of its models. */

@@ -1,5 +1,6 @@
-/** Questions of which only the newest counts: one is under way, one waits, and those between are forgotten. */
+/** Questions of which only the newest counts. */
 
+/** One is under way, one waits, and those between are forgotten. */
 export class Newest<Question> {
   private waiting: { question: Question } | undefined;
   private running = false;
@@ -27,5 +28,16 @@ export class Newest<Question> {
     } finally {
       this.running = false;
     }
+  }
+}
+
+/** All are under way at once: each looks, when it has waited, whether a newer one has begun. */
+export class Turns {
+  private newest = 0;
+
+  /** Begins a turn, which ends those before; tells whether it is still the newest. */
+  begin(): () => boolean {
+    const own = ++this.newest;
+    return () => own === this.newest;
   }
 }

@@ -37,5 +37,5 @@ export function settings({ facet, layer, stride, size }: Places): Asked<"/dino/e
 
 /** What is asked of both pictures alike: features of other settings cannot be compared. */
 export function question(places: Places): Asked<"/dino/extract"> {
-  return { ...settings(places), ...naming("dino") };
+  return { ...naming("dino"), ...settings(places) };
 }

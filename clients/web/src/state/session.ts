@@ -103,15 +103,23 @@ export function setError(place: string, words: string | null): void {
   session.set({ errors: words === null ? others : { ...others, [place]: words } });
 }
 
-/** Does something that may be refused; the words of the refusal stand at `place`, and nothing else changes. */
-export async function attempt(place: string, act: () => Promise<void>): Promise<boolean> {
+/**
+ * Does something that may be refused; the words of the refusal stand at `place`, and nothing else changes. What is
+ * not wanted any more when it ends, since another picture or model was taken meanwhile, says nothing.
+ */
+export async function attempt(
+  place: string,
+  act: () => Promise<void>,
+  isWanted: () => boolean = () => true,
+): Promise<boolean> {
   session.set({ busy: session.now.busy + 1 });
   try {
     await act();
-    if (place in session.now.errors) setError(place, null);
+    if (isWanted() && place in session.now.errors) setError(place, null);
     return true;
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") return false;
+    if (!isWanted()) return false;
     const words = error instanceof Error ? error.message : String(error);
     if (error instanceof Refusal && error.status === 401) session.set({ keyWanted: words });
     setError(place, words);

@@ -3,9 +3,9 @@
 import type { Asked, Embedding } from "../api/bodies.ts";
 import { JSON_FORM, post } from "../api/server.ts";
 import { floats } from "../compute/floats.ts";
-import { models, naming } from "./models.ts";
+import { models, naming, onChoice } from "./models.ts";
 import { Newest } from "./newest.ts";
-import { attempt, counted, hasKey, session } from "./session.ts";
+import { attempt, counted, hasKey, session, setError } from "./session.ts";
 import { Store } from "./store.ts";
 
 export interface Texts {
@@ -37,11 +37,12 @@ function nameOf(text: string): string {
 
 const asking = new Newest<readonly string[]>(async (wanted) => {
   await hasKey();
-  await attempt("text", async () => {
+  const model = naming("clip");
+  const act = async () => {
     const unknown = [...new Set(wanted)].filter((text) => !embeddingOf(text));
     if (unknown.length === 0) return;
     const names = unknown.map(nameOf);
-    const question = { text: unknown, ...naming("clip") };
+    const question = { ...naming("clip"), text: unknown };
     const answer = await post<Embedding>("/clip/encode_text", question, JSON_FORM, { key: session.now.key });
     const { text_embedding, shape } = counted(answer);
     const all = floats(text_embedding);
@@ -51,7 +52,8 @@ const asking = new Newest<readonly string[]>(async (wanted) => {
       embeddings.set(name, all.subarray(index * channels, (index + 1) * channels));
     });
     learnt.set({ times: learnt.now.times + 1 });
-  });
+  };
+  await attempt("text", act, () => naming("clip") === model);
 });
 
 /** Asks for those embeddings that are not known yet. */
@@ -63,10 +65,12 @@ export function embed(): void {
 
 texts.subscribe(embed);
 models.subscribe(embed);
+// What the model before refused says nothing of this one.
+onChoice("clip", () => setError("text", null));
 
 /** What is asked for the features of a picture. */
 export function question({ size }: Texts): Asked<"/clip/extract"> {
-  return { load_size: size, ...naming("clip") };
+  return { ...naming("clip"), load_size: size };
 }
 
 /** The texts of a field: one a line. */

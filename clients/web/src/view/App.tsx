@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Tab } from "../state/address.ts";
 import { link } from "../state/following.ts";
-import { openFrom } from "../state/opening.ts";
+import { isPictureAlone, openFrom } from "../state/opening.ts";
 import { redo, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { CopyButton } from "./CopyButton.tsx";
@@ -36,8 +36,10 @@ export function App() {
 
   useEffect(() => {
     function pasted(event: ClipboardEvent) {
-      // What is pasted into a field belongs there.
-      if (!isField(event.target) && openFrom(event.clipboardData)) event.preventDefault();
+      const items = event.clipboardData;
+      // Words that are pasted into a field belong there.
+      if (isField(event.target) && !isPictureAlone(items)) return;
+      if (openFrom(items)) event.preventDefault();
     }
     function pressed(event: KeyboardEvent) {
       if (isField(event.target) || !(event.ctrlKey || event.metaKey)) return;

@@ -1,6 +1,6 @@
 /** Masks that the server finds: of what texts name, or of everything. */
 
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { colourOf, css } from "../compute/colours.ts";
 import {
   type Found,
@@ -23,9 +23,21 @@ export function Finding() {
   const { texts: names } = useStore(texts);
   const [preset, setPreset] = useState<Preset>("coarse");
   const [most, setMost] = useState(1);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const before = useRef(found);
+
+  useLayoutEffect(() => {
+    if (before.current === found) return;
+    before.current = found;
+    // The button that was pressed has gone, and with it the focus.
+    if (document.activeElement === document.body) heading.current!.focus();
+  }, [found]);
+
   return (
     <section aria-labelledby="finding">
-      <h2 id="finding">Find</h2>
+      <h2 id="finding" tabIndex={-1} ref={heading}>
+        Find
+      </h2>
       {found ? (
         <>
           <p class="hint" role="status">

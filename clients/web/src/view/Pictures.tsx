@@ -1,7 +1,7 @@
 /** Where pictures come from: a file, an address, the gallery, the camera; dropped and pasted ones come anywhere on the page. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { openFile, openLink } from "../state/opening.ts";
+import { again, openFile, openLink } from "../state/opening.ts";
 import { GALLERY, galleryAddress } from "../state/picture.ts";
 import { attempt, session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
@@ -53,7 +53,8 @@ export function Pictures() {
           </button>
         ))}
       </div>
-      <Problem place="opening" />
+      <Problem place="opening" retry={again} />
+      <Problem place="camera" />
     </section>
   );
 }
@@ -63,7 +64,7 @@ function Camera() {
   const [stream, setStream] = useState<MediaStream | null>(null);
 
   async function start() {
-    await attempt("opening", async () => {
+    await attempt("camera", async () => {
       const found = await navigator.mediaDevices.getUserMedia({ video: true }).catch(() => {
         throw new Error("the camera cannot be had: the browser did not give it to this page");
       });

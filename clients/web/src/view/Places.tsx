@@ -4,10 +4,10 @@ import { useCallback, useMemo, useState } from "preact/hooks";
 import { cosines, featureOf, type Grid, type Map2d, placeAt } from "../compute/grid.ts";
 import { type Basis, basis, colours } from "../compute/pca.ts";
 import { models } from "../state/models.ts";
-import { fromLink } from "../state/opening.ts";
-import { GALLERY, opened, type Picture } from "../state/picture.ts";
+import { closeSecond, openSecondFile, openSecondLink, secondAgain } from "../state/opening.ts";
+import { GALLERY, type Picture } from "../state/picture.ts";
 import { FACETS, type Facet, places, question } from "../state/places.ts";
-import { attempt, setUnder } from "../state/session.ts";
+import { setUnder } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
 import { FeatureExport } from "./FeatureExport.tsx";
@@ -104,7 +104,7 @@ export function Places({ picture }: { picture: Picture }) {
         </p>
         <Problem place="places" retry={first.again} />
         <Second second={second} />
-        <Problem place="second" retry={other.again} />
+        <Problem place="second" retry={() => secondAgain() || other.again()} />
         <Settings />
         <ModelChoice family="dino" />
         <FeatureExport name={`${picture.name}-dino`} features={first.features} map={map} />
@@ -142,8 +142,6 @@ function under(grid: Grid, { x, y }: Place, map: Map2d | null) {
 }
 
 function Second({ second }: { second: Picture | null }) {
-  const set = (make: () => Promise<Picture>) =>
-    attempt("second", async () => places.set({ second: await make() }));
   return (
     <section aria-labelledby="second">
       <h2 id="second">Second picture</h2>
@@ -151,7 +149,7 @@ function Second({ second }: { second: Picture | null }) {
         <select
           aria-label="Second picture of the gallery"
           value={second?.gallery ?? ""}
-          onChange={({ currentTarget: { value } }) => void (value && set(() => fromLink(value)))}
+          onChange={({ currentTarget: { value } }) => void (value && openSecondLink(value))}
         >
           <option value="">{second && !second.gallery ? second.name : "of the gallery…"}</option>
           {GALLERY.map(({ name, title }) => (
@@ -160,17 +158,9 @@ function Second({ second }: { second: Picture | null }) {
             </option>
           ))}
         </select>
-        <FileInput
-          label="File of the second picture"
-          onFile={(file) => void set(() => opened(file, file.name))}
-        />
+        <FileInput label="File of the second picture" onFile={(file) => void openSecondFile(file)} />
         {second && (
-          <button
-            type="button"
-            class="quiet"
-            aria-label="No second picture"
-            onClick={() => places.set({ second: null })}
-          >
+          <button type="button" class="quiet" aria-label="No second picture" onClick={closeSecond}>
             ×
           </button>
         )}

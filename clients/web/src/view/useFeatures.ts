@@ -27,11 +27,12 @@ export function useFeatures<P extends "/clip/extract" | "/dino/extract">(
   useEffect(() => {
     let isOver = false;
     if (picture) {
-      void attempt(place, async () => {
+      const act = async () => {
         await hasKey();
         const made = await features(path, picture, asked);
         if (!isOver) setFound({ picture, name, features: made });
-      });
+      };
+      void attempt(place, act, () => !isOver);
     }
     return () => {
       isOver = true;
