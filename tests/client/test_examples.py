@@ -31,10 +31,12 @@ def client(demo_server: Server) -> Iterator[FeatsvcClient]:
 
 
 def pictures(folder: Path) -> Path:
-    """The picture twice, the second time with its colours changed, so that it is another."""
+    """The picture twice, the second time with its colours changed, beside what scenes have there too."""
     folder.mkdir()
-    scene().save(folder / "0.png")
-    Image.fromarray(255 - np.asarray(scene())).save(folder / "1.png")
+    scene().save(folder / "0.jpg", quality=95)
+    Image.fromarray(255 - np.asarray(scene())).save(folder / "1.jpg", quality=95)
+    scene().convert("I;16").save(folder / "depth0.png")
+    (folder / "notes.txt").write_text("taken by hand")
     return folder
 
 
@@ -57,7 +59,7 @@ def test_langsplat_finds_the_row_of_each_pixel(client: FeatsvcClient, tmp_path: 
         assert (features.dtype, rows.dtype, rows.shape) == (np.float32, np.float32, (4, 64, 96))
         np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
         assert (rows.min(), rows.max()) == (-1, len(features) - 1)
-        found = client.describe_objects(tmp_path / "images" / f"{name}.png", recipe="langsplat", **FEW)
+        found = client.describe_objects(tmp_path / "images" / f"{name}.jpg", recipe="langsplat", **FEW)
         lists = [each.granularity for each in found]
         assert set(lists) >= {"all", "whole"}
         for own, granularity in zip(rows, ("all", "subpart", "part", "whole"), strict=True):
@@ -71,6 +73,10 @@ def test_conceptgraphs_finds_detections(client: FeatsvcClient, tmp_path: Path) -
     write("conceptgraphs", client, pictures(tmp_path / "results"), **FEW)
     with gzip.open(tmp_path / "gsa_detections_none" / "0.pkl.gz") as file:
         found = pickle.load(file)
+    assert sorted(each.name for each in (tmp_path / "gsa_detections_none").iterdir()) == [
+        "0.pkl.gz",
+        "1.pkl.gz",
+    ]
     count = len(found["xyxy"])
     assert count >= 2
     shapes = {name: each.shape for name, each in found.items() if isinstance(each, np.ndarray)}

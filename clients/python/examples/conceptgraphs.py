@@ -1,7 +1,8 @@
 """What ConceptGraphs reads of each picture, as its generate_gsa_results writes it with --class_set none.
 
 python conceptgraphs.py SCENE/results: results/0.jpg becomes SCENE/gsa_detections_none/0.pkl.gz, with boxes, scores,
-masks, crops, their vectors and that of the text "item".
+masks, crops, their vectors and that of the text "item". Other files, such as depth, are passed over; a second argument
+names pictures otherwise: "rgb_*.png".
 """
 
 import gzip
@@ -16,9 +17,9 @@ from PIL import Image
 MARGIN = np.array([-20, -20, 20, 20])
 
 
-def write(client: FeatsvcClient, pictures: Path, **options) -> None:
+def write(client: FeatsvcClient, pictures: Path, pattern: str = "*.jpg", **options) -> None:
     (out := pictures.parent / "gsa_detections_none").mkdir(exist_ok=True)
-    for path in sorted(pictures.iterdir()):
+    for path in sorted(pictures.glob(pattern)):
         found = client.describe_objects(path, recipe="conceptgraphs", **options)
         xyxy = np.array([(x, y, x + w, y + h) for x, y, w, h in (each.bbox for each in found)]).reshape(-1, 4)
         with Image.open(path) as picture:
@@ -38,4 +39,4 @@ def write(client: FeatsvcClient, pictures: Path, **options) -> None:
 
 if __name__ == "__main__":
     with FeatsvcClient() as connected:
-        write(connected, Path(sys.argv[1]))
+        write(connected, Path(sys.argv[1]), *sys.argv[2:])

@@ -2,6 +2,7 @@
 
 SCENE/color/0.jpg and SCENE/masks/0.png (of each pixel 1 + the number of the 3D mask that is seen there, or 0) become
 SCENE/scene_openmask3d_features.npy, a row for each 3D mask: the mean of its vectors in the VIEWS that show most of it.
+A second argument names pictures otherwise: "*.png".
 """
 
 import sys
@@ -15,9 +16,9 @@ from PIL import Image
 VIEWS = 5
 
 
-def write(client: FeatsvcClient, scene: Path, **options) -> None:
+def write(client: FeatsvcClient, scene: Path, pattern: str = "*.jpg", **options) -> None:
     seen = defaultdict(list)
-    for path in sorted((scene / "color").iterdir()):
+    for path in sorted((scene / "color").glob(pattern)):
         numbers = np.asarray(Image.open(scene / "masks" / f"{path.stem}.png"))
         found = client.describe_objects(path, recipe="openmask3d", label_map=numbers, **options)
         vectors = found.descriptors[0].array
@@ -33,4 +34,4 @@ def write(client: FeatsvcClient, scene: Path, **options) -> None:
 
 if __name__ == "__main__":
     with FeatsvcClient() as connected:
-        write(connected, Path(sys.argv[1]))
+        write(connected, Path(sys.argv[1]), *sys.argv[2:])
