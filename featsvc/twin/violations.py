@@ -22,6 +22,8 @@ UNKNOWN = "extra_forbidden"
 LONGEST_NAME = 64
 """Letters of an unknown name that are looked at: it is the caller's own, and may be megabytes."""
 ALIKE = 0.7
+FLAT = ((), (PARAMETERS,), (QUESTION, PARAMETERS))
+"""Where a misspelt name may be that of any message: REST and the Python clients take all names side by side."""
 
 
 def violations(error: ValidationError, twin: type[BaseModel] | None = None) -> tuple[FieldViolation, ...]:
@@ -67,8 +69,17 @@ def _said(found: Mapping[str, Any], twin: type[BaseModel] | None) -> str:
     if found["type"] != UNKNOWN or twin is None:
         return said
     *path, name = found["loc"]
-    near = get_close_matches(str(name)[:LONGEST_NAME], _names(twin), 1, ALIKE)
-    return f"{said}: did you mean {near[0]}?" if near else f"{said}; known are {', '.join(_at(twin, path))}"
+    known = tuple(_at(twin, path))
+    near = _alike(str(name), known)
+    if not near and tuple(path) in FLAT:
+        near = _alike(str(name), _names(twin))
+    return f"{said}: did you mean {near}?" if near else f"{said}; known are {', '.join(known)}"
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    """The one that was probably meant, empty where none was; never the name itself, which is known elsewhere."""
+    others = (each for each in known if each != name)
+    return next(iter(get_close_matches(name[:LONGEST_NAME], others, 1, ALIKE)), "")
 
 
 @cache

@@ -97,3 +97,25 @@ def test_every_list_of_a_request_says_how_many_items_it_takes() -> None:
         if field.is_repeated and not field.GetOptions().Extensions[PARAM].max_items
     }
     assert unbounded == set()
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "said"),
+    [
+        ({"describe": [{"dtype": "int8"}]}, "params.describe[0].dtype", "known here; known are clip, dino, "),
+        ({"describe": [{"corp": {}}]}, "params.describe[0].corp", "did you mean crop?"),
+        ({"txet": "a"}, "params.txet", "did you mean text?"),
+        ({"text": "a"}, "params.text", "known here; known are "),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_unknown_name_is_told_beside_those_of_its_place(
+    params: dict[str, object], field: str, said: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        schema.FindObjectsRequest.model_validate(
+            {"image": {"content": b"x"}, "query": {"text": ["a"]}, "params": params}
+        )
+    (told,) = violations(caught.value, schema.FindObjectsRequest)
+    assert said in told.message
+    assert told.field.endswith(field.removeprefix("params"))
