@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from featsvc_client.bulk import cli
 from featsvc_client.bulk.extra import Refused
-from featsvc_client.bulk.job import check_models
+from featsvc_client.bulk.job import check_job, check_models
 from featsvc_client.bulk.manifest import NAME, Manifest
 from featsvc_client.bulk.records import Result
 
@@ -114,3 +115,24 @@ def test_a_model_that_was_left_to_the_server_is_noted_as_what_answered_only(
     with answering(answer) as script:
         assert run(script, pictures, "--out", out, "--again", "--model-name", "ViT-B-32") == 0
     assert json.loads(noted(out, "parameters")[0][0])["params"]["model_name"] == "ViT-B-32"
+
+
+def test_other_parameters_are_told_briefly(out: Path) -> None:
+    def job(letter: str) -> str:
+        vectors = {"dtype": "float32", "shape": [1, 512], "data": letter * 2732}
+        texts = ["a long text of many words"] * 100 + [letter]
+        return json.dumps(
+            {"query": {"vectors": vectors, "text": texts}, "params": {"min_score": ord(letter)}}
+        )
+
+    out.mkdir()
+    with closing(Manifest(out / NAME)) as manifest:
+        manifest.begin_run(job("A"), "")
+        with pytest.raises(Refused) as refused:
+            check_job(manifest, job("B"), out, is_again=False)
+    said = str(refused.value).removeprefix(str(out))
+    assert len(said) < 800
+    assert "min_score: 65 there, 66 now" in said
+    tensors = re.findall(r"float32 \[1, 512\] \(sha256 (\w+)\)", said)
+    texts = re.findall(r"… \(sha256 (\w+)\)", said)
+    assert len(set(tensors)) == len(set(texts)) == 2

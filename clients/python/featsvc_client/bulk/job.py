@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from featsvc.v1 import schema
 from featsvc_client.bulk.arguments import Files
 from featsvc_client.bulk.commands import COCO, Question
 from featsvc_client.bulk.extra import Refused
@@ -13,6 +15,9 @@ from featsvc_client.bulk.manifest import Manifest
 from featsvc_client.bulk.progress import Progress
 
 FAILED = 1
+LONGEST_VALUE = 120
+"""Letters of a value that are shown."""
+TENSOR = schema.Tensor.model_fields.keys()
 
 
 def described(question: Question, files: Files, preview: bool = False) -> str:
@@ -32,7 +37,7 @@ def check_job(manifest: Manifest, job: str, out: Path, is_again: bool) -> None:
         return
     old, new = _flat(json.loads(last)), _flat(json.loads(job))
     changed = [
-        f"{name}: {old.get(name, 'none')} there, {new.get(name, 'none')} now"
+        f"{name}: {_shown(old.get(name))} there, {_shown(new.get(name))} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
@@ -65,9 +70,20 @@ def ended(progress: Progress, manifest: Manifest) -> int:
     return FAILED
 
 
-def _flat(job: dict[str, Any]) -> dict[str, str]:  # Any: JSON
+def _flat(job: dict[str, Any]) -> dict[str, Any]:  # Any: JSON
     return {
-        name: json.dumps(value)
+        name: value
         for part, content in job.items()
         for name, value in (content.items() if isinstance(content, dict) else [(part, content)])
     }
+
+
+def _shown(value: Any) -> str:  # Any: JSON
+    """The value for people: of what is long as much as there is room for, and a digest that tells two apart."""
+    if value is None:
+        return "none"
+    written = json.dumps(value)
+    digest = hashlib.sha256(written.encode()).hexdigest()[:8]
+    if isinstance(value, dict) and value.keys() == TENSOR:
+        return f"{value['dtype']} {value['shape']} (sha256 {digest})"
+    return written if len(written) <= LONGEST_VALUE else f"{written[:LONGEST_VALUE]}… (sha256 {digest})"
