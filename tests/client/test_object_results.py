@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from featsvc_client.drawing import colours_of_texts, palette
+from featsvc_client.drawing import colours_of_texts, overlay, palette
+from featsvc_client.errors import InvalidRequest
+from featsvc_client.masks import instance_map
 from featsvc_client.object_results import FoundObjects, Objects, objects
-from featsvc_client.object_sources import object_source
+from featsvc_client.object_sources import object_query, object_source
 from featsvc_client.results import Beside
 from featsvc_client.rle import from_coco
+from PIL import Image
 
 from featsvc.twin import from_message, to_message
 from featsvc.v1 import objects_pb2, sam2_pb2, schema, tensor_pb2
@@ -64,6 +68,7 @@ def test_objects_are_arrays(answer: Objects) -> None:
 def test_no_objects_are_arrays_too() -> None:
     empty = objects(objects_pb2.DescribeObjectsResponse(height=4, width=5), Beside())
     assert (empty.masks.shape, empty.boxes.shape, empty.to_coco()) == ((0, 4, 5), (0, 4), [])
+    assert repr(empty) == "Objects: 0 in 5 x 4"
 
 
 def test_coco_has_run_lengths_and_its_own_boxes(answer: Objects) -> None:
@@ -88,22 +93,35 @@ def test_detections_are_made_by_supervision_where_it_is(
         answer.to_detections()
 
 
-def test_objects_are_drawn_in_the_colours_of_the_texts_that_they_fit_best() -> None:
-    def matches(*scores: float) -> objects_pb2.ObjectMatches:
-        return objects_pb2.ObjectMatches(
-            matches=[objects_pb2.ObjectMatch(object=index, score=each) for index, each in enumerate(scores)]
-        )
-
+def found_objects(*scores: tuple[float, ...]) -> FoundObjects:
+    """Both objects, with their scores for each text."""
     reply = objects_pb2.FindObjectsResponse(
         objects=[objects_pb2.SceneObject(mask=mask(index, (0, 0, 0, 0))) for index in range(2)],
-        found=[matches(0.1, 0.9), matches(0.8, 0.2)],
+        found=[
+            objects_pb2.ObjectMatches(
+                matches=[objects_pb2.ObjectMatch(object=index, score=each) for index, each in enumerate(own)]
+            )
+            for own in scores
+        ],
         height=4,
         width=5,
     )
+    return FoundObjects(reply, Beside())
+
+
+def test_found_objects_are_shown_with_what_fits_each_text() -> None:
+    assert repr(found_objects((0.5, 0.25), ())) == (
+        "FoundObjects: 2 in 5 x 4\n  found[0]: object 0 (0.5), object 1 (0.25)\n  found[1]: nothing"
+    )
+    assert repr(found_objects((0.5,) * 9)).endswith("object 3 (0.5), 5 more")
+
+
+def test_objects_are_drawn_in_the_colours_of_the_texts_that_they_fit_best() -> None:
     picture = np.zeros((4, 5, 3), np.uint8)
-    drawn = np.asarray(colours_of_texts(picture, FoundObjects(reply, Beside()), ("one", "two"), opacity=1))
+    found = found_objects((0.1, 0.9), (0.8, 0.2))
+    drawn = np.asarray(colours_of_texts(picture, found, ("one", "two"), opacity=1))
     # Below is a line for each text, after a square of its colour.
-    assert drawn.shape == (4 + 2 * 18, 5, 3)
+    assert drawn.shape[0] == 4 + 2 * 18
     colours = palette(2)
     # Others are at the border of an object.
     np.testing.assert_array_equal(drawn[1, 1], colours[2])
@@ -113,6 +131,42 @@ def test_objects_are_drawn_in_the_colours_of_the_texts_that_they_fit_best() -> N
         (255, 255, 255),
         *map(tuple, colours[1:]),
     }
+
+
+def test_a_legend_is_as_wide_as_its_texts() -> None:
+    picture = np.zeros((4, 5, 3), np.uint8)
+    found = found_objects((0.5,), ())
+    short, long, longer = (
+        colours_of_texts(picture, found, ("a", "b" * count), opacity=1) for count in (20, 150, 5000)
+    )
+    assert 5 < short.width < long.width < longer.width < 3000
+    # The last letters are on it, and white is behind them.
+    assert (np.asarray(long)[-18:, -20:-6] < 128).any()
+    assert (np.asarray(long)[:, -5:] == 255).all()
+    one = colours_of_texts(picture, found_objects((0.5,)), "a red star")
+    assert one.height == 4 + 18
+    assert colours_of_texts(picture, found).size == (5, 4)
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_what_was_asked_about_a_picture_as_it_is_shown_lies_on_it_as_it_is_shown(
+    tmp_path: Path, is_file: bool, answer: Objects
+) -> None:
+    stored, exif = Image.new("RGB", (4, 5)), Image.Exif()
+    stored.putpixel((0, 0), (255, 255, 255))
+    exif[0x0112] = 6
+    stored.save(path := tmp_path / "turned.png", exif=exif)
+    with Image.open(path) as opened:
+        picture = path if is_file else opened
+        coloured = colours_of_texts(picture, found_objects((0.5,)), opacity=0, orientation="shown")
+        tinted = overlay(picture, answer, opacity=0, outline=False, orientation="shown")
+        with pytest.raises(ValueError, match="the orientation of the question"):
+            overlay(picture, answer)
+    for each in (coloured, tinted):
+        # Turned by a quarter to the right, as number 6 wants it, the first pixel is the upper right one.
+        assert each.size == (5, 4)
+        assert each.getpixel((4, 0)) == (255, 255, 255)
+    assert instance_map(answer).shape == (4, 5)
 
 
 def test_a_table_has_a_row_for_each_object(answer: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,3 +196,19 @@ def test_arrays_are_masks_or_a_map_of_numbers() -> None:
     bits, numbers = (getattr(each, name) for each, name in zip(read, names, strict=True))
     assert (bits.dtype, bits.shape, len(bits.data)) == ("bits", (2, 4, 5), 8)
     np.testing.assert_array_equal(np.frombuffer(numbers.data, "<i8").reshape(numbers.shape), labels)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.array(["a", "b"]), "array of booleans or numbers, not <U1"),
+        (np.array(1.0), "not a single number"),
+        (np.zeros((1, 2, 3)), "not 1 x 2 x 3"),
+        ([[1, 2], [3]], "rows differ in length"),
+    ],
+    ids=str,
+)
+def test_vectors_that_are_none_are_refused(vectors: object, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        object_query({"vectors": vectors})
+    assert [each.field for each in caught.value.violations] == ["vectors"]

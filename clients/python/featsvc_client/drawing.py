@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import colorsys
+import math
 import os
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from featsvc.v1 import image_pb2
+from featsvc.v1 import image_pb2, schema
 from featsvc_client import grid
 from featsvc_client.mask_results import Mask
 from featsvc_client.masks import instance_map
@@ -20,6 +21,8 @@ from featsvc_client.object_results import FoundObjects
 HUE_STEP = 0.6180339887498949
 # A grid is enlarged to at least this many pixels where nobody says how large.
 SHOWN = 448
+LONGEST_TEXT = 200
+"""Letters of a text that are drawn."""
 SMOOTH = Image.Resampling.BILINEAR
 
 Openable = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -27,23 +30,42 @@ Openable = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 
 def overlay(
-    image: Openable, masks: Sequence[Mask], opacity: float = 0.5, outline: bool = True
+    image: Openable,
+    masks: Sequence[Mask],
+    opacity: float = 0.5,
+    outline: bool = True,
+    *,
+    orientation: str = schema.Orientation.STORED,
 ) -> Image.Image:
-    """The picture with each mask in a colour of its own, the best on top, and a white line around each."""
-    picture = _opened(image)
+    """The picture with each mask in a colour of its own, the best on top, and a white line around each.
+
+    `orientation` is that of the question: masks that were asked for as `shown` lie on the picture as it is shown.
+    """
+    picture = _opened(image, orientation)
     return _tinted(picture, instance_map(masks), opacity, outline) if masks else picture
 
 
 def colours_of_texts(
-    image: Openable, found: FoundObjects, texts: Sequence[str] = (), opacity: float = 0.6
+    image: Openable,
+    found: FoundObjects,
+    texts: str | Sequence[str] = (),
+    opacity: float = 0.6,
+    *,
+    orientation: str = schema.Orientation.STORED,
 ) -> Image.Image:
-    """The picture in greys, each object in the colour of the text (or vector) it fits best, with the texts below."""
-    picture = _opened(image).convert("L").convert("RGB")
+    """The picture in greys, each object in the colour of the text (or vector) it fits best, with the texts below.
+
+    The result is as wide as the longest text needs, which ends in … if it has more than 200 letters. `orientation` is
+    that of the question, as for `overlay`.
+    """
+    picture = _opened(image, orientation).convert("L").convert("RGB")
     labels = np.zeros((found.height, found.width), np.uint16)
     matches = [(each, number) for number, own in enumerate(found.found, 1) for each in own]
     for match, number in sorted(matches, key=lambda each: each[0].score):
         labels[found[match.object].segmentation] = number
-    return _with_legend(_tinted(picture, labels, opacity, outline=True), texts)
+    return _with_legend(
+        _tinted(picture, labels, opacity, outline=True), (texts,) if isinstance(texts, str) else texts
+    )
 
 
 def _tinted(
@@ -51,7 +73,10 @@ def _tinted(
 ) -> Image.Image:
     height, width = labels.shape
     if picture.size != (width, height):
-        raise ValueError(f"masks of {width} x {height} on a picture of {picture.width} x {picture.height}")
+        raise ValueError(
+            f"masks of {width} x {height} on a picture of {picture.width} x {picture.height}: "
+            "give the picture that was asked about, and the orientation of the question"
+        )
     pixels = np.asarray(picture, np.float32)
     tinted = pixels * (1 - opacity) + palette(int(labels.max(initial=0)))[labels] * opacity
     pixels = np.where((labels > 0)[..., None], tinted, pixels)
@@ -64,14 +89,22 @@ def _with_legend(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
     """The picture above a line for each text, with a square of its colour before it."""
     size = max(12, picture.height // 24)
     line, font = round(size * 1.5), ImageFont.load_default(size=size)
-    sheet = Image.new("RGB", (picture.width, picture.height + line * len(texts)), "white")
+    lines = [_line(each) for each in texts]
+    longest = max((math.ceil(font.getlength(each)) for each in lines), default=0)
+    width = max(picture.width, size * 2 + longest + size // 2) if lines else picture.width
+    sheet = Image.new("RGB", (width, picture.height + line * len(lines)), "white")
     sheet.paste(picture)
     draw = ImageDraw.Draw(sheet)
-    for number, (words, colour) in enumerate(zip(texts, palette(len(texts))[1:], strict=True)):
+    for number, (words, colour) in enumerate(zip(lines, palette(len(lines))[1:], strict=True)):
         top = picture.height + line * number + line // 4
         draw.rectangle((size // 2, top, size // 2 + size, top + size), fill=tuple(colour.tolist()))
-        draw.multiline_text((size * 2, top), " ".join(words.split()), "black", font)
+        draw.multiline_text((size * 2, top), words, "black", font)
     return sheet
+
+
+def _line(sentence: str) -> str:
+    words = " ".join(sentence.split())
+    return words if len(words) <= LONGEST_TEXT else words[:LONGEST_TEXT] + "…"
 
 
 def label_picture(masks: Sequence[Mask]) -> Image.Image:
@@ -126,11 +159,14 @@ def palette(count: int) -> NDArray[np.uint8]:
     return (np.array(colours) * 255).round().astype(np.uint8)
 
 
-def _opened(image: Openable) -> Image.Image:
+def _opened(image: Openable, orientation: str) -> Image.Image:
     if isinstance(image, str | os.PathLike):
         with Image.open(image) as opened:
-            return opened.convert("RGB")
-    return (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("RGB")
+            return _opened(opened, orientation)
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    if schema.Orientation(orientation) is schema.Orientation.SHOWN:
+        picture = ImageOps.exif_transpose(picture)
+    return picture.convert("RGB")
 
 
 def _borders(labels: NDArray[np.uint16] | NDArray[np.int32]) -> NDArray[np.bool_]:

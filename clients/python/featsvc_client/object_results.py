@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from featsvc.codec.timing import Timing
 from featsvc.errors import InvalidArgument
 from featsvc.twin.messages import words
 from featsvc.v1 import objects_pb2
-from featsvc_client.brief import Brief, listed
+from featsvc_client.brief import FEW, Brief, listed
 from featsvc_client.errors import damaged
 from featsvc_client.mask_results import Mask, coco_annotation, mask_of
 from featsvc_client.pixels import InSummary, Label, label_map
@@ -84,8 +84,10 @@ class Objects(list[DescribedObject]):
         """What the answer has taken; None where the server does not say."""
 
     def __repr__(self) -> str:
-        vectors = ", ".join(map(repr, self.descriptors))
-        return listed(f"Objects: {len(self)} in {self.width} x {self.height}, {vectors}", self)
+        return listed(", ".join([self._title(), *map(repr, self.descriptors)]), self)
+
+    def _title(self) -> str:
+        return f"{type(self).__name__}: {len(self)} in {self.width} x {self.height}"
 
     @property
     def masks(self) -> NDArray[np.bool_]:
@@ -198,6 +200,19 @@ class ObjectMatch:
     """How well it fits: a cosine, or with negative texts a relevancy."""
 
 
+class _Matches(NamedTuple):
+    """What fits one text or vector, in a line."""
+
+    query: int
+    matches: tuple[ObjectMatch, ...]
+
+    def __repr__(self) -> str:
+        shown = [f"object {each.object} ({each.score:.4g})" for each in self.matches[:FEW]]
+        if more := len(self.matches) - len(shown):
+            shown.append(f"{more} more")
+        return f"found[{self.query}]: {', '.join(shown) or 'nothing'}"
+
+
 class FoundObjects(Objects):
     """The objects of a picture that fit anything that was looked for, each once."""
 
@@ -209,6 +224,9 @@ class FoundObjects(Objects):
         """For each text or vector those that fit it, best first."""
         self.text_map = label_map(reply.text_map) if reply.HasField("text_map") else None
         """H x W, where it was asked for: 0 is nothing, else 1 + the index of the text."""
+
+    def __repr__(self) -> str:
+        return listed(self._title(), [_Matches(number, own) for number, own in enumerate(self.found)])
 
     def best(self, query: int = 0) -> DescribedObject | None:
         """The object that fits a text or vector best; None where none does."""

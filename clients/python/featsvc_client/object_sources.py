@@ -27,16 +27,24 @@ def object_source(arguments: Mapping[str, object]) -> dict[str, object]:
     for name in FIELDS & arguments.keys():
         source.pop(name + SHAPE_SUFFIX, None)
         if arguments[name] is not None:
-            source[name] = _tensor(name, np.asarray(arguments[name]))
+            source[name] = _tensor(_numbers(name, arguments[name]))
     prompts = arguments.get(PROMPTS)
     if isinstance(prompts, list | tuple):
         source[PROMPTS] = [message_fields(each) for each in prompts]
     return source
 
 
-def _tensor(name: str, array: NDArray[np.generic]) -> dict[str, object]:
+def _numbers(name: str, given: object) -> NDArray[np.generic]:
+    try:
+        array = np.asarray(given)
+    except ValueError:
+        raise invalid(FieldViolation(name, "must be an array: its rows differ in length")) from None
     if array.dtype.kind not in "biuf":
         raise invalid(FieldViolation(name, f"must be an array of booleans or numbers, not {array.dtype}"))
+    return array
+
+
+def _tensor(array: NDArray[np.generic]) -> dict[str, object]:
     if array.ndim >= PLANES:
         bits = np.packbits(np.greater(array, 0), axis=-1)
         return {"dtype": "bits", "shape": array.shape, "data": bits.tobytes()}
@@ -51,6 +59,15 @@ def object_query(arguments: Mapping[str, object]) -> dict[str, object]:
     for name in VECTORS & arguments.keys():
         query.pop(name + SHAPE_SUFFIX, None)
         if arguments[name] is not None:
-            array = np.atleast_2d(np.asarray(arguments[name], "<f4"))
+            array = _rows(name, arguments[name])
             query[name] = {"dtype": "float32", "shape": array.shape, "data": array.tobytes()}
     return query
+
+
+def _rows(name: str, given: object) -> NDArray[np.float32]:
+    """One vector or several as Q x D."""
+    array = _numbers(name, given)
+    if array.ndim not in (1, 2):
+        shape = " x ".join(map(str, array.shape)) or "a single number"
+        raise invalid(FieldViolation(name, f"must be one vector, D, or several, Q x D, not {shape}"))
+    return np.ascontiguousarray(np.atleast_2d(array), "<f4")
