@@ -8,6 +8,7 @@ it is known.
 
 from __future__ import annotations
 
+import argparse
 import io
 import itertools
 import math
@@ -117,6 +118,7 @@ def shares_of_cells(mask: NDArray[np.bool_], features: Features) -> NDArray[np.f
 
 def main() -> None:
     """Prints what each takes."""
+    argparse.ArgumentParser(prog="python -m tests.bench.one_call", description=__doc__).parse_args()
     scene = draw(HELD_OUT_SEED, SceneOptions(size=SIZE, min_objects=6))
     picture = Image.fromarray(scene.image)
     print(f"{SIZE} x {SIZE} pixels, {len(file_of(picture)) / 1e3:.0f} KB")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.bench import chart, report
+from tests.bench import chart, one_call, report
 from tests.bench.figures import Claim, Row, Side
 from tests.servers import ROOT
 
@@ -78,3 +79,14 @@ def test_the_chart_has_a_bar_for_each_measured_row_from_one_to_its_ratio(tmp_pat
     assert min(widths) > 50
     # 2.2 and 1 / 2.2 lie equally far from 1.
     assert widths[0] == pytest.approx(widths[1], abs=4)
+
+
+def test_the_comparison_of_objects_says_what_it_is_for_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["one_call", "--help"])
+    monkeypatch.setattr(one_call, "draw", None)
+    with pytest.raises(SystemExit) as ended:
+        one_call.main()
+    assert ended.value.code == 0
+    assert "DescribeObjects" in capsys.readouterr().out
