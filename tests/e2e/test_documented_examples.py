@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import featsvc_client
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from featsvc.demo.drawing.scenes import Scene
 from tests.client.document import examples
-from tests.servers import KEY, Server
+from tests.servers import KEY, ROOT, Server
 
 SLOW = pytest.mark.timeout(1500)
 README = Path(featsvc_client.__file__).parents[1] / "README.md"
@@ -72,6 +73,21 @@ def test_the_examples_of_the_clients_page_run_as_printed(demo_server: Server, tm
         run(here.replace("http://localhost:8096", demo_server.url("clip")))
     assert {path.name for path in tmp_path.glob("*.png")} == {"pca.png", "similarity.png", "masks.png"}
     assert (tmp_path / "image.npy").exists()
+
+
+def test_the_examples_about_objects_find_what_is_on_the_picture(demo_server: Server, tmp_path: Path) -> None:
+    page = ROOT / "docs" / "objects.md"
+    (tmp_path / "docs").symlink_to(page.parent)
+    names: dict[str, Any] = {}
+    finds = []
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        here = block.replace("FeatsvcClient(", f"FeatsvcClient({demo_server.target!r}, api_key={KEY!r}, ")
+        exec(compile(here, "example", "exec"), names)
+        finds.append([len(each) for each in getattr(names["found"], "found", ())])
+    # Of two blocks that describe, one of two texts, and one of a vector.
+    assert [len(each) for each in finds] == [0, 0, 2, 1]
+    assert all(min(each, default=1) for each in finds), "nothing is found"
+    assert np.load(tmp_path / "object.npy").shape == (128,)
 
 
 def run(example: str) -> dict[str, np.ndarray]:
