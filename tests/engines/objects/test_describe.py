@@ -206,7 +206,7 @@ def test_limits_are_settings_with_errors_that_name_them(
     monkeypatch.setattr(sources, "intersections", lambda _: pytest.fail("compared before they were counted"))
     lists = {**FEW, "granularities": ["subpart", "part", "whole"]}
     with pytest.raises(ReplyTooLarge, match=r"objects were found, at most .*fewer granularities"):
-        described(replace(engines, options=replace(engines.options, max_objects=10)), **lists)
+        described(replace(engines, options=replace(engines.options, max_objects=7)), **lists)
     with pytest.raises(InvalidFields, match=r"make 6 crops of 2 objects, at most 5 \(--max-crops\)"):
         described(few, {"boxes": BOXES[:2]}, describe=[{"clip": {}, "crop": {"levels": 3}}])
 
