@@ -178,7 +178,7 @@ def test_the_commands_of_the_rest_page_run_as_printed(clone: Path) -> None:
 @pytest.mark.timeout(300)
 def test_every_other_command_that_is_printed_runs_too(clone: Path, own_network: list[str]) -> None:
     """Those that start servers of their own, one after the other, where the documented ports are free."""
-    (clone / "keys.txt").write_text("a-key\n")
+    shell("source .venv/bin/activate\nfeatsvc keys new reader --api-key-file keys.toml", clone)
     (clone / "weights").mkdir()
     lines = [
         line.split("#")[0].strip()
