@@ -75,17 +75,24 @@ def _seen(edges: Tensor, geometry: Geometry) -> Tensor:
 
 def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) -> Tensor:
     """Features N x D at points, of features h x w x D on the grid."""
-    edges = torch.tensor(points, dtype=torch.float64) + 0.5
-    cells = (_seen(edges, geometry) - geometry.patch_size / 2) / geometry.stride
+    seen = _seen(torch.tensor(points, dtype=torch.float64) + 0.5, geometry)
     last = torch.tensor([geometry.grid_width - 1, geometry.grid_height - 1])
-    cells = cells.clamp(min=torch.zeros(2, dtype=torch.float64), max=last.double())
-    low = cells.floor().long()
-    part = on_device((cells - low).to(features.dtype)[:, :, None], features.device)
-    high = on_device(torch.minimum(low + 1, last), features.device)
-    low = on_device(low, features.device)
+    low, high, part = neighbours(seen, last, geometry)
+    part = on_device(part.to(features.dtype)[:, :, None], features.device)
+    low, high = on_device(low, features.device), on_device(high, features.device)
     above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])
     below = torch.lerp(features[high[:, 1], low[:, 0]], features[high[:, 1], high[:, 0]], part[:, 0])
     return torch.lerp(above, below, part[:, 1])
+
+
+def neighbours(seen: Tensor, last: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells between whose centres positions in what the network sees lie, and the part of the higher one.
+
+    Positions are float64, of one axis or N x 2, each from its first pixel's edge; `last` is the last cell of each axis.
+    """
+    cells = ((seen - geometry.patch_size / 2) / geometry.stride).clamp(torch.zeros_like(last), last)
+    low = cells.floor().long()
+    return low, torch.minimum(low + 1, last), cells - low
 
 
 def window(region: Window, geometry: Geometry) -> tuple[slice, slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from featsvc.engines.answers.mask_encoding import Bitmaps
+from featsvc.engines.geometry.sampling import neighbours
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_device
 from featsvc.v1.schema import PooledDescriptor, Pooling
@@ -90,6 +92,25 @@ def weights(masks: Bitmaps, geometry: Geometry, way: PooledDescriptor) -> Weight
     return found
 
 
+class _Axis(NamedTuple):
+    """What a geometry says of the columns of a picture, or of its rows."""
+
+    cells: int
+    cut: int
+    """Pixels that were cropped off before the first cell."""
+    original: int
+    resized: int
+    uncropped: int
+
+    @classmethod
+    def of(cls, geometry: Geometry, is_vertical: bool) -> _Axis:
+        """Of the rows where it is vertical."""
+        g = geometry
+        if is_vertical:
+            return cls(g.grid_height, g.crop_top, g.original_height, g.resized_height, g.uncropped_height)
+        return cls(g.grid_width, g.crop_left, g.original_width, g.resized_width, g.uncropped_width)
+
+
 @dataclass(frozen=True)
 class _Places:
     """Places at even distances along an axis of the picture, and between which cells they lie."""
@@ -104,16 +125,10 @@ class _Places:
     @classmethod
     def of(cls, count: int, geometry: Geometry, is_vertical: bool) -> _Places:
         """As points are sampled: linearly between the centres of cells, beyond the outermost as these."""
-        g = geometry
-        if is_vertical:
-            cells, cut, resized, uncropped = g.grid_height, g.crop_top, g.resized_height, g.uncropped_height
-        else:
-            cells, cut, resized, uncropped = g.grid_width, g.crop_left, g.resized_width, g.uncropped_width
-        seen = (torch.arange(count, dtype=torch.float64) + CENTRE) * uncropped / count - cut
-        at = ((seen - g.patch_size / 2) / g.stride).clamp(0, cells - 1)
-        low = at.floor().long()
-        high = (low + 1).clamp(max=cells - 1)
-        return cls(low, high, at - low, (seen >= 0) & (seen <= resized), cells)
+        axis = _Axis.of(geometry, is_vertical)
+        seen = (torch.arange(count, dtype=torch.float64) + CENTRE) * axis.uncropped / count - axis.cut
+        is_seen = (seen >= 0) & (seen <= axis.resized)
+        return cls(*neighbours(seen, torch.tensor(axis.cells - 1), geometry), is_seen, axis.cells)
 
     def spread(self, values: Tensor) -> Tensor:
         """What cells have of values at the places, cells x m of places x m."""
@@ -129,14 +144,10 @@ class _Places:
 
 def _bounds(geometry: Geometry, is_vertical: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where the cells of an axis begin and end, in pixels of the picture as sent."""
-    g = geometry
-    if is_vertical:
-        cells, cut, length, uncropped = g.grid_height, g.crop_top, g.original_height, g.uncropped_height
-    else:
-        cells, cut, length, uncropped = g.grid_width, g.crop_left, g.original_width, g.uncropped_width
-    starts = np.arange(cells, dtype=np.float64) * g.stride + cut
-    scale = length / uncropped
-    return starts * scale, (starts + g.patch_size) * scale
+    axis = _Axis.of(geometry, is_vertical)
+    starts = np.arange(axis.cells, dtype=np.float64) * geometry.stride + axis.cut
+    scale = axis.original / axis.uncropped
+    return starts * scale, (starts + geometry.patch_size) * scale
 
 
 def _between(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -183,11 +183,7 @@ def _of_crop(
     chosen = []
     for granularity in granularities:
         of_kind = OUTPUTS.get(granularity)
-        is_own = (
-            torch.ones_like(candidates.outputs, dtype=torch.bool)
-            if of_kind is None
-            else candidates.outputs == of_kind
-        )
+        is_own = candidates.outputs >= 0 if of_kind is None else candidates.outputs == of_kind
         own = is_own.nonzero().flatten()
         boxes, ious = candidates.boxes[own].float(), candidates.ious[own]
         chosen.append(own[distinct(boxes, ious, item.params.box_nms_thresh, check)])
