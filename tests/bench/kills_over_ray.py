@@ -30,9 +30,9 @@ from featsvc_client import FeatsvcClient
 from featsvc.pool.scheduling.deaths import QUEUED_AGAIN
 from tests.chaos.crowd import Crowd, Lines, answers, cases
 from tests.chaos.deaths import UP, all_up
-from tests.cluster.cluster import Cluster, alone, is_alone
+from tests.cluster.cluster import Cluster, ran_alone
 from tests.e2e.conftest import png
-from tests.servers import KEY, ROOT, Server, running
+from tests.servers import KEY, Server, running
 
 NODES = (1, 2, 3)
 VICTIM = 3
@@ -58,10 +58,8 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two kills")
     parser.add_argument("--clicks", type=float, default=30.0, help="seconds of clicks after a node's death")
     asked = parser.parse_args()
-    if not is_alone():
-        ran = alone([sys.executable, "-m", "tests.bench.kills_over_ray", *sys.argv[1:]], ROOT)
-        print(ran.stdout)
-        return ran.returncode
+    if (status := ran_alone("tests.bench.kills_over_ray")) is not None:
+        return status
     with tempfile.TemporaryDirectory() as folder, Cluster(Path(folder)) as cluster:
         os.environ.update(cluster.environment)
         for node in NODES:

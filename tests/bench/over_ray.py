@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.bench.stand import QUICK, Stand
-from tests.cluster.cluster import alone, is_alone
-from tests.servers import KEY, ROOT
+from tests.cluster.cluster import ran_alone
+from tests.servers import KEY
 
 OVER_RAY = ("--pool=ray", "--ray-workers=1", "--cpus-per-worker=1")
 
@@ -48,10 +48,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     parser.add_argument("--repetitions", type=int, default=3, help="of each run")
     asked = parser.parse_args()
-    if not is_alone():
-        ran = alone([sys.executable, "-m", "tests.bench.over_ray", *sys.argv[1:]], ROOT)
-        print(ran.stdout)
-        return ran.returncode
+    if (status := ran_alone("tests.bench.over_ray")) is not None:
+        return status
     pace = replace(QUICK, seconds=asked.seconds, repetitions=asked.repetitions)
     with (
         Stand(pace) as stand,

@@ -17,8 +17,8 @@ from typing import Any
 
 from tests.bench.rows.frameworks import MOST_RATE, RAY_ENVIRONMENT
 from tests.bench.stand import QUICK, Stand
-from tests.cluster.cluster import alone, is_alone
-from tests.servers import KEY, ROOT
+from tests.cluster.cluster import ran_alone
+from tests.servers import KEY
 
 OURS = ("--profile=demo", "--pool=ray", "--ray-workers=1..2", "--cpus-per-worker=1")
 ARGS = {"model": "demo-clip"}
@@ -37,10 +37,8 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=3, help="of each run")
     parser.add_argument("--warm", type=float, default=40.0, help="seconds of load before: Serve waits for 30")
     asked = parser.parse_args()
-    if not is_alone():
-        ran = alone([sys.executable, "-m", "tests.bench.serve_over_ray", *sys.argv[1:]], ROOT)
-        print(ran.stdout)
-        return ran.returncode
+    if (status := ran_alone("tests.bench.serve_over_ray")) is not None:
+        return status
     pace = replace(QUICK, seconds=asked.seconds, repetitions=asked.repetitions)
     with Stand(pace) as stand:
         peer = stand.child("peers.ray_serve", 1, BATCH, "1..2", "features", **RAY_ENVIRONMENT)

@@ -15,6 +15,8 @@ from typing import IO, Self
 
 import psutil
 
+from tests.servers import ROOT
+
 ALONE = "TESTS_ALONE"
 """The variable that says that this process has a network of its own."""
 PORT = 6379
@@ -41,6 +43,15 @@ def alone(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def ran_alone(module: str) -> int | None:
+    """The exit status of this very program, run again where it is alone; None where it is that already."""
+    if is_alone():
+        return None
+    ran = alone([sys.executable, "-m", module, *sys.argv[1:]], ROOT)
+    print(ran.stdout)
+    return ran.returncode
 
 
 class Cluster:

@@ -10,20 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from featsvc.v1 import (
-    clip_pb2,
-    dino_pb2,
-    estimate_pb2,
-    image_pb2,
-    model_pb2,
-    objects_pb2,
-    sam2_pb2,
-)
+from featsvc.twin.methods import FILES
 from tests.conformance.runners import BUILT, ROOT
 from tests.servers import KEY, Server
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
-CONTRACT = (clip_pb2, dino_pb2, estimate_pb2, image_pb2, model_pb2, objects_pb2, sam2_pb2)
 BLOCKS = re.findall(
     r"^```console\n(.*?)^```", (ROOT / "docs" / "grpcurl.md").read_text(), re.DOTALL | re.MULTILINE
 )
@@ -60,7 +51,7 @@ def test_the_page_has_commands() -> None:
 
 
 def test_the_page_calls_every_service() -> None:
-    services = [name for file in CONTRACT for name in file.DESCRIPTOR.services_by_name]
+    services = [name for file in FILES for name in file.DESCRIPTOR.services_by_name]
     assert [name for name in services if not re.search(rf"featsvc\.v1\.{name}/\w", "".join(BLOCKS))] == []
 
 

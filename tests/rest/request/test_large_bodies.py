@@ -50,15 +50,21 @@ async def test_a_body_that_may_be_sent_has_place_when_it_is_alone() -> None:
         assert sent.status_code == 200
 
 
-async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def held(nbytes: int, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when so many bytes of bodies are held."""
     full, real = asyncio.Event(), BodyLimits._make_room
 
     def make_room(limits: BodyLimits, whose: str, newcomer: Arrival | None = None) -> None:
         real(limits, whose, newcomer)
-        if limits._held_bytes.total() == 4 * 24_000:
+        if limits._held_bytes.total() == nbytes:
             full.set()
 
     monkeypatch.setattr(BodyLimits, "_make_room", make_room)
+    return full
+
+
+async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = held(4 * 24_000, monkeypatch)
     async with (
         fake_gateway() as fake,
         shim(fake.target, max_total_body_bytes=100_000, max_request_bytes=100_000) as ports,
@@ -83,14 +89,7 @@ async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    full, real = asyncio.Event(), BodyLimits._make_room
-
-    def make_room(limits: BodyLimits, whose: str, newcomer: Arrival | None = None) -> None:
-        real(limits, whose, newcomer)
-        if limits._held_bytes.total() == 3 * 30_000:
-            full.set()
-
-    monkeypatch.setattr(BodyLimits, "_make_room", make_room)
+    full = held(3 * 30_000, monkeypatch)
     limits = {"max_total_body_bytes": 100_000, "max_request_bytes": 100_000}
     async with fake_gateway() as fake, shim(fake.target, **limits) as ports, AsyncExitStack() as stack:
         of_one = [await stack.enter_async_context(wire(ports)) for _ in range(3)]
