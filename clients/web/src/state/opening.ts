@@ -11,86 +11,90 @@ import { attempt, hasKey, say, session, setError } from "./session.ts";
 
 type Make = () => Promise<Picture>;
 
-const firsts = new Turns();
-const seconds = new Turns();
-/** What could not be opened, to be tried again. */
-let failed: Make | null = null;
-let failedSecond: Make | null = null;
+/** A picture that is opened at a place of the page. */
+class Opening {
+  private readonly turns = new Turns();
+  /** What could not be opened, to be tried again. */
+  private failed: Make | null = null;
 
-async function open(make: Make): Promise<void> {
-  const isNewest = firsts.begin();
-  failed = null;
-  const act = async () => {
-    const picture = await make();
-    if (!isNewest()) return;
-    leave();
-    forget();
-    places.set({ pinned: null });
-    session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
-    say(`${picture.name}, ${picture.width} by ${picture.height} pixels`);
-    prepare(picture);
-  };
-  if (!(await attempt("opening", act, isNewest)) && isNewest()) failed = make;
+  constructor(
+    private readonly place: string,
+    private readonly take: (picture: Picture) => void,
+  ) {}
+
+  async open(make: Make): Promise<void> {
+    const isNewest = this.turns.begin();
+    this.failed = null;
+    const act = async () => {
+      const picture = await make();
+      if (isNewest()) this.take(picture);
+    };
+    if (!(await attempt(this.place, act, isNewest)) && isNewest()) this.failed = make;
+  }
+
+  /** Tries again what could not be opened; tells whether there is anything to try. */
+  again(): boolean {
+    const make = this.failed;
+    if (make) void this.open(make);
+    return make !== null;
+  }
+
+  /** Opens nothing of what is on its way, or could not be opened. */
+  stop(): void {
+    this.turns.begin();
+    if (this.failed) setError(this.place, null);
+    this.failed = null;
+  }
 }
 
-/** Opens the second picture, with which the first is compared. */
-async function openSecond(make: Make): Promise<void> {
-  const isNewest = seconds.begin();
-  failedSecond = null;
-  const act = async () => {
-    const second = await make();
-    if (isNewest()) places.set({ second });
-  };
-  if (!(await attempt("second", act, isNewest)) && isNewest()) failedSecond = make;
-}
+const first = new Opening("opening", (picture) => {
+  leave();
+  forget();
+  places.set({ pinned: null });
+  session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
+  say(`${picture.name}, ${picture.width} by ${picture.height} pixels`);
+  prepare(picture);
+});
+/** With which the first is compared. */
+const other = new Opening("second", (second) => places.set({ second }));
 
 export function openFile(file: File): Promise<void> {
-  return open(() => opened(file, file.name));
+  return first.open(() => opened(file, file.name));
 }
 
 export function openSecondFile(file: File): Promise<void> {
-  return openSecond(() => opened(file, file.name));
+  return other.open(() => opened(file, file.name));
 }
 
 /** One of the gallery by its name, or what is at an address. */
 export function openLink(link: string): Promise<void> {
-  return open(() => fromLink(link));
+  return first.open(() => fromLink(link));
 }
 
 export function openSecondLink(link: string): Promise<void> {
-  return openSecond(() => fromLink(link));
+  return other.open(() => fromLink(link));
 }
 
 /** Tries again what could not be opened. */
 export function again(): void {
-  if (failed) void open(failed);
+  first.again();
 }
 
 /** The same of the second picture; tells whether there is one to try. */
 export function secondAgain(): boolean {
-  const make = failedSecond;
-  if (make) void openSecond(make);
-  return make !== null;
+  return other.again();
 }
 
 /** Shows no second picture, and none that is on its way. */
 export function closeSecond(): void {
-  stopSecond();
+  other.stop();
   places.set({ second: null });
-}
-
-function stopSecond(): void {
-  seconds.begin();
-  if (failedSecond) setError("second", null);
-  failedSecond = null;
 }
 
 /** Opens nothing of what is on its way, or could not be opened. */
 export function stop(): void {
-  firsts.begin();
-  if (failed) setError("opening", null);
-  failed = null;
-  stopSecond();
+  first.stop();
+  other.stop();
 }
 
 async function fromLink(link: string): Promise<Picture> {
