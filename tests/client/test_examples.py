@@ -50,6 +50,12 @@ def test_an_adapter_is_short(path: Path) -> None:
     assert sum(each.end_lineno - each.lineno + 1 for each in statements) < LINES  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("name", ["langsplat", "conceptgraphs", "openmask3d"])
+def test_a_folder_without_such_pictures_is_told(client: FeatsvcClient, tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit, match=r"no \*\.jpg in "):
+        write(name, client, tmp_path)
+
+
 def test_langsplat_finds_the_row_of_each_pixel(client: FeatsvcClient, tmp_path: Path) -> None:
     pictures(tmp_path / "images")
     write("langsplat", client, tmp_path, **FEW)

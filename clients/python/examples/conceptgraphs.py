@@ -19,7 +19,7 @@ MARGIN = np.array([-20, -20, 20, 20])
 
 def write(client: FeatsvcClient, pictures: Path, pattern: str = "*.jpg", **options) -> None:
     (out := pictures.parent / "gsa_detections_none").mkdir(exist_ok=True)
-    for path in sorted(pictures.glob(pattern)):
+    for path in sorted(pictures.glob(pattern)) or sys.exit(f"no {pattern} in {pictures}"):
         found = client.describe_objects(path, recipe="conceptgraphs", **options)
         xyxy = np.array([(x, y, x + w, y + h) for x, y, w, h in (each.bbox for each in found)]).reshape(-1, 4)
         with Image.open(path) as picture:

@@ -16,7 +16,9 @@ LISTS = ("all", "subpart", "part", "whole")
 
 def write(client: FeatsvcClient, dataset: Path, pattern: str = "*.jpg", **options) -> None:
     (dataset / "language_features").mkdir(exist_ok=True)
-    for path in sorted((dataset / "images").glob(pattern)):
+    for path in sorted((dataset / "images").glob(pattern)) or sys.exit(
+        f"no {pattern} in {dataset / 'images'}"
+    ):
         found = client.describe_objects(path, recipe="langsplat", mask_encoding="coco_rle", **options)
         rows = np.full((len(LISTS), found.height, found.width), -1, np.float32)
         for row, each in enumerate(found):

@@ -18,7 +18,7 @@ VIEWS = 5
 
 def write(client: FeatsvcClient, scene: Path, pattern: str = "*.jpg", **options) -> None:
     seen = defaultdict(list)
-    for path in sorted((scene / "color").glob(pattern)):
+    for path in sorted((scene / "color").glob(pattern)) or sys.exit(f"no {pattern} in {scene / 'color'}"):
         numbers = np.asarray(Image.open(scene / "masks" / f"{path.stem}.png"))
         found = client.describe_objects(path, recipe="openmask3d", label_map=numbers, **options)
         vectors = found.descriptors[0].array
