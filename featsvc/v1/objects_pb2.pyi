@@ -344,7 +344,7 @@ class ObjectMatches(_message.Message):
     def __init__(self, matches: _Optional[_Iterable[_Union[ObjectMatch, _Mapping]]] = ...) -> None: ...
 
 class FindObjectsResponse(_message.Message):
-    __slots__ = ("objects", "found", "height", "width", "model", "image_digest", "label_map", "text_map", "image_orientation")
+    __slots__ = ("objects", "found", "height", "width", "model", "image_digest", "label_map", "text_map", "image_orientation", "descriptor_models")
     OBJECTS_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -354,6 +354,7 @@ class FindObjectsResponse(_message.Message):
     LABEL_MAP_FIELD_NUMBER: _ClassVar[int]
     TEXT_MAP_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_MODELS_FIELD_NUMBER: _ClassVar[int]
     objects: _containers.RepeatedCompositeFieldContainer[SceneObject]
     found: _containers.RepeatedCompositeFieldContainer[ObjectMatches]
     height: int
@@ -363,7 +364,8 @@ class FindObjectsResponse(_message.Message):
     label_map: _tensor_pb2.Tensor
     text_map: _tensor_pb2.Tensor
     image_orientation: int
-    def __init__(self, objects: _Optional[_Iterable[_Union[SceneObject, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[ObjectMatches, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., text_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+    descriptor_models: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, objects: _Optional[_Iterable[_Union[SceneObject, _Mapping]]] = ..., found: _Optional[_Iterable[_Union[ObjectMatches, _Mapping]]] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., label_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., text_map: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., image_orientation: _Optional[int] = ..., descriptor_models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FindObjectsStreamRequest(_message.Message):
     __slots__ = ("request_id", "request")

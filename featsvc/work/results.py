@@ -241,6 +241,8 @@ class ObjectsFound(OfPicture):
 
     objects: tuple[DescribedObject, ...]
     found: tuple[ObjectMatches, ...]
+    descriptor_models: tuple[str, ...]
+    """Keys of the models whose vectors they were compared by."""
     height: int
     width: int
     label_map: LabelMap | None = None

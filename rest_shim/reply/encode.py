@@ -123,7 +123,15 @@ def objects_found(reply: Message, written: Written) -> Json:
     texts: Json = {}
     if reply.HasField("text_map"):
         texts = {"text_map": blobs.raw(reply.text_map), "text_map_shape": list(reply.text_map.shape)}
-    return {"objects": objects, "num_objects": len(objects), "found": found, **shared, **texts}
+    models = list(reply.descriptor_models)
+    return {
+        "objects": objects,
+        "num_objects": len(objects),
+        "found": found,
+        "descriptor_models": models,
+        **shared,
+        **texts,
+    }
 
 
 def headers(reply: Message, service: ServiceDescriptor) -> dict[str, str]:

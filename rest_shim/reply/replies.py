@@ -235,6 +235,7 @@ class FoundObjects(JsonReply):
     objects: list[DescribedObject] = Field(description="All that fit anything, each once.")
     num_objects: int = Field(description="How many there are.")
     found: list[ObjectMatches] = Field(description="For each text or vector those that fit it.")
+    descriptor_models: list[str] = Field(description="The models whose vectors they were compared by.")
     label_map: str | None = Field(
         default=None, description=f"For label_map: {LABELS} the index in `objects`."
     )

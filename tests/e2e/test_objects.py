@@ -130,6 +130,12 @@ def test_a_text_finds_its_object_over_both_transports(
     assert [[each["object"] for each in own["matches"]] for own in reply["found"]] == [
         [each.object for each in own] for own in found.found
     ]
+    assert (
+        found.descriptor_models
+        == again.descriptor_models
+        == tuple(reply["descriptor_models"])
+        == ("demo-clip",)
+    )
 
 
 SEARCHES: list[Any] = [

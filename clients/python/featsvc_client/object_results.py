@@ -222,6 +222,8 @@ class FoundObjects(Objects):
             tuple(ObjectMatch(each.object, each.score) for each in own.matches) for own in reply.found
         )
         """For each text or vector those that fit it, best first."""
+        self.descriptor_models = tuple(reply.descriptor_models)
+        """Keys of the models whose vectors they were compared by."""
         self.text_map = label_map(reply.text_map) if reply.HasField("text_map") else None
         """H x W, where it was asked for: 0 is nothing, else 1 + the index of the text."""
 

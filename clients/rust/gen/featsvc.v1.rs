@@ -4304,6 +4304,9 @@ pub struct FindObjectsResponse {
     /// mirrored. `Image.orientation` says whether that was applied.
     #[prost(uint32, tag = "9")]
     pub image_orientation: u32,
+    /// Keys of the models whose vectors objects were compared by, one for each way of `describe`.
+    #[prost(string, repeated, tag = "10")]
+    pub descriptor_models: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One question of many.
 #[derive(Clone, PartialEq, ::prost::Message)]

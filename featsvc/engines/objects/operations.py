@@ -229,7 +229,8 @@ def _fitting(item: PreparedFind, params: FindObjectsParams, texts: TextCache) ->
         check_json(label_bytes(*item.size), item.way, "ret_text_map false or a smaller picture makes it fit")
     labels = text_map(fits.found, found.bitmaps) if params.ret_text_map else None
     objects, label_map = _written(found, item, params, 0 if labels is None else labels.nbytes)
-    return ObjectsFound(objects, fits.found, *item.size, label_map, labels)
+    models = tuple(each.network.key for each in item.described)
+    return ObjectsFound(objects, fits.found, models, *item.size, label_map, labels)
 
 
 def _written(

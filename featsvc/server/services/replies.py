@@ -68,8 +68,13 @@ class ReplyClass:
         """The reply, perhaps without the elements of its tensors."""
         message = self._message(**{name: facts[name] for name in self._facts})
         for name in self._scalars:
-            if (scalar := getattr(result, name)) is not None:
-                setattr(message, name, scalar)
+            match getattr(result, name):
+                case None:
+                    pass
+                case tuple() as several:
+                    getattr(message, name).extend(several)
+                case scalar:
+                    setattr(message, name, scalar)
         beside: Beside = {}
         for name in self._messages:
             value = getattr(result, name)

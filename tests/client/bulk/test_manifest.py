@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -52,20 +53,42 @@ def test_a_run_keeps_no_reader_waiting(out: Path) -> None:
         manifest.confirm(position)
 
 
+def described(models: tuple[str, ...]) -> objects_pb2.DescribeObjectsResponse:
+    """No objects, described by these models."""
+    vectors = to_tensor(np.zeros((0, 4), np.float32))
+    ways = [objects_pb2.ObjectVectors(vectors=vectors, model=each) for each in models]
+    return objects_pb2.DescribeObjectsResponse(height=2, width=2, model="sam", descriptors=ways)
+
+
+def found(models: tuple[str, ...]) -> objects_pb2.FindObjectsResponse:
+    """Nothing that fits, of what these models describe."""
+    none = objects_pb2.ObjectMatches()
+    return objects_pb2.FindObjectsResponse(
+        height=2, width=2, model="sam", found=[none], descriptor_models=models
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "reply"),
+    [
+        (("describe",), described),
+        (("find", "--text=a"), found),
+        (("find", "--text=a", "--format=npz"), found),
+    ],
+)
 def test_what_describes_objects_is_of_one_folder_too(
-    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...],
+    reply: Callable[[tuple[str, ...]], Any],
+    tmp_path: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = ("objects", "describe", str(photos(tmp_path / "photos", 2)), "--out", str(out), "--quiet")
+    command = ("objects", *words, str(photos(tmp_path / "photos", 2)), "--out", str(out), "--quiet")
 
     def ask(*models: str) -> int:
-        def described(request: Any) -> Any:
-            if not hasattr(request, "image"):
-                return answer(request)
-            vectors = to_tensor(np.zeros((0, 4), np.float32))
-            ways = [objects_pb2.ObjectVectors(vectors=vectors, model=each) for each in models]
-            return objects_pb2.DescribeObjectsResponse(height=2, width=2, model="sam", descriptors=ways)
-
-        with answering(described) as script:
+        with answering(
+            lambda request: reply(models) if hasattr(request, "image") else answer(request)
+        ) as script:
             return cli.main([*command, "--target", script.target])
 
     assert ask("clip", "dino") == 0

@@ -48,7 +48,7 @@ def check_job(manifest: Manifest, job: str, out: Path, is_again: bool) -> None:
 
 
 def check_models(manifest: Manifest, models: tuple[str, ...]) -> None:
-    """Raises Refused where the results in the folder are of other models; some answers name only the first."""
+    """Raises Refused where the results in the folder are of other models; some servers name only the first."""
     known = manifest.note_models(models)
     if known[: len(models)] != models:
         # Else --again would go on with a job that cannot come to its end.

@@ -96,7 +96,7 @@ def found_objects(answer: FoundObjects) -> Outcome:
     }
     if answer.text_map is not None:
         arrays["text_map"] = answer.text_map
-    return Outcome(arrays, _facts(answer) | _size(answer))
+    return Outcome(arrays, _facts(answer) | _size(answer) | _describing(answer))
 
 
 def coco_found_objects(answer: FoundObjects) -> Outcome:
@@ -107,7 +107,12 @@ def coco_found_objects(answer: FoundObjects) -> Outcome:
         for query, own in enumerate(answer.found, 1)
         for each in own
     ]
-    return Outcome({}, _facts(answer) | _size(answer), annotations)
+    return Outcome({}, _facts(answer) | _size(answer) | _describing(answer), annotations)
+
+
+def _describing(answer: FoundObjects) -> dict[str, Any]:
+    """The models that describe, as `objects` has them."""
+    return {"descriptors": [{"model": each} for each in answer.descriptor_models]}
 
 
 def _masks(answer: Sequence[Mask], size: tuple[int, int]) -> dict[str, NDArray[np.generic]]:

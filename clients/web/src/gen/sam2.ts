@@ -1547,6 +1547,11 @@ export interface components {
              */
             found: components["schemas"]["ObjectMatches"][];
             /**
+             * Descriptor Models
+             * @description The models whose vectors they were compared by.
+             */
+            descriptor_models: string[];
+            /**
              * Label Map
              * @description For label_map: base64 of uint16, row-major, little-endian; 0 where there is no mask, else 1 + the index in `objects`.
              */

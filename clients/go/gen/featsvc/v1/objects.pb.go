@@ -2013,6 +2013,8 @@ type FindObjectsResponse struct {
 	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
 	// mirrored. `Image.orientation` says whether that was applied.
 	ImageOrientation uint32 `protobuf:"varint,9,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	// Keys of the models whose vectors objects were compared by, one for each way of `describe`.
+	DescriptorModels []string `protobuf:"bytes,10,rep,name=descriptor_models,json=descriptorModels,proto3" json:"descriptor_models,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2108,6 +2110,13 @@ func (x *FindObjectsResponse) GetImageOrientation() uint32 {
 		return x.ImageOrientation
 	}
 	return 0
+}
+
+func (x *FindObjectsResponse) GetDescriptorModels() []string {
+	if x != nil {
+		return x.DescriptorModels
+	}
+	return nil
 }
 
 // One question of many.
@@ -2482,7 +2491,7 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x06object\x18\x01 \x01(\rR\x06object\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x01R\x05score\"B\n" +
 	"\rObjectMatches\x121\n" +
-	"\amatches\x18\x01 \x03(\v2\x17.featsvc.v1.ObjectMatchR\amatches\"\xed\x02\n" +
+	"\amatches\x18\x01 \x03(\v2\x17.featsvc.v1.ObjectMatchR\amatches\"\x9a\x03\n" +
 	"\x13FindObjectsResponse\x121\n" +
 	"\aobjects\x18\x01 \x03(\v2\x17.featsvc.v1.SceneObjectR\aobjects\x12/\n" +
 	"\x05found\x18\x02 \x03(\v2\x19.featsvc.v1.ObjectMatchesR\x05found\x12\x16\n" +
@@ -2492,7 +2501,9 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\fimage_digest\x18\x06 \x01(\tR\vimageDigest\x12/\n" +
 	"\tlabel_map\x18\a \x01(\v2\x12.featsvc.v1.TensorR\blabelMap\x12-\n" +
 	"\btext_map\x18\b \x01(\v2\x12.featsvc.v1.TensorR\atextMap\x12+\n" +
-	"\x11image_orientation\x18\t \x01(\rR\x10imageOrientation\"|\n" +
+	"\x11image_orientation\x18\t \x01(\rR\x10imageOrientation\x12+\n" +
+	"\x11descriptor_models\x18\n" +
+	" \x03(\tR\x10descriptorModels\"|\n" +
 	"\x18FindObjectsStreamRequest\x12&\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x128\n" +
