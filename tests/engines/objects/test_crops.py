@@ -118,16 +118,34 @@ def test_a_network_sees_the_middle_of_a_long_crop(
         assert 0 < largest <= 17 * int(network.crop_pixels**0.5)
 
 
-def test_a_wide_blur_counts_in_what_crops_cost(demo_clip: ClipModel) -> None:
+def test_a_blur_counts_in_what_crops_cost(demo_clip: ClipModel) -> None:
     def flop(objects: int, **options: object) -> float:
         way = CropDescriptor.model_validate(options)
         return ByCrops(ClipNetwork(demo_clip, ClipParams()), Crops(PICTURE, way)).flop(objects)
 
-    # 1201 products and sums for each of 3 x 40 x 30 bytes, twice; once for all objects.
-    behind = 2 * 2 * 3 * 40 * 30 * 1201
-    for objects in (1, 5):
-        plain = flop(objects, background="grey")
-        assert flop(objects, background="blur", blur=200) - plain == pytest.approx(behind)
+    # 91 products and sums for each of 3 x 40 x 30 bytes, twice, once for all objects; 101 for each of 3 x 2.5 x 1.875.
+    for blur, behind in ((15, 2 * 2 * 3 * 40 * 30 * 91), (200, 2 * 2 * 3 * 2.5 * 1.875 * 101)):
+        for objects in (1, 5):
+            plain = flop(objects, background="grey")
+            assert flop(objects, background="blur", blur=blur) - plain == pytest.approx(behind)
+
+
+@pytest.mark.parametrize("size", [(331, 253), (330, 1), (1, 330), (440, 33)])
+@pytest.mark.parametrize("blur", [16, 31.9, 40, 200])
+def test_a_wide_blur_is_a_gaussian_of_the_whole_picture(size: tuple[int, int], blur: float) -> None:
+    picture = np.asarray(models.picture(*size)).copy()
+    # Stripes and an edge, as hard as they can be.
+    picture[::2, size[0] // 2 :] = 255
+    picture[: size[1] // 3, : size[0] // 5] = 0
+    both_ends = np.zeros(size[::-1], bool)
+    both_ends[0, 0] = both_ends[-1, -1] = True
+    (crop,) = Crops(Image.fromarray(picture), CropDescriptor(background=Background.BLUR, blur=blur)).of(
+        both_ends
+    )
+    exact = cv2.GaussianBlur(picture.astype(np.float64), (0, 0), blur, borderType=cv2.BORDER_REFLECT)
+    differ = np.abs(np.asarray(crop) - exact)[~both_ends]
+    assert differ.max() < 3
+    assert differ.mean() < 0.6
 
 
 def test_a_picture_is_blurred_in_bands_as_it_is_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
