@@ -1,11 +1,11 @@
-"""A worker as Ray runs it: the same pipeline as in a process of this machine, fed and heard by calls of an actor.
+"""A worker as Ray runs it: the same pipeline as in a process of this machine.
 
-`hear` and `say` have a thread of Ray each, and `say` is called again when it ends. The pipeline has one of ours.
+On the gateway's node it has the same link too, with its two threads. Elsewhere it is fed and heard by calls: `hear` and
+`say` have a thread of Ray each, and `say` is called again when it ends. The pipeline has a thread of ours.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import queue
@@ -21,14 +21,14 @@ from featsvc import __version__
 from featsvc.errors import FeatsvcError, Unavailable
 from featsvc.logs import setup
 from featsvc.pool.cluster.parcels import Parcel, message_of
+from featsvc.pool.cluster.rendezvous import Rendezvous, connected
 from featsvc.pool.contract.messages import Boot, FromWorker, Refused
+from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.frames import Packed, packed
 from featsvc.pool.worker.building import built
 from featsvc.pool.worker.failures import unsent
 from featsvc.pool.worker.pipeline import Pipeline
-
-log = logging.getLogger("featsvc.pool.cluster.actor")
-
+from featsvc.pool.worker.serving import end_with, link_to_pool, receive_all, send_all
 
 SAID_AT_ONCE = 2000
 """Ray keeps some 90 bytes of each, in the gateway, until the generator ends."""
@@ -42,16 +42,22 @@ class Whereabouts:
     node: str
     """The address of its machine."""
     node_id: str
+    has_link: bool
+    """Whether it is connected to the gateway's socket, so that no calls are needed."""
 
 
 class WorkerActor:
-    """One life of a worker. `version` is the gateway's, `boot` its packed Boot: another version might not read it."""
+    """One life of a worker. `version` is the gateway's, `boot` its packed Boot: another version might not read it.
 
-    def __init__(self, version: str, boot: bytes) -> None:
+    Where `rendezvous` leads to the gateway everything goes over that link, and `say` never says anything.
+    """
+
+    def __init__(self, version: str, boot: bytes, rendezvous: Rendezvous | None) -> None:
         self._outbox: queue.SimpleQueue[tuple[FromWorker, ...]] = queue.SimpleQueue()
         self._large = deque[Packed]()
         self._pipeline: Pipeline
         self._is_built = threading.Event()
+        self._link: Link | None = None
         if version != __version__:
             self._refuse(
                 Unavailable(
@@ -59,7 +65,12 @@ class WorkerActor:
                 )
             )
             return
-        threading.Thread(target=self._work, args=(pickle.loads(boot),), name="work", daemon=True).start()
+        known: Boot = pickle.loads(boot)
+        setup(known.log_level, known.log_format)
+        if sock := connected(rendezvous, ray.get_runtime_context().get_node_id()):
+            self._link = link_to_pool(sock)
+            threading.Thread(target=send_all, args=(self._link,), name="send", daemon=True).start()
+        threading.Thread(target=self._work, args=(known,), name="work", daemon=True).start()
 
     def hear(self, stream_parts: int, *parts: Any) -> None:
         """Take a message of the pool."""
@@ -67,12 +78,12 @@ class WorkerActor:
         try:
             self._pipeline.put(message_of(stream_parts, parts))
         except BaseException:  # a message that cannot be read: what follows it cannot be trusted
-            _end_with("unreadable message")
+            end_with("unreadable message")
 
     def where(self) -> Whereabouts:
         """Where this runs."""
-        context = ray.get_runtime_context()
-        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), context.get_node_id())
+        node_id = ray.get_runtime_context().get_node_id()
+        return Whereabouts(os.getpid(), ray.util.get_node_ip_address(), node_id, self._link is not None)
 
     def say(self) -> Iterator[tuple[Parcel, ...]]:
         """What is to be said next, so many times; small messages overtake large ones, of which each has its turn."""
@@ -97,28 +108,33 @@ class WorkerActor:
         return tuple(small)
 
     def _post(self, *messages: FromWorker) -> None:
-        self._outbox.put(messages)
+        if self._link:
+            self._link.post(*messages)
+        else:
+            self._outbox.put(messages)
 
     def _refuse(self, error: FeatsvcError) -> None:
         """Say why this worker can never work here; the pool then ends it."""
         self._post(Refused(error))
 
     def _work(self, boot: Boot) -> None:
-        setup(boot.log_level, boot.log_format)
         try:
             engines = built(boot)
         except FeatsvcError as error:
             self._refuse(error)
             return
         except BaseException:  # whatever the engines' libraries raise when they cannot start
-            _end_with("the engines cannot be built")
+            end_with("the engines cannot be built")
             return
         self._pipeline = Pipeline(engines, boot, self._post)
         self._is_built.set()
+        if self._link:
+            receiving = self._link, self._pipeline
+            threading.Thread(target=receive_all, args=receiving, name="receive", daemon=True).start()
         try:
             self._pipeline.run()
         except BaseException:  # a defect
-            _end_with("the worker failed")
+            end_with("the worker failed")
 
 
 def _packed(message: FromWorker) -> Packed:
@@ -127,10 +143,3 @@ def _packed(message: FromWorker) -> Packed:
         return packed(message)
     except Exception as error:  # pickling runs code of the message's classes
         return packed(unsent(message, error))
-
-
-def _end_with(reason: str) -> None:
-    """End the process at once, but not before the log says why."""
-    log.exception(reason)
-    logging.shutdown()
-    os._exit(1)

@@ -10,6 +10,7 @@ from functools import partial
 from featsvc.pool.cluster.connection import connected
 from featsvc.pool.cluster.parcels import StoredPictures
 from featsvc.pool.contract.settings import PoolSettings, Share
+from featsvc.pool.transport.descriptors import Reserve
 from featsvc.pool.workers.pool import WorkerPool
 
 
@@ -19,12 +20,16 @@ async def ray_pool(settings: PoolSettings, address: str, share: Share) -> AsyncI
 
     Raises InvalidArgument where there is no cluster.
     """
-    async with connected(address):
-        # Not before: when Ray is imported it reads what `connected` has put into the environment.
-        import ray
+    reserve = Reserve(settings.reserved_descriptors)
+    try:
+        async with connected(address):
+            # Not before: when Ray is imported it reads what `connected` has put into the environment.
+            import ray
 
-        from featsvc.pool.cluster.worker import RayWorker
+            from featsvc.pool.cluster.worker import RayWorker
 
-        spawn = partial(RayWorker, share=share, pictures=StoredPictures(ray.put))
-        async with WorkerPool(replace(settings, may_move=True), spawn) as pool:
-            yield pool
+            spawn = partial(RayWorker, share=share, pictures=StoredPictures(ray.put), reserve=reserve)
+            async with WorkerPool(replace(settings, may_move=True), spawn) as pool:
+                yield pool
+    finally:
+        reserve.close()

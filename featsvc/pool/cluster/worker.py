@@ -11,65 +11,62 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import ray
-from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError
+from ray.exceptions import RayError
 
 from featsvc import __version__
 from featsvc.pool.cluster.actor import Whereabouts, WorkerActor
-from featsvc.pool.cluster.parcels import Parcel, StoredPictures, message_of
+from featsvc.pool.cluster.parcels import StoredPictures
+from featsvc.pool.cluster.remote_link import HEARING, SAYING, RemoteLink
+from featsvc.pool.cluster.rendezvous import Listener
 from featsvc.pool.contract.messages import Boot, FromWorker, Refused, ToWorker
 from featsvc.pool.contract.settings import Share
 from featsvc.pool.contract.worker import Condition, Description, Events
-from featsvc.pool.transport.frames import packed
-from featsvc.pool.workers.process import worker_environment
+from featsvc.pool.transport.channel import Link
+from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.workers.process import KEPT_RESULT_BYTES, worker_environment
 
 log = logging.getLogger("featsvc.pool.cluster.worker")
 
 PATIENCE_S = 30.0
 """So long a worker may wait for a place in the cluster before the log says so."""
-HEARING, SAYING = "hearing", "saying"
-"""The threads of an actor."""
 ENDED = 1  # Ray does not tell how a process ended
 
 
 class RayWorker:
-    """A worker in a process of Ray, wherever there is a place for its share."""
+    """A worker in a process of Ray, wherever there is a place for its share.
 
-    def __init__(self, boot: Boot, events: Events, share: Share, pictures: StoredPictures) -> None:
+    On the gateway's own node it has the link of a worker process; elsewhere calls of the actor take its place.
+    """
+
+    def __init__(
+        self, boot: Boot, events: Events, share: Share, pictures: StoredPictures, reserve: Reserve
+    ) -> None:
         self._number = boot.worker
         self._events = events
-        self._share = share
-        self._pictures = pictures
+        self._share, self._reserve = share, reserve
         self._loop = asyncio.get_running_loop()
         self._place: Whereabouts | None = None
-        boot = replace(boot, workers_on_device=share.workers_on_gpu)
-        self._actor = (
-            ray.remote(concurrency_groups={HEARING: 1, SAYING: 1})(WorkerActor)
-            .options(
-                num_cpus=share.cpus,
-                num_gpus=share.gpus,
-                runtime_env={"env_vars": worker_environment(boot.device, boot.threads)},
-                # The pool starts the next one itself, after a pause and with what it has learned of the last.
-                max_restarts=0,
-                max_task_retries=0,
-                enable_task_events=False,
-            )
-            .remote(__version__, pickle.dumps(boot))
-        )
-        self._hear = self._actor.hear.options(concurrency_group=HEARING)
-        self._say = self._actor.say.options(num_returns="streaming", concurrency_group=SAYING)
-        self._outbox: queue.Queue[ToWorker | None] = queue.Queue()
+        self._listener = self._listening()
+        self._actor = self._started(boot)
+        self._remote = RemoteLink(self._actor, pictures)
+        # Which of the links it is shows when the actor has a place; until then messages wait.
+        self._link: Link | RemoteLink | None = None
+        self._waiting: list[ToWorker] = []
+        self._links: queue.SimpleQueue[Link | RemoteLink | None] = queue.SimpleQueue()
         self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{self._number}", daemon=True)
         self._reader = threading.Thread(
-            target=self._hear_all, name=f"from-worker-{self._number}", daemon=True
+            target=self._receive_all, name=f"from-worker-{self._number}", daemon=True
         )
         try:
             self._sender.start()
             self._reader.start()
         except BaseException:  # no memory for a thread: then there is no worker either
-            self._outbox.put(None)
+            self._links.put(None)
             self.kill()
+            self._close_listener()
             raise
         self._patience = self._loop.call_later(PATIENCE_S, self._tell_that_it_waits)
 
@@ -86,53 +83,117 @@ class RayWorker:
 
     def send(self, message: ToWorker, large: bool = False) -> None:
         """Send without waiting; lost if the worker is dying, which on_exit then tells."""
-        if large or self._outbox.unfinished_tasks:
-            self._outbox.put(message)
+        if self._link is None:
+            self._waiting.append(message)
+        elif large:
+            self._link.post_later(message)
         else:
-            self._send(message)
+            self._link.post(message)
 
     def kill(self) -> None:
         """End the actor at once; on_exit follows."""
         with suppress(RayError):  # it has ended, or the connection has
             ray.kill(self._actor)
 
-    def _send_all(self) -> None:
-        while (message := self._outbox.get()) is not None:
-            self._send(message)
-            self._outbox.task_done()
-            del message  # its picture must not wait for the next
-
-    def _send(self, message: ToWorker) -> None:
+    def _listening(self) -> Listener | None:
         try:
-            parcel = Parcel.of(packed(message), self._pictures.stored)
-            self._hear.remote(parcel.stream_parts, *parcel.parts)
-        except (ObjectStoreFullError, OutOfDiskError):
-            log.error("the object store has no room for a job")
-            self._post(self._events.on_unsendable, message, MemoryError("no room in the object store"))
-        except Exception as error:  # pickling runs code of the message's classes
-            log.error("a job cannot be sent to a worker", exc_info=error)
-            self._post(self._events.on_unsendable, message, error)
+            return self._reserve.use(partial(Listener, ray.get_runtime_context().get_node_id()))
+        except OSError as error:  # a system without such sockets
+            log.info("workers on this node are reached by calls: %s", error)
+            return None
 
-    def _hear_all(self) -> None:
+    def _started(self, boot: Boot) -> Any:  # Any: Ray makes its class
+        options = {
+            "num_cpus": self._share.cpus,
+            "num_gpus": self._share.gpus,
+            "runtime_env": {"env_vars": worker_environment(boot.device, boot.threads)},
+            # The pool starts the next one itself, after a pause and with what it has learned of the last.
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "enable_task_events": False,
+        }
+        boot = replace(boot, workers_on_device=self._share.workers_on_gpu)
+        actor = ray.remote(concurrency_groups={HEARING: 1, SAYING: 1})(WorkerActor).options(**options)
+        return actor.remote(__version__, pickle.dumps(boot), self._listener and self._listener.rendezvous)
+
+    def _send_all(self) -> None:
+        """A thread's work."""
+        link = self._links.get()
+        if link is None:
+            return
+        try:
+            link.send_all(self._on_unsendable)
+        except OSError as error:
+            log.debug("worker %s takes no messages: %s", self._number, error)
+            self.kill()
+        except (
+            BaseException
+        ):  # a defect: what is posted arrives no more, and its callers must not wait for it
+            log.exception("messages to worker %s cannot be sent: it is killed", self._number)
+            self.kill()
+
+    def _on_unsendable(self, message: ToWorker, error: Exception) -> None:
+        log.error("a job cannot be sent to a worker", exc_info=error)
+        self._post(self._events.on_unsendable, message, error)
+
+    def _receive_all(self) -> None:
+        """A thread's work."""
         reason = ""
         try:
-            self._post(self._placed, ray.get(self._actor.where.remote()))
-            while True:
-                for each in self._say.remote():
-                    self._take(ray.get(each))
-        except RayError as error:
+            self._receive_until_it_ends()
+        except (RayError, OSError) as error:
             reason = str(error).strip().rpartition("\n")[2]
         except SystemExit:  # the connection to Ray was closed
             log.debug("worker %s outlived the connection to Ray", self._number)
         except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
             log.exception("a message from worker %s cannot be read: it is killed", self._number)
         self.kill()
-        self._outbox.put(None)
         log.info("the actor of a worker has ended", extra={"worker": self._number, "reason": reason})
         self._post(self._exit, self._has_lost_its_machine())
 
-    def _take(self, said: tuple[Parcel, ...]) -> None:
-        messages: list[FromWorker] = [message_of(each.stream_parts, each.parts) for each in said]
+    def _receive_until_it_ends(self) -> None:
+        """Raises RayError then."""
+        link: Link | RemoteLink | None = None
+        try:
+            place: Whereabouts = ray.get(self._actor.where.remote())
+            link = self._own_link(place) or self._remote
+            self._links.put(link)
+            self._post(self._placed, place, link)
+            with suppress(EOFError, ConnectionError):
+                while True:
+                    self._take(link.receive())
+            # The link of this node ends before Ray notices, which then has the actor's share for the next one.
+            self.kill()
+            while True:
+                self._remote.receive()
+        finally:
+            self._end(link)
+
+    def _own_link(self, place: Whereabouts) -> Link | None:
+        """The link to an actor that has connected. Raises ConnectionError where it cannot be told from others."""
+        if not (place.has_link and self._listener):
+            return None
+        sock = self._reserve.use(self._listener.accepted)
+        if sock is None:
+            raise ConnectionError("the socket of an actor of this node was closed")
+        return Link(sock, KEPT_RESULT_BYTES, reserve=self._reserve)
+
+    def _end(self, link: Link | RemoteLink | None) -> None:
+        """Let go of what the worker had here."""
+        self._close_listener()
+        if link is None:
+            self._links.put(None)
+            return
+        link.end()
+        if isinstance(link, Link):
+            self._sender.join()
+        link.close()
+
+    def _close_listener(self) -> None:
+        if self._listener:
+            self._listener.close()
+
+    def _take(self, messages: list[FromWorker]) -> None:
         self._post(self._events.on_messages, messages)
         if any(isinstance(each, Refused) for each in messages):
             self.kill()
@@ -147,10 +208,14 @@ class RayWorker:
             return False
         return self._place.node_id not in alive
 
-    def _placed(self, place: Whereabouts) -> None:
-        self._place = place
+    def _placed(self, place: Whereabouts, link: Link | RemoteLink) -> None:
+        self._place, self._link = place, link
+        for message in self._waiting:
+            link.post_later(message)
+        self._waiting.clear()
         self._patience.cancel()
-        log.info("worker is placed", extra={"worker": self._number, "pid": place.pid, "machine": place.node})
+        about = {"pid": place.pid, "machine": place.node, "shares_memory": place.has_link}
+        log.info("worker is placed", extra={"worker": self._number, **about})
 
     def _exit(self, with_machine: bool) -> None:
         self._patience.cancel()

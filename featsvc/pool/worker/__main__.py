@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import signal
 import socket
 import sys
@@ -13,51 +12,16 @@ from typing import NoReturn
 
 from featsvc.errors import FeatsvcError
 from featsvc.logs import setup
-from featsvc.pool.contract.messages import Boot, FromWorker, Refused
+from featsvc.pool.contract.messages import Boot, Refused
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.worker.building import built
-from featsvc.pool.worker.failures import unsent
 from featsvc.pool.worker.pipeline import Pipeline
+from featsvc.pool.worker.serving import end_with, link_to_pool, receive_all, send_all
 from featsvc.processes import leave_signals_to_parent
 
 log = logging.getLogger("featsvc.pool.worker")
 
-KEPT_PICTURE_BYTES = 64 << 20  # of shared memory in which pictures come
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def _send_all(link: Link) -> None:
-    """A thread's work: a large result must not hold up the device."""
-
-    def on_unsendable(message: FromWorker, error: Exception) -> None:
-        link.post(unsent(message, error))
-
-    try:
-        link.send_all(on_unsendable)
-    except ConnectionError:
-        os._exit(0)
-    except BaseException:  # the pool waits for this message, so it must learn that none will come
-        _end_with("a message cannot be sent")
-
-
-def _end_with(reason: str) -> None:
-    """End the process at once, but not before the log says why."""
-    log.exception(reason)
-    logging.shutdown()
-    os._exit(1)
-
-
-def _receive_all(link: Link, pipeline: Pipeline) -> None:
-    """A thread's work: feeds the pipeline, and ends the process with the parent."""
-    try:
-        while True:
-            for message in link.receive():
-                pipeline.put(message)
-            del message  # its items must not wait for the next message
-    except (EOFError, ConnectionError):
-        os._exit(0)
-    except BaseException:  # a message that cannot be read: what follows it cannot be trusted
-        _end_with("unreadable message")
 
 
 def _refuse(link: Link, error: FeatsvcError) -> NoReturn:
@@ -81,8 +45,7 @@ def main() -> None:
     _die_with_parent()
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
-    # Answers need no order among themselves.
-    link = Link(sock, KEPT_PICTURE_BYTES, large_last=True)
+    link = link_to_pool(sock)
     boot: Boot = link.receive()[0]  # the only one before WorkerReady
     setup(boot.log_level, boot.log_format)
     try:
@@ -93,12 +56,12 @@ def main() -> None:
         log.exception("the engines cannot be built", extra={"worker": boot.worker, "device": boot.device})
         sys.exit(1)
     pipeline = Pipeline(engines, boot, link.post)
-    threading.Thread(target=_send_all, args=(link,), name="send", daemon=True).start()
-    threading.Thread(target=_receive_all, args=(link, pipeline), name="receive", daemon=True).start()
+    threading.Thread(target=send_all, args=(link,), name="send", daemon=True).start()
+    threading.Thread(target=receive_all, args=(link, pipeline), name="receive", daemon=True).start()
     try:
         pipeline.run()
     except BaseException:  # a defect: an end in good order would wait for threads that download
-        _end_with("the worker failed")
+        end_with("the worker failed")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,16 @@
-"""The pool over Ray with engines that do as they are told: deaths, cancelled work, refusals, what is large."""
+"""The pool over Ray with engines that do as they are told: deaths, cancelled work, refusals, what is large.
+
+All of it twice: with the worker on the gateway's node, and on another.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +27,27 @@ from tests.pool.fakes import FakeItem, FakeOptions
 from tests.pool.gates import Gate
 from tests.pool.jobs import job, submit
 
-SHARE = Share(cpus=1.0, gpus=0.0)
 LARGE_BYTES = 16 << 20
 
 
-@pytest.fixture(scope="module")
-def address(cluster: Cluster) -> str:
-    """Of a cluster of one node."""
-    cluster.start(1, cpus=2)
-    return cluster.address
+@dataclass(frozen=True)
+class Place:
+    """Where the worker is to be."""
+
+    gateway: str
+    """Address of the cluster."""
+    share: Share
+    machine: str
+
+
+@pytest.fixture(scope="module", params=["here", "elsewhere"])
+def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
+    """A cluster of the gateway's node, to which another comes that alone has room for a larger share."""
+    if request.param == "here":
+        cluster.start(1, cpus=2)
+        return Place(cluster.address, Share(cpus=1.0, gpus=0.0), "127.0.0.1")
+    cluster.start(2, cpus=4)
+    return Place(cluster.address, Share(cpus=3.0, gpus=0.0), "127.0.0.2")
 
 
 @pytest.fixture
@@ -38,7 +56,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 @pytest_asyncio.fixture
-async def start_pool(address: str, journal: Journal) -> AsyncIterator[StartPool]:
+async def start_pool(place: Place, journal: Journal) -> AsyncIterator[StartPool]:
     """Starts a pool of one worker over Ray."""
     async with AsyncExitStack() as stack:
 
@@ -50,7 +68,7 @@ async def start_pool(address: str, journal: Journal) -> AsyncIterator[StartPool]
                 restart_delay_s=0.01,
                 max_failed_starts=2,
             )
-            return await stack.enter_async_context(ray_pool(settings, address, SHARE))
+            return await stack.enter_async_context(ray_pool(settings, place.gateway, place.share))
 
         yield start
 
@@ -73,12 +91,36 @@ async def test_results_errors_and_large_arrays_come_back_as_they_are(start_pool:
     await all_alive(pool)
     large = (await pool.run(job(str(LARGE_BYTES), "array"))).value
     np.testing.assert_array_equal(large, np.arange(LARGE_BYTES // 4, dtype=np.float32))
-    assert not large.flags.writeable, "in the object store, where others may read it too"
+    assert not large.flags.writeable, "in memory that its writer may use again, or that others may read too"
     assert (await pool.run(job(bytes(LARGE_BYTES), "length", nbytes=LARGE_BYTES))).value == LARGE_BYTES
     with pytest.raises(InvalidArgument, match="not a picture"):
         await pool.run(job(does="refuse"))
     with pytest.raises(FeatsvcError, match="the result cannot be sent"):
         await pool.run(job(does="unpicklable"))
+
+
+async def test_on_the_gateways_node_memory_is_shared_and_nothing_of_it_is_left_of_a_worker_that_was_killed(
+    start_pool: StartPool, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    pool = await start_pool()
+    await all_alive(pool)
+    is_here = place.machine == "127.0.0.1"
+    (placed,) = (each for each in caplog.records if each.message == "worker is placed")
+    assert placed.__dict__["shares_memory"] is is_here
+    large = (await pool.run(job(str(LARGE_BYTES), "array"))).value
+    assert len(shared_memory()) == is_here
+    os.kill(pool.status().workers[0].pid, signal.SIGKILL)
+    await restarted(pool, 1)
+    assert large[-1] == LARGE_BYTES // 4 - 1, "what is still in use stays"
+    del large
+    assert shared_memory() == []
+    assert (await pool.run(job(str(LARGE_BYTES), "array"))).value[-1] == LARGE_BYTES // 4 - 1
+
+
+def shared_memory() -> list[str]:
+    """What this process maps of the memory files of workers."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:featsvc" in line]
 
 
 async def test_work_ends_with_its_caller_and_with_its_deadline(
@@ -128,7 +170,7 @@ async def test_who_cannot_work_there_says_why_and_is_tried_elsewhere(
 
 
 async def test_a_machine_with_another_version_is_not_used_until_it_has_the_same(
-    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start_pool: StartPool, place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Only now, for Ray reads its environment when it is imported.
     from featsvc.pool.cluster import worker
@@ -140,10 +182,10 @@ async def test_a_machine_with_another_version_is_not_used_until_it_has_the_same(
     monkeypatch.undo()
     await all_alive(pool)
     (worker,) = pool.status().workers
-    assert (worker.machine, worker.restarts > 0) == ("127.0.0.1", True)
+    assert (worker.machine, worker.restarts > 0) == (place.machine, True)
 
 
 async def test_what_is_no_cluster_is_told() -> None:
     with pytest.raises(InvalidArgument, match=r"ray_address: ray://127.0.0.1:1 is no address of a cluster"):
-        async with ray_pool(PoolSettings(), "ray://127.0.0.1:1", SHARE):
+        async with ray_pool(PoolSettings(), "ray://127.0.0.1:1", Share(cpus=1.0, gpus=0.0)):
             pass

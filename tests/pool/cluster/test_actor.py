@@ -15,7 +15,7 @@ from featsvc.pool.transport.frames import LARGE_BYTES
 
 
 def test_a_large_answer_has_its_turn_beside_small_ones_that_never_end() -> None:
-    actor = WorkerActor("another version", b"")  # which has no thread, and says that it is refused
+    actor = WorkerActor("another version", b"", None)  # which has no thread, and says that it is refused
     actor._post(Outcome(1, result=bytes(2 * LARGE_BYTES)), Outcome(2, result=bytes(2 * LARGE_BYTES)))
     said, heard = actor.say(), list[list[str]]()
     for _ in range(5):
