@@ -124,17 +124,17 @@ PANELS = (
     Panel(
         "Use of GPUs",
         "percentunit",
-        ((_now(table.DEVICE_USE, "instance", "device"), "{{instance}} {{device}}"),),
+        ((_now(table.DEVICE_USE, "instance", "device", "uuid"), "{{instance}} {{device}} {{uuid}}"),),
     ),
     Panel(
         "Memory of GPUs",
         "bytes",
         (
             (
-                f"{_now(table.DEVICE_BYTES, 'device')} - {_now(table.DEVICE_FREE, 'device')}",
-                "used {{device}}",
+                f"{_now(table.DEVICE_BYTES, 'device', 'uuid')} - {_now(table.DEVICE_FREE, 'device', 'uuid')}",
+                "used {{device}} {{uuid}}",
             ),
-            (_now(table.DEVICE_BYTES, "device"), "{{device}}"),
+            (_now(table.DEVICE_BYTES, "device", "uuid"), "{{device}} {{uuid}}"),
         ),
     ),
     Panel(

@@ -51,6 +51,22 @@ def without_the_default(page: Page) -> None:
     page.route("**/state.json", told)
 
 
+def test_workers_of_several_machines_have_them_in_a_column_and_one_machine_has_none(look: Look) -> None:
+    page = look.page
+    with page.expect_response("**/state.json") as first:
+        page.get_by_role("button", name="Server").click()
+    page.get_by_role("columnheader", name="Worker").wait_for()
+    assert page.get_by_role("columnheader", name="Machine").count() == 0
+    state = first.value.json()
+    (worker,) = state["status"]["workers"]
+    places = [{**worker, "id": number, "machine": f"10.0.0.{number}"} for number in (1, 2)]
+    state["status"]["workers"] = places
+    page.route("**/state.json", lambda route: route.fulfill(json=state))
+    page.get_by_role("columnheader", name="Machine").wait_for()
+    rows = page.get_by_label("Table of Worker").get_by_role("row").all_inner_texts()
+    assert [row.split()[:2] for row in rows[1:]] == [["1", "10.0.0.1"], ["2", "10.0.0.2"]]
+
+
 def test_a_model_can_be_chosen_where_the_default_is_none_of_the_key(look: Look) -> None:
     page = look.page
     without_the_default(page)

@@ -78,6 +78,7 @@ def _rows(moment: Moment, callers: CallerNames) -> Iterator[Row]:
 def _of_worker(worker: WorkerStatus) -> Iterator[Row]:
     own = (str(worker.id),)
     yield table.WORKER_UP, (*own, worker.device), worker.is_alive
+    yield table.WORKER_INFO, (*own, worker.machine, worker.gpu.uuid if worker.gpu else ""), 1
     yield table.WORKER_RESTARTS, own, worker.restarts
     yield table.WORKER_BATCHES, own, worker.batches
     yield table.WORKER_ITEMS, own, worker.items
@@ -101,8 +102,9 @@ def _of_cache(worker: str, cache: CacheStatus) -> Iterator[Row]:
 
 def _of_devices(pool: PoolStatus) -> Iterator[Row]:
     """The memory of GPUs, each once however many workers it has."""
-    gpus = {worker.device: worker.gpu for worker in pool.workers if worker.gpu is not None}
-    for device, gpu in gpus.items():
+    # Not by their names: with one GPU to each process all are cuda:0.
+    gpus = {worker.gpu.uuid: (worker.device, worker.gpu) for worker in pool.workers if worker.gpu}
+    for device, gpu in gpus.values():
         yield table.DEVICE_BYTES, (device, gpu.uuid), gpu.total_bytes
         yield table.DEVICE_FREE, (device, gpu.uuid), gpu.free_bytes
         if gpu.utilization_percent is not None:

@@ -149,6 +149,12 @@ QUEUE_AGE = Metric("featsvc_queue_age_seconds", "gauge", "How long the question 
 WAITING = Metric("featsvc_waiting_questions", "gauge", "Questions that wait, by what they ask.", ASKED)
 WORKING = Metric("featsvc_working_questions", "gauge", "Questions at a worker, by what they ask.", ASKED)
 WORKER_UP = Metric("featsvc_worker_up", "gauge", "1 where the worker takes work.", ("worker", "device"))
+WORKER_INFO = Metric(
+    "featsvc_worker_info",
+    "gauge",
+    "1, with where the worker runs: the address of its machine, where there may be several, and its GPU.",
+    ("worker", "machine", "uuid"),
+)
 WORKER_RESTARTS = Metric(
     "featsvc_worker_restarts_total", "counter", "Times that the worker was started again.", ("worker",)
 )

@@ -14,6 +14,8 @@ from featsvc.settings.kinds import GIB, MIB
 
 CALLS = f"{table.CALL_DURATION.name}_count"
 NOTHING = "–"
+NOWHERE = {"machine": "", "uuid": ""}
+"""What a server tells of a worker that is older than this command."""
 
 
 def frame(target: str, span: Span, problems: Sequence[str]) -> Group:
@@ -51,13 +53,18 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _workers(span: Span) -> Table:
-    made = _table("workers", "worker", "device", "state", "busy", "questions/s", "restarts", "GPU memory")
+    places = {labels["worker"]: labels for labels, _ in span.now.rows(table.WORKER_INFO.name)}
+    has_machines = any(each["machine"] for each in places.values())
+    figures = ("device", "state", "busy", "questions/s", "restarts", "GPU memory")
+    made = _table("workers", "worker", *(("machine",) if has_machines else ()), *figures)
     for labels, is_up in span.now.rows(table.WORKER_UP.name):
         worker = labels["worker"]
-        memory = span.now.sum(table.DEVICE_BYTES.name, device=labels["device"])
-        used = memory - span.now.sum(table.DEVICE_FREE.name, device=labels["device"])
+        place = places.get(worker, NOWHERE)
+        memory = span.now.sum(table.DEVICE_BYTES.name, uuid=place["uuid"])
+        used = memory - span.now.sum(table.DEVICE_FREE.name, uuid=place["uuid"])
         made.add_row(
             worker,
+            *((place["machine"] or NOTHING,) if has_machines else ()),
             labels["device"],
             Text("up", "green") if is_up else Text("down", "bold red"),
             f"{100 * span.rate(table.WORKER_COMPUTE.name, worker=worker):.0f} %",

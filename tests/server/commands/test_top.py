@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 
 import pytest
+from rich.console import Console
 
 from featsvc.server.commands.cli import main
 from featsvc.server.metrics.reading import ReadPage, Span
 from featsvc.server.metrics.table import COMPUTE_TIME
+from featsvc.server.metrics.view import frame
 from tests.server.asking import asking, refusal
 from tests.server.conftest import AUTHORISED, Running, start
 
@@ -21,6 +24,25 @@ featsvc_compute_time_seconds_bucket{{model="m",rpc_method="r",le="0.1"}} {1}
 featsvc_compute_time_seconds_bucket{{model="m",rpc_method="r",le="+Inf"}} {1}
 # TYPE featsvc_calls_total counter
 featsvc_calls_total{{caller="a"}} {2}
+"""
+
+WORKERS = """
+# TYPE featsvc_worker_up gauge
+featsvc_worker_up{worker="0",device="cuda:0"} 1
+featsvc_worker_up{worker="1",device="cuda:0"} 1
+featsvc_worker_up{worker="2",device="cuda:0"} 0
+# TYPE featsvc_device_memory_bytes gauge
+featsvc_device_memory_bytes{device="cuda:0",uuid="one"} 4096
+featsvc_device_memory_bytes{device="cuda:0",uuid="two"} 8192
+# TYPE featsvc_device_free_bytes gauge
+featsvc_device_free_bytes{device="cuda:0",uuid="one"} 1024
+featsvc_device_free_bytes{device="cuda:0",uuid="two"} 1024
+"""
+PLACES = """
+# TYPE featsvc_worker_info gauge
+featsvc_worker_info{worker="0",machine="10.0.0.1",uuid="one"} 1
+featsvc_worker_info{worker="1",machine="10.0.0.2",uuid="two"} 1
+featsvc_worker_info{worker="2",machine="",uuid=""} 1
 """
 
 
@@ -71,6 +93,23 @@ async def test_an_address_that_is_no_metrics_port_is_refused_in_words(
         status, _, errors = await shown(capsys, target, "--once")
         assert status == 2
         assert words in errors
+
+
+def test_workers_of_several_machines_have_them_in_a_column_and_each_its_own_gpu() -> None:
+    def rows(page: str) -> list[list[str]]:
+        now = ReadPage.of(page)
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(frame("the server", Span(now, 1.0, now), ()))
+        lines = (line.split() for line in console.export_text().splitlines())
+        return [words for words in lines if words and words[0] in ("worker", "0", "1", "2")]
+
+    head, first, second, third = rows(WORKERS + PLACES)
+    assert head[:3] == ["worker", "machine", "device"]
+    assert [first[1], first[-5:]] == ["10.0.0.1", ["3.0", "KiB", "of", "4.0", "KiB"]]
+    assert [second[1], second[-5:]] == ["10.0.0.2", ["7.0", "KiB", "of", "8.0", "KiB"]]
+    assert [third[1], third[3], third[-1]] == ["–", "down", "–"]
+    # An older server, and one machine: no column of nothing.
+    assert "machine" not in rows(WORKERS)[0]
 
 
 def test_rates_and_quantiles_are_of_what_came_between_two_looks() -> None:

@@ -85,6 +85,7 @@ async def test_what_waits_and_is_at_work_is_told_while_it_is_so(watched: Watched
     assert found["featsvc_queue_length_limit", labels()] == 7
     assert found["featsvc_open_calls", labels(has_key="yes")] == 1
     assert found["featsvc_worker_up", labels(worker="0", device="cpu")] == 1
+    assert found["featsvc_worker_info", labels(worker="0", machine="", uuid="")] == 1
     await opened(gate)
     await blocking
     assert ("featsvc_working_questions", asked) not in await watched.samples()

@@ -21,13 +21,20 @@ GPUS = (
 )
 
 
-def worker(number: int, device: str, gpu: GpuStatus) -> WorkerStatus:
-    return WorkerStatus(number, 1, device, WorkerState.READY, (), (), batches=0, items=0, restarts=0, gpu=gpu)
+def worker(number: int, device: str, gpu: GpuStatus, machine: str = "") -> WorkerStatus:
+    return WorkerStatus(
+        number, 1, device, WorkerState.READY, (), (),
+        batches=0, items=0, restarts=0, gpu=gpu, machine=machine,
+    )  # fmt: skip
 
 
-def samples(*jobs: OpenJobs) -> dict[tuple[str, tuple[str, ...]], float]:
+WORKERS = (worker(0, "cuda:0", GPUS[0]), worker(1, "cuda:0", GPUS[0]), worker(2, "cuda:1", GPUS[1]))
+
+
+def samples(
+    *jobs: OpenJobs, workers: tuple[WorkerStatus, ...] = WORKERS
+) -> dict[tuple[str, tuple[str, ...]], float]:
     """The values of a moment, by name and labels."""
-    workers = (worker(0, "cuda:0", GPUS[0]), worker(1, "cuda:0", GPUS[0]), worker(2, "cuda:1", GPUS[1]))
     waiting = sum(each.waiting for each in jobs)
     pool = PoolStatus(workers, waiting, 0, 0, open_jobs=jobs)
     moment = Moment(pool, CacheStatus("pictures", 0, 0, 0, 0, 0, 0), {True: 0}, 8, 8, is_ready=True)
@@ -47,6 +54,19 @@ def test_a_gpu_is_told_once_however_many_workers_it_has_and_its_use_where_that_i
         ("featsvc_device_utilization_ratio", ("cuda:0", "one")): 0.75,
         ("featsvc_device_memory_bytes", ("cuda:1", "two")): 1000,
         ("featsvc_device_free_bytes", ("cuda:1", "two")): 900,
+    }
+
+
+def test_workers_of_several_machines_say_where_they_are_and_their_gpus_are_told_apart() -> None:
+    found = samples(
+        workers=(worker(0, "cuda:0", GPUS[0], "10.0.0.1"), worker(1, "cuda:0", GPUS[1], "10.0.0.2"))
+    )
+    told = {key for key in found if key[0] in ("featsvc_worker_info", "featsvc_device_free_bytes")}
+    assert told == {
+        ("featsvc_worker_info", ("0", "10.0.0.1", "one")),
+        ("featsvc_worker_info", ("1", "10.0.0.2", "two")),
+        ("featsvc_device_free_bytes", ("cuda:0", "one")),
+        ("featsvc_device_free_bytes", ("cuda:0", "two")),
     }
 
 

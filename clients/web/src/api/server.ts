@@ -171,6 +171,8 @@ export interface Cache {
 }
 export interface Worker {
   id: number;
+  /** The address of its machine; empty where there is but one, and while it has no place. */
+  machine: string;
   device: string;
   state: string;
   precision: string;

@@ -10,6 +10,7 @@ import { size } from "./Numbers.tsx";
 import { Problem } from "./Problem.tsx";
 
 const EVERY_MS = 3000;
+const OF_WORKER = ["Device", "State", "Precision", "Answered", "Restarts", "Models in memory"];
 
 export function StatePage() {
   const { key, keysGiven } = useStore(session);
@@ -34,6 +35,8 @@ export function StatePage() {
 }
 
 function Told({ status, models }: State) {
+  // One machine needs no column.
+  const hasMachines = status.workers.some(({ machine }) => machine !== "");
   return (
     <>
       <dl>
@@ -47,9 +50,10 @@ function Told({ status, models }: State) {
         <dd>{status.requests}</dd>
       </dl>
       <h2>Workers</h2>
-      <Table head={["Worker", "Device", "State", "Precision", "Answered", "Restarts", "Models in memory"]}>
+      <Table head={["Worker", ...(hasMachines ? ["Machine"] : []), ...OF_WORKER]}>
         {status.workers.map((worker) => [
           String(worker.id),
+          ...(hasMachines ? [worker.machine] : []),
           worker.device,
           worker.state,
           worker.precision,
