@@ -73,7 +73,9 @@ def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, ope
         def is_wanted(self, item: BatchItem) -> bool:
             return not (answers and item.id == 1)
 
-        def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
+        def goes_on(
+            self, batch: int, computes: bool, takes_s: float = 0.0, stands_aside: bool = True
+        ) -> None:
             """Nobody listens."""
 
         def make_room(self) -> bool:

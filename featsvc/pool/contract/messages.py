@@ -80,6 +80,8 @@ class RunBatch:
     items: tuple[BatchItem, ...]
     also: tuple[str, ...] = ()
     """Further models that they need, in the order of the operation; one may stand here several times."""
+    goes_first: bool = False
+    """Before those that the worker has and has not begun."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -227,13 +229,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class GoesOn:
-    """A batch that takes long: short ones need not wait for it."""
+    """A batch at work that short ones need not wait for."""
 
     batch: int
     computes: bool
     """Whether it is the thread that computes that says so: then nothing has hung there."""
     takes_s: float = 0.0
     """What it takes in all, about, and no less than it has taken; 0 where nobody knows yet."""
+    stands_aside: bool = True
+    """Whether it needs no place from now on; else it only lets others run in its pauses."""
 
 
 @dataclass(frozen=True)

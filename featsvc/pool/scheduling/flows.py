@@ -74,6 +74,16 @@ class CallerFlow:
         """The least comes next."""
         return self.served_s, self.number
 
+    @property
+    def is_guest(self) -> bool:
+        """Whether no worker has anything of it."""
+        return not self.at_work
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has more than one request, waiting and at work."""
+        return len(self.entries) + self.at_work > 1
+
     def heads(self, worker: int) -> Iterator[QueueEntry]:
         """The most urgent that a worker may take: of each family and models one for all, and one for it alone."""
         for takers in (None, worker):
@@ -142,6 +152,11 @@ class Flows:
         if not flow.entries:
             flow.cost_s = 0.0  # what is left of sums and differences
             del self.waiting[self._place(flow)]
+
+    @property
+    def is_guests_turn(self) -> bool:
+        """Whether it is the turn of a caller of whom no worker has anything."""
+        return bool(self.waiting) and self.waiting[0].is_guest
 
     def begin_turn(self, flow: CallerFlow) -> None:
         """It is the turn of a caller."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from featsvc.pool.contract.job import AnyJob, Brief
-from featsvc.pool.contract.messages import BatchItem, RunBatch
+from featsvc.pool.contract.messages import BatchItem, GoesOn, RunBatch
 from featsvc.pool.scheduling.costs import LONG_S
 from featsvc.pool.scheduling.flows import CallerFlow
 from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
@@ -24,6 +24,8 @@ class Batch:
     worker: int
     entries: dict[int, QueueEntry]
     alone: bool
+    goes_first: bool = False
+    """It is the only one of its caller, before those that its worker has not begun."""
     size: int = field(init=False)
     job: AnyJob = field(init=False)
     """One of them: all agree in all that decides about a batch."""
@@ -35,8 +37,10 @@ class Batch:
     """When its model was there."""
     watched_since: float | None = None
     """When its time limit began to run."""
+    lets_pass: bool = False
+    """Others have run or may run in its pauses, or while it is prepared."""
     is_aside: bool = False
-    """It takes long, and short ones need not wait for it."""
+    """The same, and it takes so long that it holds no place."""
     is_long: bool = field(init=False)
     """It was predicted to."""
     is_known: bool = False
@@ -57,7 +61,9 @@ class Batch:
             items.append(BatchItem(entry.id, job.request_id, content.item, left_s))
             nbytes += content.nbytes
         job = self.job
-        batch = RunBatch(self.id, job.operation.rpc, job.model, job.params, tuple(items), job.also)
+        batch = RunBatch(
+            self.id, job.operation.rpc, job.model, job.params, tuple(items), job.also, self.goes_first
+        )
         return batch, nbytes
 
     def _content(self, entry: QueueEntry) -> AnyJob | Brief:
@@ -83,6 +89,10 @@ class InFlight:
         aside = sum(batch.is_aside for batch in self.batches.values())
         return 0 if self.is_leaving else slots - len(self.batches) + min(aside, MOST_ASIDE)
 
+    def may_be_visited(self, slots: int) -> bool:
+        """Whether it has a place beyond its own, for who has nothing at work: beside what a busy caller has here."""
+        return self.free_places(slots) == 0 and any(batch.flow.is_busy for batch in self.batches.values())
+
     def long_batches(self) -> list[Batch]:
         """Those that take long, or are about to."""
         return [batch for batch in self.batches.values() if batch.is_aside or batch.is_long]
@@ -101,7 +111,7 @@ class InFlight:
 
     def may_run_beside(self, batch: Batch) -> bool:
         """Whether others in flight may run while this one pauses."""
-        return batch.is_aside and len(self.batches) > 1
+        return batch.lets_pass and len(self.batches) > 1
 
     def is_about(self, key: AffinityKey) -> bool:
         """Whether some batch in flight is about this."""
@@ -129,11 +139,12 @@ class InFlight:
                 batch.began_at = now if batch.began_at is None else None
                 batch.watched_since = None
 
-    def stand_aside(self, batch: int, computes: bool) -> None:
-        """Note that a batch takes long and lets short ones pass; if it is computed, the worker has not hung."""
-        if found := self.batches.get(batch):
-            found.is_aside = True
+    def let_pass(self, message: GoesOn) -> None:
+        """Note that a batch lets short ones pass; if it is computed, the worker has not hung."""
+        if found := self.batches.get(message.batch):
+            found.lets_pass = True
+            found.is_aside = found.is_aside or message.stands_aside
             found.watched_since = None
-        if computes:
+        if message.computes:
             for each in self.batches.values():
                 each.watched_since = None

@@ -175,19 +175,23 @@ class Queue:
         if not about.groups:
             del self._about[key]
 
-    def take(self, head: QueueEntry, limit: int, limit_bytes: int) -> list[QueueEntry]:
+    def take(
+        self, head: QueueEntry, limit: int, limit_bytes: int, guests_only: bool = False
+    ) -> list[QueueEntry]:
         """Take out those that may share a batch with an entry: its own caller's first, then by turns, at least one.
 
-        Each is charged to its caller. Empty where all callers have just gone.
+        A guest's share no batch with those of who has something at work. Each is charged to its caller. Empty where all
+        callers have just gone.
         """
         group, flow = head.group, head.flow
+        is_alone = guests_only and not all(each.is_guest for each in group)
         taken, nbytes = list[QueueEntry](), 0
         turns: Turns | None = None
         self.flows.begin_turn(flow)
-        while group and len(taken) < limit:
+        while group and len(taken) < limit and (flow in group or not is_alone):
             if len(group) == 1:
                 (flow,) = group
-            elif taken or flow not in group:
+            elif not is_alone and (taken or flow not in group):
                 turns = turns or Turns(group)
                 flow = turns.next(group)
             entry = group[flow][0]

@@ -10,7 +10,6 @@ caller has asked for, a click of another is at the worker at once.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Collection, Iterable
 
@@ -18,7 +17,8 @@ from featsvc.errors import Overloaded
 from featsvc.pool.contract.messages import GoesOn
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.affinity import Homes
-from featsvc.pool.scheduling.costs import LONG_S, Costs, Pace
+from featsvc.pool.scheduling.choice import Choice
+from featsvc.pool.scheduling.costs import Costs, Pace
 from featsvc.pool.scheduling.forecast import Forecast
 from featsvc.pool.scheduling.in_flight import Batch, InFlight
 from featsvc.pool.scheduling.limits import QueueLimits
@@ -41,6 +41,7 @@ class Scheduler:
         self._costs = Costs()
         self._pace = Pace()
         self.forecast = Forecast(self.queue, self._homes, self._workers, self._costs, self._pace)
+        self._choice = Choice(settings, self.queue, self._workers, self._costs)
         self.limits = QueueLimits(settings, self.queue, self._pace)
         self._slots = settings.slots_per_worker
 
@@ -73,10 +74,10 @@ class Scheduler:
         """A worker says what it has loaded."""
         self._workers[worker].note_models(models)
 
-    def stand_aside(self, worker: int, message: GoesOn) -> None:
-        """A worker says that a batch takes long and lets short ones pass."""
+    def goes_on(self, worker: int, message: GoesOn) -> None:
+        """A worker says that a batch lets short ones pass."""
         state = self._workers[worker]
-        state.stand_aside(message.batch, message.computes)
+        state.let_pass(message)
         self._full.discard(worker)
         if message.takes_s and (batch := state.batches.get(message.batch)):
             item_s = message.takes_s / batch.size
@@ -127,12 +128,25 @@ class Scheduler:
         for state in states:
             if batch := self.next_batch(state.worker, alive):
                 return batch
+        return self._guests_batch(alive) if self.queue.flows.is_guests_turn else None
+
+    def _guests_batch(self, alive: Collection[int]) -> Batch | None:
+        """The next batch of a caller who has nothing at work, for a worker whose places busy callers have taken."""
+        states = [self._workers[each] for each in alive if each in self._full]
+        for state in sorted(states, key=InFlight.load):
+            if state.may_be_visited(self._slots) and (
+                batch := self.next_batch(state.worker, alive, guests_only=True)
+            ):
+                return batch
         return None
 
-    def next_batch(self, worker: int, alive: Collection[int]) -> Batch | None:
-        """What this worker, one of those that are `alive`, shall run next; the batch is then in flight."""
+    def next_batch(self, worker: int, alive: Collection[int], guests_only: bool = False) -> Batch | None:
+        """What this worker, one of those that are `alive`, shall run next; the batch is then in flight.
+
+        With `guests_only` it need not have a free place, and gets what is of callers who have nothing at work.
+        """
         state = self._workers[worker]
-        if state.free_places(self._slots) <= 0:
+        if not guests_only and state.free_places(self._slots) <= 0:
             self._full.add(worker)
             return None
         if state.is_alone():
@@ -145,13 +159,18 @@ class Scheduler:
             suspect = None
         if suspect:
             self._suspects.taken()
-        entries = self.queue.take_suspect(suspect) if suspect else self._group(state, alive)
+        entries = (
+            self.queue.take_suspect(suspect) if suspect else self._choice.group(state, alive, guests_only)
+        )
         if not entries:
             return None
         is_alone = suspect is not None
         if self.queue.count or self._pace.is_measuring:
             self._pace.note(time.monotonic(), entries, is_more_waiting=self.queue.count > 0)
-        batch = Batch(next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone)
+        goes_first = bool(state.batches) and all(entry.flow.is_guest for entry in entries)
+        batch = Batch(
+            next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone, goes_first
+        )
         for entry in entries:
             entry.batch = batch
             entry.flow.at_work += 1
@@ -235,64 +254,3 @@ class Scheduler:
     def _rehome(self, keys: Iterable[AffinityKey]) -> None:
         for key in keys:
             self.queue.rehome(key)
-
-    # The choice.
-
-    def _group(self, state: InFlight, alive: Collection[int]) -> list[QueueEntry]:
-        """The next batch group for this worker, without callers that have gone."""
-        while head := self._next_head(state, alive):
-            most = self._settings.most_items(head.job.operation.per_picture)
-            if entries := self.queue.take(head, most, self._settings.max_batch_bytes):
-                return entries
-        return []
-
-    def _next_head(self, state: InFlight, alive: Collection[int]) -> QueueEntry | None:
-        """The most urgent of the caller whose turn it is, among what may run here.
-
-        One whose model is here comes a little before its turn, or models would come and go with the turns.
-        """
-        affinity_s = self._settings.affinity_s
-        long_batches = state.long_batches() if len(state.batches) >= self._slots else []
-        if len(long_batches) < self._slots:
-            long_batches = []
-        chosen, chosen_at = None, math.inf
-
-        def urgency(head: QueueEntry) -> tuple[int, float, int]:
-            warmth = state.has(head.job) + (head.affinity_key in state.affinities)
-            priority, due, arrival = head.order
-            return priority, due - warmth * affinity_s, arrival
-
-        for flow in self.queue.flows.waiting:
-            if flow.served_s - affinity_s >= chosen_at:
-                break
-            heads = [
-                head
-                for head in flow.heads(state.worker)
-                if self._has_room(state, head, long_batches) and self._suits(state, alive, head)
-            ]
-            if heads:
-                head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
-                at = flow.served_s - state.has(head.job) * affinity_s
-                if at < chosen_at:
-                    chosen, chosen_at = head, at
-        return chosen
-
-    def _has_room(self, state: InFlight, head: QueueEntry, long_batches: list[Batch]) -> bool:
-        """Whether there is a place for it beside so many that take long, if those are as many as may be."""
-        if sum(1 for _ in state.batches_of(head.job.operation.family)) >= self._settings.max_concurrency:
-            return False
-        if not long_batches:
-            return True
-        cost_s = self._costs.known(head.cost_key)
-        if cost_s is not None:
-            return cost_s < LONG_S
-        # It may be short; but who has so many that are long leaves the last place to others.
-        is_others = sum(batch.flow is head.flow for batch in long_batches) < max(2, self._slots)
-        return is_others or state.free_places(self._slots) > 1
-
-    def _suits(self, state: InFlight, alive: Collection[int], head: QueueEntry) -> bool:
-        """Whether it may run here: where its model is, or on an idle worker if those that have it are busy."""
-        if state.has(head.job):
-            return True
-        holders = [other for each in alive if (other := self._workers[each]).has(head.job)]
-        return not holders or (not state.batches and all(holder.batches for holder in holders))

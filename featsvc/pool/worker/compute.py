@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
+from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
 from featsvc.work.sizes import result_bytes
@@ -76,49 +77,14 @@ class ComputeHost(Protocol):
     def is_wanted(self, item: BatchItem) -> bool:
         """Whether somebody waits for an item."""
 
-    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0) -> None:
-        """Hears that a long batch is no reason to wait for: it pauses for others, or has not begun."""
+    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0, stands_aside: bool = True) -> None:
+        """Hears that a batch is no reason to wait for: it pauses for others, or takes long and has not begun."""
 
     def make_room(self) -> bool:
         """Sends away what is in memory and nobody uses; whether there was anything."""
 
     def done_with(self, work: Work) -> None:
         """All items are answered."""
-
-
-class PixelBudget:
-    """How large a forward pass may be, by what memory has taught.
-
-    Where memory has not run out for a long time, as it may be free by now, one pass of twice the size is tried. Each
-    time that fails the next is tried after twice as long, so that not much is lost by it.
-    """
-
-    def __init__(self, most: float, patience_s: float) -> None:
-        self._most = self._pixels = most
-        self._patience_s = patience_s
-        self._since = 0.0
-
-    def pixels(self) -> float:
-        """What a pass may have now."""
-        if self._pixels < self._most and time.monotonic() - self._since >= self._patience_s:
-            return min(2 * self._pixels, self._most)
-        return self._pixels
-
-    def fitted(self, pixels: float) -> None:
-        """A pass of this size had memory enough."""
-        tried = self.pixels()
-        if self._pixels < pixels <= tried:
-            self._pixels = tried
-            self._since = time.monotonic()
-
-    def lacked(self, pixels: float) -> float:
-        """A pass of this size had not: the size of the next."""
-        if pixels > self._pixels:
-            self._patience_s *= 2
-        else:
-            self._pixels = pixels / 2
-        self._since = time.monotonic()
-        return self._pixels
 
 
 class Compute:
@@ -134,7 +100,9 @@ class Compute:
         """Passes that wait below the one that computes."""
         self._postponed: list[PreparedItem] = []
         self._reported: set[int] = set()
-        """Batches of which the pool knows that short ones need not wait for them."""
+        """Batches of which the pool knows that they take long, and short ones need not wait for them."""
+        self._paused: set[int] = set()
+        """Batches of which it knows that others run in their pauses."""
         self._budgets = defaultdict[tuple[str, str], PixelBudget](
             lambda: PixelBudget(max_pixels, regrow_after_s)
         )
@@ -146,6 +114,7 @@ class Compute:
 
     def _done_with(self, work: Work) -> None:
         self._reported.discard(work.batch.id)
+        self._paused.discard(work.batch.id)
         self._host.done_with(work)
 
     def _run_beside(self, work: Work) -> None:
@@ -167,13 +136,15 @@ class Compute:
         for item in work.items:
             groups.setdefault(item.key, []).append(item)
         todo = list(reversed(groups.values()))
+        clock: Clock | None = None
         while todo:
             group = self._wanted(todo.pop())
             if group:
                 count = self._fitting(work, group)
                 if group[count:]:
                     todo.append(group[count:])
-                todo.extend(reversed(self._attempt(work, group[:count])))
+                clock = Clock(clock)
+                todo.extend(reversed(self._attempt(work, group[:count], clock)))
 
     def _wanted(self, group: list[PreparedItem]) -> list[PreparedItem]:
         """Those of a group that somebody waits for; the others are answered as skipped."""
@@ -195,9 +166,9 @@ class Compute:
                 return count
         return len(group)
 
-    def _attempt(self, work: Work, group: list[PreparedItem]) -> list[list[PreparedItem]]:
+    def _attempt(self, work: Work, group: list[PreparedItem], clock: Clock) -> list[list[PreparedItem]]:
         """Run a group; returns the parts to try again, if it fails as a whole."""
-        batch, clock = work.batch, Clock()
+        batch = work.batch
 
         def wanted() -> bool:
             if clock.earned_s > PAUSE_S:
@@ -245,6 +216,10 @@ class Compute:
 
         ran = False
         while (short := self._host.queue.take_first(suits)) is not None:
+            # First of all: what hangs in a pause is not to be taken for the pass.
+            if not (work.batch.id in self._reported or work.batch.id in self._paused):
+                self._paused.add(work.batch.id)
+                self._host.goes_on(work.batch.id, computes=True, stands_aside=False)
             self._run_beside(short)
             ran = True
         if ran:

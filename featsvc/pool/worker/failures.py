@@ -1,16 +1,19 @@
-"""What an exception of an engine becomes for the caller."""
+"""What an exception in a worker becomes: of an engine an error for the caller, of a thread the end of the worker."""
 
 from __future__ import annotations
 
 import logging
 import os
 import pickle
+from collections.abc import Callable
+from typing import ParamSpec
 
 from featsvc.errors import FeatsvcError, cuda_error_code
 from featsvc.pool.contract.messages import FromWorker, Outcome, no_room
 from featsvc.pool.transport.descriptors import is_no_room
 
 log = logging.getLogger("featsvc.pool.worker")
+P = ParamSpec("P")
 
 
 LOST = {
@@ -86,3 +89,12 @@ def _survives_the_wire(error: FeatsvcError) -> bool:
     except Exception:  # whatever the error's own class does wrong
         return False
     return True
+
+
+def or_end(act: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """What a thread would swallow ends the worker instead: the pool then retries its items elsewhere."""
+    try:
+        act(*args, **kwargs)
+    except BaseException:  # a defect of this package, whatever it is
+        log.exception("a thread of the worker failed: the worker ends")
+        os._exit(1)

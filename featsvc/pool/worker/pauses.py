@@ -10,10 +10,12 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W")
 
-PAUSE_S = 0.2
+PAUSE_S = 0.02
 """How long a pass computes before it first looks at what waits."""
+TELL_FIRST_S = 0.2
+"""How long until the pool hears that a batch goes on."""
 TELL_S = 1.0
-"""How often the pool hears that a long batch goes on."""
+"""How often it hears so from then on."""
 LONG_S = 1.0
 """Work that takes longer than this does not hold a place while other work computes."""
 FIRST_RATE = 2e-11
@@ -24,47 +26,50 @@ LEAST_S = 1e-4
 
 
 class WorkQueue(Generic[W]):
-    """Work that is ready, oldest first; any thread may put some."""
+    """Work that is ready: what goes first, then the rest, of each the oldest first. Any thread may put some."""
 
     def __init__(self) -> None:
-        self._waiting: deque[W] = deque()
+        self._first: deque[W] = deque()
+        self._rest: deque[W] = deque()
         self._changed = threading.Condition()
 
-    def put(self, work: W) -> None:
-        """At the end."""
+    def put(self, work: W, goes_first: bool = False) -> None:
+        """At the end, of what goes first or of the rest."""
         with self._changed:
-            self._waiting.append(work)
+            (self._first if goes_first else self._rest).append(work)
             self._changed.notify()
 
     def put_back(self, work: W) -> None:
         """At the front, where it was."""
         with self._changed:
-            self._waiting.appendleft(work)
+            self._first.appendleft(work)
             self._changed.notify()
 
     def take(self) -> W:
-        """The oldest, as soon as there is one."""
+        """The next, as soon as there is one."""
         with self._changed:
-            while not self._waiting:
+            while not (self._first or self._rest):
                 self._changed.wait()
-            return self._waiting.popleft()
+            return (self._first or self._rest).popleft()
 
     def take_first(self, suits: Callable[[W], bool]) -> W | None:
-        """The oldest that suits, if there is one now."""
-        if not self._waiting:
+        """The next that suits, if there is one now."""
+        if not (self._first or self._rest):
             return None
         with self._changed:
-            found = next((work for work in self._waiting if suits(work)), None)
-            if found is not None:
-                self._waiting.remove(found)
-            return found
+            for waiting in (self._first, self._rest):
+                found = next((work for work in waiting if suits(work)), None)
+                if found is not None:
+                    waiting.remove(found)
+                    return found
+            return None
 
     def now(self) -> tuple[W, ...]:
         """All of it."""
-        if not self._waiting:
+        if not (self._first or self._rest):
             return ()
         with self._changed:
-            return tuple(self._waiting)
+            return (*self._first, *self._rest)
 
 
 class Rates:
@@ -90,8 +95,10 @@ class Rates:
 class Clock:
     """The time of one pass: its own, and that of its pauses."""
 
-    def __init__(self) -> None:
-        self.began_at = self._resumed = time.monotonic()
+    def __init__(self, before: Clock | None = None) -> None:
+        self.began_at = time.monotonic()
+        # Passes of a batch follow each other: what the one before has computed others have not had yet.
+        self._resumed: float = self.began_at if before is None else before._resumed
         self.paused_s = 0.0
         self._told_at: float | None = None
 
@@ -102,7 +109,7 @@ class Clock:
 
     @property
     def earned_s(self) -> float:
-        """What it has computed since its last pause: others may have as much."""
+        """What it has computed since the last pause, with those before it: others may have as much."""
         return time.monotonic() - self._resumed
 
     def resume(self, paused_at: float) -> None:
@@ -111,9 +118,12 @@ class Clock:
         self.paused_s += self._resumed - paused_at
 
     def is_to_tell(self) -> bool:
-        """Whether the pool shall hear of it again; true once, then not for a while."""
+        """Whether the pool shall hear of it, or again; true once, then not for a while."""
         now = time.monotonic()
-        if self._told_at is not None and now - self._told_at < TELL_S:
+        if self._told_at is None:
+            if self.own_s < TELL_FIRST_S:
+                return False
+        elif now - self._told_at < TELL_S:
             return False
         self._told_at = now
         return True

@@ -261,7 +261,7 @@ class WorkerPool:
 
     def on_goes_on(self, worker: WorkerHandle, message: GoesOn) -> None:
         """Let short work run beside a batch that takes long."""
-        self._scheduler.stand_aside(worker.id, message)
+        self._scheduler.goes_on(worker.id, message)
 
     def on_change(self, worker: WorkerHandle) -> None:
         """Count the living, and use what a change makes possible."""

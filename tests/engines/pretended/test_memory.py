@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +21,7 @@ from featsvc.pool.contract.messages import (
     WorkerModels,
 )
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.worker import compute
+from featsvc.pool.worker import budget
 from featsvc.pool.worker.pipeline import Pipeline
 from featsvc.v1 import schema as S
 from featsvc.work.item import Item, PictureItem
@@ -132,8 +131,8 @@ class Process:
             tuple(BatchItem(n, "", each, None) for n, each in enumerate(items)),
         )
         self._pipeline.put(batch)
-        with self._worker.at_work(), ThreadPoolExecutor(1) as threads:
-            self._pipeline._prepare(batch, {}, threads)
+        with self._worker.at_work():
+            self._pipeline._preparation._prepare(batch, {})
             self._pipeline._compute.run(self._pipeline.queue.take())
         return [each for each in self.said if isinstance(each, Outcome)]
 
@@ -162,7 +161,7 @@ def process(small: PretendedWorker) -> Process:
 def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What the clock shows to the budget of a pass, in `s`."""
     clock = SimpleNamespace(s=1000.0)
-    monkeypatch.setattr(compute, "time", SimpleNamespace(monotonic=lambda: clock.s))
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: clock.s))
     return clock
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ def long(end: Path, number: int = 0, gate: str = "") -> AnyJob:
 @pytest_asyncio.fixture
 async def told(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when the pool hears that a long pass goes on and lets others pass."""
-    event, real = asyncio.Event(), Scheduler.stand_aside
+    event, real = asyncio.Event(), Scheduler.goes_on
 
-    def stand_aside(*arguments: Any) -> None:
+    def goes_on(*arguments: Any) -> None:
         real(*arguments)
         event.set()
 
-    monkeypatch.setattr(Scheduler, "stand_aside", stand_aside)
+    monkeypatch.setattr(Scheduler, "goes_on", goes_on)
     return event
 
 
@@ -148,8 +149,28 @@ def test_a_pass_earns_only_what_it_has_computed_itself() -> None:
     began = clock.began_at
     clock.resume(paused_at=began - 10)
     assert clock.own_s < 0 < clock.earned_s < 5
+    assert not clock.is_to_tell(), "it is short until now"
+    clock.began_at -= 11
     assert clock.is_to_tell()
     assert not clock.is_to_tell()
+
+
+def test_what_the_passes_of_a_batch_have_computed_together_others_may_have() -> None:
+    first = Clock()
+    first.resume(paused_at=first.began_at)
+    second = Clock(first)
+    assert second.earned_s > time.monotonic() - second.began_at
+    second.resume(paused_at=time.monotonic())
+    assert Clock(second).earned_s < time.monotonic() - second.began_at
+
+
+def test_what_goes_first_is_taken_before_what_was_there() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for work, goes_first in (("a", False), ("b", True), ("c", False), ("d", True)):
+        queue.put(work, goes_first)
+    assert queue.now() == ("b", "d", "a", "c")
+    assert queue.take_first(lambda work: work in "ad") == "d"
+    assert [queue.take() for _ in range(3)] == ["b", "a", "c"]
 
 
 def test_a_work_queue_gives_the_oldest_that_suits() -> None:

@@ -13,6 +13,8 @@ from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, LoadRepl
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.worker.model_cache import ModelCache
 from featsvc.pool.worker.pipeline import Pipeline
+from featsvc.pool.worker.preparing import Preparation
+from tests.pool.conftest import MakeGate
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
 PATIENCE_S = 20.0
@@ -52,9 +54,18 @@ class Worker:
             if isinstance(message, Outcome | LoadReply):
                 self._said.put(message)
 
-    def ask(self, number: int, *models: str, value: str = "") -> None:
-        items = (BatchItem(number, "", FakeItem(value), None),)
-        self.pipeline.put(RunBatch(number, "fake.run", models[0], FakeParams(), items, models[1:]))
+    def ask(
+        self,
+        number: int,
+        *models: str,
+        value: str = "",
+        item: FakeItem | None = None,
+        goes_first: bool = False,
+    ) -> None:
+        items = (BatchItem(number, "", item or FakeItem(value), None),)
+        self.pipeline.put(
+            RunBatch(number, "fake.run", models[0], FakeParams(), items, models[1:], goes_first)
+        )
 
     def answered(self) -> int:
         """The number of the next answer."""
@@ -95,23 +106,35 @@ def test_a_model_that_is_to_go_is_still_used_by_a_batch_that_was_given_it(
 ) -> None:
     boot = replace(Boot.of(0, "cpu", PoolSettings()), prepared_at_once=2)
     worker = Worker(FakeEngines(FakeOptions()), boot)
-    is_marked, real_unload, real_prepare = threading.Event(), ModelCache.unload, Pipeline._prepare
+    is_marked, real_unload, real_prepare = threading.Event(), ModelCache.unload, Preparation._prepare
 
     def unload(cache: ModelCache, model: str, when_idle: Callable[[], None]) -> bool | None:
         done = real_unload(cache, model, when_idle)
         is_marked.set()
         return done
 
-    def prepare(pipeline: Pipeline, batch: RunBatch, *args: object) -> None:
+    def prepare(preparation: Preparation, batch: RunBatch, *args: object) -> None:
         if batch.id == 2:  # it is in its thread, and only then goes on
             assert is_marked.wait(PATIENCE_S)
-        real_prepare(pipeline, batch, *args)  # type: ignore[arg-type]
+        real_prepare(preparation, batch, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ModelCache, "unload", unload)
-    monkeypatch.setattr(Pipeline, "_prepare", prepare)
+    monkeypatch.setattr(Preparation, "_prepare", prepare)
     worker.start()
     worker.ask(1, "m")
     assert worker.answered() == 1
     worker.ask(2, "m")
     worker.pipeline.put(Unload(3, "m"))
     assert [worker.answered() for _ in range(2)] == [2, 3]
+
+
+def test_what_goes_first_waits_for_nothing_that_is_being_prepared(make_gate: MakeGate) -> None:
+    worker, gate = Worker(FakeEngines(FakeOptions()), Boot.of(0, "cpu", PoolSettings())), make_gate()
+    worker.start()
+    worker.ask(1, "m")
+    assert worker.answered() == 1
+    worker.ask(2, "m", item=FakeItem(stage="prepare", gate=str(gate)))
+    worker.ask(3, "m", goes_first=True)
+    assert worker.answered() == 3
+    gate.let_through()
+    assert worker.answered() == 2
