@@ -186,7 +186,7 @@ def _work(asked: DataSetCommand) -> NodeWork:
     )
     keys = []
     for use in models_of(operation, work.asked):
-        entry = entry_for(use.naming, settings.profile)
+        entry = entry_for(use.naming, settings.profile, use.option)
         check_answers(entry, use.operation)
         missing = weights.check(entry, here).missing
         if missing and settings.offline:

@@ -15,8 +15,11 @@ from featsvc.work.operations import AnyOperation, Family
 DEMO = {"clip": "demo-clip", "dino": "demo-dino", "sam2": "demo-sam2"}
 
 
-def entry_for(params: BaseModel, profile: str) -> Entry:
-    """The model of a request. Raises NotFound for unknown names, InvalidFields for contradictory ones."""
+def entry_for(params: BaseModel, profile: str, option: str = "") -> Entry:
+    """The model of a request. Raises NotFound for unknown names, InvalidFields for contradictory ones.
+
+    `option` is the one that errors name, where that is not one of these.
+    """
     named = params.model_fields_set
     if isinstance(params, schema.ClipModel):
         if profile == "demo" and not named & {"model_name", "model_pretrained"}:
@@ -25,7 +28,7 @@ def entry_for(params: BaseModel, profile: str) -> Entry:
     if isinstance(params, schema.DinoModel):
         if profile == "demo" and "model_type" not in named:
             return catalog()[DEMO["dino"]]
-        return resolve_dino(params.model_type)
+        return resolve_dino(params.model_type, option or "model_type")
     if isinstance(params, schema.Sam2Model):
         return _sam2(params, profile)
     raise NotFound(f"no model answers {type(params).__name__}")

@@ -62,12 +62,12 @@ def resolve_clip(model_name: str, model_pretrained: str = "") -> ClipEntry:
     return entry
 
 
-def resolve_dino(model_type: str) -> DinoEntry:
-    """The DINO model of a name."""
+def resolve_dino(model_type: str, option: str = "model_type") -> DinoEntry:
+    """The DINO model of a name, which stood in this option."""
     entry = catalog().get(model_type)
     if not isinstance(entry, DinoEntry):
         known = [key for key, each in catalog().items() if each.family == "dino"]
-        raise NotFound(f"model_type: no DINO model is called {model_type!r}{_suggestion(model_type, known)}")
+        raise NotFound(f"{option}: no DINO model is called {model_type!r}{_suggestion(model_type, known)}")
     return entry
 
 

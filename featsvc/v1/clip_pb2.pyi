@@ -19,6 +19,7 @@ class DenseRecipe(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DENSE_RECIPE_SCLIP: _ClassVar[DenseRecipe]
     DENSE_RECIPE_CLEARCLIP: _ClassVar[DenseRecipe]
     DENSE_RECIPE_NACLIP: _ClassVar[DenseRecipe]
+    DENSE_RECIPE_PROXYCLIP: _ClassVar[DenseRecipe]
 
 class TemplateSet(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +31,7 @@ DENSE_RECIPE_MASKCLIP: DenseRecipe
 DENSE_RECIPE_SCLIP: DenseRecipe
 DENSE_RECIPE_CLEARCLIP: DenseRecipe
 DENSE_RECIPE_NACLIP: DenseRecipe
+DENSE_RECIPE_PROXYCLIP: DenseRecipe
 TEMPLATE_SET_UNSPECIFIED: TemplateSet
 TEMPLATE_SET_IMAGENET: TemplateSet
 TEMPLATE_SET_SIMPLE: TemplateSet
@@ -57,18 +59,20 @@ class ClipModel(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., model_pretrained: _Optional[str] = ...) -> None: ...
 
 class ClipParams(_message.Message):
-    __slots__ = ("load_size", "center_crop", "dense_recipe", "window_size", "window_stride")
+    __slots__ = ("load_size", "center_crop", "dense_recipe", "window_size", "window_stride", "proxy_model")
     LOAD_SIZE_FIELD_NUMBER: _ClassVar[int]
     CENTER_CROP_FIELD_NUMBER: _ClassVar[int]
     DENSE_RECIPE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SIZE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_STRIDE_FIELD_NUMBER: _ClassVar[int]
+    PROXY_MODEL_FIELD_NUMBER: _ClassVar[int]
     load_size: int
     center_crop: bool
     dense_recipe: DenseRecipe
     window_size: int
     window_stride: int
-    def __init__(self, load_size: _Optional[int] = ..., center_crop: bool = ..., dense_recipe: _Optional[_Union[DenseRecipe, str]] = ..., window_size: _Optional[int] = ..., window_stride: _Optional[int] = ...) -> None: ...
+    proxy_model: str
+    def __init__(self, load_size: _Optional[int] = ..., center_crop: bool = ..., dense_recipe: _Optional[_Union[DenseRecipe, str]] = ..., window_size: _Optional[int] = ..., window_stride: _Optional[int] = ..., proxy_model: _Optional[str] = ...) -> None: ...
 
 class ClipServiceExtractFeaturesResponse(_message.Message):
     __slots__ = ("features", "is_pca", "geometry", "model", "image_digest", "rounding", "image_orientation", "pca_basis")

@@ -26,12 +26,14 @@ class ClipParams(TypedDict, total=False):
     """Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing. Default: 1024."""
     center_crop: bool | None
     """Crop a square of load_size pixels from the centre. Default: false."""
-    dense_recipe: Literal["maskclip", "sclip", "clearclip", "naclip"] | None
+    dense_recipe: Literal["maskclip", "sclip", "clearclip", "naclip", "proxyclip"] | None
     """What the last block does, from which dense features are read. Default: maskclip."""
     window_size: int | None
-    """Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole."""
+    """Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole."""
     window_stride: int | None
     """Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least."""
+    proxy_model: str | None
+    """The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService."""
 
 
 class GridParams(TypedDict, total=False):

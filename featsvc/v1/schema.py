@@ -50,6 +50,8 @@ class DenseRecipe(StrEnum):
     """Queries attend to queries; no residual, no MLP."""
     NACLIP = "naclip"
     """Keys attend to keys, those of near patches more; no residual, no MLP."""
+    PROXYCLIP = "proxyclip"
+    """Patches attend to those whose features of `proxy_model` are alike, on the grid of that model; no residual, no MLP."""
 
 
 class ClipParams(Ruled):
@@ -57,9 +59,10 @@ class ClipParams(Ruled):
     load_size: Annotated[int, Field(ge=-8, le=8192), Number(), NullMeans(-1)] = Field(default=1024, description="Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.")
     center_crop: bool = Field(default=False, description="Crop a square of load_size pixels from the centre.")
     dense_recipe: DenseRecipe = Field(default=DenseRecipe("maskclip"), description="What the last block does, from which dense features are read.")
-    window_size: Annotated[int, Field(ge=1, le=8192), Number()] | None = Field(default=None, description="Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.", examples=[224])
+    window_size: Annotated[int, Field(ge=1, le=8192), Number()] | None = Field(default=None, description="Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.", examples=[224])
     window_stride: Annotated[int, Field(ge=1, le=8192), Number()] | None = Field(default=None, description="Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge. Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.", examples=[112])
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("window_stride", lambda v: v['window_stride'] is None or (v['window_size'] is not None and v['window_stride'] <= v['window_size']), "is the distance between windows: give window_size too, of at least as many pixels"),)
+    proxy_model: Annotated[str, StringConstraints(max_length=128)] | None = Field(default=None, description="The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService.", examples=['dino_vitb8'])
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("load_size", lambda v: v['load_size'] != 0, "0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)"), Rule("center_crop", lambda v: not v['center_crop'] or v['load_size'] > 0, "crops a square of load_size pixels, so load_size must be positive"), Rule("window_stride", lambda v: v['window_stride'] is None or (v['window_size'] is not None and v['window_stride'] <= v['window_size']), "is the distance between windows: give window_size too, of at least as many pixels"), Rule("proxy_model", lambda v: (v['dense_recipe'] == 'proxyclip') == (v['proxy_model'] is not None), "names the DINO model that dense_recipe proxyclip goes by: give both, or neither"),)
 
 
 class InterpolationMode(StrEnum):

@@ -41,6 +41,8 @@ class ModelUse(NamedTuple):
     """The options that name it, as in a request to it alone."""
     operation: AnyOperation
     """What it must be able to answer."""
+    option: str = ""
+    """The option that names it, where that is none of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,9 @@ class Operation(Generic[P, I, R]):
     looks_again: bool = False
     """Whether the picture itself is wanted though a worker keeps what it knows of it."""
     models: Callable[[Any], tuple[ModelUse, ...]] | None = None
-    """The models that answer a request together; None: the one that its parameters name."""
+    """The models that answer a request together; None: the one that its parameters name, and those of `also`."""
+    also: Callable[[P], tuple[ModelUse, ...]] | None = None
+    """Further models that answer with the one that its parameters name."""
     settled: Callable[[P], P] | None = None
     """Makes parameters whose meaning depends on which of them were given independent of that."""
 
@@ -83,7 +87,17 @@ AnyOperation: TypeAlias = Operation[Any, Any, Any]
 
 def models_of(operation: AnyOperation, asked: Any) -> tuple[ModelUse, ...]:  # Any: the twin of its request
     """The models that answer a request, in the order of the operation: the one that it names, or several together."""
-    return operation.models(asked) if operation.models else (ModelUse(asked.params, operation),)
+    if operation.models:
+        return operation.models(asked)
+    others = operation.also(asked.params) if operation.also else ()
+    return (ModelUse(asked.params, operation), *others)
+
+
+def proxy_of(params: schema.ClipParams) -> tuple[ModelUse, ...]:
+    """The DINO model that CLIP's dense recipe goes by, where it does."""
+    if params.proxy_model is None:
+        return ()
+    return (ModelUse(schema.DinoModel(model_type=params.proxy_model), EXTRACT_DINO, "proxy_model"),)
 
 
 EXTRACT_CLIP = Operation(
@@ -92,6 +106,7 @@ EXTRACT_CLIP = Operation(
     schema.ClipExtractFeaturesParams,
     PictureItem,
     Features,
+    also=proxy_of,
 )
 ENCODE_TEXT = Operation(
     "/featsvc.v1.ClipService/EncodeText",
@@ -107,6 +122,7 @@ COMPUTE_SIMILARITY = Operation(
     schema.ComputeSimilarityParams,
     QueryItem,
     Similarity,
+    also=proxy_of,
 )
 ENCODE_IMAGE = Operation(
     "/featsvc.v1.ClipService/EncodeImage",
@@ -158,7 +174,7 @@ class AskedObjects(Protocol):
 
 def models_of_objects(asked: AskedObjects) -> tuple[ModelUse, ...]:
     """SAM2 where masks are to be made, then the model of each descriptor in their order."""
-    described = tuple(_describing(each) for each in descriptors_of(asked.params))
+    described = tuple(use for each in descriptors_of(asked.params) for use in models_of_way(each))
     searches_peaks = getattr(asked.params, "search", None) is schema.ObjectSearch.PEAKS
     if are_given(asked.source) and not searches_peaks:
         return described
@@ -166,12 +182,15 @@ def models_of_objects(asked: AskedObjects) -> tuple[ModelUse, ...]:
     return (ModelUse(asked.params, PREDICT_MASKS if has_prompts else GENERATE_MASKS), *described)
 
 
-def _describing(descriptor: schema.ObjectDescriptor) -> ModelUse:
+def models_of_way(descriptor: schema.ObjectDescriptor) -> tuple[ModelUse, ...]:
+    """The model that describes objects so, and the one that its dense recipe goes by where it does."""
     if descriptor.clip is None:
         model = None if descriptor.dino is None else descriptor.dino.model
-        return ModelUse(model or schema.DinoModel(), EXTRACT_DINO)
-    operation = ENCODE_IMAGE if descriptor.pooled is None else EXTRACT_CLIP
-    return ModelUse(descriptor.clip.model or schema.ClipModel(), operation)
+        return (ModelUse(model or schema.DinoModel(), EXTRACT_DINO),)
+    own = descriptor.clip.model or schema.ClipModel()
+    if descriptor.crop is not None:
+        return (ModelUse(own, ENCODE_IMAGE),)
+    return (ModelUse(own, EXTRACT_CLIP), *proxy_of(descriptor.clip.params or schema.ClipParams()))
 
 
 DESCRIBE_OBJECTS = Operation(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ from featsvc.work.operations import (
     EXTRACT_CLIP,
     EXTRACT_DINO,
     GENERATE_MASKS,
+    OPERATIONS,
     PREDICT_MASKS,
+    models_of,
 )
 from featsvc.work.presets import in_force
 from featsvc.work.results import Result
@@ -98,6 +101,9 @@ DENSE_CLIP = {
     "dense_recipe": Change("sclip"),
     "window_size": Change(32),
     "window_stride": Change(32, {"window_size": 48}),
+    "proxy_model": Change(
+        "dino_vits8", {"dense_recipe": "proxyclip", "proxy_model": "demo-dino"}, Effect.MODEL
+    ),
 }
 TEMPLATES = {
     "templates": Change(("a drawing of {}", "{}")),
@@ -217,10 +223,17 @@ def test_a_field_does_what_it_is_documented_to_do(
             answered(engines, request, new)
         return
     if change.effect is Effect.MODEL:
-        assert entry_for(old, "default").key != entry_for(new, "default").key
+        assert named_models(old) != named_models(new)
         return
     same = equal(*(content(answered(engines, request, each)) for each in (old, new)))
     assert same is (change.effect is Effect.NONE)
+
+
+def named_models(params: BaseModel) -> list[str]:
+    """The models that answer with these parameters."""
+    operation = next(each for each in OPERATIONS if each.params is type(params))
+    uses = models_of(operation, SimpleNamespace(params=params))
+    return [entry_for(use.naming, "default", use.option).key for use in uses]
 
 
 def answered(engines: Engines, request: pytest.FixtureRequest, given: BaseModel) -> Result:

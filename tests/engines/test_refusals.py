@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
-from featsvc.engines.clip import operations as clip
+from featsvc.engines.clip import dense_pass as clip
 from featsvc.engines.dino import operations as dino
 from featsvc.errors import FeatsvcError, InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema

@@ -899,7 +899,7 @@ pub struct ClipModel {
     pub model_pretrained: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// How a picture is brought to CLIP.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClipParams {
     /// Pixels of the shorter side after resizing; negative: the shorter side times its absolute value, so -1 keeps the size; null: no resizing.
     #[prost(int32, optional, tag = "1")]
@@ -910,14 +910,17 @@ pub struct ClipParams {
     /// What the last block does, from which dense features are read.
     #[prost(enumeration = "DenseRecipe", optional, tag = "3")]
     pub dense_recipe: ::core::option::Option<i32>,
-    /// Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a
-    /// cell has the mean of those that it lies in; absent or null: the picture as a whole.
+    /// Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is
+    /// computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
     #[prost(int32, optional, tag = "4")]
     pub window_size: ::core::option::Option<i32>,
     /// Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge.
     /// Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
     #[prost(int32, optional, tag = "5")]
     pub window_stride: ::core::option::Option<i32>,
+    /// The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService.
+    #[prost(string, optional, tag = "6")]
+    pub proxy_model: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Dense features of a picture.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1181,6 +1184,8 @@ pub enum DenseRecipe {
     Clearclip = 3,
     /// Keys attend to keys, those of near patches more; no residual, no MLP.
     Naclip = 4,
+    /// Patches attend to those whose features of `proxy_model` are alike, on the grid of that model; no residual, no MLP.
+    Proxyclip = 5,
 }
 impl DenseRecipe {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1194,6 +1199,7 @@ impl DenseRecipe {
             Self::Sclip => "DENSE_RECIPE_SCLIP",
             Self::Clearclip => "DENSE_RECIPE_CLEARCLIP",
             Self::Naclip => "DENSE_RECIPE_NACLIP",
+            Self::Proxyclip => "DENSE_RECIPE_PROXYCLIP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1204,6 +1210,7 @@ impl DenseRecipe {
             "DENSE_RECIPE_SCLIP" => Some(Self::Sclip),
             "DENSE_RECIPE_CLEARCLIP" => Some(Self::Clearclip),
             "DENSE_RECIPE_NACLIP" => Some(Self::Naclip),
+            "DENSE_RECIPE_PROXYCLIP" => Some(Self::Proxyclip),
             _ => None,
         }
     }

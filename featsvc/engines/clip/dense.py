@@ -11,7 +11,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from featsvc.engines.clip.last_block import at_positions
-from featsvc.engines.clip.recipes import Incoming, last_block
+from featsvc.engines.clip.recipes import Incoming, Proxy, last_block, proxied
 from featsvc.v1.schema import DenseRecipe
 
 OFFSET = 0.1
@@ -24,8 +24,22 @@ def dense_features(
     """Patch features N x h x w x D, not normalised, of pictures N x 3 x H x W."""
     incoming = _incoming(visual, pixels)
     patches = last_block(visual.transformer.resblocks[-1], incoming, recipe)
-    features: Tensor = visual.ln_post(patches) @ visual.proj
-    return features.view(len(pixels), *incoming.size, -1)
+    return _projected(visual, patches).view(len(pixels), *incoming.size, -1)
+
+
+def proxied_features(visual: VisionTransformer, pixels: Tensor, proxy: Proxy) -> Tensor:
+    """The same by ProxyCLIP on the grid of the proxy, N x h x w x D; CLIP sees zeros up to whole patches."""
+    patch = int(visual.patch_size[0])
+    height, width = pixels.shape[2:]
+    whole = F.pad(pixels, (0, -width % patch, 0, -height % patch))
+    patches = proxied(visual.transformer.resblocks[-1], _incoming(visual, whole), proxy)
+    return _projected(visual, patches).view(*proxy.features.shape[:3], -1)
+
+
+def _projected(visual: VisionTransformer, patches: Tensor) -> Tensor:
+    """What the last block gives, N x n x width, in the space of the texts, N x n x D."""
+    projected: Tensor = visual.ln_post(patches) @ visual.proj
+    return projected
 
 
 def image_embeddings(visual: VisionTransformer, pixels: Tensor) -> Tensor:
@@ -49,7 +63,7 @@ def _incoming(visual: VisionTransformer, pixels: Tensor) -> Incoming:
     tokens = visual.ln_pre(tokens)
     for block in visual.transformer.resblocks[:-1]:
         tokens = block(tokens)
-    return Incoming(tokens, (height, width))
+    return Incoming(tokens, (height, width), int(visual.patch_size[0]))
 
 
 def position(visual: VisionTransformer, height: int, width: int) -> Tensor:

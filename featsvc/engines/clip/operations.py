@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,22 +15,27 @@ from featsvc.engines.answers.feature_size import FeatureKind, check_axes, check_
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.clip import model as clip_model
 from featsvc.engines.clip.dense import dense_features, image_embeddings
+from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.similarity import probability_maps, similarity_maps
 from featsvc.engines.clip.text import TextCache, Words, checked_words, embedded, text_features
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import FIELD
-from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.geometry.windows import Windows, over_windows
+from featsvc.engines.geometry.sizing import NetworkInput
 from featsvc.engines.networks.compiled import is_slow_at_first, warmed
-from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.colours import Seen
-from featsvc.engines.running.family import Computation, FamilyEngines, Prepared, forward_each, picture_key
+from featsvc.engines.running.family import (
+    Computation,
+    FamilyEngines,
+    Loaded,
+    Prepared,
+    forward_each,
+    picture_key,
+)
 from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
-    ClipParams,
     ComputeSimilarityParams,
     EncodeImageParams,
     EncodeTextParams,
@@ -39,9 +43,7 @@ from featsvc.v1.schema import (
 from featsvc.work.item import PictureItem, QueryItem, TextItem
 from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
 from featsvc.work.options import EngineOptions
-from featsvc.work.results import Features, Floats, Geometry, ImageEmbedding, Similarity, TextEmbeddings
-
-DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
+from featsvc.work.results import Features, Floats, ImageEmbedding, Similarity, TextEmbeddings
 
 
 @dataclass(frozen=True)
@@ -80,79 +82,25 @@ class PreparedEmbed(Prepared):
     picture: Seen
 
 
-def _fit(params: DenseParams) -> Fit:
-    return Fit(params.load_size, params.center_crop, params.padding_mode)
-
-
-def _grid(loaded: ClipModel) -> Grid:
-    return Grid(loaded.patch_size, loaded.patch_size)
-
-
-def _geometry(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> Geometry:
-    return checked_geometry(picture, _fit(params), _grid(loaded), options)
-
-
-def windows_of(params: ClipParams, loaded: ClipModel) -> Windows | None:
-    """The windows that the picture is seen through, if any; refuses those that do not lie on the grid."""
-    if params.window_size is None:
-        return None
-    patch = loaded.patch_size
-    stride = params.window_stride or max(patch, params.window_size // 2 // patch * patch)
-    for name, pixels in (("window_size", params.window_size), ("window_stride", stride)):
-        if pixels % patch:
-            low = max(1, pixels // patch) * patch
-            message = f"{pixels} is no multiple of the patch size of {loaded.entry.key}: {low} and {low + patch} are"
-            raise invalid_field(f"params.{name}", message)
-    return Windows(params.window_size // patch, stride // patch)
-
-
-def _checked_flop(picture: Image, params: DenseParams, loaded: ClipModel, options: EngineOptions) -> float:
-    sight = Sight(picture.size, _fit(params), _grid(loaded), windows_of(params, loaded))
-    return checked_flop(sight, loaded.transformer, loaded.entry.key, options)
-
-
-def _input(picture: Image, params: DenseParams, loaded: ClipModel) -> NetworkInput:
-    return network_input(picture, _fit(params), _grid(loaded), loaded.normal, loaded.device)
-
-
 def prepare_features(
-    item: PictureItem, params: ClipExtractFeaturesParams, loaded: ClipModel, options: EngineOptions
+    item: PictureItem, params: ClipExtractFeaturesParams, loaded: Loaded, options: EngineOptions
 ) -> PreparedFeatures:
     """Decodes and fits the picture."""
-    picture = decoded(item, options)
-    geometry = _geometry(picture.pixels, params, loaded, options)
-    kind = FeatureKind(loaded.channels, f"{loaded.entry.key}/{params.dense_recipe}")
+    picture, dense = decoded(item, options), DensePass.of(loaded, params)
+    geometry = dense.geometry(picture.pixels, options)
+    kind = FeatureKind(dense.clip.channels, dense.space)
     known = check_features(geometry, kind, params, options, item.way)
-    flop = _checked_flop(picture.pixels, params, loaded, options)
-    ready = _input(picture.pixels, params, loaded)
+    flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
     key, pixels = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
     return PreparedFeatures(key, pixels, flop, ready, known, orientation=picture.orientation)
 
 
 def run_features(
-    batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: ClipModel
+    batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: Loaded
 ) -> list[Features]:
     """Dense features of pictures of one size."""
-    outputs = _dense(batch, params, loaded)
+    outputs = DensePass.of(loaded, params).features([each.input for each in batch])
     return [feature_reply(out, each.known, params) for out, each in zip(outputs, batch, strict=True)]
-
-
-def _dense(batch: Sequence[ClipPicture], params: DenseParams, loaded: ClipModel) -> list[Tensor]:
-    forward = dense_pass(params, loaded)
-    return forward_each([each.input for each in batch], loaded.normal, loaded.device, forward)
-
-
-def dense_pass(params: ClipParams, loaded: ClipModel) -> Callable[[Tensor], Tensor]:
-    """What makes dense features N x h x w x D of pictures N x 3 x H x W as these parameters say."""
-    windows = windows_of(params, loaded)
-
-    def whole(pixels: Tensor) -> Tensor:
-        return dense_features(loaded.visual, pixels, params.dense_recipe)
-
-    def forward(pixels: Tensor) -> Tensor:
-        return whole(pixels) if windows is None else over_windows(pixels, loaded.patch_size, windows, whole)
-
-    return forward
 
 
 def prepare_text(
@@ -177,15 +125,15 @@ def prepare_similarity(
     cache: TextCache,
     item: QueryItem,
     params: ComputeSimilarityParams,
-    loaded: ClipModel,
+    loaded: Loaded,
     options: EngineOptions,
 ) -> PreparedQuery:
     """Decodes and fits the picture, tokenizes the texts that are new."""
     if params.ret_pca:
         message = "a similarity map has no principal components; ask ExtractFeatures (/extract) for them"
         raise invalid_field("params.ret_pca", message)
-    picture = decoded(item, options)
-    geometry, count = _geometry(picture.pixels, params, loaded, options), len(item.query.text)
+    picture, dense = decoded(item, options), DensePass.of(loaded, params)
+    geometry, count = dense.geometry(picture.pixels, options), len(item.query.text)
     if params.ret_patches:
         nbytes = float_bytes((count, geometry.grid_height, geometry.grid_width))
     else:
@@ -196,20 +144,20 @@ def prepare_similarity(
     if item.query.negative_text and not params.ret_patches:
         check_axes(geometry, options)
     texts = {"query.text": item.query.text, "query.negative_text": item.query.negative_text}
-    sought = checked_words(texts, params, loaded, options, cache)
-    flop = _checked_flop(picture.pixels, params, loaded, options)
-    ready = _input(picture.pixels, params, loaded)
+    sought = checked_words(texts, params, dense.clip, options, cache)
+    flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
     key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
-    flop += sought.flop(loaded)
+    flop += sought.flop(dense.clip)
     return PreparedQuery(key, cost, flop, ready, sought, count, orientation=picture.orientation)
 
 
 def run_similarity(
-    cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: ClipModel
+    cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: Loaded
 ) -> list[Similarity]:
     """Heat maps of each picture's texts."""
-    texts = embedded([item.words for item in batch], loaded, cache)
-    outputs = _dense(batch, params, loaded)
+    dense = DensePass.of(loaded, params)
+    texts = embedded([item.words for item in batch], dense.clip, cache)
+    outputs = dense.features([each.input for each in batch])
     return [_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)]
 
 

@@ -11,6 +11,8 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from featsvc.engines.clip.last_block import LastAttention
+from featsvc.engines.geometry.sampling import regridded
+from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.networks.attention import attended
 from featsvc.engines.running.steps import step
 from featsvc.v1.schema import DenseRecipe
@@ -20,6 +22,10 @@ DEVIATION = 5.0
 """Of the nearness that NACLIP adds to its scores, in cells."""
 MASK_ELEMENTS = 1 << 24
 """Elements of that nearness that exist at a time."""
+BETA, GAMMA = 1.2, 3.0
+"""ProxyCLIP's: what is less alike than BETA times the mean is not attended to, and GAMMA sharpens the rest."""
+SCORE_ELEMENTS = 1 << 22
+"""Scores of ProxyCLIP that exist at a time: 16 MB."""
 
 
 class Incoming(NamedTuple):
@@ -29,6 +35,17 @@ class Incoming(NamedTuple):
     """N x 1 + h * w x width, the class token first."""
     size: HeightWidth
     """Of the grid, in cells."""
+    patch: int
+    """Side of a cell, in pixels."""
+
+
+class Proxy(NamedTuple):
+    """What another network knows of the same picture."""
+
+    features: Tensor
+    """N x h x w x C, of its own grid."""
+    patch: int
+    """Side of a cell of that, in pixels."""
 
 
 def last_block(block: ResidualAttentionBlock, incoming: Incoming, recipe: DenseRecipe) -> Tensor:
@@ -91,6 +108,40 @@ def _nearness(length: int, like: Tensor) -> Tensor:
     """exp(-d² / 2 DEVIATION²) for the distance d of each pair of cells along an axis, float32."""
     cells = torch.arange(length, device=like.device, dtype=torch.float32)
     return torch.exp(-(cells[:, None] - cells).square() / (2 * DEVIATION**2))
+
+
+def proxied(block: ResidualAttentionBlock, incoming: Incoming, proxy: Proxy) -> Tensor:
+    """What a block with LastAttention makes of the cells of the proxy, N x h * w x width.
+
+    Each attends to those whose features are like its own, and carries what CLIP's patches have at their places: no
+    residual, no MLP. All heads do the same.
+    """
+    attention: LastAttention = block.attn
+    values = attention.values(block.ln_1(incoming.tokens[:, 1:])).float()
+    maps = values.view(len(values), *incoming.size, -1)
+    size = (proxy.features.shape[1], proxy.features.shape[2])
+    there = regridded(maps, Grid.of_patches(incoming.patch), size, Grid.of_patches(proxy.patch))
+    carried = _of_alike(F.normalize(proxy.features.float().flatten(1, 2), dim=-1), there.flatten(1, 2))
+    projected: Tensor = attention.proj(carried.to(incoming.tokens.dtype))
+    return projected
+
+
+def _of_alike(features: Tensor, values: Tensor) -> Tensor:
+    """Values N x n x D that each cell attends to, by features N x n x C of length 1."""
+    count, cells, _ = features.shape
+    # Of all their cosines together, which are never all here.
+    mean = features.mean(dim=1).square().sum(dim=-1)[:, None, None]
+    across, carried = features.transpose(1, 2), torch.empty_like(values)
+    rows = max(1, SCORE_ELEMENTS // (count * cells))
+    for first in range(0, cells, rows):
+        step()
+        some = slice(first, first + rows)
+        scores = (features[:, some] @ across).sub_(BETA * mean).mul_(GAMMA)
+        # None is more like a cell than itself: where that is not enough either, it keeps its own.
+        scores.diagonal(first, 1, 2).clamp_(min=0)
+        weights = scores.masked_fill_(scores < 0, -torch.inf).softmax(dim=-1)
+        carried[:, some] = weights @ values
+    return carried
 
 
 RECIPES: Mapping[DenseRecipe, Callable[[ResidualAttentionBlock, Incoming], Tensor]] = {

@@ -1,4 +1,4 @@
-"""Features at some places of the picture only: at points, or in a window of the grid.
+"""Features at some places of the picture only: at points, in a window of the grid, or at the cells of another grid.
 
 From a position x in pixels of the picture as sent, 0 being the centre of its first pixel, to the grid:
 
@@ -19,11 +19,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.running.transfer import on_device
 from featsvc.errors import FieldViolation, InvalidFields, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import Position, Window
-from featsvc.work.results import Geometry
+from featsvc.work.results import Geometry, HeightWidth
 
 NOISE = 1e-6
 """Pixels by which a window may seem to reach into a cell by rounding alone."""
@@ -77,7 +78,7 @@ def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) ->
     """Features N x D at points, of features h x w x D on the grid."""
     seen = _seen(torch.tensor(points, dtype=torch.float64) + 0.5, geometry)
     last = torch.tensor([geometry.grid_width - 1, geometry.grid_height - 1])
-    low, high, part = neighbours(seen, last, geometry)
+    low, high, part = neighbours(seen, last, Grid(geometry.patch_size, geometry.stride))
     part = on_device(part.to(features.dtype)[:, :, None], features.device)
     low, high = on_device(low, features.device), on_device(high, features.device)
     above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])
@@ -85,14 +86,26 @@ def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) ->
     return torch.lerp(above, below, part[:, 1])
 
 
-def neighbours(seen: Tensor, last: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor, Tensor]:
+def neighbours(seen: Tensor, last: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
     """The cells between whose centres positions in what the network sees lie, and the part of the higher one.
 
     Positions are float64, of one axis or N x 2, each from its first pixel's edge; `last` is the last cell of each axis.
     """
-    cells = ((seen - geometry.patch_size / 2) / geometry.stride).clamp(torch.zeros_like(last), last)
+    cells = ((seen - grid.patch / 2) / grid.stride).clamp(torch.zeros_like(last), last)
     low = cells.floor().long()
     return low, torch.minimum(low + 1, last), cells - low
+
+
+def regridded(maps: Tensor, grid: Grid, size: HeightWidth, other: Grid) -> Tensor:
+    """Maps N x h x w x D on one grid at the centres of the cells of another of this size, N x H x W x D."""
+    for axis, count in enumerate(size, 1):
+        centres = torch.arange(count, dtype=torch.float64) * other.stride + other.patch / 2
+        low, high, part = neighbours(centres, torch.tensor(maps.shape[axis] - 1), grid)
+        low, high = on_device(low, maps.device), on_device(high, maps.device)
+        shape = [-1 if each == axis else 1 for each in range(maps.dim())]
+        part = on_device(part.to(maps.dtype), maps.device).view(shape)
+        maps = torch.lerp(maps.index_select(axis, low), maps.index_select(axis, high), part)
+    return maps
 
 
 def window(region: Window, geometry: Geometry) -> tuple[slice, slice]:

@@ -40,6 +40,11 @@ class Grid:
     patch: int
     stride: int
 
+    @classmethod
+    def of_patches(cls, patch: int) -> Grid:
+        """Patches side by side."""
+        return cls(patch, patch)
+
 
 @dataclass(frozen=True)
 class NetworkInput(Seen):

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -57,6 +57,13 @@ class Transformer:
         return float(self.blocks) * tokens * (self.token_flop + 4 * tokens * self.width)
 
 
+class Cost(Protocol):
+    """What a pass of a network costs, or of two together."""
+
+    def flop(self, tokens: int) -> float:
+        """Of so many tokens, one for each cell of the grid."""
+
+
 def linear_flop(network: nn.Module) -> int:
     """Arithmetic of all linear layers of a network for one row."""
     layers: Iterable[Any] = network.modules()  # Any: packed layers have the same two numbers
@@ -82,13 +89,13 @@ class Sight:
     windows: Windows | None = None
     """Where it is not seen as a whole."""
 
-    def flop(self, transformer: Transformer) -> float:
+    def flop(self, network: Cost) -> float:
         """What the pass costs."""
         geometry = geometry_of(self.size, self.fit, self.grid)
         if self.windows is None:
-            return transformer.flop(cells_of(geometry))
+            return network.flop(cells_of(geometry))
         # The class token is one of few in a small window.
-        return self.windows.count(geometry) * transformer.flop(self.windows.cells(geometry) + 1)
+        return self.windows.count(geometry) * network.flop(self.windows.cells(geometry) + 1)
 
 
 def cells_of(geometry: Geometry) -> int:
@@ -96,20 +103,20 @@ def cells_of(geometry: Geometry) -> int:
     return geometry.grid_height * geometry.grid_width
 
 
-def checked_flop(sight: Sight, transformer: Transformer, name: str, options: EngineOptions) -> float:
+def checked_flop(sight: Sight, network: Cost, name: str, options: EngineOptions) -> float:
     """What the pass costs; refuses one over the limit, and says what would make it fit."""
     _check_windows(sight)
-    cost, limit = sight.flop(transformer), max_tflop(options) * TERA
+    cost, limit = sight.flop(network), max_tflop(options) * TERA
     if cost <= limit:
         if cost > NOTED_FLOP and options.device == "cpu":
-            _note(sight, cost, lambda other: other.flop(transformer) <= BRISK_FLOP, name)
+            _note(sight, cost, lambda other: other.flop(network) <= BRISK_FLOP, name)
         return cost
     finer = sight.grid.stride < sight.grid.patch
     value = sight.grid.stride if finer else sight.fit.load_size
     message = (
         f"{value} makes {cells_of(geometry_of(sight.size, sight.fit, sight.grid))} cells of this picture, which cost "
         f"{_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's {_kind(options)} (--max-tflop): "
-        f"{_remedy(sight, lambda other: other.flop(transformer) <= limit)}"
+        f"{_remedy(sight, lambda other: other.flop(network) <= limit)}"
     )
     raise invalid_field("params.stride" if finer else "params.load_size", message)
 

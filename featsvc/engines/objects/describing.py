@@ -17,7 +17,7 @@ from torch import Tensor
 
 from featsvc.engines.answers.feature_size import check_whole
 from featsvc.engines.answers.mask_encoding import Bitmaps
-from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.dense_pass import clip_and_proxy
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.networks.cost import cells_of
 from featsvc.engines.objects.crops import Crops
@@ -31,6 +31,7 @@ from featsvc.engines.objects.networks import (
 )
 from featsvc.engines.objects.pooling import pooled, pooling_flop
 from featsvc.engines.running.colours import Seen
+from featsvc.engines.running.family import Loaded
 from featsvc.engines.running.steps import step
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring
@@ -49,7 +50,7 @@ class ByMap:
     @cached_property
     def features(self) -> Tensor:
         """The features h x w x D, computed once."""
-        return self.network.features(self.prepared)
+        return self.prepared.features(self.prepared.input)
 
     @property
     def channels(self) -> int:
@@ -153,9 +154,9 @@ Describing: TypeAlias = ByMap | ByCrops
 
 
 def describing(
-    each: ObjectDescriptor, index: int, loaded: object, picture: Image, options: EngineOptions
+    each: ObjectDescriptor, index: int, loaded: Sequence[Loaded], picture: Image, options: EngineOptions
 ) -> Describing:
-    """A descriptor of a request, with the model that it names; raises InvalidFields where its options are wrong."""
+    """A descriptor of a request, with the models that it names; raises InvalidFields where its options are wrong."""
     network = _network(each, loaded)
     if each.crop is not None:
         return ByCrops(network, Crops(picture, each.crop))
@@ -173,12 +174,14 @@ def of_whole_boxes(each: ObjectDescriptor) -> ObjectDescriptor:
     return each.model_copy(update={"crop": each.crop.model_copy(update={"sam_box": False})})
 
 
-def _network(each: ObjectDescriptor, loaded: object) -> Network:
-    if isinstance(loaded, ClipModel) and each.clip is not None:
-        return ClipNetwork(loaded, each.clip.params or ClipParams(), each.clip.normalization)
-    if isinstance(loaded, DinoModel) and each.dino is not None:
-        return DinoNetwork(loaded, each.dino.params or DinoParams())
-    raise TypeError(f"{type(loaded).__name__} does not describe objects so")
+def _network(each: ObjectDescriptor, loaded: Sequence[Loaded]) -> Network:
+    if each.clip is not None:
+        clip, proxy = clip_and_proxy(loaded)
+        return ClipNetwork(clip, each.clip.params or ClipParams(), each.clip.normalization, proxy)
+    (dino,) = loaded
+    if isinstance(dino, DinoModel) and each.dino is not None:
+        return DinoNetwork(dino, each.dino.params or DinoParams())
+    raise TypeError(f"{type(dino).__name__} does not describe objects so")
 
 
 def check_crops(described: Sequence[Describing], objects: int, options: EngineOptions) -> None:

@@ -16,13 +16,13 @@ from torchvision.transforms import InterpolationMode
 
 from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
 from featsvc.engines.clip.dense import image_embeddings
+from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.clip.operations import dense_pass, windows_of
 from featsvc.engines.dino.features import CELLS, Reading, class_tokens, descriptors, log_binned
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.dino.operations import layer_of, stride_of
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
+from featsvc.engines.networks.cost import Sight, checked_flop
 from featsvc.engines.running.colours import Normal, Seen, coloured
 from featsvc.engines.running.family import forward_each
 from featsvc.engines.running.transfer import pinned
@@ -43,8 +43,8 @@ class DenseInput:
     """A picture on its way to dense features."""
 
     input: NetworkInput
-    features: Callable[[Tensor], Tensor]
-    """Features 1 x h x w x D of it."""
+    features: Callable[[NetworkInput], Tensor]
+    """Features h x w x D of it, float32."""
     flop: float
 
     @property
@@ -82,9 +82,6 @@ class Network(Protocol):
 
     def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
         """The picture for dense features; raises InvalidFields where it is too large so."""
-
-    def features(self, prepared: DenseInput) -> Tensor:
-        """Dense features h x w x D, float32."""
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop as the network sees it, 3 x S x S."""
@@ -124,6 +121,8 @@ class ClipNetwork(OfModel[ClipModel]):
 
     params: ClipParams
     normalization: Normalization = Normalization.MODEL
+    proxy: DinoModel | None = None
+    """The model that `proxy_model` of these parameters names."""
 
     @property
     def dense_channels(self) -> int:
@@ -141,23 +140,13 @@ class ClipNetwork(OfModel[ClipModel]):
         """What a crop costs."""
         return self.loaded.transformer.flop(self.crop_pixels // self.loaded.patch_size**2)
 
-    @property
-    def _normal(self) -> Normal:
-        """Of the colours of a picture for dense features."""
-        return IMAGENET if self.normalization is Normalization.IMAGENET else self.loaded.normal
-
     def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
         """The picture for dense features."""
-        fit = Fit(self.params.load_size, self.params.center_crop, PaddingMode.CONSTANT)
-        grid = Grid(self.loaded.patch_size, self.loaded.patch_size)
-        sight = Sight(picture.size, fit, grid, windows_of(self.params, self.loaded))
-        flop = _checked(picture, sight, self.loaded.transformer, self.key, options)
-        ready = network_input(picture, fit, grid, self._normal, self.loaded.device)
-        return DenseInput(ready, dense_pass(self.params, self.loaded), flop)
-
-    def features(self, prepared: DenseInput) -> Tensor:
-        """Dense features h x w x D, float32."""
-        return forward_each([prepared.input], self._normal, self.loaded.device, prepared.features)[0]
+        normal = IMAGENET if self.normalization is Normalization.IMAGENET else None
+        dense = DensePass(self.loaded, self.proxy, self.params, normal=normal)
+        dense.geometry(picture, options)
+        flop = dense.flop(picture, options)
+        return DenseInput(dense.input(picture), lambda ready: dense.features([ready])[0], flop)
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop as the network sees it: by its own preprocessing, of a stretched one when it is a square."""
@@ -207,20 +196,20 @@ class DinoNetwork(OfModel[DinoModel]):
         stride, layer = stride_of(params, loaded), layer_of(params, loaded)
         fit = Fit(params.load_size, center_crop=False, padding_mode=PaddingMode.CONSTANT)
         grid = Grid(loaded.entry.patch_size, stride)
+        checked_geometry(picture, fit, grid, options)
         transformer = loaded.transformer.first(layer + 1)
-        flop = _checked(picture, Sight(picture.size, fit, grid), transformer, self.key, options)
+        flop = checked_flop(Sight(picture.size, fit, grid), transformer, self.key, options)
         reading = Reading(params.facet, layer)
-        return DenseInput(
-            network_input(picture, fit, grid, loaded.normal, loaded.device),
-            lambda pixels: descriptors(loaded.network, pixels, stride, loaded.entry.position, reading),
-            flop,
-        )
 
-    def features(self, prepared: DenseInput) -> Tensor:
-        """Dense features h x w x D, float32; with `bin` 17 times the channels."""
-        loaded = self.loaded
-        features = forward_each([prepared.input], loaded.normal, loaded.device, prepared.features)[0]
-        return log_binned(features) if self.params.bin else features
+        def forward(pixels: Tensor) -> Tensor:
+            return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)
+
+        def features(ready: NetworkInput) -> Tensor:
+            (found,) = forward_each([ready], loaded.normal, loaded.device, forward)
+            return log_binned(found) if params.bin else found
+
+        ready = network_input(picture, fit, grid, loaded.normal, loaded.device)
+        return DenseInput(ready, features, flop)
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop at the size that the network was trained on: its shorter side, and then a square from the centre."""
@@ -251,14 +240,6 @@ def _middle(crop: Image) -> Image:
     # As many pixels go at either end, so that the centre stays where it is.
     left, top = (max(0, (length - most) // 2) for length in (width, height))
     return crop.crop((left, top, width - left, height - top)) if left or top else crop
-
-
-def _checked(
-    picture: Image, sight: Sight, transformer: Transformer, key: str, options: EngineOptions
-) -> float:
-    """What the pass costs; raises InvalidFields where its grid or its cost is over a limit."""
-    checked_geometry(picture, sight.fit, sight.grid, options)
-    return checked_flop(sight, transformer, key, options)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ from featsvc.v1.schema import (
 )
 from featsvc.work.item import FindItem, ObjectItem, PictureItem, Way
 from featsvc.work.objects import ObjectsParams, are_given, descriptors_of
-from featsvc.work.operations import DESCRIBE_OBJECTS, FIND_OBJECTS
+from featsvc.work.operations import DESCRIBE_OBJECTS, FIND_OBJECTS, models_of_way
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import (
     DescribedObject,
@@ -84,7 +85,7 @@ class ObjectPicture:
     request: RequestPicture | None
     """As SAM2 is asked about it, where it is."""
     models: Sequence[Loaded]
-    """Those that describe, in the order of the request."""
+    """Those that describe, in the order of the request: of each way one, or with its proxy two."""
     options: EngineOptions
 
     @classmethod
@@ -112,9 +113,12 @@ class ObjectPicture:
         ways = descriptors_of(params)
         if source.boxes:
             ways = tuple(map(of_whole_boxes, ways))
+        models = iter(self.models)
         return tuple(
-            describing(each, index, model, self.picture.pixels, self.options)
-            for index, (each, model) in enumerate(zip(ways, self.models, strict=True))
+            describing(
+                each, index, list(islice(models, len(models_of_way(each)))), self.picture.pixels, self.options
+            )
+            for index, each in enumerate(ways)
         )
 
     def source(self, source: ObjectSource, params: ObjectsParams) -> Source:

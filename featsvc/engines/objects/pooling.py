@@ -15,6 +15,7 @@ from torch import Tensor
 
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.geometry.sampling import neighbours
+from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_device
 from featsvc.v1.schema import PooledDescriptor, Pooling
@@ -128,7 +129,8 @@ class _Places:
         axis = _Axis.of(geometry, is_vertical)
         seen = (torch.arange(count, dtype=torch.float64) + CENTRE) * axis.uncropped / count - axis.cut
         is_seen = (seen >= 0) & (seen <= axis.resized)
-        return cls(*neighbours(seen, torch.tensor(axis.cells - 1), geometry), is_seen, axis.cells)
+        grid = Grid(geometry.patch_size, geometry.stride)
+        return cls(*neighbours(seen, torch.tensor(axis.cells - 1), grid), is_seen, axis.cells)
 
     def spread(self, values: Tensor) -> Tensor:
         """What cells have of values at the places, cells x m of places x m."""

@@ -11,18 +11,22 @@ import torchvision.transforms.functional as TF
 from PIL.Image import Image
 from torch import Tensor
 
-from featsvc.catalog.entry import Colours
 from featsvc.work.results import HeightWidth
 
+COLOURS = 3
 LARGEST_BYTE = 255
 NO_BLANK = (0, 0)
 
 
 class Normal(NamedTuple):
-    """What is 0 to a network, and what is 1 more."""
+    """What is 0 to a network, and what is 1 more: three colours, or of two networks six."""
 
-    mean: Colours
-    std: Colours
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def beside(self, other: Normal) -> Normal:
+        """That of two networks which see one picture: each takes its half of the channels."""
+        return Normal(self.mean + other.mean, self.std + other.std)
 
 
 @dataclass(frozen=True)
@@ -30,26 +34,26 @@ class Seen:
     """A picture as a network sees it."""
 
     pixels: Tensor
-    """3 x H x W: float32 that is normalised, or on the way to a GPU bytes that are not."""
+    """3 x H x W (of two networks 6): float32 that is normalised, or on the way to a GPU 3 of bytes that are not."""
     blank: HeightWidth = NO_BLANK
     """Of bytes, rows at the bottom and columns at the right that are to be 0 when the others are normalised."""
 
 
 def coloured(picture: Image, normal: Normal, device: torch.device) -> Tensor:
-    """An RGB picture, 3 x H x W: normalised for a CPU; for a GPU its bytes, a quarter as many."""
+    """An RGB picture, 3 x H x W (of two networks 6): normalised for a CPU; for a GPU its 3 of bytes."""
     if device.type == "cpu":
-        values: Tensor = TF.normalize(TF.to_tensor(picture), normal.mean, normal.std)
+        values: Tensor = TF.normalize(_of_each(TF.to_tensor(picture), normal), normal.mean, normal.std)
         return values
     content: Tensor = TF.pil_to_tensor(picture)
     return content
 
 
 def normalised(pictures: Tensor, normal: Normal, blanks: Sequence[HeightWidth]) -> Tensor:
-    """Bytes N x 3 x H x W as a network takes them, on their device; each with its margin of 0.
+    """Bytes N x 3 x H x W as a network takes them (two: N x 6), on their device; each with its margin of 0.
 
     By the CPU's operations in their order. A GPU divides by 255 a little otherwise: values differ by 1e-6 at most.
     """
-    values = pictures.to(torch.float32).div_(LARGEST_BYTE)
+    values = _of_each(pictures.to(torch.float32).div_(LARGEST_BYTE), normal)
     for channel, (mean, std) in enumerate(zip(*normal, strict=True)):
         values[:, channel].sub_(mean).div_(std)
     for each, (bottom, right) in zip(values, blanks, strict=True):
@@ -58,3 +62,9 @@ def normalised(pictures: Tensor, normal: Normal, blanks: Sequence[HeightWidth]) 
         if right:
             each[:, :, -right:].zero_()
     return values
+
+
+def _of_each(pixels: Tensor, normal: Normal) -> Tensor:
+    """Pixels … x 3 x H x W, as often as there are networks that see them."""
+    networks = len(normal.mean) // COLOURS
+    return pixels if networks == 1 else torch.cat([pixels] * networks, dim=-3)

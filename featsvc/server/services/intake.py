@@ -103,8 +103,8 @@ class Intake:
     def _entries(self, operation: AnyOperation, asked: Asked[Any], call: Call) -> list[Entry]:
         """The models that answer, which the caller may use."""
         entries: list[Entry] = []
-        for naming, asked_of_it in models_of(operation, asked):
-            entry = entry_for(naming, self.settings.profile)
+        for naming, asked_of_it, option in models_of(operation, asked):
+            entry = entry_for(naming, self.settings.profile, option)
             check_model(call.caller, entry)
             call.model = entries[0].key if entries else entry.key
             check_answers(entry, asked_of_it)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
-from featsvc.engines.geometry.sampling import sampled, window
+from featsvc.engines.geometry.sampling import regridded, sampled, window
 from featsvc.engines.geometry.sizing import Fit, Grid, geometry_of
 from featsvc.engines.registry import Engines
 from featsvc.errors import InvalidFields, ReplyTooLarge
@@ -249,3 +249,18 @@ def test_of_thousands_of_bad_points_the_first_few_are_told(engines: Engines, dem
     assert [each.field for each in caught.value.violations] == [
         f"params.points[{index}]" for index in range(1, 9)
     ]
+
+
+@pytest.mark.parametrize(("patch", "other"), [(16, 14), (14, 16), (16, 8), (14, 14)])
+def test_another_grid_over_the_same_pixels_is_torchs_interpolation(patch: int, other: int) -> None:
+    maps = torch.randn(2, 112 // patch, 224 // patch, 3, generator=torch.Generator().manual_seed(0))
+    size = (112 // other, 224 // other)
+    got = regridded(maps, Grid.of_patches(patch), size, Grid.of_patches(other))
+    wanted = F.interpolate(maps.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(got, wanted.permute(0, 2, 3, 1), rtol=0, atol=1e-5)
+
+
+def test_cells_of_another_grid_that_ends_elsewhere_keep_their_places() -> None:
+    columns = torch.arange(8.0).view(1, 1, 8, 1)  # of 16 pixels: centres at 8, 24, …
+    got = regridded(columns, Grid.of_patches(16), (1, 4), Grid.of_patches(14)).flatten()
+    np.testing.assert_allclose(got, [0, 13 / 16, 27 / 16, 41 / 16], atol=1e-6)

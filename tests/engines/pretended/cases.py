@@ -50,14 +50,18 @@ class Case:
     @property
     def models(self) -> str:
         """Which of `every_model` are asked."""
+        if getattr(self.params, "proxy_model", None) is not None:
+            return "proxied"
         return "find" if self.operation is FIND_OBJECTS else self.family
 
 
 def every_model(engines: Engines) -> dict[str, Loaded]:
-    """The demo models by their families, and those that describe objects together."""
+    """The demo models by their families, and those that answer together."""
     loaded: dict[str, Loaded] = {each: engines.load(f"demo-{each}") for each in FAMILIES}
     several = [loaded[each] for each in ("sam2", "clip", "dino")]
-    return {**loaded, "object": engines.together(several), "find": engines.together(several[:2])}
+    proxied = engines.together([loaded["clip"], loaded["dino"]])
+    of_objects = {"object": engines.together(several), "find": engines.together(several[:2])}
+    return {**loaded, **of_objects, "proxied": proxied}
 
 
 def answers(engines: Engines, case: Case, loaded: Loaded) -> list[Result]:
@@ -113,8 +117,13 @@ def _clip() -> Iterator[tuple[str, Case]]:
     yield from _features(S.ClipExtractFeaturesParams)
     yield "square", asked(S.ClipExtractFeaturesParams(load_size=48, center_crop=True))
     yield "trained grid", asked(S.ClipExtractFeaturesParams(load_size=192, center_crop=True))
-    for recipe in S.DenseRecipe:
+    for recipe in (each for each in S.DenseRecipe if each is not S.DenseRecipe.PROXYCLIP):
         yield f"recipe {recipe}", asked(S.ClipExtractFeaturesParams(load_size=48, dense_recipe=recipe))
+    # Of enough cells that one which is just alike enough, or just not, weighs little.
+    by_dino = {"load_size": 98, "dense_recipe": "proxyclip", "proxy_model": "demo-dino"}
+    yield "recipe proxyclip", asked(S.ClipExtractFeaturesParams(**by_dino), pictures=3)
+    in_windows = S.ClipExtractFeaturesParams(**by_dino, window_size=84, window_stride=42)
+    yield "windows of proxyclip", asked(in_windows, pictures=3)
     through = S.ClipExtractFeaturesParams(
         load_size=48, dense_recipe="naclip", window_size=32, window_stride=16
     )

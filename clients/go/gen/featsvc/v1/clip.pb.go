@@ -37,6 +37,8 @@ const (
 	DenseRecipe_DENSE_RECIPE_CLEARCLIP DenseRecipe = 3
 	// Keys attend to keys, those of near patches more; no residual, no MLP.
 	DenseRecipe_DENSE_RECIPE_NACLIP DenseRecipe = 4
+	// Patches attend to those whose features of `proxy_model` are alike, on the grid of that model; no residual, no MLP.
+	DenseRecipe_DENSE_RECIPE_PROXYCLIP DenseRecipe = 5
 )
 
 // Enum value maps for DenseRecipe.
@@ -47,6 +49,7 @@ var (
 		2: "DENSE_RECIPE_SCLIP",
 		3: "DENSE_RECIPE_CLEARCLIP",
 		4: "DENSE_RECIPE_NACLIP",
+		5: "DENSE_RECIPE_PROXYCLIP",
 	}
 	DenseRecipe_value = map[string]int32{
 		"DENSE_RECIPE_UNSPECIFIED": 0,
@@ -54,6 +57,7 @@ var (
 		"DENSE_RECIPE_SCLIP":       2,
 		"DENSE_RECIPE_CLEARCLIP":   3,
 		"DENSE_RECIPE_NACLIP":      4,
+		"DENSE_RECIPE_PROXYCLIP":   5,
 	}
 )
 
@@ -283,12 +287,14 @@ type ClipParams struct {
 	CenterCrop *bool `protobuf:"varint,2,opt,name=center_crop,json=centerCrop,proto3,oneof" json:"center_crop,omitempty"`
 	// What the last block does, from which dense features are read.
 	DenseRecipe *DenseRecipe `protobuf:"varint,3,opt,name=dense_recipe,json=denseRecipe,proto3,enum=featsvc.v1.DenseRecipe,oneof" json:"dense_recipe,omitempty"`
-	// Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a
-	// cell has the mean of those that it lies in; absent or null: the picture as a whole.
+	// Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is
+	// computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
 	WindowSize *int32 `protobuf:"varint,4,opt,name=window_size,json=windowSize,proto3,oneof" json:"window_size,omitempty"`
 	// Distance between neighbouring windows in pixels, a multiple of the patch size, at most window_size; the last ones end at the edge.
 	// Absent or null: half of window_size, rounded down to a multiple of the patch size, but a patch at least.
-	WindowStride  *int32 `protobuf:"varint,5,opt,name=window_stride,json=windowStride,proto3,oneof" json:"window_stride,omitempty"`
+	WindowStride *int32 `protobuf:"varint,5,opt,name=window_stride,json=windowStride,proto3,oneof" json:"window_stride,omitempty"`
+	// The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService.
+	ProxyModel    *string `protobuf:"bytes,6,opt,name=proxy_model,json=proxyModel,proto3,oneof" json:"proxy_model,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +362,13 @@ func (x *ClipParams) GetWindowStride() int32 {
 		return *x.WindowStride
 	}
 	return 0
+}
+
+func (x *ClipParams) GetProxyModel() string {
+	if x != nil && x.ProxyModel != nil {
+		return *x.ProxyModel
+	}
+	return ""
 }
 
 // Dense features of a picture.
@@ -1465,7 +1478,7 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x10model_pretrained\x18\x02 \x01(\tB\x0f\x8a\xb5\x18\v\n" +
 	"\x06openai8\x80\x01H\x01R\x0fmodelPretrained\x88\x01\x01:\x04\xa0\xb5\x18\x01B\r\n" +
 	"\v_model_nameB\x13\n" +
-	"\x11_model_pretrained\"\xe0\x06\n" +
+	"\x11_model_pretrained\"\xca\b\n" +
 	"\n" +
 	"ClipParams\x12B\n" +
 	"\tload_size\x18\x01 \x01(\x05B \x8a\xb5\x18\x1c\n" +
@@ -1478,16 +1491,21 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\bmaskclipH\x02R\vdenseRecipe\x88\x01\x01\x12A\n" +
 	"\vwindow_size\x18\x04 \x01(\x05B\x1b\x8a\xb5\x18\x17\x12\x03224\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x03R\n" +
 	"windowSize\x88\x01\x01\x12E\n" +
-	"\rwindow_stride\x18\x05 \x01(\x05B\x1b\x8a\xb5\x18\x17\x12\x03112\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x04R\fwindowStride\x88\x01\x01:\xae\x03\x92\xb5\x18t\n" +
+	"\rwindow_stride\x18\x05 \x01(\x05B\x1b\x8a\xb5\x18\x17\x12\x03112\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@H\x04R\fwindowStride\x88\x01\x01\x129\n" +
+	"\vproxy_model\x18\x06 \x01(\tB\x13\x8a\xb5\x18\x0f\x12\n" +
+	"dino_vitb88\x80\x01H\x05R\n" +
+	"proxyModel\x88\x01\x01:\xcd\x04\x92\xb5\x18t\n" +
 	"\tload_size\x12\x0eload_size != 0\x1aW0 is no size: give pixels of the shorter side, or a negative factor (-1 keeps the size)\x92\xb5\x18r\n" +
 	"\vcenter_crop\x12 not center_crop or load_size > 0\x1aAcrops a square of load_size pixels, so load_size must be positive\x92\xb5\x18\xb7\x01\n" +
-	"\rwindow_stride\x12Swindow_stride is None or (window_size is not None and window_stride <= window_size)\x1aQis the distance between windows: give window_size too, of at least as many pixels\xa0\xb5\x18\x01B\f\n" +
+	"\rwindow_stride\x12Swindow_stride is None or (window_size is not None and window_stride <= window_size)\x1aQis the distance between windows: give window_size too, of at least as many pixels\x92\xb5\x18\x9a\x01\n" +
+	"\vproxy_model\x12:(dense_recipe == 'proxyclip') == (proxy_model is not None)\x1aOnames the DINO model that dense_recipe proxyclip goes by: give both, or neither\xa0\xb5\x18\x01B\f\n" +
 	"\n" +
 	"_load_sizeB\x0e\n" +
 	"\f_center_cropB\x0f\n" +
 	"\r_dense_recipeB\x0e\n" +
 	"\f_window_sizeB\x10\n" +
-	"\x0e_window_stride\"\xe5\x02\n" +
+	"\x0e_window_strideB\x0e\n" +
+	"\f_proxy_model\"\xe5\x02\n" +
 	"\"ClipServiceExtractFeaturesResponse\x12.\n" +
 	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x12\x15\n" +
 	"\x06is_pca\x18\x02 \x01(\bR\x05isPca\x120\n" +
@@ -1583,14 +1601,15 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x0fimage_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\x0eimageEmbedding\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest\x12+\n" +
-	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation*\xc7\x01\n" +
+	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation*\xf2\x01\n" +
 	"\vDenseRecipe\x12\x1c\n" +
 	"\x18DENSE_RECIPE_UNSPECIFIED\x10\x00\x12'\n" +
 	"\x15DENSE_RECIPE_MASKCLIP\x10\x01\x1a\f\x8a\xb5\x18\bmaskclip\x12!\n" +
 	"\x12DENSE_RECIPE_SCLIP\x10\x02\x1a\t\x8a\xb5\x18\x05sclip\x12)\n" +
 	"\x16DENSE_RECIPE_CLEARCLIP\x10\x03\x1a\r\x8a\xb5\x18\tclearclip\x12#\n" +
 	"\x13DENSE_RECIPE_NACLIP\x10\x04\x1a\n" +
-	"\x8a\xb5\x18\x06naclip*y\n" +
+	"\x8a\xb5\x18\x06naclip\x12)\n" +
+	"\x16DENSE_RECIPE_PROXYCLIP\x10\x05\x1a\r\x8a\xb5\x18\tproxyclip*y\n" +
 	"\vTemplateSet\x12\x1c\n" +
 	"\x18TEMPLATE_SET_UNSPECIFIED\x10\x00\x12'\n" +
 	"\x15TEMPLATE_SET_IMAGENET\x10\x01\x1a\f\x8a\xb5\x18\bimagenet\x12#\n" +

@@ -1,0 +1,140 @@
+"""How a picture becomes dense features as a request says: by CLIP, or by CLIP and the DINO model that it names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from PIL.Image import Image
+from torch import Tensor
+
+from featsvc.engines.clip.dense import dense_features, proxied_features
+from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.recipes import Proxy
+from featsvc.engines.dino.features import normed_tokens
+from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.geometry.windows import Windows, over_windows
+from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
+from featsvc.engines.running.colours import Normal
+from featsvc.engines.running.family import Loaded, Together, forward_each
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import ClipExtractFeaturesParams, ClipParams, ComputeSimilarityParams, PaddingMode
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Geometry
+
+DenseParams = ClipExtractFeaturesParams | ComputeSimilarityParams
+
+
+@dataclass(frozen=True)
+class ProxyCost:
+    """What ProxyCLIP costs: DINO and CLIP see the same pixels, and DINO's cells are compared with each other."""
+
+    clip: Transformer
+    dino: Transformer
+    clip_cells: float
+    """CLIP's for each of DINO's."""
+
+    def flop(self, tokens: int) -> float:
+        """Of so many cells of DINO's grid."""
+        compared = 2.0 * tokens**2 * (self.clip.width + self.dino.width)
+        return self.dino.flop(tokens) + self.clip.flop(math.ceil(tokens * self.clip_cells)) + compared
+
+
+@dataclass(frozen=True)
+class DensePass:
+    """The networks of a request for dense features, and what they make of pictures."""
+
+    clip: ClipModel
+    proxy: DinoModel | None
+    """The model that `proxy_model` names: its grid is that of the features."""
+    params: ClipParams
+    padding_mode: PaddingMode = PaddingMode.CONSTANT
+    normal: Normal | None = field(default=None, kw_only=True)
+    """Of the colours as CLIP sees them; None: its own."""
+
+    @classmethod
+    def of(cls, loaded: Loaded, params: DenseParams) -> DensePass:
+        """With the models of a request, CLIP's first."""
+        clip, proxy = clip_and_proxy(loaded.models if isinstance(loaded, Together) else (loaded,))
+        return cls(clip, proxy, params, params.padding_mode)
+
+    @cached_property
+    def windows(self) -> Windows | None:
+        """The windows that the picture is seen through, if any; refuses those that do not lie on the grid."""
+        params, patch = self.params, self._grid.patch
+        if params.window_size is None:
+            return None
+        stride = params.window_stride or max(patch, params.window_size // 2 // patch * patch)
+        for name, pixels in (("window_size", params.window_size), ("window_stride", stride)):
+            if pixels % patch:
+                low = max(1, pixels // patch) * patch
+                key = (self.proxy or self.clip).entry.key
+                message = f"{pixels} is no multiple of the patch size of {key}: {low} and {low + patch} are"
+                raise invalid_field(f"params.{name}", message)
+        return Windows(params.window_size // patch, stride // patch)
+
+    @property
+    def space(self) -> str:
+        """Name of the space that the features are in."""
+        own = f"{self.clip.entry.key}/{self.params.dense_recipe}"
+        return own if self.proxy is None else f"{own}/{self.proxy.entry.key}"
+
+    def geometry(self, picture: Image, options: EngineOptions) -> Geometry:
+        """How the grid will lie on the picture; raises InvalidFields where that is too large."""
+        return checked_geometry(picture, self._fit, self._grid, options)
+
+    def flop(self, picture: Image, options: EngineOptions) -> float:
+        """What the pass costs; raises InvalidFields where that is too much."""
+        sight = Sight(picture.size, self._fit, self._grid, self.windows)
+        own = self.clip.transformer
+        if self.proxy is None:
+            return checked_flop(sight, own, self.clip.entry.key, options)
+        cost = ProxyCost(own, self.proxy.transformer, (self._grid.patch / self.clip.patch_size) ** 2)
+        return checked_flop(sight, cost, f"{self.clip.entry.key} and {self.proxy.entry.key}", options)
+
+    def input(self, picture: Image) -> NetworkInput:
+        """The picture as the networks see it, 3 x H x W, or with a proxy 6: CLIP's colours above DINO's."""
+        return network_input(picture, self._fit, self._grid, self._normal, self.clip.device)
+
+    def features(self, inputs: Sequence[NetworkInput]) -> list[Tensor]:
+        """Dense features h x w x D, float32, of each of several pictures of one size."""
+        return forward_each(inputs, self._normal, self.clip.device, self._forward)
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        """Features N x h x w x D of pictures as they are seen."""
+        if self.windows is None:
+            return self._whole(pixels)
+        return over_windows(pixels, self._grid.patch, self.windows, self._whole)
+
+    def _whole(self, pixels: Tensor) -> Tensor:
+        visual, dino = self.clip.visual, self.proxy
+        if dino is None:
+            return dense_features(visual, pixels, self.params.dense_recipe)
+        own, theirs = pixels.chunk(2, dim=1)
+        alike = normed_tokens(dino.network, theirs, dino.entry.position)
+        return proxied_features(visual, own, Proxy(alike, dino.entry.patch_size))
+
+    @property
+    def _grid(self) -> Grid:
+        return Grid.of_patches(self.clip.patch_size if self.proxy is None else self.proxy.entry.patch_size)
+
+    @property
+    def _fit(self) -> Fit:
+        return Fit(self.params.load_size, self.params.center_crop, self.padding_mode)
+
+    @property
+    def _normal(self) -> Normal:
+        own = self.normal or self.clip.normal
+        return own if self.proxy is None else own.beside(self.proxy.normal)
+
+
+def clip_and_proxy(models: Sequence[Loaded]) -> tuple[ClipModel, DinoModel | None]:
+    """A CLIP model, and the DINO model behind it where there is one."""
+    clip, *others = models
+    proxy = others[0] if others else None
+    if isinstance(clip, ClipModel) and (proxy is None or isinstance(proxy, DinoModel)):
+        return clip, proxy
+    raise TypeError(f"{' and '.join(type(each).__name__ for each in models)} make no dense features together")
