@@ -130,6 +130,8 @@ def _features() -> Iterator[Case]:
     for recipe in ("SCLIP", "CLEARCLIP", "NACLIP"):
         request = clip(dense_recipe=f"DENSE_RECIPE_{recipe}", window_size=48, window_stride=16)
         yield one(f"clip {recipe.lower()} in windows", f"{CLIP}/ExtractFeatures", request, "demo-clip")
+    by_dino = clip(dense_recipe="DENSE_RECIPE_PROXYCLIP", proxy_model="demo-dino")
+    yield one("clip proxyclip", f"{CLIP}/ExtractFeatures", by_dino, "demo-clip")
 
 
 def _texts() -> Iterator[Case]:
@@ -242,6 +244,8 @@ def _errors() -> Iterator[Case]:
     yield one("two bad fields", f"{CLIP}/ExtractFeatures", two)
     unknown = {"image": SCENE, "grid": {"padding_mode": 77}}
     yield one("unknown enum value", f"{CLIP}/ExtractFeatures", unknown)
+    no_proxy = {"image": SCENE, "params": {"dense_recipe": "DENSE_RECIPE_PROXYCLIP"}}
+    yield one("proxyclip without a proxy", f"{CLIP}/ExtractFeatures", no_proxy)
     yield one("no texts", f"{CLIP}/EncodeText", {"texts": {}})
     yield one("too long a text", f"{CLIP}/EncodeText", {"texts": {"text": ["a" * 5000]}})
     components = {"image": SCENE, "query": {"text": ["a"]}, "similarity": {"ret_pca": True}}

@@ -75,6 +75,8 @@ def test_a_key_must_be_allowed_every_model_that_answers(server: Server, picture:
             client.describe_objects(picture)
         with pytest.raises(errors.NotAllowed, match="may not use the model demo-dino"):
             client.describe_objects(picture, boxes=boxes, describe=[{"dino": {}, "pooled": {}}])
+        with pytest.raises(errors.NotAllowed, match="may not use the model demo-dino"):
+            client.clip_features(picture, dense_recipe="proxyclip", proxy_model="demo-dino")
 
 
 def test_rest_says_what_a_key_may(server: Server, picture: bytes) -> None:

@@ -36,6 +36,7 @@ class Case:
         return f"{self.operation} {self.params}"
 
 
+BY_DINO = {"dense_recipe": "proxyclip", "proxy_model": "demo-dino"}
 CASES = [
     Case(CLIP, (*CLIP_GRID, CHANNELS), KEEP),
     Case(CLIP, (*CLIP_GRID, CHANNELS), {"load_size": None}),
@@ -61,6 +62,8 @@ CASES = [
         (*CLIP_GRID, CHANNELS),
         {**KEEP, "dense_recipe": "naclip", "window_size": 96, "window_stride": 48},
     ),
+    Case(CLIP, (*DINO_GRID, CHANNELS), {**KEEP, **BY_DINO, "padding_mode": "replicate"}),
+    Case(CLIP, (HEIGHT, WIDTH, 3), {**KEEP, **BY_DINO, "ret_pca": True, "ret_patches": False}),
     Case("encode_text", (CHANNELS,), {"text": "a red circle"}),
     Case("encode_text", (2, CHANNELS), {"text": ["circle", "star"], "templates": ["a red {}", "two of {}"]}),
     Case("encode_text", (1, CHANNELS), {"text": ["a red circle"]}),
@@ -74,6 +77,7 @@ CASES = [
         CLIP_GRID,
         {**KEEP, "text": "star", "template_set": "simple", "dense_recipe": "sclip", "window_size": 96},
     ),
+    Case("similarity", DINO_GRID, {**KEEP, "text": "a star", **BY_DINO, "window_size": 112}),
     Case("encode_image", (1, CHANNELS)),
     Case(DINO, (*DINO_GRID, CHANNELS)),
     Case(DINO, (*DINO_GRID, CHANNELS), {"facet": "key", "layer": 3}),
@@ -186,3 +190,19 @@ def test_a_reply_names_the_model_and_how_the_grid_lies_on_the_picture(
     assert (lies.patch_size, lies.stride, lies.grid_height, lies.grid_width) == (14, 14, *DINO_GRID)
     assert (lies.original_height, lies.original_width) == (HEIGHT, WIDTH)
     assert (lies.pad_bottom, lies.pad_right) == (4, 10)
+
+
+def test_two_models_answer_with_the_same_bytes_alone_in_company_and_after_one_was_unloaded(
+    picture: bytes, other_picture: bytes, over_grpc: Grpc
+) -> None:
+    asked = {**KEEP, **BY_DINO}
+    alone = over_grpc.client.clip_features(picture, **asked).array
+    many = [("one", picture), ("other", other_picture), ("again", picture)]
+    beside = dict(over_grpc.client.stream_clip_features(many, **asked))
+    assert over_grpc.client.unload_model("demo-dino").loaded_workers == 0
+    cold = over_grpc.client.clip_features(picture, **asked)
+    for each in (beside["one"], beside["again"], cold):
+        assert not isinstance(each, Exception)
+        assert each.array.tobytes() == alone.tobytes()
+    assert cold.model == "demo-clip"
+    assert (cold.geometry.patch_size, cold.geometry.grid_height) == (14, DINO_GRID[0])

@@ -32,6 +32,8 @@ class Bad:
         return f"{self.operation} {self.params}"
 
 
+# Without the recipe that goes by it.
+BY_DINO, RAW_BY_DINO = {"proxy_model": "demo-dino"}, {"params": {"proxyModel": "demo-dino"}}
 BAD = [
     Bad("clip_features", {"load_size": 0}, "load_size", {"params": {"loadSize": 0}}),
     Bad("clip_features", {"load_size": 9000}, "load_size", {"params": {"loadSize": 9000}}),
@@ -53,6 +55,13 @@ BAD = [
         "ret_pca",
         {"query": {"text": ["a"]}, "similarity": {"retPca": True}},
     ),
+    Bad(
+        "clip_features",
+        {"dense_recipe": "proxyclip"},
+        "proxy_model",
+        {"params": {"denseRecipe": "DENSE_RECIPE_PROXYCLIP"}},
+    ),
+    Bad("similarity", {"text": "a", **BY_DINO}, "proxy_model", {"query": {"text": ["a"]}, **RAW_BY_DINO}),
     Bad("dino_features", {"stride": 0}, "stride", {"params": {"stride": 0}}),
     Bad("dino_features", {"layer": 500}, "layer", {"params": {"layer": 500}}),
     Bad("auto_masks", {"points_per_side": 0}, "points_per_side", {"params": {"pointsPerSide": 0}}),
@@ -177,6 +186,14 @@ def test_an_unknown_model_is_not_found(
 ) -> None:
     with pytest.raises(errors.ModelNotFound):
         transport.ask(operation, picture, params)
+
+
+@pytest.mark.parametrize("name", ["demo-clip", "dinov2", ""])
+def test_a_proxy_that_is_no_dino_model_is_told_by_its_field(
+    transport: Transport, picture: bytes, name: str
+) -> None:
+    with pytest.raises(errors.ModelNotFound, match=f"proxy_model: no DINO model is called '{name}'"):
+        transport.ask("clip_features", picture, {"dense_recipe": "proxyclip", "proxy_model": name})
 
 
 PAIR = {

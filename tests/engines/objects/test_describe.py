@@ -90,6 +90,29 @@ def test_a_pooled_vector_of_one_cell_is_the_feature_that_clip_extracts(engines: 
     )
 
 
+def test_a_pooled_vector_by_dinos_likeness_is_the_feature_on_its_grid(engines: Engines) -> None:
+    by_dino = {"load_size": -1, "dense_recipe": "proxyclip", "proxy_model": "demo-dino"}
+    ways = [{"dino": {}, "pooled": {}}, {"clip": {"params": by_dino}, "pooled": {}}, CLIP_CROP]
+    found = described(engines, {"boxes": [[14, 28, 28, 42]]}, describe=ways)
+    both = engines.together([LOADED["clip"], LOADED["dino"]])
+    params = S.ClipExtractFeaturesParams(**by_dino)
+    features: Any = models.answer(engines, EXTRACT_CLIP.rpc, PictureItem(CONTENT), params, both)
+    expected = features.features[2, 1]
+    assert [each.model for each in found.descriptors] == ["demo-dino", "demo-clip", "demo-clip"]
+    np.testing.assert_allclose(
+        found.descriptors[1].vectors[0], expected / np.linalg.norm(expected), atol=1e-6
+    )
+
+
+def test_a_crop_asks_no_proxy(engines: Engines) -> None:
+    by_dino = {"dense_recipe": "proxyclip", "proxy_model": "demo-dino"}
+    plain, told = (
+        described(engines, {"boxes": BOXES[:1]}, describe=[{"clip": view, "crop": {}}])
+        for view in ({}, {"params": by_dino})
+    )
+    np.testing.assert_array_equal(plain.descriptors[0].vectors, told.descriptors[0].vectors)
+
+
 def test_a_crop_is_embedded_as_clip_embeds_a_picture(engines: Engines) -> None:
     found = described(engines, {"boxes": BOXES}, describe=[CLIP_CROP])
     for box, vector in zip(BOXES, found.descriptors[0].vectors, strict=True):

@@ -203,7 +203,7 @@ export interface components {
          * @description What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
          * @enum {string}
          */
-        DenseRecipe: "maskclip" | "sclip" | "clearclip" | "naclip";
+        DenseRecipe: "maskclip" | "sclip" | "clearclip" | "naclip" | "proxyclip";
         /**
          * EncodeImageBody
          * @description A picture, and the model to embed it with.
@@ -380,7 +380,7 @@ export interface components {
             dense_recipe?: components["schemas"]["DenseRecipe"] | null;
             /**
              * Window Size
-             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
+             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
              * @example 224
              */
             window_size?: number | null;
@@ -390,6 +390,12 @@ export interface components {
              * @example 112
              */
             window_stride?: number | null;
+            /**
+             * Proxy Model
+             * @description The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService.
+             * @example dino_vitb8
+             */
+            proxy_model?: string | null;
             /**
              * Ret Patches
              * @description Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture. Default: true.
@@ -805,7 +811,7 @@ export interface components {
             dense_recipe?: components["schemas"]["DenseRecipe"] | null;
             /**
              * Window Size
-             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size: each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
+             * @description Side of a sliding window in pixels of the resized picture, a multiple of the patch size (with proxyclip, of DINO's): each window is computed by itself, and a cell has the mean of those that it lies in; absent or null: the picture as a whole.
              * @example 224
              */
             window_size?: number | null;
@@ -815,6 +821,12 @@ export interface components {
              * @example 112
              */
             window_stride?: number | null;
+            /**
+             * Proxy Model
+             * @description The DINO model whose features say, with dense_recipe proxyclip, which patches attend to which; a model_type of DinoService.
+             * @example dino_vitb8
+             */
+            proxy_model?: string | null;
             /**
              * Ret Patches
              * @description Answer one vector (one value of a similarity map) for each patch; false brings them to one for each pixel of the resized picture. Default: true.
