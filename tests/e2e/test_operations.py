@@ -192,7 +192,7 @@ def test_a_reply_names_the_model_and_how_the_grid_lies_on_the_picture(
     assert (lies.pad_bottom, lies.pad_right) == (4, 10)
 
 
-def test_two_models_answer_with_the_same_bytes_alone_in_company_and_after_one_was_unloaded(
+def test_two_models_answer_with_the_same_bytes_alone_beside_others_and_after_one_was_unloaded(
     picture: bytes, other_picture: bytes, over_grpc: Grpc
 ) -> None:
     asked = {**KEEP, **BY_DINO}
