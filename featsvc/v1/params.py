@@ -385,7 +385,7 @@ class ObjectQuery(TypedDict, total=False):
     """What it is not; with these, scores are relevancies."""
     vectors: object
     vectors_shape: Sequence[int]
-    """Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again."""
+    """Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again."""
 
 
 class FindParams(TypedDict, total=False):
@@ -393,7 +393,7 @@ class FindParams(TypedDict, total=False):
     search: Literal["masks", "peaks"] | None
     """Where they are looked for. Default: masks."""
     min_score: float | None
-    """Least score of what is answered: a cosine, or with negative texts a relevancy. Default: 0.0."""
+    """Least score of what is answered: a cosine (of several ways their mean), or with negative texts a relevancy. Default: 0.0."""
     max_matches: int | None
     """Most objects that are answered for each text or vector. Default: 10."""
     max_overlap: float | None

@@ -649,7 +649,7 @@ class ObjectQuery(Ruled):
     """What to look for: texts, or vectors of objects in other pictures."""
     text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What to look for.", examples=[['a red circle']])
     negative_text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not; with these, scores are relevancies.", examples=[['object', 'things', 'stuff', 'texture']])
-    vectors: Tensor | None = Field(default=None, description="Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again.")
+    vectors: Tensor | None = Field(default=None, description="Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again.")
     rules: ClassVar[tuple[Rule, ...]] = (Rule("text", lambda v: (len(v['text']) > 0) != (v['vectors'] is not None), "give texts, or vectors as another answer has them: one of the two"),)
 
 
@@ -664,7 +664,7 @@ class ObjectSearch(StrEnum):
 class FindParams(Message):
     """How objects are looked for."""
     search: ObjectSearch = Field(default=ObjectSearch("masks"), description="Where they are looked for.")
-    min_score: Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Least score of what is answered: a cosine, or with negative texts a relevancy.")
+    min_score: Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.0, description="Least score of what is answered: a cosine (of several ways their mean), or with negative texts a relevancy.")
     max_matches: Annotated[int, Field(ge=1, le=1024), Number()] = Field(default=10, description="Most objects that are answered for each text or vector.")
     max_overlap: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.7, description="Overlap, as intersection over union, above which of two objects for one text only the better is answered.")
     relevancy_scale: Annotated[float, Field(ge=0.01, le=1000.0, allow_inf_nan=False), Number()] = Field(default=10.0, description="Factor of cosines in a relevancy.")
@@ -675,7 +675,7 @@ class FindParams(Message):
 class FindObjectsParams(TextParams, FindParams, ObjectParams, MaskParams, AutomaticMaskParams, Sam2Model, Parameters):
     """The parameters of FindObjectsRequest, side by side."""
     held_by: ClassVar[Mapping[str, type[Message]]] = {"model": Sam2Model, "params": AutomaticMaskParams, "masks": MaskParams, "objects": ObjectParams, "find": FindParams, "texts": TextParams}
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"), Rule("describe", lambda v: len(v['describe']) <= 1, "objects are compared by one way: give one"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("mask_encoding", lambda v: v['output_mode'] == 'binary_mask' or v['mask_encoding'] == 'bits', "output_mode says already how masks are written: give one of the two"),)
 
 
 class FindObjectsRequest(Message):

@@ -84,10 +84,9 @@ def test_the_examples_about_objects_find_what_is_on_the_picture(demo_server: Ser
         here = block.replace("FeatsvcClient(", f"FeatsvcClient({demo_server.target!r}, api_key={KEY!r}, ")
         exec(compile(here, "example", "exec"), names)
         finds.append([len(each) for each in getattr(names["found"], "found", ())])
-    # Of two blocks that describe, one of two texts, and one of a vector.
+    # Of two blocks that describe, one of two texts, and one of an exemplar.
     assert [len(each) for each in finds] == [0, 0, 2, 1]
     assert all(min(each, default=1) for each in finds), "nothing is found"
-    assert np.load(tmp_path / "object.npy").shape == (128,)
 
 
 def run(example: str) -> dict[str, np.ndarray]:

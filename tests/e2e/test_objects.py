@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, FoundObjects, InvalidRequest, Objects
+from featsvc_client import AsyncFeatsvcClient, Exemplar, FeatsvcClient, FoundObjects, InvalidRequest, Objects
 
 from featsvc.demo.drawing.scenes import Scene
 from tests.servers import KEY, Server
@@ -188,3 +188,66 @@ def test_an_object_is_found_again_in_another_picture(demo_server: Server, pictur
         )
     assert found.found[0][0].score == pytest.approx(1, abs=1e-5)
     assert found[0].bbox[:2] == (100, 20)
+
+
+def test_an_exemplar_is_described_and_looked_for_by_one_call(
+    demo_server: Server, scene: Scene, picture: bytes
+) -> None:
+    ways: Any = [{"clip": {}, "crop": CROP}, {"dino": {}, "pooled": {}}]
+    options: Any = {"points_per_side": 10, "describe": ways, "max_matches": 1}
+    mask = scene.masks[0, :192]
+    masked = Exemplar(picture, masks=mask)
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        known = client.describe_objects(picture, bitmaps=mask[None], describe=ways)
+        rows = np.concatenate([each.array for each in known.descriptors], axis=1)
+        plain = client.find_objects(picture, vectors=rows, **options)
+        found = client.find_objects(picture, exemplar=masked, **options)
+        ((_, beside),) = client.stream_find_objects([picture], exemplar=masked, **options)
+        below, columns = np.nonzero(mask)
+        box = [columns.min(), below.min(), columns.max() + 1, below.max() + 1]
+        boxed = client.find_objects(picture, exemplar=Exemplar(picture, boxes=[box]), **options)
+    assert isinstance(beside, FoundObjects)
+    for each in (found, beside):
+        assert each.found[0][0].score == pytest.approx(plain.found[0][0].score, abs=1e-5)
+    for each in (found, boxed):
+        best = each.best()
+        assert best is not None
+        assert _iou(best.segmentation, mask) > 0.5
+
+    async def asked() -> list[Any]:
+        async with AsyncFeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+            one = await client.find_objects(picture, exemplar=masked, **options)
+            return [
+                one,
+                *[
+                    each
+                    async for _, each in client.stream_find_objects([picture], exemplar=masked, **options)
+                ],
+            ]
+
+    for each in asyncio.run(asked()):
+        assert each.found[0][0].score == pytest.approx(plain.found[0][0].score, abs=1e-5)
+
+
+def _iou(one: Any, other: Any) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(
+    ("exemplar", "more", "message"),
+    [
+        (Exemplar(b"a picture"), {}, "give boxes or masks of its objects: one of the two"),
+        (Exemplar(b"a picture", [[0, 0, 1, 1]], np.ones((2, 2))), {}, "give boxes or masks"),
+        (Exemplar(b"a picture", [[0, 0, 1, 1]]), {"vectors": [[1.0]]}, "give an exemplar or vectors"),
+    ],
+)
+def test_an_exemplar_that_is_none_is_refused_before_anything_is_asked(
+    exemplar: Exemplar, more: Any, message: str
+) -> None:
+    with FeatsvcClient("127.0.0.1:1") as client:
+        with pytest.raises(InvalidRequest, match=message):
+            client.find_objects(b"a picture", exemplar=exemplar, **more)
+        with pytest.raises(InvalidRequest, match="estimate with vectors"):
+            client.estimate(
+                client.find_objects, b"a picture", exemplar=Exemplar(b"a picture", [[0, 0, 1, 1]])
+            )

@@ -26,6 +26,7 @@ from featsvc_client.errors import (
     Unavailable,
     WeightsMissing,
 )
+from featsvc_client.exemplars import Exemplar
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.object_results import DescribedObject, FoundObjects, ObjectMatch, Objects, ObjectVectors
 from featsvc_client.pictures import ImageLike
@@ -44,6 +45,7 @@ __all__ = [
     "EmbeddedImage",
     "Embeddings",
     "Estimate",
+    "Exemplar",
     "FeatsvcClient",
     "FeatsvcError",
     "Features",

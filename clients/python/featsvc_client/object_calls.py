@@ -3,22 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Unpack
 
 import grpc
 
 from featsvc.v1 import schema
-from featsvc_client import awaiting, blocking, calls, operations
+from featsvc_client import awaiting, blocking, calls, exemplars, operations
 from featsvc_client.arguments import FindParams, ObjectParams
 from featsvc_client.documented import documented
 from featsvc_client.errors import CallError
+from featsvc_client.exemplars import FIELD, Exemplar
 from featsvc_client.object_results import FoundObjects, Objects
 from featsvc_client.pictures import ImageLike
 from featsvc_client.session import Session
 from featsvc_client.terms import Terms
 from featsvc_client.window import IN_FLIGHT, Asked, Name, Window
+
+BESIDE = {
+    FIELD: "An Exemplar: objects of another picture to look for, in place of texts and vectors. They are described "
+    "first, by the same options."
+}
+"""What the calls that find take beside the options of the service."""
 
 
 class ObjectCalls:
@@ -42,7 +50,9 @@ class ObjectCalls:
         )
         return blocking.answered(self._channel, steps)
 
-    @documented(schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams)
+    @documented(
+        schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams, beside=BESIDE
+    )
     def find_objects(
         self,
         image: ImageLike,
@@ -51,12 +61,13 @@ class ObjectCalls:
         *,
         timeout: float | None = None,
         priority: int = 0,
+        exemplar: Exemplar | None = None,
         **options: Unpack[FindParams],
     ) -> FoundObjects:
-        """The objects of a picture that texts name, or that are like vectors of objects elsewhere."""
-        steps = self._session.answered(
-            partial(calls.find_objects, image, texts, options), Terms(timeout, priority)
-        )
+        """The objects of a picture that texts name, or that are like objects elsewhere."""
+        terms = Terms(timeout, priority)
+        sought = self._sought(exemplar, options, terms)
+        steps = self._session.answered(partial(calls.find_objects, image, texts, sought), terms)
         return blocking.answered(self._channel, steps)
 
     @documented(schema.Image, schema.ObjectSource, schema.DescribeObjectsParams)
@@ -74,7 +85,9 @@ class ObjectCalls:
         asked = Window(self._session, operations.DESCRIBE_OBJECTS, build, window, Terms(timeout, priority))
         return blocking.streamed(self._channel, asked, images)
 
-    @documented(schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams)
+    @documented(
+        schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams, beside=BESIDE
+    )
     def stream_find_objects(
         self,
         images: Iterable[Asked],
@@ -84,12 +97,23 @@ class ObjectCalls:
         window: int = IN_FLIGHT,
         timeout: float | None = None,
         priority: int = 0,
+        exemplar: Exemplar | None = None,
         **options: Unpack[FindParams],
     ) -> Generator[tuple[Name, FoundObjects | CallError], None, None]:
-        """The objects of many pictures that texts name or that are like vectors; see `stream_predict_masks`."""
-        build = partial(calls.sought, texts, options)
-        asked = Window(self._session, operations.FIND_OBJECTS, build, window, Terms(timeout, priority))
+        """The objects of many pictures that texts name or that are like others; see `stream_predict_masks`."""
+        terms = Terms(timeout, priority)
+        build = partial(calls.sought, texts, self._sought(exemplar, options, terms))
+        asked = Window(self._session, operations.FIND_OBJECTS, build, window, terms)
         return blocking.streamed(self._channel, asked, images)
+
+    def _sought(
+        self, exemplar: Exemplar | None, options: Mapping[str, object], terms: Terms
+    ) -> Mapping[str, object]:
+        """The options, with the vectors of an exemplar where there is one."""
+        if exemplar is None:
+            return options
+        steps = exemplars.described(self._session, exemplar, options, terms)
+        return {**options, **exemplars.as_query(blocking.answered(self._channel, steps))}
 
 
 class AsyncObjectCalls:
@@ -113,7 +137,9 @@ class AsyncObjectCalls:
         )
         return await awaiting.answered(self._channel, steps)
 
-    @documented(schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams)
+    @documented(
+        schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams, beside=BESIDE
+    )
     async def find_objects(
         self,
         image: ImageLike,
@@ -122,12 +148,13 @@ class AsyncObjectCalls:
         *,
         timeout: float | None = None,
         priority: int = 0,
+        exemplar: Exemplar | None = None,
         **options: Unpack[FindParams],
     ) -> FoundObjects:
-        """The objects of a picture that texts name, or that are like vectors of objects elsewhere."""
-        steps = self._session.answered(
-            partial(calls.find_objects, image, texts, options), Terms(timeout, priority)
-        )
+        """The objects of a picture that texts name, or that are like objects elsewhere."""
+        terms = Terms(timeout, priority)
+        sought = await self._sought(exemplar, options, terms)
+        steps = self._session.answered(partial(calls.find_objects, image, texts, sought), terms)
         return await awaiting.answered(self._channel, steps)
 
     @documented(schema.Image, schema.ObjectSource, schema.DescribeObjectsParams)
@@ -145,7 +172,9 @@ class AsyncObjectCalls:
         asked = Window(self._session, operations.DESCRIBE_OBJECTS, build, window, Terms(timeout, priority))
         return awaiting.streamed(self._channel, asked, images)
 
-    @documented(schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams)
+    @documented(
+        schema.Image, schema.ObjectQuery, schema.ObjectSource, schema.FindObjectsParams, beside=BESIDE
+    )
     def stream_find_objects(
         self,
         images: Iterable[Asked] | AsyncIterable[Asked],
@@ -155,9 +184,33 @@ class AsyncObjectCalls:
         window: int = IN_FLIGHT,
         timeout: float | None = None,
         priority: int = 0,
+        exemplar: Exemplar | None = None,
         **options: Unpack[FindParams],
     ) -> AsyncGenerator[tuple[Name, FoundObjects | CallError], None]:
-        """The objects of many pictures that texts name or that are like vectors; see `stream_predict_masks`."""
-        build = partial(calls.sought, texts, options)
-        asked = Window(self._session, operations.FIND_OBJECTS, build, window, Terms(timeout, priority))
-        return awaiting.streamed(self._channel, asked, images)
+        """The objects of many pictures that texts name or that are like others; see `stream_predict_masks`."""
+        terms = Terms(timeout, priority)
+
+        def asked(sought: Mapping[str, object]) -> Window[FoundObjects]:
+            build = partial(calls.sought, texts, sought)
+            return Window(self._session, operations.FIND_OBJECTS, build, window, terms)
+
+        if exemplar is None:
+            return awaiting.streamed(self._channel, asked(options), images)
+
+        async def after() -> AsyncGenerator[tuple[Name, FoundObjects | CallError], None]:
+            sought = await self._sought(exemplar, options, terms)
+            answers = awaiting.streamed(self._channel, asked(sought), images)
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+
+        return after()
+
+    async def _sought(
+        self, exemplar: Exemplar | None, options: Mapping[str, object], terms: Terms
+    ) -> Mapping[str, object]:
+        """The options, with the vectors of an exemplar where there is one."""
+        if exemplar is None:
+            return options
+        steps = exemplars.described(self._session, exemplar, options, terms)
+        return {**options, **exemplars.as_query(await awaiting.answered(self._channel, steps))}

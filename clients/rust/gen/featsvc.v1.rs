@@ -4202,8 +4202,8 @@ pub struct ObjectQuery {
     /// What it is not; with these, scores are relevancies.
     #[prost(string, repeated, tag = "2")]
     pub negative_text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those
-    /// objects are found again.
+    /// Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of
+    /// several ways side by side. Those objects are found again.
     #[prost(message, optional, tag = "3")]
     pub vectors: ::core::option::Option<Tensor>,
 }
@@ -4213,7 +4213,7 @@ pub struct FindParams {
     /// Where they are looked for.
     #[prost(enumeration = "ObjectSearch", optional, tag = "1")]
     pub search: ::core::option::Option<i32>,
-    /// Least score of what is answered: a cosine, or with negative texts a relevancy.
+    /// Least score of what is answered: a cosine (of several ways their mean), or with negative texts a relevancy.
     #[prost(double, optional, tag = "2")]
     pub min_score: ::core::option::Option<f64>,
     /// Most objects that are answered for each text or vector.
@@ -4253,7 +4253,8 @@ pub struct FindObjectsRequest {
     /// How they are made and written.
     #[prost(message, optional, tag = "6")]
     pub masks: ::core::option::Option<MaskParams>,
-    /// By what objects are compared: with texts one way of CLIP, with vectors the way that they come from.
+    /// By what objects are compared: with texts ways of one CLIP model, with vectors the ways that they come from. Of several ways the
+    /// mean of their cosines counts; peaks are those of the first.
     #[prost(message, optional, tag = "7")]
     pub objects: ::core::option::Option<ObjectParams>,
     /// How they are looked for.

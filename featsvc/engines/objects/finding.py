@@ -35,24 +35,38 @@ MATRIX = 2
 
 @dataclass(frozen=True)
 class Sought:
-    """Vectors that objects are compared with, each of length 1."""
+    """Vectors that objects are compared with, each of length 1: of each way to describe its own."""
 
-    positive: Tensor
+    positive: tuple[Tensor, ...]
     """Q x D."""
-    negative: Tensor
+    negative: tuple[Tensor, ...]
     """K x D."""
 
-    def scores(self, vectors: Tensor, scale: float) -> Tensor:
-        """How well each of N vectors of length 1 fits, N x Q: its cosine, or with negatives its relevancy.
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.positive[0].device
 
-        That is LERF's (Kerr et al. 2023): the least, over all negatives, of the softmax of `scale` times the cosines
-        with the text and with that negative.
+    def scores(self, vectors: Sequence[Tensor], scale: float) -> Tensor:
+        """How well each of N objects fits, N x Q, of their vectors of length 1 by each way: the mean of their cosines.
+
+        With negatives the relevancy of that, which is LERF's (Kerr et al. 2023): the least, over all negatives, of the
+        softmax of `scale` times the cosines with the text and with that negative.
         """
-        own = vectors @ self.positive.T
-        if not len(self.negative):
+        own = _cosines(vectors, self.positive)
+        if not len(self.negative[0]):
             return own
-        against = (vectors @ self.negative.T).amax(dim=1, keepdim=True)
+        against = _cosines(vectors, self.negative).amax(dim=1, keepdim=True)
         return torch.sigmoid(scale * (own - against))
+
+    def by_first(self) -> Sought:
+        """The same by the first way alone."""
+        return Sought(self.positive[:1], self.negative[:1])
+
+
+def _cosines(vectors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """Of N with M, both by several ways, the mean over these, N x M."""
+    return torch.stack([own @ other.T for own, other in zip(vectors, others, strict=True)]).mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,9 @@ class Query:
     loaded: ClipModel | None
     """Whose texts they are."""
     vectors: Floats | None
-    """Q x D, where vectors were given."""
+    """Q x the channels of all ways, where vectors were given."""
+    channels: tuple[int, ...]
+    """Of each way."""
 
     @property
     def flop(self) -> float:
@@ -76,28 +92,43 @@ class Query:
         """The vectors on a device."""
         if self.words is None or self.loaded is None:
             values = np.zeros((0, 0), np.float32) if self.vectors is None else self.vectors
-            given = F.normalize(on_device(torch.from_numpy(values), device), dim=-1)
-            return Sought(given, given[:0])
+            parts = np.split(values, np.cumsum(self.channels)[:-1], axis=1)
+            given = (on_device(torch.from_numpy(np.ascontiguousarray(each)), device) for each in parts)
+            own = tuple(F.normalize(each, dim=-1) for each in given)
+            return Sought(own, tuple(each[:0] for each in own))
         (rows,) = embedded([self.words], self.loaded, cache)
         texts = on_device(torch.from_numpy(rows), device)
-        return Sought(texts[: self.count], texts[self.count :])
+        ways = len(self.channels)
+        return Sought((texts[: self.count],) * ways, (texts[self.count :],) * ways)
 
 
 def query_of(
-    query: ObjectQuery, params: FindObjectsParams, way: Describing, options: EngineOptions, cache: TextCache
+    query: ObjectQuery,
+    params: FindObjectsParams,
+    ways: Sequence[Describing],
+    options: EngineOptions,
+    cache: TextCache,
 ) -> Query:
-    """What is looked for, to be compared with vectors of this way; raises InvalidFields where it cannot be."""
+    """What is looked for, to be compared with vectors of these ways; raises InvalidFields where it cannot be."""
+    channels = tuple(way.channels for way in ways)
     if query.vectors is not None:
-        vectors = _given(query.vectors, way.channels)
-        return Query(len(vectors), None, None, vectors)
-    if not isinstance(way.network, ClipNetwork):
-        raise invalid_field(
-            "params.describe", "texts are compared with the vectors of the first way: let that be one of clip"
-        )
+        vectors = _given(query.vectors, sum(channels))
+        return Query(len(vectors), None, None, vectors, channels)
+    loaded = _model_of_texts(ways)
     texts = {"query.text": query.text, "query.negative_text": query.negative_text}
-    loaded = way.network.loaded
     words = checked_words(texts, params, loaded, options, cache)
-    return Query(len(query.text), words, loaded, None)
+    return Query(len(query.text), words, loaded, None, channels)
+
+
+def _model_of_texts(ways: Sequence[Describing]) -> ClipModel:
+    """The one model of CLIP that describes."""
+    models = [way.network.loaded for way in ways if isinstance(way.network, ClipNetwork)]
+    if len(models) < len(ways) or len({each.entry.key for each in models}) > 1:
+        raise invalid_field(
+            "params.describe",
+            "texts are compared with vectors of CLIP: let every way be clip, of the same model",
+        )
+    return models[0]
 
 
 def _given(tensor: WireTensor, channels: int) -> Floats:
@@ -106,7 +137,7 @@ def _given(tensor: WireTensor, channels: int) -> Floats:
     if tensor.shape[1] != channels or not tensor.shape[0]:
         shape = " x ".join(map(str, tensor.shape))
         raise invalid_field(
-            VECTORS, f"its shape is {shape}; the first way to describe has {channels} channels"
+            VECTORS, f"its shape is {shape}; all ways to describe have {channels} channels together"
         )
     if tensor.shape[0] > MOST_VECTORS:
         raise invalid_field(VECTORS, f"{tensor.shape[0]} vectors, at most {MOST_VECTORS}: send fewer at once")

@@ -166,7 +166,7 @@ def prepare_search(
     searches_peaks = params.search is ObjectSearch.PEAKS
     picture = ObjectPicture.of(cache, item, searches_peaks or not are_given(source), loaded, options)
     described = picture.described(source, params)
-    query = query_of(item.query, params, described[0], options, texts)
+    query = query_of(item.query, params, described, options, texts)
     masks: Source | Peaks
     if searches_peaks and picture.request is not None:
         masks = Peaks(picture.request, check_way(described[0]), params, query.count)
@@ -222,18 +222,19 @@ def run_search(
 
 
 def _fitting(item: PreparedFind, params: FindObjectsParams, texts: TextCache) -> ObjectsFound:
-    way = item.described[0]
-    sought = item.query.sought(texts, way.network.device)
+    ways = item.described
+    sought = item.query.sought(texts, ways[0].network.device)
     every = item.source.found(sought) if isinstance(item.source, Peaks) else item.source.found()
-    check_crops((way,), len(every.masks), item.options)
-    scores = sought.scores(way.vectors(every.bitmaps).to(sought.positive.device), params.relevancy_scale)
+    check_crops(ways, len(every.masks), item.options)
+    vectors = [way.vectors(every.bitmaps).to(sought.device) for way in ways]
+    scores = sought.scores(vectors, params.relevancy_scale)
     fits = fitting(scores, every.shared, params)
     found = every.at(torch.from_numpy(fits.chosen))
     if params.ret_text_map:
         check_json(label_bytes(*item.size), item.way, "ret_text_map false or a smaller picture makes it fit")
     labels = text_map(fits.found, found.bitmaps) if params.ret_text_map else None
     objects, label_map = _written(found, item, params, 0 if labels is None else labels.nbytes)
-    models = tuple(each.network.key for each in item.described)
+    models = tuple(way.network.key for way in ways)
     return ObjectsFound(objects, fits.found, models, *item.size, label_map, labels)
 
 

@@ -49,7 +49,7 @@ class Peaks:
 
     def found(self, sought: Sought) -> Found:
         """The masks of all peaks, the best by predicted quality first; of two that overlap too much the better."""
-        heat = heat_maps(self.way.features, sought, self.params.relevancy_scale)
+        heat = heat_maps(self.way.features, sought.by_first(), self.params.relevancy_scale)
         places = peaks(heat, self.params.max_peaks)
         view, loaded = self.request.whole(), self.request.loaded
         prompts = tuple(
@@ -81,7 +81,7 @@ def heat_maps(features: Tensor, sought: Sought, scale: float) -> Tensor:
     """How well each cell of dense features h x w x D fits each of Q, Q x h x w: as objects are scored."""
     height, width, _ = features.shape
     vectors = F.normalize(features.flatten(0, 1).float(), dim=-1)
-    return sought.scores(vectors, scale).T.reshape(-1, height, width)
+    return sought.scores([vectors], scale).T.reshape(-1, height, width)
 
 
 def peaks(heat: Tensor, most: int) -> Tensor:

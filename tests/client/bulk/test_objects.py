@@ -92,3 +92,54 @@ def test_the_same_object_is_looked_for_by_vectors_in_a_file(
         assert file["match_score"] == pytest.approx([1], abs=1e-2)
         mask = np.unpackbits(file["masks"][file["match_object"][0]], axis=-1, count=known.width)
         same(mask, known[0])
+
+
+def test_an_exemplar_is_looked_for_and_a_run_with_it_goes_on(
+    bulk: Any,
+    pictures: Path,
+    out: Path,
+    client: FeatsvcClient,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = client.describe_objects(pictures / NAMES[0], points_per_side=4, describe=json.loads(WAY[1]))
+    Image.fromarray(known[0].segmentation).save(tmp_path / "mask.png")
+    exemplar = ("--exemplar", str(pictures / NAMES[0]))
+    asked = ("objects", "find", *FEW, *WAY, *exemplar, "--max-matches", "1")
+    by_mask = ("--exemplar-mask", str(tmp_path / "mask.png"))
+    assert bulk(*asked, *by_mask) == 0
+    coco = COCO(out / "annotations.json")
+    assert [each["name"] for each in coco.cats.values()] == ["exemplar 1"]
+    (first,) = (number for number, image in coco.imgs.items() if image["file_name"].endswith(NAMES[0]))
+    (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[first]))
+    same(coco.annToMask(annotation), known[0])
+    assert annotation["score"] == pytest.approx(1, abs=1e-2)
+    assert bulk(*asked, *by_mask) == 0
+    box = ("--exemplar-box", *map(str, known.boxes[0].astype(int)))
+    assert bulk(*asked, *box) == 2
+    assert "exemplar_box: [] there, [[" in capsys.readouterr().err
+    assert bulk(*asked, *box, "--again") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--exemplar-box", "0", "0", "1", "1"), "are of a picture: name it by --exemplar"),
+        (("--exemplar", "nowhere.png", "--exemplar-box", "0", "0", "1", "1"), "--exemplar: "),
+        (("--exemplar", __file__), "give --exemplar-box or --exemplar-mask, one of the two"),
+        (("--exemplar", __file__, "--exemplar-mask", __file__), "--exemplar: cannot identify image file"),
+    ],
+)
+def test_what_is_no_exemplar_is_told_before_anything_is_asked(
+    words: tuple[str, ...], message: str, bulk: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bulk("objects", "find", *words)
+    assert message in capsys.readouterr().err
+
+
+def test_an_exemplar_that_the_server_refuses_ends_the_command(
+    bulk: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bulk("objects", "find", "--exemplar", __file__, "--exemplar-box", "0", "0", "1", "1") == 2
+    assert "--exemplar: " in capsys.readouterr().err

@@ -19,7 +19,7 @@ from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema as S
 from featsvc.work.item import IN_ONE_PIECE, FindItem, Json, TextItem, Way
 from featsvc.work.operations import ENCODE_TEXT, FIND_OBJECTS
-from featsvc.work.results import Bits, ObjectsFound
+from featsvc.work.results import Bits, ObjectMatch, ObjectsFound
 from tests.engines import models
 from tests.engines.objects.test_describe import BOXES, CLIP_CROP, CONTENT, FEW, described, together
 from tests.engines.objects.test_pooling import geometry
@@ -64,8 +64,9 @@ def test_a_relevancy_is_the_least_of_the_pairwise_softmaxes() -> None:
                 for other in negative
             ]
             plain[n, q] = min(pairs)
-    torch.testing.assert_close(Sought(positive, negative).scores(vectors, 10), plain)
-    torch.testing.assert_close(Sought(positive, negative[:0]).scores(vectors, 10), vectors @ positive.T)
+    torch.testing.assert_close(Sought((positive,), (negative,)).scores([vectors], 10), plain)
+    cosines = Sought((positive,), (negative[:0],)).scores([vectors], 10)
+    torch.testing.assert_close(cosines, vectors @ positive.T)
 
 
 def test_the_best_are_answered_once_and_none_below_the_least_score() -> None:
@@ -118,6 +119,50 @@ def test_an_object_is_found_again_by_its_vector(engines: Engines, way: Any) -> N
     assert len(own.objects) == 1
     assert own.objects[0].mask.bbox[:2] == (100, 3)
     assert own.found[0].matches[0].score == pytest.approx(1, abs=1e-5)
+
+
+WAYS: list[Any] = [CLIP_CROP, {"clip": {"params": {"load_size": 96}}, "pooled": {}}, {"dino": {}, "crop": {}}]
+
+
+def test_by_several_ways_the_mean_of_their_cosines_counts(engines: Engines) -> None:
+    boxes = {"boxes": BOXES}
+    ways = [each.vectors for each in described(engines, boxes, describe=WAYS).descriptors]
+    rows = np.concatenate(ways, axis=1)[1:3]
+    wire = {"dtype": "float32", "shape": rows.shape, "data": rows.tobytes()}
+    every: Any = {"min_score": -1, "max_overlap": 1}
+    own = found(engines, {"vectors": wire}, boxes, describe=WAYS, **every)
+    expected = np.mean([each @ each[1:3].T for each in ways], axis=0)
+    for query, one in enumerate(own.found):
+        assert [each.score for each in one.matches] == pytest.approx(
+            np.sort(expected[:, query])[::-1], abs=1e-5
+        )
+    assert own.descriptor_models == ("demo-clip", "demo-clip", "demo-dino")
+    texts = {"text": TEXTS, "negative_text": ["things"]}
+    alone = [found(engines, texts, boxes, describe=[way], **every).found[0].matches for way in WAYS[:2]]
+    both = found(engines, texts, boxes, describe=WAYS[:2], **every).found[0].matches
+    logits = [np.mean([np.log(s / (1 - s)) for s in _of(each, alone)]) for each in both]
+    scores = [each.score for each in both]
+    assert scores == pytest.approx(1 / (1 + np.exp(-np.array(logits))), abs=1e-5)
+
+
+def _of(match: ObjectMatch, answers: list[tuple[ObjectMatch, ...]]) -> list[float]:
+    """The scores of the same object elsewhere."""
+    return [next(each.score for each in answer if each.object == match.object) for answer in answers]
+
+
+def test_texts_are_compared_with_one_model_of_clip(engines: Engines) -> None:
+    with pytest.raises(InvalidFields, match="let every way be clip, of the same model"):
+        found(engines, {"text": TEXTS}, {"boxes": BOXES}, describe=WAYS)
+
+
+def test_peaks_are_those_of_the_first_way(engines: Engines) -> None:
+    common: Any = {"search": "peaks", "min_score": -1, "max_peaks": 2, "max_overlap": 1}
+    alone = found(engines, {"text": TEXTS}, describe=WAYS[1:2], **common)
+    both = found(engines, {"text": TEXTS}, describe=[WAYS[1], WAYS[0]], **common)
+    assert [each.mask.bbox for each in both.objects] == [each.mask.bbox for each in alone.objects]
+    assert both.found != alone.found
+    with pytest.raises(InvalidFields, match="let the first way be pooled"):
+        found(engines, {"text": TEXTS}, describe=WAYS[:2], **common)
 
 
 def test_peaks_of_a_text_become_masks(engines: Engines) -> None:

@@ -6,12 +6,19 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from featsvc.environment import KEY
+from featsvc.v1 import schema
 from featsvc_client import channel
 from featsvc_client.bulk import options
 from featsvc_client.bulk.commands import COMMANDS, Command
 from featsvc_client.bulk.formats import FORMATS
+from featsvc_client.exemplars import Exemplar
 from featsvc_client.tls import Tls
 
 AFTER = """Exit status: 0 all done, 1 some pictures failed, 2 refused, 3 the server was away too long, 130 stopped.
@@ -53,6 +60,8 @@ class CommandLine(Files):
     priority: int
     concurrency: int
     patience: float
+    exemplar: Exemplar | None = None
+    """Objects of another picture that are looked for."""
 
 
 def parsed(words: list[str] | None = None) -> CommandLine:
@@ -71,6 +80,7 @@ def parsed(words: list[str] | None = None) -> CommandLine:
         ours["tls"] = Tls.of(ours.pop("tls_ca"), ours.pop("tls_cert"), ours.pop("tls_key"))
     except ValueError as error:
         parser.error(str(error))
+    ours["exemplar"] = _exemplar(ours, parser)
     command_line = CommandLine(
         **{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, parameters=parameters
     )
@@ -94,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
             "--dry-run", action="store_true", help="tell what would be done, and how long it may take"
         )
         add_run(parser)
+        if schema.ObjectQuery in command.parts.values():
+            _add_exemplar(parser)
         _add_server(parser)
         options.add(parser, command)
 
@@ -167,6 +179,57 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--again", action="store_true", help="do all anew where the folder has results of other parameters"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors of the command itself")
+
+
+def _add_exemplar(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("objects to find again")
+    group.add_argument(
+        "--exemplar",
+        type=Path,
+        metavar="PICTURE",
+        help="a picture whose objects are looked for, in place of texts and vectors; they are described first, "
+        "by the same parameters",
+    )
+    group.add_argument(
+        "--exemplar-box",
+        type=float,
+        nargs=4,
+        action="append",
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="a box around one of them, in pixels, of which SAM2 makes a mask. May be given several times.",
+    )
+    group.add_argument(
+        "--exemplar-mask",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="the mask of one of them: a picture of the same size, black where it is not. "
+        "May be given several times.",
+    )
+
+
+def _exemplar(named: dict[str, Any], parser: argparse.ArgumentParser) -> Exemplar | None:
+    """What is to be found again; takes it out of the arguments. Any: values of argparse."""
+    path, boxes, files = (named.pop(name, None) for name in ("exemplar", "exemplar_box", "exemplar_mask"))
+    if path is None:
+        if boxes or files:
+            parser.error("--exemplar-box and --exemplar-mask are of a picture: name it by --exemplar")
+        return None
+    try:
+        masks = [_mask(each) for each in files or ()]
+        found = Exemplar(path.read_bytes(), boxes or (), np.stack(masks) if masks else None)
+    except (OSError, ValueError) as error:
+        parser.error(f"--exemplar: {error}")
+    if (boxes is None) == (files is None):
+        parser.error("--exemplar: give --exemplar-box or --exemplar-mask, one of the two")
+    return found
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    """A mask in a picture, H x W."""
+    with Image.open(path) as opened:
+        inside: NDArray[np.bool_] = np.asarray(opened.convert("RGB")).max(axis=-1) > 0
+        return inside
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

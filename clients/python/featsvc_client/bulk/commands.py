@@ -15,6 +15,7 @@ from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
+from featsvc_client.exemplars import Exemplar
 from featsvc_client.object_sources import VECTORS, object_query
 from featsvc_client.operations import Rpc
 from featsvc_client.window import NO_PICTURE
@@ -70,6 +71,8 @@ class Question:
     coco_only: bool = False
     look: preview.Look | None = None
     """How pictures for people look, where they are wanted."""
+    exemplar: Exemplar | None = None
+    """The objects of another picture whose vectors are looked for."""
 
     def call(self, content: bytes) -> Call[Any]:  # Any: see Command
         """The question about one picture; raises InvalidRequest where the options are wrong."""
@@ -99,7 +102,8 @@ class Question:
             if part is schema.ObjectQuery:
                 (vectors,) = (self.parts[name].get(each) for each in VECTORS)
                 count = vectors["shape"][0] if isinstance(vectors, dict) else 0
-                return self.texts or tuple(f"vector {number}" for number in range(1, count + 1))
+                word = "vector" if self.exemplar is None else "exemplar"
+                return self.texts or tuple(f"{word} {number}" for number in range(1, count + 1))
         return (ANYTHING,)
 
     @property
@@ -108,20 +112,30 @@ class Question:
         return schema.FeatureDType.INT8 in self._flat().values()
 
     def description(self) -> dict[str, Any]:  # Any: JSON
-        """All parameters, also those left to their defaults, but for the model: of that the server has its own."""
+        """All parameters, also those left to their defaults, but for the model: of that the server has its own.
+
+        In place of an exemplar's vectors, whose last bits may be others the next time, it stands itself.
+        """
         self.call(NO_PICTURE)
-        described = {}
+        described: dict[str, Any] = {} if self.exemplar is None else {"exemplar": self.exemplar.facts}
+        hidden = frozenset() if self.exemplar is None else VECTORS
         for name, part in self.command.parts.items():
             given = part.model_validate(self.parts.get(name, {}))
             left = _fields_of(part, str, str | None) - given.model_fields_set
-            described[name] = given.model_dump(mode="json", exclude=set(left))
+            described[name] = given.model_dump(mode="json", exclude=set(left | hidden))
         return described
 
     def _flat(self) -> dict[str, object]:
         return {name: value for part in self.parts.values() for name, value in part.items()}
 
 
-def question(command: Command, options: Mapping[str, object], form: str, draws: bool = False) -> Question:
+def question(
+    command: Command,
+    options: Mapping[str, object],
+    form: str,
+    draws: bool = False,
+    exemplar: Exemplar | None = None,
+) -> Question:
     """The question with options by their names."""
     given = dict(options)
     if (
@@ -136,7 +150,7 @@ def question(command: Command, options: Mapping[str, object], form: str, draws: 
         )
         for name, part in command.parts.items()
     }
-    asked = Question(command, parts, form == COCO)
+    asked = Question(command, parts, form == COCO, exemplar=exemplar)
     return replace(asked, look=preview.Look(channels_first(given), asked.texts)) if draws else asked
 
 

@@ -1281,7 +1281,7 @@ export interface components {
             negative_text?: string | string[] | null;
             /**
              * Vectors
-             * @description Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those objects are found again. As base64.
+             * @description Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again. As base64.
              */
             vectors?: string | null;
             /**
@@ -1472,7 +1472,7 @@ export interface components {
             search?: components["schemas"]["ObjectSearch"] | null;
             /**
              * Min Score
-             * @description Least score of what is answered: a cosine, or with negative texts a relevancy. Default: 0.0.
+             * @description Least score of what is answered: a cosine (of several ways their mean), or with negative texts a relevancy. Default: 0.0.
              */
             min_score?: number | null;
             /**

@@ -1614,8 +1614,8 @@ type ObjectQuery struct {
 	Text []string `protobuf:"bytes,1,rep,name=text,proto3" json:"text,omitempty"`
 	// What it is not; with these, scores are relevancies.
 	NegativeText []string `protobuf:"bytes,2,rep,name=negative_text,json=negativeText,proto3" json:"negative_text,omitempty"`
-	// Vectors of objects in other pictures, as `descriptors` of an answer in the same way has them: FLOAT32, queries x channels. Those
-	// objects are found again.
+	// Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of
+	// several ways side by side. Those objects are found again.
 	Vectors       *Tensor `protobuf:"bytes,3,opt,name=vectors,proto3,oneof" json:"vectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1677,7 +1677,7 @@ type FindParams struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where they are looked for.
 	Search *ObjectSearch `protobuf:"varint,1,opt,name=search,proto3,enum=featsvc.v1.ObjectSearch,oneof" json:"search,omitempty"`
-	// Least score of what is answered: a cosine, or with negative texts a relevancy.
+	// Least score of what is answered: a cosine (of several ways their mean), or with negative texts a relevancy.
 	MinScore *float64 `protobuf:"fixed64,2,opt,name=min_score,json=minScore,proto3,oneof" json:"min_score,omitempty"`
 	// Most objects that are answered for each text or vector.
 	MaxMatches *int32 `protobuf:"varint,3,opt,name=max_matches,json=maxMatches,proto3,oneof" json:"max_matches,omitempty"`
@@ -1787,7 +1787,8 @@ type FindObjectsRequest struct {
 	Params *AutomaticMaskParams `protobuf:"bytes,5,opt,name=params,proto3" json:"params,omitempty"`
 	// How they are made and written.
 	Masks *MaskParams `protobuf:"bytes,6,opt,name=masks,proto3" json:"masks,omitempty"`
-	// By what objects are compared: with texts one way of CLIP, with vectors the way that they come from.
+	// By what objects are compared: with texts ways of one CLIP model, with vectors the ways that they come from. Of several ways the
+	// mean of their cosines counts; peaks are those of the first.
 	Objects *ObjectParams `protobuf:"bytes,7,opt,name=objects,proto3" json:"objects,omitempty"`
 	// How they are looked for.
 	Find *FindParams `protobuf:"bytes,8,opt,name=find,proto3" json:"find,omitempty"`
@@ -2473,7 +2474,7 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x10_relevancy_scaleB\f\n" +
 	"\n" +
 	"_max_peaksB\x0f\n" +
-	"\r_ret_text_map\"\xc1\x06\n" +
+	"\r_ret_text_map\"\xf4\x05\n" +
 	"\x12FindObjectsRequest\x12'\n" +
 	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12-\n" +
 	"\x05query\x18\x02 \x01(\v2\x17.featsvc.v1.ObjectQueryR\x05query\x125\n" +
@@ -2483,9 +2484,8 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\x05masks\x18\x06 \x01(\v2\x16.featsvc.v1.MaskParamsR\x05masks\x122\n" +
 	"\aobjects\x18\a \x01(\v2\x18.featsvc.v1.ObjectParamsR\aobjects\x12*\n" +
 	"\x04find\x18\b \x01(\v2\x16.featsvc.v1.FindParamsR\x04find\x12,\n" +
-	"\x05texts\x18\t \x01(\v2\x16.featsvc.v1.TextParamsR\x05texts:\xee\x02\x92\xb5\x18\x8d\x01\n" +
-	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x92\xb5\x18I\n" +
-	"\bdescribe\x12\x12len(describe) <= 1\x1a)objects are compared by one way: give one\x9a\xb5\x18\x8a\x01{\"text\": [\"a red circle\"], \"points_per_side\": 8, \"mask_encoding\": \"coco_rle\", \"describe\": [{\"clip\": {}, \"crop\": {\"background\": \"black\"}}]}B\t\n" +
+	"\x05texts\x18\t \x01(\v2\x16.featsvc.v1.TextParamsR\x05texts:\xa1\x02\x92\xb5\x18\x8d\x01\n" +
+	"\rmask_encoding\x127output_mode == 'binary_mask' or mask_encoding == 'bits'\x1aCoutput_mode says already how masks are written: give one of the two\x9a\xb5\x18\x8a\x01{\"text\": [\"a red circle\"], \"points_per_side\": 8, \"mask_encoding\": \"coco_rle\", \"describe\": [{\"clip\": {}, \"crop\": {\"background\": \"black\"}}]}B\t\n" +
 	"\a_source\";\n" +
 	"\vObjectMatch\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\rR\x06object\x12\x14\n" +
