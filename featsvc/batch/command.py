@@ -136,7 +136,7 @@ async def _run(asked: DataSetCommand) -> int:
         check_job(manifest, job, names.out, asked.again)
         with closing(Folder(names.out)) as folder:
             manifest.begin_run(job, __version__, asked.again)
-            check_models(manifest, work.models)
+            check_models(manifest, work.told_models)
             packing.clean(folder, manifest)
             selection = Selection(inputs, folder, manifest, progress, asked.retry_failed, stop)
             store = Store(folder, manifest, names.form, names.per_file, asked.question.categories)

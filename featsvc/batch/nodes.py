@@ -21,7 +21,7 @@ from featsvc.server.services.replies import FACTS, ReplyClass
 from featsvc.twin import from_message, in_holders
 from featsvc.twin.methods import message_class, method_of, twin_of
 from featsvc.work.item import PictureItem, Way, beside_picture
-from featsvc.work.operations import OPERATIONS, AnyOperation
+from featsvc.work.operations import OPERATIONS, AnyOperation, models_of
 from featsvc.work.results import Result
 
 WRITTEN = pa.schema(
@@ -62,6 +62,12 @@ class NodeWork:
     def models(self) -> tuple[str, ...]:
         """All that answer, in the order of the operation."""
         return (self.model, *self.also)
+
+    @property
+    def told_models(self) -> tuple[str, ...]:
+        """Those that answers name, as of a server: not one that only another goes by, which the question names."""
+        uses = models_of(self.operation, self.asked)
+        return tuple(key for key, use in zip(self.models, uses, strict=True) if not use.option)
 
     @property
     def operation(self) -> AnyOperation:

@@ -111,3 +111,16 @@ def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
     kept = json.loads(Path(row["staged"]).read_text())
     assert kept["facts"]["model"] == "demo-sam2"
     assert {each["category_id"] for each in kept["annotations"]} == {1}
+
+
+@pytest.mark.slow
+def test_a_model_by_which_another_goes_is_loaded_and_not_told(tmp_path: Path) -> None:
+    out, picture = tmp_path / "out", tmp_path / "scene.png"
+    Folder(out)
+    scene().save(picture)
+    words = ["extract", "clip", str(picture), "--out", str(out), "--profile=demo", "--offline"]
+    words += ["--load-size=64", "--dense-recipe=proxyclip", "--proxy-model=demo-dino"]
+    work = command._work(command._parsed(words))
+    assert (work.models, work.told_models) == (("demo-clip", "demo-dino"), ("demo-clip",))
+    (row,) = Answering(work)(pictures(picture.read_bytes())).to_pylist()
+    assert not row["error"]
