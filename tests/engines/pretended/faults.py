@@ -66,15 +66,11 @@ FAULTS = (
     ),
     Fault(
         "geometry/sampling.py",
-        "on_device((cells - low).to(features.dtype)[:, :, None], features.device)",
-        "(cells - low).to(features.dtype)[:, :, None]",
+        "on_device(part.to(features.dtype)[:, :, None], features.device)",
+        "part.to(features.dtype)[:, :, None]",
     ),
-    Fault("geometry/sampling.py", "low = on_device(low, features.device)", ""),
-    Fault(
-        "geometry/sampling.py",
-        "on_device(torch.minimum(low + 1, last), features.device)",
-        "torch.minimum(low + 1, last)",
-    ),
+    Fault("geometry/sampling.py", "on_device(low, features.device), ", "low, "),
+    Fault("geometry/sampling.py", ", on_device(high, features.device)", ", high"),
     # CLIP
     Fault("clip/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
     Fault(
