@@ -69,6 +69,12 @@ class RemoteLink:
             self._said = self._say.remote()
         return [message_of(each.stream_parts, each.parts) for each in ray.get(reference)]
 
+    def await_end(self, timeout_s: float) -> None:
+        """Wait until Ray has noticed that the actor has ended, which it may do late; raises RayError that says why."""
+        said = self._say.remote()
+        if ray.wait([said], timeout=timeout_s)[0]:
+            ray.get(next(said))
+
     def close(self) -> None:
         """Ray lets go of what it has by itself."""
 

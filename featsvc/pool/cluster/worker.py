@@ -32,6 +32,8 @@ log = logging.getLogger("featsvc.pool.cluster.worker")
 
 PATIENCE_S = 30.0
 """So long a worker may wait for a place in the cluster before the log says so."""
+NOTICE_S = 10.0
+"""So long Ray may take to notice the end of an actor, while others could do its work."""
 ENDED = 1  # Ray does not tell how a process ended
 
 
@@ -152,7 +154,7 @@ class RayWorker:
         self._post(self._exit, self._has_lost_its_machine())
 
     def _receive_until_it_ends(self) -> None:
-        """Raises RayError then."""
+        """Raises RayError then, where Ray has noticed it too."""
         link: Link | RemoteLink | None = None
         try:
             place: Whereabouts = ray.get(self._actor.where.remote())
@@ -164,8 +166,7 @@ class RayWorker:
                     self._take(link.receive())
             # The link of this node ends before Ray notices, which then has the actor's share for the next one.
             self.kill()
-            while True:
-                self._remote.receive()
+            self._remote.await_end(NOTICE_S)
         finally:
             self._end(link)
 
