@@ -91,7 +91,9 @@ class InFlight:
 
     def may_be_visited(self, slots: int) -> bool:
         """Whether it has a place beyond its own, for who has nothing at work: beside what a busy caller has here."""
-        return self.free_places(slots) == 0 and any(batch.flow.is_busy for batch in self.batches.values())
+        if self.is_leaving or self.free_places(slots) != 0:
+            return False
+        return any(batch.flow.is_busy for batch in self.batches.values())
 
     def long_batches(self) -> list[Batch]:
         """Those that take long, or are about to."""

@@ -77,6 +77,13 @@ async def test_a_guest_waits_for_its_turn(make_entry: MakeEntry) -> None:
     assert scheduler.dispatch([WORKER.id]) is None
 
 
+async def test_a_worker_that_is_to_leave_takes_no_guests(make_entry: MakeEntry) -> None:
+    scheduler = filled(scheduler_with(*(make_entry(caller=FLOOD) for _ in range(9))))
+    scheduler.retire_worker(WORKER.id)
+    scheduler.admit(make_entry(caller=OTHER), workers=1)
+    assert scheduler.dispatch([WORKER.id]) is None
+
+
 async def test_what_finds_its_worker_idle_goes_before_nothing(make_entry: MakeEntry) -> None:
     scheduler = scheduler_with(*(make_entry(caller=FLOOD) for _ in range(3)))
     batch = dispatched(scheduler, WORKER)
