@@ -14,6 +14,8 @@ def main() -> int:
     """Runs a command; 2 where the light package is installed, which has the contract and only this help."""
     # gRPC's core writes plain lines to standard error, between ours. What goes wrong is told as the status of a call.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Or a process that is being started would first start gRPC's threads again, and may wait for them for ever.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     try:
         from featsvc.server.commands.cli import main as command
     except ModuleNotFoundError as error:

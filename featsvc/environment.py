@@ -1,7 +1,8 @@
 """The environment of this process.
 
 Nothing else reads it but `featsvc.pool.workers.process`, which passes it on unread, and `featsvc.__main__` and
-`rest_shim.processes.entry`, which set gRPC's verbosity before it is imported.
+`rest_shim.processes.entry`, which set gRPC's verbosity before it is imported, and that it
+does nothing in a process that is being started.
 """
 
 from __future__ import annotations
