@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -98,16 +99,22 @@ def test_what_cannot_be_read_or_is_too_large_is_told(work: NodeWork) -> None:
     ]
 
 
-@pytest.mark.slow
-def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
-    out, picture = tmp_path / "out", tmp_path / "scene.png"
+def answered(folder: Path, kind: str, action: str, *options: str) -> tuple[NodeWork, dict[str, Any]]:
+    """What an actor has to do by such a command about a drawn picture, and the row of its answer, which is no error."""
+    out, picture = folder / "out", folder / "scene.png"
     Folder(out)
     scene().save(picture)
-    words = ["objects", "find", str(picture), "--out", str(out), "--profile=demo", "--offline"]
-    words += ["--points-per-side=4", "--text=a red circle", '--describe=[{"clip": {}, "crop": {}}]']
+    words = [kind, action, str(picture), "--out", str(out), "--profile=demo", "--offline", *options]
     work = command._work(command._parsed(words))
     (row,) = Answering(work)(pictures(picture.read_bytes())).to_pylist()
     assert not row["error"]
+    return work, row
+
+
+@pytest.mark.slow
+def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
+    ways = '--describe=[{"clip": {}, "crop": {}}]'
+    _, row = answered(tmp_path, "objects", "find", "--points-per-side=4", "--text=a red circle", ways)
     kept = json.loads(Path(row["staged"]).read_text())
     assert kept["facts"]["model"] == "demo-sam2"
     assert {each["category_id"] for each in kept["annotations"]} == {1}
@@ -115,12 +122,6 @@ def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_model_by_which_another_goes_is_loaded_and_not_told(tmp_path: Path) -> None:
-    out, picture = tmp_path / "out", tmp_path / "scene.png"
-    Folder(out)
-    scene().save(picture)
-    words = ["extract", "clip", str(picture), "--out", str(out), "--profile=demo", "--offline"]
-    words += ["--load-size=64", "--dense-recipe=proxyclip", "--proxy-model=demo-dino"]
-    work = command._work(command._parsed(words))
+    proxy = "--dense-recipe=proxyclip", "--proxy-model=demo-dino"
+    work, _ = answered(tmp_path, "extract", "clip", "--load-size=64", *proxy)
     assert (work.models, work.told_models) == (("demo-clip", "demo-dino"), ("demo-clip",))
-    (row,) = Answering(work)(pictures(picture.read_bytes())).to_pylist()
-    assert not row["error"]

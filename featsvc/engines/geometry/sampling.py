@@ -78,7 +78,7 @@ def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) ->
     """Features N x D at points, of features h x w x D on the grid."""
     seen = _seen(torch.tensor(points, dtype=torch.float64) + 0.5, geometry)
     last = torch.tensor([geometry.grid_width - 1, geometry.grid_height - 1])
-    low, high, part = neighbours(seen, last, Grid(geometry.patch_size, geometry.stride))
+    low, high, part = neighbours(seen, last, Grid.of(geometry))
     part = on_device(part.to(features.dtype)[:, :, None], features.device)
     low, high = on_device(low, features.device), on_device(high, features.device)
     above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])

@@ -41,6 +41,11 @@ class Grid:
     stride: int
 
     @classmethod
+    def of(cls, geometry: Geometry) -> Grid:
+        """That which lies on a picture so."""
+        return cls(geometry.patch_size, geometry.stride)
+
+    @classmethod
     def of_patches(cls, patch: int) -> Grid:
         """Patches side by side."""
         return cls(patch, patch)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featsvc.engines.answers.mask_encoding import Bitmaps
+from featsvc.engines.running.colours import COLOURS
 from featsvc.engines.running.steps import step
 from featsvc.v1.schema import Background, CropDescriptor, Squaring
 
@@ -27,7 +28,6 @@ BLUR_KERNEL = 3
 """Standard deviations to which OpenCV's kernel goes on each side, of bytes."""
 SHARPEST_BLUR = 8
 """Least standard deviation, in its own pixels, of a picture that is made smaller to be blurred: no loss is seen."""
-COLOURS = 3
 Pixels = NDArray[np.uint8]
 T = TypeVar("T", np.uint8, np.float32)
 Corners = tuple[int, int, int, int]

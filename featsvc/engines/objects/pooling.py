@@ -129,8 +129,8 @@ class _Places:
         axis = _Axis.of(geometry, is_vertical)
         seen = (torch.arange(count, dtype=torch.float64) + CENTRE) * axis.uncropped / count - axis.cut
         is_seen = (seen >= 0) & (seen <= axis.resized)
-        grid = Grid(geometry.patch_size, geometry.stride)
-        return cls(*neighbours(seen, torch.tensor(axis.cells - 1), grid), is_seen, axis.cells)
+        between = neighbours(seen, torch.tensor(axis.cells - 1), Grid.of(geometry))
+        return cls(*between, is_seen, axis.cells)
 
     def spread(self, values: Tensor) -> Tensor:
         """What cells have of values at the places, cells x m of places x m."""

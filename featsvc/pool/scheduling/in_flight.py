@@ -25,7 +25,7 @@ class Batch:
     entries: dict[int, QueueEntry]
     alone: bool
     goes_first: bool = False
-    """It is the only one of its caller, before those that its worker has not begun."""
+    """Before those that its worker has not begun: its callers have nothing else at work."""
     size: int = field(init=False)
     job: AnyJob = field(init=False)
     """One of them: all agree in all that decides about a batch."""

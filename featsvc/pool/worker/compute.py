@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, GoesOn, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
@@ -77,7 +77,7 @@ class ComputeHost(Protocol):
     def is_wanted(self, item: BatchItem) -> bool:
         """Whether somebody waits for an item."""
 
-    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0, stands_aside: bool = True) -> None:
+    def goes_on(self, message: GoesOn) -> None:
         """Hears that a batch is no reason to wait for: it pauses for others, or takes long and has not begun."""
 
     def make_room(self) -> bool:
@@ -219,7 +219,7 @@ class Compute:
             # First of all: what hangs in a pause is not to be taken for the pass.
             if not (work.batch.id in self._reported or work.batch.id in self._paused):
                 self._paused.add(work.batch.id)
-                self._host.goes_on(work.batch.id, computes=True, stands_aside=False)
+                self._host.goes_on(GoesOn(work.batch.id, computes=True, stands_aside=False))
             self._run_beside(short)
             ran = True
         if ran:
@@ -227,7 +227,8 @@ class Compute:
 
     def _tell(self, work: Work, computed_s: float) -> None:
         self._reported.add(work.batch.id)
-        self._host.goes_on(work.batch.id, computes=True, takes_s=max(computed_s, self._seconds(work)))
+        takes_s = max(computed_s, self._seconds(work))
+        self._host.goes_on(GoesOn(work.batch.id, computes=True, takes_s=takes_s))
 
     def _seconds(self, work: Work) -> float:
         return self._rates.seconds(work.kind, work.flop)

@@ -161,7 +161,7 @@ class Pipeline:
         if not any(self._models.is_going(model, again) for model in models):
             return False
         if isinstance(message, RunBatch):
-            self.goes_on(message.id, computes=False)
+            self.goes_on(GoesOn(message.id, computes=False))
         return True
 
     def _load(self, message: Load) -> None:
@@ -185,9 +185,9 @@ class Pipeline:
         """The models of answered work may go; for the thread that computes."""
         self._models.release(*work.batch.models)
 
-    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0, stands_aside: bool = True) -> None:
-        """Tell the pool that a batch works or waits without holding up short ones, and whether it is computed."""
-        self._send(GoesOn(batch, computes, takes_s, stands_aside))
+    def goes_on(self, message: GoesOn) -> None:
+        """Tell the pool that a batch works or waits without holding up short ones."""
+        self._send(message)
 
     def is_wanted(self, item: BatchItem) -> bool:
         return time.monotonic() < self._deadlines.get(item.id, -math.inf)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import BatchItem, Boot, ItemTiming, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, Boot, GoesOn, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.compute import PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, or_end
 from featsvc.pool.worker.model_cache import ModelCache
@@ -37,7 +37,7 @@ class PrepareHost(Protocol):
     def still_wanted(self, item: BatchItem) -> bool:
         """The same; one that nobody waits for is answered as skipped."""
 
-    def goes_on(self, batch: int, computes: bool, takes_s: float = 0.0, stands_aside: bool = True) -> None:
+    def goes_on(self, message: GoesOn) -> None:
         """Hears that a batch waits without holding up short ones."""
 
 
@@ -73,7 +73,7 @@ class Preparation:
         for item in batch.items:
             if self._host.still_wanted(item):
                 if self._may_take_long(item):
-                    self._host.goes_on(batch.id, computes=False)
+                    self._host.goes_on(GoesOn(batch.id, computes=False))
                     self._slow.submit(or_end, self._prepare_items, batch, {}, [item])
                 else:
                     wanted.append(item)
