@@ -27,6 +27,7 @@ SEARCH: dict[str, Any] = {
 THRESHOLDS = {"mask_nms_thresh": 0.8, "inner_nms_thresh": 0.5, "mask_score_thresh": 0.02}
 MOST_OTHERS = 0.05
 """Part of the objects that bfloat16 may find more or fewer of."""
+LONGEST_S = 3600.0
 METHOD = "/featsvc.v1.ObjectService/DescribeObjects"
 
 
@@ -89,5 +90,6 @@ def described(server: Server, args: dict[str, Any], search: dict[str, Any]) -> t
             response_deserializer=objects_pb2.DescribeObjectsResponse.FromString,
         )
         before = processor_seconds(worker)
-        reply = call(request, metadata=(("authorization", f"Bearer {KEY}"),))
+        # The most that a server allows: without a deadline of the caller's it would end the call after 300 s.
+        reply = call(request, timeout=LONGEST_S, metadata=(("authorization", f"Bearer {KEY}"),))
         return processor_seconds(worker) - before, len(reply.objects)
