@@ -34,6 +34,8 @@ WORDS = {
     "auto_masks_exact": ("Masks of everything, the same bits", "sam2's own generator"),
     "auto_masks_memory": ("Memory of masks of everything", "the limit of 1 GiB"),
     "auto_masks_bounded": ("Masks of everything, bfloat16", "sam2's own generator"),
+    "langsplat": ("Objects as LangSplat has them, processor time", "sam2 and open_clip as it calls them"),
+    "langsplat_bf16": ("The same in bfloat16", "sam2 and open_clip in float32"),
     "mask_bytes_bits": ("Size of masks as bits", "masks as float32"),
     "mask_bytes_coco_rle": ("Size of masks as run lengths", "masks as float32"),
     "large_chunked": ("64 MiB of features in pieces, gRPC", "base64 JSON of FastAPI"),

@@ -63,7 +63,7 @@ def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
     def fail(*_: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr("featsvc.engines.clip.operations.dense_features", fail)
+    monkeypatch.setattr("featsvc.engines.clip.dense_pass.dense_features", fail)
     params = ClipExtractFeaturesParams(load_size=48)
     with pytest.raises(OutOfMemory, match="no memory for 1 items"):
         models.answer(engines, EXTRACT_CLIP.rpc, models.picture_item(75, 50), params, demo_clip)

@@ -19,6 +19,7 @@ async def forked():
     server = grpc.aio.server()
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    sys.stdout.flush()
     child = os.fork()
     if not child:
         print("threads", len(os.listdir("/proc/self/task")), flush=True)
