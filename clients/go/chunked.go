@@ -28,6 +28,13 @@ func (c *Client) DinoFeatures(
 	}, (*pb.DinoServiceExtractFeaturesChunkedResponse).GetReply)
 }
 
+// EmbedPyramid is Clip.EmbedPyramid with the answer in pieces, which suits answers of any size.
+func (c *Client) EmbedPyramid(ctx context.Context, request *pb.EmbedPyramidRequest) (*pb.EmbedPyramidResponse, error) {
+	return joined(ctx, c.retry, func(ctx context.Context) (pieces[*pb.EmbedPyramidChunkedResponse], error) {
+		return c.Clip.EmbedPyramidChunked(ctx, &pb.EmbedPyramidChunkedRequest{Request: request})
+	}, (*pb.EmbedPyramidChunkedResponse).GetReply)
+}
+
 // GenerateMasks is Sam2.GenerateMasks with each mask in a message of its own, which suits any number of them.
 func (c *Client) GenerateMasks(ctx context.Context, request *pb.GenerateMasksRequest) (*pb.GenerateMasksResponse, error) {
 	var reply *pb.GenerateMasksResponse

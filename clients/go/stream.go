@@ -57,6 +57,17 @@ func (c *Client) StreamDinoFeatures(
 		})
 }
 
+// StreamEmbedPyramid is the same for Clip.EmbedPyramid.
+func (c *Client) StreamEmbedPyramid(
+	ctx context.Context, questions iter.Seq2[string, *pb.EmbedPyramidRequest], window int,
+) iter.Seq2[Answer[*pb.EmbedPyramidResponse], error] {
+	type message = pb.EmbedPyramidStreamRequest
+	return streamed(ctx, c.retry, questions, window, c.Clip.EmbedPyramidStream,
+		func(id string, question *pb.EmbedPyramidRequest) *message {
+			return &message{RequestId: id, Request: question}
+		}, func(answer *pb.EmbedPyramidStreamResponse) reply[*pb.EmbedPyramidResponse] { return answer })
+}
+
 // StreamPredictMasks is the same for Sam2.PredictMasks.
 func (c *Client) StreamPredictMasks(
 	ctx context.Context, questions iter.Seq2[string, *pb.PredictMasksRequest], window int,

@@ -35,7 +35,7 @@ type Element interface {
 	float32 | uint8 | int8 | uint16 | int64 | bool
 }
 
-// FeatureReply is the reply of CLIP or DINO with dense features.
+// FeatureReply is the reply of CLIP or DINO with dense features, or with a pyramid.
 type FeatureReply interface {
 	GetFeatures() *pb.Tensor
 	GetRounding() *pb.Rounding

@@ -169,6 +169,7 @@ def _work(asked: DataSetCommand) -> NodeWork:
         preload=(),
         # No picture comes twice.
         embedding_cache=0,
+        pyramid_cache=0,
     )
     of_pool = pool_settings(here, engine_options(here))
     (device,) = of_pool.worker_devices

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from featsvc.catalog import entry_of
 from featsvc.engines.clip import operations as clip
+from featsvc.engines.clip.pyramids import pyramid_cache
 from featsvc.engines.clip.text import text_cache
 from featsvc.engines.decoding.pictures import limits_of, may_take_long
 from featsvc.engines.decoding.processes import Decoders
@@ -202,8 +203,9 @@ def build(options: EngineOptions) -> Engines:
     options = _with_precision(options)
     options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
     texts = text_cache(options.text_cache)
-    families = {"clip": clip.family(texts), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
-    return Engines(options, families, (embeddings, texts), objects.computations(embeddings, texts))
+    tiles = pyramid_cache(options.pyramid_cache)
+    families = {"clip": clip.family(texts, tiles), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
+    return Engines(options, families, (embeddings, texts, tiles), objects.computations(embeddings, texts))
 
 
 def _with_precision(options: EngineOptions) -> EngineOptions:

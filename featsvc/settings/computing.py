@@ -97,6 +97,8 @@ class Caches:
     """Bytes of encoded pictures that one worker keeps for further SAM2 prompts; 0 keeps none."""
     text_cache: Room = 64 * MIB
     """Bytes of text embeddings that one worker keeps; 0 keeps none."""
+    pyramid_cache: Room = 256 * MIB
+    """Bytes of CLIP pyramids that one worker keeps for further points of their pictures; 0 keeps none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ class Limits:
     max_objects: Count = 1024
     """Most objects that one request describes."""
     max_crops: Count = 4096
-    """Most crops of one request that describe objects: those of all objects, levels and descriptors together."""
+    """Most crops of one request: of all objects, levels and descriptors together, or all tiles of a pyramid."""
     max_mask_bytes: Size = 2 * GIB
     """Most bytes of masks that one request holds in memory, one byte a pixel: eight times what a message has."""
     max_feature_bytes: Size = 512 * MIB

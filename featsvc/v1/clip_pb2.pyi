@@ -235,3 +235,123 @@ class EncodeImageResponse(_message.Message):
     image_digest: str
     image_orientation: int
     def __init__(self, image_embedding: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., image_orientation: _Optional[int] = ...) -> None: ...
+
+class ScaledPosition(_message.Message):
+    __slots__ = ("x", "y", "scale")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    x: float
+    y: float
+    scale: float
+    def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+
+class PyramidGrid(_message.Message):
+    __slots__ = ("width", "height", "scales")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    scales: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., scales: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class PyramidParams(_message.Message):
+    __slots__ = ("tile_ratio_min", "tile_ratio_max", "tile_levels", "tile_stride_ratio", "scaled_points", "scaled_grid", "pyramid_dtype")
+    TILE_RATIO_MIN_FIELD_NUMBER: _ClassVar[int]
+    TILE_RATIO_MAX_FIELD_NUMBER: _ClassVar[int]
+    TILE_LEVELS_FIELD_NUMBER: _ClassVar[int]
+    TILE_STRIDE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    SCALED_POINTS_FIELD_NUMBER: _ClassVar[int]
+    SCALED_GRID_FIELD_NUMBER: _ClassVar[int]
+    PYRAMID_DTYPE_FIELD_NUMBER: _ClassVar[int]
+    tile_ratio_min: float
+    tile_ratio_max: float
+    tile_levels: int
+    tile_stride_ratio: float
+    scaled_points: _containers.RepeatedCompositeFieldContainer[ScaledPosition]
+    scaled_grid: PyramidGrid
+    pyramid_dtype: _tensor_pb2.FeatureDType
+    def __init__(self, tile_ratio_min: _Optional[float] = ..., tile_ratio_max: _Optional[float] = ..., tile_levels: _Optional[int] = ..., tile_stride_ratio: _Optional[float] = ..., scaled_points: _Optional[_Iterable[_Union[ScaledPosition, _Mapping]]] = ..., scaled_grid: _Optional[_Union[PyramidGrid, _Mapping]] = ..., pyramid_dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ...) -> None: ...
+
+class EmbedPyramidRequest(_message.Message):
+    __slots__ = ("image", "model", "pyramid")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PYRAMID_FIELD_NUMBER: _ClassVar[int]
+    image: _image_pb2.Image
+    model: ClipModel
+    pyramid: PyramidParams
+    def __init__(self, image: _Optional[_Union[_image_pb2.Image, _Mapping]] = ..., model: _Optional[_Union[ClipModel, _Mapping]] = ..., pyramid: _Optional[_Union[PyramidParams, _Mapping]] = ...) -> None: ...
+
+class PyramidLevel(_message.Message):
+    __slots__ = ("tile_ratio", "stride_ratio", "tile_size", "stride", "grid_height", "grid_width", "first_center")
+    TILE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    TILE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    GRID_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    GRID_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_CENTER_FIELD_NUMBER: _ClassVar[int]
+    tile_ratio: float
+    stride_ratio: float
+    tile_size: int
+    stride: int
+    grid_height: int
+    grid_width: int
+    first_center: float
+    def __init__(self, tile_ratio: _Optional[float] = ..., stride_ratio: _Optional[float] = ..., tile_size: _Optional[int] = ..., stride: _Optional[int] = ..., grid_height: _Optional[int] = ..., grid_width: _Optional[int] = ..., first_center: _Optional[float] = ...) -> None: ...
+
+class EmbedPyramidResponse(_message.Message):
+    __slots__ = ("features", "levels", "model", "image_digest", "rounding", "image_orientation", "height", "width")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    features: _tensor_pb2.Tensor
+    levels: _containers.RepeatedCompositeFieldContainer[PyramidLevel]
+    model: str
+    image_digest: str
+    rounding: _tensor_pb2.Rounding
+    image_orientation: int
+    height: int
+    width: int
+    def __init__(self, features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., levels: _Optional[_Iterable[_Union[PyramidLevel, _Mapping]]] = ..., model: _Optional[str] = ..., image_digest: _Optional[str] = ..., rounding: _Optional[_Union[_tensor_pb2.Rounding, _Mapping]] = ..., image_orientation: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ...) -> None: ...
+
+class EmbedPyramidChunkedRequest(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: EmbedPyramidRequest
+    def __init__(self, request: _Optional[_Union[EmbedPyramidRequest, _Mapping]] = ...) -> None: ...
+
+class EmbedPyramidChunkedResponse(_message.Message):
+    __slots__ = ("reply", "chunk")
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    reply: EmbedPyramidResponse
+    chunk: _tensor_pb2.TensorChunk
+    def __init__(self, reply: _Optional[_Union[EmbedPyramidResponse, _Mapping]] = ..., chunk: _Optional[_Union[_tensor_pb2.TensorChunk, _Mapping]] = ...) -> None: ...
+
+class EmbedPyramidStreamRequest(_message.Message):
+    __slots__ = ("request_id", "request")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    request: EmbedPyramidRequest
+    def __init__(self, request_id: _Optional[str] = ..., request: _Optional[_Union[EmbedPyramidRequest, _Mapping]] = ...) -> None: ...
+
+class EmbedPyramidStreamResponse(_message.Message):
+    __slots__ = ("request_id", "response", "error", "timing")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    TIMING_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    response: EmbedPyramidResponse
+    error: _stream_pb2.ItemError
+    timing: _stream_pb2.Timing
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[EmbedPyramidResponse, _Mapping]] = ..., error: _Optional[_Union[_stream_pb2.ItemError, _Mapping]] = ..., timing: _Optional[_Union[_stream_pb2.Timing, _Mapping]] = ...) -> None: ...

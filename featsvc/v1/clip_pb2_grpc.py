@@ -65,6 +65,21 @@ class ClipServiceStub(object):
                 request_serializer=featsvc_dot_v1_dot_clip__pb2.EncodeImageRequest.SerializeToString,
                 response_deserializer=featsvc_dot_v1_dot_clip__pb2.EncodeImageResponse.FromString,
                 _registered_method=True)
+        self.EmbedPyramid = channel.unary_unary(
+                '/featsvc.v1.ClipService/EmbedPyramid',
+                request_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidResponse.FromString,
+                _registered_method=True)
+        self.EmbedPyramidChunked = channel.unary_stream(
+                '/featsvc.v1.ClipService/EmbedPyramidChunked',
+                request_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedResponse.FromString,
+                _registered_method=True)
+        self.EmbedPyramidStream = channel.stream_stream(
+                '/featsvc.v1.ClipService/EmbedPyramidStream',
+                request_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamRequest.SerializeToString,
+                response_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamResponse.FromString,
+                _registered_method=True)
 
 
 class ClipServiceServicer(object):
@@ -113,6 +128,27 @@ class ClipServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedPyramid(self, request, context):
+        """Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedPyramidChunked(self, request, context):
+        """The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedPyramidStream(self, request_iterator, context):
+        """Many questions over one call, for data sets and video. A bad one fails alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClipServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +181,21 @@ def add_ClipServiceServicer_to_server(servicer, server):
                     servicer.EncodeImage,
                     request_deserializer=featsvc_dot_v1_dot_clip__pb2.EncodeImageRequest.FromString,
                     response_serializer=featsvc_dot_v1_dot_clip__pb2.EncodeImageResponse.SerializeToString,
+            ),
+            'EmbedPyramid': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedPyramid,
+                    request_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidResponse.SerializeToString,
+            ),
+            'EmbedPyramidChunked': grpc.unary_stream_rpc_method_handler(
+                    servicer.EmbedPyramidChunked,
+                    request_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedResponse.SerializeToString,
+            ),
+            'EmbedPyramidStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EmbedPyramidStream,
+                    request_deserializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamRequest.FromString,
+                    response_serializer=featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +361,87 @@ class ClipService(object):
             '/featsvc.v1.ClipService/EncodeImage',
             featsvc_dot_v1_dot_clip__pb2.EncodeImageRequest.SerializeToString,
             featsvc_dot_v1_dot_clip__pb2.EncodeImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedPyramid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/featsvc.v1.ClipService/EmbedPyramid',
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidRequest.SerializeToString,
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedPyramidChunked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/featsvc.v1.ClipService/EmbedPyramidChunked',
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedRequest.SerializeToString,
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidChunkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedPyramidStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/featsvc.v1.ClipService/EmbedPyramidStream',
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamRequest.SerializeToString,
+            featsvc_dot_v1_dot_clip__pb2.EmbedPyramidStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,7 +29,7 @@ from featsvc.v1 import options_pb2 as featsvc_dot_v1_dot_options__pb2
 from featsvc.v1 import sam2_pb2 as featsvc_dot_v1_dot_sam2__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/estimate.proto\x12\nfeatsvc.v1\x1a\x15\x66\x65\x61tsvc/v1/clip.proto\x1a\x15\x66\x65\x61tsvc/v1/dino.proto\x1a\x18\x66\x65\x61tsvc/v1/objects.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x15\x66\x65\x61tsvc/v1/sam2.proto\"\x93\x05\n\x0f\x45stimateRequest\x12N\n\x15\x65xtract_clip_features\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequestH\x00\x12\x34\n\x0b\x65ncode_text\x18\x02 \x01(\x0b\x32\x1d.featsvc.v1.EncodeTextRequestH\x00\x12\x42\n\x12\x63ompute_similarity\x18\x03 \x01(\x0b\x32$.featsvc.v1.ComputeSimilarityRequestH\x00\x12\x36\n\x0c\x65ncode_image\x18\x04 \x01(\x0b\x32\x1e.featsvc.v1.EncodeImageRequestH\x00\x12N\n\x15\x65xtract_dino_features\x18\x05 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequestH\x00\x12:\n\x0egenerate_masks\x18\x06 \x01(\x0b\x32 .featsvc.v1.GenerateMasksRequestH\x00\x12\x38\n\rpredict_masks\x18\x07 \x01(\x0b\x32\x1f.featsvc.v1.PredictMasksRequestH\x00\x12\x34\n\x0b\x65mbed_image\x18\x08 \x01(\x0b\x32\x1d.featsvc.v1.EmbedImageRequestH\x00\x12>\n\x10\x64\x65scribe_objects\x18\t \x01(\x0b\x32\".featsvc.v1.DescribeObjectsRequestH\x00\x12\x36\n\x0c\x66ind_objects\x18\n \x01(\x0b\x32\x1e.featsvc.v1.FindObjectsRequestH\x00\x42\n\n\x08question\"\xa8\x01\n\x10\x45stimateResponse\x12\x0e\n\x06\x63ost_s\x18\x01 \x01(\x01\x12$\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x15.featsvc.v1.CostBasis\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cmodel_loaded\x18\x05 \x01(\x08\x12\x13\n\x0bqueue_bytes\x18\x06 \x01(\x04\x12\x14\n\x0c\x61nswer_bytes\x18\x07 \x01(\x04*\x98\x01\n\tCostBasis\x12\x1a\n\x16\x43OST_BASIS_UNSPECIFIED\x10\x00\x12#\n\x12\x43OST_BASIS_ASSUMED\x10\x01\x1a\x0b\x8a\xb5\x18\x07\x61ssumed\x12)\n\x15\x43OST_BASIS_SAME_MODEL\x10\x02\x1a\x0e\x8a\xb5\x18\nsame_model\x12\x1f\n\x10\x43OST_BASIS_ALIKE\x10\x03\x1a\t\x8a\xb5\x18\x05\x61like2X\n\x0f\x45stimateService\x12\x45\n\x08\x45stimate\x12\x1b.featsvc.v1.EstimateRequest\x1a\x1c.featsvc.v1.EstimateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x61tsvc/v1/estimate.proto\x12\nfeatsvc.v1\x1a\x15\x66\x65\x61tsvc/v1/clip.proto\x1a\x15\x66\x65\x61tsvc/v1/dino.proto\x1a\x18\x66\x65\x61tsvc/v1/objects.proto\x1a\x18\x66\x65\x61tsvc/v1/options.proto\x1a\x15\x66\x65\x61tsvc/v1/sam2.proto\"\xcd\x05\n\x0f\x45stimateRequest\x12N\n\x15\x65xtract_clip_features\x18\x01 \x01(\x0b\x32-.featsvc.v1.ClipServiceExtractFeaturesRequestH\x00\x12\x34\n\x0b\x65ncode_text\x18\x02 \x01(\x0b\x32\x1d.featsvc.v1.EncodeTextRequestH\x00\x12\x42\n\x12\x63ompute_similarity\x18\x03 \x01(\x0b\x32$.featsvc.v1.ComputeSimilarityRequestH\x00\x12\x36\n\x0c\x65ncode_image\x18\x04 \x01(\x0b\x32\x1e.featsvc.v1.EncodeImageRequestH\x00\x12N\n\x15\x65xtract_dino_features\x18\x05 \x01(\x0b\x32-.featsvc.v1.DinoServiceExtractFeaturesRequestH\x00\x12:\n\x0egenerate_masks\x18\x06 \x01(\x0b\x32 .featsvc.v1.GenerateMasksRequestH\x00\x12\x38\n\rpredict_masks\x18\x07 \x01(\x0b\x32\x1f.featsvc.v1.PredictMasksRequestH\x00\x12\x34\n\x0b\x65mbed_image\x18\x08 \x01(\x0b\x32\x1d.featsvc.v1.EmbedImageRequestH\x00\x12>\n\x10\x64\x65scribe_objects\x18\t \x01(\x0b\x32\".featsvc.v1.DescribeObjectsRequestH\x00\x12\x36\n\x0c\x66ind_objects\x18\n \x01(\x0b\x32\x1e.featsvc.v1.FindObjectsRequestH\x00\x12\x38\n\rembed_pyramid\x18\x0b \x01(\x0b\x32\x1f.featsvc.v1.EmbedPyramidRequestH\x00\x42\n\n\x08question\"\xa8\x01\n\x10\x45stimateResponse\x12\x0e\n\x06\x63ost_s\x18\x01 \x01(\x01\x12$\n\x05\x62\x61sis\x18\x02 \x01(\x0e\x32\x15.featsvc.v1.CostBasis\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\x12\r\n\x05model\x18\x04 \x01(\t\x12\x14\n\x0cmodel_loaded\x18\x05 \x01(\x08\x12\x13\n\x0bqueue_bytes\x18\x06 \x01(\x04\x12\x14\n\x0c\x61nswer_bytes\x18\x07 \x01(\x04*\x98\x01\n\tCostBasis\x12\x1a\n\x16\x43OST_BASIS_UNSPECIFIED\x10\x00\x12#\n\x12\x43OST_BASIS_ASSUMED\x10\x01\x1a\x0b\x8a\xb5\x18\x07\x61ssumed\x12)\n\x15\x43OST_BASIS_SAME_MODEL\x10\x02\x1a\x0e\x8a\xb5\x18\nsame_model\x12\x1f\n\x10\x43OST_BASIS_ALIKE\x10\x03\x1a\t\x8a\xb5\x18\x05\x61like2X\n\x0f\x45stimateService\x12\x45\n\x08\x45stimate\x12\x1b.featsvc.v1.EstimateRequest\x1a\x1c.featsvc.v1.EstimateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,12 +42,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COSTBASIS'].values_by_name["COST_BASIS_SAME_MODEL"]._serialized_options = b'\212\265\030\nsame_model'
   _globals['_COSTBASIS'].values_by_name["COST_BASIS_ALIKE"]._loaded_options = None
   _globals['_COSTBASIS'].values_by_name["COST_BASIS_ALIKE"]._serialized_options = b'\212\265\030\005alike'
-  _globals['_COSTBASIS']._serialized_start=996
-  _globals['_COSTBASIS']._serialized_end=1148
+  _globals['_COSTBASIS']._serialized_start=1054
+  _globals['_COSTBASIS']._serialized_end=1206
   _globals['_ESTIMATEREQUEST']._serialized_start=163
-  _globals['_ESTIMATEREQUEST']._serialized_end=822
-  _globals['_ESTIMATERESPONSE']._serialized_start=825
-  _globals['_ESTIMATERESPONSE']._serialized_end=993
-  _globals['_ESTIMATESERVICE']._serialized_start=1150
-  _globals['_ESTIMATESERVICE']._serialized_end=1238
+  _globals['_ESTIMATEREQUEST']._serialized_end=880
+  _globals['_ESTIMATERESPONSE']._serialized_start=883
+  _globals['_ESTIMATERESPONSE']._serialized_end=1051
+  _globals['_ESTIMATESERVICE']._serialized_start=1208
+  _globals['_ESTIMATESERVICE']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,7 @@ COST_BASIS_SAME_MODEL: CostBasis
 COST_BASIS_ALIKE: CostBasis
 
 class EstimateRequest(_message.Message):
-    __slots__ = ("extract_clip_features", "encode_text", "compute_similarity", "encode_image", "extract_dino_features", "generate_masks", "predict_masks", "embed_image", "describe_objects", "find_objects")
+    __slots__ = ("extract_clip_features", "encode_text", "compute_similarity", "encode_image", "extract_dino_features", "generate_masks", "predict_masks", "embed_image", "describe_objects", "find_objects", "embed_pyramid")
     EXTRACT_CLIP_FEATURES_FIELD_NUMBER: _ClassVar[int]
     ENCODE_TEXT_FIELD_NUMBER: _ClassVar[int]
     COMPUTE_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class EstimateRequest(_message.Message):
     EMBED_IMAGE_FIELD_NUMBER: _ClassVar[int]
     DESCRIBE_OBJECTS_FIELD_NUMBER: _ClassVar[int]
     FIND_OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    EMBED_PYRAMID_FIELD_NUMBER: _ClassVar[int]
     extract_clip_features: _clip_pb2.ClipServiceExtractFeaturesRequest
     encode_text: _clip_pb2.EncodeTextRequest
     compute_similarity: _clip_pb2.ComputeSimilarityRequest
@@ -44,7 +45,8 @@ class EstimateRequest(_message.Message):
     embed_image: _sam2_pb2.EmbedImageRequest
     describe_objects: _objects_pb2.DescribeObjectsRequest
     find_objects: _objects_pb2.FindObjectsRequest
-    def __init__(self, extract_clip_features: _Optional[_Union[_clip_pb2.ClipServiceExtractFeaturesRequest, _Mapping]] = ..., encode_text: _Optional[_Union[_clip_pb2.EncodeTextRequest, _Mapping]] = ..., compute_similarity: _Optional[_Union[_clip_pb2.ComputeSimilarityRequest, _Mapping]] = ..., encode_image: _Optional[_Union[_clip_pb2.EncodeImageRequest, _Mapping]] = ..., extract_dino_features: _Optional[_Union[_dino_pb2.DinoServiceExtractFeaturesRequest, _Mapping]] = ..., generate_masks: _Optional[_Union[_sam2_pb2.GenerateMasksRequest, _Mapping]] = ..., predict_masks: _Optional[_Union[_sam2_pb2.PredictMasksRequest, _Mapping]] = ..., embed_image: _Optional[_Union[_sam2_pb2.EmbedImageRequest, _Mapping]] = ..., describe_objects: _Optional[_Union[_objects_pb2.DescribeObjectsRequest, _Mapping]] = ..., find_objects: _Optional[_Union[_objects_pb2.FindObjectsRequest, _Mapping]] = ...) -> None: ...
+    embed_pyramid: _clip_pb2.EmbedPyramidRequest
+    def __init__(self, extract_clip_features: _Optional[_Union[_clip_pb2.ClipServiceExtractFeaturesRequest, _Mapping]] = ..., encode_text: _Optional[_Union[_clip_pb2.EncodeTextRequest, _Mapping]] = ..., compute_similarity: _Optional[_Union[_clip_pb2.ComputeSimilarityRequest, _Mapping]] = ..., encode_image: _Optional[_Union[_clip_pb2.EncodeImageRequest, _Mapping]] = ..., extract_dino_features: _Optional[_Union[_dino_pb2.DinoServiceExtractFeaturesRequest, _Mapping]] = ..., generate_masks: _Optional[_Union[_sam2_pb2.GenerateMasksRequest, _Mapping]] = ..., predict_masks: _Optional[_Union[_sam2_pb2.PredictMasksRequest, _Mapping]] = ..., embed_image: _Optional[_Union[_sam2_pb2.EmbedImageRequest, _Mapping]] = ..., describe_objects: _Optional[_Union[_objects_pb2.DescribeObjectsRequest, _Mapping]] = ..., find_objects: _Optional[_Union[_objects_pb2.FindObjectsRequest, _Mapping]] = ..., embed_pyramid: _Optional[_Union[_clip_pb2.EmbedPyramidRequest, _Mapping]] = ...) -> None: ...
 
 class EstimateResponse(_message.Message):
     __slots__ = ("cost_s", "basis", "wait_s", "model", "model_loaded", "queue_bytes", "answer_bytes")

@@ -126,6 +126,38 @@ class EncodeImageParams(ClipModel, total=False):
     """The parameters of EncodeImageRequest, side by side."""
 
 
+class PyramidGrid(TypedDict, total=False):
+    """Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales."""
+    width: int | None
+    """Columns of places."""
+    height: int | None
+    """Rows of places."""
+    scales: Sequence[float]
+    """Scales, each as in a point; the answer has them in this order."""
+
+
+class PyramidParams(TypedDict, total=False):
+    """The tiles of a pyramid, and what is answered of them."""
+    tile_ratio_min: float | None
+    """Side of the smallest tiles, as a part of the picture's height. Default: 0.05."""
+    tile_ratio_max: float | None
+    """Side of the largest tiles, as a part of the picture's height. Default: 0.5."""
+    tile_levels: int | None
+    """Sizes of tiles, at equal steps from the smallest to the largest. Default: 7."""
+    tile_stride_ratio: float | None
+    """Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05 and below it is 1, and between the two it changes linearly. Default: 0.5."""
+    scaled_points: Sequence[Sequence[float]] | None
+    """Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1."""
+    scaled_grid: PyramidGrid | None
+    """Answer vectors at these places and scales only, as at points."""
+    pyramid_dtype: Literal["float32", "float16", "bfloat16", "int8"] | None
+    """Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed. Default: float32."""
+
+
+class EmbedPyramidParams(ClipModel, PyramidParams, total=False):
+    """The parameters of EmbedPyramidRequest, side by side."""
+
+
 class DinoModel(TypedDict, total=False):
     """Which DINO model answers."""
     model_type: str | None

@@ -242,6 +242,54 @@ class EncodeImageRequest(Message):
     params: EncodeImageParams = Field(default_factory=lambda: EncodeImageParams(), description="The parameters.")
 
 
+class ScaledPosition(NamedTuple):
+    """A point of a picture and how much around it is meant."""
+    x: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Column in pixels of the picture as sent, from 0 to width - 1; need not be whole.")]
+    y: Annotated[float, Field(ge=0.0, le=1000000.0, allow_inf_nan=False), Field(description="Row in pixels of the picture as sent, from 0 to height - 1; need not be whole.")]
+    scale: Annotated[float, Field(ge=0.001, le=1.0, allow_inf_nan=False), Field(description="Side of the tile around it as a part of the picture's height, from tile_ratio_min to tile_ratio_max.")]
+
+
+class PyramidGrid(Message):
+    """Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales."""
+    width: Annotated[int, Field(ge=1, le=8192), Number()] = Field(description="Columns of places.")
+    height: Annotated[int, Field(ge=1, le=8192), Number()] = Field(description="Rows of places.")
+    scales: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False), Number()], ...], Field(min_length=1, max_length=16), Few()] = Field(description="Scales, each as in a point; the answer has them in this order.")
+
+
+class PyramidParams(Ruled):
+    """The tiles of a pyramid, and what is answered of them."""
+    tile_ratio_min: Annotated[float, Field(ge=0.001, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.05, description="Side of the smallest tiles, as a part of the picture's height.")
+    tile_ratio_max: Annotated[float, Field(ge=0.001, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.5, description="Side of the largest tiles, as a part of the picture's height.")
+    tile_levels: Annotated[int, Field(ge=1, le=16), Number()] = Field(default=7, description="Sizes of tiles, at equal steps from the smallest to the largest.")
+    tile_stride_ratio: Annotated[float, Field(ge=0.1, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.5, description="Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05 and below it is 1, and between the two it changes linearly.")
+    scaled_points: Annotated[tuple[Annotated[ScaledPosition, Parts()], ...], Field(max_length=65536), Few(), AbsentIfNull()] = Field(default=(), description="Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1.", examples=[[[520, 820, 0.1], [1090, 750, 0.3]]])
+    scaled_grid: PyramidGrid | None = Field(default=None, description="Answer vectors at these places and scales only, as at points.", examples=[{'width': 96, 'height': 64, 'scales': [0.1, 0.3]}])
+    pyramid_dtype: FeatureDType = Field(default=FeatureDType("float32"), description="Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("tile_ratio_max", lambda v: v['tile_ratio_min'] <= v['tile_ratio_max'], "must be at least tile_ratio_min"), Rule("tile_levels", lambda v: (v['tile_levels'] == 1) == (v['tile_ratio_min'] == v['tile_ratio_max']), "one level has tiles of one size, several of different ones: give tile_ratio_min and tile_ratio_max alike for 1, and only then"), Rule("scaled_grid", lambda v: v['scaled_grid'] is None or not v['scaled_points'], "scaled_points and scaled_grid exclude each other"),)
+
+
+class EmbedPyramidParams(PyramidParams, ClipModel, Parameters):
+    """The parameters of EmbedPyramidRequest, side by side."""
+    held_by: ClassVar[Mapping[str, type[Message]]] = {"model": ClipModel, "pyramid": PyramidParams}
+
+
+class EmbedPyramidRequest(Message):
+    """A picture, and the pyramid that is made of it."""
+    image: Image = Field(description="The picture.")
+    params: EmbedPyramidParams = Field(default_factory=lambda: EmbedPyramidParams(), description="The parameters.")
+
+
+class EmbedPyramidChunkedRequest(Message):
+    """A picture, the pyramid that is made of it, and that the answer comes in pieces."""
+    request: EmbedPyramidRequest = Field(description="The question.")
+
+
+class EmbedPyramidStreamRequest(Message):
+    """One question of many."""
+    request_id: Annotated[str, StringConstraints(max_length=128)] = Field(description="The caller's own name of the question, repeated in its answer.")
+    request: EmbedPyramidRequest = Field(description="The question.")
+
+
 class DinoModel(Message):
     """Which DINO model answers."""
     model_type: Annotated[str, StringConstraints(max_length=128)] = Field(default='dinov2_vitl14', description="Name of the network: dino_vit{s,b}{8,16}, dinov2_vit{s,b,l,g}14 with or without _reg, vit_{small,base}_patch{8,16}_224.")
@@ -704,4 +752,5 @@ class EstimateRequest(Ruled):
     embed_image: EmbedImageRequest | None = Field(default=None, description="Sam2Service.EmbedImage.")
     describe_objects: DescribeObjectsRequest | None = Field(default=None, description="ObjectService.DescribeObjects.")
     find_objects: FindObjectsRequest | None = Field(default=None, description="ObjectService.FindObjects.")
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('extract_clip_features', 'encode_text', 'compute_similarity', 'encode_image', 'extract_dino_features', 'generate_masks', 'predict_masks', 'embed_image', 'describe_objects', 'find_objects'),)
+    embed_pyramid: EmbedPyramidRequest | None = Field(default=None, description="ClipService.EmbedPyramid.")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (('extract_clip_features', 'encode_text', 'compute_similarity', 'encode_image', 'extract_dino_features', 'generate_masks', 'predict_masks', 'embed_image', 'describe_objects', 'find_objects', 'embed_pyramid'),)

@@ -21,6 +21,7 @@ from featsvc.work.results import (
     ObjectList,
     ObjectsFound,
     PromptResults,
+    Pyramid,
     Result,
     Similarity,
     TextEmbeddings,
@@ -131,6 +132,14 @@ ENCODE_IMAGE = Operation(
     PictureItem,
     ImageEmbedding,
 )
+EMBED_PYRAMID = Operation(
+    "/featsvc.v1.ClipService/EmbedPyramid",
+    "clip",
+    schema.EmbedPyramidParams,
+    PictureItem,
+    Pyramid,
+    keeps_pictures=True,
+)
 EXTRACT_DINO = Operation(
     "/featsvc.v1.DinoService/ExtractFeatures",
     "dino",
@@ -221,6 +230,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     ENCODE_TEXT,
     COMPUTE_SIMILARITY,
     ENCODE_IMAGE,
+    EMBED_PYRAMID,
     EXTRACT_DINO,
     GENERATE_MASKS,
     PREDICT_MASKS,

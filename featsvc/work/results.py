@@ -80,6 +80,42 @@ class Features(OfPicture):
 
 
 @dataclass(frozen=True)
+class PyramidLevel:
+    """The tiles of one size: the centre of tile (row, column) is at `first_center` + row or column * `stride`."""
+
+    tile_ratio: float
+    """Side of a tile as a part of the picture's height, in float32."""
+    stride_ratio: float
+    tile_size: int
+    """Side of a tile in pixels of the picture as sent."""
+    stride: int
+    """Distance between neighbouring tiles in such pixels."""
+    grid_height: int
+    grid_width: int
+    first_center: float
+    """Of the first row and of the first column; 0 is the centre of the first pixel."""
+
+    @property
+    def tiles(self) -> int:
+        """How many there are."""
+        return self.grid_height * self.grid_width
+
+
+@dataclass(frozen=True)
+class Pyramid(OfPicture):
+    """Embeddings of tiles of several sizes: tiles x D, level by level; N x D at points, S x h x w x D on a grid."""
+
+    features: Floats | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
+    """Vectors of length 1; bfloat16 as its bits."""
+    levels: tuple[PyramidLevel, ...]
+    height: int
+    width: int
+    dtype: FeatureDType = FeatureDType.FLOAT32
+    rounding: Rounding | None = None
+    """None for float32."""
+
+
+@dataclass(frozen=True)
 class TextEmbeddings(Result):
     """Embeddings of texts, N x D, each row of length 1."""
 

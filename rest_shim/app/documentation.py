@@ -41,17 +41,12 @@ FACTS = {
         "image_orientation"
     ]: "Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright.",
 }
-RAW_FACTS = dict(
-    zip(
-        raw.HEADERS,
-        (
-            "Of raw replies: the shape of the tensor, as JSON.",
-            "Of raw replies: its element type.",
-            "Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`.",
-        ),
-        strict=True,
-    )
-)
+RAW_FACTS = {
+    raw.SHAPE: "Of raw replies: the shape of the tensor, as JSON.",
+    raw.DTYPE: "Of raw replies: its element type.",
+    raw.ROUNDING: "Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`.",
+    raw.LEVELS: "Of raw replies that are pyramids: their `levels`, as JSON.",
+}
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,12 @@ CLIP_ENDPOINTS = (
         "/similarity", "Compare a picture to texts", operations.COMPUTE_SIMILARITY, replies.SimilarityMap
     ),
     Endpoint("/encode_image", "Encode a whole picture", operations.ENCODE_IMAGE, replies.ImageEmbedding),
+    Endpoint(
+        "/embed_pyramid",
+        "Encode tiles of a picture in several sizes",
+        operations.EMBED_PYRAMID,
+        replies.EmbeddedTiles,
+    ),
 )
 DINO_ENDPOINTS = (Endpoint("/extract", "Extract DINO features", operations.EXTRACT_DINO, replies.Features),)
 AUTO = Endpoint(

@@ -13,7 +13,7 @@ from featsvc.twin.messages import words
 from featsvc.v1 import model_pb2
 from rest_shim.app.endpoints import RestPort
 from rest_shim.call.gateway import GatewayClient, takes_no_more_calls
-from rest_shim.reply.replies import Health, HealthGpu
+from rest_shim.reply.port_replies import Health, HealthGpu
 
 FAMILIES = words(model_pb2.Family.DESCRIPTOR)
 LIVE = frozenset({"ready", "busy"})

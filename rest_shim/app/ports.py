@@ -15,16 +15,15 @@ from starlette.types import Receive, Scope, Send
 
 from featsvc.codec import priority as priorities
 from featsvc.tracing import TRACERESPONSE
-from rest_shim.app.documentation import KnownModels, PortApp, success
+from rest_shim.app.documentation import RAW_FACTS, KnownModels, PortApp, success
 from rest_shim.app.endpoints import RestPort
 from rest_shim.app.envelope import Envelope
 from rest_shim.app.health import Counter, health, why_not_ready
 from rest_shim.app.swagger import add_page
 from rest_shim.app.transcoder import Terms, Transcoder
 from rest_shim.errors import REASON_HEADER, HttpError
-from rest_shim.reply import raw
 from rest_shim.reply.encode import HEADERS, SERVICE_HEADER, TIMING_HEADER
-from rest_shim.reply.replies import FieldProblems, Health, Problem, Ready
+from rest_shim.reply.port_replies import FieldProblems, Health, Problem, Ready
 from rest_shim.request.reading import PRIORITY_HEADER, TIMEOUT_HEADER
 
 ERRORS = {
@@ -49,7 +48,7 @@ EXPOSED = (
     SERVICE_HEADER,
     TIMING_HEADER,
     *HEADERS.values(),
-    *raw.HEADERS,
+    *RAW_FACTS,
     "Retry-After",
     REASON_HEADER,
 )

@@ -40,7 +40,9 @@ def one_tensor(reply: Message, written: Written) -> Json:
     body: Json = {}
     for field in reply.DESCRIPTOR.fields:
         value = getattr(reply, field.name)
-        if not isinstance(value, Message):
+        if field.is_repeated:
+            body[field.name] = [plain(each) for each in value]
+        elif not isinstance(value, Message):
             body |= _fact(reply, field.name)
         elif isinstance(value, tensor_pb2.Tensor):
             body |= {field.name: written(value), "shape": list(value.shape)}
@@ -118,7 +120,7 @@ def objects_found(reply: Message, written: Written) -> Json:
     assert isinstance(reply, objects_pb2.FindObjectsResponse)
     size = [reply.height, reply.width]
     objects = [_object(each, size, written) for each in reply.objects]
-    found = [{"matches": [_plain(match) for match in each.matches]} for each in reply.found]
+    found = [{"matches": [plain(match) for match in each.matches]} for each in reply.found]
     shared = _label_map(reply.label_map) if reply.HasField("label_map") else {}
     texts: Json = {}
     if reply.HasField("text_map"):
@@ -140,7 +142,7 @@ def headers(reply: Message, service: ServiceDescriptor) -> dict[str, str]:
     for field in reply.DESCRIPTOR.fields:
         value = getattr(reply, field.name) if field.name in HEADERS else None
         if isinstance(value, Message):
-            found[HEADERS[field.name]] = orjson.dumps(_plain(value)).decode()
+            found[HEADERS[field.name]] = orjson.dumps(plain(value)).decode()
         elif value:
             found[HEADERS[field.name]] = str(value)
     return found
@@ -221,7 +223,7 @@ def _label_map(tensor: tensor_pb2.Tensor) -> Json:
     return {"label_map": blobs.raw(tensor), "label_map_shape": list(tensor.shape)}
 
 
-def _plain(message: Message) -> object:
+def plain(message: Message) -> object:
     """A small message as JSON: an array where the contract says so."""
     fields = message.DESCRIPTOR.fields
     if is_array(message.DESCRIPTOR):
@@ -231,5 +233,5 @@ def _plain(message: Message) -> object:
 
 def _value(value: Any) -> object:  # Any: the value of some field
     if isinstance(value, Message):
-        return _plain(value)
+        return plain(value)
     return value if isinstance(value, int | float | str) else [_value(each) for each in value]

@@ -14,11 +14,11 @@ from featsvc.codec import arrays
 from featsvc.v1 import tensor_pb2
 from rest_shim.errors import HttpError
 from rest_shim.reply import blobs
-from rest_shim.reply.encode import dtype, rounding, tensor_of
+from rest_shim.reply.encode import dtype, plain, rounding, tensor_of
 from rest_shim.reply.json_text import JsonText
 from rest_shim.request.accept import Form
 
-HEADERS = ("X-Featsvc-Shape", "X-Featsvc-DType", "X-Featsvc-Rounding")
+SHAPE, DTYPE, ROUNDING, LEVELS = (f"X-Featsvc-{name}" for name in ("Shape", "DType", "Rounding", "Levels"))
 # More than this in one line is refused by common clients and proxies.
 LONGEST_HEADER = 8000
 
@@ -49,14 +49,18 @@ class RawBody:
 
 
 def headers(reply: Message) -> dict[str, str]:
-    """Shape and element type of the tensor, and what rounding it has cost; raises 406 where that is too much, or where
-    the reply has a name that is."""
+    """Shape and element type of the tensor, what rounding it has cost, and the levels of a pyramid; raises 406 where a
+    scale of each channel or a name in the reply is too long for a header."""
     for field, value in reply.ListFields():
         if field.has_presence and isinstance(value, str):
             raise HttpError(406, f"{field.name} is too long for a header: accept {Form.JSON}")
-    facts = [orjson.dumps(list(tensor_of(reply).shape)).decode(), dtype(reply)]
-    facts += [_line(value) for _, value in reply.ListFields() if isinstance(value, tensor_pb2.Rounding)]
-    return dict(zip(HEADERS, facts, strict=False))
+    facts = {SHAPE: orjson.dumps(list(tensor_of(reply).shape)).decode(), DTYPE: dtype(reply)}
+    for field, value in reply.ListFields():
+        if isinstance(value, tensor_pb2.Rounding):
+            facts[ROUNDING] = _line(value)
+        elif field.is_repeated:
+            facts[LEVELS] = orjson.dumps([plain(each) for each in value]).decode()
+    return facts
 
 
 def _prefix(reply: Message, form: Form) -> bytes:

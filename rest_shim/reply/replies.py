@@ -65,6 +65,43 @@ class ImageEmbedding(JsonReply):
     shape: list[int] = Field(description="1 and channels.", examples=[[1, 768]])
 
 
+class TileLevel(JsonReply):
+    """The tiles of one size; the centre of each is first_center + row or column * stride."""
+
+    tile_ratio: float = Field(
+        description="Side of a tile as a part of the picture's height, in float32.", examples=[0.125]
+    )
+    stride_ratio: float = Field(
+        description="Distance between tiles as a part of their side.", examples=[0.625]
+    )
+    tile_size: int = Field(description="Side of a tile in pixels.", examples=[150])
+    stride: int = Field(description="Distance between tiles in pixels.", examples=[93])
+    grid_height: int = Field(description="Rows of tiles.", examples=[13])
+    grid_width: int = Field(description="Columns of tiles.", examples=[20])
+    first_center: float = Field(
+        description="Centre of the first row and of the first column, in pixels.", examples=[-0.5]
+    )
+
+
+class EmbeddedTiles(JsonReply):
+    """Embeddings of tiles of a picture in several sizes, or what they make at points."""
+
+    features: str = Field(
+        description=f"Vectors of length 1, {ENCODED}; of another type where `pyramid_dtype` asked for it."
+    )
+    shape: list[int] = Field(
+        description="Tiles of all levels and channels; points and channels, or scales, height, width and channels.",
+        examples=[[1254, 512]],
+    )
+    levels: list[TileLevel] = Field(description="The levels, the smallest tiles first.")
+    height: int = Field(description="Height of the picture in pixels.", examples=[1200])
+    width: int = Field(description="Width of the picture in pixels.", examples=[1800])
+    dtype: str | None = Field(
+        default=None, description="Their type, where it is not float32.", examples=["float16"]
+    )
+    rounding: Rounding | None = Field(default=None, description="What that type has cost.")
+
+
 class SimilarityMap(JsonReply):
     """How well each place of a picture fits each text."""
 
@@ -244,67 +281,3 @@ class FoundObjects(JsonReply):
         default=None, description="Base64 of uint16: 0 where nothing fits, else 1 + the index of the text."
     )
     text_map_shape: list[int] | None = Field(default=None, description=SIZE, examples=[[1200, 1800]])
-
-
-class HealthGpu(JsonReply):
-    """A GPU, as it was a moment ago."""
-
-    device: str = Field(description="As the server calls it.", examples=["cuda:0"])
-    name: str = Field(description="Its kind.", examples=["NVIDIA H100 80GB HBM3"])
-    uuid: str = Field(
-        description="What no other GPU is called, as nvidia-smi shows it behind a prefix.",
-        examples=["5f1e8a0c-9d3b-4c57-8a11-2b7c0e6d4f90"],
-    )
-    memory_bytes: int = Field(description="Its memory.", examples=[85520809984])
-    free_bytes: int = Field(description="What no process holds of that.", examples=[61203283968])
-    utilization_percent: int | None = Field(
-        description="How much of the last second it computed; null where its driver does not tell.",
-        examples=[87],
-    )
-
-
-class Health(JsonReply):
-    """The state of the server, as far as it concerns this port."""
-
-    status: str = Field(description="healthy, or unhealthy where no worker lives.", examples=["healthy"])
-    device: str | None = Field(description="Device of the first live worker.", examples=["cuda:0"])
-    worker_id: int | None = Field(description="Number of that worker.", examples=[0])
-    gpu_id: int | None = Field(description="Number of its GPU; null on a CPU.", examples=[0])
-    gpu_count: int = Field(description="GPUs that workers use which are up.", examples=[4])
-    models_loaded: list[str] = Field(description="Models of this port's family that are in memory.")
-    total_model_instances: int = Field(
-        description="The same, each counted once for each worker that holds it."
-    )
-    request_counter: int = Field(
-        description="Requests that this process has taken on this port, health aside."
-    )
-    problems: list[str] = Field(
-        default=[], description="Models that should be in memory and cannot be loaded, and why."
-    )
-    gpus: list[HealthGpu] = Field(default=[], description="The GPUs of the live workers, each once.")
-
-
-class Ready(JsonReply):
-    """The port should get requests."""
-
-    status: str = Field(description="ready", examples=["ready"])
-
-
-class Problem(JsonReply):
-    """Why there is no answer."""
-
-    detail: str = Field(description="What is wrong, and what would mend it.")
-
-
-class FieldProblem(JsonReply):
-    """One bad field."""
-
-    loc: list[str | int] = Field(description="Where it is.", examples=[["body", "image"]])
-    msg: str = Field(description="What is wrong with it.")
-    type: str = Field(description="Kind of mistake.")
-
-
-class FieldProblems(JsonReply):
-    """What is wrong with which field."""
-
-    detail: list[FieldProblem] = Field(description="The bad fields.")

@@ -15,7 +15,9 @@ from PIL import Image
 from tests.conformance.programs import blocks, python
 from tests.conformance.runners import BUILT, ROOT
 
-README, REST_API, OBJECTS = (ROOT / name for name in ("README.md", "docs/rest-api.md", "docs/objects.md"))
+README, REST_API, OBJECTS, PYRAMIDS = (
+    ROOT / name for name in ("README.md", "docs/rest-api.md", "docs/objects.md", "docs/pyramids.md")
+)
 SCREEN = 50  # lines
 WIDTH = 400  # letters
 # What is printed and not run here: why, by how a command begins.
@@ -132,11 +134,22 @@ def test_the_programs_and_the_picture_of_the_page_on_objects_are_as_printed(clon
         assert np.abs(np.asarray(drawn, float) - np.asarray(shown, float)).mean() < 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("make_serve")
+def test_the_program_of_the_page_on_pyramids_runs_as_printed(clone: Path) -> None:
+    (program,) = blocks(PYRAMIDS, "python")
+    *levels, points = python(program, clone)
+    assert len(levels) == 7
+    assert points.startswith("(2, 128) [")
+
+
 # What a reader sees at the beginning of the answer.
 ANSWERED = {
     "8096/extract": "features",
     "8096/encode_text": "text_embedding",
     "8096/similarity": "similarity_map",
+    "8096/embed_pyramid": "features",
     "8097/extract": "features",
     "8097/estimate/extract": "cost_s",
     "8098/auto_mask": "masks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from google.protobuf.message import Message as ProtoMessage
@@ -139,11 +140,17 @@ def test_a_part_beyond_its_limit_names_the_field_that_holds_it(
     message: type[ProtoMessage], twin: type[BaseModel], field: object
 ) -> None:
     for part in field.message_type.fields:
-        made = message()
-        setattr(getattr(made, field.name), part.name, param(part).max + 1)
+        made, limits = message(), param(part)
+        for _ in range(limits.max_items + 1):
+            beyond = limits.max + 1
+            put(
+                getattr(made, field.name),
+                part,
+                int(beyond) if part.cpp_type == part.CPPTYPE_INT32 else beyond,
+            )
         with pytest.raises(ValidationError) as caught:
             from_message(made, twin)
-        assert {each.field.partition("[")[0] for each in violations(caught.value)} == {field.name}
+        assert {re.split(r"[.\[]", each.field)[0] for each in violations(caught.value)} == {field.name}
 
 
 @pytest.mark.parametrize(("message", "twin", "field"), EVERY_PARAMETER)

@@ -114,6 +114,7 @@ void set(Struct& object, const std::string& name, const std::string& value) {
 
 Struct arrays(const ClipServiceExtractFeaturesResponse& reply) { return dense(reply); }
 Struct arrays(const DinoServiceExtractFeaturesResponse& reply) { return dense(reply); }
+Struct arrays(const EmbedPyramidResponse& reply) { return dense(reply); }
 Struct arrays(const EncodeTextResponse& reply) { return plain("embeddings", reply.text_embedding()); }
 Struct arrays(const EncodeImageResponse& reply) { return plain("embeddings", reply.image_embedding()); }
 Struct arrays(const ComputeSimilarityResponse& reply) { return plain("similarity", reply.similarity_map()); }

@@ -19,6 +19,7 @@ void set(Struct& object, const std::string& name, const std::string& value);
 /// @{
 Struct arrays(const ClipServiceExtractFeaturesResponse& reply);
 Struct arrays(const DinoServiceExtractFeaturesResponse& reply);
+Struct arrays(const EmbedPyramidResponse& reply);
 Struct arrays(const EncodeTextResponse& reply);
 Struct arrays(const EncodeImageResponse& reply);
 Struct arrays(const ComputeSimilarityResponse& reply);

@@ -111,6 +111,10 @@ v1::DinoServiceExtractFeaturesResponse Client::dino_features(
   return joined(*connection_, connection_->dino.get(), &v1::DinoService::Stub::ExtractFeaturesChunked, request, timeout);
 }
 
+v1::EmbedPyramidResponse Client::embed_pyramid(const v1::EmbedPyramidRequest& request, Timeout timeout) const {
+  return joined(*connection_, connection_->clip.get(), &v1::ClipService::Stub::EmbedPyramidChunked, request, timeout);
+}
+
 v1::GenerateMasksResponse Client::generate_masks(const v1::GenerateMasksRequest& request, Timeout timeout) const {
   v1::GenerateMasksStreamRequest question;
   *question.mutable_request() = request;

@@ -89,6 +89,10 @@ v1::EncodeImageResponse Client::encode_image(const v1::EncodeImageRequest& reque
   return asked(*connection_, connection_->clip.get(), &v1::ClipService::Stub::EncodeImage, request, timeout);
 }
 
+v1::EmbedPyramidResponse Client::embed_pyramid_at_once(const v1::EmbedPyramidRequest& request, Timeout timeout) const {
+  return asked(*connection_, connection_->clip.get(), &v1::ClipService::Stub::EmbedPyramid, request, timeout);
+}
+
 v1::DinoServiceExtractFeaturesResponse Client::dino_features_at_once(
     const v1::DinoServiceExtractFeaturesRequest& request, Timeout timeout) const {
   return asked(*connection_, connection_->dino.get(), &v1::DinoService::Stub::ExtractFeatures, request, timeout);

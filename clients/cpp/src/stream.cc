@@ -188,6 +188,12 @@ Answers<v1::DinoServiceExtractFeaturesResponse> Client::stream_dino_features(
                   window, timeout);
 }
 
+Answers<v1::EmbedPyramidResponse> Client::stream_embed_pyramid(
+    Questions<v1::EmbedPyramidRequest> questions, std::size_t window, Timeout timeout) const {
+  return streamed(connection_, connection_->clip.get(), &v1::ClipService::Stub::EmbedPyramidStream, std::move(questions),
+                  window, timeout);
+}
+
 Answers<v1::PredictMasksResponse> Client::stream_predict_masks(
     Questions<v1::PredictMasksRequest> questions, std::size_t window, Timeout timeout) const {
   return streamed(connection_, connection_->sam2.get(), &v1::Sam2Service::Stub::PredictMasksStream, std::move(questions),

@@ -30,6 +30,7 @@ from featsvc_client.exemplars import Exemplar
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.object_results import DescribedObject, FoundObjects, ObjectMatch, Objects, ObjectVectors
 from featsvc_client.pictures import ImageLike
+from featsvc_client.pyramid_results import Pyramid, PyramidLevel
 from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Rounding, Similarity
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.rle import Rle
@@ -65,6 +66,8 @@ __all__ = [
     "Overloaded",
     "PictureNotFound",
     "PromptMasks",
+    "Pyramid",
+    "PyramidLevel",
     "ReplyTooLarge",
     "RequestTooLarge",
     "RetryPolicy",

@@ -28,6 +28,7 @@ from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.object_calls import AsyncObjectCalls
 from featsvc_client.pictures import ImageLike
+from featsvc_client.pyramid_calls import AsyncPyramidCalls
 from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Similarity
 from featsvc_client.retry import RETRY, RetryPolicy
 from featsvc_client.sent import SentPictures
@@ -39,7 +40,7 @@ Result = TypeVar("Result")
 Parts = ParamSpec("Parts")
 
 
-class AsyncFeatsvcClient(AsyncObjectCalls):
+class AsyncFeatsvcClient(AsyncObjectCalls, AsyncPyramidCalls):
     """A connection to a featsvc gateway. Make it in a running event loop; use it in an `async with` block.
 
     `timeout` is in seconds and covers a call with all its attempts; a call may name its own. Of what one API key has

@@ -90,6 +90,10 @@ class EncodeImageParams(params.Image, params.EncodeImageParams, total=False):
     """What is said of a picture, and how to embed it."""
 
 
+class PyramidParams(params.Image, params.EmbedPyramidParams, total=False):
+    """What is said of a picture, and the pyramid that is made of it."""
+
+
 class DinoFeatureParams(params.Image, params.DinoExtractFeaturesParams, total=False):
     """What is said of a picture, and how to extract its DINO features."""
 

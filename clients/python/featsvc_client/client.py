@@ -26,6 +26,7 @@ from featsvc_client.mask_results import Mask, Masks, MasksSummary, PromptMasks
 from featsvc_client.mask_stream import MaskStream
 from featsvc_client.object_calls import ObjectCalls
 from featsvc_client.pictures import ImageLike
+from featsvc_client.pyramid_calls import PyramidCalls
 from featsvc_client.results import EmbeddedImage, Embeddings, Estimate, Features, Similarity
 from featsvc_client.retry import RETRY, RetryPolicy
 from featsvc_client.sent import SentPictures
@@ -37,7 +38,7 @@ Result = TypeVar("Result")
 Parts = ParamSpec("Parts")
 
 
-class FeatsvcClient(ObjectCalls):
+class FeatsvcClient(ObjectCalls, PyramidCalls):
     """A connection to a featsvc gateway, for threads to share. Close it, or use it in a `with` block.
 
     `timeout` is in seconds and covers a call with all its attempts; a call may name its own. Of what one API key has

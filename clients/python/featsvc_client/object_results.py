@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from featsvc.codec.arrays import stored
 from featsvc.codec.timing import Timing
-from featsvc.errors import InvalidArgument
 from featsvc.twin.messages import words
 from featsvc.v1 import objects_pb2
 from featsvc_client.brief import FEW, Brief, listed
-from featsvc_client.errors import damaged
 from featsvc_client.mask_results import Mask, coco_annotation, mask_of
 from featsvc_client.pixels import InSummary, Label, label_map
-from featsvc_client.results import Beside, Rounding, as_float32, rounding_of
+from featsvc_client.results import Beside, Rounding, as_float32, sent
 
 GRANULARITIES = words(objects_pb2.MaskGranularity.DESCRIPTOR)
 
@@ -179,15 +176,9 @@ def _objects(
         yield DescribedObject(**vars(mask), level=each.level, parent=parent, granularity=own)
 
 
-def _vectors(sent: objects_pb2.ObjectVectors) -> ObjectVectors:
-    tensor = sent.vectors
-    try:
-        raw = stored(tensor.dtype, tensor.shape, tensor.data)
-    except InvalidArgument as error:
-        raise damaged(error.message) from error
-    return ObjectVectors(
-        raw, sent.model, rounding_of(sent.rounding, raw.shape) if sent.HasField("rounding") else None
-    )
+def _vectors(own: objects_pb2.ObjectVectors) -> ObjectVectors:
+    raw, rounding = sent(own, own.vectors)
+    return ObjectVectors(raw, own.model, rounding)
 
 
 @dataclass(frozen=True)

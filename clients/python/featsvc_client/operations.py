@@ -13,7 +13,7 @@ from featsvc.twin import methods
 from featsvc.twin.methods import MethodDescriptor, message_class, method_of, path_of, variants
 from featsvc.v1 import model_pb2
 from featsvc.work import operations as table
-from featsvc_client import mask_results, object_results, results
+from featsvc_client import mask_results, object_results, pyramid_results, results
 from featsvc_client.results import Beside
 
 Result = TypeVar("Result", covariant=True)
@@ -101,6 +101,7 @@ CLIP_FEATURES = Rpc(table.EXTRACT_CLIP.rpc, results.features)
 ENCODE_TEXT = Rpc(table.ENCODE_TEXT.rpc, results.embedded_texts)
 SIMILARITY = Rpc(table.COMPUTE_SIMILARITY.rpc, results.similarity)
 ENCODE_IMAGE = Rpc(table.ENCODE_IMAGE.rpc, results.embedded_picture)
+EMBED_PYRAMID = Rpc(table.EMBED_PYRAMID.rpc, pyramid_results.pyramid)
 DINO_FEATURES = Rpc(table.EXTRACT_DINO.rpc, results.features)
 GENERATE_MASKS = Rpc(table.GENERATE_MASKS.rpc, mask_results.masks)
 PREDICT_MASKS = Rpc(table.PREDICT_MASKS.rpc, mask_results.prompt_masks)

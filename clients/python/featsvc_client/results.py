@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,14 +161,7 @@ def features(
     beside: Beside,
 ) -> Features:
     """The features of an answer."""
-    tensor = reply.features
-    try:
-        raw = stored(tensor.dtype, tensor.shape, tensor.data if beside.data is None else beside.data)
-    except InvalidArgument as error:
-        raise damaged(error.message) from error
-    rounding = rounding_of(reply.rounding, raw.shape) if reply.HasField("rounding") else None
-    if raw.dtype == np.int8 and (rounding is None or rounding.scale is None):
-        raise damaged("int8 features without their scale")
+    raw, rounding = sent(reply, reply.features, beside.data)
     return Features(
         raw,
         reply.is_pca,
@@ -231,6 +225,25 @@ def estimate(reply: estimate_pb2.EstimateResponse, _: Beside) -> Estimate:
     return Estimate(reply.cost_s, basis, reply.wait_s, *beside)
 
 
+def sent(
+    reply: Any,  # Any: messages with a field `rounding` share no type
+    tensor: tensor_pb2.Tensor,
+    data: memoryview | None = None,
+) -> tuple[NDArray[np.generic], Rounding | None]:
+    """A tensor as it was sent, perhaps with its data in pieces, and what rounding it has cost.
+
+    Raises ServerError where its data do not fit its shape, or integers come without their scale.
+    """
+    try:
+        raw = stored(tensor.dtype, tensor.shape, tensor.data if data is None else data)
+    except InvalidArgument as error:
+        raise damaged(error.message) from error
+    rounding = _rounding(reply.rounding, raw.shape) if reply.HasField("rounding") else None
+    if raw.dtype == np.int8 and (rounding is None or rounding.scale is None):
+        raise damaged("int8 features without their scale")
+    return raw, rounding
+
+
 def floats(tensor: tensor_pb2.Tensor) -> NDArray[np.float32]:
     """The elements of any number type as float32."""
     return array(tensor).astype(np.float32, copy=False)
@@ -264,7 +277,7 @@ def beside_channels(scale: NDArray[np.float32], shape: tuple[int, ...]) -> NDArr
     return factors
 
 
-def rounding_of(rounding: tensor_pb2.Rounding, shape: tuple[int, ...]) -> Rounding:
+def _rounding(rounding: tensor_pb2.Rounding, shape: tuple[int, ...]) -> Rounding:
     """What rounding features of this shape has cost."""
     scale = beside_channels(floats(rounding.scale), shape) if rounding.HasField("scale") else None
     return Rounding(rounding.largest_error, rounding.mean_error, scale)

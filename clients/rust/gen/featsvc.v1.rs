@@ -1170,6 +1170,190 @@ pub struct EncodeImageResponse {
     #[prost(uint32, tag = "4")]
     pub image_orientation: u32,
 }
+/// A point of a picture and how much around it is meant.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct ScaledPosition {
+    /// Column in pixels of the picture as sent, from 0 to width - 1; need not be whole.
+    #[prost(double, tag = "1")]
+    pub x: f64,
+    /// Row in pixels of the picture as sent, from 0 to height - 1; need not be whole.
+    #[prost(double, tag = "2")]
+    pub y: f64,
+    /// Side of the tile around it as a part of the picture's height, from tile_ratio_min to tile_ratio_max.
+    #[prost(double, tag = "3")]
+    pub scale: f64,
+}
+/// Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PyramidGrid {
+    /// Columns of places.
+    #[prost(int32, tag = "1")]
+    pub width: i32,
+    /// Rows of places.
+    #[prost(int32, tag = "2")]
+    pub height: i32,
+    /// Scales, each as in a point; the answer has them in this order.
+    #[prost(double, repeated, tag = "3")]
+    pub scales: ::prost::alloc::vec::Vec<f64>,
+}
+/// The tiles of a pyramid, and what is answered of them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PyramidParams {
+    /// Side of the smallest tiles, as a part of the picture's height.
+    #[prost(double, optional, tag = "1")]
+    pub tile_ratio_min: ::core::option::Option<f64>,
+    /// Side of the largest tiles, as a part of the picture's height.
+    #[prost(double, optional, tag = "2")]
+    pub tile_ratio_max: ::core::option::Option<f64>,
+    /// Sizes of tiles, at equal steps from the smallest to the largest.
+    #[prost(int32, optional, tag = "3")]
+    pub tile_levels: ::core::option::Option<i32>,
+    /// Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05
+    /// and below it is 1, and between the two it changes linearly.
+    #[prost(double, optional, tag = "4")]
+    pub tile_stride_ratio: ::core::option::Option<f64>,
+    /// Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1.
+    #[prost(message, repeated, tag = "5")]
+    pub scaled_points: ::prost::alloc::vec::Vec<ScaledPosition>,
+    /// Answer vectors at these places and scales only, as at points.
+    #[prost(message, optional, tag = "6")]
+    pub scaled_grid: ::core::option::Option<PyramidGrid>,
+    /// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
+    #[prost(enumeration = "FeatureDType", optional, tag = "7")]
+    pub pyramid_dtype: ::core::option::Option<i32>,
+}
+/// A picture, and the pyramid that is made of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidRequest {
+    /// The picture.
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// The model.
+    #[prost(message, optional, tag = "2")]
+    pub model: ::core::option::Option<ClipModel>,
+    /// The tiles, and what is answered of them.
+    #[prost(message, optional, tag = "3")]
+    pub pyramid: ::core::option::Option<PyramidParams>,
+}
+/// The tiles of one size. Tile (row, column) is a square around (first_center + column * stride, first_center + row * stride), in
+/// pixels of the picture as sent, (0, 0) being the centre of the first; what of it lies outside the picture is black.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct PyramidLevel {
+    /// Side of a tile as a part of the picture's height, in float32.
+    #[prost(double, tag = "1")]
+    pub tile_ratio: f64,
+    /// Distance between neighbouring tiles as a part of their side.
+    #[prost(double, tag = "2")]
+    pub stride_ratio: f64,
+    /// Side of a tile in pixels.
+    #[prost(uint32, tag = "3")]
+    pub tile_size: u32,
+    /// Distance between neighbouring tiles in pixels.
+    #[prost(uint32, tag = "4")]
+    pub stride: u32,
+    /// Rows of tiles.
+    #[prost(uint32, tag = "5")]
+    pub grid_height: u32,
+    /// Columns of tiles.
+    #[prost(uint32, tag = "6")]
+    pub grid_width: u32,
+    /// Centre of the first row, and of the first column: -0.5 where tile_size is even, else 0.
+    #[prost(double, tag = "7")]
+    pub first_center: f64,
+}
+/// A pyramid of a picture, or its vectors at points.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidResponse {
+    /// Vectors of length 1: points x channels where points were given; scales x height x width x channels of a grid. Else tiles x
+    /// channels, of all levels in their order, row by row. The element type is the one that `pyramid_dtype` asked for.
+    #[prost(message, optional, tag = "1")]
+    pub features: ::core::option::Option<Tensor>,
+    /// The levels, the smallest tiles first.
+    #[prost(message, repeated, tag = "2")]
+    pub levels: ::prost::alloc::vec::Vec<PyramidLevel>,
+    /// Key of the model that answered.
+    #[prost(string, tag = "3")]
+    pub model: ::prost::alloc::string::String,
+    /// Name of the picture for further questions: put it into `Image.digest` instead of the file.
+    #[prost(string, tag = "4")]
+    pub image_digest: ::prost::alloc::string::String,
+    /// What rounding to a smaller `pyramid_dtype` changed; absent for float32.
+    #[prost(message, optional, tag = "5")]
+    pub rounding: ::core::option::Option<Rounding>,
+    /// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+    /// mirrored. `Image.orientation` says whether that was applied.
+    #[prost(uint32, tag = "6")]
+    pub image_orientation: u32,
+    /// Height of the picture as sent, in pixels.
+    #[prost(uint32, tag = "7")]
+    pub height: u32,
+    /// Width of the picture as sent, in pixels.
+    #[prost(uint32, tag = "8")]
+    pub width: u32,
+}
+/// A picture, the pyramid that is made of it, and that the answer comes in pieces.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidChunkedRequest {
+    /// The question.
+    #[prost(message, optional, tag = "1")]
+    pub request: ::core::option::Option<EmbedPyramidRequest>,
+}
+/// A part of an answer in pieces.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidChunkedResponse {
+    /// Which part it is.
+    #[prost(oneof = "embed_pyramid_chunked_response::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<embed_pyramid_chunked_response::Part>,
+}
+/// Nested message and enum types in `EmbedPyramidChunkedResponse`.
+pub mod embed_pyramid_chunked_response {
+    /// Which part it is.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        /// The first message: the whole answer; where its tensor has more than 1 MiB, without the tensor's data.
+        #[prost(message, tag = "1")]
+        Reply(super::EmbedPyramidResponse),
+        /// All further messages: the data of the tensor.
+        #[prost(message, tag = "2")]
+        Chunk(super::TensorChunk),
+    }
+}
+/// One question of many.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidStreamRequest {
+    /// The caller's own name of the question, repeated in its answer.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The question.
+    #[prost(message, optional, tag = "2")]
+    pub request: ::core::option::Option<EmbedPyramidRequest>,
+}
+/// The answer to one question of many. Answers come as they are done, not in the order of the questions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EmbedPyramidStreamResponse {
+    /// The caller's name of the question.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// What the answer has taken; not there where there is none.
+    #[prost(message, optional, tag = "4")]
+    pub timing: ::core::option::Option<Timing>,
+    /// How it went.
+    #[prost(oneof = "embed_pyramid_stream_response::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<embed_pyramid_stream_response::Outcome>,
+}
+/// Nested message and enum types in `EmbedPyramidStreamResponse`.
+pub mod embed_pyramid_stream_response {
+    /// How it went.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// The answer.
+        #[prost(message, tag = "2")]
+        Response(super::EmbedPyramidResponse),
+        /// Why there is none; other questions are not concerned.
+        #[prost(message, tag = "3")]
+        Error(super::ItemError),
+    }
+}
 /// What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1491,6 +1675,85 @@ pub mod clip_service_client {
                 .insert(GrpcMethod::new("featsvc.v1.ClipService", "EncodeImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+        pub async fn embed_pyramid(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EmbedPyramidRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EmbedPyramidResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ClipService/EmbedPyramid",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ClipService", "EmbedPyramid"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+        pub async fn embed_pyramid_chunked(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EmbedPyramidChunkedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::EmbedPyramidChunkedResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ClipService/EmbedPyramidChunked",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("featsvc.v1.ClipService", "EmbedPyramidChunked"),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Many questions over one call, for data sets and video. A bad one fails alone.
+        pub async fn embed_pyramid_stream(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::EmbedPyramidStreamRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::EmbedPyramidStreamResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/featsvc.v1.ClipService/EmbedPyramidStream",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("featsvc.v1.ClipService", "EmbedPyramidStream"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1573,6 +1836,48 @@ pub mod clip_service_server {
             request: tonic::Request<super::EncodeImageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EncodeImageResponse>,
+            tonic::Status,
+        >;
+        /// Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+        async fn embed_pyramid(
+            &self,
+            request: tonic::Request<super::EmbedPyramidRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EmbedPyramidResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the EmbedPyramidChunked method.
+        type EmbedPyramidChunkedStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::EmbedPyramidChunkedResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+        async fn embed_pyramid_chunked(
+            &self,
+            request: tonic::Request<super::EmbedPyramidChunkedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::EmbedPyramidChunkedStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the EmbedPyramidStream method.
+        type EmbedPyramidStreamStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::EmbedPyramidStreamResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Many questions over one call, for data sets and video. A bad one fails alone.
+        async fn embed_pyramid_stream(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::EmbedPyramidStreamRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::EmbedPyramidStreamStream>,
             tonic::Status,
         >;
     }
@@ -1938,6 +2243,148 @@ pub mod clip_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ClipService/EmbedPyramid" => {
+                    #[allow(non_camel_case_types)]
+                    struct EmbedPyramidSvc<T: ClipService>(pub Arc<T>);
+                    impl<
+                        T: ClipService,
+                    > tonic::server::UnaryService<super::EmbedPyramidRequest>
+                    for EmbedPyramidSvc<T> {
+                        type Response = super::EmbedPyramidResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EmbedPyramidRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClipService>::embed_pyramid(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EmbedPyramidSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ClipService/EmbedPyramidChunked" => {
+                    #[allow(non_camel_case_types)]
+                    struct EmbedPyramidChunkedSvc<T: ClipService>(pub Arc<T>);
+                    impl<
+                        T: ClipService,
+                    > tonic::server::ServerStreamingService<
+                        super::EmbedPyramidChunkedRequest,
+                    > for EmbedPyramidChunkedSvc<T> {
+                        type Response = super::EmbedPyramidChunkedResponse;
+                        type ResponseStream = T::EmbedPyramidChunkedStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EmbedPyramidChunkedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClipService>::embed_pyramid_chunked(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EmbedPyramidChunkedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/featsvc.v1.ClipService/EmbedPyramidStream" => {
+                    #[allow(non_camel_case_types)]
+                    struct EmbedPyramidStreamSvc<T: ClipService>(pub Arc<T>);
+                    impl<
+                        T: ClipService,
+                    > tonic::server::StreamingService<super::EmbedPyramidStreamRequest>
+                    for EmbedPyramidStreamSvc<T> {
+                        type Response = super::EmbedPyramidStreamResponse;
+                        type ResponseStream = T::EmbedPyramidStreamStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::EmbedPyramidStreamRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ClipService>::embed_pyramid_stream(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EmbedPyramidStreamSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -5199,7 +5646,7 @@ pub struct EstimateRequest {
     /// Which rpc it is for.
     #[prost(
         oneof = "estimate_request::Question",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11"
     )]
     pub question: ::core::option::Option<estimate_request::Question>,
 }
@@ -5238,6 +5685,9 @@ pub mod estimate_request {
         /// ObjectService.FindObjects.
         #[prost(message, tag = "10")]
         FindObjects(super::FindObjectsRequest),
+        /// ClipService.EmbedPyramid.
+        #[prost(message, tag = "11")]
+        EmbedPyramid(super::EmbedPyramidRequest),
     }
 }
 /// What is to be expected. All of it is about so: others may come meanwhile.

@@ -3,9 +3,10 @@
 use tonic::Streaming;
 
 use crate::proto::{
-    ClipServiceExtractFeaturesChunkedResponse, DinoServiceExtractFeaturesChunkedResponse, GenerateMasksResponse,
-    GenerateMasksStreamResponse, TensorChunk, clip_service_extract_features_chunked_response as clip,
-    dino_service_extract_features_chunked_response as dino, generate_masks_stream_response as masks,
+    ClipServiceExtractFeaturesChunkedResponse, DinoServiceExtractFeaturesChunkedResponse, EmbedPyramidChunkedResponse,
+    GenerateMasksResponse, GenerateMasksStreamResponse, TensorChunk,
+    clip_service_extract_features_chunked_response as clip, dino_service_extract_features_chunked_response as dino,
+    embed_pyramid_chunked_response as pyramid, generate_masks_stream_response as masks,
 };
 use crate::tensor::{FeatureReply, layout};
 use crate::{Error, proto};
@@ -37,6 +38,16 @@ impl Piece for DinoServiceExtractFeaturesChunkedResponse {
         Some(match self.part? {
             dino::Part::Reply(reply) => Part::Reply(reply),
             dino::Part::Chunk(chunk) => Part::Chunk(chunk),
+        })
+    }
+}
+
+impl Piece for EmbedPyramidChunkedResponse {
+    type Whole = proto::EmbedPyramidResponse;
+    fn part(self) -> Option<Part<Self::Whole>> {
+        Some(match self.part? {
+            pyramid::Part::Reply(reply) => Part::Reply(reply),
+            pyramid::Part::Chunk(chunk) => Part::Chunk(chunk),
         })
     }
 }

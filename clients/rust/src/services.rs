@@ -96,16 +96,22 @@ service! {
         compute_similarity(ComputeSimilarityRequest) -> ComputeSimilarityResponse;
         /// One embedding of a whole picture, of length 1, for retrieval and zero-shot use.
         encode_image(EncodeImageRequest) -> EncodeImageResponse;
+        /// Embeddings of tiles of a picture in several sizes, or what they say at points of it.
+        embed_pyramid(EmbedPyramidRequest) -> EmbedPyramidResponse;
     }
     pieces {
         /// [`Clip::extract_features`] with the answer in pieces, which suits answers of any size.
         extract_features_chunked(ClipServiceExtractFeaturesChunkedRequest of ClipServiceExtractFeaturesRequest)
             -> ClipServiceExtractFeaturesResponse, by joined;
+        /// [`Clip::embed_pyramid`] with the answer in pieces, which suits answers of any size.
+        embed_pyramid_chunked(EmbedPyramidChunkedRequest of EmbedPyramidRequest) -> EmbedPyramidResponse, by joined;
     }
     streamed {
         /// [`Clip::extract_features`] about many pictures over one call.
         extract_features_stream(ClipServiceExtractFeaturesStreamRequest of ClipServiceExtractFeaturesRequest)
             -> ClipServiceExtractFeaturesResponse;
+        /// [`Clip::embed_pyramid`] about many pictures over one call.
+        embed_pyramid_stream(EmbedPyramidStreamRequest of EmbedPyramidRequest) -> EmbedPyramidResponse;
     }
 }
 

@@ -87,6 +87,7 @@ reply! {
         ClipServiceExtractFeaturesResponse;
     DinoServiceExtractFeaturesStreamResponse, dino_service_extract_features_stream_response:
         DinoServiceExtractFeaturesResponse;
+    EmbedPyramidStreamResponse, embed_pyramid_stream_response: EmbedPyramidResponse;
     PredictMasksStreamResponse, predict_masks_stream_response: PredictMasksResponse;
     DescribeObjectsStreamResponse, describe_objects_stream_response: DescribeObjectsResponse;
     FindObjectsStreamResponse, find_objects_stream_response: FindObjectsResponse;

@@ -2,10 +2,11 @@ use ndarray::ArrayD;
 
 use crate::Error;
 use crate::proto::{
-    ClipServiceExtractFeaturesResponse, DType, DinoServiceExtractFeaturesResponse, ObjectVectors, Rounding, Tensor,
+    ClipServiceExtractFeaturesResponse, DType, DinoServiceExtractFeaturesResponse, EmbedPyramidResponse, ObjectVectors,
+    Rounding, Tensor,
 };
 
-/// The reply of CLIP or DINO with dense features.
+/// The reply of CLIP or DINO with dense features, or with a pyramid.
 pub trait FeatureReply {
     /// The features as they were sent.
     fn features(&self) -> Option<&Tensor>;
@@ -30,7 +31,7 @@ macro_rules! feature_reply {
         })*
     };
 }
-feature_reply!(ClipServiceExtractFeaturesResponse, DinoServiceExtractFeaturesResponse);
+feature_reply!(ClipServiceExtractFeaturesResponse, DinoServiceExtractFeaturesResponse, EmbedPyramidResponse);
 
 /// The dense features of a reply, of whatever type they were sent.
 pub fn features(reply: &impl FeatureReply) -> Result<ArrayD<f32>, Error> {

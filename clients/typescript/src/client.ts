@@ -4,7 +4,13 @@ import type { MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { Client as Channel, credentials, type ChannelCredentials } from "@grpc/grpc-js";
 import { joined, listed, type Pieces } from "./chunked.js";
 import type { CallOptions } from "./deadline.js";
-import { ClipService, type ClipServiceExtractFeaturesRequestSchema, type ClipServiceExtractFeaturesResponse } from "./gen/featsvc/v1/clip_pb.js";
+import {
+  ClipService,
+  type ClipServiceExtractFeaturesRequestSchema,
+  type ClipServiceExtractFeaturesResponse,
+  type EmbedPyramidRequestSchema,
+  type EmbedPyramidResponse,
+} from "./gen/featsvc/v1/clip_pb.js";
 import { DinoService, type DinoServiceExtractFeaturesRequestSchema, type DinoServiceExtractFeaturesResponse } from "./gen/featsvc/v1/dino_pb.js";
 import { EstimateService } from "./gen/featsvc/v1/estimate_pb.js";
 import { ModelService } from "./gen/featsvc/v1/model_pb.js";
@@ -61,6 +67,7 @@ export interface StreamOptions extends CallOptions {
 
 type ClipRequest = MessageInitShape<typeof ClipServiceExtractFeaturesRequestSchema>;
 type DinoRequest = MessageInitShape<typeof DinoServiceExtractFeaturesRequestSchema>;
+type PyramidRequest = MessageInitShape<typeof EmbedPyramidRequestSchema>;
 type MasksRequest = MessageInitShape<typeof GenerateMasksRequestSchema>;
 type PromptsRequest = MessageInitShape<typeof PredictMasksRequestSchema>;
 type ObjectsRequest = MessageInitShape<typeof DescribeObjectsRequestSchema>;
@@ -124,6 +131,11 @@ export class Client {
     return joined(this.line, DinoService.method.extractFeaturesChunked, { request }, options, (message): Pieces<DinoServiceExtractFeaturesResponse> => message);
   }
 
+  /** `clip.embedPyramid` with the answer in pieces, which suits answers of any size. */
+  embedPyramid(request: PyramidRequest, options: CallOptions = {}): Promise<EmbedPyramidResponse> {
+    return joined(this.line, ClipService.method.embedPyramidChunked, { request }, options, (message): Pieces<EmbedPyramidResponse> => message);
+  }
+
   /** `sam2.generateMasks` with each mask in a message of its own, which suits any number of them. */
   generateMasks(request: MasksRequest, options: CallOptions = {}): Promise<GenerateMasksResponse> {
     return listed(this.line, request, options);
@@ -150,6 +162,16 @@ export class Client {
     const method = DinoService.method.extractFeaturesStream;
     const wrap = (requestId: string, request: DinoRequest) => ({ requestId, request });
     const read = (answer: MessageShape<(typeof method)["output"]>): Reply<DinoServiceExtractFeaturesResponse> => answer;
+    return new Window(this.line, { method, wrap, read }, options.window ?? WINDOW, options).answers(questions);
+  }
+
+  /** The same for `clip.embedPyramid`. */
+  streamEmbedPyramid(
+    questions: Questions<PyramidRequest>, options: StreamOptions = {},
+  ): AsyncGenerator<Answer<EmbedPyramidResponse>, void, undefined> {
+    const method = ClipService.method.embedPyramidStream;
+    const wrap = (requestId: string, request: PyramidRequest) => ({ requestId, request });
+    const read = (answer: MessageShape<(typeof method)["output"]>): Reply<EmbedPyramidResponse> => answer;
     return new Window(this.line, { method, wrap, read }, options.window ?? WINDOW, options).answers(questions);
   }
 

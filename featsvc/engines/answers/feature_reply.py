@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from featsvc.engines.answers.basis import Basis
 from featsvc.engines.answers.pca import Scaled, Target, colours, fitted, projected
-from featsvc.engines.answers.rounding import rounded
+from featsvc.engines.answers.rounding import as_array, rounded
 from featsvc.engines.geometry.sampling import sampled, window, windowed
 from featsvc.engines.geometry.upsample import to_pixels
-from featsvc.engines.running.transfer import on_host
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
     DinoExtractFeaturesParams,
-    FeatureDType,
     TensorFormat,
 )
 from featsvc.work.results import Features, Geometry, Rounding
@@ -78,11 +75,4 @@ def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Featur
         if rounding is not None and rounding.scale is not None:
             scale = rounding.scale[:, None, None]
             rounding = Rounding(rounding.largest_error, rounding.mean_error, scale)
-    if params.dtype is FeatureDType.BFLOAT16:
-        small = small.view(torch.int16)
-    # In its order before it comes home: a GPU takes a fraction of the time for that.
-    (answer,) = on_host(small.contiguous())
-    array = answer.numpy()
-    if params.dtype is FeatureDType.BFLOAT16:
-        array = array.view(np.uint16)
-    return Features(array, params.ret_pca, geometry, params.dtype, rounding)
+    return Features(as_array(small), params.ret_pca, geometry, params.dtype, rounding)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from featsvc.engines.answers.basis import COMPONENTS, named
 from featsvc.engines.answers.feature_reply import FeatureParams, Known
-from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
+from featsvc.engines.answers.limits import check_json, check_reply, check_rounded, float_bytes
 from featsvc.engines.answers.pca import MOST_AT_ONCE
 from featsvc.engines.answers.rounding import ITEM_BYTES
 from featsvc.engines.geometry.sampling import check_points, window
@@ -48,11 +48,7 @@ def check_features(
     remedy = _remedy(count, cells * channels * item, params, way)
     check_reply(count * item, options, remedy, way)
     check_json(count * item, way, remedy)
-    if params.dtype is not FeatureDType.FLOAT32:
-        held, limit = float_bytes((count,)), max(options.max_chunked_bytes, options.max_reply_bytes)
-        if held > limit:
-            message = f"features are {held} bytes in float32, from which they are rounded, at most {limit}"
-            raise ReplyTooLarge(f"{message}: {remedy}")
+    check_rounded(count, params.dtype, options, remedy)
     return Known(geometry, kind.space, basis)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from featsvc.errors import ReplyTooLarge
+from featsvc.v1.schema import FeatureDType
 from featsvc.work.item import IN_ONE_PIECE, Way
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import HeightWidth
@@ -25,6 +26,14 @@ def check_json(nbytes: int, way: Way, remedy: str) -> None:
     if way.json is not None and nbytes > way.json.max_bytes:
         message = f"the arrays of the reply would be {nbytes} bytes, at most {way.json.max_bytes} in JSON"
         raise ReplyTooLarge(f"{message} (--max-json-bytes): {remedy}")
+
+
+def check_rounded(count: int, dtype: FeatureDType, options: EngineOptions, remedy: str) -> None:
+    """Raises when so many float32 values would take too much memory before they are rounded to another type."""
+    held, limit = float_bytes((count,)), max(options.max_chunked_bytes, options.max_reply_bytes)
+    if dtype is not FeatureDType.FLOAT32 and held > limit:
+        message = f"features are {held} bytes in float32, from which they are rounded, at most {limit}"
+        raise ReplyTooLarge(f"{message}: {remedy}")
 
 
 def check_masks(count: int, size: HeightWidth, options: EngineOptions, remedy: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from featsvc.engines.running.steps import step
@@ -58,9 +60,18 @@ def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | N
 
 def typed(values: Tensor, dtype: FeatureDType) -> TypedArray:
     """Float32 values in another type but int8, in the host's memory; bfloat16 as its bits."""
-    (home,) = on_host(_narrow(values, None, TORCH[dtype]) if dtype in TORCH else values)
-    is_bfloat16 = dtype is FeatureDType.BFLOAT16
-    array: TypedArray = home.view(torch.int16).numpy().view(np.uint16) if is_bfloat16 else home.numpy()
+    array: TypedArray = as_array(_narrow(values, None, TORCH[dtype]) if dtype in TORCH else values)
+    return array
+
+
+def as_array(values: Tensor) -> NDArray[Any]:  # Any: of the element type of the tensor
+    """Values in the host's memory; bfloat16, which numpy lacks, as its bits."""
+    if values.dtype is torch.bfloat16:
+        (bits,) = on_host(values.contiguous().view(torch.int16))
+        return bits.numpy().view(np.uint16)
+    # In its order before it comes home: a GPU takes a fraction of the time for that.
+    (home,) = on_host(values.contiguous())
+    array: NDArray[Any] = home.numpy()
     return array
 
 

@@ -5,13 +5,18 @@ The formulas are in docs/formulas.md, "CLIP".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from featsvc.engines.clip.last_block import at_positions
+from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.recipes import Incoming, Proxy, last_block, proxied
+from featsvc.engines.running.colours import Seen
+from featsvc.engines.running.family import forward_each
 from featsvc.v1.schema import DenseRecipe
 
 OFFSET = 0.1
@@ -51,6 +56,15 @@ def image_embeddings(visual: VisionTransformer, pixels: Tensor) -> Tensor:
     pooled = visual.ln_post(at_positions(visual.transformer.resblocks[-1], tokens, first))
     embeddings: Tensor = (pooled @ visual.proj)[: len(tokens)].float()
     return F.normalize(embeddings, dim=-1)
+
+
+def embedded(pictures: Sequence[Seen], loaded: ClipModel) -> list[Tensor]:
+    """The same of pictures as the network sees them, D each."""
+
+    def forward(pixels: Tensor) -> Tensor:
+        return image_embeddings(loaded.visual, pixels)
+
+    return forward_each(pictures, loaded.normal, loaded.device, forward)
 
 
 def _incoming(visual: VisionTransformer, pixels: Tensor) -> Incoming:

@@ -14,9 +14,12 @@ from featsvc.engines.answers.feature_reply import Known, feature_reply
 from featsvc.engines.answers.feature_size import FeatureKind, check_axes, check_features
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.clip import model as clip_model
-from featsvc.engines.clip.dense import dense_features, image_embeddings
+from featsvc.engines.clip import pyramids
+from featsvc.engines.clip.dense import dense_features
+from featsvc.engines.clip.dense import embedded as embeddings_of
 from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.pyramids import PyramidCache
 from featsvc.engines.clip.similarity import probability_maps, similarity_maps
 from featsvc.engines.clip.text import TextCache, Words, checked_words, embedded, text_features
 from featsvc.engines.decoding.pictures import decoded
@@ -29,7 +32,6 @@ from featsvc.engines.running.family import (
     FamilyEngines,
     Loaded,
     Prepared,
-    forward_each,
     picture_key,
 )
 from featsvc.engines.running.transfer import on_device, on_host
@@ -41,7 +43,7 @@ from featsvc.v1.schema import (
     EncodeTextParams,
 )
 from featsvc.work.item import PictureItem, QueryItem, TextItem
-from featsvc.work.operations import COMPUTE_SIMILARITY, ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
+from featsvc.work.operations import COMPUTE_SIMILARITY, EMBED_PYRAMID, ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Features, Floats, ImageEmbedding, Similarity, TextEmbeddings
 
@@ -204,10 +206,7 @@ def run_image(
     batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel
 ) -> list[ImageEmbedding]:
     """Global embeddings, 1 x D each."""
-    pictures = [each.picture for each in batch]
-    outputs = forward_each(
-        pictures, loaded.normal, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels)
-    )
+    outputs = embeddings_of([each.picture for each in batch], loaded)
     return [ImageEmbedding(each[None].numpy()) for each in on_host(*outputs)]
 
 
@@ -231,8 +230,8 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     return loaded
 
 
-def family(texts: TextCache) -> FamilyEngines:
-    """The operations, all over one cache of text embeddings."""
+def family(texts: TextCache, tiles: PyramidCache) -> FamilyEngines:
+    """The operations, all over one cache of text embeddings, and one of pyramids."""
     return FamilyEngines(
         load,
         (
@@ -242,5 +241,6 @@ def family(texts: TextCache) -> FamilyEngines:
                 COMPUTE_SIMILARITY, partial(prepare_similarity, texts), partial(run_similarity, texts)
             ),
             Computation(ENCODE_IMAGE, prepare_image, run_image),
+            Computation(EMBED_PYRAMID, partial(pyramids.prepare, tiles), pyramids.run),
         ),
     )

@@ -13,8 +13,9 @@ The edges of a window are such positions without the halves: 0 is the left edge 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,15 @@ from featsvc.work.results import Geometry, HeightWidth
 
 NOISE = 1e-6
 """Pixels by which a window may seem to reach into a cell by rounding alone."""
+
+
+class Between(NamedTuple):
+    """Between which cells positions lie, along one axis or N x 2."""
+
+    low: Tensor
+    high: Tensor
+    part: Tensor
+    """Of the higher one."""
 
 
 def check_points(points: Sequence[Position], geometry: Geometry) -> None:
@@ -81,19 +91,30 @@ def sampled(features: Tensor, points: Sequence[Position], geometry: Geometry) ->
     low, high, part = neighbours(seen, last, Grid.of(geometry))
     part = on_device(part.to(features.dtype)[:, :, None], features.device)
     low, high = on_device(low, features.device), on_device(high, features.device)
-    above = torch.lerp(features[low[:, 1], low[:, 0]], features[low[:, 1], high[:, 0]], part[:, 0])
-    below = torch.lerp(features[high[:, 1], low[:, 0]], features[high[:, 1], high[:, 0]], part[:, 0])
+    return bilinear(lambda rows, columns: features[rows, columns], Between(low, high, part))
+
+
+def bilinear(at: Callable[[Tensor, Tensor], Tensor], places: Between) -> Tensor:
+    """Values N x D at places N x 2 (columns, then rows), of what stands at rows and columns of a grid."""
+    low, high, part = places
+    above = torch.lerp(at(low[:, 1], low[:, 0]), at(low[:, 1], high[:, 0]), part[:, 0])
+    below = torch.lerp(at(high[:, 1], low[:, 0]), at(high[:, 1], high[:, 0]), part[:, 0])
     return torch.lerp(above, below, part[:, 1])
 
 
-def neighbours(seen: Tensor, last: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+def neighbours(seen: Tensor, last: Tensor, grid: Grid) -> Between:
     """The cells between whose centres positions in what the network sees lie, and the part of the higher one.
 
     Positions are float64, of one axis or N x 2, each from its first pixel's edge; `last` is the last cell of each axis.
     """
-    cells = ((seen - grid.patch / 2) / grid.stride).clamp(torch.zeros_like(last), last)
+    return between((seen - grid.patch / 2) / grid.stride, last)
+
+
+def between(cells: Tensor, last: Tensor) -> Between:
+    """Between which whole cells positions lie that are in cells; beyond 0 and `last` these hold."""
+    cells = cells.clamp(torch.zeros_like(last), last)
     low = cells.floor().long()
-    return low, torch.minimum(low + 1, last), cells - low
+    return Between(low, torch.minimum(low + 1, last), cells - low)
 
 
 def regridded(maps: Tensor, grid: Grid, size: HeightWidth, other: Grid) -> Tensor:

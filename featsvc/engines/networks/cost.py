@@ -139,6 +139,22 @@ def check_texts(cost: float, field: str, name: str, options: EngineOptions) -> N
         raise invalid_field(field, f"{message} {_kind(options)} (--max-tflop): send fewer texts at once")
 
 
+def check_tiles(count: int, cost: float, name: str, options: EngineOptions) -> None:
+    """Refuses a pyramid of more tiles, or that costs more, than one request may."""
+    remedy = "take a larger tile_ratio_min or tile_stride_ratio, or fewer tile_levels"
+    limit = max_tflop(options) * TERA
+    message = ""
+    if count > options.max_crops:
+        message = f"makes {count} tiles of this picture, at most {options.max_crops} (--max-crops)"
+    elif cost > limit:
+        costs = (
+            f"cost {_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's {_kind(options)}"
+        )
+        message = f"makes {count} tiles of this picture, which {costs} (--max-tflop)"
+    if message:
+        raise invalid_field("params.tile_ratio_min", f"{message}: {remedy}")
+
+
 def _note(sight: Sight, cost: float, is_brisk: Callable[[Sight], bool], name: str) -> None:
     """Tells who runs the server why it is busy for so long; that the caller may ask for it is documented."""
     width, height = sight.size

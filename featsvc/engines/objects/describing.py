@@ -22,7 +22,6 @@ from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.networks.cost import cells_of
 from featsvc.engines.objects.crops import Crops
 from featsvc.engines.objects.networks import (
-    AT_ONCE,
     ClipNetwork,
     DenseInput,
     DinoNetwork,
@@ -31,7 +30,7 @@ from featsvc.engines.objects.networks import (
 )
 from featsvc.engines.objects.pooling import pooled, pooling_flop
 from featsvc.engines.running.colours import Seen
-from featsvc.engines.running.family import Loaded
+from featsvc.engines.running.family import AT_ONCE, Loaded
 from featsvc.engines.running.steps import step
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring

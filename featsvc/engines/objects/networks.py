@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
-from featsvc.engines.clip.dense import image_embeddings
+from featsvc.engines.clip.dense import embedded
 from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.features import CELLS, Reading, class_tokens, descriptors, log_binned
@@ -30,8 +30,6 @@ from featsvc.errors import FieldViolation, InvalidFields
 from featsvc.v1.schema import ClipParams, DinoParams, Normalization, PaddingMode, Squaring
 from featsvc.work.options import EngineOptions
 
-AT_ONCE = 64
-"""Crops that share a pass: of 224 x 224 pixels they take some 40 MB, and less than 1 GB on the way through ViT-L."""
 MOST_ELONGATED = 16
 """Length over width of a crop beyond which only its middle is brought to a network's size: it sees no more of it."""
 
@@ -162,10 +160,7 @@ class ClipNetwork(OfModel[ClipModel]):
 
     def embedded(self, crops: list[Seen]) -> list[Tensor]:
         """A vector D of length 1 for each crop."""
-        loaded = self.loaded
-        return forward_each(
-            crops, loaded.normal, loaded.device, lambda pixels: image_embeddings(loaded.visual, pixels)
-        )
+        return embedded(crops, self.loaded)
 
 
 @dataclass(frozen=True)

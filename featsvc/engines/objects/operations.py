@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-import numpy as np
 import torch
 
 from featsvc.engines.answers.limits import check_json, check_reply, label_bytes
 from featsvc.engines.answers.mask_encoding import nbytes
-from featsvc.engines.answers.rounding import rounded
+from featsvc.engines.answers.rounding import as_array, rounded
 from featsvc.engines.clip.text import TextCache
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
@@ -30,7 +29,6 @@ from featsvc.engines.objects.sources import (
     prompted,
 )
 from featsvc.engines.running.family import AnyComputation, Computation, Loaded, Prepared, Together, alone
-from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.mask_list import MaskWriter
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture
@@ -261,13 +259,7 @@ def _without_points(mask: Mask) -> Mask:
 def _vectors(way: Describing, found: Found, dtype: FeatureDType) -> ObjectVectors:
     """All objects by one descriptor, in the element type of the answer."""
     small, rounding = rounded(way.vectors(found.bitmaps), dtype)
-    if dtype is FeatureDType.BFLOAT16:
-        small = small.view(torch.int16)
-    (home,) = on_host(small.contiguous())
-    array = home.numpy()
-    if dtype is FeatureDType.BFLOAT16:
-        array = array.view(np.uint16)
-    return ObjectVectors(array, way.network.key, dtype, rounding)
+    return ObjectVectors(as_array(small), way.network.key, dtype, rounding)
 
 
 def computations(embeddings: EmbeddingCache, texts: TextCache) -> tuple[AnyComputation, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featsvc.server.calls.reply import Reply, flat
 from featsvc.twin.messages import numbers
-from featsvc.v1 import image_pb2, objects_pb2, sam2_pb2, tensor_pb2
+from featsvc.v1 import clip_pb2, image_pb2, objects_pb2, sam2_pb2, tensor_pb2
 from featsvc.work.results import (
     Bits,
     DescribedObject,
@@ -25,6 +25,8 @@ from featsvc.work.results import (
     ObjectVectors,
     Png,
     PromptMasks,
+    Pyramid,
+    PyramidLevel,
     Result,
     Rle,
     Rounding,
@@ -79,7 +81,7 @@ class ReplyClass:
         for name in self._messages:
             value = getattr(result, name)
             if isinstance(value, np.ndarray):
-                dtype = result.dtype if isinstance(result, (Features, EmbeddedImage)) else ""
+                dtype = result.dtype if isinstance(result, (Features, EmbeddedImage, Pyramid)) else ""
                 beside[name] = Reply(tensor_head(value, dtype)) if without_data else tensor(value, dtype)
             elif isinstance(value, tuple):
                 beside[name] = [written(each) for each in value]
@@ -141,6 +143,12 @@ def _number(dtype: str | np.dtype[np.generic]) -> int:
 def _geometry(result: Geometry) -> image_pb2.Geometry:
     """How the grid lies on the picture."""
     return image_pb2.Geometry(**vars(result))
+
+
+@written.register
+def _pyramid_level(result: PyramidLevel) -> Reply:
+    """The tiles of one size."""
+    return Reply(clip_pb2.PyramidLevel(**vars(result)))
 
 
 @written.register

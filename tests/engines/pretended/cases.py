@@ -128,6 +128,14 @@ def _clip() -> Iterator[tuple[str, Case]]:
         load_size=48, dense_recipe="naclip", window_size=32, window_stride=16
     )
     yield "windows", asked(through, pictures=3)
+    few = {"tile_ratio_min": 0.6, "tile_ratio_max": 1.0, "tile_levels": 2, "tile_stride_ratio": 1.0}
+    yield "tiles", asked(S.EmbedPyramidParams(**few))
+    points = ((3.0, 4.0, 0.7), (70.5, 40.0, 0.8))
+    yield "tiles at points", around(S.EmbedPyramidParams(**few, scaled_points=points))
+    places = S.PyramidGrid(width=5, height=4, scales=(0.6, 0.9))
+    for dtype in S.FeatureDType:
+        on_grid = S.EmbedPyramidParams(**few, scaled_grid=places, pyramid_dtype=dtype)
+        yield f"tiles on a grid {dtype}", around(on_grid)
     yield "picture", asked(S.EncodeImageParams())
     yield "several pictures", asked(S.EncodeImageParams(), pictures=3)
     yield "texts", asked(S.EncodeTextParams(), texts=S.Texts(text=(*QUERY, "a red circle and " * 4)))

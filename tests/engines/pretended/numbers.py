@@ -27,6 +27,7 @@ from featsvc.work.results import (
     Png,
     PromptMasks,
     PromptResults,
+    Pyramid,
     Result,
     Rle,
     Similarity,
@@ -42,7 +43,7 @@ Numbers = dict[str, Array]
 def numbers(result: Result) -> Numbers:
     """What the answer says."""
     match result:
-        case Features():
+        case Features() | Pyramid():
             return {"features": _floats(result)}
         case TextEmbeddings() | ImageEmbedding():
             return {"embeddings": models.vectors(result)}
@@ -81,7 +82,7 @@ def _apart(one: Array, other: Array) -> float:
     return float(np.abs(one - other).max(initial=0) / max(np.abs(other).max(initial=0), 1e-6))
 
 
-def _floats(result: Features) -> Floats:
+def _floats(result: Features | Pyramid) -> Floats:
     values = result.features
     if result.dtype is FeatureDType.BFLOAT16:
         return (values.astype(np.uint32) << 16).view(np.float32)

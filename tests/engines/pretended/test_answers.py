@@ -62,7 +62,8 @@ def test_a_gpu_answers_as_the_cpu_and_uses_no_other_device(
 ) -> None:
     worker, case = workers(precision), CASES[name]
     there = [numbers(each) for each in worker.answers(case)]
-    bound = BOUNDS[precision] + STEPS.get(getattr(case.params, "dtype", FeatureDType.FLOAT32), 0)
+    dtypes = (getattr(case.params, each, FeatureDType.FLOAT32) for each in ("dtype", "pyramid_dtype"))
+    bound = BOUNDS[precision] + sum(STEPS.get(each, 0) for each in dtypes)
     for ours, theirs in zip(there, expected(name), strict=True):
         assert difference(ours, theirs) <= bound
     # Nothing at all is touched by texts that are kept.

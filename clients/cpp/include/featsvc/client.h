@@ -73,6 +73,8 @@ class Client {
   v1::ComputeSimilarityResponse compute_similarity(
       const v1::ComputeSimilarityRequest& request, Timeout timeout = {}) const;
   v1::EncodeImageResponse encode_image(const v1::EncodeImageRequest& request, Timeout timeout = {}) const;
+  v1::EmbedPyramidResponse embed_pyramid(const v1::EmbedPyramidRequest& request, Timeout timeout = {}) const;
+  v1::EmbedPyramidResponse embed_pyramid_at_once(const v1::EmbedPyramidRequest& request, Timeout timeout = {}) const;
   /// @}
 
   /// @name DINO
@@ -107,6 +109,8 @@ class Client {
       Questions<v1::ClipServiceExtractFeaturesRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
   Answers<v1::DinoServiceExtractFeaturesResponse> stream_dino_features(
       Questions<v1::DinoServiceExtractFeaturesRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
+  Answers<v1::EmbedPyramidResponse> stream_embed_pyramid(
+      Questions<v1::EmbedPyramidRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
   Answers<v1::PredictMasksResponse> stream_predict_masks(
       Questions<v1::PredictMasksRequest> questions, std::size_t window = 8, Timeout timeout = {}) const;
   Answers<v1::DescribeObjectsResponse> stream_describe_objects(

@@ -22,7 +22,7 @@ Array<float> floats(const v1::Tensor& tensor);
 /// Dense features as float, of whatever type they were sent: int8 times the scale of their channel.
 Array<float> features(const v1::Tensor& tensor, const v1::Rounding& rounding);
 
-/// The dense features of a reply of CLIP or DINO, height x width x channels or as asked for.
+/// The dense features of a reply of CLIP or DINO, height x width x channels or as asked for, or the vectors of a pyramid.
 template <class Reply>
 Array<float> features(const Reply& reply) {
   return features(reply.features(), reply.rounding());

@@ -202,6 +202,12 @@ COMMANDS = (
     ),
     Command("embed", "the CLIP embedding of each whole picture", operations.ENCODE_IMAGE, outcomes.embedding),
     Command(
+        "pyramid",
+        "CLIP embeddings of tiles of each picture in several sizes, or what they make at points",
+        operations.EMBED_PYRAMID,
+        outcomes.pyramid,
+    ),
+    Command(
         "objects describe",
         "masks of everything in each picture, with vectors that describe them",
         operations.DESCRIBE_OBJECTS,

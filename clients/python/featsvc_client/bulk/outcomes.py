@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featsvc_client.mask_results import Mask, Masks, MasksSummary, coco_annotation
 from featsvc_client.masks import instance_map
 from featsvc_client.object_results import FoundObjects, Objects, ObjectVectors
+from featsvc_client.pyramid_results import Pyramid
 from featsvc_client.results import Embeddings, Features, Similarity
 
 # numpy has no bfloat16: arrays of this ending hold its bits as uint16.
@@ -52,6 +53,13 @@ def features(answer: Features) -> Outcome:
 def similarity(answer: Similarity) -> Outcome:
     """A map for each text."""
     return Outcome({"similarity": answer.array}, _facts(answer) | {"geometry": _geometry(answer)})
+
+
+def pyramid(answer: Pyramid) -> Outcome:
+    """Vectors of all tiles, level by level, or at points or places, and how the tiles lie."""
+    levels = [asdict(each) for each in answer.levels]
+    facts = _facts(answer) | _size(answer) | {"levels": levels} | _errors(answer)
+    return Outcome(_numbers("features", answer, "scale"), facts)
 
 
 def embedding(answer: Embeddings) -> Outcome:
@@ -129,7 +137,9 @@ def _masks(answer: Sequence[Mask], size: tuple[int, int]) -> dict[str, NDArray[n
     }
 
 
-def _numbers(name: str, answer: Features | ObjectVectors, scale: str) -> dict[str, NDArray[np.generic]]:
+def _numbers(
+    name: str, answer: Features | ObjectVectors | Pyramid, scale: str
+) -> dict[str, NDArray[np.generic]]:
     """Features as they were sent, and by what integers are to be multiplied."""
     arrays = {f"{name}{BFLOAT16}" if answer.raw.dtype == np.uint16 else name: answer.raw}
     if answer.rounding is not None and answer.rounding.scale is not None:
@@ -137,14 +147,14 @@ def _numbers(name: str, answer: Features | ObjectVectors, scale: str) -> dict[st
     return arrays
 
 
-def _errors(answer: Features | ObjectVectors) -> dict[str, float]:
+def _errors(answer: Features | ObjectVectors | Pyramid) -> dict[str, float]:
     """What rounding has changed."""
     if answer.rounding is None:
         return {}
     return {"largest_error": answer.rounding.largest_error, "mean_error": answer.rounding.mean_error}
 
 
-def _size(answer: MasksSummary | Objects) -> dict[str, int]:
+def _size(answer: MasksSummary | Objects | Pyramid) -> dict[str, int]:
     return {"height": answer.height, "width": answer.width}
 
 

@@ -15,6 +15,7 @@ from featsvc.v1 import model_pb2, tensor_pb2
 from featsvc_client.mask_results import Mask, Masks, PromptMasks
 from featsvc_client.object_results import FoundObjects, Objects
 from featsvc_client.pixels import Bitmap, Png
+from featsvc_client.pyramid_results import Pyramid
 from featsvc_client.results import TENSORS_OF_EMBEDDING, EmbeddedImage, Embeddings, Features, Similarity
 from featsvc_client.rle import Rle
 
@@ -66,7 +67,7 @@ def model(result: object) -> str:
     return str(getattr(result, "model", ""))
 
 
-def _features(result: Features) -> Arrays:
+def _features(result: Features | Pyramid) -> Arrays:
     return {"features": Sent(_element(result.raw), result.array)}
 
 
@@ -150,6 +151,7 @@ def _form(pixels: object) -> str:
 # Any: each takes the class that it stands beside.
 READERS: Mapping[type, Callable[[Any], Arrays]] = {
     Features: _features,
+    Pyramid: _features,
     Embeddings: _embeddings,
     Similarity: _similarity,
     Masks: _masks,

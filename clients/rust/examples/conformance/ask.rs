@@ -41,6 +41,7 @@ about! {
     |reply: EncodeTextResponse| &reply.model;
     |reply: ComputeSimilarityResponse| &reply.model;
     |reply: EncodeImageResponse| &reply.model;
+    |reply: EmbedPyramidResponse| &reply.model;
     |reply: DinoServiceExtractFeaturesResponse| &reply.model;
     |reply: GenerateMasksResponse| &reply.model;
     |reply: PredictMasksResponse| &reply.model;
@@ -105,6 +106,9 @@ pub async fn lines(address: &str, key: &str, case: &Case) -> Lines {
         "ClipService/EncodeImage" => one!(clip.encode_image, "EncodeImageRequest", |reply: &EncodeImageResponse| {
             arrays::floats("embeddings", reply.image_embedding.as_ref())
         }),
+        "ClipService/EmbedPyramid" => one!(clip.embed_pyramid, "EmbedPyramidRequest", arrays::features),
+        "ClipService/EmbedPyramidChunked" => one!(clip.embed_pyramid_chunked, "EmbedPyramidRequest", arrays::features),
+        "ClipService/EmbedPyramidStream" => many!(clip.embed_pyramid_stream, "EmbedPyramidRequest", arrays::features),
         "DinoService/ExtractFeatures" => {
             one!(dino.extract_features, "DinoServiceExtractFeaturesRequest", arrays::features)
         }

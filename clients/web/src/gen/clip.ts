@@ -160,6 +160,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/embed_pyramid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Encode tiles of a picture in several sizes
+         * @description A picture, and the pyramid that is made of it.
+         */
+        post: operations["embed_pyramid"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/estimate/embed_pyramid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What it would cost: encode tiles of a picture in several sizes
+         * @description A picture, and the pyramid that is made of it.
+         */
+        post: operations["estimate_embed_pyramid"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -204,6 +244,148 @@ export interface components {
          * @enum {string}
          */
         DenseRecipe: "maskclip" | "sclip" | "clearclip" | "naclip" | "proxyclip";
+        /**
+         * EmbedPyramidBody
+         * @description A picture, and the pyramid that is made of it.
+         * @example {
+         *       "image": "iVBORw0KGgoAAAANSUhEUgAAAGAAAABgAgMAAACf9p+rAAAACVBMVEXNzcjcHh4ePNw0fjK0AAAAxUlEQVR42u2SsQ6CMBCGPxD3DrL7KH0EFxOfURYnZt6nDuwScWgLpVcjCZpo5B8ox8fdf9ccrPqcMnceMc0E5PYooSQBMg0cEmAHsE0AHTxD4DpQAhT2vRBATVsfgS+uIzD8qeSAUnloWszNUPGNvsx4Csb29dJS3wc2gNn7qF7q0fqgn5vR+aCbmzGUbqM5hkHquFQrm7Kgk94W9NLCejiT0MJt5RXgBpzt1/vJzdE3wCV1iQbMdEC/4NWP79UK/g+seoMejjwe/wPno/sAAAAASUVORK5CYII=",
+         *       "tile_levels": 3,
+         *       "scaled_points": [
+         *         [
+         *           40,
+         *           30,
+         *           0.2
+         *         ]
+         *       ]
+         *     }
+         */
+        EmbedPyramidBody: {
+            /**
+             * Model Name
+             * @description Name of the network, as open_clip calls it. Default: "ViT-L-14-336-quickgelu".
+             */
+            model_name?: string | null;
+            /**
+             * Model Pretrained
+             * @description Tag of its weights, as open_clip calls it. Default: "openai".
+             */
+            model_pretrained?: string | null;
+            /**
+             * Image
+             * @description The encoded file: JPEG, PNG, WebP, TIFF, BMP, GIF or any other format that the server allows, at most 32 MB by default. As base64, bare or in a data: URI. Give this, image_url or image_digest.
+             */
+            image?: string | null;
+            /**
+             * Image Url
+             * @description An http or https address that the server fetches the file from; only public addresses unless the server allows others.
+             * @example https://example.com/photo.jpg
+             */
+            image_url?: string | null;
+            /**
+             * Image Digest
+             * @description A picture that the server was sent lately with the same API key, as `image_digest` of that reply named it: sha256: and 64 hexadecimal digits. One that is gone is answered NOT_FOUND: send the file again.
+             * @example sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+             */
+            image_digest?: string | null;
+            /**
+             * Tile Ratio Min
+             * @description Side of the smallest tiles, as a part of the picture's height. Default: 0.05.
+             */
+            tile_ratio_min?: number | null;
+            /**
+             * Tile Ratio Max
+             * @description Side of the largest tiles, as a part of the picture's height. Default: 0.5.
+             */
+            tile_ratio_max?: number | null;
+            /**
+             * Tile Levels
+             * @description Sizes of tiles, at equal steps from the smallest to the largest. Default: 7.
+             */
+            tile_levels?: number | null;
+            /**
+             * Tile Stride Ratio
+             * @description Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05 and below it is 1, and between the two it changes linearly. Default: 0.5.
+             */
+            tile_stride_ratio?: number | null;
+            /**
+             * Scaled Points
+             * @description Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1.
+             * @example [
+             *       [
+             *         520,
+             *         820,
+             *         0.1
+             *       ],
+             *       [
+             *         1090,
+             *         750,
+             *         0.3
+             *       ]
+             *     ]
+             */
+            scaled_points?: components["schemas"]["ScaledPosition"][] | null;
+            /**
+             * @description Answer vectors at these places and scales only, as at points.
+             * @example {
+             *       "height": 64,
+             *       "scales": [
+             *         0.1,
+             *         0.3
+             *       ],
+             *       "width": 96
+             *     }
+             */
+            scaled_grid?: components["schemas"]["PyramidGrid"] | null;
+            /** @description Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed. Default: "float32". */
+            pyramid_dtype?: components["schemas"]["FeatureDType"] | null;
+            /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
+            orientation?: components["schemas"]["Orientation"] | null;
+        };
+        /**
+         * EmbeddedTiles
+         * @description Embeddings of tiles of a picture in several sizes, or what they make at points.
+         */
+        EmbeddedTiles: {
+            /**
+             * Features
+             * @description Vectors of length 1, as base64 of float32, row-major, little-endian; of another type where `pyramid_dtype` asked for it.
+             */
+            features: string;
+            /**
+             * Shape
+             * @description Tiles of all levels and channels; points and channels, or scales, height, width and channels.
+             * @example [
+             *       1254,
+             *       512
+             *     ]
+             */
+            shape: number[];
+            /**
+             * Levels
+             * @description The levels, the smallest tiles first.
+             */
+            levels: components["schemas"]["TileLevel"][];
+            /**
+             * Height
+             * @description Height of the picture in pixels.
+             * @example 1200
+             */
+            height: number;
+            /**
+             * Width
+             * @description Width of the picture in pixels.
+             * @example 1800
+             */
+            width: number;
+            /**
+             * Dtype
+             * @description Their type, where it is not float32.
+             * @example float16
+             */
+            dtype?: string | null;
+            /** @description What that type has cost. */
+            rounding?: components["schemas"]["Rounding"] | null;
+        };
         /**
          * EncodeImageBody
          * @description A picture, and the model to embed it with.
@@ -712,6 +894,27 @@ export interface components {
             detail: string;
         };
         /**
+         * PyramidGrid
+         * @description Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales.
+         */
+        PyramidGrid: {
+            /**
+             * Width
+             * @description Columns of places.
+             */
+            width: number;
+            /**
+             * Height
+             * @description Rows of places.
+             */
+            height: number;
+            /**
+             * Scales
+             * @description Scales, each as in a point; the answer has them in this order.
+             */
+            scales: number[];
+        };
+        /**
          * Ready
          * @description The port should get requests.
          */
@@ -744,6 +947,11 @@ export interface components {
              */
             scale?: string | null;
         };
+        ScaledPosition: [
+            number,
+            number,
+            number
+        ];
         /**
          * SimilarityBody
          * @description A picture, texts, and how to compare them.
@@ -931,6 +1139,54 @@ export interface components {
              */
             shape: number[];
         };
+        /**
+         * TileLevel
+         * @description The tiles of one size; the centre of each is first_center + row or column * stride.
+         */
+        TileLevel: {
+            /**
+             * Tile Ratio
+             * @description Side of a tile as a part of the picture's height, in float32.
+             * @example 0.125
+             */
+            tile_ratio: number;
+            /**
+             * Stride Ratio
+             * @description Distance between tiles as a part of their side.
+             * @example 0.625
+             */
+            stride_ratio: number;
+            /**
+             * Tile Size
+             * @description Side of a tile in pixels.
+             * @example 150
+             */
+            tile_size: number;
+            /**
+             * Stride
+             * @description Distance between tiles in pixels.
+             * @example 93
+             */
+            stride: number;
+            /**
+             * Grid Height
+             * @description Rows of tiles.
+             * @example 13
+             */
+            grid_height: number;
+            /**
+             * Grid Width
+             * @description Columns of tiles.
+             * @example 20
+             */
+            grid_width: number;
+            /**
+             * First Center
+             * @description Centre of the first row and of the first column, in pixels.
+             * @example -0.5
+             */
+            first_center: number;
+        };
         Window: [
             number,
             number,
@@ -983,6 +1239,8 @@ export interface operations {
                     "X-Featsvc-DType"?: string;
                     /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
                     "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1339,6 +1597,8 @@ export interface operations {
                     "X-Featsvc-DType"?: string;
                     /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
                     "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1695,6 +1955,8 @@ export interface operations {
                     "X-Featsvc-DType"?: string;
                     /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
                     "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2051,6 +2313,8 @@ export interface operations {
                     "X-Featsvc-DType"?: string;
                     /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
                     "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -2211,6 +2475,364 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["EncodeImageBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Estimate"];
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    embed_pyramid: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedPyramidBody"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    /** @description The service that answered: ClipService, DinoService or Sam2Service. */
+                    "X-Featsvc-Service"?: string;
+                    /** @description Key of the model that answered. */
+                    "X-Featsvc-Model"?: string;
+                    /** @description Where there is a grid: how it lies on the picture, as JSON. */
+                    "X-Featsvc-Geometry"?: string;
+                    /** @description Where there is a picture: its name for further questions, to be sent as image_digest. */
+                    "X-Featsvc-Digest"?: string;
+                    /** @description Where there is a picture: how its file says that it is to be shown, as EXIF counts; 1 is upright. */
+                    "X-Featsvc-Orientation"?: string;
+                    /** @description Of raw replies: the shape of the tensor, as JSON. */
+                    "X-Featsvc-Shape"?: string;
+                    /** @description Of raw replies: its element type. */
+                    "X-Featsvc-DType"?: string;
+                    /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
+                    "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbeddedTiles"];
+                    "application/octet-stream": string;
+                    "application/x-npy": string;
+                };
+            };
+            /** @description The request contradicts itself or its picture cannot be read. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key is missing or wrong. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key may not do this, or not with this model. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such model, or no such picture any more. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reply cannot be had in the form that Accept names. */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not come in time. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The weights of the model are not on the server. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body or the reply is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON, or packed in another way than gzip or deflate. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Fields that are wrong. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldProblems"];
+                };
+            };
+            /** @description Too many requests; see Retry-After. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The call was cancelled. */
+            499: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A defect of the server, or a request that ended two of its workers. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The server is not ready; see Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took too long. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    estimate_embed_pyramid: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Seconds after which the caller no longer waits; the server gives up then, with 504. */
+                "X-Request-Timeout"?: number;
+                /** @description Of what one API key has waiting the highest comes first; nothing changes beside other keys. */
+                "X-Request-Priority"?: number;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedPyramidBody"];
             };
         };
         responses: {

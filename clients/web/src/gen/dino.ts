@@ -571,6 +571,8 @@ export interface operations {
                     "X-Featsvc-DType"?: string;
                     /** @description Of raw replies of another type than float32: what that has cost, as JSON; see `rounding`. */
                     "X-Featsvc-Rounding"?: string;
+                    /** @description Of raw replies that are pyramids: their `levels`, as JSON. */
+                    "X-Featsvc-Levels"?: string;
                     [name: string]: unknown;
                 };
                 content: {

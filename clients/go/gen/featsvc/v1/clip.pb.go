@@ -1458,6 +1458,804 @@ func (x *EncodeImageResponse) GetImageOrientation() uint32 {
 	return 0
 }
 
+// A point of a picture and how much around it is meant.
+type ScaledPosition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Column in pixels of the picture as sent, from 0 to width - 1; need not be whole.
+	X float64 `protobuf:"fixed64,1,opt,name=x,proto3" json:"x,omitempty"`
+	// Row in pixels of the picture as sent, from 0 to height - 1; need not be whole.
+	Y float64 `protobuf:"fixed64,2,opt,name=y,proto3" json:"y,omitempty"`
+	// Side of the tile around it as a part of the picture's height, from tile_ratio_min to tile_ratio_max.
+	Scale         float64 `protobuf:"fixed64,3,opt,name=scale,proto3" json:"scale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScaledPosition) Reset() {
+	*x = ScaledPosition{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScaledPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScaledPosition) ProtoMessage() {}
+
+func (x *ScaledPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScaledPosition.ProtoReflect.Descriptor instead.
+func (*ScaledPosition) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ScaledPosition) GetX() float64 {
+	if x != nil {
+		return x.X
+	}
+	return 0
+}
+
+func (x *ScaledPosition) GetY() float64 {
+	if x != nil {
+		return x.Y
+	}
+	return 0
+}
+
+func (x *ScaledPosition) GetScale() float64 {
+	if x != nil {
+		return x.Scale
+	}
+	return 0
+}
+
+// Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales.
+type PyramidGrid struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Columns of places.
+	Width int32 `protobuf:"varint,1,opt,name=width,proto3" json:"width,omitempty"`
+	// Rows of places.
+	Height int32 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	// Scales, each as in a point; the answer has them in this order.
+	Scales        []float64 `protobuf:"fixed64,3,rep,packed,name=scales,proto3" json:"scales,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PyramidGrid) Reset() {
+	*x = PyramidGrid{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PyramidGrid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PyramidGrid) ProtoMessage() {}
+
+func (x *PyramidGrid) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PyramidGrid.ProtoReflect.Descriptor instead.
+func (*PyramidGrid) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *PyramidGrid) GetWidth() int32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *PyramidGrid) GetHeight() int32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *PyramidGrid) GetScales() []float64 {
+	if x != nil {
+		return x.Scales
+	}
+	return nil
+}
+
+// The tiles of a pyramid, and what is answered of them.
+type PyramidParams struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Side of the smallest tiles, as a part of the picture's height.
+	TileRatioMin *float64 `protobuf:"fixed64,1,opt,name=tile_ratio_min,json=tileRatioMin,proto3,oneof" json:"tile_ratio_min,omitempty"`
+	// Side of the largest tiles, as a part of the picture's height.
+	TileRatioMax *float64 `protobuf:"fixed64,2,opt,name=tile_ratio_max,json=tileRatioMax,proto3,oneof" json:"tile_ratio_max,omitempty"`
+	// Sizes of tiles, at equal steps from the smallest to the largest.
+	TileLevels *int32 `protobuf:"varint,3,opt,name=tile_levels,json=tileLevels,proto3,oneof" json:"tile_levels,omitempty"`
+	// Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05
+	// and below it is 1, and between the two it changes linearly.
+	TileStrideRatio *float64 `protobuf:"fixed64,4,opt,name=tile_stride_ratio,json=tileStrideRatio,proto3,oneof" json:"tile_stride_ratio,omitempty"`
+	// Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1.
+	ScaledPoints []*ScaledPosition `protobuf:"bytes,5,rep,name=scaled_points,json=scaledPoints,proto3" json:"scaled_points,omitempty"`
+	// Answer vectors at these places and scales only, as at points.
+	ScaledGrid *PyramidGrid `protobuf:"bytes,6,opt,name=scaled_grid,json=scaledGrid,proto3,oneof" json:"scaled_grid,omitempty"`
+	// Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
+	PyramidDtype  *FeatureDType `protobuf:"varint,7,opt,name=pyramid_dtype,json=pyramidDtype,proto3,enum=featsvc.v1.FeatureDType,oneof" json:"pyramid_dtype,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PyramidParams) Reset() {
+	*x = PyramidParams{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PyramidParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PyramidParams) ProtoMessage() {}
+
+func (x *PyramidParams) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PyramidParams.ProtoReflect.Descriptor instead.
+func (*PyramidParams) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PyramidParams) GetTileRatioMin() float64 {
+	if x != nil && x.TileRatioMin != nil {
+		return *x.TileRatioMin
+	}
+	return 0
+}
+
+func (x *PyramidParams) GetTileRatioMax() float64 {
+	if x != nil && x.TileRatioMax != nil {
+		return *x.TileRatioMax
+	}
+	return 0
+}
+
+func (x *PyramidParams) GetTileLevels() int32 {
+	if x != nil && x.TileLevels != nil {
+		return *x.TileLevels
+	}
+	return 0
+}
+
+func (x *PyramidParams) GetTileStrideRatio() float64 {
+	if x != nil && x.TileStrideRatio != nil {
+		return *x.TileStrideRatio
+	}
+	return 0
+}
+
+func (x *PyramidParams) GetScaledPoints() []*ScaledPosition {
+	if x != nil {
+		return x.ScaledPoints
+	}
+	return nil
+}
+
+func (x *PyramidParams) GetScaledGrid() *PyramidGrid {
+	if x != nil {
+		return x.ScaledGrid
+	}
+	return nil
+}
+
+func (x *PyramidParams) GetPyramidDtype() FeatureDType {
+	if x != nil && x.PyramidDtype != nil {
+		return *x.PyramidDtype
+	}
+	return FeatureDType_FEATURE_D_TYPE_UNSPECIFIED
+}
+
+// A picture, and the pyramid that is made of it.
+type EmbedPyramidRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The picture.
+	Image *Image `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	// The model.
+	Model *ClipModel `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// The tiles, and what is answered of them.
+	Pyramid       *PyramidParams `protobuf:"bytes,3,opt,name=pyramid,proto3" json:"pyramid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidRequest) Reset() {
+	*x = EmbedPyramidRequest{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidRequest) ProtoMessage() {}
+
+func (x *EmbedPyramidRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidRequest.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *EmbedPyramidRequest) GetImage() *Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *EmbedPyramidRequest) GetModel() *ClipModel {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *EmbedPyramidRequest) GetPyramid() *PyramidParams {
+	if x != nil {
+		return x.Pyramid
+	}
+	return nil
+}
+
+// The tiles of one size. Tile (row, column) is a square around (first_center + column * stride, first_center + row * stride), in
+// pixels of the picture as sent, (0, 0) being the centre of the first; what of it lies outside the picture is black.
+type PyramidLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Side of a tile as a part of the picture's height, in float32.
+	TileRatio float64 `protobuf:"fixed64,1,opt,name=tile_ratio,json=tileRatio,proto3" json:"tile_ratio,omitempty"`
+	// Distance between neighbouring tiles as a part of their side.
+	StrideRatio float64 `protobuf:"fixed64,2,opt,name=stride_ratio,json=strideRatio,proto3" json:"stride_ratio,omitempty"`
+	// Side of a tile in pixels.
+	TileSize uint32 `protobuf:"varint,3,opt,name=tile_size,json=tileSize,proto3" json:"tile_size,omitempty"`
+	// Distance between neighbouring tiles in pixels.
+	Stride uint32 `protobuf:"varint,4,opt,name=stride,proto3" json:"stride,omitempty"`
+	// Rows of tiles.
+	GridHeight uint32 `protobuf:"varint,5,opt,name=grid_height,json=gridHeight,proto3" json:"grid_height,omitempty"`
+	// Columns of tiles.
+	GridWidth uint32 `protobuf:"varint,6,opt,name=grid_width,json=gridWidth,proto3" json:"grid_width,omitempty"`
+	// Centre of the first row, and of the first column: -0.5 where tile_size is even, else 0.
+	FirstCenter   float64 `protobuf:"fixed64,7,opt,name=first_center,json=firstCenter,proto3" json:"first_center,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PyramidLevel) Reset() {
+	*x = PyramidLevel{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PyramidLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PyramidLevel) ProtoMessage() {}
+
+func (x *PyramidLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PyramidLevel.ProtoReflect.Descriptor instead.
+func (*PyramidLevel) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PyramidLevel) GetTileRatio() float64 {
+	if x != nil {
+		return x.TileRatio
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetStrideRatio() float64 {
+	if x != nil {
+		return x.StrideRatio
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetTileSize() uint32 {
+	if x != nil {
+		return x.TileSize
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetStride() uint32 {
+	if x != nil {
+		return x.Stride
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetGridHeight() uint32 {
+	if x != nil {
+		return x.GridHeight
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetGridWidth() uint32 {
+	if x != nil {
+		return x.GridWidth
+	}
+	return 0
+}
+
+func (x *PyramidLevel) GetFirstCenter() float64 {
+	if x != nil {
+		return x.FirstCenter
+	}
+	return 0
+}
+
+// A pyramid of a picture, or its vectors at points.
+type EmbedPyramidResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Vectors of length 1: points x channels where points were given; scales x height x width x channels of a grid. Else tiles x
+	// channels, of all levels in their order, row by row. The element type is the one that `pyramid_dtype` asked for.
+	Features *Tensor `protobuf:"bytes,1,opt,name=features,proto3" json:"features,omitempty"`
+	// The levels, the smallest tiles first.
+	Levels []*PyramidLevel `protobuf:"bytes,2,rep,name=levels,proto3" json:"levels,omitempty"`
+	// Key of the model that answered.
+	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	// Name of the picture for further questions: put it into `Image.digest` instead of the file.
+	ImageDigest string `protobuf:"bytes,4,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// What rounding to a smaller `pyramid_dtype` changed; absent for float32.
+	Rounding *Rounding `protobuf:"bytes,5,opt,name=rounding,proto3" json:"rounding,omitempty"`
+	// How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+	// mirrored. `Image.orientation` says whether that was applied.
+	ImageOrientation uint32 `protobuf:"varint,6,opt,name=image_orientation,json=imageOrientation,proto3" json:"image_orientation,omitempty"`
+	// Height of the picture as sent, in pixels.
+	Height uint32 `protobuf:"varint,7,opt,name=height,proto3" json:"height,omitempty"`
+	// Width of the picture as sent, in pixels.
+	Width         uint32 `protobuf:"varint,8,opt,name=width,proto3" json:"width,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidResponse) Reset() {
+	*x = EmbedPyramidResponse{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidResponse) ProtoMessage() {}
+
+func (x *EmbedPyramidResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidResponse.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *EmbedPyramidResponse) GetFeatures() *Tensor {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+func (x *EmbedPyramidResponse) GetLevels() []*PyramidLevel {
+	if x != nil {
+		return x.Levels
+	}
+	return nil
+}
+
+func (x *EmbedPyramidResponse) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *EmbedPyramidResponse) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
+func (x *EmbedPyramidResponse) GetRounding() *Rounding {
+	if x != nil {
+		return x.Rounding
+	}
+	return nil
+}
+
+func (x *EmbedPyramidResponse) GetImageOrientation() uint32 {
+	if x != nil {
+		return x.ImageOrientation
+	}
+	return 0
+}
+
+func (x *EmbedPyramidResponse) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *EmbedPyramidResponse) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+// A picture, the pyramid that is made of it, and that the answer comes in pieces.
+type EmbedPyramidChunkedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The question.
+	Request       *EmbedPyramidRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidChunkedRequest) Reset() {
+	*x = EmbedPyramidChunkedRequest{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidChunkedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidChunkedRequest) ProtoMessage() {}
+
+func (x *EmbedPyramidChunkedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidChunkedRequest.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidChunkedRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EmbedPyramidChunkedRequest) GetRequest() *EmbedPyramidRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// A part of an answer in pieces.
+type EmbedPyramidChunkedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which part it is.
+	//
+	// Types that are valid to be assigned to Part:
+	//
+	//	*EmbedPyramidChunkedResponse_Reply
+	//	*EmbedPyramidChunkedResponse_Chunk
+	Part          isEmbedPyramidChunkedResponse_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidChunkedResponse) Reset() {
+	*x = EmbedPyramidChunkedResponse{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidChunkedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidChunkedResponse) ProtoMessage() {}
+
+func (x *EmbedPyramidChunkedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidChunkedResponse.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidChunkedResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *EmbedPyramidChunkedResponse) GetPart() isEmbedPyramidChunkedResponse_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *EmbedPyramidChunkedResponse) GetReply() *EmbedPyramidResponse {
+	if x != nil {
+		if x, ok := x.Part.(*EmbedPyramidChunkedResponse_Reply); ok {
+			return x.Reply
+		}
+	}
+	return nil
+}
+
+func (x *EmbedPyramidChunkedResponse) GetChunk() *TensorChunk {
+	if x != nil {
+		if x, ok := x.Part.(*EmbedPyramidChunkedResponse_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+type isEmbedPyramidChunkedResponse_Part interface {
+	isEmbedPyramidChunkedResponse_Part()
+}
+
+type EmbedPyramidChunkedResponse_Reply struct {
+	// The first message: the whole answer; where its tensor has more than 1 MiB, without the tensor's data.
+	Reply *EmbedPyramidResponse `protobuf:"bytes,1,opt,name=reply,proto3,oneof"`
+}
+
+type EmbedPyramidChunkedResponse_Chunk struct {
+	// All further messages: the data of the tensor.
+	Chunk *TensorChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+func (*EmbedPyramidChunkedResponse_Reply) isEmbedPyramidChunkedResponse_Part() {}
+
+func (*EmbedPyramidChunkedResponse_Chunk) isEmbedPyramidChunkedResponse_Part() {}
+
+// One question of many.
+type EmbedPyramidStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's own name of the question, repeated in its answer.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The question.
+	Request       *EmbedPyramidRequest `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidStreamRequest) Reset() {
+	*x = EmbedPyramidStreamRequest{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidStreamRequest) ProtoMessage() {}
+
+func (x *EmbedPyramidStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidStreamRequest.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidStreamRequest) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *EmbedPyramidStreamRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *EmbedPyramidStreamRequest) GetRequest() *EmbedPyramidRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// The answer to one question of many. Answers come as they are done, not in the order of the questions.
+type EmbedPyramidStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's name of the question.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// How it went.
+	//
+	// Types that are valid to be assigned to Outcome:
+	//
+	//	*EmbedPyramidStreamResponse_Response
+	//	*EmbedPyramidStreamResponse_Error
+	Outcome isEmbedPyramidStreamResponse_Outcome `protobuf_oneof:"outcome"`
+	// What the answer has taken; not there where there is none.
+	Timing        *Timing `protobuf:"bytes,4,opt,name=timing,proto3" json:"timing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedPyramidStreamResponse) Reset() {
+	*x = EmbedPyramidStreamResponse{}
+	mi := &file_featsvc_v1_clip_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedPyramidStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedPyramidStreamResponse) ProtoMessage() {}
+
+func (x *EmbedPyramidStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_featsvc_v1_clip_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedPyramidStreamResponse.ProtoReflect.Descriptor instead.
+func (*EmbedPyramidStreamResponse) Descriptor() ([]byte, []int) {
+	return file_featsvc_v1_clip_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *EmbedPyramidStreamResponse) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *EmbedPyramidStreamResponse) GetOutcome() isEmbedPyramidStreamResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *EmbedPyramidStreamResponse) GetResponse() *EmbedPyramidResponse {
+	if x != nil {
+		if x, ok := x.Outcome.(*EmbedPyramidStreamResponse_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *EmbedPyramidStreamResponse) GetError() *ItemError {
+	if x != nil {
+		if x, ok := x.Outcome.(*EmbedPyramidStreamResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+func (x *EmbedPyramidStreamResponse) GetTiming() *Timing {
+	if x != nil {
+		return x.Timing
+	}
+	return nil
+}
+
+type isEmbedPyramidStreamResponse_Outcome interface {
+	isEmbedPyramidStreamResponse_Outcome()
+}
+
+type EmbedPyramidStreamResponse_Response struct {
+	// The answer.
+	Response *EmbedPyramidResponse `protobuf:"bytes,2,opt,name=response,proto3,oneof"`
+}
+
+type EmbedPyramidStreamResponse_Error struct {
+	// Why there is none; other questions are not concerned.
+	Error *ItemError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*EmbedPyramidStreamResponse_Response) isEmbedPyramidStreamResponse_Outcome() {}
+
+func (*EmbedPyramidStreamResponse_Error) isEmbedPyramidStreamResponse_Outcome() {}
+
 var File_featsvc_v1_clip_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_clip_proto_rawDesc = "" +
@@ -1601,7 +2399,80 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x0fimage_embedding\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\x0eimageEmbedding\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12!\n" +
 	"\fimage_digest\x18\x03 \x01(\tR\vimageDigest\x12+\n" +
-	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation*\xf2\x01\n" +
+	"\x11image_orientation\x18\x04 \x01(\rR\x10imageOrientation\"\x90\x01\n" +
+	"\x0eScaledPosition\x12$\n" +
+	"\x01x\x18\x01 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AR\x01x\x12$\n" +
+	"\x01y\x18\x02 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\x00\x00!\x00\x00\x00\x00\x80\x84.AR\x01y\x12,\n" +
+	"\x05scale\x18\x03 \x01(\x01B\x16\x8a\xb5\x18\x12\x19\xfc\xa9\xf1\xd2MbP?!\x00\x00\x00\x00\x00\x00\xf0?R\x05scale:\x04\x88\xb5\x18\x01\"\x8d\x01\n" +
+	"\vPyramidGrid\x12,\n" +
+	"\x05width\x18\x01 \x01(\x05B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@R\x05width\x12.\n" +
+	"\x06height\x18\x02 \x01(\x05B\x16\x8a\xb5\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x00\xc0@R\x06height\x12 \n" +
+	"\x06scales\x18\x03 \x03(\x01B\b\x8a\xb5\x18\x04(\x010\x10R\x06scales\"\xee\b\n" +
+	"\rPyramidParams\x12G\n" +
+	"\x0etile_ratio_min\x18\x01 \x01(\x01B\x1c\x8a\xb5\x18\x18\n" +
+	"\x040.05\x19\xfc\xa9\xf1\xd2MbP?!\x00\x00\x00\x00\x00\x00\xf0?H\x00R\ftileRatioMin\x88\x01\x01\x12F\n" +
+	"\x0etile_ratio_max\x18\x02 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.5\x19\xfc\xa9\xf1\xd2MbP?!\x00\x00\x00\x00\x00\x00\xf0?H\x01R\ftileRatioMax\x88\x01\x01\x12?\n" +
+	"\vtile_levels\x18\x03 \x01(\x05B\x19\x8a\xb5\x18\x15\n" +
+	"\x017\x19\x00\x00\x00\x00\x00\x00\xf0?!\x00\x00\x00\x00\x00\x000@H\x02R\n" +
+	"tileLevels\x88\x01\x01\x12L\n" +
+	"\x11tile_stride_ratio\x18\x04 \x01(\x01B\x1b\x8a\xb5\x18\x17\n" +
+	"\x030.5\x19\x9a\x99\x99\x99\x99\x99\xb9?!\x00\x00\x00\x00\x00\x00\xf0?H\x03R\x0ftileStrideRatio\x88\x01\x01\x12n\n" +
+	"\rscaled_points\x18\x05 \x03(\v2\x1a.featsvc.v1.ScaledPositionB-\x8a\xb5\x18)\x12#[[520, 820, 0.1], [1090, 750, 0.3]]0\x80\x80\x04R\fscaledPoints\x12v\n" +
+	"\vscaled_grid\x18\x06 \x01(\v2\x17.featsvc.v1.PyramidGridB7\x8a\xb5\x183\x121{\"width\": 96, \"height\": 64, \"scales\": [0.1, 0.3]}H\x04R\n" +
+	"scaledGrid\x88\x01\x01\x12Q\n" +
+	"\rpyramid_dtype\x18\a \x01(\x0e2\x18.featsvc.v1.FeatureDTypeB\r\x8a\xb5\x18\t\n" +
+	"\afloat32H\x05R\fpyramidDtype\x88\x01\x01:\x93\x03\x92\xb5\x18S\n" +
+	"\x0etile_ratio_max\x12 tile_ratio_min <= tile_ratio_max\x1a\x1fmust be at least tile_ratio_min\x92\xb5\x18\xc6\x01\n" +
+	"\vtile_levels\x128(tile_levels == 1) == (tile_ratio_min == tile_ratio_max)\x1a}one level has tiles of one size, several of different ones: give tile_ratio_min and tile_ratio_max alike for 1, and only then\x92\xb5\x18i\n" +
+	"\vscaled_grid\x12(scaled_grid is None or not scaled_points\x1a0scaled_points and scaled_grid exclude each other\xa0\xb5\x18\x01B\x11\n" +
+	"\x0f_tile_ratio_minB\x11\n" +
+	"\x0f_tile_ratio_maxB\x0e\n" +
+	"\f_tile_levelsB\x14\n" +
+	"\x12_tile_stride_ratioB\x0e\n" +
+	"\f_scaled_gridB\x10\n" +
+	"\x0e_pyramid_dtype\"\xda\x01\n" +
+	"\x13EmbedPyramidRequest\x12'\n" +
+	"\x05image\x18\x01 \x01(\v2\x11.featsvc.v1.ImageR\x05image\x12+\n" +
+	"\x05model\x18\x02 \x01(\v2\x15.featsvc.v1.ClipModelR\x05model\x123\n" +
+	"\apyramid\x18\x03 \x01(\v2\x19.featsvc.v1.PyramidParamsR\apyramid:8\x9a\xb5\x184{\"tile_levels\": 3, \"scaled_points\": [[40, 30, 0.2]]}\"\xe8\x01\n" +
+	"\fPyramidLevel\x12\x1d\n" +
+	"\n" +
+	"tile_ratio\x18\x01 \x01(\x01R\ttileRatio\x12!\n" +
+	"\fstride_ratio\x18\x02 \x01(\x01R\vstrideRatio\x12\x1b\n" +
+	"\ttile_size\x18\x03 \x01(\rR\btileSize\x12\x16\n" +
+	"\x06stride\x18\x04 \x01(\rR\x06stride\x12\x1f\n" +
+	"\vgrid_height\x18\x05 \x01(\rR\n" +
+	"gridHeight\x12\x1d\n" +
+	"\n" +
+	"grid_width\x18\x06 \x01(\rR\tgridWidth\x12!\n" +
+	"\ffirst_center\x18\a \x01(\x01R\vfirstCenter\"\xbe\x02\n" +
+	"\x14EmbedPyramidResponse\x12.\n" +
+	"\bfeatures\x18\x01 \x01(\v2\x12.featsvc.v1.TensorR\bfeatures\x120\n" +
+	"\x06levels\x18\x02 \x03(\v2\x18.featsvc.v1.PyramidLevelR\x06levels\x12\x14\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\x12!\n" +
+	"\fimage_digest\x18\x04 \x01(\tR\vimageDigest\x120\n" +
+	"\brounding\x18\x05 \x01(\v2\x14.featsvc.v1.RoundingR\brounding\x12+\n" +
+	"\x11image_orientation\x18\x06 \x01(\rR\x10imageOrientation\x12\x16\n" +
+	"\x06height\x18\a \x01(\rR\x06height\x12\x14\n" +
+	"\x05width\x18\b \x01(\rR\x05width\"W\n" +
+	"\x1aEmbedPyramidChunkedRequest\x129\n" +
+	"\arequest\x18\x01 \x01(\v2\x1f.featsvc.v1.EmbedPyramidRequestR\arequest\"\x90\x01\n" +
+	"\x1bEmbedPyramidChunkedResponse\x128\n" +
+	"\x05reply\x18\x01 \x01(\v2 .featsvc.v1.EmbedPyramidResponseH\x00R\x05reply\x12/\n" +
+	"\x05chunk\x18\x02 \x01(\v2\x17.featsvc.v1.TensorChunkH\x00R\x05chunkB\x06\n" +
+	"\x04part\"~\n" +
+	"\x19EmbedPyramidStreamRequest\x12&\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tB\a\x8a\xb5\x18\x038\x80\x01R\trequestId\x129\n" +
+	"\arequest\x18\x02 \x01(\v2\x1f.featsvc.v1.EmbedPyramidRequestR\arequest\"\xe1\x01\n" +
+	"\x1aEmbedPyramidStreamResponse\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12>\n" +
+	"\bresponse\x18\x02 \x01(\v2 .featsvc.v1.EmbedPyramidResponseH\x00R\bresponse\x12-\n" +
+	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
+	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
+	"\aoutcome*\xf2\x01\n" +
 	"\vDenseRecipe\x12\x1c\n" +
 	"\x18DENSE_RECIPE_UNSPECIFIED\x10\x00\x12'\n" +
 	"\x15DENSE_RECIPE_MASKCLIP\x10\x01\x1a\f\x8a\xb5\x18\bmaskclip\x12!\n" +
@@ -1614,7 +2485,7 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\x18TEMPLATE_SET_UNSPECIFIED\x10\x00\x12'\n" +
 	"\x15TEMPLATE_SET_IMAGENET\x10\x01\x1a\f\x8a\xb5\x18\bimagenet\x12#\n" +
 	"\x13TEMPLATE_SET_SIMPLE\x10\x02\x1a\n" +
-	"\x8a\xb5\x18\x06simple2\x91\x05\n" +
+	"\x8a\xb5\x18\x06simple2\xb7\a\n" +
 	"\vClipService\x12p\n" +
 	"\x0fExtractFeatures\x12-.featsvc.v1.ClipServiceExtractFeaturesRequest\x1a..featsvc.v1.ClipServiceExtractFeaturesResponse\x12\x87\x01\n" +
 	"\x16ExtractFeaturesChunked\x124.featsvc.v1.ClipServiceExtractFeaturesChunkedRequest\x1a5.featsvc.v1.ClipServiceExtractFeaturesChunkedResponse0\x01\x12\x86\x01\n" +
@@ -1622,7 +2493,10 @@ const file_featsvc_v1_clip_proto_rawDesc = "" +
 	"\n" +
 	"EncodeText\x12\x1d.featsvc.v1.EncodeTextRequest\x1a\x1e.featsvc.v1.EncodeTextResponse\x12`\n" +
 	"\x11ComputeSimilarity\x12$.featsvc.v1.ComputeSimilarityRequest\x1a%.featsvc.v1.ComputeSimilarityResponse\x12N\n" +
-	"\vEncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponseB\x86\x01\n" +
+	"\vEncodeImage\x12\x1e.featsvc.v1.EncodeImageRequest\x1a\x1f.featsvc.v1.EncodeImageResponse\x12Q\n" +
+	"\fEmbedPyramid\x12\x1f.featsvc.v1.EmbedPyramidRequest\x1a .featsvc.v1.EmbedPyramidResponse\x12h\n" +
+	"\x13EmbedPyramidChunked\x12&.featsvc.v1.EmbedPyramidChunkedRequest\x1a'.featsvc.v1.EmbedPyramidChunkedResponse0\x01\x12g\n" +
+	"\x12EmbedPyramidStream\x12%.featsvc.v1.EmbedPyramidStreamRequest\x1a&.featsvc.v1.EmbedPyramidStreamResponse(\x010\x01B\x86\x01\n" +
 	"\x0ecom.featsvc.v1B\tClipProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
 	"Featsvc\\V1\xe2\x02\x16Featsvc\\V1\\GPBMetadata\xea\x02\vFeatsvc::V1b\x06proto3"
@@ -1640,7 +2514,7 @@ func file_featsvc_v1_clip_proto_rawDescGZIP() []byte {
 }
 
 var file_featsvc_v1_clip_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_featsvc_v1_clip_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_featsvc_v1_clip_proto_goTypes = []any{
 	(DenseRecipe)(0), // 0: featsvc.v1.DenseRecipe
 	(TemplateSet)(0), // 1: featsvc.v1.TemplateSet
@@ -1652,79 +2526,112 @@ var file_featsvc_v1_clip_proto_goTypes = []any{
 	(*ClipServiceExtractFeaturesChunkedResponse)(nil), // 7: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
 	(*ClipServiceExtractFeaturesStreamRequest)(nil),   // 8: featsvc.v1.ClipServiceExtractFeaturesStreamRequest
 	(*ClipServiceExtractFeaturesStreamResponse)(nil),  // 9: featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	(*Texts)(nil),                     // 10: featsvc.v1.Texts
-	(*TextQuery)(nil),                 // 11: featsvc.v1.TextQuery
-	(*TextParams)(nil),                // 12: featsvc.v1.TextParams
-	(*EncodeTextRequest)(nil),         // 13: featsvc.v1.EncodeTextRequest
-	(*EncodeTextResponse)(nil),        // 14: featsvc.v1.EncodeTextResponse
-	(*ComputeSimilarityRequest)(nil),  // 15: featsvc.v1.ComputeSimilarityRequest
-	(*SimilarityParams)(nil),          // 16: featsvc.v1.SimilarityParams
-	(*ComputeSimilarityResponse)(nil), // 17: featsvc.v1.ComputeSimilarityResponse
-	(*EncodeImageRequest)(nil),        // 18: featsvc.v1.EncodeImageRequest
-	(*EncodeImageResponse)(nil),       // 19: featsvc.v1.EncodeImageResponse
-	(*Image)(nil),                     // 20: featsvc.v1.Image
-	(*GridParams)(nil),                // 21: featsvc.v1.GridParams
-	(*FeatureParams)(nil),             // 22: featsvc.v1.FeatureParams
-	(*Tensor)(nil),                    // 23: featsvc.v1.Tensor
-	(*Geometry)(nil),                  // 24: featsvc.v1.Geometry
-	(*Rounding)(nil),                  // 25: featsvc.v1.Rounding
-	(*TensorChunk)(nil),               // 26: featsvc.v1.TensorChunk
-	(*ItemError)(nil),                 // 27: featsvc.v1.ItemError
-	(*Timing)(nil),                    // 28: featsvc.v1.Timing
-	(TensorFormat)(0),                 // 29: featsvc.v1.TensorFormat
+	(*Texts)(nil),                       // 10: featsvc.v1.Texts
+	(*TextQuery)(nil),                   // 11: featsvc.v1.TextQuery
+	(*TextParams)(nil),                  // 12: featsvc.v1.TextParams
+	(*EncodeTextRequest)(nil),           // 13: featsvc.v1.EncodeTextRequest
+	(*EncodeTextResponse)(nil),          // 14: featsvc.v1.EncodeTextResponse
+	(*ComputeSimilarityRequest)(nil),    // 15: featsvc.v1.ComputeSimilarityRequest
+	(*SimilarityParams)(nil),            // 16: featsvc.v1.SimilarityParams
+	(*ComputeSimilarityResponse)(nil),   // 17: featsvc.v1.ComputeSimilarityResponse
+	(*EncodeImageRequest)(nil),          // 18: featsvc.v1.EncodeImageRequest
+	(*EncodeImageResponse)(nil),         // 19: featsvc.v1.EncodeImageResponse
+	(*ScaledPosition)(nil),              // 20: featsvc.v1.ScaledPosition
+	(*PyramidGrid)(nil),                 // 21: featsvc.v1.PyramidGrid
+	(*PyramidParams)(nil),               // 22: featsvc.v1.PyramidParams
+	(*EmbedPyramidRequest)(nil),         // 23: featsvc.v1.EmbedPyramidRequest
+	(*PyramidLevel)(nil),                // 24: featsvc.v1.PyramidLevel
+	(*EmbedPyramidResponse)(nil),        // 25: featsvc.v1.EmbedPyramidResponse
+	(*EmbedPyramidChunkedRequest)(nil),  // 26: featsvc.v1.EmbedPyramidChunkedRequest
+	(*EmbedPyramidChunkedResponse)(nil), // 27: featsvc.v1.EmbedPyramidChunkedResponse
+	(*EmbedPyramidStreamRequest)(nil),   // 28: featsvc.v1.EmbedPyramidStreamRequest
+	(*EmbedPyramidStreamResponse)(nil),  // 29: featsvc.v1.EmbedPyramidStreamResponse
+	(*Image)(nil),                       // 30: featsvc.v1.Image
+	(*GridParams)(nil),                  // 31: featsvc.v1.GridParams
+	(*FeatureParams)(nil),               // 32: featsvc.v1.FeatureParams
+	(*Tensor)(nil),                      // 33: featsvc.v1.Tensor
+	(*Geometry)(nil),                    // 34: featsvc.v1.Geometry
+	(*Rounding)(nil),                    // 35: featsvc.v1.Rounding
+	(*TensorChunk)(nil),                 // 36: featsvc.v1.TensorChunk
+	(*ItemError)(nil),                   // 37: featsvc.v1.ItemError
+	(*Timing)(nil),                      // 38: featsvc.v1.Timing
+	(TensorFormat)(0),                   // 39: featsvc.v1.TensorFormat
+	(FeatureDType)(0),                   // 40: featsvc.v1.FeatureDType
 }
 var file_featsvc_v1_clip_proto_depIdxs = []int32{
-	20, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
+	30, // 0: featsvc.v1.ClipServiceExtractFeaturesRequest.image:type_name -> featsvc.v1.Image
 	3,  // 1: featsvc.v1.ClipServiceExtractFeaturesRequest.model:type_name -> featsvc.v1.ClipModel
 	4,  // 2: featsvc.v1.ClipServiceExtractFeaturesRequest.params:type_name -> featsvc.v1.ClipParams
-	21, // 3: featsvc.v1.ClipServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
-	22, // 4: featsvc.v1.ClipServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
+	31, // 3: featsvc.v1.ClipServiceExtractFeaturesRequest.grid:type_name -> featsvc.v1.GridParams
+	32, // 4: featsvc.v1.ClipServiceExtractFeaturesRequest.features:type_name -> featsvc.v1.FeatureParams
 	0,  // 5: featsvc.v1.ClipParams.dense_recipe:type_name -> featsvc.v1.DenseRecipe
-	23, // 6: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
-	24, // 7: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
-	25, // 8: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
+	33, // 6: featsvc.v1.ClipServiceExtractFeaturesResponse.features:type_name -> featsvc.v1.Tensor
+	34, // 7: featsvc.v1.ClipServiceExtractFeaturesResponse.geometry:type_name -> featsvc.v1.Geometry
+	35, // 8: featsvc.v1.ClipServiceExtractFeaturesResponse.rounding:type_name -> featsvc.v1.Rounding
 	2,  // 9: featsvc.v1.ClipServiceExtractFeaturesChunkedRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
 	5,  // 10: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.reply:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	26, // 11: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
+	36, // 11: featsvc.v1.ClipServiceExtractFeaturesChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
 	2,  // 12: featsvc.v1.ClipServiceExtractFeaturesStreamRequest.request:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
 	5,  // 13: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.response:type_name -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	27, // 14: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
-	28, // 15: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.timing:type_name -> featsvc.v1.Timing
+	37, // 14: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.error:type_name -> featsvc.v1.ItemError
+	38, // 15: featsvc.v1.ClipServiceExtractFeaturesStreamResponse.timing:type_name -> featsvc.v1.Timing
 	1,  // 16: featsvc.v1.TextParams.template_set:type_name -> featsvc.v1.TemplateSet
 	10, // 17: featsvc.v1.EncodeTextRequest.texts:type_name -> featsvc.v1.Texts
 	3,  // 18: featsvc.v1.EncodeTextRequest.model:type_name -> featsvc.v1.ClipModel
 	12, // 19: featsvc.v1.EncodeTextRequest.wording:type_name -> featsvc.v1.TextParams
-	23, // 20: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
-	20, // 21: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
+	33, // 20: featsvc.v1.EncodeTextResponse.text_embedding:type_name -> featsvc.v1.Tensor
+	30, // 21: featsvc.v1.ComputeSimilarityRequest.image:type_name -> featsvc.v1.Image
 	11, // 22: featsvc.v1.ComputeSimilarityRequest.query:type_name -> featsvc.v1.TextQuery
 	3,  // 23: featsvc.v1.ComputeSimilarityRequest.model:type_name -> featsvc.v1.ClipModel
 	4,  // 24: featsvc.v1.ComputeSimilarityRequest.params:type_name -> featsvc.v1.ClipParams
-	21, // 25: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
+	31, // 25: featsvc.v1.ComputeSimilarityRequest.grid:type_name -> featsvc.v1.GridParams
 	16, // 26: featsvc.v1.ComputeSimilarityRequest.similarity:type_name -> featsvc.v1.SimilarityParams
 	12, // 27: featsvc.v1.ComputeSimilarityRequest.wording:type_name -> featsvc.v1.TextParams
-	29, // 28: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
-	23, // 29: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
-	24, // 30: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
-	20, // 31: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
+	39, // 28: featsvc.v1.SimilarityParams.tensor_format:type_name -> featsvc.v1.TensorFormat
+	33, // 29: featsvc.v1.ComputeSimilarityResponse.similarity_map:type_name -> featsvc.v1.Tensor
+	34, // 30: featsvc.v1.ComputeSimilarityResponse.geometry:type_name -> featsvc.v1.Geometry
+	30, // 31: featsvc.v1.EncodeImageRequest.image:type_name -> featsvc.v1.Image
 	3,  // 32: featsvc.v1.EncodeImageRequest.model:type_name -> featsvc.v1.ClipModel
-	23, // 33: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
-	2,  // 34: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
-	6,  // 35: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
-	8,  // 36: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
-	13, // 37: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
-	15, // 38: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
-	18, // 39: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
-	5,  // 40: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
-	7,  // 41: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
-	9,  // 42: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
-	14, // 43: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
-	17, // 44: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
-	19, // 45: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
-	40, // [40:46] is the sub-list for method output_type
-	34, // [34:40] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	33, // 33: featsvc.v1.EncodeImageResponse.image_embedding:type_name -> featsvc.v1.Tensor
+	20, // 34: featsvc.v1.PyramidParams.scaled_points:type_name -> featsvc.v1.ScaledPosition
+	21, // 35: featsvc.v1.PyramidParams.scaled_grid:type_name -> featsvc.v1.PyramidGrid
+	40, // 36: featsvc.v1.PyramidParams.pyramid_dtype:type_name -> featsvc.v1.FeatureDType
+	30, // 37: featsvc.v1.EmbedPyramidRequest.image:type_name -> featsvc.v1.Image
+	3,  // 38: featsvc.v1.EmbedPyramidRequest.model:type_name -> featsvc.v1.ClipModel
+	22, // 39: featsvc.v1.EmbedPyramidRequest.pyramid:type_name -> featsvc.v1.PyramidParams
+	33, // 40: featsvc.v1.EmbedPyramidResponse.features:type_name -> featsvc.v1.Tensor
+	24, // 41: featsvc.v1.EmbedPyramidResponse.levels:type_name -> featsvc.v1.PyramidLevel
+	35, // 42: featsvc.v1.EmbedPyramidResponse.rounding:type_name -> featsvc.v1.Rounding
+	23, // 43: featsvc.v1.EmbedPyramidChunkedRequest.request:type_name -> featsvc.v1.EmbedPyramidRequest
+	25, // 44: featsvc.v1.EmbedPyramidChunkedResponse.reply:type_name -> featsvc.v1.EmbedPyramidResponse
+	36, // 45: featsvc.v1.EmbedPyramidChunkedResponse.chunk:type_name -> featsvc.v1.TensorChunk
+	23, // 46: featsvc.v1.EmbedPyramidStreamRequest.request:type_name -> featsvc.v1.EmbedPyramidRequest
+	25, // 47: featsvc.v1.EmbedPyramidStreamResponse.response:type_name -> featsvc.v1.EmbedPyramidResponse
+	37, // 48: featsvc.v1.EmbedPyramidStreamResponse.error:type_name -> featsvc.v1.ItemError
+	38, // 49: featsvc.v1.EmbedPyramidStreamResponse.timing:type_name -> featsvc.v1.Timing
+	2,  // 50: featsvc.v1.ClipService.ExtractFeatures:input_type -> featsvc.v1.ClipServiceExtractFeaturesRequest
+	6,  // 51: featsvc.v1.ClipService.ExtractFeaturesChunked:input_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedRequest
+	8,  // 52: featsvc.v1.ClipService.ExtractFeaturesStream:input_type -> featsvc.v1.ClipServiceExtractFeaturesStreamRequest
+	13, // 53: featsvc.v1.ClipService.EncodeText:input_type -> featsvc.v1.EncodeTextRequest
+	15, // 54: featsvc.v1.ClipService.ComputeSimilarity:input_type -> featsvc.v1.ComputeSimilarityRequest
+	18, // 55: featsvc.v1.ClipService.EncodeImage:input_type -> featsvc.v1.EncodeImageRequest
+	23, // 56: featsvc.v1.ClipService.EmbedPyramid:input_type -> featsvc.v1.EmbedPyramidRequest
+	26, // 57: featsvc.v1.ClipService.EmbedPyramidChunked:input_type -> featsvc.v1.EmbedPyramidChunkedRequest
+	28, // 58: featsvc.v1.ClipService.EmbedPyramidStream:input_type -> featsvc.v1.EmbedPyramidStreamRequest
+	5,  // 59: featsvc.v1.ClipService.ExtractFeatures:output_type -> featsvc.v1.ClipServiceExtractFeaturesResponse
+	7,  // 60: featsvc.v1.ClipService.ExtractFeaturesChunked:output_type -> featsvc.v1.ClipServiceExtractFeaturesChunkedResponse
+	9,  // 61: featsvc.v1.ClipService.ExtractFeaturesStream:output_type -> featsvc.v1.ClipServiceExtractFeaturesStreamResponse
+	14, // 62: featsvc.v1.ClipService.EncodeText:output_type -> featsvc.v1.EncodeTextResponse
+	17, // 63: featsvc.v1.ClipService.ComputeSimilarity:output_type -> featsvc.v1.ComputeSimilarityResponse
+	19, // 64: featsvc.v1.ClipService.EncodeImage:output_type -> featsvc.v1.EncodeImageResponse
+	25, // 65: featsvc.v1.ClipService.EmbedPyramid:output_type -> featsvc.v1.EmbedPyramidResponse
+	27, // 66: featsvc.v1.ClipService.EmbedPyramidChunked:output_type -> featsvc.v1.EmbedPyramidChunkedResponse
+	29, // 67: featsvc.v1.ClipService.EmbedPyramidStream:output_type -> featsvc.v1.EmbedPyramidStreamResponse
+	59, // [59:68] is the sub-list for method output_type
+	50, // [50:59] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_clip_proto_init() }
@@ -1750,13 +2657,22 @@ func file_featsvc_v1_clip_proto_init() {
 	}
 	file_featsvc_v1_clip_proto_msgTypes[10].OneofWrappers = []any{}
 	file_featsvc_v1_clip_proto_msgTypes[14].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[20].OneofWrappers = []any{}
+	file_featsvc_v1_clip_proto_msgTypes[25].OneofWrappers = []any{
+		(*EmbedPyramidChunkedResponse_Reply)(nil),
+		(*EmbedPyramidChunkedResponse_Chunk)(nil),
+	}
+	file_featsvc_v1_clip_proto_msgTypes[27].OneofWrappers = []any{
+		(*EmbedPyramidStreamResponse_Response)(nil),
+		(*EmbedPyramidStreamResponse_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_featsvc_v1_clip_proto_rawDesc), len(file_featsvc_v1_clip_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

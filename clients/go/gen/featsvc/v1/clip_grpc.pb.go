@@ -27,6 +27,9 @@ const (
 	ClipService_EncodeText_FullMethodName             = "/featsvc.v1.ClipService/EncodeText"
 	ClipService_ComputeSimilarity_FullMethodName      = "/featsvc.v1.ClipService/ComputeSimilarity"
 	ClipService_EncodeImage_FullMethodName            = "/featsvc.v1.ClipService/EncodeImage"
+	ClipService_EmbedPyramid_FullMethodName           = "/featsvc.v1.ClipService/EmbedPyramid"
+	ClipService_EmbedPyramidChunked_FullMethodName    = "/featsvc.v1.ClipService/EmbedPyramidChunked"
+	ClipService_EmbedPyramidStream_FullMethodName     = "/featsvc.v1.ClipService/EmbedPyramidStream"
 )
 
 // ClipServiceClient is the client API for ClipService service.
@@ -47,6 +50,12 @@ type ClipServiceClient interface {
 	ComputeSimilarity(ctx context.Context, in *ComputeSimilarityRequest, opts ...grpc.CallOption) (*ComputeSimilarityResponse, error)
 	// One embedding of a whole picture, of length 1, for retrieval and zero-shot use.
 	EncodeImage(ctx context.Context, in *EncodeImageRequest, opts ...grpc.CallOption) (*EncodeImageResponse, error)
+	// Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+	EmbedPyramid(ctx context.Context, in *EmbedPyramidRequest, opts ...grpc.CallOption) (*EmbedPyramidResponse, error)
+	// The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+	EmbedPyramidChunked(ctx context.Context, in *EmbedPyramidChunkedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EmbedPyramidChunkedResponse], error)
+	// Many questions over one call, for data sets and video. A bad one fails alone.
+	EmbedPyramidStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse], error)
 }
 
 type clipServiceClient struct {
@@ -129,6 +138,48 @@ func (c *clipServiceClient) EncodeImage(ctx context.Context, in *EncodeImageRequ
 	return out, nil
 }
 
+func (c *clipServiceClient) EmbedPyramid(ctx context.Context, in *EmbedPyramidRequest, opts ...grpc.CallOption) (*EmbedPyramidResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EmbedPyramidResponse)
+	err := c.cc.Invoke(ctx, ClipService_EmbedPyramid_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clipServiceClient) EmbedPyramidChunked(ctx context.Context, in *EmbedPyramidChunkedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EmbedPyramidChunkedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ClipService_ServiceDesc.Streams[2], ClipService_EmbedPyramidChunked_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EmbedPyramidChunkedRequest, EmbedPyramidChunkedResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClipService_EmbedPyramidChunkedClient = grpc.ServerStreamingClient[EmbedPyramidChunkedResponse]
+
+func (c *clipServiceClient) EmbedPyramidStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ClipService_ServiceDesc.Streams[3], ClipService_EmbedPyramidStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClipService_EmbedPyramidStreamClient = grpc.BidiStreamingClient[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]
+
 // ClipServiceServer is the server API for ClipService service.
 // All implementations must embed UnimplementedClipServiceServer
 // for forward compatibility.
@@ -147,6 +198,12 @@ type ClipServiceServer interface {
 	ComputeSimilarity(context.Context, *ComputeSimilarityRequest) (*ComputeSimilarityResponse, error)
 	// One embedding of a whole picture, of length 1, for retrieval and zero-shot use.
 	EncodeImage(context.Context, *EncodeImageRequest) (*EncodeImageResponse, error)
+	// Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+	EmbedPyramid(context.Context, *EmbedPyramidRequest) (*EmbedPyramidResponse, error)
+	// The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+	EmbedPyramidChunked(*EmbedPyramidChunkedRequest, grpc.ServerStreamingServer[EmbedPyramidChunkedResponse]) error
+	// Many questions over one call, for data sets and video. A bad one fails alone.
+	EmbedPyramidStream(grpc.BidiStreamingServer[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]) error
 	mustEmbedUnimplementedClipServiceServer()
 }
 
@@ -174,6 +231,15 @@ func (UnimplementedClipServiceServer) ComputeSimilarity(context.Context, *Comput
 }
 func (UnimplementedClipServiceServer) EncodeImage(context.Context, *EncodeImageRequest) (*EncodeImageResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EncodeImage not implemented")
+}
+func (UnimplementedClipServiceServer) EmbedPyramid(context.Context, *EmbedPyramidRequest) (*EmbedPyramidResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EmbedPyramid not implemented")
+}
+func (UnimplementedClipServiceServer) EmbedPyramidChunked(*EmbedPyramidChunkedRequest, grpc.ServerStreamingServer[EmbedPyramidChunkedResponse]) error {
+	return status.Error(codes.Unimplemented, "method EmbedPyramidChunked not implemented")
+}
+func (UnimplementedClipServiceServer) EmbedPyramidStream(grpc.BidiStreamingServer[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method EmbedPyramidStream not implemented")
 }
 func (UnimplementedClipServiceServer) mustEmbedUnimplementedClipServiceServer() {}
 func (UnimplementedClipServiceServer) testEmbeddedByValue()                     {}
@@ -286,6 +352,42 @@ func _ClipService_EncodeImage_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClipService_EmbedPyramid_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EmbedPyramidRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClipServiceServer).EmbedPyramid(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClipService_EmbedPyramid_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClipServiceServer).EmbedPyramid(ctx, req.(*EmbedPyramidRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClipService_EmbedPyramidChunked_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(EmbedPyramidChunkedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ClipServiceServer).EmbedPyramidChunked(m, &grpc.GenericServerStream[EmbedPyramidChunkedRequest, EmbedPyramidChunkedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClipService_EmbedPyramidChunkedServer = grpc.ServerStreamingServer[EmbedPyramidChunkedResponse]
+
+func _ClipService_EmbedPyramidStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ClipServiceServer).EmbedPyramidStream(&grpc.GenericServerStream[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClipService_EmbedPyramidStreamServer = grpc.BidiStreamingServer[EmbedPyramidStreamRequest, EmbedPyramidStreamResponse]
+
 // ClipService_ServiceDesc is the grpc.ServiceDesc for ClipService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -309,6 +411,10 @@ var ClipService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "EncodeImage",
 			Handler:    _ClipService_EncodeImage_Handler,
 		},
+		{
+			MethodName: "EmbedPyramid",
+			Handler:    _ClipService_EmbedPyramid_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -319,6 +425,17 @@ var ClipService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ExtractFeaturesStream",
 			Handler:       _ClipService_ExtractFeaturesStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "EmbedPyramidChunked",
+			Handler:       _ClipService_EmbedPyramidChunked_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "EmbedPyramidStream",
+			Handler:       _ClipService_EmbedPyramidStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

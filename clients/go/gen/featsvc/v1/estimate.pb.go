@@ -97,6 +97,7 @@ type EstimateRequest struct {
 	//	*EstimateRequest_EmbedImage
 	//	*EstimateRequest_DescribeObjects
 	//	*EstimateRequest_FindObjects
+	//	*EstimateRequest_EmbedPyramid
 	Question      isEstimateRequest_Question `protobuf_oneof:"question"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -229,6 +230,15 @@ func (x *EstimateRequest) GetFindObjects() *FindObjectsRequest {
 	return nil
 }
 
+func (x *EstimateRequest) GetEmbedPyramid() *EmbedPyramidRequest {
+	if x != nil {
+		if x, ok := x.Question.(*EstimateRequest_EmbedPyramid); ok {
+			return x.EmbedPyramid
+		}
+	}
+	return nil
+}
+
 type isEstimateRequest_Question interface {
 	isEstimateRequest_Question()
 }
@@ -283,6 +293,11 @@ type EstimateRequest_FindObjects struct {
 	FindObjects *FindObjectsRequest `protobuf:"bytes,10,opt,name=find_objects,json=findObjects,proto3,oneof"`
 }
 
+type EstimateRequest_EmbedPyramid struct {
+	// ClipService.EmbedPyramid.
+	EmbedPyramid *EmbedPyramidRequest `protobuf:"bytes,11,opt,name=embed_pyramid,json=embedPyramid,proto3,oneof"`
+}
+
 func (*EstimateRequest_ExtractClipFeatures) isEstimateRequest_Question() {}
 
 func (*EstimateRequest_EncodeText) isEstimateRequest_Question() {}
@@ -302,6 +317,8 @@ func (*EstimateRequest_EmbedImage) isEstimateRequest_Question() {}
 func (*EstimateRequest_DescribeObjects) isEstimateRequest_Question() {}
 
 func (*EstimateRequest_FindObjects) isEstimateRequest_Question() {}
+
+func (*EstimateRequest_EmbedPyramid) isEstimateRequest_Question() {}
 
 // What is to be expected. All of it is about so: others may come meanwhile.
 type EstimateResponse struct {
@@ -408,7 +425,7 @@ var File_featsvc_v1_estimate_proto protoreflect.FileDescriptor
 const file_featsvc_v1_estimate_proto_rawDesc = "" +
 	"\n" +
 	"\x19featsvc/v1/estimate.proto\x12\n" +
-	"featsvc.v1\x1a\x15featsvc/v1/clip.proto\x1a\x15featsvc/v1/dino.proto\x1a\x18featsvc/v1/objects.proto\x1a\x18featsvc/v1/options.proto\x1a\x15featsvc/v1/sam2.proto\"\xb0\x06\n" +
+	"featsvc.v1\x1a\x15featsvc/v1/clip.proto\x1a\x15featsvc/v1/dino.proto\x1a\x18featsvc/v1/objects.proto\x1a\x18featsvc/v1/options.proto\x1a\x15featsvc/v1/sam2.proto\"\xf8\x06\n" +
 	"\x0fEstimateRequest\x12c\n" +
 	"\x15extract_clip_features\x18\x01 \x01(\v2-.featsvc.v1.ClipServiceExtractFeaturesRequestH\x00R\x13extractClipFeatures\x12@\n" +
 	"\vencode_text\x18\x02 \x01(\v2\x1d.featsvc.v1.EncodeTextRequestH\x00R\n" +
@@ -422,7 +439,8 @@ const file_featsvc_v1_estimate_proto_rawDesc = "" +
 	"embedImage\x12O\n" +
 	"\x10describe_objects\x18\t \x01(\v2\".featsvc.v1.DescribeObjectsRequestH\x00R\x0fdescribeObjects\x12C\n" +
 	"\ffind_objects\x18\n" +
-	" \x01(\v2\x1e.featsvc.v1.FindObjectsRequestH\x00R\vfindObjectsB\n" +
+	" \x01(\v2\x1e.featsvc.v1.FindObjectsRequestH\x00R\vfindObjects\x12F\n" +
+	"\rembed_pyramid\x18\v \x01(\v2\x1f.featsvc.v1.EmbedPyramidRequestH\x00R\fembedPyramidB\n" +
 	"\n" +
 	"\bquestion\"\xea\x01\n" +
 	"\x10EstimateResponse\x12\x15\n" +
@@ -474,6 +492,7 @@ var file_featsvc_v1_estimate_proto_goTypes = []any{
 	(*EmbedImageRequest)(nil),                 // 10: featsvc.v1.EmbedImageRequest
 	(*DescribeObjectsRequest)(nil),            // 11: featsvc.v1.DescribeObjectsRequest
 	(*FindObjectsRequest)(nil),                // 12: featsvc.v1.FindObjectsRequest
+	(*EmbedPyramidRequest)(nil),               // 13: featsvc.v1.EmbedPyramidRequest
 }
 var file_featsvc_v1_estimate_proto_depIdxs = []int32{
 	3,  // 0: featsvc.v1.EstimateRequest.extract_clip_features:type_name -> featsvc.v1.ClipServiceExtractFeaturesRequest
@@ -486,14 +505,15 @@ var file_featsvc_v1_estimate_proto_depIdxs = []int32{
 	10, // 7: featsvc.v1.EstimateRequest.embed_image:type_name -> featsvc.v1.EmbedImageRequest
 	11, // 8: featsvc.v1.EstimateRequest.describe_objects:type_name -> featsvc.v1.DescribeObjectsRequest
 	12, // 9: featsvc.v1.EstimateRequest.find_objects:type_name -> featsvc.v1.FindObjectsRequest
-	0,  // 10: featsvc.v1.EstimateResponse.basis:type_name -> featsvc.v1.CostBasis
-	1,  // 11: featsvc.v1.EstimateService.Estimate:input_type -> featsvc.v1.EstimateRequest
-	2,  // 12: featsvc.v1.EstimateService.Estimate:output_type -> featsvc.v1.EstimateResponse
-	12, // [12:13] is the sub-list for method output_type
-	11, // [11:12] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 10: featsvc.v1.EstimateRequest.embed_pyramid:type_name -> featsvc.v1.EmbedPyramidRequest
+	0,  // 11: featsvc.v1.EstimateResponse.basis:type_name -> featsvc.v1.CostBasis
+	1,  // 12: featsvc.v1.EstimateService.Estimate:input_type -> featsvc.v1.EstimateRequest
+	2,  // 13: featsvc.v1.EstimateService.Estimate:output_type -> featsvc.v1.EstimateResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_featsvc_v1_estimate_proto_init() }
@@ -517,6 +537,7 @@ func file_featsvc_v1_estimate_proto_init() {
 		(*EstimateRequest_EmbedImage)(nil),
 		(*EstimateRequest_DescribeObjects)(nil),
 		(*EstimateRequest_FindObjects)(nil),
+		(*EstimateRequest_EmbedPyramid)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

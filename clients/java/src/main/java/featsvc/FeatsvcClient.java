@@ -123,6 +123,24 @@ public final class FeatsvcClient implements AutoCloseable {
     }
 
     /**
+     * CLIP embeddings of tiles of a picture in several sizes, received in pieces, which suits answers of any size.
+     *
+     * @param request what is asked
+     * @return the pyramid, which {@link Tensors#features(EmbedPyramidResponse)} reads
+     */
+    public EmbedPyramidResponse embedPyramid(EmbedPyramidRequest request) {
+        return Pieces.joined(
+                connection,
+                ClipServiceGrpc.getEmbedPyramidChunkedMethod(),
+                EmbedPyramidChunkedRequest.newBuilder().setRequest(request).build(),
+                new Pieces.Reading<>(
+                        message -> message.hasReply() ? message.getReply() : null,
+                        message -> message.hasChunk() ? message.getChunk() : null,
+                        EmbedPyramidResponse::getFeatures,
+                        (reply, features) -> reply.toBuilder().setFeatures(features).build()));
+    }
+
+    /**
      * Masks of everything in a picture, each received in a message of its own, which suits any number of them.
      *
      * @param request what is asked
@@ -294,6 +312,18 @@ public final class FeatsvcClient implements AutoCloseable {
     public Answers<DinoServiceExtractFeaturesResponse> streamDinoFeatures(
             Iterable<Question<DinoServiceExtractFeaturesRequest>> questions, int window) {
         return new Window<>(connection, Streams.DINO_FEATURES, questions, window);
+    }
+
+    /**
+     * The same of pyramids.
+     *
+     * @param questions the questions, each taken when there is room for it
+     * @param window how many are under way at most
+     * @return the answers
+     */
+    public Answers<EmbedPyramidResponse> streamEmbedPyramid(
+            Iterable<Question<EmbedPyramidRequest>> questions, int window) {
+        return new Window<>(connection, Streams.EMBED_PYRAMID, questions, window);
     }
 
     /**

@@ -29,6 +29,15 @@ final class Streams {
                             answer.hasTiming() ? answer.getTiming() : null));
 
     static final Window.Method<
+                    EmbedPyramidRequest, EmbedPyramidResponse, EmbedPyramidStreamRequest, EmbedPyramidStreamResponse>
+            EMBED_PYRAMID = new Window.Method<>(
+                    ClipServiceGrpc.getEmbedPyramidStreamMethod(),
+                    (id, request) -> EmbedPyramidStreamRequest.newBuilder().setRequestId(id).setRequest(request).build(),
+                    answer -> new Window.Reply<>(
+                            answer.getRequestId(), answer.getResponse(), answer.hasError() ? answer.getError() : null,
+                            answer.hasTiming() ? answer.getTiming() : null));
+
+    static final Window.Method<
                     PredictMasksRequest, PredictMasksResponse, PredictMasksStreamRequest, PredictMasksStreamResponse>
             PREDICT_MASKS = new Window.Method<>(
                     Sam2ServiceGrpc.getPredictMasksStreamMethod(),

@@ -3,6 +3,7 @@ package featsvc;
 import featsvc.v1.ClipServiceExtractFeaturesResponse;
 import featsvc.v1.DType;
 import featsvc.v1.DinoServiceExtractFeaturesResponse;
+import featsvc.v1.EmbedPyramidResponse;
 import featsvc.v1.ObjectVectors;
 import featsvc.v1.Rounding;
 import featsvc.v1.Tensor;
@@ -31,6 +32,16 @@ public final class Tensors {
      * @return the features
      */
     public static NdArray<float[]> features(DinoServiceExtractFeaturesResponse reply) {
+        return features(reply.getFeatures(), reply.getRounding());
+    }
+
+    /**
+     * The vectors of a pyramid as float32, of whatever type they were sent.
+     *
+     * @param reply the reply
+     * @return the vectors
+     */
+    public static NdArray<float[]> features(EmbedPyramidResponse reply) {
         return features(reply.getFeatures(), reply.getRounding());
     }
 

@@ -13,7 +13,7 @@ import { file_featsvc_v1_image } from "./image_pb.js";
 import { file_featsvc_v1_options } from "./options_pb.js";
 import type { ItemError, Timing } from "./stream_pb.js";
 import { file_featsvc_v1_stream } from "./stream_pb.js";
-import type { Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
+import type { FeatureDType, Rounding, Tensor, TensorChunk } from "./tensor_pb.js";
 import { file_featsvc_v1_tensor } from "./tensor_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/clip.proto.
  */
 export const file_featsvc_v1_clip: GenFile = /*@__PURE__*/
-  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEijgMKIUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk2fSKfAQoJQ2xpcE1vZGVsEjgKCm1vZGVsX25hbWUYASABKAlCH4q1GBsKFlZpVC1MLTE0LTMzNi1xdWlja2dlbHU4gAFIAIgBARIuChBtb2RlbF9wcmV0cmFpbmVkGAIgASgJQg+KtRgLCgZvcGVuYWk4gAFIAYgBAToEoLUYAUINCgtfbW9kZWxfbmFtZUITChFfbW9kZWxfcHJldHJhaW5lZCKBCAoKQ2xpcFBhcmFtcxI4Cglsb2FkX3NpemUYASABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESJQoLY2VudGVyX2Nyb3AYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQESQgoMZGVuc2VfcmVjaXBlGAMgASgOMhcuZmVhdHN2Yy52MS5EZW5zZVJlY2lwZUIOirUYCgoIbWFza2NsaXBIAogBARI1Cgt3aW5kb3dfc2l6ZRgEIAEoBUIbirUYFxIDMjI0GQAAAAAAAPA/IQAAAAAAAMBASAOIAQESNwoNd2luZG93X3N0cmlkZRgFIAEoBUIbirUYFxIDMTEyGQAAAAAAAPA/IQAAAAAAAMBASASIAQESLQoLcHJveHlfbW9kZWwYBiABKAlCE4q1GA8SCmRpbm9fdml0Yjg4gAFIBYgBATrNBJK1GHQKCWxvYWRfc2l6ZRIObG9hZF9zaXplICE9IDAaVzAgaXMgbm8gc2l6ZTogZ2l2ZSBwaXhlbHMgb2YgdGhlIHNob3J0ZXIgc2lkZSwgb3IgYSBuZWdhdGl2ZSBmYWN0b3IgKC0xIGtlZXBzIHRoZSBzaXplKZK1GHIKC2NlbnRlcl9jcm9wEiBub3QgY2VudGVyX2Nyb3Agb3IgbG9hZF9zaXplID4gMBpBY3JvcHMgYSBzcXVhcmUgb2YgbG9hZF9zaXplIHBpeGVscywgc28gbG9hZF9zaXplIG11c3QgYmUgcG9zaXRpdmWStRi3AQoNd2luZG93X3N0cmlkZRJTd2luZG93X3N0cmlkZSBpcyBOb25lIG9yICh3aW5kb3dfc2l6ZSBpcyBub3QgTm9uZSBhbmQgd2luZG93X3N0cmlkZSA8PSB3aW5kb3dfc2l6ZSkaUWlzIHRoZSBkaXN0YW5jZSBiZXR3ZWVuIHdpbmRvd3M6IGdpdmUgd2luZG93X3NpemUgdG9vLCBvZiBhdCBsZWFzdCBhcyBtYW55IHBpeGVsc5K1GJoBCgtwcm94eV9tb2RlbBI6KGRlbnNlX3JlY2lwZSA9PSAncHJveHljbGlwJykgPT0gKHByb3h5X21vZGVsIGlzIG5vdCBOb25lKRpPbmFtZXMgdGhlIERJTk8gbW9kZWwgdGhhdCBkZW5zZV9yZWNpcGUgcHJveHljbGlwIGdvZXMgYnk6IGdpdmUgYm90aCwgb3IgbmVpdGhlcqC1GAFCDAoKX2xvYWRfc2l6ZUIOCgxfY2VudGVyX2Nyb3BCDwoNX2RlbnNlX3JlY2lwZUIOCgxfd2luZG93X3NpemVCEAoOX3dpbmRvd19zdHJpZGVCDgoMX3Byb3h5X21vZGVsIpACCiJDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEiQKCGZlYXR1cmVzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDgoGaXNfcGNhGAIgASgIEiYKCGdlb21ldHJ5GAMgASgLMhQuZmVhdHN2Yy52MS5HZW9tZXRyeRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJgoIcm91bmRpbmcYBiABKAsyFC5mZWF0c3ZjLnYxLlJvdW5kaW5nEhkKEWltYWdlX29yaWVudGF0aW9uGAcgASgNEhYKCXBjYV9iYXNpcxgIIAEoCUgAiAEBQgwKCl9wY2FfYmFzaXMiagooQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVxdWVzdBI+CgdyZXF1ZXN0GAEgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QingEKKUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlEj8KBXJlcGx5GAEgASgLMi4uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlSAASKAoFY2h1bmsYAiABKAsyFy5mZWF0c3ZjLnYxLlRlbnNvckNodW5rSABCBgoEcGFydCKGAQonQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESPgoHcmVxdWVzdBgCIAEoCzItLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0ItkBCihDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlEhIKCnJlcXVlc3RfaWQYASABKAkSQgoIcmVzcG9uc2UYAiABKAsyLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySAASIgoGdGltaW5nGAQgASgLMhIuZmVhdHN2Yy52MS5UaW1pbmdCCQoHb3V0Y29tZSI9CgVUZXh0cxI0CgR0ZXh0GAEgAygJQiaKtRgiEhRbImEgcGhvdG8gb2YgYSBjYXIiXSgBMIAIOIAgSAFYASJ/CglUZXh0UXVlcnkSNAoEdGV4dBgBIAMoCUImirUYIhIUWyJhIHBob3RvIG9mIGEgY2FyIl0oATCAAjiAIEgBWAESPAoNbmVnYXRpdmVfdGV4dBgCIAMoCUIlirUYIRIVWyJhIHBob3RvIG9mIGEgcm9hZCJdMIACOIAgSAFYASKaAgoKVGV4dFBhcmFtcxJJCgl0ZW1wbGF0ZXMYASADKAlCNoq1GDISKlsiYSBwaG90byBvZiBhIHt9LiIsICJhIGRyYXdpbmcgb2YgYSB7fS4iXTCAAjiAAhJCCgx0ZW1wbGF0ZV9zZXQYAiABKA4yFy5mZWF0c3ZjLnYxLlRlbXBsYXRlU2V0Qg6KtRgKEghpbWFnZW5ldEgAiAEBOmyStRhkCgx0ZW1wbGF0ZV9zZXQSJXRlbXBsYXRlX3NldCBpcyBOb25lIG9yIG5vdCB0ZW1wbGF0ZXMaLXRlbXBsYXRlX3NldCBhbmQgdGVtcGxhdGVzIGV4Y2x1ZGUgZWFjaCBvdGhlcqC1GAFCDwoNX3RlbXBsYXRlX3NldCKiAQoRRW5jb2RlVGV4dFJlcXVlc3QSIAoFdGV4dHMYASABKAsyES5mZWF0c3ZjLnYxLlRleHRzEiQKBW1vZGVsGAIgASgLMhUuZmVhdHN2Yy52MS5DbGlwTW9kZWwSJwoHd29yZGluZxgDIAEoCzIWLmZlYXRzdmMudjEuVGV4dFBhcmFtczocmrUYGHsidGV4dCI6ICJhIHJlZCBjaXJjbGUifSJPChJFbmNvZGVUZXh0UmVzcG9uc2USKgoOdGV4dF9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCSLgAgoYQ29tcHV0ZVNpbWlsYXJpdHlSZXF1ZXN0EiAKBWltYWdlGAEgASgLMhEuZmVhdHN2Yy52MS5JbWFnZRIkCgVxdWVyeRgCIAEoCzIVLmZlYXRzdmMudjEuVGV4dFF1ZXJ5EiQKBW1vZGVsGAMgASgLMhUuZmVhdHN2Yy52MS5DbGlwTW9kZWwSJgoGcGFyYW1zGAQgASgLMhYuZmVhdHN2Yy52MS5DbGlwUGFyYW1zEiQKBGdyaWQYBSABKAsyFi5mZWF0c3ZjLnYxLkdyaWRQYXJhbXMSMAoKc2ltaWxhcml0eRgGIAEoCzIcLmZlYXRzdmMudjEuU2ltaWxhcml0eVBhcmFtcxInCgd3b3JkaW5nGAcgASgLMhYuZmVhdHN2Yy52MS5UZXh0UGFyYW1zOi2atRgpeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSIsICJsb2FkX3NpemUiOiA5Nn0ilgQKEFNpbWlsYXJpdHlQYXJhbXMSNAoHc29mdG1heBgBIAEoAUIeirUYGgoDMS4wGQAAAAAAAAAAIQAAAAAAavhAQgEwSACIAQESIQoHcmV0X3BjYRgCIAEoCEILirUYBwoFZmFsc2VIAYgBARIxCglwY2Ffbml0ZXIYAyABKAVCGYq1GBUKATUZAAAAAAAAAAAhAAAAAABAj0BIAogBARI0CglwY2FfcV9taW4YBCABKAFCHIq1GBgKBDAuMDEZAAAAAAAAAAAhAAAAAAAA8D9IA4gBARI0CglwY2FfcV9tYXgYBSABKAFCHIq1GBgKBDAuOTkZAAAAAAAAAAAhAAAAAAAA8D9IBIgBARI/Cg10ZW5zb3JfZm9ybWF0GAYgASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gFiAEBOnWStRhtCgdyZXRfcGNhEgtub3QgcmV0X3BjYRpVYSBzaW1pbGFyaXR5IG1hcCBoYXMgbm8gcHJpbmNpcGFsIGNvbXBvbmVudHM7IGFzayBFeHRyYWN0RmVhdHVyZXMgKC9leHRyYWN0KSBmb3IgdGhlbaC1GAFCCgoIX3NvZnRtYXhCCgoIX3JldF9wY2FCDAoKX3BjYV9uaXRlckIMCgpfcGNhX3FfbWluQgwKCl9wY2FfcV9tYXhCEAoOX3RlbnNvcl9mb3JtYXQirwEKGUNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USKgoOc2ltaWxhcml0eV9tYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchImCghnZW9tZXRyeRgCIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYAyABKAkSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAUgASgNIlwKEkVuY29kZUltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbCKCAQoTRW5jb2RlSW1hZ2VSZXNwb25zZRIrCg9pbWFnZV9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCRIUCgxpbWFnZV9kaWdlc3QYAyABKAkSGQoRaW1hZ2Vfb3JpZW50YXRpb24YBCABKA0q8gEKC0RlbnNlUmVjaXBlEhwKGERFTlNFX1JFQ0lQRV9VTlNQRUNJRklFRBAAEicKFURFTlNFX1JFQ0lQRV9NQVNLQ0xJUBABGgyKtRgIbWFza2NsaXASIQoSREVOU0VfUkVDSVBFX1NDTElQEAIaCYq1GAVzY2xpcBIpChZERU5TRV9SRUNJUEVfQ0xFQVJDTElQEAMaDYq1GAljbGVhcmNsaXASIwoTREVOU0VfUkVDSVBFX05BQ0xJUBAEGgqKtRgGbmFjbGlwEikKFkRFTlNFX1JFQ0lQRV9QUk9YWUNMSVAQBRoNirUYCXByb3h5Y2xpcCp5CgtUZW1wbGF0ZVNldBIcChhURU1QTEFURV9TRVRfVU5TUEVDSUZJRUQQABInChVURU1QTEFURV9TRVRfSU1BR0VORVQQARoMirUYCGltYWdlbmV0EiMKE1RFTVBMQVRFX1NFVF9TSU1QTEUQAhoKirUYBnNpbXBsZTKRBQoLQ2xpcFNlcnZpY2UScAoPRXh0cmFjdEZlYXR1cmVzEi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QaLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2UShwEKFkV4dHJhY3RGZWF0dXJlc0NodW5rZWQSNC5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlcXVlc3QaNS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlMAEShgEKFUV4dHJhY3RGZWF0dXJlc1N0cmVhbRIzLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0GjQuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlKAEwARJLCgpFbmNvZGVUZXh0Eh0uZmVhdHN2Yy52MS5FbmNvZGVUZXh0UmVxdWVzdBoeLmZlYXRzdmMudjEuRW5jb2RlVGV4dFJlc3BvbnNlEmAKEUNvbXB1dGVTaW1pbGFyaXR5EiQuZmVhdHN2Yy52MS5Db21wdXRlU2ltaWxhcml0eVJlcXVlc3QaJS5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USTgoLRW5jb2RlSW1hZ2USHi5mZWF0c3ZjLnYxLkVuY29kZUltYWdlUmVxdWVzdBofLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXNwb25zZWIGcHJvdG8z", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
+  fileDesc("ChVmZWF0c3ZjL3YxL2NsaXAucHJvdG8SCmZlYXRzdmMudjEijgMKIUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbBImCgZwYXJhbXMYAyABKAsyFi5mZWF0c3ZjLnYxLkNsaXBQYXJhbXMSJAoEZ3JpZBgEIAEoCzIWLmZlYXRzdmMudjEuR3JpZFBhcmFtcxIrCghmZWF0dXJlcxgFIAEoCzIZLmZlYXRzdmMudjEuRmVhdHVyZVBhcmFtczqlAZK1GIsBCgtyZXRfcGF0Y2hlcxIucmV0X3BhdGNoZXMgb3IgKHJlZ2lvbiBpcyBOb25lIGFuZCBub3QgcG9pbnRzKRpMcG9pbnRzIGFuZCByZWdpb24gYXJlIHRha2VuIGZyb20gdGhlIGdyaWQgb2YgcGF0Y2hlczogbGVhdmUgcmV0X3BhdGNoZXMgdHJ1ZZq1GBF7ImxvYWRfc2l6ZSI6IDk2fSKfAQoJQ2xpcE1vZGVsEjgKCm1vZGVsX25hbWUYASABKAlCH4q1GBsKFlZpVC1MLTE0LTMzNi1xdWlja2dlbHU4gAFIAIgBARIuChBtb2RlbF9wcmV0cmFpbmVkGAIgASgJQg+KtRgLCgZvcGVuYWk4gAFIAYgBAToEoLUYAUINCgtfbW9kZWxfbmFtZUITChFfbW9kZWxfcHJldHJhaW5lZCKBCAoKQ2xpcFBhcmFtcxI4Cglsb2FkX3NpemUYASABKAVCIIq1GBwKBDEwMjQZAAAAAAAAIMAhAAAAAAAAwEBCAi0xSACIAQESJQoLY2VudGVyX2Nyb3AYAiABKAhCC4q1GAcKBWZhbHNlSAGIAQESQgoMZGVuc2VfcmVjaXBlGAMgASgOMhcuZmVhdHN2Yy52MS5EZW5zZVJlY2lwZUIOirUYCgoIbWFza2NsaXBIAogBARI1Cgt3aW5kb3dfc2l6ZRgEIAEoBUIbirUYFxIDMjI0GQAAAAAAAPA/IQAAAAAAAMBASAOIAQESNwoNd2luZG93X3N0cmlkZRgFIAEoBUIbirUYFxIDMTEyGQAAAAAAAPA/IQAAAAAAAMBASASIAQESLQoLcHJveHlfbW9kZWwYBiABKAlCE4q1GA8SCmRpbm9fdml0Yjg4gAFIBYgBATrNBJK1GHQKCWxvYWRfc2l6ZRIObG9hZF9zaXplICE9IDAaVzAgaXMgbm8gc2l6ZTogZ2l2ZSBwaXhlbHMgb2YgdGhlIHNob3J0ZXIgc2lkZSwgb3IgYSBuZWdhdGl2ZSBmYWN0b3IgKC0xIGtlZXBzIHRoZSBzaXplKZK1GHIKC2NlbnRlcl9jcm9wEiBub3QgY2VudGVyX2Nyb3Agb3IgbG9hZF9zaXplID4gMBpBY3JvcHMgYSBzcXVhcmUgb2YgbG9hZF9zaXplIHBpeGVscywgc28gbG9hZF9zaXplIG11c3QgYmUgcG9zaXRpdmWStRi3AQoNd2luZG93X3N0cmlkZRJTd2luZG93X3N0cmlkZSBpcyBOb25lIG9yICh3aW5kb3dfc2l6ZSBpcyBub3QgTm9uZSBhbmQgd2luZG93X3N0cmlkZSA8PSB3aW5kb3dfc2l6ZSkaUWlzIHRoZSBkaXN0YW5jZSBiZXR3ZWVuIHdpbmRvd3M6IGdpdmUgd2luZG93X3NpemUgdG9vLCBvZiBhdCBsZWFzdCBhcyBtYW55IHBpeGVsc5K1GJoBCgtwcm94eV9tb2RlbBI6KGRlbnNlX3JlY2lwZSA9PSAncHJveHljbGlwJykgPT0gKHByb3h5X21vZGVsIGlzIG5vdCBOb25lKRpPbmFtZXMgdGhlIERJTk8gbW9kZWwgdGhhdCBkZW5zZV9yZWNpcGUgcHJveHljbGlwIGdvZXMgYnk6IGdpdmUgYm90aCwgb3IgbmVpdGhlcqC1GAFCDAoKX2xvYWRfc2l6ZUIOCgxfY2VudGVyX2Nyb3BCDwoNX2RlbnNlX3JlY2lwZUIOCgxfd2luZG93X3NpemVCEAoOX3dpbmRvd19zdHJpZGVCDgoMX3Byb3h5X21vZGVsIpACCiJDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlEiQKCGZlYXR1cmVzGAEgASgLMhIuZmVhdHN2Yy52MS5UZW5zb3ISDgoGaXNfcGNhGAIgASgIEiYKCGdlb21ldHJ5GAMgASgLMhQuZmVhdHN2Yy52MS5HZW9tZXRyeRINCgVtb2RlbBgEIAEoCRIUCgxpbWFnZV9kaWdlc3QYBSABKAkSJgoIcm91bmRpbmcYBiABKAsyFC5mZWF0c3ZjLnYxLlJvdW5kaW5nEhkKEWltYWdlX29yaWVudGF0aW9uGAcgASgNEhYKCXBjYV9iYXNpcxgIIAEoCUgAiAEBQgwKCl9wY2FfYmFzaXMiagooQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVxdWVzdBI+CgdyZXF1ZXN0GAEgASgLMi0uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1JlcXVlc3QingEKKUNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZFJlc3BvbnNlEj8KBXJlcGx5GAEgASgLMi4uZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1Jlc3BvbnNlSAASKAoFY2h1bmsYAiABKAsyFy5mZWF0c3ZjLnYxLlRlbnNvckNodW5rSABCBgoEcGFydCKGAQonQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESPgoHcmVxdWVzdBgCIAEoCzItLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXF1ZXN0ItkBCihDbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlc3BvbnNlEhIKCnJlcXVlc3RfaWQYASABKAkSQgoIcmVzcG9uc2UYAiABKAsyLi5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySAASIgoGdGltaW5nGAQgASgLMhIuZmVhdHN2Yy52MS5UaW1pbmdCCQoHb3V0Y29tZSI9CgVUZXh0cxI0CgR0ZXh0GAEgAygJQiaKtRgiEhRbImEgcGhvdG8gb2YgYSBjYXIiXSgBMIAIOIAgSAFYASJ/CglUZXh0UXVlcnkSNAoEdGV4dBgBIAMoCUImirUYIhIUWyJhIHBob3RvIG9mIGEgY2FyIl0oATCAAjiAIEgBWAESPAoNbmVnYXRpdmVfdGV4dBgCIAMoCUIlirUYIRIVWyJhIHBob3RvIG9mIGEgcm9hZCJdMIACOIAgSAFYASKaAgoKVGV4dFBhcmFtcxJJCgl0ZW1wbGF0ZXMYASADKAlCNoq1GDISKlsiYSBwaG90byBvZiBhIHt9LiIsICJhIGRyYXdpbmcgb2YgYSB7fS4iXTCAAjiAAhJCCgx0ZW1wbGF0ZV9zZXQYAiABKA4yFy5mZWF0c3ZjLnYxLlRlbXBsYXRlU2V0Qg6KtRgKEghpbWFnZW5ldEgAiAEBOmyStRhkCgx0ZW1wbGF0ZV9zZXQSJXRlbXBsYXRlX3NldCBpcyBOb25lIG9yIG5vdCB0ZW1wbGF0ZXMaLXRlbXBsYXRlX3NldCBhbmQgdGVtcGxhdGVzIGV4Y2x1ZGUgZWFjaCBvdGhlcqC1GAFCDwoNX3RlbXBsYXRlX3NldCKiAQoRRW5jb2RlVGV4dFJlcXVlc3QSIAoFdGV4dHMYASABKAsyES5mZWF0c3ZjLnYxLlRleHRzEiQKBW1vZGVsGAIgASgLMhUuZmVhdHN2Yy52MS5DbGlwTW9kZWwSJwoHd29yZGluZxgDIAEoCzIWLmZlYXRzdmMudjEuVGV4dFBhcmFtczocmrUYGHsidGV4dCI6ICJhIHJlZCBjaXJjbGUifSJPChJFbmNvZGVUZXh0UmVzcG9uc2USKgoOdGV4dF9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCSLgAgoYQ29tcHV0ZVNpbWlsYXJpdHlSZXF1ZXN0EiAKBWltYWdlGAEgASgLMhEuZmVhdHN2Yy52MS5JbWFnZRIkCgVxdWVyeRgCIAEoCzIVLmZlYXRzdmMudjEuVGV4dFF1ZXJ5EiQKBW1vZGVsGAMgASgLMhUuZmVhdHN2Yy52MS5DbGlwTW9kZWwSJgoGcGFyYW1zGAQgASgLMhYuZmVhdHN2Yy52MS5DbGlwUGFyYW1zEiQKBGdyaWQYBSABKAsyFi5mZWF0c3ZjLnYxLkdyaWRQYXJhbXMSMAoKc2ltaWxhcml0eRgGIAEoCzIcLmZlYXRzdmMudjEuU2ltaWxhcml0eVBhcmFtcxInCgd3b3JkaW5nGAcgASgLMhYuZmVhdHN2Yy52MS5UZXh0UGFyYW1zOi2atRgpeyJ0ZXh0IjogImEgcmVkIGNpcmNsZSIsICJsb2FkX3NpemUiOiA5Nn0ilgQKEFNpbWlsYXJpdHlQYXJhbXMSNAoHc29mdG1heBgBIAEoAUIeirUYGgoDMS4wGQAAAAAAAAAAIQAAAAAAavhAQgEwSACIAQESIQoHcmV0X3BjYRgCIAEoCEILirUYBwoFZmFsc2VIAYgBARIxCglwY2Ffbml0ZXIYAyABKAVCGYq1GBUKATUZAAAAAAAAAAAhAAAAAABAj0BIAogBARI0CglwY2FfcV9taW4YBCABKAFCHIq1GBgKBDAuMDEZAAAAAAAAAAAhAAAAAAAA8D9IA4gBARI0CglwY2FfcV9tYXgYBSABKAFCHIq1GBgKBDAuOTkZAAAAAAAAAAAhAAAAAAAA8D9IBIgBARI/Cg10ZW5zb3JfZm9ybWF0GAYgASgOMhguZmVhdHN2Yy52MS5UZW5zb3JGb3JtYXRCCYq1GAUKA0hXQ0gFiAEBOnWStRhtCgdyZXRfcGNhEgtub3QgcmV0X3BjYRpVYSBzaW1pbGFyaXR5IG1hcCBoYXMgbm8gcHJpbmNpcGFsIGNvbXBvbmVudHM7IGFzayBFeHRyYWN0RmVhdHVyZXMgKC9leHRyYWN0KSBmb3IgdGhlbaC1GAFCCgoIX3NvZnRtYXhCCgoIX3JldF9wY2FCDAoKX3BjYV9uaXRlckIMCgpfcGNhX3FfbWluQgwKCl9wY2FfcV9tYXhCEAoOX3RlbnNvcl9mb3JtYXQirwEKGUNvbXB1dGVTaW1pbGFyaXR5UmVzcG9uc2USKgoOc2ltaWxhcml0eV9tYXAYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchImCghnZW9tZXRyeRgCIAEoCzIULmZlYXRzdmMudjEuR2VvbWV0cnkSDQoFbW9kZWwYAyABKAkSFAoMaW1hZ2VfZGlnZXN0GAQgASgJEhkKEWltYWdlX29yaWVudGF0aW9uGAUgASgNIlwKEkVuY29kZUltYWdlUmVxdWVzdBIgCgVpbWFnZRgBIAEoCzIRLmZlYXRzdmMudjEuSW1hZ2USJAoFbW9kZWwYAiABKAsyFS5mZWF0c3ZjLnYxLkNsaXBNb2RlbCKCAQoTRW5jb2RlSW1hZ2VSZXNwb25zZRIrCg9pbWFnZV9lbWJlZGRpbmcYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchINCgVtb2RlbBgCIAEoCRIUCgxpbWFnZV9kaWdlc3QYAyABKAkSGQoRaW1hZ2Vfb3JpZW50YXRpb24YBCABKA0igwEKDlNjYWxlZFBvc2l0aW9uEiEKAXgYASABKAFCFoq1GBIZAAAAAAAAAAAhAAAAAICELkESIQoBeRgCIAEoAUIWirUYEhkAAAAAAAAAACEAAAAAgIQuQRIlCgVzY2FsZRgDIAEoAUIWirUYEhn8qfHSTWJQPyEAAAAAAADwPzoEiLUYASJ2CgtQeXJhbWlkR3JpZBIlCgV3aWR0aBgBIAEoBUIWirUYEhkAAAAAAADwPyEAAAAAAADAQBImCgZoZWlnaHQYAiABKAVCFoq1GBIZAAAAAAAA8D8hAAAAAAAAwEASGAoGc2NhbGVzGAMgAygBQgiKtRgEKAEwECKNCAoNUHlyYW1pZFBhcmFtcxI5Cg50aWxlX3JhdGlvX21pbhgBIAEoAUIcirUYGAoEMC4wNRn8qfHSTWJQPyEAAAAAAADwP0gAiAEBEjgKDnRpbGVfcmF0aW9fbWF4GAIgASgBQhuKtRgXCgMwLjUZ/Knx0k1iUD8hAAAAAAAA8D9IAYgBARIzCgt0aWxlX2xldmVscxgDIAEoBUIZirUYFQoBNxkAAAAAAADwPyEAAAAAAAAwQEgCiAEBEjsKEXRpbGVfc3RyaWRlX3JhdGlvGAQgASgBQhuKtRgXCgMwLjUZmpmZmZmZuT8hAAAAAAAA8D9IA4gBARJgCg1zY2FsZWRfcG9pbnRzGAUgAygLMhouZmVhdHN2Yy52MS5TY2FsZWRQb3NpdGlvbkItirUYKRIjW1s1MjAsIDgyMCwgMC4xXSwgWzEwOTAsIDc1MCwgMC4zXV0wgIAEEmoKC3NjYWxlZF9ncmlkGAYgASgLMhcuZmVhdHN2Yy52MS5QeXJhbWlkR3JpZEI3irUYMxIxeyJ3aWR0aCI6IDk2LCAiaGVpZ2h0IjogNjQsICJzY2FsZXMiOiBbMC4xLCAwLjNdfUgEiAEBEkMKDXB5cmFtaWRfZHR5cGUYByABKA4yGC5mZWF0c3ZjLnYxLkZlYXR1cmVEVHlwZUINirUYCQoHZmxvYXQzMkgFiAEBOpMDkrUYUwoOdGlsZV9yYXRpb19tYXgSIHRpbGVfcmF0aW9fbWluIDw9IHRpbGVfcmF0aW9fbWF4Gh9tdXN0IGJlIGF0IGxlYXN0IHRpbGVfcmF0aW9fbWlukrUYxgEKC3RpbGVfbGV2ZWxzEjgodGlsZV9sZXZlbHMgPT0gMSkgPT0gKHRpbGVfcmF0aW9fbWluID09IHRpbGVfcmF0aW9fbWF4KRp9b25lIGxldmVsIGhhcyB0aWxlcyBvZiBvbmUgc2l6ZSwgc2V2ZXJhbCBvZiBkaWZmZXJlbnQgb25lczogZ2l2ZSB0aWxlX3JhdGlvX21pbiBhbmQgdGlsZV9yYXRpb19tYXggYWxpa2UgZm9yIDEsIGFuZCBvbmx5IHRoZW6StRhpCgtzY2FsZWRfZ3JpZBIoc2NhbGVkX2dyaWQgaXMgTm9uZSBvciBub3Qgc2NhbGVkX3BvaW50cxowc2NhbGVkX3BvaW50cyBhbmQgc2NhbGVkX2dyaWQgZXhjbHVkZSBlYWNoIG90aGVyoLUYAUIRCg9fdGlsZV9yYXRpb19taW5CEQoPX3RpbGVfcmF0aW9fbWF4Qg4KDF90aWxlX2xldmVsc0IUChJfdGlsZV9zdHJpZGVfcmF0aW9CDgoMX3NjYWxlZF9ncmlkQhAKDl9weXJhbWlkX2R0eXBlIsMBChNFbWJlZFB5cmFtaWRSZXF1ZXN0EiAKBWltYWdlGAEgASgLMhEuZmVhdHN2Yy52MS5JbWFnZRIkCgVtb2RlbBgCIAEoCzIVLmZlYXRzdmMudjEuQ2xpcE1vZGVsEioKB3B5cmFtaWQYAyABKAsyGS5mZWF0c3ZjLnYxLlB5cmFtaWRQYXJhbXM6OJq1GDR7InRpbGVfbGV2ZWxzIjogMywgInNjYWxlZF9wb2ludHMiOiBbWzQwLCAzMCwgMC4yXV19IpoBCgxQeXJhbWlkTGV2ZWwSEgoKdGlsZV9yYXRpbxgBIAEoARIUCgxzdHJpZGVfcmF0aW8YAiABKAESEQoJdGlsZV9zaXplGAMgASgNEg4KBnN0cmlkZRgEIAEoDRITCgtncmlkX2hlaWdodBgFIAEoDRISCgpncmlkX3dpZHRoGAYgASgNEhQKDGZpcnN0X2NlbnRlchgHIAEoASLtAQoURW1iZWRQeXJhbWlkUmVzcG9uc2USJAoIZmVhdHVyZXMYASABKAsyEi5mZWF0c3ZjLnYxLlRlbnNvchIoCgZsZXZlbHMYAiADKAsyGC5mZWF0c3ZjLnYxLlB5cmFtaWRMZXZlbBINCgVtb2RlbBgDIAEoCRIUCgxpbWFnZV9kaWdlc3QYBCABKAkSJgoIcm91bmRpbmcYBSABKAsyFC5mZWF0c3ZjLnYxLlJvdW5kaW5nEhkKEWltYWdlX29yaWVudGF0aW9uGAYgASgNEg4KBmhlaWdodBgHIAEoDRINCgV3aWR0aBgIIAEoDSJOChpFbWJlZFB5cmFtaWRDaHVua2VkUmVxdWVzdBIwCgdyZXF1ZXN0GAEgASgLMh8uZmVhdHN2Yy52MS5FbWJlZFB5cmFtaWRSZXF1ZXN0IoIBChtFbWJlZFB5cmFtaWRDaHVua2VkUmVzcG9uc2USMQoFcmVwbHkYASABKAsyIC5mZWF0c3ZjLnYxLkVtYmVkUHlyYW1pZFJlc3BvbnNlSAASKAoFY2h1bmsYAiABKAsyFy5mZWF0c3ZjLnYxLlRlbnNvckNodW5rSABCBgoEcGFydCJqChlFbWJlZFB5cmFtaWRTdHJlYW1SZXF1ZXN0EhsKCnJlcXVlc3RfaWQYASABKAlCB4q1GAM4gAESMAoHcmVxdWVzdBgCIAEoCzIfLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkUmVxdWVzdCK9AQoaRW1iZWRQeXJhbWlkU3RyZWFtUmVzcG9uc2USEgoKcmVxdWVzdF9pZBgBIAEoCRI0CghyZXNwb25zZRgCIAEoCzIgLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkUmVzcG9uc2VIABImCgVlcnJvchgDIAEoCzIVLmZlYXRzdmMudjEuSXRlbUVycm9ySAASIgoGdGltaW5nGAQgASgLMhIuZmVhdHN2Yy52MS5UaW1pbmdCCQoHb3V0Y29tZSryAQoLRGVuc2VSZWNpcGUSHAoYREVOU0VfUkVDSVBFX1VOU1BFQ0lGSUVEEAASJwoVREVOU0VfUkVDSVBFX01BU0tDTElQEAEaDIq1GAhtYXNrY2xpcBIhChJERU5TRV9SRUNJUEVfU0NMSVAQAhoJirUYBXNjbGlwEikKFkRFTlNFX1JFQ0lQRV9DTEVBUkNMSVAQAxoNirUYCWNsZWFyY2xpcBIjChNERU5TRV9SRUNJUEVfTkFDTElQEAQaCoq1GAZuYWNsaXASKQoWREVOU0VfUkVDSVBFX1BST1hZQ0xJUBAFGg2KtRgJcHJveHljbGlwKnkKC1RlbXBsYXRlU2V0EhwKGFRFTVBMQVRFX1NFVF9VTlNQRUNJRklFRBAAEicKFVRFTVBMQVRFX1NFVF9JTUFHRU5FVBABGgyKtRgIaW1hZ2VuZXQSIwoTVEVNUExBVEVfU0VUX1NJTVBMRRACGgqKtRgGc2ltcGxlMrcHCgtDbGlwU2VydmljZRJwCg9FeHRyYWN0RmVhdHVyZXMSLS5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzUmVxdWVzdBouLmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNSZXNwb25zZRKHAQoWRXh0cmFjdEZlYXR1cmVzQ2h1bmtlZBI0LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVxdWVzdBo1LmZlYXRzdmMudjEuQ2xpcFNlcnZpY2VFeHRyYWN0RmVhdHVyZXNDaHVua2VkUmVzcG9uc2UwARKGAQoVRXh0cmFjdEZlYXR1cmVzU3RyZWFtEjMuZmVhdHN2Yy52MS5DbGlwU2VydmljZUV4dHJhY3RGZWF0dXJlc1N0cmVhbVJlcXVlc3QaNC5mZWF0c3ZjLnYxLkNsaXBTZXJ2aWNlRXh0cmFjdEZlYXR1cmVzU3RyZWFtUmVzcG9uc2UoATABEksKCkVuY29kZVRleHQSHS5mZWF0c3ZjLnYxLkVuY29kZVRleHRSZXF1ZXN0Gh4uZmVhdHN2Yy52MS5FbmNvZGVUZXh0UmVzcG9uc2USYAoRQ29tcHV0ZVNpbWlsYXJpdHkSJC5mZWF0c3ZjLnYxLkNvbXB1dGVTaW1pbGFyaXR5UmVxdWVzdBolLmZlYXRzdmMudjEuQ29tcHV0ZVNpbWlsYXJpdHlSZXNwb25zZRJOCgtFbmNvZGVJbWFnZRIeLmZlYXRzdmMudjEuRW5jb2RlSW1hZ2VSZXF1ZXN0Gh8uZmVhdHN2Yy52MS5FbmNvZGVJbWFnZVJlc3BvbnNlElEKDEVtYmVkUHlyYW1pZBIfLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkUmVxdWVzdBogLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkUmVzcG9uc2USaAoTRW1iZWRQeXJhbWlkQ2h1bmtlZBImLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkQ2h1bmtlZFJlcXVlc3QaJy5mZWF0c3ZjLnYxLkVtYmVkUHlyYW1pZENodW5rZWRSZXNwb25zZTABEmcKEkVtYmVkUHlyYW1pZFN0cmVhbRIlLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkU3RyZWFtUmVxdWVzdBomLmZlYXRzdmMudjEuRW1iZWRQeXJhbWlkU3RyZWFtUmVzcG9uc2UoATABYgZwcm90bzM", [file_featsvc_v1_features, file_featsvc_v1_image, file_featsvc_v1_options, file_featsvc_v1_stream, file_featsvc_v1_tensor]);
 
 /**
  * A picture, and how to extract its features.
@@ -749,6 +749,448 @@ export const EncodeImageResponseSchema: GenMessage<EncodeImageResponse> = /*@__P
   messageDesc(file_featsvc_v1_clip, 17);
 
 /**
+ * A point of a picture and how much around it is meant.
+ *
+ * @generated from message featsvc.v1.ScaledPosition
+ */
+export type ScaledPosition = Message<"featsvc.v1.ScaledPosition"> & {
+  /**
+   * Column in pixels of the picture as sent, from 0 to width - 1; need not be whole.
+   *
+   * @generated from field: double x = 1;
+   */
+  x: number;
+
+  /**
+   * Row in pixels of the picture as sent, from 0 to height - 1; need not be whole.
+   *
+   * @generated from field: double y = 2;
+   */
+  y: number;
+
+  /**
+   * Side of the tile around it as a part of the picture's height, from tile_ratio_min to tile_ratio_max.
+   *
+   * @generated from field: double scale = 3;
+   */
+  scale: number;
+};
+
+/**
+ * Describes the message featsvc.v1.ScaledPosition.
+ * Use `create(ScaledPositionSchema)` to create a new message.
+ */
+export const ScaledPositionSchema: GenMessage<ScaledPosition> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 18);
+
+/**
+ * Places that divide a picture evenly, each the centre of one of width x height equal parts, at several scales.
+ *
+ * @generated from message featsvc.v1.PyramidGrid
+ */
+export type PyramidGrid = Message<"featsvc.v1.PyramidGrid"> & {
+  /**
+   * Columns of places.
+   *
+   * @generated from field: int32 width = 1;
+   */
+  width: number;
+
+  /**
+   * Rows of places.
+   *
+   * @generated from field: int32 height = 2;
+   */
+  height: number;
+
+  /**
+   * Scales, each as in a point; the answer has them in this order.
+   *
+   * @generated from field: repeated double scales = 3;
+   */
+  scales: number[];
+};
+
+/**
+ * Describes the message featsvc.v1.PyramidGrid.
+ * Use `create(PyramidGridSchema)` to create a new message.
+ */
+export const PyramidGridSchema: GenMessage<PyramidGrid> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 19);
+
+/**
+ * The tiles of a pyramid, and what is answered of them.
+ *
+ * @generated from message featsvc.v1.PyramidParams
+ */
+export type PyramidParams = Message<"featsvc.v1.PyramidParams"> & {
+  /**
+   * Side of the smallest tiles, as a part of the picture's height.
+   *
+   * @generated from field: optional double tile_ratio_min = 1;
+   */
+  tileRatioMin?: number | undefined;
+
+  /**
+   * Side of the largest tiles, as a part of the picture's height.
+   *
+   * @generated from field: optional double tile_ratio_max = 2;
+   */
+  tileRatioMax?: number | undefined;
+
+  /**
+   * Sizes of tiles, at equal steps from the smallest to the largest.
+   *
+   * @generated from field: optional int32 tile_levels = 3;
+   */
+  tileLevels?: number | undefined;
+
+  /**
+   * Distance between neighbouring tiles as a part of their side. It holds from a side of 0.15 of the picture's height on; at 0.05
+   * and below it is 1, and between the two it changes linearly.
+   *
+   * @generated from field: optional double tile_stride_ratio = 4;
+   */
+  tileStrideRatio?: number | undefined;
+
+  /**
+   * Answer vectors at these points and scales only: linear between the centres of tiles and between levels, of length 1.
+   *
+   * @generated from field: repeated featsvc.v1.ScaledPosition scaled_points = 5;
+   */
+  scaledPoints: ScaledPosition[];
+
+  /**
+   * Answer vectors at these places and scales only, as at points.
+   *
+   * @generated from field: optional featsvc.v1.PyramidGrid scaled_grid = 6;
+   */
+  scaledGrid?: PyramidGrid | undefined;
+
+  /**
+   * Element type of the answer; smaller ones are rounded, and `rounding` says how much that changed.
+   *
+   * @generated from field: optional featsvc.v1.FeatureDType pyramid_dtype = 7;
+   */
+  pyramidDtype?: FeatureDType | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.PyramidParams.
+ * Use `create(PyramidParamsSchema)` to create a new message.
+ */
+export const PyramidParamsSchema: GenMessage<PyramidParams> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 20);
+
+/**
+ * A picture, and the pyramid that is made of it.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidRequest
+ */
+export type EmbedPyramidRequest = Message<"featsvc.v1.EmbedPyramidRequest"> & {
+  /**
+   * The picture.
+   *
+   * @generated from field: featsvc.v1.Image image = 1;
+   */
+  image?: Image | undefined;
+
+  /**
+   * The model.
+   *
+   * @generated from field: featsvc.v1.ClipModel model = 2;
+   */
+  model?: ClipModel | undefined;
+
+  /**
+   * The tiles, and what is answered of them.
+   *
+   * @generated from field: featsvc.v1.PyramidParams pyramid = 3;
+   */
+  pyramid?: PyramidParams | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidRequest.
+ * Use `create(EmbedPyramidRequestSchema)` to create a new message.
+ */
+export const EmbedPyramidRequestSchema: GenMessage<EmbedPyramidRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 21);
+
+/**
+ * The tiles of one size. Tile (row, column) is a square around (first_center + column * stride, first_center + row * stride), in
+ * pixels of the picture as sent, (0, 0) being the centre of the first; what of it lies outside the picture is black.
+ *
+ * @generated from message featsvc.v1.PyramidLevel
+ */
+export type PyramidLevel = Message<"featsvc.v1.PyramidLevel"> & {
+  /**
+   * Side of a tile as a part of the picture's height, in float32.
+   *
+   * @generated from field: double tile_ratio = 1;
+   */
+  tileRatio: number;
+
+  /**
+   * Distance between neighbouring tiles as a part of their side.
+   *
+   * @generated from field: double stride_ratio = 2;
+   */
+  strideRatio: number;
+
+  /**
+   * Side of a tile in pixels.
+   *
+   * @generated from field: uint32 tile_size = 3;
+   */
+  tileSize: number;
+
+  /**
+   * Distance between neighbouring tiles in pixels.
+   *
+   * @generated from field: uint32 stride = 4;
+   */
+  stride: number;
+
+  /**
+   * Rows of tiles.
+   *
+   * @generated from field: uint32 grid_height = 5;
+   */
+  gridHeight: number;
+
+  /**
+   * Columns of tiles.
+   *
+   * @generated from field: uint32 grid_width = 6;
+   */
+  gridWidth: number;
+
+  /**
+   * Centre of the first row, and of the first column: -0.5 where tile_size is even, else 0.
+   *
+   * @generated from field: double first_center = 7;
+   */
+  firstCenter: number;
+};
+
+/**
+ * Describes the message featsvc.v1.PyramidLevel.
+ * Use `create(PyramidLevelSchema)` to create a new message.
+ */
+export const PyramidLevelSchema: GenMessage<PyramidLevel> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 22);
+
+/**
+ * A pyramid of a picture, or its vectors at points.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidResponse
+ */
+export type EmbedPyramidResponse = Message<"featsvc.v1.EmbedPyramidResponse"> & {
+  /**
+   * Vectors of length 1: points x channels where points were given; scales x height x width x channels of a grid. Else tiles x
+   * channels, of all levels in their order, row by row. The element type is the one that `pyramid_dtype` asked for.
+   *
+   * @generated from field: featsvc.v1.Tensor features = 1;
+   */
+  features?: Tensor | undefined;
+
+  /**
+   * The levels, the smallest tiles first.
+   *
+   * @generated from field: repeated featsvc.v1.PyramidLevel levels = 2;
+   */
+  levels: PyramidLevel[];
+
+  /**
+   * Key of the model that answered.
+   *
+   * @generated from field: string model = 3;
+   */
+  model: string;
+
+  /**
+   * Name of the picture for further questions: put it into `Image.digest` instead of the file.
+   *
+   * @generated from field: string image_digest = 4;
+   */
+  imageDigest: string;
+
+  /**
+   * What rounding to a smaller `pyramid_dtype` changed; absent for float32.
+   *
+   * @generated from field: featsvc.v1.Rounding rounding = 5;
+   */
+  rounding?: Rounding | undefined;
+
+  /**
+   * How the file says that it is to be shown, as EXIF counts: 1 is upright, or the file says nothing; 2 to 8 are turned or
+   * mirrored. `Image.orientation` says whether that was applied.
+   *
+   * @generated from field: uint32 image_orientation = 6;
+   */
+  imageOrientation: number;
+
+  /**
+   * Height of the picture as sent, in pixels.
+   *
+   * @generated from field: uint32 height = 7;
+   */
+  height: number;
+
+  /**
+   * Width of the picture as sent, in pixels.
+   *
+   * @generated from field: uint32 width = 8;
+   */
+  width: number;
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidResponse.
+ * Use `create(EmbedPyramidResponseSchema)` to create a new message.
+ */
+export const EmbedPyramidResponseSchema: GenMessage<EmbedPyramidResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 23);
+
+/**
+ * A picture, the pyramid that is made of it, and that the answer comes in pieces.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidChunkedRequest
+ */
+export type EmbedPyramidChunkedRequest = Message<"featsvc.v1.EmbedPyramidChunkedRequest"> & {
+  /**
+   * The question.
+   *
+   * @generated from field: featsvc.v1.EmbedPyramidRequest request = 1;
+   */
+  request?: EmbedPyramidRequest | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidChunkedRequest.
+ * Use `create(EmbedPyramidChunkedRequestSchema)` to create a new message.
+ */
+export const EmbedPyramidChunkedRequestSchema: GenMessage<EmbedPyramidChunkedRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 24);
+
+/**
+ * A part of an answer in pieces.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidChunkedResponse
+ */
+export type EmbedPyramidChunkedResponse = Message<"featsvc.v1.EmbedPyramidChunkedResponse"> & {
+  /**
+   * Which part it is.
+   *
+   * @generated from oneof featsvc.v1.EmbedPyramidChunkedResponse.part
+   */
+  part: {
+    /**
+     * The first message: the whole answer; where its tensor has more than 1 MiB, without the tensor's data.
+     *
+     * @generated from field: featsvc.v1.EmbedPyramidResponse reply = 1;
+     */
+    value: EmbedPyramidResponse;
+    case: "reply";
+  } | {
+    /**
+     * All further messages: the data of the tensor.
+     *
+     * @generated from field: featsvc.v1.TensorChunk chunk = 2;
+     */
+    value: TensorChunk;
+    case: "chunk";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidChunkedResponse.
+ * Use `create(EmbedPyramidChunkedResponseSchema)` to create a new message.
+ */
+export const EmbedPyramidChunkedResponseSchema: GenMessage<EmbedPyramidChunkedResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 25);
+
+/**
+ * One question of many.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidStreamRequest
+ */
+export type EmbedPyramidStreamRequest = Message<"featsvc.v1.EmbedPyramidStreamRequest"> & {
+  /**
+   * The caller's own name of the question, repeated in its answer.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * The question.
+   *
+   * @generated from field: featsvc.v1.EmbedPyramidRequest request = 2;
+   */
+  request?: EmbedPyramidRequest | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidStreamRequest.
+ * Use `create(EmbedPyramidStreamRequestSchema)` to create a new message.
+ */
+export const EmbedPyramidStreamRequestSchema: GenMessage<EmbedPyramidStreamRequest> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 26);
+
+/**
+ * The answer to one question of many. Answers come as they are done, not in the order of the questions.
+ *
+ * @generated from message featsvc.v1.EmbedPyramidStreamResponse
+ */
+export type EmbedPyramidStreamResponse = Message<"featsvc.v1.EmbedPyramidStreamResponse"> & {
+  /**
+   * The caller's name of the question.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * How it went.
+   *
+   * @generated from oneof featsvc.v1.EmbedPyramidStreamResponse.outcome
+   */
+  outcome: {
+    /**
+     * The answer.
+     *
+     * @generated from field: featsvc.v1.EmbedPyramidResponse response = 2;
+     */
+    value: EmbedPyramidResponse;
+    case: "response";
+  } | {
+    /**
+     * Why there is none; other questions are not concerned.
+     *
+     * @generated from field: featsvc.v1.ItemError error = 3;
+     */
+    value: ItemError;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * What the answer has taken; not there where there is none.
+   *
+   * @generated from field: featsvc.v1.Timing timing = 4;
+   */
+  timing?: Timing | undefined;
+};
+
+/**
+ * Describes the message featsvc.v1.EmbedPyramidStreamResponse.
+ * Use `create(EmbedPyramidStreamResponseSchema)` to create a new message.
+ */
+export const EmbedPyramidStreamResponseSchema: GenMessage<EmbedPyramidStreamResponse> = /*@__PURE__*/
+  messageDesc(file_featsvc_v1_clip, 27);
+
+/**
  * What the last block of CLIP's image network does, from which dense features are read. All others are computed as they are.
  *
  * @generated from enum featsvc.v1.DenseRecipe
@@ -902,6 +1344,36 @@ export const ClipService: GenService<{
     methodKind: "unary";
     input: typeof EncodeImageRequestSchema;
     output: typeof EncodeImageResponseSchema;
+  },
+  /**
+   * Embeddings of tiles of a picture in several sizes, as LERF makes them, or what they say at points (x, y, scale) of it.
+   *
+   * @generated from rpc featsvc.v1.ClipService.EmbedPyramid
+   */
+  embedPyramid: {
+    methodKind: "unary";
+    input: typeof EmbedPyramidRequestSchema;
+    output: typeof EmbedPyramidResponseSchema;
+  },
+  /**
+   * The same in messages of about 1 MiB, for large answers: a caller can fill one array as they come.
+   *
+   * @generated from rpc featsvc.v1.ClipService.EmbedPyramidChunked
+   */
+  embedPyramidChunked: {
+    methodKind: "server_streaming";
+    input: typeof EmbedPyramidChunkedRequestSchema;
+    output: typeof EmbedPyramidChunkedResponseSchema;
+  },
+  /**
+   * Many questions over one call, for data sets and video. A bad one fails alone.
+   *
+   * @generated from rpc featsvc.v1.ClipService.EmbedPyramidStream
+   */
+  embedPyramidStream: {
+    methodKind: "bidi_streaming";
+    input: typeof EmbedPyramidStreamRequestSchema;
+    output: typeof EmbedPyramidStreamResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_featsvc_v1_clip, 0);

@@ -34,6 +34,10 @@ final class Arrays {
         return Map.of("features", floats(form(reply.getFeatures()), Tensors.features(reply)));
     }
 
+    static Map<String, Object> pyramid(EmbedPyramidResponse reply) {
+        return Map.of("features", floats(form(reply.getFeatures()), Tensors.features(reply)));
+    }
+
     static Map<String, Object> texts(EncodeTextResponse reply) {
         return Map.of("embeddings", floats(reply.getTextEmbedding()));
     }

@@ -34,6 +34,7 @@ final class Asking {
     private static Way way(FeatsvcClient c, String rpc) {
         var clip = ClipServiceExtractFeaturesRequest.getDefaultInstance();
         var dino = DinoServiceExtractFeaturesRequest.getDefaultInstance();
+        var pyramid = EmbedPyramidRequest.getDefaultInstance();
         var masks = GenerateMasksRequest.getDefaultInstance();
         var prompts = PredictMasksRequest.getDefaultInstance();
         return switch (rpc) {
@@ -47,6 +48,10 @@ final class Asking {
                     unary(ComputeSimilarityRequest.getDefaultInstance(), c::computeSimilarity, Arrays::similarity);
             case "ClipService/EncodeImage" ->
                     unary(EncodeImageRequest.getDefaultInstance(), c::encodeImage, Arrays::image);
+            case "ClipService/EmbedPyramid" ->
+                    unary(pyramid, request -> c.call(ClipServiceGrpc.getEmbedPyramidMethod(), request), Arrays::pyramid);
+            case "ClipService/EmbedPyramidChunked" -> unary(pyramid, c::embedPyramid, Arrays::pyramid);
+            case "ClipService/EmbedPyramidStream" -> stream(pyramid, c::streamEmbedPyramid, Arrays::pyramid);
             case "DinoService/ExtractFeatures" ->
                     unary(dino, request -> c.call(DinoServiceGrpc.getExtractFeaturesMethod(), request), Arrays::dino);
             case "DinoService/ExtractFeaturesChunked" -> unary(dino, c::dinoFeatures, Arrays::dino);
