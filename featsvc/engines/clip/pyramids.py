@@ -13,7 +13,7 @@ from torch import Tensor
 from featsvc.engines.answers.limits import check_json, check_reply, check_rounded
 from featsvc.engines.answers.rounding import ITEM_BYTES, as_array, rounded
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.clip.tiles import TILE_PIXELS, at_places, embedded_tiles, levels_of
+from featsvc.engines.clip.tiles import NUMBER_FLOP, TILE_PIXELS, at_places, embedded_tiles, levels_of
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.networks.cost import check_tiles
 from featsvc.engines.running.cache import ByteCache
@@ -91,7 +91,16 @@ def prepare(
         levels = levels_of(hit.size, params)
         _check_answer(hit.size, levels, params, loaded, options, item.way)
         return PreparedPyramid(
-            alone(), 0, 0.0, cache, key, hit, None, levels, hit.size, orientation=hit.orientation
+            alone(),
+            0,
+            _places_flop(levels, params, loaded),
+            cache,
+            key,
+            hit,
+            None,
+            levels,
+            hit.size,
+            orientation=hit.orientation,
         )
     found = decoded(item, options)
     size = found.pixels.height, found.pixels.width
@@ -99,7 +108,7 @@ def prepare(
     side = levels[-1].tile_size
     if side**2 > options.max_image_pixels:
         message = f"makes tiles of {side} x {side} pixels, at most {options.max_image_pixels} in all"
-        raise invalid_field("params.tile_ratio_max", f"{message}: take a smaller one")
+        raise invalid_field("params.tile_ratio_max", f"{message} (--max-image-pixels): take a smaller one")
     count, (height, width) = sum(each.tiles for each in levels), loaded.visual.image_size
     flop = count * loaded.transformer.flop(height * width // loaded.patch_size**2)
     check_tiles(count, flop, loaded.entry.key, options)
@@ -107,7 +116,7 @@ def prepare(
     return PreparedPyramid(
         alone(),
         min(count, AT_ONCE) * height * width + max(TILE_PIXELS, side**2),
-        flop,
+        flop + _places_flop(levels, params, loaded),
         cache,
         key,
         None,
@@ -182,6 +191,13 @@ def _shape(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams) -> tupl
     if params.scaled_grid is not None:
         return len(params.scaled_grid.scales), params.scaled_grid.height, params.scaled_grid.width
     return (sum(each.tiles for each in levels),)
+
+
+def _places_flop(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> float:
+    """What interpolating at points or on a grid costs, about."""
+    if not params.scaled_points and params.scaled_grid is None:
+        return 0.0
+    return NUMBER_FLOP * math.prod(_shape(levels, params)) * loaded.channels
 
 
 def run(batch: list[PreparedPyramid], params: EmbedPyramidParams, loaded: ClipModel) -> list[Pyramid]:

@@ -31,6 +31,8 @@ TILE_PIXELS = 1 << 22
 """Pixels of tiles that are brought to the network's size together, or of one tile that is larger: 50 MB."""
 POINTS_AT_ONCE = 1 << 12
 """Points that are interpolated together: of 512 channels 8 MB, eight times on the way."""
+NUMBER_FLOP = 500.0
+"""Of a number of a vector at a point: operations of a network that take about as long, on a CPU."""
 
 
 def levels_of(size: HeightWidth, params: PyramidParams) -> tuple[PyramidLevel, ...]:
@@ -80,7 +82,8 @@ def embedded_tiles(picture: Tensor, levels: Sequence[PyramidLevel], loaded: Clip
 def _seen(picture: Tensor, level: PyramidLevel, loaded: ClipModel) -> Iterator[Seen]:
     """The tiles of a level as the network sees them: squares of its size, as `coloured` has them for the device."""
     margin, corners = level.tile_size // 2, product(range(level.grid_height), range(level.grid_width))
-    together = max(1, TILE_PIXELS // level.tile_size**2)
+    # Small tiles become larger: no more than share a pass.
+    together = max(1, min(AT_ONCE, TILE_PIXELS // level.tile_size**2))
     while some := list(islice(corners, together)):
         step()
         tiles = picture.new_zeros((len(some), 3, level.tile_size, level.tile_size), dtype=torch.float32)

@@ -16,7 +16,8 @@ from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 from featsvc.catalog import ClipEntry
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
-from featsvc.errors import ContentWanted, InvalidFields, ReplyTooLarge
+from featsvc.engines.running.family import AT_ONCE
+from featsvc.errors import Abandoned, ContentWanted, InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import EmbedPyramidParams, Orientation
 from featsvc.work.item import PictureItem
 from featsvc.work.operations import EMBED_PYRAMID
@@ -231,13 +232,57 @@ def test_tiles_that_cost_too_much_or_are_too_large_are_refused(
     ):
         pyramid(limited(max_tflop=0.001), demo_clip, IMAGE, **CUT)
     tall = models.picture(2, 500)
-    with pytest.raises(InvalidFields, match=r"tile_ratio_max: makes tiles of 400 x 400 pixels, at most 1000"):
+    with pytest.raises(
+        InvalidFields,
+        match=r"tile_ratio_max: makes tiles of 400 x 400 pixels, at most 1000 .*--max-image-pixels",
+    ):
         pyramid(limited(max_image_pixels=1000), demo_clip, tall, **CUT)
     with pytest.raises(ReplyTooLarge, match="pyramid_dtype float16 or fewer levels makes it fit"):
         pyramid(limited(max_reply_bytes=1000), demo_clip, IMAGE, **CUT)
-    # What is kept costs nothing any more.
+    # What is kept costs nothing any more, but for what points make of it.
     pyramid(engines, demo_clip, IMAGE, "sha256:paid", **CUT)
     pyramid(limited(max_tflop=0.001), demo_clip, IMAGE, "sha256:paid", **CUT)
+
+
+def test_what_points_cost_is_counted_also_where_the_tiles_are_kept(
+    engines: Engines, demo_clip: ClipModel
+) -> None:
+    def flop(**options: Any) -> float:
+        item, params = PictureItem(digest="sha256:costs"), EmbedPyramidParams(**CUT, **options)
+        return engines.flop(engines.prepare(EMBED_PYRAMID.rpc, item, params, demo_clip))
+
+    pyramid(engines, demo_clip, IMAGE, "sha256:costs", **CUT)
+    one = flop(scaled_points=[(1, 1, 0.5)])
+    assert flop() == 0 < one
+    assert flop(scaled_grid={"width": 20, "height": 10, "scales": [0.4, 0.5]}) == 400 * one
+
+
+def test_small_tiles_are_made_larger_no_more_at_a_time_than_share_a_pass(
+    engines: Engines, demo_clip: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    interpolated = F.interpolate
+
+    def noted(tiles: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        together.append(len(tiles))
+        return interpolated(tiles, *args, **options)
+
+    monkeypatch.setattr(F, "interpolate", noted)
+    got = pyramid(engines, demo_clip, IMAGE, **{**CUT, "tile_ratio_min": 0.1})
+    assert got.levels[0].tiles > AT_ONCE == max(together)
+
+
+def test_a_pyramid_that_nobody_waits_for_ends_between_its_tiles_and_is_not_kept(
+    engines: Engines, demo_clip: ClipModel
+) -> None:
+    name, params = "sha256:left", EmbedPyramidParams(**CUT)
+    asked = iter([True] * 4)
+    prepared = [engines.prepare(EMBED_PYRAMID.rpc, models.item_of(IMAGE, digest=name), params, demo_clip)]
+    with pytest.raises(Abandoned):
+        engines.run(EMBED_PYRAMID.rpc, prepared, params, demo_clip, lambda: next(asked, False))
+    assert next(asked, None) is None
+    with pytest.raises(ContentWanted):
+        models.answer(engines, EMBED_PYRAMID.rpc, PictureItem(digest=name), params, demo_clip)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])

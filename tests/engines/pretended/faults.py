@@ -53,7 +53,6 @@ FAULTS = (
     Fault("networks/precision.py", "ready.to(options.device)", "ready"),
     Fault("networks/precision.py", "ready.to(options.device)", "ready.cuda()"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
-    Fault("answers/feature_reply.py", "on_host(small.contiguous())", "(small.contiguous(),)"),
     Fault("answers/pca.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
     Fault("answers/pca.py", "*on_host(centred.T", "*(centred.T"),
     Fault("answers/pca.py", "(on_device(_root(each.T @ each), vectors.device)", "(_root(each.T @ each)"),
@@ -63,6 +62,12 @@ FAULTS = (
         "answers/rounding.py",
         "*beside, largest, total, answer = on_host(*beside, largest, total, answer)",
         "",
+    ),
+    Fault("answers/rounding.py", "on_host(values.contiguous())", "(values.contiguous(),)"),
+    Fault(
+        "answers/rounding.py",
+        "on_host(values.contiguous().view(torch.int16))",
+        "(values.contiguous().view(torch.int16),)",
     ),
     Fault(
         "geometry/sampling.py",
@@ -97,6 +102,23 @@ FAULTS = (
     Fault("clip/operations.py", "on_host(*outputs)", "outputs"),
     Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
     Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
+    Fault("clip/pyramids.py", "on_device(self.picture, loaded.device)", "self.picture"),
+    Fault("clip/tiles.py", 'if loaded.device.type == "cpu":', "if True:"),
+    Fault(
+        "clip/tiles.py",
+        "on_device(part.to(tiles.dtype)[:, None], tiles.device)",
+        "part.to(tiles.dtype)[:, None]",
+    ),
+    Fault(
+        "clip/tiles.py",
+        "on_device(start + rows * width + columns, tiles.device)",
+        "start + rows * width + columns",
+    ),
+    Fault(
+        "clip/tiles.py",
+        "on_device(part.to(tiles.dtype)[:, :, None], tiles.device)",
+        "part.to(tiles.dtype)[:, :, None]",
+    ),
     # DINO
     Fault("dino/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
     Fault("dino/features.py", "pixels.to(convolution.weight.dtype)", "pixels"),
