@@ -46,7 +46,7 @@ DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 # refused where its cost is known: 8 of 1,500 inputs took 17 of the worker's 20 s.
 FLAGS = (
     "up", "--profile=demo", "--offline", "--devices=cpu", "--image-cache=1MiB", "--embedding-cache=24MiB",
-    "--text-cache=256KiB", "--url-timeout=1", "--max-points=64", "--max-tflop=0.02",
+    "--text-cache=256KiB", "--pyramid-cache=256KiB", "--url-timeout=1", "--max-points=64", "--max-tflop=0.02",
 )  # fmt: skip
 ESTIMATE = "/featsvc.v1.EstimateService/Estimate"
 SMALL = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
@@ -55,6 +55,12 @@ BODIES: Mapping[str, dict[str, Any]] = {  # Any: JSON
     "clip/encode_text": {"text": "a red circle"},
     "clip/similarity": {"text": ["a red circle"], "load_size": 64},
     "clip/encode_image": {"model_name": "demo-clip", "model_pretrained": "demo"},
+    "clip/embed_pyramid": {
+        "tile_ratio_min": 0.4,
+        "tile_ratio_max": 0.9,
+        "tile_levels": 2,
+        "scaled_points": [[3, 4, 0.5]],
+    },
     "dino/extract": {"model_type": "demo-dino", "facet": "key", "layer": 1},
     "sam2/auto_mask": {"points_per_side": 2, "model_cfg": "demo-sam2"},
     "sam2/prompt_mask": {"point_coords": [[3, 4]], "point_labels": [1], "model_cfg": "demo-sam2"},

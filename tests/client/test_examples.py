@@ -123,13 +123,14 @@ def test_openmask3d_finds_a_row_for_each_mask(client: FeatsvcClient, tmp_path: P
 def test_lerf_finds_its_levels_and_what_tells_it_that_they_fit(client: FeatsvcClient, tmp_path: Path) -> None:
     paths = sorted(pictures(tmp_path / "images").glob("*.jpg"))
     cache = tmp_path / "clip_openclip_ViT-B-16_laion2b_s34b_b88k"
-    demo = {"model_name": "demo-clip", "model_pretrained": "demo", "tile_ratio_min": 0.25, "tile_levels": 2}
+    model = {"model_name": "demo-clip", "model_pretrained": "demo"}
+    demo: dict[str, Any] = {**model, "tile_ratio_min": 0.5, "tile_ratio_max": 1.0, "tile_levels": 2}
     write("lerf", client, cache, pictures=paths, **demo)
     common = {"image_shape": [64, 96], "model_name": "openclip_ViT-B-16_laion2b_s34b_b88k"}
     wanted = {"tile_size_range": [0.05, 0.5], "tile_size_res": 7, "stride_scaler": 0.5, **common}
     assert json.loads(cache.with_suffix(".info").read_text()) == wanted
     found = [client.embed_pyramid(path, **demo) for path in paths]
-    for number, ratio in enumerate((0.25, 0.5)):
+    for number, ratio in enumerate((0.5, 1.0)):
         level = np.load(cache / f"level_{number}.npy")
         rows, columns, channels = found[0].grids[number].shape
         assert (level.dtype, level.shape) == (np.float16, (2, rows + 1, columns + 1, channels))

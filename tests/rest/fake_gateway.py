@@ -64,6 +64,15 @@ def default_replies() -> dict[str, Message]:
         ),
         "ClipService/EncodeText": clip_pb2.EncodeTextResponse(text_embedding=row, model="fake"),
         "ClipService/EncodeImage": clip_pb2.EncodeImageResponse(image_embedding=row, model="fake"),
+        "ClipService/EmbedPyramid": clip_pb2.EmbedPyramidResponse(
+            features=row,
+            levels=[
+                clip_pb2.PyramidLevel(tile_ratio=0.5, tile_size=1, stride=1, grid_height=1, grid_width=1)
+            ],
+            height=2,
+            width=3,
+            model="fake",
+        ),
         "ClipService/ComputeSimilarity": clip_pb2.ComputeSimilarityResponse(
             similarity_map=arrays.to_tensor(FEATURES[..., 0]), geometry=GEOMETRY, model="fake"
         ),
@@ -272,6 +281,6 @@ def _in_chunks(fake: FakeGateway, name: str) -> Callable[..., AsyncIterator[Mess
 
 
 def _part(of: Message, /, **which: Message) -> Message:
-    file = clip_pb2 if isinstance(of, clip_pb2.ClipServiceExtractFeaturesResponse) else dino_pb2
+    file = dino_pb2 if isinstance(of, dino_pb2.DinoServiceExtractFeaturesResponse) else clip_pb2
     name = type(of).__name__.replace("Response", "ChunkedResponse")
     return getattr(file, name)(**which)  # type: ignore[no-any-return]

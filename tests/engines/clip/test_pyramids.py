@@ -268,7 +268,7 @@ def test_small_tiles_are_made_larger_no_more_at_a_time_than_share_a_pass(
         return interpolated(tiles, *args, **options)
 
     monkeypatch.setattr(F, "interpolate", noted)
-    got = pyramid(engines, demo_clip, IMAGE, **{**CUT, "tile_ratio_min": 0.1})
+    got = pyramid(engines, demo_clip, IMAGE, **{**CUT, "tile_ratio_min": 0.15})
     assert got.levels[0].tiles > AT_ONCE == max(together)
 
 

@@ -111,11 +111,6 @@ FAULTS = (
     ),
     Fault(
         "clip/tiles.py",
-        "on_device(start + rows * width + columns, tiles.device)",
-        "start + rows * width + columns",
-    ),
-    Fault(
-        "clip/tiles.py",
         "on_device(part.to(tiles.dtype)[:, :, None], tiles.device)",
         "part.to(tiles.dtype)[:, :, None]",
     ),

@@ -61,6 +61,10 @@ DOCUMENTED: dict[str, dict[str, Any]] = {
         "model_cfg": "configs/sam2.1/sam2.1_hiera_l.yaml", "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
     },
     "clip/encode_image": {"model_name": "ViT-L-14-336-quickgelu", "model_pretrained": "openai"},
+    "clip/embed_pyramid": {
+        "tile_ratio_min": 0.05, "tile_ratio_max": 0.5, "tile_levels": 7, "tile_stride_ratio": 0.5,
+        "pyramid_dtype": "float32", "model_name": "ViT-L-14-336-quickgelu", "model_pretrained": "openai",
+    },
     "sam2/embed_image": {
         "model_cfg": "configs/sam2.1/sam2.1_hiera_l.yaml", "checkpoint_path": "checkpoints/sam2.1_hiera_large.pt",
         "ret_embedding": False, "embedding_dtype": "float16",
@@ -74,6 +78,7 @@ FIELDS = {
     "sam2/auto_mask": {"image", "point_grids"},
     "sam2/prompt_mask": {"image", "point_coords", "point_labels", "box", "mask_input", "mask_input_shape"},
     "clip/encode_image": {"image"},
+    "clip/embed_pyramid": {"image", "scaled_points"},
     "sam2/embed_image": {"image"},
 }
 # The whole block of /auto_mask, as a body.
@@ -226,7 +231,7 @@ def test_a_key_is_asked_for_everywhere_but_at_health_and_readiness(family: str) 
 
 def test_the_documented_paths_are_all_there() -> None:
     asked = {
-        "clip": {"/extract", "/encode_text", "/similarity", "/encode_image"},
+        "clip": {"/extract", "/encode_text", "/similarity", "/encode_image", "/embed_pyramid"},
         "dino": {"/extract"},
         "sam2": {"/auto_mask", "/describe_objects", "/embed_image", "/find_objects", "/prompt_mask"},
     }

@@ -29,6 +29,7 @@ PATHS = [
     ("dino", "/extract", {"image": PICTURE}),
     ("clip", "/encode_text", {"text": "a"}),
     ("clip", "/encode_image", {"image": PICTURE}),
+    ("clip", "/embed_pyramid", {"image": PICTURE}),
     ("clip", "/similarity", {"image": PICTURE, "text": "a"}),
 ]
 BFLOAT16 = tensor_pb2.Tensor(
