@@ -40,14 +40,20 @@ class Place:
     machine: str
 
 
+@pytest.fixture(scope="module")
+def head(cluster: Cluster) -> Cluster:
+    """The cluster, with the gateway's node."""
+    cluster.start(1, cpus=2)
+    return cluster
+
+
 @pytest.fixture(scope="module", params=["here", "elsewhere"])
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    """A cluster of the gateway's node, to which another comes that alone has room for a larger share."""
+def place(request: pytest.FixtureRequest, head: Cluster) -> Place:
+    """The gateway's node, or another that comes and alone has room for a larger share."""
     if request.param == "here":
-        cluster.start(1, cpus=2)
-        return Place(cluster.address, Share(cpus=1.0, gpus=0.0), "127.0.0.1")
-    cluster.start(2, cpus=4)
-    return Place(cluster.address, Share(cpus=3.0, gpus=0.0), "127.0.0.2")
+        return Place(head.address, Share(cpus=1.0, gpus=0.0), "127.0.0.1")
+    head.start(2, cpus=4)
+    return Place(head.address, Share(cpus=3.0, gpus=0.0), "127.0.0.2")
 
 
 @pytest.fixture
