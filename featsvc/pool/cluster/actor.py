@@ -42,17 +42,27 @@ class Whereabouts:
     node: str
     """The address of its machine."""
     node_id: str
-    has_link: bool
-    """Whether it is connected to the gateway's socket, so that no calls are needed."""
+    has_link: bool = False
+    """Whether it is connected to the gateway's socket, so that no calls are needed. Another version may not tell."""
+
+
+@dataclass(frozen=True)
+class ActorBoot:
+    """What an actor is told, packed."""
+
+    boot: Boot
+    rendezvous: Rendezvous | None
+    """Where it finds the gateway's socket, if there is one."""
 
 
 class WorkerActor:
-    """One life of a worker. `version` is the gateway's, `boot` its packed Boot: another version might not read it.
+    """One life of a worker. Where its rendezvous leads to the gateway everything goes over that link, and not `say`."""
 
-    Where `rendezvous` leads to the gateway everything goes over that link, and `say` never says anything.
-    """
+    def __init__(self, version: str, boot: bytes, *further: object) -> None:
+        """`version` is the gateway's, `boot` its packed ActorBoot, which another version might not be able to read.
 
-    def __init__(self, version: str, boot: bytes, rendezvous: Rendezvous | None) -> None:
+        That it can say so in any case what is new goes into `boot`. `further` is what other versions pass beside it.
+        """
         self._outbox: queue.SimpleQueue[tuple[FromWorker, ...]] = queue.SimpleQueue()
         self._large = deque[Packed]()
         self._pipeline: Pipeline
@@ -65,12 +75,12 @@ class WorkerActor:
                 )
             )
             return
-        known: Boot = pickle.loads(boot)
-        setup(known.log_level, known.log_format)
-        if sock := connected(rendezvous, ray.get_runtime_context().get_node_id()):
+        told: ActorBoot = pickle.loads(boot)
+        setup(told.boot.log_level, told.boot.log_format)
+        if sock := connected(told.rendezvous, ray.get_runtime_context().get_node_id()):
             self._link = link_to_pool(sock)
             threading.Thread(target=send_all, args=(self._link,), name="send", daemon=True).start()
-        threading.Thread(target=self._work, args=(known,), name="work", daemon=True).start()
+        threading.Thread(target=self._work, args=(told.boot,), name="work", daemon=True).start()
 
     def hear(self, stream_parts: int, *parts: Any) -> None:
         """Take a message of the pool."""

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from featsvc import __version__
-from featsvc.pool.cluster.actor import Whereabouts, WorkerActor
+from featsvc.pool.cluster.actor import ActorBoot, Whereabouts, WorkerActor
 from featsvc.pool.cluster.parcels import StoredPictures
 from featsvc.pool.cluster.remote_link import HEARING, SAYING, RemoteLink
 from featsvc.pool.cluster.rendezvous import Listener
@@ -25,15 +25,15 @@ from featsvc.pool.contract.messages import Boot, FromWorker, Refused, ToWorker
 from featsvc.pool.contract.settings import Share
 from featsvc.pool.contract.worker import Condition, Description, Events
 from featsvc.pool.transport.channel import Link
-from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.transport.descriptors import Reserve, is_no_room
 from featsvc.pool.workers.process import KEPT_RESULT_BYTES, worker_environment
 
 log = logging.getLogger("featsvc.pool.cluster.worker")
 
 PATIENCE_S = 30.0
 """So long a worker may wait for a place in the cluster before the log says so."""
-NOTICE_S = 10.0
-"""So long Ray may take to notice the end of an actor, while others could do its work."""
+NOTICE_S = 5.0
+"""So long the next start waits for Ray to notice an actor's end; less than the pool waits for what it has killed."""
 ENDED = 1  # Ray does not tell how a process ended
 
 
@@ -52,7 +52,11 @@ class RayWorker:
         self._loop = asyncio.get_running_loop()
         self._place: Whereabouts | None = None
         self._listener = self._listening()
-        self._actor = self._started(boot)
+        try:
+            self._actor = self._started(boot)
+        except BaseException:  # whatever Ray raises: then there is no worker either
+            self._close_listener()
+            raise
         self._remote = RemoteLink(self._actor, pictures)
         # Which of the links it is shows when the actor has a place; until then messages wait.
         self._link: Link | RemoteLink | None = None
@@ -101,7 +105,8 @@ class RayWorker:
         try:
             return self._reserve.use(partial(Listener, ray.get_runtime_context().get_node_id()))
         except OSError as error:  # a system without such sockets
-            log.info("workers on this node are reached by calls: %s", error)
+            level = logging.WARNING if is_no_room(error) else logging.INFO
+            log.log(level, "a worker on this node will be reached by calls: %s", error)
             return None
 
     def _started(self, boot: Boot) -> Any:  # Any: Ray makes its class
@@ -114,9 +119,10 @@ class RayWorker:
             "max_task_retries": 0,
             "enable_task_events": False,
         }
-        boot = replace(boot, workers_on_device=self._share.workers_on_gpu)
         actor = ray.remote(concurrency_groups={HEARING: 1, SAYING: 1})(WorkerActor).options(**options)
-        return actor.remote(__version__, pickle.dumps(boot), self._listener and self._listener.rendezvous)
+        rendezvous = self._listener.rendezvous if self._listener else None
+        told = ActorBoot(replace(boot, workers_on_device=self._share.workers_on_gpu), rendezvous)
+        return actor.remote(__version__, pickle.dumps(told))
 
     def _send_all(self) -> None:
         """A thread's work."""
@@ -140,35 +146,51 @@ class RayWorker:
 
     def _receive_all(self) -> None:
         """A thread's work."""
-        reason = ""
+        link: Link | RemoteLink | None = None
+        reason, is_noticed = "", False
         try:
-            self._receive_until_it_ends()
-        except (RayError, OSError) as error:
-            reason = str(error).strip().rpartition("\n")[2]
+            link = self._connected()
+            while True:
+                self._take(link.receive())
+        except RayError as error:
+            reason, is_noticed = _last_line(error), True
+        except (EOFError, ConnectionError) as error:  # the link of this node ends before Ray notices
+            log.debug("worker %s says nothing more: %s", self._number, error)
         except SystemExit:  # the connection to Ray was closed
             log.debug("worker %s outlived the connection to Ray", self._number)
+            is_noticed = True
         except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
             log.exception("a message from worker %s cannot be read: it is killed", self._number)
         self.kill()
-        log.info("the actor of a worker has ended", extra={"worker": self._number, "reason": reason})
-        self._post(self._exit, self._has_lost_its_machine())
+        try:
+            self._end(link)
+            if not is_noticed:
+                self._post(self._events.on_lost)
+                reason = self._ray_s_notice()
+        finally:
+            log.info("the actor of a worker has ended", extra={"worker": self._number, "reason": reason})
+            self._post(self._exit, self._has_lost_its_machine())
 
-    def _receive_until_it_ends(self) -> None:
-        """Raises RayError then, where Ray has noticed it too."""
-        link: Link | RemoteLink | None = None
+    def _connected(self) -> Link | RemoteLink:
+        """The link, once the actor has a place. Raises RayError where it never has, ConnectionError without a link."""
         try:
             place: Whereabouts = ray.get(self._actor.where.remote())
             link = self._own_link(place) or self._remote
-            self._links.put(link)
-            self._post(self._placed, place, link)
-            with suppress(EOFError, ConnectionError):
-                while True:
-                    self._take(link.receive())
-            # The link of this node ends before Ray notices, which then has the actor's share for the next one.
-            self.kill()
-            self._remote.await_end(NOTICE_S)
         finally:
-            self._end(link)
+            self._close_listener()  # nobody else is to connect
+        self._links.put(link)
+        self._post(self._placed, place, link)
+        return link
+
+    def _ray_s_notice(self) -> str:
+        """Why the actor has ended, as soon as Ray has its share for the next one; empty where it does not notice."""
+        try:
+            self._remote.await_end(NOTICE_S)
+        except RayError as error:
+            return _last_line(error)
+        except SystemExit:  # the connection to Ray was closed
+            log.debug("worker %s outlived the connection to Ray", self._number)
+        return ""
 
     def _own_link(self, place: Whereabouts) -> Link | None:
         """The link to an actor that has connected. Raises ConnectionError where it cannot be told from others."""
@@ -181,7 +203,6 @@ class RayWorker:
 
     def _end(self, link: Link | RemoteLink | None) -> None:
         """Let go of what the worker had here."""
-        self._close_listener()
         if link is None:
             self._links.put(None)
             return
@@ -235,3 +256,8 @@ class RayWorker:
             self._loop.call_soon_threadsafe(partial(callback, *arguments))
         except RuntimeError:  # the loop is closed: nobody is left to tell
             log.debug("worker %s outlived the event loop", self._number)
+
+
+def _last_line(error: RayError) -> str:
+    """What Ray says of an end; before that it tells of the actor."""
+    return str(error).strip().rpartition("\n")[2]

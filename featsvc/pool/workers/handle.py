@@ -61,7 +61,7 @@ class WorkerHandle:
         self._loop = asyncio.get_running_loop()
         self.record = Record()
         self._restarts = Restarts(id, settings)
-        self._closing = self._is_given_up = self._is_blameless = False
+        self._closing = self._is_lost = self._is_blameless = False
         self._calls = OpenCalls(self.send)
         self._worker: Worker | None = None
         self._hanging: Worker | None = None  # of which the log has told
@@ -79,7 +79,7 @@ class WorkerHandle:
     @property
     def is_given_up(self) -> bool:
         """Whether it cannot start, and no other process follows."""
-        return self.state is WorkerState.FAILED and self._timer is None
+        return self.state is WorkerState.FAILED and self._timer is None and self._worker is None
 
     @property
     def is_silent(self) -> bool:
@@ -155,7 +155,7 @@ class WorkerHandle:
 
     def on_messages(self, messages: list[FromWorker]) -> None:
         """Take what the worker says, and use what that makes possible."""
-        if not (self._closing or self._is_given_up):
+        if not (self._closing or self._is_lost):
             self._guarded(self._take_all, messages)
 
     def kill(self) -> None:
@@ -211,38 +211,44 @@ class WorkerHandle:
         self._observer.on_unsent(self, batch, error)
         self._observer.on_room(self)
 
+    def on_lost(self) -> None:
+        """The process is of no use any more: settle what was in flight; its end brings the next."""
+        if not (self._closing or self._is_lost):
+            self._is_lost = True
+            self._settle(self._restarts.after_loss(self.state))
+
     def on_exit(self, returncode: int, with_machine: bool = False) -> None:
         """The process is gone: settle what was in flight, and start again after a pause."""
+        self._worker, self._is_lost = None, False
         self._is_blameless = self._is_blameless or with_machine
+        if self._closing:
+            self._forget()
+            self.closed.set()
+        else:
+            self._settle(self._restarts.after_exit(self.state, returncode))
+            self._is_blameless = False
+
+    def _settle(self, start: NextStart) -> None:
+        is_its_own = not (self._heart.was_stopped or self._is_blameless)
         try:
-            self._settle_exit(returncode)
+            self._forget()
+            self._plan(start)
+            self._observer.on_death(self, is_its_own)
         except Exception:  # a defect of the pool, whatever it is
             log.critical("a defect of the pool: work of worker %s is given up", self.id, exc_info=True)
             self._observer.on_defect(self)
 
-    def _settle_exit(self, returncode: int) -> None:
+    def _forget(self) -> None:
         self._heart.heard()
-        self._worker, self._is_given_up = None, False
         self.record.forget()
         self._cancel_timer()
         self._calls.break_off()
-        if self._closing:
-            self.closed.set()
-            return
-        self._plan(self._restarts.after_exit(self.state, returncode))
-        is_its_own = not (self._heart.was_stopped or self._is_blameless)
-        self._is_blameless = False
-        self._observer.on_death(self, is_its_own)
 
     def _give_up(self, worker: Worker) -> None:
         """Take a process for dead that cannot be killed, as while its driver hangs; its end brings the next."""
-        if worker is self._worker and not (self._closing or self._is_given_up):
+        if worker is self._worker and not (self._closing or self._is_lost):
             log.error("worker cannot be killed: others do its work", extra={"worker": self.id})
-            self._is_given_up, self.state = True, WorkerState.DEAD
-            self.record.forget()
-            self._cancel_timer()
-            self._calls.break_off()
-            self._observer.on_death(self, not self._is_blameless)
+            self.on_lost()
 
     def _start(self) -> None:
         if not self._restarts.are_in_vain:
@@ -255,10 +261,8 @@ class WorkerHandle:
             self._plan(self._restarts.again(self.state))
             self._observer.on_change(self)
             return
-        log.info(
-            "worker starts",
-            extra={"worker": self.id, "pid": self._worker.describe().pid, "device": self._device},
-        )
+        pid = self._worker.describe().pid
+        log.info("worker starts", extra={"worker": self.id, "pid": pid, "device": self._device})
         self._set_timer(self._settings.start_timeout_s, self._hung)
 
     def _ready(self, message: WorkerReady) -> None:

@@ -48,6 +48,10 @@ class Restarts:
         """It has answered a batch."""
         self._backoff.did_work()
 
+    def after_loss(self, state: WorkerState) -> NextStart:
+        """What follows where a process of a worker in this state is of no use any more: nothing before its end."""
+        return NextStart(state if state is WorkerState.FAILED else WorkerState.DEAD, None)
+
     def after_exit(self, state: WorkerState, returncode: int) -> NextStart:
         """What follows the end of the process of a worker in this state."""
         was_refused, self.is_refused = self.is_refused, False

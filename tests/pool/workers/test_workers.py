@@ -10,13 +10,12 @@ import pytest
 import pytest_asyncio
 
 from featsvc.errors import KilledWorkers, TookTooLong, Unavailable
-from featsvc.pool.contract.messages import Boot, Outcome, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
+from featsvc.pool.contract.messages import Boot, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.contract.worker import Events
 from featsvc.pool.scheduling.deaths import DEFECT
 from featsvc.pool.scheduling.queue import Queue
-from featsvc.pool.workers import handle
 from featsvc.pool.workers.pool import WorkerPool
 from featsvc.pool.workers.record import Record
 from tests.pool.conftest import MakeGate, StartPool, all_alive
@@ -199,26 +198,6 @@ async def test_where_the_next_process_may_move_no_refusal_is_the_last_word(
         assert not hopeless.done()
         hopeless.cancel()
     assert "one is not there" in caplog.text
-
-
-async def test_a_worker_that_cannot_be_killed_holds_up_nobody_and_is_replaced_when_it_has_ended(
-    pool: WorkerPool, spawn: FakeSpawn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(handle, "KILL_TIMEOUT_S", 0.0)
-    stuck = spawn.started[0]
-    stuck.is_stuck = True
-    (task,) = await submitted(pool, job("a"))
-    (batch,) = (sent_to(spawn, 0),)
-    pool._workers[0].kill()
-    await spawn.started[1].answer("by another")
-    stuck.say(Outcome(batch.items[0].id, result="too late"))
-    assert await task == "by another"
-    first = pool.status().workers[0]
-    assert (first.state, first.restarts) == (WorkerState.DEAD, 0)
-    assert stuck.events is not None
-    stuck.events.on_exit(-9)
-    await all_alive(pool)
-    assert spawn.started[0] is not stuck
 
 
 async def test_deaths_are_counted_over_all_workers(pool: WorkerPool, spawn: FakeSpawn) -> None:
