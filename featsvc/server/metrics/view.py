@@ -14,8 +14,6 @@ from featsvc.settings.kinds import GIB, MIB
 
 CALLS = f"{table.CALL_DURATION.name}_count"
 NOTHING = "–"
-NOWHERE = {"machine": "", "uuid": ""}
-"""What a server tells of a worker that is older than this command."""
 
 
 def frame(target: str, span: Span, problems: Sequence[str]) -> Group:
@@ -54,17 +52,19 @@ def _table(title: str, *columns: str) -> Table:
 
 def _workers(span: Span) -> Table:
     places = {labels["worker"]: labels for labels, _ in span.now.rows(table.WORKER_INFO.name)}
-    has_machines = any(each["machine"] for each in places.values())
+    machines = {worker: labels["machine"] for worker, labels in places.items() if labels["machine"]}
     figures = ("device", "state", "busy", "questions/s", "restarts", "GPU memory")
-    made = _table("workers", "worker", *(("machine",) if has_machines else ()), *figures)
+    made = _table("workers", "worker", *(("machine",) if machines else ()), *figures)
     for labels, is_up in span.now.rows(table.WORKER_UP.name):
         worker = labels["worker"]
-        place = places.get(worker, NOWHERE)
-        memory = span.now.sum(table.DEVICE_BYTES.name, uuid=place["uuid"])
-        used = memory - span.now.sum(table.DEVICE_FREE.name, uuid=place["uuid"])
+        # A server that is older than this command does not tell which GPU it is, and has one of each name.
+        own = "uuid" if worker in places else "device"
+        gpu = {own: places.get(worker, labels)[own]}
+        memory = span.now.sum(table.DEVICE_BYTES.name, **gpu)
+        used = memory - span.now.sum(table.DEVICE_FREE.name, **gpu)
         made.add_row(
             worker,
-            *((place["machine"] or NOTHING,) if has_machines else ()),
+            *((machines.get(worker, NOTHING),) if machines else ()),
             labels["device"],
             Text("up", "green") if is_up else Text("down", "bold red"),
             f"{100 * span.rate(table.WORKER_COMPUTE.name, worker=worker):.0f} %",

@@ -95,21 +95,30 @@ async def test_an_address_that_is_no_metrics_port_is_refused_in_words(
         assert words in errors
 
 
-def test_workers_of_several_machines_have_them_in_a_column_and_each_its_own_gpu() -> None:
-    def rows(page: str) -> list[list[str]]:
-        now = ReadPage.of(page)
-        console = Console(width=200, record=True, file=io.StringIO())
-        console.print(frame("the server", Span(now, 1.0, now), ()))
-        lines = (line.split() for line in console.export_text().splitlines())
-        return [words for words in lines if words and words[0] in ("worker", "0", "1", "2")]
+def worker_rows(page: str) -> list[list[str]]:
+    """The words of the table of workers, its head first."""
+    now = ReadPage.of(page)
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(frame("the server", Span(now, 1.0, now), ()))
+    lines = (line.split() for line in console.export_text().splitlines())
+    return [words for words in lines if words and words[0] in ("worker", "0", "1", "2")]
 
-    head, first, second, third = rows(WORKERS + PLACES)
+
+def test_workers_of_several_machines_have_them_in_a_column_and_each_its_own_gpu() -> None:
+    head, first, second, third = worker_rows(WORKERS + PLACES)
     assert head[:3] == ["worker", "machine", "device"]
     assert [first[1], first[-5:]] == ["10.0.0.1", ["3.0", "KiB", "of", "4.0", "KiB"]]
     assert [second[1], second[-5:]] == ["10.0.0.2", ["7.0", "KiB", "of", "8.0", "KiB"]]
     assert [third[1], third[3], third[-1]] == ["–", "down", "–"]
-    # An older server, and one machine: no column of nothing.
-    assert "machine" not in rows(WORKERS)[0]
+
+
+def test_an_older_server_has_no_machines_and_one_gpu_of_each_name() -> None:
+    page = WORKERS.replace('worker="1",device="cuda:0"', 'worker="1",device="cuda:1"')
+    page = page.replace('device="cuda:0",uuid="two"', 'device="cuda:1",uuid="two"')
+    head, first, second, third = worker_rows(page)
+    assert head[:2] == ["worker", "device"]
+    assert first[-5:] == third[-5:] == ["3.0", "KiB", "of", "4.0", "KiB"]
+    assert second[-5:] == ["7.0", "KiB", "of", "8.0", "KiB"]
 
 
 def test_rates_and_quantiles_are_of_what_came_between_two_looks() -> None:
