@@ -13,7 +13,14 @@ from torch import Tensor
 from featsvc.engines.answers.limits import check_json, check_reply, check_rounded
 from featsvc.engines.answers.rounding import ITEM_BYTES, as_array, rounded
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.clip.tiles import NUMBER_FLOP, TILE_PIXELS, at_places, embedded_tiles, levels_of
+from featsvc.engines.clip.tiles import (
+    NUMBER_FLOP,
+    PIXEL_FLOP,
+    TILE_PIXELS,
+    at_places,
+    embedded_tiles,
+    levels_of,
+)
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.networks.cost import check_tiles
 from featsvc.engines.running.cache import ByteCache
@@ -111,6 +118,7 @@ def prepare(
         raise invalid_field("params.tile_ratio_max", f"{message} (--max-image-pixels): take a smaller one")
     count, (height, width) = sum(each.tiles for each in levels), loaded.visual.image_size
     flop = count * loaded.transformer.flop(height * width // loaded.patch_size**2)
+    flop += PIXEL_FLOP * sum(each.tiles * each.tile_size**2 for each in levels)
     check_tiles(count, flop, loaded.entry.key, options)
     _check_answer(size, levels, params, loaded, options, item.way)
     return PreparedPyramid(

@@ -244,17 +244,20 @@ def test_tiles_that_cost_too_much_or_are_too_large_are_refused(
     pyramid(limited(max_tflop=0.001), demo_clip, IMAGE, "sha256:paid", **CUT)
 
 
-def test_what_points_cost_is_counted_also_where_the_tiles_are_kept(
+def test_what_large_tiles_and_points_cost_is_counted_and_nothing_of_tiles_that_are_kept(
     engines: Engines, demo_clip: ClipModel
 ) -> None:
-    def flop(**options: Any) -> float:
-        item, params = PictureItem(digest="sha256:costs"), EmbedPyramidParams(**CUT, **options)
+    def flop(item: PictureItem, **options: Any) -> float:
+        params = EmbedPyramidParams(**CUT, **options)
         return engines.flop(engines.prepare(EMBED_PYRAMID.rpc, item, params, demo_clip))
 
+    twice = models.picture(2 * IMAGE.width, 2 * IMAGE.height)
+    assert flop(models.item_of(twice)) > flop(models.item_of(IMAGE))
     pyramid(engines, demo_clip, IMAGE, "sha256:costs", **CUT)
-    one = flop(scaled_points=[(1, 1, 0.5)])
-    assert flop() == 0 < one
-    assert flop(scaled_grid={"width": 20, "height": 10, "scales": [0.4, 0.5]}) == 400 * one
+    kept = PictureItem(digest="sha256:costs")
+    one = flop(kept, scaled_points=[(1, 1, 0.5)])
+    assert flop(kept) == 0 < one
+    assert flop(kept, scaled_grid={"width": 20, "height": 10, "scales": [0.4, 0.5]}) == 400 * one
 
 
 def test_small_tiles_are_made_larger_no_more_at_a_time_than_share_a_pass(
