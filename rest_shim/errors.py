@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 import grpc
@@ -50,6 +51,7 @@ TOO_LONG = (
 # How gRPC's messages begin that name a field which REST has beside the others.
 IMAGE_PATH = re.compile(r"\bimage\.(url|digest)\b")
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 Detail = str | Sequence[Mapping[str, object]]
 
 
@@ -128,10 +130,7 @@ def invalid_body(error: ValidationError, body: type[BaseModel]) -> HttpError:
 
 
 def field_violations(error: grpc.aio.AioRpcError) -> tuple[FieldViolation, ...]:
-    """The google.rpc.BadRequest among the details of a status of bad input, if there is one."""
-    if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-        # A digest that is gone is named too, but is no mistake.
-        return ()
+    """The google.rpc.BadRequest among the details of a status, if there is one."""
     raw = trailing(error).get("grpc-status-details-bin")
     if not isinstance(raw, bytes):
         return ()
@@ -146,11 +145,14 @@ def field_violations(error: grpc.aio.AioRpcError) -> tuple[FieldViolation, ...]:
     return ()
 
 
-def http_error(error: grpc.aio.AioRpcError) -> HttpError:
-    """The HTTP form of a status that names no fields."""
+def http_error(error: grpc.aio.AioRpcError, names: Mapping[str, str] = NO_NAMES) -> HttpError:
+    """The HTTP form of a status that is no list of mistakes; `names` are REST's of fields that its message names."""
     code, facts = error.code(), trailing(error)
     status = HTTP_STATUS.get(code, 500)
-    message = IMAGE_PATH.sub(r"image_\1", error.details() or code.name.lower().replace("_", " "))
+    message = error.details() or code.name.lower().replace("_", " ")
+    for field, name in names.items():
+        message = message.replace(field, name)
+    message = IMAGE_PATH.sub(r"image_\1", message)
     message = message.replace("image.content", "image")
     # The gateway gives a reason where another try will not mend it, such as too large a message, or no memory for it.
     reason = _reason(message, facts) if status == 429 else facts.get("featsvc-reason", "")

@@ -28,7 +28,7 @@ from featsvc.batch.nodes import NodeWork, operation_of
 from featsvc.batch.run import Actors, Run
 from featsvc.catalog import weights
 from featsvc.catalog.choice import check_answers, entry_for
-from featsvc.errors import FeatsvcError, WeightsMissing
+from featsvc.errors import FeatsvcError, WeightsMissing, invalid_field
 from featsvc.logs import setup
 from featsvc.pool.cluster.connection import connected
 from featsvc.pool.contract.messages import Boot
@@ -185,6 +185,9 @@ def _work(asked: DataSetCommand) -> NodeWork:
         writer=Writer(names.form, names.per_file > 1),
         stage=str(names.out.resolve() / UNFINISHED),
     )
+    named = None if operation.together is None else operation.together(work.asked.params)
+    if named is not None and named.digests:
+        raise invalid_field(named.option, "names pictures that a server was sent, and here is none")
     keys = []
     for use in models_of(operation, work.asked):
         entry = entry_for(use.naming, settings.profile, use.option)

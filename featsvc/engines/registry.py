@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from featsvc.catalog import entry_of
+from featsvc.engines.answers.joint_basis import basis_cache
 from featsvc.engines.clip import operations as clip
 from featsvc.engines.clip.pyramids import pyramid_cache
 from featsvc.engines.clip.text import text_cache
@@ -37,7 +38,7 @@ from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
 from featsvc.errors import OutOfMemory
 from featsvc.work.devices import is_gpu
-from featsvc.work.item import Item, PictureItem
+from featsvc.work.item import Item, pictures_of
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import OfPicture, Result
 
@@ -80,7 +81,8 @@ class Engines:
 
     def may_take_long(self, item: Item) -> bool:
         """Whether preparing it may hold up others: by a picture that is not quickly decoded."""
-        return isinstance(item, PictureItem) and may_take_long(item, self.options)
+        pictures = pictures_of(item)
+        return bool(pictures) and may_take_long(pictures, self.options)
 
     def prepare(
         self,
@@ -204,8 +206,14 @@ def build(options: EngineOptions) -> Engines:
     options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
     texts = text_cache(options.text_cache)
     tiles = pyramid_cache(options.pyramid_cache)
-    families = {"clip": clip.family(texts, tiles), "dino": dino.FAMILY, "sam2": sam2.family(embeddings)}
-    return Engines(options, families, (embeddings, texts, tiles), objects.computations(embeddings, texts))
+    bases = basis_cache(options.basis_cache)
+    families = {
+        "clip": clip.family(texts, tiles, bases),
+        "dino": dino.family(bases),
+        "sam2": sam2.family(embeddings),
+    }
+    kept = (embeddings, texts, tiles, bases)
+    return Engines(options, families, kept, objects.computations(embeddings, texts))
 
 
 def _with_precision(options: EngineOptions) -> EngineOptions:

@@ -99,6 +99,8 @@ class Caches:
     """Bytes of text embeddings that one worker keeps; 0 keeps none."""
     pyramid_cache: Room = 256 * MIB
     """Bytes of CLIP pyramids that one worker keeps for further points of their pictures; 0 keeps none."""
+    basis_cache: Room = 16 * MIB
+    """Bytes of bases of components of several pictures that one worker keeps, some 40 KB each; 0 keeps none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +139,5 @@ class Limits:
     """Most sentences that the texts of one request make in their templates; max_tflop limits what they cost too."""
     max_pca_side: Count = 4096
     """Largest matrix that principal components are taken of, in rows; the time goes with its cube."""
+    max_basis_pictures: Count = 16
+    """Most pictures of one request over which principal components are taken together, its own among them."""

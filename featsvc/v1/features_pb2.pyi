@@ -20,7 +20,7 @@ class GridParams(_message.Message):
     def __init__(self, ret_patches: bool = ..., interpolation_mode: _Optional[_Union[_image_pb2.InterpolationMode, str]] = ..., padding_mode: _Optional[_Union[_image_pb2.PaddingMode, str]] = ...) -> None: ...
 
 class FeatureParams(_message.Message):
-    __slots__ = ("ret_pca", "pca_niter", "pca_q_min", "pca_q_max", "tensor_format", "dtype", "points", "region", "ret_pca_basis", "pca_basis", "pca_foreground")
+    __slots__ = ("ret_pca", "pca_niter", "pca_q_min", "pca_q_max", "tensor_format", "dtype", "points", "region", "ret_pca_basis", "pca_basis", "pca_foreground", "pca_digests")
     RET_PCA_FIELD_NUMBER: _ClassVar[int]
     PCA_NITER_FIELD_NUMBER: _ClassVar[int]
     PCA_Q_MIN_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class FeatureParams(_message.Message):
     RET_PCA_BASIS_FIELD_NUMBER: _ClassVar[int]
     PCA_BASIS_FIELD_NUMBER: _ClassVar[int]
     PCA_FOREGROUND_FIELD_NUMBER: _ClassVar[int]
+    PCA_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     ret_pca: bool
     pca_niter: int
     pca_q_min: float
@@ -43,4 +44,5 @@ class FeatureParams(_message.Message):
     ret_pca_basis: bool
     pca_basis: str
     pca_foreground: bool
-    def __init__(self, ret_pca: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., points: _Optional[_Iterable[_Union[_image_pb2.Position, _Mapping]]] = ..., region: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., ret_pca_basis: bool = ..., pca_basis: _Optional[str] = ..., pca_foreground: bool = ...) -> None: ...
+    pca_digests: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ret_pca: bool = ..., pca_niter: _Optional[int] = ..., pca_q_min: _Optional[float] = ..., pca_q_max: _Optional[float] = ..., tensor_format: _Optional[_Union[_image_pb2.TensorFormat, str]] = ..., dtype: _Optional[_Union[_tensor_pb2.FeatureDType, str]] = ..., points: _Optional[_Iterable[_Union[_image_pb2.Position, _Mapping]]] = ..., region: _Optional[_Union[_image_pb2.Window, _Mapping]] = ..., ret_pca_basis: bool = ..., pca_basis: _Optional[str] = ..., pca_foreground: bool = ..., pca_digests: _Optional[_Iterable[str]] = ...) -> None: ...

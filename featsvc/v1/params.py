@@ -70,6 +70,8 @@ class FeatureParams(TypedDict, total=False):
     """Show the picture in the basis of an earlier answer, by the name that `pca_basis` has there: the same axes and ranges. Any server with the same model takes it, for the name holds the basis."""
     pca_foreground: bool | None
     """Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to which more of the picture's border belongs. Default: false."""
+    pca_digests: Sequence[str] | None
+    """Further pictures over which, with this one, the components are taken: all of them have the same colours, whichever is asked about, and `pca_basis` of the answer gives these to others. Each is one that the server was sent lately with the same API key, as `image_digest` of that reply named it. One that is gone is answered NOT_FOUND: send its file again. Their order has no effect."""
 
 
 class ClipExtractFeaturesParams(ClipModel, ClipParams, GridParams, FeatureParams, total=False):

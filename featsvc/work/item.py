@@ -90,6 +90,19 @@ class PictureItem(Item):
 
 
 @dataclass(frozen=True)
+class FeaturesItem(PictureItem):
+    """A picture, and those that its principal components are taken of beside it."""
+
+    together: tuple[PictureItem, ...] = field(default=(), kw_only=True, compare=False)
+    """In the order of their names, which the parameters have; each of them once."""
+
+    @property
+    def nbytes(self) -> int:
+        """The files of all."""
+        return len(self.image) + sum(len(each.image) for each in self.together)
+
+
+@dataclass(frozen=True)
 class QueryItem(PictureItem):
     """A picture, and texts to look for in it."""
 
@@ -147,10 +160,17 @@ class FindItem(ObjectItem):
         return super().nbytes + letters + (0 if vectors is None else len(vectors.data))
 
 
+def pictures_of(item: Item) -> tuple[PictureItem, ...]:
+    """All pictures that an item holds, its own first."""
+    if isinstance(item, FeaturesItem):
+        return (item, *item.together)
+    return (item,) if isinstance(item, PictureItem) else ()
+
+
 @cache
 def beside_picture(kind: type[Item]) -> tuple[str, ...]:
-    """What a class of items holds beside a picture."""
-    common = {field.name for field in fields(PictureItem)}
+    """What a class of items holds beside pictures."""
+    common = {field.name for field in fields(FeaturesItem)}
     return tuple(field.name for field in fields(kind) if field.name not in common)
 
 
@@ -162,4 +182,4 @@ def _question(item: Item) -> Hashable:
 @cache
 def _asked(kind: type[Item]) -> tuple[str, ...]:
     """What tells questions apart: a picture has its name for that."""
-    return tuple(each.name for each in fields(kind) if each.name not in ("way", "image"))
+    return tuple(each.name for each in fields(kind) if each.compare and each.name not in ("way", "image"))

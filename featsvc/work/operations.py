@@ -10,7 +10,16 @@ from pydantic import BaseModel
 
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
-from featsvc.work.item import FindItem, Item, ObjectItem, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.item import (
+    FeaturesItem,
+    FindItem,
+    Item,
+    ObjectItem,
+    PictureItem,
+    PromptItem,
+    QueryItem,
+    TextItem,
+)
 from featsvc.work.objects import ObjectsParams, are_given, descriptors_of, objects_in_force
 from featsvc.work.presets import in_force
 from featsvc.work.results import (
@@ -46,6 +55,14 @@ class ModelUse(NamedTuple):
     """The option that names it, where that is none of its own."""
 
 
+class PicturesBeside(NamedTuple):
+    """Pictures that belong to a question beside its own, which the server was sent before."""
+
+    option: str
+    """The option that names them."""
+    digests: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Operation(Generic[P, I, R]):
     """A question that models answer, and the classes of what is asked and answered."""
@@ -68,6 +85,8 @@ class Operation(Generic[P, I, R]):
     """The models that answer a request together; None: the one that its parameters name, and those of `also`."""
     also: Callable[[P], tuple[ModelUse, ...]] | None = None
     """Further models that answer with the one that its parameters name."""
+    together: Callable[[P], PicturesBeside] | None = None
+    """Names of further pictures that belong to a question: those that an item holds as `together`."""
     settled: Callable[[P], P] | None = None
     """Makes parameters whose meaning depends on which of them were given independent of that."""
 
@@ -101,13 +120,19 @@ def proxy_of(params: schema.ClipParams) -> tuple[ModelUse, ...]:
     return (ModelUse(schema.DinoModel(model_type=params.proxy_model), EXTRACT_DINO, "proxy_model"),)
 
 
+def pictures_of_basis(params: schema.FeatureParams) -> PicturesBeside:
+    """Those that principal components are taken of with the picture's own."""
+    return PicturesBeside("pca_digests", params.pca_digests)
+
+
 EXTRACT_CLIP = Operation(
     "/featsvc.v1.ClipService/ExtractFeatures",
     "clip",
     schema.ClipExtractFeaturesParams,
-    PictureItem,
+    FeaturesItem,
     Features,
     also=proxy_of,
+    together=pictures_of_basis,
 )
 ENCODE_TEXT = Operation(
     "/featsvc.v1.ClipService/EncodeText",
@@ -144,8 +169,9 @@ EXTRACT_DINO = Operation(
     "/featsvc.v1.DinoService/ExtractFeatures",
     "dino",
     schema.DinoExtractFeaturesParams,
-    PictureItem,
+    FeaturesItem,
     Features,
+    together=pictures_of_basis,
 )
 GENERATE_MASKS = Operation(
     "/featsvc.v1.Sam2Service/GenerateMasks",

@@ -29,7 +29,7 @@ from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
-from rest_shim.request.locations import invalid_request
+from rest_shim.request.locations import invalid_request, names_in_body
 from rest_shim.request.reading import BodyLimits, credentials, priority, timeout_s
 
 
@@ -144,7 +144,8 @@ class Transcoder:
         return Response(answer.body.whole(), headers=answer.headers)
 
     def _refusal(self, error: grpc.aio.AioRpcError, wish: Wish) -> HttpError:
-        violations = field_violations(error)
-        if not violations:
-            return http_error(error)
-        return invalid_request(violations, self.endpoint.method.input_type, wish.picture)
+        violations, asked = field_violations(error), self.endpoint.method.input_type
+        if violations and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            return invalid_request(violations, asked, wish.picture)
+        # A digest that is gone is named too, but is no mistake.
+        return http_error(error, names_in_body(violations, asked))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from google.protobuf.descriptor import Descriptor
 
 from featsvc.errors import FieldViolation
+from featsvc.twin.violations import dotted
 from rest_shim.contract import SOURCES, is_image, is_tensor, shape_name
 from rest_shim.errors import HttpError, Mistake, invalid_fields
 
@@ -30,6 +31,11 @@ def invalid_request(
         Mistake((picture,) if where == (IMAGE,) else where, each.message, "invalid")
         for where, each in zip(locations, violations, strict=True)
     )
+
+
+def names_in_body(violations: Sequence[FieldViolation], request: Descriptor) -> dict[str, str]:
+    """Of each field that the gateway names, REST's name."""
+    return {each.field: dotted(location(each.field, request)) for each in violations}
 
 
 def location(path: str, request: Descriptor) -> Location:

@@ -40,6 +40,7 @@ def test_each_command_of_the_client_has_its_options_and_the_settings_of_engines(
         (("--per-file", "2"), "--per-file"),
         (("--ray-workers", "4..2"), "ray_workers"),
         (("--model-type", "dinov2_vits14", "--offline"), "dinov2_vits14"),
+        (("--ret-pca", f"--pca-digests=sha256:{64 * '0'}"), "pca_digests: names pictures that a server"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_anything_is_started(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from featsvc.server.services import replies
 from featsvc.twin.messages import PARAMETERS
 from featsvc.twin.methods import list_fields, message_class, method_of, path_of, twin_of, variants
 from featsvc.v1 import clip_pb2, dino_pb2, objects_pb2, sam2_pb2
-from featsvc.work.item import Item, PictureItem
+from featsvc.work.item import PictureItem, beside_picture
 from featsvc.work.operations import ENCODE_IMAGE, GENERATE_MASKS, OPERATIONS, AnyOperation
 from featsvc.work.results import MaskList, TextEmbeddings
 
@@ -23,10 +22,8 @@ EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.r
 def test_what_is_asked_has_the_fields_of_the_request(operation: AnyOperation) -> None:
     twin = twin_of(method_of(operation.rpc).input_type)
     assert twin.model_fields[PARAMETERS].annotation is operation.params
-    about = PictureItem if issubclass(operation.item, PictureItem) else Item
-    own = {each.name for each in fields(operation.item)} - {each.name for each in fields(about)}
-    picture = {"image"} if about is PictureItem else set()
-    assert twin.model_fields.keys() == {PARAMETERS} | picture | own
+    picture = {"image"} if issubclass(operation.item, PictureItem) else set()
+    assert twin.model_fields.keys() == {PARAMETERS, *picture, *beside_picture(operation.item)}
 
 
 @EVERY

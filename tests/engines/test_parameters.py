@@ -19,7 +19,7 @@ from featsvc.engines.registry import Engines
 from featsvc.errors import InvalidFields
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema
-from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
+from featsvc.work.item import FeaturesItem, Item, PictureItem, PromptItem, QueryItem, TextItem
 from featsvc.work.operations import (
     COMPUTE_SIMILARITY,
     EMBED_IMAGE,
@@ -69,6 +69,7 @@ class Change:
 
 
 COLOURS, PIXELS = {"ret_pca": True}, {"ret_patches": False}
+OTHER = PictureItem(models.encoded(models.picture(40, 60, seed=1)), digest="sha256:of another")
 BASIS = "pca1:other/maskclip:AAAA:00000000"
 CLIP_MODEL = {
     "model_name": Change("ViT-B-32", effect=Effect.MODEL),
@@ -95,6 +96,7 @@ FEATURES = {
     "ret_pca_basis": Change(True, COLOURS),
     "pca_basis": Change(BASIS, COLOURS, Effect.REFUSED_BY_ENGINE),
     "pca_foreground": Change(True, COLOURS),
+    "pca_digests": Change((OTHER.digest,), COLOURS),
 }
 DENSE_CLIP = {
     "center_crop": Change(True),
@@ -243,13 +245,18 @@ def answered(engines: Engines, request: pytest.FixtureRequest, given: BaseModel)
     return result
 
 
+def beside(picture: bytes, given: schema.FeatureParams) -> FeaturesItem:
+    """A picture, with the other one where that is named."""
+    return FeaturesItem(picture, together=(OTHER,) if given.pca_digests else ())
+
+
 def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
     """Operation, parameters, item, and the fixture with the model."""
     picture = models.encoded(models.picture(75, 50))
     query = schema.TextQuery(text=("a red circle",))
     match given:
         case schema.ClipExtractFeaturesParams():
-            return EXTRACT_CLIP.rpc, given, PictureItem(picture), "demo_clip"
+            return EXTRACT_CLIP.rpc, given, beside(picture, given), "demo_clip"
         case schema.ComputeSimilarityParams():
             return COMPUTE_SIMILARITY.rpc, given, QueryItem(picture, query=query), "demo_clip"
         case schema.TextQuery():
@@ -260,7 +267,7 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
         case schema.EncodeTextParams():
             return ENCODE_TEXT.rpc, given, TextItem(schema.Texts(text=query.text)), "demo_clip"
         case schema.DinoExtractFeaturesParams():
-            return EXTRACT_DINO.rpc, given, PictureItem(picture), "demo_dino"
+            return EXTRACT_DINO.rpc, given, beside(picture, given), "demo_dino"
         case schema.GenerateMasksParams():
             # Masks of random weights are as large as the picture, which says little about crops.
             in_crops = given.points_per_side == CROPS["points_per_side"]

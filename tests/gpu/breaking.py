@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from featsvc.engines import registry
+from featsvc.engines.answers.dense import PreparedFeatures
 from featsvc.engines.dino.model import DinoModel
-from featsvc.engines.dino.operations import DinoPicture
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import AnyComputation
 from featsvc.v1.schema import DinoExtractFeaturesParams
@@ -33,7 +33,7 @@ def _breaking(computation: AnyComputation) -> AnyComputation:
         return computation
 
     def run(
-        batch: list[DinoPicture], params: DinoExtractFeaturesParams, loaded: DinoModel
+        batch: list[PreparedFeatures], params: DinoExtractFeaturesParams, loaded: DinoModel
     ) -> Sequence[Features]:
         if any(each.input.geometry.original_width == WIDTH for each in batch):
             break_device(loaded.device)

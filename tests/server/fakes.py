@@ -13,7 +13,7 @@ import numpy as np
 from featsvc.errors import ReplyTooLarge, WeightsMissing, invalid_field
 from featsvc.pool.contract.engine_protocol import WorkerEngines
 from featsvc.v1.schema import FeatureDType
-from featsvc.work.item import Item, PictureItem, TextItem
+from featsvc.work.item import Item, PictureItem, TextItem, pictures_of
 from featsvc.work.operations import EMBED_IMAGE, ENCODE_TEXT, GENERATE_MASKS, PREDICT_MASKS
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import (
@@ -49,6 +49,12 @@ def _found(argument: bytes) -> MaskList:
         Mask(BITS, area, RECTANGLE, 0.9, ((1.0, 1.0),), 0.8, RECTANGLE) for area in range(int(argument or 1))
     )
     return MaskList(masks, 2, 3)
+
+
+def _said(item: PictureItem) -> float:
+    """The number of b"say 3"; 0 for other programs."""
+    word, _, argument = item.image.partition(b" ")
+    return float(argument) if word == b"say" else 0.0
 
 
 MASKS: dict[str, Callable[[bytes], object]] = {
@@ -142,7 +148,7 @@ class FakeEngines:
             )
         if word == b"bytes":
             return Features(np.zeros(int(argument) // 4, np.float32), False, GEOMETRY)
-        value = float(argument) if word == b"say" else 0.0
+        value = sum(map(_said, pictures_of(item)))
         return Features(np.full((2, 3, 4), value, np.float32), False, GEOMETRY)
 
 

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 
+NOT_FOUND = "NOT_FOUND"
 EXHAUSTED = "RESOURCE_EXHAUSTED"
 """The status of a server that has no place now; with a reason beside it, of what is too large for it at any time."""
 REQUEST_TOO_LARGE, REPLY_TOO_LARGE, OUT_OF_MEMORY = "request-too-large", "reply-too-large", "out-of-memory"
@@ -54,13 +55,12 @@ class Failure:
     @property
     def picture_unknown(self) -> bool:
         """Whether the server does not have (any more) the picture that was named by its digest."""
-        return self.code == "NOT_FOUND" and any(
-            each.field.endswith("image.digest") for each in self.violations
-        )
+        return self.code == NOT_FOUND and any(each.field.endswith("image.digest") for each in self.violations)
 
     def error(self) -> CallError:
         """The exception for it."""
-        if self.picture_unknown:
+        # Of what is not found the server names a field only where that holds a picture's digest.
+        if self.code == NOT_FOUND and self.violations:
             return PictureNotFound(self)
         if self.reason and self.code == EXHAUSTED:
             return BY_REASON.get(self.reason, TooLarge)(self)
@@ -109,13 +109,18 @@ class NotAllowed(CallError):
 class ModelNotFound(CallError):
     """The server knows no such model."""
 
-    code: ClassVar[str] = "NOT_FOUND"
+    code: ClassVar[str] = NOT_FOUND
 
 
 class PictureNotFound(CallError):
-    """The server has no (more) picture of this digest: send the file."""
+    """The server has no (more) picture of this digest: send the file. `violations` names the field that holds it."""
 
-    code: ClassVar[str] = "NOT_FOUND"
+    code: ClassVar[str] = NOT_FOUND
+
+    @property
+    def violations(self) -> tuple[FieldViolation, ...]:
+        """The field, with the digest."""
+        return self.failure.violations
 
 
 class WeightsMissing(CallError):
@@ -176,7 +181,7 @@ BY_CODE: Mapping[str, type[CallError]] = {
     "OUT_OF_RANGE": InvalidRequest,
     "UNAUTHENTICATED": AuthenticationError,
     "PERMISSION_DENIED": NotAllowed,
-    "NOT_FOUND": ModelNotFound,
+    NOT_FOUND: ModelNotFound,
     "FAILED_PRECONDITION": WeightsMissing,
     EXHAUSTED: Overloaded,
     "UNAVAILABLE": Unavailable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ CONNECT_TIMEOUT_S = 10.0
 SERVICE_HEADER = "x-featsvc-service"
 PICTURE_FIELD = "image.digest"
 PICTURE_FIELDS = (PICTURE_FIELD, "image_digest")
+OF_DIGEST = re.compile(r"image\.digest|\w+_digests\[\d+\]")
+"""The fields that hold the digest of a picture, or one in a list."""
 TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 JSON, OCTETS = "application/json", "application/octet-stream"
 
@@ -201,7 +204,8 @@ def failure(answer: httpx.Response) -> Failure:
         message = str(detail)
         field, colon, what = message.partition(": ")
         # A sentence has no room for a field, so the server begins it with the one that is not found.
-        violations = (FieldViolation(PICTURE_FIELD, what),) if colon and field in PICTURE_FIELDS else ()
+        named = PICTURE_FIELD if field in PICTURE_FIELDS else field
+        violations = (FieldViolation(named, what),) if colon and OF_DIGEST.fullmatch(named) else ()
     return Failure(
         CODES.get(status, "INTERNAL"),
         message,

@@ -818,6 +818,11 @@ pub struct FeatureParams {
     /// which more of the picture's border belongs.
     #[prost(bool, optional, tag = "11")]
     pub pca_foreground: ::core::option::Option<bool>,
+    /// Further pictures over which, with this one, the components are taken: all of them have the same colours, whichever is asked about,
+    /// and `pca_basis` of the answer gives these to others. Each is one that the server was sent lately with the same API key, as
+    /// `image_digest` of that reply named it. One that is gone is answered NOT_FOUND: send its file again. Their order has no effect.
+    #[prost(string, repeated, tag = "12")]
+    pub pca_digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -38,6 +38,12 @@ class Basis:
     divide: Tensor | None = None
     """D + 1: a cell is of the foreground where its features times the first D are above the last; None: all are."""
 
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        own = self.mean.nbytes + self.axes.nbytes + self.low.nbytes + self.high.nbytes
+        return own + (0 if self.divide is None else self.divide.nbytes)
+
     def rounded(self) -> Basis:
         """As its name carries it, in float32."""
         return _of(self._flat(), len(self.mean))

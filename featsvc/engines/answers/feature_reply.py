@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from featsvc.engines.answers.axes import Target
 from featsvc.engines.answers.basis import Basis
-from featsvc.engines.answers.pca import Scaled, Target, colours, fitted, projected
+from featsvc.engines.answers.pca import Scaled, colours, fitted, projected
 from featsvc.engines.answers.rounding import as_array, rounded
 from featsvc.engines.geometry.sampling import sampled, window, windowed
 from featsvc.engines.geometry.upsample import to_pixels
@@ -31,7 +32,7 @@ class Known(NamedTuple):
     space: str
     """Of what model and which reading they are."""
     basis: Basis | None
-    """Of earlier components, where the request names one."""
+    """Of earlier components, where the request names one, or of those of several pictures."""
 
 
 def feature_reply(features: Tensor, known: Known, params: FeatureParams) -> Features:
@@ -50,15 +51,24 @@ def feature_reply(features: Tensor, known: Known, params: FeatureParams) -> Feat
     return _answer(pixels.permute(1, 2, 0), geometry, params)
 
 
+def target_of(geometry: Geometry, params: FeatureParams) -> Target | None:
+    """The pixels that components are wanted of; None: the cells."""
+    return None if params.ret_patches else Target(geometry, params.interpolation_mode)
+
+
+def scaled_by(params: FeatureParams) -> Scaled:
+    """How components become colours."""
+    return Scaled(params.pca_q_min, params.pca_q_max, params.pca_foreground)
+
+
 def _components(features: Tensor, known: Known, params: FeatureParams) -> Features:
     """The principal components of all cells or pixels."""
     geometry, space, basis = known
-    target = None if params.ret_patches else Target(geometry, params.interpolation_mode)
+    target = target_of(geometry, params)
     if basis is not None:
         projection = projected(features, basis, target)
     else:
-        scaled = Scaled(params.pca_q_min, params.pca_q_max, params.pca_foreground)
-        basis, projection = fitted(features, scaled, target)
+        basis, projection = fitted(features, scaled_by(params), target)
         if params.ret_pca_basis:
             # As whoever asks with its name will see it.
             basis = basis.rounded()

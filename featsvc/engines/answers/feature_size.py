@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from featsvc.engines.answers.axes import MOST_AT_ONCE
 from featsvc.engines.answers.basis import COMPONENTS, named
 from featsvc.engines.answers.feature_reply import FeatureParams, Known
 from featsvc.engines.answers.limits import check_json, check_reply, check_rounded, float_bytes
-from featsvc.engines.answers.pca import MOST_AT_ONCE
 from featsvc.engines.answers.rounding import ITEM_BYTES
 from featsvc.engines.geometry.sampling import check_points, window
 from featsvc.engines.geometry.upsample import axis_bytes
@@ -16,6 +17,9 @@ from featsvc.v1.schema import DinoExtractFeaturesParams, FeatureDType
 from featsvc.work.item import Way
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
+
+TOGETHER = "params.pca_digests"
+"""The field that names pictures over which a basis is fitted together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,32 @@ def check_features(
     check_json(count * item, way, remedy)
     check_rounded(count, params.dtype, options, remedy)
     return Known(geometry, kind.space, basis)
+
+
+def check_together(
+    geometries: Sequence[Geometry], channels: int, params: FeatureParams, options: EngineOptions
+) -> None:
+    """Refuses pictures that are too much for one basis to be fitted over all of them."""
+    count, cells = len(geometries), sum(each.grid_height * each.grid_width for each in geometries)
+    told, fewer = f"of the {count} pictures together", f"name fewer pictures, or take {_smaller(params)}"
+    nbytes, side = float_bytes((cells, channels)), min(cells, channels)
+    if nbytes > options.max_feature_bytes:
+        message = (
+            f"{cells} x {channels} features {told} are {nbytes} bytes, at most {options.max_feature_bytes}"
+        )
+        raise invalid_field(TOGETHER, f"{message} (--max-feature-bytes): {fewer}")
+    if side > options.max_pca_side:
+        message = (
+            f"components of {cells} x {channels} features {told} need a matrix of {side} x {side}, at most"
+        )
+        raise invalid_field(TOGETHER, f"{message} {options.max_pca_side} (--max-pca-side): {fewer}")
+    if params.ret_patches:
+        return
+    nbytes = float_bytes((sum(each.resized_height * each.resized_width for each in geometries), COMPONENTS))
+    if nbytes > options.max_feature_bytes:
+        message = f"components of all pixels {told} are {nbytes} bytes, at most {options.max_feature_bytes}"
+        raise invalid_field(TOGETHER, f"{message} (--max-feature-bytes): take ret_patches true, or {fewer}")
+    check_axes(geometries[-1], options)
 
 
 def check_axes(geometry: Geometry, options: EngineOptions) -> None:
@@ -105,5 +135,9 @@ def _check_components(cells: int, channels: int, params: FeatureParams, options:
 
 
 def _smaller_grid(params: FeatureParams) -> str:
+    return f"{_smaller(params)} makes it fit"
+
+
+def _smaller(params: FeatureParams) -> str:
     binned = isinstance(params, DinoExtractFeaturesParams) and params.bin
-    return f"a smaller load_size{' or bin false' if binned else ''} makes it fit"
+    return f"a smaller load_size{' or bin false' if binned else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -77,6 +77,16 @@ class DensePass:
         return Windows(params.window_size // patch, stride // patch)
 
     @property
+    def channels(self) -> int:
+        """Of each cell."""
+        return self.clip.channels
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for networks that give the same answers."""
+        return self.clip.identity, None if self.proxy is None else self.proxy.identity
+
+    @property
     def space(self) -> str:
         """Name of the space that the features are in."""
         own = f"{self.clip.entry.key}/{self.params.dense_recipe}"
@@ -98,6 +108,10 @@ class DensePass:
     def input(self, picture: Image) -> NetworkInput:
         """The picture as the networks see it, 3 x H x W, or with a proxy 6: CLIP's colours above DINO's."""
         return network_input(picture, self._fit, self._grid, self._normal, self.clip.device)
+
+    def pixels(self, ready: NetworkInput) -> int:
+        """What the pass takes of the memory."""
+        return ready.pixels[0].numel()
 
     def features(self, inputs: Sequence[NetworkInput]) -> list[Tensor]:
         """Dense features h x w x D, float32, of each of several pictures of one size."""

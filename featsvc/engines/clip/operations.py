@@ -10,8 +10,9 @@ from PIL.Image import Image
 from torch import Tensor
 
 from featsvc.catalog import ClipEntry
-from featsvc.engines.answers.feature_reply import Known, feature_reply
-from featsvc.engines.answers.feature_size import FeatureKind, check_axes, check_features
+from featsvc.engines.answers.dense import PreparedFeatures, features_of, prepared_features
+from featsvc.engines.answers.feature_size import check_axes
+from featsvc.engines.answers.joint_basis import BasisCache
 from featsvc.engines.answers.limits import check_json, check_reply, float_bytes
 from featsvc.engines.clip import model as clip_model
 from featsvc.engines.clip import pyramids
@@ -42,30 +43,17 @@ from featsvc.v1.schema import (
     EncodeImageParams,
     EncodeTextParams,
 )
-from featsvc.work.item import PictureItem, QueryItem, TextItem
+from featsvc.work.item import FeaturesItem, PictureItem, QueryItem, TextItem
 from featsvc.work.operations import COMPUTE_SIMILARITY, EMBED_PYRAMID, ENCODE_IMAGE, ENCODE_TEXT, EXTRACT_CLIP
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Features, Floats, ImageEmbedding, Similarity, TextEmbeddings
 
 
 @dataclass(frozen=True)
-class ClipPicture(Prepared):
-    """A picture for the dense path."""
+class PreparedQuery(Prepared):
+    """A picture for the dense path, and the texts of a similarity, positive ones first."""
 
     input: NetworkInput
-
-
-@dataclass(frozen=True)
-class PreparedFeatures(ClipPicture):
-    """A picture whose dense features are wanted."""
-
-    known: Known
-
-
-@dataclass(frozen=True)
-class PreparedQuery(ClipPicture):
-    """A picture and the texts of a similarity, positive ones first."""
-
     words: Words
     positives: int
 
@@ -85,24 +73,21 @@ class PreparedEmbed(Prepared):
 
 
 def prepare_features(
-    item: PictureItem, params: ClipExtractFeaturesParams, loaded: Loaded, options: EngineOptions
+    bases: BasisCache,
+    item: FeaturesItem,
+    params: ClipExtractFeaturesParams,
+    loaded: Loaded,
+    options: EngineOptions,
 ) -> PreparedFeatures:
     """Decodes and fits the picture."""
-    picture, dense = decoded(item, options), DensePass.of(loaded, params)
-    geometry = dense.geometry(picture.pixels, options)
-    kind = FeatureKind(dense.clip.channels, dense.space)
-    known = check_features(geometry, kind, params, options, item.way)
-    flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
-    key, pixels = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
-    return PreparedFeatures(key, pixels, flop, ready, known, orientation=picture.orientation)
+    return prepared_features(bases, item, params, DensePass.of(loaded, params), options)
 
 
 def run_features(
     batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: Loaded
 ) -> list[Features]:
     """Dense features of pictures of one size."""
-    outputs = DensePass.of(loaded, params).features([each.input for each in batch])
-    return [feature_reply(out, each.known, params) for out, each in zip(outputs, batch, strict=True)]
+    return features_of(batch, params, DensePass.of(loaded, params))
 
 
 def prepare_text(
@@ -148,7 +133,7 @@ def prepare_similarity(
     texts = {"query.text": item.query.text, "query.negative_text": item.query.negative_text}
     sought = checked_words(texts, params, dense.clip, options, cache)
     flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
-    key, cost = picture_key(ready.pixels.shape, options), ready.pixels[0].numel()
+    key, cost = picture_key(ready.pixels.shape, options), dense.pixels(ready)
     flop += sought.flop(dense.clip)
     return PreparedQuery(key, cost, flop, ready, sought, count, orientation=picture.orientation)
 
@@ -230,12 +215,12 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
     return loaded
 
 
-def family(texts: TextCache, tiles: PyramidCache) -> FamilyEngines:
-    """The operations, all over one cache of text embeddings, and one of pyramids."""
+def family(texts: TextCache, tiles: PyramidCache, bases: BasisCache) -> FamilyEngines:
+    """The operations, all over one cache of text embeddings, one of pyramids and one of bases of several pictures."""
     return FamilyEngines(
         load,
         (
-            Computation(EXTRACT_CLIP, prepare_features, run_features),
+            Computation(EXTRACT_CLIP, partial(prepare_features, bases), run_features),
             Computation(ENCODE_TEXT, partial(prepare_text, texts), partial(run_text, texts)),
             Computation(
                 COMPUTE_SIMILARITY, partial(prepare_similarity, texts), partial(run_similarity, texts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 from featsvc.engines.decoding import reading
 from featsvc.engines.decoding.headers import Header
 from featsvc.engines.decoding.netpbm import netpbm
@@ -31,14 +34,17 @@ def decoded(item: PictureItem, options: EngineOptions) -> Decoded:
     return picture
 
 
-def may_take_long(item: PictureItem, options: EngineOptions) -> bool:
-    """Whether decoding its picture may hold up what is quick."""
-    if not item.image:
-        return False
-    try:
-        return not _is_quick(_checked(item, options))
-    except InvalidFields:
-        return False  # that is said soon enough
+def may_take_long(pictures: Iterable[PictureItem], options: EngineOptions) -> bool:
+    """Whether decoding these pictures, one after the other, may hold up what is quick."""
+    seconds = 0.0
+    for picture in pictures:
+        if picture.image:
+            try:
+                head_s = decoding_s(_checked(picture, options))
+            except InvalidFields:
+                continue  # that is said soon enough
+            seconds += math.inf if head_s is None else head_s
+    return seconds > QUICK_DECODE_S
 
 
 def limits_of(options: EngineOptions) -> PictureLimits:

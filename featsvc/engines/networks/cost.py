@@ -155,6 +155,15 @@ def check_tiles(count: int, cost: float, name: str, options: EngineOptions) -> N
         raise invalid_field("params.tile_ratio_min", f"{message}: {remedy}")
 
 
+def check_pictures(count: int, cost: float, field: str, options: EngineOptions) -> None:
+    """Refuses several pictures of one request that cost more than one may."""
+    limit = max_tflop(options) * TERA
+    if cost > limit:
+        message = f"the {count} pictures cost {_shown(cost)} TFLOP together, at most {_shown(limit)} on this server's"
+        remedy = "name fewer pictures, or take a smaller load_size"
+        raise invalid_field(field, f"{message} {_kind(options)} (--max-tflop): {remedy}")
+
+
 def _note(sight: Sight, cost: float, is_brisk: Callable[[Sight], bool], name: str) -> None:
     """Tells who runs the server why it is busy for so long; that the caller may ask for it is documented."""
     width, height = sight.size

@@ -18,16 +18,15 @@ from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
 from featsvc.engines.clip.dense import embedded
 from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.dino.features import CELLS, Reading, class_tokens, descriptors, log_binned
+from featsvc.engines.dino.dense_pass import DinoPass
+from featsvc.engines.dino.features import CELLS, class_tokens
 from featsvc.engines.dino.model import DinoModel
-from featsvc.engines.dino.operations import layer_of, stride_of
-from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.networks.cost import Sight, checked_flop
+from featsvc.engines.geometry.sizing import NetworkInput
 from featsvc.engines.running.colours import Normal, Seen, coloured
 from featsvc.engines.running.family import forward_each
 from featsvc.engines.running.transfer import pinned
 from featsvc.errors import FieldViolation, InvalidFields
-from featsvc.v1.schema import ClipParams, DinoParams, Normalization, PaddingMode, Squaring
+from featsvc.v1.schema import ClipParams, DinoParams, Normalization, Squaring
 from featsvc.work.options import EngineOptions
 
 MOST_ELONGATED = 16
@@ -187,24 +186,10 @@ class DinoNetwork(OfModel[DinoModel]):
 
     def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
         """The picture for dense features."""
-        loaded, params = self.loaded, self.params
-        stride, layer = stride_of(params, loaded), layer_of(params, loaded)
-        fit = Fit(params.load_size, center_crop=False, padding_mode=PaddingMode.CONSTANT)
-        grid = Grid(loaded.entry.patch_size, stride)
-        checked_geometry(picture, fit, grid, options)
-        transformer = loaded.transformer.first(layer + 1)
-        flop = checked_flop(Sight(picture.size, fit, grid), transformer, self.key, options)
-        reading = Reading(params.facet, layer)
-
-        def forward(pixels: Tensor) -> Tensor:
-            return descriptors(loaded.network, pixels, stride, loaded.entry.position, reading)
-
-        def features(ready: NetworkInput) -> Tensor:
-            (found,) = forward_each([ready], loaded.normal, loaded.device, forward)
-            return log_binned(found) if params.bin else found
-
-        ready = network_input(picture, fit, grid, loaded.normal, loaded.device)
-        return DenseInput(ready, features, flop)
+        dense = DinoPass.of(self.loaded, self.params)
+        dense.geometry(picture, options)
+        flop = dense.flop(picture, options)
+        return DenseInput(dense.input(picture), lambda ready: next(dense.features([ready])), flop)
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop at the size that the network was trained on: its shorter side, and then a square from the centre."""

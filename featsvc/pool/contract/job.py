@@ -64,6 +64,7 @@ class Job(Generic[R]):
     affinity: str = ""  # what it is about, such as a picture: a worker that knows this already is faster
     brief: Brief | None = None  # for a worker that knows it; who does not raises ContentWanted
     times: JobTimes = field(default_factory=JobTimes)
+    pictures: int = 1  # that it is computed from, each about as much work as the one of an ordinary job
     also: tuple[str, ...] = ()  # further models that it needs, which follow from its params
 
     @property

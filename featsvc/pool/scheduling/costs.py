@@ -38,10 +38,10 @@ class Costs:
         self._of_kinds: OrderedDict[CostKey, float] = OrderedDict()  # the longest unused first
         self._of_operations: dict[tuple[str, str], float] = {}
 
-    def expected(self, key: CostKey) -> float:
-        """What a request will cost, about."""
+    def expected(self, key: CostKey, pictures: int = 1) -> float:
+        """What a request will cost, about; of so many pictures, where nothing alike is known."""
         known = self._of_kinds.get(key)
-        return self._of_operations.get(key[:2], self._first) if known is None else known
+        return pictures * self._of_operations.get(key[:2], self._first) if known is None else known
 
     def known(self, key: CostKey) -> float | None:
         """What those have cost that are alike; None where there were none."""
@@ -53,14 +53,15 @@ class Costs:
             return "alike"
         return "same_model" if key[:2] in self._of_operations else "assumed"
 
-    def learn(self, key: CostKey, cost: float) -> None:
+    def learn(self, key: CostKey, cost: float, pictures: int = 1) -> None:
         """Take note of what one has cost."""
         self._note(key, self._smoothed(self._of_kinds.get(key, cost), cost))
-        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], cost), cost)
+        each = cost / pictures
+        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], each), each)
 
-    def learn_least(self, key: CostKey, cost: float) -> None:
+    def learn_least(self, key: CostKey, cost: float, pictures: int = 1) -> None:
         """Take note of what one has cost that goes on."""
-        if self.expected(key) < cost:
+        if self.expected(key, pictures) < cost:
             self._note(key, cost)
 
     def _note(self, key: CostKey, cost: float) -> None:

@@ -29,7 +29,7 @@ class Forecast:
         """Tell an entry what it will cost, about."""
         if entry.job.affinity:
             entry.note_known(self._homes.is_known(entry.affinity_key))
-        entry.cost_s = self._costs.expected(entry.cost_key)
+        entry.cost_s = self._costs.expected(entry.cost_key, entry.pictures)
 
     def note_answer(self, entry: QueueEntry, nbytes: int) -> None:
         """An entry is answered by so much; whether its worker knew what it is about does not change that."""

@@ -94,6 +94,11 @@ class QueueEntry:
         """What it holds while it waits."""
         return self.job.nbytes
 
+    @property
+    def pictures(self) -> int:
+        """Those that are computed for it: a worker that knows what it is about has done with the others."""
+        return 1 if self.cost_key[4] else self.job.pictures
+
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
         assert self.batch is not None, "in flight"

@@ -82,7 +82,7 @@ class Scheduler:
         if message.takes_s and (batch := state.batches.get(message.batch)):
             item_s = message.takes_s / batch.size
             for entry in batch.entries.values():
-                self._costs.learn_least(entry.cost_key, item_s)
+                self._costs.learn_least(entry.cost_key, item_s, entry.pictures)
                 self.queue.flows.charge(entry, max(entry.charged_s, item_s))
 
     def left_s(self, worker: int) -> float | None:
@@ -193,9 +193,9 @@ class Scheduler:
         """
         if cost_s is not None:
             if has_result:
-                self._costs.learn(entry.cost_key, cost_s)
+                self._costs.learn(entry.cost_key, cost_s, entry.pictures)
             else:
-                self._costs.learn_least(entry.cost_key, cost_s)
+                self._costs.learn_least(entry.cost_key, cost_s, entry.pictures)
             self.queue.flows.charge(entry, cost_s)
         batch = self._land(entry)
         if batch.entries:

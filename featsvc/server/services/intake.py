@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -27,9 +28,10 @@ from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
 from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
+from featsvc.twin.messages import PARAMETERS
 from featsvc.v1.schema import Image
-from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way, beside_picture
-from featsvc.work.operations import AnyOperation, I, Operation, P, R, models_of
+from featsvc.work.item import IN_ONE_PIECE, FeaturesItem, Item, PictureItem, Way, beside_picture, pictures_of
+from featsvc.work.operations import AnyOperation, I, Operation, P, PicturesBeside, R, models_of
 from featsvc.work.results import EmbeddedImage
 
 Twin = TypeVar("Twin", bound=BaseModel)
@@ -115,7 +117,7 @@ class Intake:
         self, operation: Operation[P, I, R], asked: Asked[P], call: Call, way: Way
     ) -> tuple[Job[R], I]:
         entries = self._entries(operation, asked, call)
-        item = await self._item(operation.item, asked, way, call)
+        item = await self._item(operation, asked, way, call)
         for each in entries:
             await self.weights.check(call.caller, each)
         params = asked.params if operation.settled is None else operation.settled(asked.params)
@@ -131,8 +133,9 @@ class Intake:
             request_id=call.request_id,
             priority=call.priority,
             question=item.question,
-            affinity=item.digest if operation.keeps_pictures and isinstance(item, PictureItem) else "",
+            affinity=_affinity(operation, item),
             brief=_brief(operation, item),
+            pictures=max(1, len(pictures_of(item))),
         )
         return job, item
 
@@ -164,7 +167,7 @@ class Intake:
         if item.digest:
             # Only now: what cannot be decoded is not worth the room.
             self.images.keep(call.caller, Picture(item.image, item.digest))
-        if job.affinity:
+        if job.operation.keeps_pictures and item.digest:
             self.answered.note(call.caller, key)
         if isinstance(result, EmbeddedImage) and not is_known:
             # That somebody else has asked about it is nothing to this caller.
@@ -191,9 +194,10 @@ class Intake:
         )
 
     async def _item(
-        self, kind: type[I], asked: Any, way: Way, call: Call
+        self, operation: Operation[P, I, R], asked: Any, way: Way, call: Call
     ) -> I:  # Any: what it is asked about
         """What the engines get beside the parameters; raises what `picture` raises."""
+        kind = operation.item
         own: Any = kind  # Any: mypy takes no dataclass for hashable
         values: dict[str, Any] = {name: getattr(asked, name) for name in beside_picture(own)}
         if issubclass(kind, PictureItem):
@@ -203,6 +207,12 @@ class Intake:
                 "digest": picture.digest,
                 "orientation": asked.image.orientation,
             }
+            if operation.together is not None and (named := operation.together(asked.params)).digests:
+                further = self._further(named, picture, call)
+                orientation = asked.image.orientation
+                values["together"] = tuple(
+                    PictureItem(each.content, each.digest, orientation) for each in further
+                )
         return kind(way=way, **values)
 
     async def picture(self, image: Image, call: Call) -> Picture:
@@ -228,13 +238,27 @@ class Intake:
             )
         return await named(content)
 
-    def _kept(self, digest: str, call: Call) -> Picture:
+    def _further(self, named: PicturesBeside, own: Picture, call: Call) -> list[Picture]:
+        """The pictures that belong to a question beside its own, by their names; each of them once."""
+        digests, most = sorted({*named.digests} - {own.digest}), self.settings.max_basis_pictures
+        field = f"{PARAMETERS}.{named.option}"
+        if len(digests) >= most:
+            message = f"with this one these are {1 + len(digests)} pictures, at most {most}"
+            raise invalid_field(field, f"{message} (--max-basis-pictures): name fewer")
+        further = [self._kept(each, call, f"{field}[{named.digests.index(each)}]") for each in digests]
+        nbytes = sum(len(each.content) for each in (own, *further))
+        if nbytes > self.settings.max_request_bytes:
+            message = f"all pictures together are {nbytes} bytes, at most {self.settings.max_request_bytes}"
+            raise invalid_field(field, f"{message} (--max-request-bytes): name fewer or smaller ones")
+        return further
+
+    def _kept(self, digest: str, call: Call, field: str = "image.digest") -> Picture:
         if not DIGEST.fullmatch(digest):
-            raise invalid_field("image.digest", "must be sha256: and 64 hexadecimal digits in lower case")
+            raise invalid_field(field, "must be sha256: and 64 hexadecimal digits in lower case")
         picture = self.images.find(call.caller, digest)
         if picture is None:
             raise UnknownPicture(
-                "image.digest", "names no picture that was sent lately with this key: send the file itself"
+                field, f"{digest} names no picture that was sent lately with this key: send the file itself"
             )
         return picture
 
@@ -246,6 +270,18 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
         yield
     except InvalidFields as error:
         raise InvalidFields(in_holders(error.violations, params)) from None
+    except UnknownPicture as error:
+        (unknown,) = in_holders(error.violations, params)
+        raise UnknownPicture(unknown.field, unknown.message) from None
+
+
+def _affinity(operation: AnyOperation, item: Item) -> str:
+    """What a worker may know of an item: its picture, or what it has made of several together; empty where nothing."""
+    if operation.keeps_pictures and isinstance(item, PictureItem):
+        return item.digest
+    if isinstance(item, FeaturesItem) and item.together:
+        return sha256("".join(sorted(each.digest for each in pictures_of(item))).encode()).hexdigest()
+    return ""
 
 
 def _brief(operation: AnyOperation, item: Item) -> Brief | None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from featsvc.engines.answers.axes import Target
 from featsvc.engines.answers.basis import named
-from featsvc.engines.answers.pca import Scaled, Target, colours, fitted, projected
+from featsvc.engines.answers.pca import Scaled, colours, fitted, projected
 from featsvc.engines.registry import Engines
 from featsvc.errors import InvalidFields, ReplyTooLarge
 from featsvc.v1.schema import ClipExtractFeaturesParams, DinoExtractFeaturesParams, InterpolationMode

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from featsvc.engines.answers.pca import MOST_AT_ONCE, Scaled, Target, colours, fitted, principal
+from featsvc.engines.answers.axes import MOST_AT_ONCE, Target, principal
+from featsvc.engines.answers.pca import Scaled, colours, fitted
 from featsvc.engines.geometry.upsample import padded_size, to_pixels
 from featsvc.v1.schema import InterpolationMode
 from featsvc.work.results import Floats, Geometry

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 from torchvision.ops import batched_nms
 
-from featsvc.engines.answers.pca import principal
+from featsvc.engines.answers.axes import principal
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import Fit, Grid

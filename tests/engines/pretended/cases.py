@@ -12,7 +12,7 @@ from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
 from featsvc.fields.base import Parameters
 from featsvc.v1 import schema as S
-from featsvc.work.item import Item, TextItem
+from featsvc.work.item import Item, PictureItem, TextItem
 from featsvc.work.operations import FIND_OBJECTS, OPERATIONS, AnyOperation, Family, Several
 from featsvc.work.results import Result
 from tests.engines import models
@@ -109,6 +109,9 @@ def _features(
     yield "components of the foreground", around(kind(load_size=48, ret_pca=True, pca_foreground=True))
     pixels = kind(load_size=48, ret_pca=True, ret_patches=False, pca_foreground=True, ret_pca_basis=True)
     yield "pixels of the foreground", around(pixels)
+    other = PictureItem(PICTURES[2], digest="sha256:2")
+    joint = kind(load_size=48, ret_pca=True, ret_patches=False, pca_digests=(other.digest,))
+    yield "components of two pictures", around(joint, together=(other,))
     yield "points", asked(kind(load_size=48, points=((3.0, 4.0), (70.5, 40.0))))
     yield "region", asked(kind(load_size=48, region=(5.0, 6.0, 50.0, 40.0)))
 

@@ -222,6 +222,16 @@ def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
     assert costs.expected(small) == 8.0
 
 
+def test_what_is_computed_from_several_pictures_costs_each_of_them() -> None:
+    costs, one, several = Costs(), ("rpc", "m", 1, 1, False), ("rpc", "m", 2, 1, False)
+    costs.learn(one, 2.0)
+    assert (costs.expected(several), costs.expected(several, pictures=3)) == (2.0, 6.0)
+    costs.learn(several, 9.0, pictures=3)
+    assert costs.expected(several, pictures=3) == 9.0, "it is known now"
+    # A picture of one that is like none has cost 2 s once, and 3 s of the last three.
+    assert 2.0 < costs.expected(("rpc", "m", 3, 1, False)) < 3.0
+
+
 def test_what_is_learned_is_bounded() -> None:
     costs = Costs()
     for number in range(3 * MOST_KINDS):

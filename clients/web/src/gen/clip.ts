@@ -651,6 +651,14 @@ export interface components {
              * @description Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to which more of the picture's border belongs. Default: false.
              */
             pca_foreground?: boolean | null;
+            /**
+             * Pca Digests
+             * @description Further pictures over which, with this one, the components are taken: all of them have the same colours, whichever is asked about, and `pca_basis` of the answer gives these to others. Each is one that the server was sent lately with the same API key, as `image_digest` of that reply named it. One that is gone is answered NOT_FOUND: send its file again. Their order has no effect.
+             * @example [
+             *       "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+             *     ]
+             */
+            pca_digests?: string[] | null;
             /** @description Which way up the picture is taken. All positions, boxes and sizes of a question and its answer are in pixels of the picture that this makes. Default: "stored". */
             orientation?: components["schemas"]["Orientation"] | null;
         };

@@ -116,6 +116,10 @@ type FeatureParams struct {
 	// Take the components of the foreground alone, and show the rest as 0. The background is that side of the strongest component to
 	// which more of the picture's border belongs.
 	PcaForeground *bool `protobuf:"varint,11,opt,name=pca_foreground,json=pcaForeground,proto3,oneof" json:"pca_foreground,omitempty"`
+	// Further pictures over which, with this one, the components are taken: all of them have the same colours, whichever is asked about,
+	// and `pca_basis` of the answer gives these to others. Each is one that the server was sent lately with the same API key, as
+	// `image_digest` of that reply named it. One that is gone is answered NOT_FOUND: send its file again. Their order has no effect.
+	PcaDigests    []string `protobuf:"bytes,12,rep,name=pca_digests,json=pcaDigests,proto3" json:"pca_digests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -227,6 +231,13 @@ func (x *FeatureParams) GetPcaForeground() bool {
 	return false
 }
 
+func (x *FeatureParams) GetPcaDigests() []string {
+	if x != nil {
+		return x.PcaDigests
+	}
+	return nil
+}
+
 var File_featsvc_v1_features_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_features_proto_rawDesc = "" +
@@ -247,7 +258,7 @@ const file_featsvc_v1_features_proto_rawDesc = "" +
 	"\bconstantH\x02R\vpaddingMode\x88\x01\x01:\x04\xa0\xb5\x18\x01B\x0e\n" +
 	"\f_ret_patchesB\x15\n" +
 	"\x13_interpolation_modeB\x0f\n" +
-	"\r_padding_mode\"\xef\f\n" +
+	"\r_padding_mode\"\x9f\x0f\n" +
 	"\rFeatureParams\x12)\n" +
 	"\aret_pca\x18\x01 \x01(\bB\v\x8a\xb5\x18\a\n" +
 	"\x05falseH\x00R\x06retPca\x88\x01\x01\x12;\n" +
@@ -268,13 +279,16 @@ const file_featsvc_v1_features_proto_rawDesc = "" +
 	"\tpca_basis\x18\n" +
 	" \x01(\tB\b\x8a\xb5\x18\x048\x80\x80@H\bR\bpcaBasis\x88\x01\x01\x127\n" +
 	"\x0epca_foreground\x18\v \x01(\bB\v\x8a\xb5\x18\a\n" +
-	"\x05falseH\tR\rpcaForeground\x88\x01\x01:\x97\x06\x92\xb5\x18A\n" +
+	"\x05falseH\tR\rpcaForeground\x88\x01\x01\x12w\n" +
+	"\vpca_digests\x18\f \x03(\tBV\x8a\xb5\x18R\x12K[\"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]0\x80\x028GR\n" +
+	"pcaDigests:\xce\a\x92\xb5\x18A\n" +
 	"\tpca_q_max\x12\x15pca_q_min < pca_q_max\x1a\x1dmust be larger than pca_q_min\x92\xb5\x18\x98\x01\n" +
 	"\x06region\x12Cregion is None or (region[0] < region[2] and region[1] < region[3])\x1aIthe second corner must lie right of and below the first: [x0, y0, x1, y1]\x92\xb5\x18L\n" +
 	"\x06region\x12\x1cregion is None or not points\x1a$points and region exclude each other\x92\xb5\x18\x96\x01\n" +
-	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and region\x92\xb5\x18\xb4\x01\n" +
-	"\aret_pca\x12Kret_pca or (pca_basis is None and not ret_pca_basis and not pca_foreground)\x1a\\pca_basis, ret_pca_basis and pca_foreground are about principal components: ask for them too\x92\xb5\x18\x88\x01\n" +
-	"\x0epca_foreground\x12'not pca_foreground or pca_basis is None\x1aMa basis says itself whether it is of the foreground: leave pca_foreground out\xa0\xb5\x18\x01B\n" +
+	"\aret_pca\x12.not ret_pca or (region is None and not points)\x1a[principal components are those of the whole picture: ask for them without points and region\x92\xb5\x18\xd5\x01\n" +
+	"\aret_pca\x12_ret_pca or (pca_basis is None and not ret_pca_basis and not pca_foreground and not pca_digests)\x1aipca_basis, pca_digests, ret_pca_basis and pca_foreground are about principal components: ask for them too\x92\xb5\x18\x88\x01\n" +
+	"\x0epca_foreground\x12'not pca_foreground or pca_basis is None\x1aMa basis says itself whether it is of the foreground: leave pca_foreground out\x92\xb5\x18\x91\x01\n" +
+	"\vpca_digests\x12$not pca_digests or pca_basis is None\x1a\\pca_digests and pca_basis exclude each other: a basis that is there is fitted to no pictures\xa0\xb5\x18\x01B\n" +
 	"\n" +
 	"\b_ret_pcaB\f\n" +
 	"\n" +

@@ -1,0 +1,104 @@
+"""How a picture becomes DINO's dense features as a request says."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image
+from torch import Tensor
+
+from featsvc.engines.dino.features import CELLS, Reading, descriptors, log_binned
+from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.networks.cost import Sight, checked_flop
+from featsvc.engines.running.family import forward_each
+from featsvc.errors import invalid_field
+from featsvc.v1.schema import DinoParams, PaddingMode
+from featsvc.work.options import EngineOptions
+from featsvc.work.results import Geometry
+
+
+@dataclass(frozen=True)
+class DinoPass:
+    """The network of a request, what is read of it, and what that makes of pictures."""
+
+    loaded: DinoModel
+    reading: Reading
+    grid: Grid
+    fit: Fit
+    is_binned: bool
+
+    @classmethod
+    def of(
+        cls, loaded: DinoModel, params: DinoParams, padding_mode: PaddingMode = PaddingMode.CONSTANT
+    ) -> DinoPass:
+        """Raises InvalidFields where the network has no such block or no such stride."""
+        grid = Grid(loaded.entry.patch_size, _stride(params, loaded))
+        fit = Fit(params.load_size, center_crop=False, padding_mode=padding_mode)
+        return cls(loaded, Reading(params.facet, _layer(params, loaded)), grid, fit, params.bin)
+
+    @property
+    def channels(self) -> int:
+        """Of each cell: with `bin` 17 times as many as of a token."""
+        return self.loaded.channels * (CELLS if self.is_binned else 1)
+
+    @property
+    def space(self) -> str:
+        """Name of the space that the features are in."""
+        facet, layer = self.reading
+        return f"{self.loaded.entry.key}/{facet}/{layer}{'/bin' if self.is_binned else ''}"
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for networks that give the same answers."""
+        return self.loaded.identity
+
+    def geometry(self, picture: Image, options: EngineOptions) -> Geometry:
+        """How the grid will lie on the picture; raises InvalidFields where that is too large."""
+        return checked_geometry(picture, self.fit, self.grid, options)
+
+    def flop(self, picture: Image, options: EngineOptions) -> float:
+        """What the pass costs; raises InvalidFields where that is too much."""
+        transformer = self.loaded.transformer.first(self.reading.layer + 1)
+        sight = Sight(picture.size, self.fit, self.grid)
+        return checked_flop(sight, transformer, self.loaded.entry.key, options)
+
+    def input(self, picture: Image) -> NetworkInput:
+        """The picture as the network sees it, 3 x H x W."""
+        return network_input(picture, self.fit, self.grid, self.loaded.normal, self.loaded.device)
+
+    def pixels(self, ready: NetworkInput) -> int:
+        """What the pass takes of the memory: a finer stride makes more tokens of the same pixels."""
+        return ready.pixels[0].numel() * (self.grid.patch // self.grid.stride) ** 2
+
+    def features(self, inputs: Sequence[NetworkInput]) -> Iterator[Tensor]:
+        """Features h x w x D, float32, of each of several pictures of one size."""
+        loaded, stride = self.loaded, self.grid.stride
+
+        def forward(pixels: Tensor) -> Tensor:
+            return descriptors(loaded.network, pixels, stride, loaded.entry.position, self.reading)
+
+        for found in forward_each(inputs, loaded.normal, loaded.device, forward):
+            yield log_binned(found) if self.is_binned else found
+
+
+def _stride(params: DinoParams, loaded: DinoModel) -> int:
+    """Pixels between neighbouring patches; raises InvalidFields where that is no divisor of the patch size."""
+    patch = loaded.entry.patch_size
+    stride = params.stride or patch
+    if patch % stride:
+        divisors = ", ".join(str(each) for each in range(1, patch + 1) if patch % each == 0)
+        raise invalid_field(
+            "params.stride", f"{stride} does not divide the patch size of {loaded.entry.key}: {divisors} do"
+        )
+    return stride
+
+
+def _layer(params: DinoParams, loaded: DinoModel) -> int:
+    """Number of the block that is read, from 0; raises InvalidFields where there is none."""
+    count = loaded.layers
+    if not -count <= params.layer < count:
+        message = f"{params.layer} is no block of {loaded.entry.key}, which has {-count} to {count - 1}"
+        raise invalid_field("params.layer", message)
+    return params.layer % count
