@@ -313,7 +313,7 @@ class ObjectSource(TypedDict, total=False):
     rle: Sequence[Rle] | None
     """Masks as run lengths."""
     png: Sequence[bytes] | None
-    """Masks as PNG files, one for each mask; what is not black is inside."""
+    """Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black."""
     label_map: object
     label_map_shape: Sequence[int]
     """Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers."""
@@ -419,7 +419,7 @@ class ObjectQuery(TypedDict, total=False):
     """What it is not; with these, scores are relevancies."""
     vectors: object
     vectors_shape: Sequence[int]
-    """Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again."""
+    """Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side, none of them 0. Those objects are found again."""
 
 
 class FindParams(TypedDict, total=False):
@@ -435,7 +435,7 @@ class FindParams(TypedDict, total=False):
     relevancy_scale: float | None
     """Factor of cosines in a relevancy. Default: 10.0."""
     max_peaks: int | None
-    """Peaks of each text that become prompts where peaks are looked for. Default: 4."""
+    """Peaks of each text or vector that become prompts where peaks are looked for. Default: 4."""
     ret_text_map: bool | None
     """Answer a map of the texts too: for each pixel the one whose object there has the best score. Default: false."""
 

@@ -545,7 +545,7 @@ class ObjectSource(Ruled):
     boxes: Annotated[tuple[Annotated[Box, Parts()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Boxes that are objects as they are: all their pixels, as far as they lie in the picture. SAM2 is not asked; a box that it is to make a mask of is a prompt.", examples=[[[280, 440, 1474, 1225]]])
     bitmaps: Tensor | None = Field(default=None, description="Masks, BITS or any number type (what is above 0 is inside), masks x height x width of the picture as sent.")
     rle: Annotated[tuple[Rle, ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Masks as run lengths.")
-    png: Annotated[tuple[Annotated[bytes, Base64InText()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Masks as PNG files, one for each mask; what is not black is inside.")
+    png: Annotated[tuple[Annotated[bytes, Base64InText()], ...], Field(max_length=1024), Few(), AbsentIfNull()] = Field(default=(), description="Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black.")
     label_map: Tensor | None = Field(default=None, description="Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of their numbers.")
     rules: ClassVar[tuple[Rule, ...]] = (Rule("prompts", lambda v: len(v['prompts']) * (len(v['boxes']) + len(v['rle']) + len(v['png'])) == 0 and (not v['prompts'] or (v['bitmaps'] is None and v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("boxes", lambda v: not v['boxes'] or (not v['rle'] and (not v['png']) and (v['bitmaps'] is None) and (v['label_map'] is None)), "give prompts, boxes or masks: one of these"), Rule("bitmaps", lambda v: not (v['rle'] and v['png']) and (v['bitmaps'] is None or (not v['rle'] and (not v['png']) and (v['label_map'] is None))) and (v['label_map'] is None or (not v['rle'] and (not v['png']))), "give masks in one form: bitmaps, rle, png or label_map"),)
 
@@ -698,8 +698,8 @@ class ObjectQuery(Ruled):
     """What to look for: texts, or vectors of objects in other pictures."""
     text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What to look for.", examples=[['a red circle']])
     negative_text: Annotated[tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...], Field(max_length=256), Few(), AbsentIfNull(), OneOrMany()] = Field(default=(), description="What it is not; with these, scores are relevancies.", examples=[['object', 'things', 'stuff', 'texture']])
-    vectors: Tensor | None = Field(default=None, description="Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again.")
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("text", lambda v: (len(v['text']) > 0) != (v['vectors'] is not None), "give texts, or vectors as another answer has them: one of the two"),)
+    vectors: Tensor | None = Field(default=None, description="Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side, none of them 0. Those objects are found again.")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("text", lambda v: (len(v['text']) > 0) != (v['vectors'] is not None), "give texts, or vectors as another answer has them: one of the two"), Rule("negative_text", lambda v: not v['negative_text'] or v['vectors'] is None, "is what a text is not, and cosines of vectors are of another scale than those of texts: leave it out, or give text"),)
 
 
 class ObjectSearch(StrEnum):
@@ -707,7 +707,7 @@ class ObjectSearch(StrEnum):
     MASKS = "masks"
     """Among the masks that are given, or among automatic ones."""
     PEAKS = "peaks"
-    """Where the dense features of CLIP are most like a text: SAM2 makes masks of the places where that likeness has a peak."""
+    """Where the dense features of the first way, which must be pooled, are most like a text or vector: SAM2 makes masks of the places where that likeness has a peak. Other ways have no say in where these are."""
 
 
 class FindParams(Message):
@@ -717,7 +717,7 @@ class FindParams(Message):
     max_matches: Annotated[int, Field(ge=1, le=1024), Number()] = Field(default=10, description="Most objects that are answered for each text or vector.")
     max_overlap: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False), Number()] = Field(default=0.7, description="Overlap, as intersection over union, above which of two objects for one text only the better is answered.")
     relevancy_scale: Annotated[float, Field(ge=0.01, le=1000.0, allow_inf_nan=False), Number()] = Field(default=10.0, description="Factor of cosines in a relevancy.")
-    max_peaks: Annotated[int, Field(ge=1, le=64), Number()] = Field(default=4, description="Peaks of each text that become prompts where peaks are looked for.")
+    max_peaks: Annotated[int, Field(ge=1, le=64), Number()] = Field(default=4, description="Peaks of each text or vector that become prompts where peaks are looked for.")
     ret_text_map: bool = Field(default=False, description="Answer a map of the texts too: for each pixel the one whose object there has the best score.")
 
 

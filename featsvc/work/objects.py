@@ -9,9 +9,11 @@ from featsvc.v1.schema import (
     ClipView,
     DescribeObjectsParams,
     FindObjectsParams,
+    FindParams,
     ObjectDescriptor,
     ObjectSource,
     PooledDescriptor,
+    TextParams,
 )
 from featsvc.work.presets import explicit, in_force
 from featsvc.work.recipes import RECIPES, filled_way
@@ -35,6 +37,20 @@ def objects_in_force(params: O) -> O:
         return in_force(params)
     settled = in_force(params, explicit(RECIPES[params.recipe]))
     return settled.model_copy(update={"describe": descriptors_of(params)})
+
+
+def ways_with_picture(params: ObjectsParams) -> tuple[int, ...]:
+    """Indices of the ways whose vectors have a part of the whole picture's, by all its objects together."""
+    ways = enumerate(descriptors_of(params))
+    return tuple(index for index, each in ways if each.crop is not None and each.crop.with_picture)
+
+
+def of_texts(params: FindObjectsParams) -> tuple[str, ...]:
+    """Names of the options that are not as they are by default, and have no effect where no text is looked for."""
+    scale = "relevancy_scale"
+    defaults = {name: each.default for name, each in TextParams.model_fields.items()}
+    defaults[scale] = FindParams.model_fields[scale].default
+    return tuple(name for name, default in defaults.items() if getattr(params, name) != default)
 
 
 def are_given(source: ObjectSource | None) -> bool:

@@ -231,23 +231,3 @@ def test_an_exemplar_is_described_and_looked_for_by_one_call(
 
 def _iou(one: Any, other: Any) -> float:
     return float((one & other).sum() / (one | other).sum())
-
-
-@pytest.mark.parametrize(
-    ("exemplar", "more", "message"),
-    [
-        (Exemplar(b"a picture"), {}, "give boxes or masks of its objects: one of the two"),
-        (Exemplar(b"a picture", [[0, 0, 1, 1]], np.ones((2, 2))), {}, "give boxes or masks"),
-        (Exemplar(b"a picture", [[0, 0, 1, 1]]), {"vectors": [[1.0]]}, "give an exemplar or vectors"),
-    ],
-)
-def test_an_exemplar_that_is_none_is_refused_before_anything_is_asked(
-    exemplar: Exemplar, more: Any, message: str
-) -> None:
-    with FeatsvcClient("127.0.0.1:1") as client:
-        with pytest.raises(InvalidRequest, match=message):
-            client.find_objects(b"a picture", exemplar=exemplar, **more)
-        with pytest.raises(InvalidRequest, match="estimate with vectors"):
-            client.estimate(
-                client.find_objects, b"a picture", exemplar=Exemplar(b"a picture", [[0, 0, 1, 1]])
-            )

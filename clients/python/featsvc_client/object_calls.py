@@ -3,28 +3,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Unpack
+from typing import TypeAlias, Unpack
 
 import grpc
 
 from featsvc.v1 import schema
 from featsvc_client import awaiting, blocking, calls, exemplars, operations
 from featsvc_client.arguments import FindParams, ObjectParams
+from featsvc_client.calls import Call
 from featsvc_client.documented import documented
 from featsvc_client.errors import CallError
-from featsvc_client.exemplars import FIELD, Exemplar
+from featsvc_client.exemplars import FIELD, Exemplar, Lookup
 from featsvc_client.object_results import FoundObjects, Objects
 from featsvc_client.pictures import ImageLike
-from featsvc_client.session import Session
+from featsvc_client.session import Session, Steps
 from featsvc_client.terms import Terms
 from featsvc_client.window import IN_FLIGHT, Asked, Name, Window
 
+Build: TypeAlias = Callable[..., Call[FoundObjects]]
+"""Makes the question about a picture."""
 BESIDE = {
     FIELD: "An Exemplar: objects of another picture to look for, in place of texts and vectors. They are described "
-    "first, by the same options."
+    "first, by the same options and within the same time; of a stream when its first answer is wanted, in a time of "
+    "their own."
 }
 """What the calls that find take beside the options of the service."""
 
@@ -65,9 +69,7 @@ class ObjectCalls:
         **options: Unpack[FindParams],
     ) -> FoundObjects:
         """The objects of a picture that texts name, or that are like objects elsewhere."""
-        terms = Terms(timeout, priority)
-        sought = self._sought(exemplar, options, terms)
-        steps = self._session.answered(partial(calls.find_objects, image, texts, sought), terms)
+        steps = _found(self._session, image, texts, exemplar, options, Terms(timeout, priority))
         return blocking.answered(self._channel, steps)
 
     @documented(schema.Image, schema.ObjectSource, schema.DescribeObjectsParams)
@@ -102,18 +104,20 @@ class ObjectCalls:
     ) -> Generator[tuple[Name, FoundObjects | CallError], None, None]:
         """The objects of many pictures that texts name or that are like others; see `stream_predict_masks`."""
         terms = Terms(timeout, priority)
-        build = partial(calls.sought, texts, self._sought(exemplar, options, terms))
-        asked = Window(self._session, operations.FIND_OBJECTS, build, window, terms)
-        return blocking.streamed(self._channel, asked, images)
 
-    def _sought(
-        self, exemplar: Exemplar | None, options: Mapping[str, object], terms: Terms
-    ) -> Mapping[str, object]:
-        """The options, with the vectors of an exemplar where there is one."""
+        def asked(build: Build) -> Window[FoundObjects]:
+            return Window(self._session, operations.FIND_OBJECTS, build, window, terms)
+
         if exemplar is None:
-            return options
-        steps = exemplars.described(self._session, exemplar, options, terms)
-        return {**options, **exemplars.as_query(blocking.answered(self._channel, steps))}
+            return blocking.streamed(self._channel, asked(partial(calls.sought, texts, options)), images)
+        lookup = Lookup.of(exemplar, texts, options)
+        asked(lookup.trial)
+
+        def after() -> Generator[tuple[Name, FoundObjects | CallError], None, None]:
+            objects = blocking.answered(self._channel, self._session.answered(lookup.described, terms))
+            yield from blocking.streamed(self._channel, asked(lookup.found(objects)), images)
+
+        return after()
 
 
 class AsyncObjectCalls:
@@ -152,9 +156,7 @@ class AsyncObjectCalls:
         **options: Unpack[FindParams],
     ) -> FoundObjects:
         """The objects of a picture that texts name, or that are like objects elsewhere."""
-        terms = Terms(timeout, priority)
-        sought = await self._sought(exemplar, options, terms)
-        steps = self._session.answered(partial(calls.find_objects, image, texts, sought), terms)
+        steps = _found(self._session, image, texts, exemplar, options, Terms(timeout, priority))
         return await awaiting.answered(self._channel, steps)
 
     @documented(schema.Image, schema.ObjectSource, schema.DescribeObjectsParams)
@@ -190,27 +192,34 @@ class AsyncObjectCalls:
         """The objects of many pictures that texts name or that are like others; see `stream_predict_masks`."""
         terms = Terms(timeout, priority)
 
-        def asked(sought: Mapping[str, object]) -> Window[FoundObjects]:
-            build = partial(calls.sought, texts, sought)
+        def asked(build: Build) -> Window[FoundObjects]:
             return Window(self._session, operations.FIND_OBJECTS, build, window, terms)
 
         if exemplar is None:
-            return awaiting.streamed(self._channel, asked(options), images)
+            return awaiting.streamed(self._channel, asked(partial(calls.sought, texts, options)), images)
+        lookup = Lookup.of(exemplar, texts, options)
+        asked(lookup.trial)
 
         async def after() -> AsyncGenerator[tuple[Name, FoundObjects | CallError], None]:
-            sought = await self._sought(exemplar, options, terms)
-            answers = awaiting.streamed(self._channel, asked(sought), images)
+            steps = self._session.answered(lookup.described, terms)
+            objects = await awaiting.answered(self._channel, steps)
+            answers = awaiting.streamed(self._channel, asked(lookup.found(objects)), images)
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer
 
         return after()
 
-    async def _sought(
-        self, exemplar: Exemplar | None, options: Mapping[str, object], terms: Terms
-    ) -> Mapping[str, object]:
-        """The options, with the vectors of an exemplar where there is one."""
-        if exemplar is None:
-            return options
-        steps = exemplars.described(self._session, exemplar, options, terms)
-        return {**options, **exemplars.as_query(await awaiting.answered(self._channel, steps))}
+
+def _found(
+    session: Session,
+    image: ImageLike,
+    texts: str | Sequence[str] | None,
+    exemplar: Exemplar | None,
+    options: Mapping[str, object],
+    terms: Terms,
+) -> Steps[FoundObjects]:
+    """The steps to what texts name, or what is like an exemplar; raises InvalidRequest."""
+    if exemplar is None:
+        return session.answered(partial(calls.find_objects, image, texts, options), terms)
+    return exemplars.found(session, image, Lookup.of(exemplar, texts, options), terms)

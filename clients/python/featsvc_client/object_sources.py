@@ -27,14 +27,15 @@ def object_source(arguments: Mapping[str, object]) -> dict[str, object]:
     for name in FIELDS & arguments.keys():
         source.pop(name + SHAPE_SUFFIX, None)
         if arguments[name] is not None:
-            source[name] = _tensor(_numbers(name, arguments[name]))
+            source[name] = _tensor(numbers(name, arguments[name]))
     prompts = arguments.get(PROMPTS)
     if isinstance(prompts, list | tuple):
         source[PROMPTS] = [message_fields(each) for each in prompts]
     return source
 
 
-def _numbers(name: str, given: object) -> NDArray[np.generic]:
+def numbers(name: str, given: object) -> NDArray[np.generic]:
+    """What was given as an array of booleans or numbers; raises InvalidRequest, by this name, where it is none."""
     try:
         array = np.asarray(given)
     except ValueError:
@@ -66,7 +67,7 @@ def object_query(arguments: Mapping[str, object]) -> dict[str, object]:
 
 def _rows(name: str, given: object) -> NDArray[np.float32]:
     """One vector or several as Q x D."""
-    array = _numbers(name, given)
+    array = numbers(name, given)
     if array.ndim not in (1, 2):
         shape = " x ".join(map(str, array.shape)) or "a single number"
         raise invalid(FieldViolation(name, f"must be one vector, D, or several, Q x D, not {shape}"))

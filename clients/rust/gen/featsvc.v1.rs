@@ -4376,7 +4376,7 @@ pub struct ObjectSource {
     /// Masks as run lengths.
     #[prost(message, repeated, tag = "4")]
     pub rle: ::prost::alloc::vec::Vec<Rle>,
-    /// Masks as PNG files, one for each mask; what is not black is inside.
+    /// Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black.
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub png: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of
@@ -4655,7 +4655,7 @@ pub struct ObjectQuery {
     #[prost(string, repeated, tag = "2")]
     pub negative_text: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of
-    /// several ways side by side. Those objects are found again.
+    /// several ways side by side, none of them 0. Those objects are found again.
     #[prost(message, optional, tag = "3")]
     pub vectors: ::core::option::Option<Tensor>,
 }
@@ -4677,7 +4677,7 @@ pub struct FindParams {
     /// Factor of cosines in a relevancy.
     #[prost(double, optional, tag = "5")]
     pub relevancy_scale: ::core::option::Option<f64>,
-    /// Peaks of each text that become prompts where peaks are looked for.
+    /// Peaks of each text or vector that become prompts where peaks are looked for.
     #[prost(int32, optional, tag = "6")]
     pub max_peaks: ::core::option::Option<i32>,
     /// Answer a map of the texts too: for each pixel the one whose object there has the best score.
@@ -5050,7 +5050,8 @@ pub enum ObjectSearch {
     Unspecified = 0,
     /// Among the masks that are given, or among automatic ones.
     Masks = 1,
-    /// Where the dense features of CLIP are most like a text: SAM2 makes masks of the places where that likeness has a peak.
+    /// Where the dense features of the first way, which must be pooled, are most like a text or vector: SAM2 makes masks of the places
+    /// where that likeness has a peak. Other ways have no say in where these are.
     Peaks = 2,
 }
 impl ObjectSearch {

@@ -8,7 +8,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from featsvc.engines.running.transfer import on_device
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DType, FindObjectsParams, ObjectQuery
 from featsvc.v1.schema import Tensor as WireTensor
+from featsvc.work.objects import of_texts
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Floats, LabelMap, ObjectMatch, ObjectMatches
 
@@ -51,13 +51,15 @@ class Sought:
         """How well each of N objects fits, N x Q, of their vectors of length 1 by each way: the mean of their cosines.
 
         With negatives the relevancy of that, which is LERF's (Kerr et al. 2023): the least, over all negatives, of the
-        softmax of `scale` times the cosines with the text and with that negative.
+        softmax of `scale` times the cosines with the text and with that negative. What no way sees, vectors of 0, fits
+        nothing: -inf.
         """
         own = _cosines(vectors, self.positive)
-        if not len(self.negative[0]):
-            return own
-        against = _cosines(vectors, self.negative).amax(dim=1, keepdim=True)
-        return torch.sigmoid(scale * (own - against))
+        if len(self.negative[0]):
+            against = _cosines(vectors, self.negative).amax(dim=1, keepdim=True)
+            own = torch.sigmoid(scale * (own - against))
+        is_seen = torch.stack([each.any(dim=1) for each in vectors]).any(dim=0)
+        return own.where(is_seen[:, None], -torch.inf)
 
     def by_first(self) -> Sought:
         """The same by the first way alone."""
@@ -79,7 +81,7 @@ class Query:
     loaded: ClipModel | None
     """Whose texts they are."""
     vectors: Floats | None
-    """Q x the channels of all ways, where vectors were given."""
+    """Q x the channels of all ways, where vectors were given; the part of each way has length 1."""
     channels: tuple[int, ...]
     """Of each way."""
 
@@ -93,8 +95,7 @@ class Query:
         if self.words is None or self.loaded is None:
             values = np.zeros((0, 0), np.float32) if self.vectors is None else self.vectors
             parts = np.split(values, np.cumsum(self.channels)[:-1], axis=1)
-            given = (on_device(torch.from_numpy(np.ascontiguousarray(each)), device) for each in parts)
-            own = tuple(F.normalize(each, dim=-1) for each in given)
+            own = tuple(on_device(torch.from_numpy(np.ascontiguousarray(each)), device) for each in parts)
             return Sought(own, tuple(each[:0] for each in own))
         (rows,) = embedded([self.words], self.loaded, cache)
         texts = on_device(torch.from_numpy(rows), device)
@@ -112,7 +113,10 @@ def query_of(
     """What is looked for, to be compared with vectors of these ways; raises InvalidFields where it cannot be."""
     channels = tuple(way.channels for way in ways)
     if query.vectors is not None:
-        vectors = _given(query.vectors, sum(channels))
+        if idle := of_texts(params):
+            message = "is about texts, and nothing is compared with any: leave it out, or give text"
+            raise invalid_field(f"params.{idle[0]}", message)
+        vectors = _given(query.vectors, channels)
         return Query(len(vectors), None, None, vectors, channels)
     loaded = _model_of_texts(ways)
     texts = {"query.text": query.text, "query.negative_text": query.negative_text}
@@ -131,21 +135,33 @@ def _model_of_texts(ways: Sequence[Describing]) -> ClipModel:
     return models[0]
 
 
-def _given(tensor: WireTensor, channels: int) -> Floats:
+def _given(tensor: WireTensor, channels: Sequence[int]) -> Floats:
+    """Vectors as they were sent, the part of each way over its length."""
     if tensor.dtype is not DType.FLOAT32 or len(tensor.shape) != MATRIX:
         raise invalid_field(VECTORS, "give float32, queries x channels")
-    if tensor.shape[1] != channels or not tensor.shape[0]:
-        shape = " x ".join(map(str, tensor.shape))
-        raise invalid_field(
-            VECTORS, f"its shape is {shape}; all ways to describe have {channels} channels together"
-        )
-    if tensor.shape[0] > MOST_VECTORS:
-        raise invalid_field(VECTORS, f"{tensor.shape[0]} vectors, at most {MOST_VECTORS}: send fewer at once")
-    if len(tensor.data) != 4 * tensor.shape[0] * channels:  # float32
+    count, width = tensor.shape
+    if not count:
+        raise invalid_field(VECTORS, "has no rows: give a vector for each object that is looked for")
+    if width != sum(channels):
+        together = f"all ways to describe have {sum(channels)} channels together"
+        raise invalid_field(VECTORS, f"its shape is {count} x {width}; {together}")
+    if count > MOST_VECTORS:
+        raise invalid_field(VECTORS, f"{count} vectors, at most {MOST_VECTORS}: send fewer at once")
+    if len(tensor.data) != 4 * count * width:  # float32
         raise invalid_field(VECTORS, f"holds {len(tensor.data)} bytes, which is not what its shape needs")
     vectors = np.frombuffer(tensor.data, "<f4").astype(np.float32).reshape(tensor.shape)
     if not np.isfinite(vectors).all():
         raise invalid_field(VECTORS, "holds values that are not finite")
+    for way, part in enumerate(np.split(vectors, np.cumsum(channels)[:-1], axis=1)):
+        # float64: the squares of what float32 holds may be too large for it, or 0.
+        lengths = np.sqrt(np.einsum("qd,qd->q", part, part, dtype=np.float64))
+        if not lengths.all():
+            row = int(np.argmin(lengths))
+            message = (
+                f"row {row} is 0 for way {way} to describe, which did not see that object: leave the row out"
+            )
+            raise invalid_field(VECTORS, message)
+        np.divide(part, lengths[:, None], out=part, casting="same_kind")
     return vectors
 
 

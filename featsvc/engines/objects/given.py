@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from featsvc.codec.mask_pictures import inside
 from featsvc.codec.rle import columns, from_text
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.running.steps import step
@@ -81,8 +82,7 @@ def _from_png(content: bytes, size: HeightWidth, field: str) -> Bitmaps:
         with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
             # Before any pixel is made: a small file may say that it has very many.
             _check_size((picture.height, picture.width), size, field)
-            mask: Bitmaps = np.asarray(picture.convert("L")) != 0
-            return mask
+            return inside(picture)
     except InvalidFields:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):

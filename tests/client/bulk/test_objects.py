@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from featsvc_client import FeatsvcClient
+from featsvc_client.bulk import arguments, cli
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -16,6 +17,7 @@ from tests.client.bulk.comparison import FEW, NAMES, close, same
 
 # What pycocotools does in its compiled part.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+NOWHERE = "127.0.0.1:1"
 LISTS = ("--granularities", '["all", "whole"]')
 DESCRIBED = ("--describe", '[{"clip": {}, "crop": {}}, {"dino": {}, "pooled": {}}]')
 
@@ -114,7 +116,9 @@ def test_an_exemplar_is_looked_for_and_a_run_with_it_goes_on(
     (annotation,) = coco.loadAnns(coco.getAnnIds(imgIds=[first]))
     same(coco.annToMask(annotation), known[0])
     assert annotation["score"] == pytest.approx(1, abs=1e-2)
-    assert bulk(*asked, *by_mask) == 0
+    # What is done already needs no server, neither for the pictures nor for the exemplar.
+    away = ("--out", str(out), "--target", NOWHERE, "--quiet")
+    assert cli.main([*asked, *by_mask, str(pictures), *away]) == 0
     box = ("--exemplar-box", *map(str, known.boxes[0].astype(int)))
     assert bulk(*asked, *box) == 2
     assert "exemplar_box: [] there, [[" in capsys.readouterr().err
@@ -127,7 +131,10 @@ def test_an_exemplar_is_looked_for_and_a_run_with_it_goes_on(
         (("--exemplar-box", "0", "0", "1", "1"), "are of a picture: name it by --exemplar"),
         (("--exemplar", "nowhere.png", "--exemplar-box", "0", "0", "1", "1"), "--exemplar: "),
         (("--exemplar", __file__), "give --exemplar-box or --exemplar-mask, one of the two"),
-        (("--exemplar", __file__, "--exemplar-mask", __file__), "--exemplar: cannot identify image file"),
+        (
+            ("--exemplar", __file__, "--exemplar-mask", __file__),
+            "--exemplar-mask: cannot identify image file",
+        ),
     ],
 )
 def test_what_is_no_exemplar_is_told_before_anything_is_asked(
@@ -138,8 +145,52 @@ def test_what_is_no_exemplar_is_told_before_anything_is_asked(
     assert message in capsys.readouterr().err
 
 
-def test_an_exemplar_that_the_server_refuses_ends_the_command(
-    bulk: Any, capsys: pytest.CaptureFixture[str]
+def test_an_exemplar_that_the_server_refuses_ends_the_command_and_another_may_follow(
+    bulk: Any, pictures: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert bulk("objects", "find", "--exemplar", __file__, "--exemplar-box", "0", "0", "1", "1") == 2
+    box = ("--exemplar-box", "0", "0", "50", "50")
+    assert bulk("objects", "find", *FEW, *WAY, "--exemplar", __file__, *box) == 2
     assert "--exemplar: " in capsys.readouterr().err
+    assert bulk("objects", "find", *FEW, *WAY, "--exemplar", str(pictures / NAMES[0]), *box) == 0
+
+
+def test_a_server_that_is_away_is_waited_for_with_an_exemplar_too(
+    pictures: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("objects", "find", str(pictures), "--out", str(out), "--target", NOWHERE, "--patience", "0.2")
+    exemplar = ("--exemplar", str(pictures / NAMES[0]), "--exemplar-box", "0", "0", "50", "50")
+    assert cli.main([*words, *exemplar]) == 3
+    said = capsys.readouterr().err
+    assert f"no answer from {NOWHERE}" in said
+    assert "no answer for 0.2 s" in said
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_folder_of_something_else_is_told_before_an_exemplar_is_described(
+    more: tuple[str, ...], bulk: Any, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bulk("objects", "find", *FEW, *WAY, "--text", "a circle") == 0
+    # The server would refuse it.
+    exemplar = ("--exemplar", __file__, "--exemplar-box", "0", "0", "50", "50")
+    assert bulk("objects", "find", *FEW, *WAY, *exemplar, *more) == 2
+    assert "has results of other parameters" in capsys.readouterr().err
+
+
+def cut_out(mask: np.ndarray, path: Path) -> str:
+    """A file in which all but the mask is transparent white."""
+    Image.fromarray(np.dstack([np.full((*mask.shape, 3), 255), mask * 255]).astype(np.uint8)).save(path)
+    return str(path)
+
+
+def test_a_cut_out_is_a_mask_of_what_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[3:9, 4:20] = True
+    first, other = cut_out(mask, tmp_path / "a.png"), cut_out(mask.T, tmp_path / "b.png")
+    words = ["objects", "find", "photos", "--out", "out", "--exemplar", __file__, "--exemplar-mask", first]
+    exemplar = arguments.parsed(words).exemplar
+    assert exemplar is not None
+    np.testing.assert_array_equal(exemplar.masks, [mask])
+    with pytest.raises(SystemExit, match="2"):
+        arguments.parsed([*words, "--exemplar-mask", other])
+    said = capsys.readouterr().err
+    assert f"--exemplar-mask: {other} has 20 x 30 pixels, and {first} 30 x 20: all must have" in said

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
 from featsvc.engines.answers import rle
 from featsvc.engines.objects.finding import Sought, fitting, text_map
@@ -227,19 +228,57 @@ def test_warm_caches_change_no_byte_of_what_is_found(engines: Engines, search: d
     assert cold == warm == written(found(engines, {"text": TEXTS}, **options))
 
 
-WRONG = {
-    "params.describe": ({"text": TEXTS}, {"describe": [{"dino": {}, "pooled": {}}]}),
-    "query.vectors": ({"vectors": {"dtype": "float32", "shape": (1, 3), "data": bytes(12)}}, {}),
-    "query.vectors ": ({"vectors": {"dtype": "float32", "shape": (257, 128), "data": bytes(257 * 512)}}, {}),
-}
+def vectors(rows: np.ndarray) -> dict[str, Any]:
+    """A query for vectors Q x D."""
+    return {"vectors": {"dtype": "float32", "shape": rows.shape, "data": rows.astype("<f4").tobytes()}}
 
 
-@pytest.mark.parametrize("field", list(WRONG))
-def test_what_cannot_be_compared_is_refused(engines: Engines, field: str) -> None:
-    query, params = WRONG[field]
-    with pytest.raises(InvalidFields) as caught:
+ONES = np.ones((3, 128))
+TWO: Any = {"describe": [CLIP_CROP, {"clip": {"params": {"load_size": 96}}, "pooled": {}}]}
+BLIND = np.concatenate([ONES, ONES * [[1], [0], [1]]], axis=1)
+"""Of two ways the second has nothing of row 1."""
+WRONG: list[Any] = [
+    ("params.describe", {"text": TEXTS}, {"describe": [{"dino": {}, "pooled": {}}]}, "let every way be clip"),
+    ("query.vectors", vectors(ONES[:, :3]), {}, "its shape is 3 x 3; all ways to describe have 128 channels"),
+    ("query.vectors", vectors(ONES[:0]), {}, "has no rows: give a vector for each object"),
+    ("query.vectors", vectors(np.ones((257, 128))), {}, "257 vectors, at most 256"),
+    ("query.vectors", vectors(ONES * [[1], [1], [0]]), {}, "row 2 is 0 for way 0"),
+    ("query.vectors", vectors(BLIND), TWO, "row 1 is 0 for way 1"),
+    ("params.templates", vectors(ONES), {"templates": ["a photo of {}"]}, "is about texts"),
+    ("params.template_set", vectors(ONES), {"template_set": "imagenet"}, "is about texts"),
+    ("params.relevancy_scale", vectors(ONES), {"relevancy_scale": 5}, "is about texts"),
+]
+
+
+@pytest.mark.parametrize(("field", "query", "params", "message"), WRONG)
+def test_what_cannot_be_compared_is_refused(
+    engines: Engines, field: str, query: dict[str, Any], params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidFields, match=message) as caught:
         found(engines, query, {"boxes": BOXES}, **params)
-    assert [each.field for each in caught.value.violations] == [field.strip()]
+    assert [each.field for each in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_of_a_vector_only_its_direction_counts(engines: Engines, factor: float) -> None:
+    own = described(engines, {"boxes": BOXES}, describe=[CLIP_CROP]).descriptors[0].vectors
+    # The squares of such numbers are 0, or none, in float32.
+    answer = found(engines, vectors(own[2:3] * factor), {"boxes": BOXES}, describe=[CLIP_CROP])
+    assert answer.found[0].matches[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_what_no_way_sees_fits_nothing(engines: Engines) -> None:
+    masks = np.zeros((2, 90, 120), np.uint8)
+    masks[1, 20:60, 20:60] = 1
+    source = {"bitmaps": {"dtype": "uint8", "shape": masks.shape, "data": masks.tobytes()}}
+    for negative in ({}, {"negative_text": ["things"]}):
+        own = found(engines, {"text": TEXTS, **negative}, source, describe=[CLIP_CROP], min_score=-1)
+        assert [each.mask.area for each in own.objects] == [1600]
+
+
+def test_vectors_have_nothing_that_they_are_not() -> None:
+    with pytest.raises(ValidationError, match="is what a text is not"):
+        S.ObjectQuery.model_validate({**vectors(ONES), "negative_text": ["things"]})
 
 
 def test_peaks_need_dense_features(engines: Engines) -> None:

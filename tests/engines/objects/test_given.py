@@ -55,6 +55,19 @@ FORMS = {
     "lengths": source(rle=[lengths(mask) for mask in MASKS]),
     "coco": source(rle=[text(mask) for mask in MASKS]),
     "png": source(png=[png(mask) for mask in MASKS]),
+    # What is transparent is white; a blue that is nearly black; all is opaque.
+    "coloured png": source(
+        png=[
+            png(np.stack([MASKS[0] * 0 + 200] * 3 + [MASKS[0] * 255], axis=-1).astype(np.uint8)),
+            png((MASKS[1][..., None] * [0, 0, 1]).astype(np.uint8)),
+            png(
+                np.concatenate(
+                    [MASKS[2][..., None] * [9, 0, 0], 255 + 0 * MASKS[2][..., None]], axis=-1
+                ).astype(np.uint8)
+            ),
+        ]
+    ),
+    "png of 16 bits": source(png=[png(mask.astype(np.uint16)) for mask in MASKS]),
 }
 
 

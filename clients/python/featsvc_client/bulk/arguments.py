@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from featsvc.codec.mask_pictures import inside
 from featsvc.environment import KEY
 from featsvc.v1 import schema
 from featsvc_client import channel
@@ -203,8 +204,8 @@ def _add_exemplar(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         metavar="FILE",
-        help="the mask of one of them: a picture of the same size, black where it is not. "
-        "May be given several times.",
+        help="the mask of one of them: a picture of the same size, transparent where it is not, or if it is opaque "
+        "black there. May be given several times.",
     )
 
 
@@ -215,21 +216,30 @@ def _exemplar(named: dict[str, Any], parser: argparse.ArgumentParser) -> Exempla
         if boxes or files:
             parser.error("--exemplar-box and --exemplar-mask are of a picture: name it by --exemplar")
         return None
-    try:
-        masks = [_mask(each) for each in files or ()]
-        found = Exemplar(path.read_bytes(), boxes or (), np.stack(masks) if masks else None)
-    except (OSError, ValueError) as error:
-        parser.error(f"--exemplar: {error}")
     if (boxes is None) == (files is None):
         parser.error("--exemplar: give --exemplar-box or --exemplar-mask, one of the two")
-    return found
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        parser.error(f"--exemplar: {error}")
+    try:
+        masks = _masks(files) if files else None
+    except (OSError, ValueError) as error:
+        parser.error(f"--exemplar-mask: {error}")
+    return Exemplar(content, boxes or (), masks)
 
 
-def _mask(path: Path) -> NDArray[np.bool_]:
-    """A mask in a picture, H x W."""
-    with Image.open(path) as opened:
-        inside: NDArray[np.bool_] = np.asarray(opened.convert("RGB")).max(axis=-1) > 0
-        return inside
+def _masks(files: Sequence[Path]) -> NDArray[np.bool_]:
+    """Masks in pictures, N x H x W; raises ValueError where they differ in size."""
+    masks: list[NDArray[np.bool_]] = []
+    for path in files:
+        with Image.open(path) as opened:
+            masks.append(inside(opened))
+        (height, width), (first_height, first_width) = masks[-1].shape, masks[0].shape
+        if masks[-1].shape != masks[0].shape:
+            size = f"{path} has {width} x {height} pixels, and {files[0]} {first_width} x {first_height}"
+            raise ValueError(f"{size}: all must have the size of the picture")
+    return np.stack(masks)
 
 
 def _add_server(parser: argparse.ArgumentParser) -> None:

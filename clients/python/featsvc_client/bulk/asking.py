@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from featsvc_client import awaiting
 from featsvc_client.bulk.commands import Question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.limiter import Limiter
+from featsvc_client.calls import Call
 from featsvc_client.errors import (
     NOT_GRPC,
     AuthenticationError,
@@ -59,20 +60,39 @@ class Away:
         self.say(f"no answer from {self.target}{lasting}: {why}; trying on for {self.patience_s:g} s")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asker:
     """The question, and whom to ask."""
 
     connected: grpc.aio.Channel
     session: Session
     question: Question
+    """Of an exemplar it has the vectors as soon as any picture is asked about."""
     limiter: Limiter
     backoff: RetryPolicy
     away: Away
+    _completing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def answer(self, content: bytes) -> Any:  # Any: see Command
         """The answer; raises CallError where this picture has none, GaveUp or Refused where no picture will."""
-        call = await asyncio.to_thread(self.question.call, content)
+        question = await self._complete()
+        return await self._answered(await asyncio.to_thread(question.call, content))
+
+    async def _complete(self) -> Question:
+        """The question with the vectors of its exemplar, which is described when it is first needed."""
+        async with self._completing:
+            lookup = self.question.lookup
+            if lookup is None:
+                return self.question
+            try:
+                objects = await self._answered(await asyncio.to_thread(lookup.described))
+                self.question = self.question.completed(lookup.rows(objects))
+            except CallError as error:
+                raise Refused(f"--exemplar: {error}") from error
+            return self.question
+
+    async def _answered(self, call: Call[Any]) -> Any:  # Any: see Command
+        """The answer to one call, however often it must be asked."""
         began, refusals, interruptions = time.monotonic(), 0, 0
         failed: CallError
         while True:

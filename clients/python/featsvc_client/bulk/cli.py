@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from featsvc.environment import mistyped_key
-from featsvc_client import awaiting, calls, channel, exemplars
+from featsvc_client import awaiting, calls, channel
 from featsvc_client.bulk import arguments, estimate, formats, packing
 from featsvc_client.bulk.arguments import CommandLine
 from featsvc_client.bulk.asking import Asker, Away, GaveUp, is_interruption
-from featsvc_client.bulk.commands import Question, question
+from featsvc_client.bulk.commands import question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.folder import Folder
 from featsvc_client.bulk.inputs import Inputs
@@ -71,7 +71,13 @@ async def _run(command_line: CommandLine) -> int:
     if running is not None:
         # As Ctrl-C, which asyncio sees to.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    asked = await _question(command_line)
+    asked = question(
+        command_line.command,
+        command_line.parameters,
+        command_line.form,
+        command_line.preview,
+        command_line.exemplar,
+    )
     job = described(asked, command_line, command_line.preview)
     out = command_line.out.resolve()
     inputs = Inputs(command_line.inputs, command_line.every, out, command_line.column)
@@ -88,22 +94,6 @@ async def _run(command_line: CommandLine) -> int:
             if command_line.dry_run:
                 return await _dry_run(command_line, asker, inputs, job)
             return await _run_job(command_line, asker, inputs, Job(job, server), progress)
-
-
-async def _question(command_line: CommandLine) -> Question:
-    """What is asked about each picture; an exemplar is described for it. Raises Refused where it cannot be."""
-    parameters, exemplar = command_line.parameters, command_line.exemplar
-    if exemplar is not None:
-        terms = Terms(priority=command_line.priority)
-        async with channel.opened_aio(command_line.target, command_line.tls) as connected:
-            metadata = channel.metadata(command_line.api_key, command_line.tls)
-            session = Session(tuple(metadata), command_line.timeout)
-            try:
-                steps = exemplars.described(session, exemplar, parameters, terms)
-                parameters = {**parameters, **exemplars.as_query(await awaiting.answered(connected, steps))}
-            except CallError as error:
-                raise Refused(f"--exemplar: {error}") from error
-    return question(command_line.command, parameters, command_line.form, command_line.preview, exemplar)
 
 
 async def _dry_run(command_line: CommandLine, asker: Asker, inputs: Inputs, job: str) -> int:

@@ -15,7 +15,7 @@ from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
-from featsvc_client.exemplars import Exemplar
+from featsvc_client.exemplars import Exemplar, Lookup, Rows, as_query
 from featsvc_client.object_sources import VECTORS, object_query
 from featsvc_client.operations import Rpc
 from featsvc_client.window import NO_PICTURE
@@ -73,6 +73,8 @@ class Question:
     """How pictures for people look, where they are wanted."""
     exemplar: Exemplar | None = None
     """The objects of another picture whose vectors are looked for."""
+    lookup: Lookup | None = None
+    """What is to be asked about them before, while their vectors are not there."""
 
     def call(self, content: bytes) -> Call[Any]:  # Any: see Command
         """The question about one picture; raises InvalidRequest where the options are wrong."""
@@ -85,6 +87,15 @@ class Question:
         draw = self.command.preview
         drawn = None if draw is None or self.look is None else draw(answer, content, self.look)
         return outcome, None if drawn is None else preview.png(drawn)
+
+    def completed(self, vectors: Rows) -> Question:
+        """The same with the vectors of the exemplar's objects."""
+        query = object_query(as_query(vectors))
+        parts = {
+            name: query if part is schema.ObjectQuery else self.parts[name]
+            for name, part in self.command.parts.items()
+        }
+        return replace(self, parts=parts, lookup=None)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -136,8 +147,9 @@ def question(
     draws: bool = False,
     exemplar: Exemplar | None = None,
 ) -> Question:
-    """The question with options by their names."""
-    given = dict(options)
+    """The question with options by their names; raises InvalidRequest where an exemplar cannot be looked for so."""
+    lookup = None if exemplar is None else Lookup.of(exemplar, None, options)
+    given = dict(options) if lookup is None else lookup.options | lookup.placeholder
     if (
         any(ENCODINGS & part.model_fields.keys() for part in command.parts.values())
         and not HOW_WRITTEN & given.keys()
@@ -150,7 +162,7 @@ def question(
         )
         for name, part in command.parts.items()
     }
-    asked = Question(command, parts, form == COCO, exemplar=exemplar)
+    asked = Question(command, parts, form == COCO, exemplar=exemplar, lookup=lookup)
     return replace(asked, look=preview.Look(channels_first(given), asked.texts)) if draws else asked
 
 

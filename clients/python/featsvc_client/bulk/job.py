@@ -33,7 +33,7 @@ def described(question: Question, files: Files, preview: bool = False) -> str:
 def check_job(manifest: Manifest, job: str, out: Path, is_again: bool) -> None:
     """Raises Refused where the folder has results of something else."""
     last = manifest.last_job().description
-    if not last or last == job or is_again:
+    if last in ("", job) or is_again or not manifest.has_any():
         return
     old, new = _flat(json.loads(last)), _flat(json.loads(job))
     changed = [

@@ -201,6 +201,11 @@ class Manifest:
         found = self._execute("SELECT count(*) FROM items WHERE state = ? AND job = ?", state, self.job)
         return int(found.fetchone()[0])
 
+    def has_any(self) -> bool:
+        """Whether any picture was ever answered, or has failed: a run may have ended before."""
+        found = self._execute("SELECT EXISTS (SELECT 1 FROM items WHERE state != 'seen')")
+        return bool(found.fetchone()[0])
+
     def errors(self) -> list[tuple[str, str]]:
         """The first failures: key and reason."""
         found: list[tuple[str, str]] = self._execute(

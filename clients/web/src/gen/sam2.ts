@@ -655,7 +655,7 @@ export interface components {
             rle?: components["schemas"]["Rle"][] | null;
             /**
              * Png
-             * @description Masks as PNG files, one for each mask; what is not black is inside.
+             * @description Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black.
              */
             png?: string[] | null;
             /**
@@ -1281,7 +1281,7 @@ export interface components {
             negative_text?: string | string[] | null;
             /**
              * Vectors
-             * @description Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side. Those objects are found again. As base64.
+             * @description Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of several ways side by side, none of them 0. Those objects are found again. As base64.
              */
             vectors?: string | null;
             /**
@@ -1314,7 +1314,7 @@ export interface components {
             rle?: components["schemas"]["Rle"][] | null;
             /**
              * Png
-             * @description Masks as PNG files, one for each mask; what is not black is inside.
+             * @description Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black.
              */
             png?: string[] | null;
             /**
@@ -1492,7 +1492,7 @@ export interface components {
             relevancy_scale?: number | null;
             /**
              * Max Peaks
-             * @description Peaks of each text that become prompts where peaks are looked for. Default: 4.
+             * @description Peaks of each text or vector that become prompts where peaks are looked for. Default: 4.
              */
             max_peaks?: number | null;
             /**

@@ -389,7 +389,8 @@ const (
 	ObjectSearch_OBJECT_SEARCH_UNSPECIFIED ObjectSearch = 0
 	// Among the masks that are given, or among automatic ones.
 	ObjectSearch_OBJECT_SEARCH_MASKS ObjectSearch = 1
-	// Where the dense features of CLIP are most like a text: SAM2 makes masks of the places where that likeness has a peak.
+	// Where the dense features of the first way, which must be pooled, are most like a text or vector: SAM2 makes masks of the places
+	// where that likeness has a peak. Other ways have no say in where these are.
 	ObjectSearch_OBJECT_SEARCH_PEAKS ObjectSearch = 2
 )
 
@@ -446,7 +447,7 @@ type ObjectSource struct {
 	Bitmaps *Tensor `protobuf:"bytes,3,opt,name=bitmaps,proto3,oneof" json:"bitmaps,omitempty"`
 	// Masks as run lengths.
 	Rle []*Rle `protobuf:"bytes,4,rep,name=rle,proto3" json:"rle,omitempty"`
-	// Masks as PNG files, one for each mask; what is not black is inside.
+	// Masks as PNG files, one for each mask; what is not transparent is inside, or of a file that is opaque what is not black.
 	Png [][]byte `protobuf:"bytes,5,rep,name=png,proto3" json:"png,omitempty"`
 	// Masks as one map of numbers, height x width: 0 where there is none, else the number of its object; objects come in the order of
 	// their numbers.
@@ -1615,7 +1616,7 @@ type ObjectQuery struct {
 	// What it is not; with these, scores are relevancies.
 	NegativeText []string `protobuf:"bytes,2,rep,name=negative_text,json=negativeText,proto3" json:"negative_text,omitempty"`
 	// Vectors of objects in other pictures, as `descriptors` of an answer in the same ways has them: FLOAT32, queries x channels, those of
-	// several ways side by side. Those objects are found again.
+	// several ways side by side, none of them 0. Those objects are found again.
 	Vectors       *Tensor `protobuf:"bytes,3,opt,name=vectors,proto3,oneof" json:"vectors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1685,7 +1686,7 @@ type FindParams struct {
 	MaxOverlap *float64 `protobuf:"fixed64,4,opt,name=max_overlap,json=maxOverlap,proto3,oneof" json:"max_overlap,omitempty"`
 	// Factor of cosines in a relevancy.
 	RelevancyScale *float64 `protobuf:"fixed64,5,opt,name=relevancy_scale,json=relevancyScale,proto3,oneof" json:"relevancy_scale,omitempty"`
-	// Peaks of each text that become prompts where peaks are looked for.
+	// Peaks of each text or vector that become prompts where peaks are looked for.
 	MaxPeaks *int32 `protobuf:"varint,6,opt,name=max_peaks,json=maxPeaks,proto3,oneof" json:"max_peaks,omitempty"`
 	// Answer a map of the texts too: for each pixel the one whose object there has the best score.
 	RetTextMap    *bool `protobuf:"varint,7,opt,name=ret_text_map,json=retTextMap,proto3,oneof" json:"ret_text_map,omitempty"`
@@ -2439,12 +2440,13 @@ const file_featsvc_v1_objects_proto_rawDesc = "" +
 	"\bresponse\x18\x02 \x01(\v2#.featsvc.v1.DescribeObjectsResponseH\x00R\bresponse\x12-\n" +
 	"\x05error\x18\x03 \x01(\v2\x15.featsvc.v1.ItemErrorH\x00R\x05error\x12*\n" +
 	"\x06timing\x18\x04 \x01(\v2\x12.featsvc.v1.TimingR\x06timingB\t\n" +
-	"\aoutcome\"\xda\x02\n" +
+	"\aoutcome\"\x89\x04\n" +
 	"\vObjectQuery\x124\n" +
 	"\x04text\x18\x01 \x03(\tB \x8a\xb5\x18\x1c\x12\x10[\"a red circle\"]0\x80\x028\x80 H\x01X\x01R\x04text\x12]\n" +
 	"\rnegative_text\x18\x02 \x03(\tB8\x8a\xb5\x184\x12([\"object\", \"things\", \"stuff\", \"texture\"]0\x80\x028\x80 H\x01X\x01R\fnegativeText\x121\n" +
-	"\avectors\x18\x03 \x01(\v2\x12.featsvc.v1.TensorH\x00R\avectors\x88\x01\x01:w\x92\xb5\x18s\n" +
-	"\x04text\x12((len(text) > 0) != (vectors is not None)\x1aAgive texts, or vectors as another answer has them: one of the twoB\n" +
+	"\avectors\x18\x03 \x01(\v2\x12.featsvc.v1.TensorH\x00R\avectors\x88\x01\x01:\xa5\x02\x92\xb5\x18s\n" +
+	"\x04text\x12((len(text) > 0) != (vectors is not None)\x1aAgive texts, or vectors as another answer has them: one of the two\x92\xb5\x18\xa9\x01\n" +
+	"\rnegative_text\x12$not negative_text or vectors is None\x1aris what a text is not, and cosines of vectors are of another scale than those of texts: leave it out, or give textB\n" +
 	"\n" +
 	"\b_vectors\"\xc3\x04\n" +
 	"\n" +
