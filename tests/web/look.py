@@ -26,8 +26,18 @@ class Look:
 
     def open(self, name: str) -> None:
         """Opens a picture of the gallery, and waits until the server has seen it."""
-        self.page.locator(f".thumbnail:has(img[src$='{name}.jpg'])").click()
+        self.thumbnail(name).click()
         self.page.get_by_text("answered in").wait_for()
+
+    def thumbnail(self, name: str, region: str = "Pictures") -> Locator:
+        """A picture of the gallery; the second one has a gallery of its own."""
+        there = self.page.get_by_role("region", name=region, exact=True)
+        return there.locator(f".thumbnail:has(img[src$='{name}.jpg'])")
+
+    def open_second(self, name: str) -> None:
+        """Opens a picture of the gallery beside the first, and waits until it is shown."""
+        self.thumbnail(name, "Second picture").click()
+        self.page.locator(".stage").nth(1).wait_for()
 
     @property
     def stage(self) -> Locator:

@@ -46,8 +46,7 @@ def text(look: Look) -> None:
 def places(look: Look) -> None:
     """What is similar to a place, in two pictures."""
     look.page.get_by_role("button", name="Similar places DINO").click()
-    look.page.get_by_label("Second picture of the gallery").select_option("red-circle")
-    look.page.locator(".stage").nth(1).wait_for()
+    look.open_second("red-circle")
     look.click(*middle(scene("stars-and-rings").masks[1]))
     look.page.locator("canvas.overlay[style*='0.8']").nth(1).wait_for()
 

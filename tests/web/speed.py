@@ -72,7 +72,7 @@ def first_mask(look: Look, client: FeatsvcClient, folder: Path) -> None:
     """From opening a photo to its first mask, beside the plain call with the same kind of file."""
     one, other = photo(folder, "one.jpg", 1), photo(folder, "other.jpg", 2)
     began = time.monotonic()
-    look.page.get_by_label("Picture file").set_input_files(one)
+    look.page.get_by_label("File of the picture").set_input_files(one)
     look.page.get_by_text("4000 × 3000").wait_for()
     box = look.stage.bounding_box()
     assert box is not None

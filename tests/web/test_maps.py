@@ -111,8 +111,7 @@ def test_a_second_picture_and_main_colours_share_what_was_pointed_at_and_one_bas
     first, second = scene("stars-and-rings"), scene("red-circle")
     look.open("stars-and-rings")
     look.page.get_by_role("button", name="Similar places DINO").click()
-    look.page.get_by_label("Second picture of the gallery").select_option("red-circle")
-    look.page.locator(".stage").nth(1).wait_for()
+    look.open_second("red-circle")
     # A place of the ring: the ring of the other picture is nearest to it.
     look.click(*middle(first.masks[1]))
     look.page.get_by_text("answered in").wait_for()

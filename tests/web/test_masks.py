@@ -133,7 +133,7 @@ def test_what_a_text_names_is_found_and_kept_under_its_name(look: Look) -> None:
     look.page.get_by_label("Names of things, one a line").fill("a red circle\na blue square")
     look.page.get_by_role("button", name="Find by name").press("Enter")
     # The button has gone: who has no mouse goes on from there.
-    look.page.locator("h2:focus", has_text="Find").wait_for()
+    look.page.locator("[aria-labelledby=finding]:focus").wait_for()
     look.page.get_by_role("button", name="Keep a red circle").click()
     assert "/sam2/find_objects" in look.page.locator("pre").inner_text()
     look.press("Done")

@@ -70,6 +70,7 @@ def test_workers_of_several_machines_have_them_in_a_column_and_one_machine_has_n
 def test_a_model_can_be_chosen_where_the_default_is_none_of_the_key(look: Look) -> None:
     page = look.page
     without_the_default(page)
+    page.reload()
     look.open("stars-and-rings")
     choice = page.get_by_label("Model that answers")
     assert choice.locator("option").all_inner_texts()[0] == "the server's default"
@@ -85,6 +86,7 @@ def test_the_chosen_model_is_asked_and_stands_in_link_and_code(
 ) -> None:
     page = look.page
     with_a_second_model(page)
+    page.reload()
     look.open("stars-and-rings")
     asked: list[dict[str, Any]] = []
 

@@ -78,5 +78,5 @@ def test_a_picture_over_the_limit_is_refused_with_the_limit(browser: Browser, tm
     ):
         look.page.get_by_label("Key", exact=True).fill(KEY)
         look.press("Use it")
-        look.page.get_by_label("Picture file").set_input_files(large)
+        look.page.get_by_label("File of the picture").set_input_files(large)
         look.page.get_by_role("alert").get_by_text("at most").wait_for()

@@ -5,14 +5,16 @@ const asked: Question[] = [];
 
 export class Question {
   readonly body: Record<string, unknown>;
+  readonly signal: AbortSignal | null;
 
   constructor(
     readonly url: string,
-    { body, signal }: RequestInit,
+    { body, signal = null }: RequestInit,
     private readonly end: (reply: Response) => void,
     fail: (why: unknown) => void,
   ) {
     this.body = body ? JSON.parse(String(body)) : {};
+    this.signal = signal;
     signal?.addEventListener("abort", () => fail(signal.reason));
   }
 

@@ -3,9 +3,7 @@ import { beforeEach, test } from "node:test";
 import { clear, follow, PICTURE, question } from "./browser.ts";
 
 const { begin, link } = await import("../src/state/following.ts");
-const { again, closeSecond, openLink, openSecondLink, secondAgain, stop } = await import(
-  "../src/state/opening.ts"
-);
+const { closeSecond, first, second } = await import("../src/state/opening.ts");
 const { linkOf } = await import("../src/state/picture.ts");
 const { places } = await import("../src/state/places.ts");
 const { session, setKey } = await import("../src/state/session.ts");
@@ -21,7 +19,8 @@ const shown = () => session.now.picture && linkOf(session.now.picture);
 
 begin();
 beforeEach(async () => {
-  stop();
+  first.stop();
+  second.stop();
   session.set({ picture: null, errors: {} });
   places.set({ second: null, facet: "token", pinned: null });
   await clear();
@@ -29,11 +28,11 @@ beforeEach(async () => {
 
 test("a link that was left changes nothing of the newer one", async () => {
   await follow(SLOW);
-  const [first, second] = [await question("/picture?"), await question("squares")];
+  const [slow, other] = [await question("/picture?"), await question("squares")];
   await follow('#picture=cat&places={"facet":"value"}');
   await (await question("cat")).answer(PICTURE);
-  await first.answer(PICTURE);
-  await second.answer(PICTURE);
+  await slow.answer(PICTURE);
+  await other.answer(PICTURE);
   assert.equal(shown(), "cat");
   assert.deepEqual(drawn(), []);
   assert.equal(places.now.facet, "value");
@@ -42,12 +41,12 @@ test("a link that was left changes nothing of the newer one", async () => {
 });
 
 test("one that is left for the picture that is shown opens nothing later", async () => {
-  void openLink("cat");
+  void first.link("cat");
   await (await question("cat")).answer(PICTURE);
   await follow(SLOW);
-  const first = await question("/picture?");
+  const slow = await question("/picture?");
   await follow(`#picture=cat${OBJECTS}`);
-  await first.answer(PICTURE);
+  await slow.answer(PICTURE);
   assert.equal(shown(), "cat");
   assert.deepEqual(drawn(), DRAWN);
 });
@@ -64,21 +63,21 @@ test("a link keeps picture, drawing and place while they are on their way, and w
   await (await question("squares")).refuse("gone");
   assert.equal(session.now.errors.opening, "not public");
   kept();
-  again();
-  assert.equal(secondAgain(), true);
+  first.again();
+  assert.equal(second.again(), true);
   await (await question("/picture?")).answer(PICTURE);
   await (await question("squares")).answer(PICTURE);
   assert.deepEqual(session.now.errors, {});
   assert.deepEqual(drawn(), DRAWN);
   assert.deepEqual(places.now.pinned, { x: 1, y: 2 });
-  assert.equal(secondAgain(), false);
+  assert.equal(second.again(), false);
   kept();
 });
 
 test("another picture that is opened ends the waiting for that of a link", async () => {
   await follow(SLOW);
   await (await question("/picture?")).refuse("not public");
-  void openLink("cat");
+  void first.link("cat");
   await (await question("cat")).answer(PICTURE);
   assert.equal(read(link()).picture, "cat");
   assert.deepEqual(drawn(), []);
@@ -93,13 +92,13 @@ test("what a wrong key did not open is opened with the next", async () => {
 });
 
 test("of second pictures the newest is shown, and none after it was closed", async () => {
-  void openSecondLink("squares");
+  void second.link("squares");
   const slow = await question("squares");
-  void openSecondLink("coffee");
+  void second.link("coffee");
   await (await question("coffee")).answer(PICTURE);
   await slow.answer(PICTURE);
   assert.equal(places.now.second?.gallery, "coffee");
-  void openSecondLink("squares");
+  void second.link("squares");
   closeSecond();
   await (await question("squares")).answer(PICTURE);
   assert.equal(places.now.second, null);

@@ -19,7 +19,7 @@ const POINT = { x: 3, y: 4, label: 1 } as const;
 
 function picture(digest: string): Picture {
   const made = { name: digest, blob: new Blob(), width: 8, height: 8, gallery: null, url: null } as Picture;
-  sent(made, digest);
+  sent(made.blob, digest);
   return made;
 }
 

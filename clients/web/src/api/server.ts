@@ -96,6 +96,7 @@ export async function post<Body>(
   form: typeof JSON_FORM | typeof BYTES_FORM,
   { key, signal }: Asking,
 ): Promise<Answer<Body>> {
+  signal?.throwIfAborted();
   const content = JSON.stringify(question);
   // A server ends the connection of a body that is far too large, and a browser then knows no reason.
   if (content.length > mostBytes) {

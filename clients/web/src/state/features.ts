@@ -33,7 +33,7 @@ export function features<P extends FeaturePath>(
   kept.set(picture, own);
   const there = own.get(name);
   if (there) return there;
-  const made = askBytes(path, picture, about, { key: session.now.key }).then(read);
+  const made = askBytes(path, picture.blob, about, { key: session.now.key }).then(read);
   own.set(name, made);
   made.catch(() => own.delete(name));
   if (own.size > MOST_KEPT) own.delete(own.keys().next().value!);

@@ -57,8 +57,8 @@ export function keep({ rle, score, text }: Region): void {
 /** Asks for the masks of everything. */
 export async function findEverything(preset: Preset): Promise<void> {
   const asked = { ...naming("sam2"), preset, mask_encoding: BRIEF.mask_encoding };
-  await find("everything", async (picture, asking) => {
-    const { masks } = counted(await askJson<AutoMasks>("/sam2/auto_mask", picture, asked, asking));
+  await find("everything", async ({ blob }, asking) => {
+    const { masks } = counted(await askJson<AutoMasks>("/sam2/auto_mask", blob, asked, asking));
     const regions = masks.map((each) => ({ rle: rleOf(each), score: each.predicted_iou, text: null }));
     return { path: "/sam2/auto_mask", asked, texts: [], regions };
   });
@@ -75,9 +75,9 @@ export async function findNamed(most: number): Promise<void> {
     describe: [{ clip: { ...named("clip"), params: { load_size: texts.now.size } }, pooled: {} }],
     mask_encoding: BRIEF.mask_encoding,
   };
-  await find("named", async (picture, asking) => {
+  await find("named", async ({ blob }, asking) => {
     const { objects, found } = counted(
-      await askJson<FoundObjects>("/sam2/find_objects", picture, asked, asking),
+      await askJson<FoundObjects>("/sam2/find_objects", blob, asked, asking),
     );
     const regions = found.flatMap(({ matches }, text) =>
       matches.map(({ object, score }) => ({ rle: rleOf(objects[object]!), score, text })),

@@ -3,7 +3,7 @@
 import { drawingOf, read, type Told, written } from "./address.ts";
 import { begun } from "./history.ts";
 import { models } from "./models.ts";
-import { openLink, openSecondLink, stop } from "./opening.ts";
+import { first, second } from "./opening.ts";
 import { linkOf, type Picture } from "./picture.ts";
 import { places } from "./places.ts";
 import { session } from "./session.ts";
@@ -17,15 +17,16 @@ interface Awaited {
 }
 
 let last = "";
-let first: Awaited | null = null;
-let second: Awaited | null = null;
+let awaited: Awaited | null = null;
+let awaitedSecond: Awaited | null = null;
 
 /** Asks what the address asks, and nothing of what an address before it asked. */
 function follow(): void {
   const told = read(window.location.hash);
   const { pinned, ...settings } = told.places;
-  stop();
-  first = second = null;
+  first.stop();
+  second.stop();
+  awaited = awaitedSecond = null;
   session.set({ tab: told.tab });
   models.set({ chosen: told.models });
   texts.set(told.texts);
@@ -33,12 +34,12 @@ function follow(): void {
   if (told.picture === null) places.set({ pinned: pinned ?? places.now.pinned });
   else if (isLinked(session.now.picture, told.picture)) show(told);
   else {
-    first = { told, instead: session.now.picture };
-    void openLink(told.picture);
+    awaited = { told, instead: session.now.picture };
+    void first.link(told.picture);
   }
   if (told.second !== null && !isLinked(places.now.second, told.second)) {
-    second = { told, instead: places.now.second };
-    void openSecondLink(told.second);
+    awaitedSecond = { told, instead: places.now.second };
+    void second.link(told.second);
   }
 }
 
@@ -56,10 +57,10 @@ function show(told: Told): void {
 /** Ends the waiting when a picture was opened: the one that was told, or another. */
 function settle(): void {
   const { picture } = session.now;
-  if (second && places.now.second !== second.instead) second = null;
-  if (!first || picture === first.instead) return;
-  const { told } = first;
-  first = null;
+  if (awaitedSecond && places.now.second !== awaitedSecond.instead) awaitedSecond = null;
+  if (!awaited || picture === awaited.instead) return;
+  const { told } = awaited;
+  awaited = null;
   if (isLinked(picture, told.picture)) show(told);
 }
 
@@ -69,16 +70,16 @@ function write(): void {
   const question = {
     tab,
     picture: picture && linkOf(picture),
-    second: second ? second.told.second : shown.second && linkOf(shown.second),
+    second: awaitedSecond ? awaitedSecond.told.second : shown.second && linkOf(shown.second),
     drawing: drawing.now,
     texts: texts.now,
     places: shown,
     models: models.now.chosen,
-    ...(first && {
-      picture: first.told.picture,
+    ...(awaited && {
+      picture: awaited.told.picture,
       // Its size is not known yet.
-      drawing: drawingOf(first.told, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
-      places: { ...shown, pinned: first.told.places.pinned ?? null },
+      drawing: drawingOf(awaited.told, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
+      places: { ...shown, pinned: awaited.told.places.pinned ?? null },
     }),
   };
   const now = written(question);

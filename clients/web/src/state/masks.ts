@@ -2,9 +2,10 @@
 
 import type { Asked, PromptMasks } from "../api/bodies.ts";
 import { askJson } from "../api/pictures.ts";
+import type { Answer } from "../api/server.ts";
 import { floats } from "../compute/floats.ts";
 import { type Bitmap, bitmap, type Rle } from "../compute/rle.ts";
-import { activeOf, isBlank, type Point, type Thing } from "./drawing.ts";
+import { activeOf, isBlank, type Thing } from "./drawing.ts";
 import { naming, onChoice } from "./models.ts";
 import { Newest } from "./newest.ts";
 import type { Picture } from "./picture.ts";
@@ -67,8 +68,8 @@ function entry<Key, Value>(table: Table<Key, Value>, key: Key, make: () => Value
   return made;
 }
 
-async function predicted(picture: Picture, about: Asked<"/sam2/prompt_mask">): Promise<Candidates> {
-  const answer = await askJson<PromptMasks>("/sam2/prompt_mask", picture, about, { key: session.now.key });
+async function predicted({ blob }: Picture, about: Asked<"/sam2/prompt_mask">): Promise<Candidates> {
+  const answer = await askJson<PromptMasks>("/sam2/prompt_mask", blob, about, { key: session.now.key });
   const { masks: found, iou_predictions } = counted(answer);
   return { masks: found as unknown as Rle[], scores: [...floats(iou_predictions)] };
 }
@@ -135,21 +136,42 @@ async function ask(thing: Thing): Promise<void> {
   await attempt("masks", act, stillThese());
 }
 
+/** What was sent before the browser had read it. */
+const early = new WeakMap<Blob, Promise<Answer<PromptMasks>>>();
+
+/** Sends a file while the browser still reads it; `prepare` tells what became of that. */
+export function sendEarly(file: Blob, signal: AbortSignal): void {
+  const answer = hasKey().then(() => seen(file, signal));
+  early.set(file, answer);
+  // Of a picture that is not shown nobody wants to know.
+  answer.catch(() => {});
+}
+
 /** Lets the server see the picture before the first click, which then costs the decoder alone. */
-export function prepare(picture: Picture): void {
+export function prepare({ blob }: Picture): void {
   const isWanted = stillThese();
+  const sent = early.get(blob);
+  early.delete(blob);
   const act = async () => {
     await hasKey();
-    if (!isWanted()) return;
-    const middle: Point = { x: Math.floor(picture.width / 2), y: Math.floor(picture.height / 2), label: 1 };
-    await predicted(picture, question({ points: [middle], box: null }));
+    if (isWanted()) counted(await (sent ?? seen(blob)));
   };
   void attempt("picture", act, isWanted);
 }
 
+/** One mask, and no prompt: what is in the picture is not known yet, nor its size. */
+function seen(file: Blob, signal?: AbortSignal): Promise<Answer<PromptMasks>> {
+  const asked = { ...question({ points: [], box: null }), multimask_output: false };
+  return askJson("/sam2/prompt_mask", file, asked, { key: session.now.key, signal });
+}
+
+/** While the pointer is on the picture; given up when it leaves, with what was asked for it. */
+let pointing: AbortController | null = null;
+
 const previews = new Newest<{ x: number; y: number; since: number }>(async ({ x, y, since }) => {
   const { picture, drawing, key } = session.now;
-  if (!picture || !key || "picture" in session.now.errors) return;
+  const signal = pointing?.signal;
+  if (!picture || !key || !signal || "picture" in session.now.errors) return;
   const { points, box, kept } = activeOf(drawing.now);
   const before = kept ? [] : points;
   const about = {
@@ -157,25 +179,24 @@ const previews = new Newest<{ x: number; y: number; since: number }>(async ({ x,
     multimask_output: false,
   };
   try {
-    const answer = await askJson<PromptMasks>("/sam2/prompt_mask", picture, about, { key });
+    const answer = await askJson<PromptMasks>("/sam2/prompt_mask", picture.blob, about, { key, signal });
     const found = answer.body.masks as unknown as Rle[];
-    // The pointer may have left meanwhile.
-    if (hovering) masks.set({ preview: found[0]!, previewAgeMs: performance.now() - since });
+    if (!signal.aborted) masks.set({ preview: found[0]!, previewAgeMs: performance.now() - since });
   } catch {
     // A preview that fails is none: the click will say why.
-    masks.set({ preview: null });
+    if (!signal.aborted) masks.set({ preview: null });
   }
 });
-let hovering = false;
 
 /** Shows what a click here would give. */
 export function hover(x: number, y: number): void {
-  hovering = true;
+  pointing ??= new AbortController();
   previews.put({ x, y, since: performance.now() });
 }
 
 export function leave(): void {
-  hovering = false;
+  pointing?.abort();
+  pointing = null;
   previews.clear();
   if (masks.now.preview) masks.set({ preview: null });
 }

@@ -3,31 +3,72 @@
 import { EMPTY } from "./drawing.ts";
 import { forget } from "./finding.ts";
 import { begun } from "./history.ts";
-import { leave, prepare } from "./masks.ts";
+import { leave, prepare, sendEarly } from "./masks.ts";
 import { Turns } from "./newest.ts";
-import { fromAddress, fromGallery, isAddress, opened, type Picture } from "./picture.ts";
+import {
+  fromAddress,
+  fromFile,
+  fromGallery,
+  isAddress,
+  opened,
+  type Picture,
+  type Source,
+} from "./picture.ts";
 import { places } from "./places.ts";
 import { attempt, hasKey, say, session, setError } from "./session.ts";
 
-type Make = () => Promise<Picture>;
+type Make = () => Promise<Source>;
 
-/** A picture that is opened at a place of the page. */
-class Opening {
+/** A picture that can be opened, and where its problems are told. */
+export class Opening {
   private readonly turns = new Turns();
   /** What could not be opened, to be tried again. */
   private failed: Make | null = null;
 
   constructor(
-    private readonly place: string,
+    readonly place: string,
     private readonly take: (picture: Picture) => void,
+    /** Begins with a file while the browser reads it, until that has failed or nobody wants it any more. */
+    private readonly begin: (file: Blob, signal: AbortSignal) => void = () => {},
   ) {}
 
-  async open(make: Make): Promise<void> {
+  file(file: File): Promise<void> {
+    return this.open(async () => fromFile(file));
+  }
+
+  /** One of the gallery by its name, or what is at an address. */
+  link(link: string): Promise<void> {
+    return this.open(() => fromLink(link));
+  }
+
+  /** The first picture among what was dropped or pasted, or what is at the address that was. */
+  from(items: DataTransfer | null): boolean {
+    const file = pictureIn(items);
+    const [link = ""] = (items?.getData("text/uri-list") || items?.getData("text/plain") || "")
+      .trim()
+      .split(/\s/);
+    if (file) void this.file(file);
+    else if (isAddress(link)) void this.link(link);
+    else return false;
+    return true;
+  }
+
+  private async open(make: Make): Promise<void> {
     const isNewest = this.turns.begin();
     this.failed = null;
     const act = async () => {
-      const picture = await make();
-      if (isNewest()) this.take(picture);
+      const source = await make();
+      if (!isNewest()) return;
+      const early = new AbortController();
+      this.begin(source.blob, early.signal);
+      try {
+        const picture = await opened(source);
+        if (isNewest()) this.take(picture);
+        else early.abort();
+      } catch (error) {
+        early.abort();
+        throw error;
+      }
     };
     if (!(await attempt(this.place, act, isNewest)) && isNewest()) this.failed = make;
   }
@@ -47,57 +88,26 @@ class Opening {
   }
 }
 
-const first = new Opening("opening", (picture) => {
+function shown(picture: Picture): void {
   leave();
   forget();
   places.set({ pinned: null });
   session.set({ picture, drawing: begun(EMPTY), errors: {}, cost: null, under: null });
   say(`${picture.name}, ${picture.width} by ${picture.height} pixels`);
   prepare(picture);
-});
+}
+
+export const first = new Opening("opening", shown, sendEarly);
 /** With which the first is compared. */
-const other = new Opening("second", (second) => places.set({ second }));
-
-export function openFile(file: File): Promise<void> {
-  return first.open(() => opened(file, file.name));
-}
-
-export function openSecondFile(file: File): Promise<void> {
-  return other.open(() => opened(file, file.name));
-}
-
-/** One of the gallery by its name, or what is at an address. */
-export function openLink(link: string): Promise<void> {
-  return first.open(() => fromLink(link));
-}
-
-export function openSecondLink(link: string): Promise<void> {
-  return other.open(() => fromLink(link));
-}
-
-/** Tries again what could not be opened. */
-export function again(): void {
-  first.again();
-}
-
-/** The same of the second picture; tells whether there is one to try. */
-export function secondAgain(): boolean {
-  return other.again();
-}
+export const second = new Opening("second", (picture) => places.set({ second: picture }));
 
 /** Shows no second picture, and none that is on its way. */
 export function closeSecond(): void {
-  other.stop();
+  second.stop();
   places.set({ second: null });
 }
 
-/** Opens nothing of what is on its way, or could not be opened. */
-export function stop(): void {
-  first.stop();
-  other.stop();
-}
-
-async function fromLink(link: string): Promise<Picture> {
+async function fromLink(link: string): Promise<Source> {
   if (!isAddress(link)) return fromGallery(link);
   await hasKey();
   return fromAddress(link, session.now.key);
@@ -113,23 +123,11 @@ export function isPictureAlone(items: DataTransfer | null): boolean {
   return pictureIn(items) !== undefined && !items?.getData("text/plain");
 }
 
-/** The first picture among what was dropped or pasted, or what is at the address that was. */
-export function openFrom(items: DataTransfer | null): boolean {
-  const file = pictureIn(items);
-  const [link = ""] = (items?.getData("text/uri-list") || items?.getData("text/plain") || "")
-    .trim()
-    .split(/\s/);
-  if (file) void openFile(file);
-  else if (isAddress(link)) void openLink(link);
-  else return false;
-  return true;
-}
-
 let { keysGiven } = session.now;
 session.subscribe(() => {
   if (keysGiven === session.now.keysGiven) return;
   keysGiven = session.now.keysGiven;
   // It may have been the key.
-  again();
-  secondAgain();
+  first.again();
+  second.again();
 });

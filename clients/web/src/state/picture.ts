@@ -23,39 +23,44 @@ export interface Origin {
   url: string | null;
 }
 
-export interface Picture extends Origin {
+/** A file that the browser has not read yet. */
+export interface Source extends Origin {
   name: string;
   blob: Blob;
+}
+
+export interface Picture extends Source {
   bitmap: ImageBitmap;
   width: number;
   height: number;
 }
 
 /** Raises Error where the browser cannot read it. */
-export async function opened(
-  blob: Blob,
-  name: string,
-  { gallery = null, url = null }: Partial<Origin> = {},
-): Promise<Picture> {
+export async function opened(source: Source): Promise<Picture> {
   let bitmap: ImageBitmap;
   try {
-    bitmap = await createImageBitmap(blob);
+    bitmap = await createImageBitmap(source.blob);
   } catch {
-    throw new Error(`${name} is no picture that this browser can show: try JPEG, PNG, WebP or GIF`);
+    throw new Error(`${source.name} is no picture that this browser can show: try JPEG, PNG, WebP or GIF`);
   }
-  return { gallery, url, name, blob, bitmap, width: bitmap.width, height: bitmap.height };
+  return { ...source, bitmap, width: bitmap.width, height: bitmap.height };
+}
+
+/** A file of the reader's own. */
+export function fromFile(file: File): Source {
+  return { name: file.name, blob: file, gallery: null, url: null };
 }
 
 export function galleryAddress(name: string): string {
   return address(`/pictures/${name}.jpg`);
 }
 
-export async function fromGallery(name: string): Promise<Picture> {
+export async function fromGallery(name: string): Promise<Source> {
   const known = GALLERY.find((each) => each.name === name);
   if (known === undefined) throw new Error(`the gallery has no picture ${name}`);
   const reply = await fetch(galleryAddress(name));
   if (!reply.ok) throw new Error(`the picture ${name} cannot be fetched: ${reply.status}`);
-  return opened(await reply.blob(), `${name}.jpg`, { gallery: name });
+  return { name: `${name}.jpg`, blob: await reply.blob(), gallery: name, url: null };
 }
 
 /** Whether a text is an address that the server may fetch. */
@@ -64,11 +69,10 @@ export function isAddress(text: string): boolean {
 }
 
 /** The picture at an address, fetched by the server: the page asks nobody else. */
-export async function fromAddress(url: string, key: string): Promise<Picture> {
+export async function fromAddress(url: string, key: string): Promise<Source> {
   const { blob, digest } = await fetchedPicture(url, { key });
-  const picture = await opened(blob, lastPart(url), { url });
-  if (digest !== null) sent(picture, digest);
-  return picture;
+  if (digest !== null) sent(blob, digest);
+  return { name: lastPart(url), blob, gallery: null, url };
 }
 
 function lastPart(url: string): string {

@@ -3,10 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Tab } from "../state/address.ts";
 import { link } from "../state/following.ts";
-import { isPictureAlone, openFrom } from "../state/opening.ts";
+import { first, isPictureAlone, type Opening, second } from "../state/opening.ts";
 import { redo, session, undo } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { CopyButton } from "./CopyButton.tsx";
+import { keepFocus } from "./focus.ts";
 import { KeyDialog } from "./KeyDialog.tsx";
 import { Masks } from "./Masks.tsx";
 import { Numbers } from "./Numbers.tsx";
@@ -15,6 +16,7 @@ import { Places } from "./Places.tsx";
 import { Problem } from "./Problem.tsx";
 import { StatePage } from "./StatePage.tsx";
 import { Text } from "./Text.tsx";
+import { useModels } from "./useModels.ts";
 
 const TABS: readonly [Tab, string, string][] = [
   ["masks", "Masks", "SAM2"],
@@ -30,16 +32,23 @@ function isField(target: EventTarget | null): boolean {
   return isInput || target instanceof HTMLTextAreaElement;
 }
 
+/** The picture that something is for that is dropped or pasted here. */
+function openingAt(element: EventTarget | null): Opening {
+  return element instanceof Element && element.closest("[data-second]") ? second : first;
+}
+
 export function App() {
   const { tab, picture, said, busy } = useStore(session);
-  const [isOver, setOver] = useState(false);
+  const [over, setOver] = useState<Opening | null>(null);
+  useModels();
+  useEffect(keepFocus, []);
 
   useEffect(() => {
     function pasted(event: ClipboardEvent) {
       const items = event.clipboardData;
       // Words that are pasted into a field belong there.
       if (isField(event.target) && !isPictureAlone(items)) return;
-      if (openFrom(items)) event.preventDefault();
+      if (openingAt(document.activeElement).from(items)) event.preventDefault();
     }
     function pressed(event: KeyboardEvent) {
       if (isField(event.target) || !(event.ctrlKey || event.metaKey)) return;
@@ -51,8 +60,9 @@ export function App() {
     }
     function dragged(event: DragEvent) {
       event.preventDefault();
-      setOver(event.type === "dragover");
-      if (event.type === "drop") openFrom(event.dataTransfer);
+      const opening = openingAt(event.target);
+      setOver(event.type === "dragover" ? opening : null);
+      if (event.type === "drop") opening.from(event.dataTransfer);
     }
     const end = new AbortController();
     const { signal } = end;
@@ -65,7 +75,7 @@ export function App() {
   }, []);
 
   return (
-    <div class={isOver ? "page over" : "page"}>
+    <div class={over ? `page over-${over.place}` : "page"}>
       <header>
         <h1>featsvc</h1>
         <nav aria-label="What to look at">
@@ -92,7 +102,16 @@ export function App() {
           <StatePage />
         ) : (
           <>
-            <Pictures />
+            <section class={picture ? "pictures" : "pictures first"} aria-label="Pictures">
+              {!picture && (
+                <p class="welcome">
+                  Open a picture, drop one here, or paste it or its address. Then click on a thing in it.
+                  <br />
+                  It goes to your server, and nowhere else.
+                </p>
+              )}
+              <Pictures opening={first} picture={picture} name="picture" retry={() => first.again()} />
+            </section>
             <Problem place="picture" />
             {picture && (
               <div class="work">

@@ -1,6 +1,7 @@
 /** Masks that the server finds: of what texts name, or of everything. */
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { Fragment } from "preact";
+import { useState } from "preact/hooks";
 import { colourOf, css } from "../compute/colours.ts";
 import {
   type Found,
@@ -23,23 +24,12 @@ export function Finding() {
   const { texts: names } = useStore(texts);
   const [preset, setPreset] = useState<Preset>("coarse");
   const [most, setMost] = useState(1);
-  const heading = useRef<HTMLHeadingElement>(null);
-  const before = useRef(found);
-
-  useLayoutEffect(() => {
-    if (before.current === found) return;
-    before.current = found;
-    // The button that was pressed has gone, and with it the focus.
-    if (document.activeElement === document.body) heading.current!.focus();
-  }, [found]);
 
   return (
     <section aria-labelledby="finding">
-      <h2 id="finding" tabIndex={-1} ref={heading}>
-        Find
-      </h2>
+      <h2 id="finding">Find</h2>
       {found ? (
-        <>
+        <Fragment key="found">
           <p class="hint" role="status">
             {found.regions.length} masks: move over the picture to see them, click to keep one.
           </p>
@@ -49,9 +39,9 @@ export function Finding() {
               Done
             </button>
           </div>
-        </>
+        </Fragment>
       ) : (
-        <>
+        <Fragment key="asking">
           <textarea
             rows={2}
             aria-label="Names of things, one a line"
@@ -89,7 +79,7 @@ export function Finding() {
             </button>
           </div>
           <Problem place="everything" retry={() => void findEverything(preset)} />
-        </>
+        </Fragment>
       )}
     </section>
   );

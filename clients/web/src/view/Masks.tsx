@@ -30,6 +30,7 @@ import { ModelChoice } from "./ModelChoice.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, overlaySize, type Painted, paintMasks } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
+import { SteadyButton } from "./SteadyButton.tsx";
 import { ThingRow } from "./ThingRow.tsx";
 
 type Mode = "add" | "leave-out";
@@ -161,12 +162,12 @@ export function Masks({ picture }: { picture: Picture }) {
               </label>
             ))}
           </fieldset>
-          <button type="button" onClick={undo} disabled={drawing.past.length === 0} title="Ctrl+Z">
+          <SteadyButton onClick={undo} isIdle={drawing.past.length === 0} title="Ctrl+Z">
             Undo
-          </button>
-          <button type="button" onClick={redo} disabled={drawing.future.length === 0} title="Ctrl+Shift+Z">
+          </SteadyButton>
+          <SteadyButton onClick={redo} isIdle={drawing.future.length === 0} title="Ctrl+Shift+Z">
             Redo
-          </button>
+          </SteadyButton>
         </div>
         <p class="hint">
           Click adds to the object, right click or N leaves a place out. Drag a box around it. A click on a
@@ -188,12 +189,12 @@ export function Masks({ picture }: { picture: Picture }) {
           ))}
         </ul>
         <div class="row">
-          <button type="button" onClick={() => draw(withThing(now))} disabled={now.things.some(isBlank)}>
+          <SteadyButton onClick={() => draw(withThing(now))} isIdle={now.things.some(isBlank)}>
             New object
-          </button>
-          <button type="button" onClick={() => draw(EMPTY)} disabled={now.things.every(isBlank)}>
+          </SteadyButton>
+          <SteadyButton onClick={() => draw(EMPTY)} isIdle={now.things.every(isBlank)}>
             Clear all
-          </button>
+          </SteadyButton>
         </div>
         <Finding />
         <ModelChoice family="sam2" />

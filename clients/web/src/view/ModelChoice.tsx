@@ -1,9 +1,6 @@
 /** Which model of a family answers, and under which licence. */
 
-import { useEffect } from "preact/hooks";
-import { state } from "../api/server.ts";
-import { answering, choices, choose, type Family, isDefault, models, take } from "../state/models.ts";
-import { attempt, hasKey, session } from "../state/session.ts";
+import { answering, choices, choose, type Family, isDefault, models } from "../state/models.ts";
 import { useStore } from "../state/store.ts";
 import { size } from "./Numbers.tsx";
 import { Problem } from "./Problem.tsx";
@@ -14,21 +11,9 @@ const UNKNOWN = "?";
 
 export function ModelChoice({ family }: { family: Family }) {
   const all = useStore(models);
-  const { key, keysGiven, cost } = useStore(session);
   const own = choices(all, family);
   const now = answering(all, family);
   const chosen = all.chosen[family];
-  // An answer may have loaded a model.
-  const answered = cost?.model;
-
-  useEffect(() => {
-    const ending = new AbortController();
-    void attempt("models", async () => {
-      await hasKey();
-      take(await state(session.now.key, ending.signal));
-    });
-    return () => ending.abort();
-  }, [key, keysGiven, answered]);
 
   return (
     <section aria-labelledby="model">

@@ -4,15 +4,15 @@ import { useCallback, useMemo, useState } from "preact/hooks";
 import { cosines, featureOf, type Grid, type Map2d, placeAt } from "../compute/grid.ts";
 import { type Basis, basis, colours } from "../compute/pca.ts";
 import { models } from "../state/models.ts";
-import { closeSecond, openSecondFile, openSecondLink, secondAgain } from "../state/opening.ts";
-import { GALLERY, type Picture } from "../state/picture.ts";
+import { closeSecond, second } from "../state/opening.ts";
+import type { Picture } from "../state/picture.ts";
 import { FACETS, type Facet, places, question } from "../state/places.ts";
 import { setUnder } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 import { Code } from "./Code.tsx";
 import { FeatureExport } from "./FeatureExport.tsx";
-import { FileInput } from "./FileInput.tsx";
 import { ModelChoice } from "./ModelChoice.tsx";
+import { Pictures } from "./Pictures.tsx";
 import { Problem } from "./Problem.tsx";
 import { clear, colourImage, heatImage, paintCells } from "./paint.ts";
 import { type Place, Stage } from "./Stage.tsx";
@@ -23,12 +23,12 @@ const MOST_LAYERS = 24;
 
 export function Places({ picture }: { picture: Picture }) {
   const state = useStore(places);
-  const { second, pinned } = state;
+  const { pinned } = state;
   const [hovered, setHovered] = useState<Place | null>(null);
   useStore(models);
   const asked = question(state);
   const first = useFeatures("/dino/extract", picture, asked, "places");
-  const other = useFeatures("/dino/extract", second, asked, "second");
+  const other = useFeatures("/dino/extract", state.second, asked, second.place);
   const grid = first.features?.grid ?? null;
   const otherGrid = other.features?.grid ?? null;
   const place = hovered ?? pinned;
@@ -53,7 +53,7 @@ export function Places({ picture }: { picture: Picture }) {
 
   return (
     <>
-      <div class={second ? "stages two" : "stages"}>
+      <div class={state.second ? "stages two" : "stages"}>
         <Stage
           picture={picture}
           label={`${picture.name}. Point at a place to see where it is similar; click, or press Enter, to keep it.`}
@@ -73,13 +73,15 @@ export function Places({ picture }: { picture: Picture }) {
           onHover={moved}
           onClick={(to) => places.set({ pinned: to })}
         />
-        {second && (
-          <Stage
-            picture={second}
-            label={`${second.name}, the second picture`}
-            paint={otherPaint}
-            opacity={axes || otherMap ? 0.8 : 0}
-          />
+        {state.second && (
+          <div data-second="">
+            <Stage
+              picture={state.second}
+              label={`${state.second.name}, the second picture`}
+              paint={otherPaint}
+              opacity={axes || otherMap ? 0.8 : 0}
+            />
+          </div>
         )}
       </div>
       <aside class="panel" aria-label="Similar places">
@@ -103,8 +105,7 @@ export function Places({ picture }: { picture: Picture }) {
             : "Three principal components of the features as red, green and blue, the same for both pictures."}
         </p>
         <Problem place="places" retry={first.again} />
-        <Second second={second} />
-        <Problem place="second" retry={() => secondAgain() || other.again()} />
+        <Second picture={state.second} again={other.again} />
         <Settings />
         <ModelChoice family="dino" />
         <FeatureExport name={`${picture.name}-dino`} features={first.features} map={map} />
@@ -141,30 +142,26 @@ function under(grid: Grid, { x, y }: Place, map: Map2d | null) {
   return { x, y, row, column, score: map?.values[at] ?? null, label: "" };
 }
 
-function Second({ second }: { second: Picture | null }) {
+/** Opened as the first one is; what is dropped here, or pasted while the focus is here, is opened here too. */
+function Second({ picture, again }: { picture: Picture | null; again: () => void }) {
   return (
-    <section aria-labelledby="second">
+    <section aria-labelledby="second" tabIndex={-1} data-second="">
       <h2 id="second">Second picture</h2>
-      <div class="row">
-        <select
-          aria-label="Second picture of the gallery"
-          value={second?.gallery ?? ""}
-          onChange={({ currentTarget: { value } }) => void (value && openSecondLink(value))}
-        >
-          <option value="">{second && !second.gallery ? second.name : "of the gallery…"}</option>
-          {GALLERY.map(({ name, title }) => (
-            <option key={name} value={name}>
-              {title}
-            </option>
-          ))}
-        </select>
-        <FileInput label="File of the second picture" onFile={(file) => void openSecondFile(file)} />
-        {second && (
+      <Pictures
+        opening={second}
+        picture={picture}
+        name="second picture"
+        retry={() => second.again() || again()}
+      >
+        {picture && (
           <button type="button" class="quiet" aria-label="No second picture" onClick={closeSecond}>
             ×
           </button>
         )}
-      </div>
+      </Pictures>
+      <p class="hint">
+        {picture ? `${picture.name}.` : "Open one, drop it here, or click here and paste it or its address."}
+      </p>
     </section>
   );
 }
