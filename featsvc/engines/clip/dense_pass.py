@@ -15,7 +15,14 @@ from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.recipes import Proxy
 from featsvc.engines.dino.features import normed_tokens
 from featsvc.engines.dino.model import DinoModel
-from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
+from featsvc.engines.geometry.sizing import (
+    Fit,
+    Grid,
+    NetworkInput,
+    check_cells,
+    checked_geometry,
+    network_input,
+)
 from featsvc.engines.geometry.windows import Windows, over_windows
 from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
 from featsvc.engines.running.colours import Normal
@@ -93,8 +100,11 @@ class DensePass:
         return own if self.proxy is None else f"{own}/{self.proxy.entry.key}"
 
     def geometry(self, picture: Image, options: EngineOptions) -> Geometry:
-        """How the grid will lie on the picture; raises InvalidFields where that is too large."""
-        return checked_geometry(picture, self._fit, self._grid, options)
+        """How the grid will lie on the picture; raises InvalidFields where that, or CLIP's beside it, is too large."""
+        geometry = checked_geometry(picture, self._fit, self._grid, options)
+        if self.proxy is not None:
+            check_cells(self._clip_cells(geometry), options)
+        return geometry
 
     def flop(self, picture: Image, options: EngineOptions) -> float:
         """What the pass costs; raises InvalidFields where that is too much."""
@@ -106,7 +116,7 @@ class DensePass:
         return checked_flop(sight, cost, f"{self.clip.entry.key} and {self.proxy.entry.key}", options)
 
     def input(self, picture: Image) -> NetworkInput:
-        """The picture as the networks see it, 3 x H x W, or with a proxy 6: CLIP's colours above DINO's."""
+        """The picture as the networks see it, 3 x H x W; with a proxy bytes, of which each makes its colours."""
         return network_input(picture, self._fit, self._grid, self._normal, self.clip.device)
 
     def pixels(self, ready: NetworkInput) -> int:
@@ -130,6 +140,11 @@ class DensePass:
         own, theirs = pixels.chunk(2, dim=1)
         alike = normed_tokens(dino.network, theirs, dino.entry.position)
         return proxied_features(visual, own, Proxy(alike, dino.entry.patch_size))
+
+    def _clip_cells(self, geometry: Geometry) -> int:
+        """Of CLIP's grid, which covers the whole of a grid of the proxy."""
+        sides = geometry.grid_height * geometry.patch_size, geometry.grid_width * geometry.patch_size
+        return math.prod(math.ceil(side / self.clip.patch_size) for side in sides)
 
     @property
     def _grid(self) -> Grid:

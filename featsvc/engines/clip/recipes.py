@@ -14,6 +14,7 @@ from featsvc.engines.clip.last_block import LastAttention
 from featsvc.engines.geometry.sampling import regridded
 from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.networks.attention import attended
+from featsvc.engines.networks.precision import unrounded
 from featsvc.engines.running.steps import step
 from featsvc.v1.schema import DenseRecipe
 from featsvc.work.results import HeightWidth
@@ -136,11 +137,12 @@ def _of_alike(features: Tensor, values: Tensor) -> Tensor:
     for first in range(0, cells, rows):
         step()
         some = slice(first, first + rows)
-        scores = (features[:, some] @ across).sub_(BETA * mean).mul_(GAMMA)
-        # None is more like a cell than itself: where that is not enough either, it keeps its own.
-        scores.diagonal(first, 1, 2).clamp_(min=0)
-        weights = scores.masked_fill_(scores < 0, -torch.inf).softmax(dim=-1)
-        carried[:, some] = weights @ values
+        with unrounded():
+            scores = (features[:, some] @ across).sub_(BETA * mean).mul_(GAMMA)
+            # None is more like a cell than itself: where that is not enough either, it keeps its own.
+            scores.diagonal(first, 1, 2).clamp_(min=0)
+            weights = scores.masked_fill_(scores < 0, -torch.inf).softmax(dim=-1)
+            carried[:, some] = weights @ values
     return carried
 
 

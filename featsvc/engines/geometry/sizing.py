@@ -107,18 +107,17 @@ def checked_geometry(picture: Image, fit: Fit, grid: Grid, options: EngineOption
     """The geometry of a picture that is not too large for its pixels to be made, nor its grid for the device."""
     check_size(picture, fit, options)
     geometry = geometry_of(picture.size, fit, grid)
-    _check_cells(geometry, options)
+    is_finer = geometry.stride < geometry.patch_size
+    check_cells(geometry.grid_height * geometry.grid_width, options, is_finer)
     return geometry
 
 
-def _check_cells(geometry: Geometry, options: EngineOptions) -> None:
-    """Refuses a grid that would keep the device busy for very long."""
-    cells = geometry.grid_height * geometry.grid_width
+def check_cells(cells: int, options: EngineOptions, is_finer: bool = False) -> None:
+    """Refuses a grid that would keep the device busy for very long; `is_finer` by its stride than the patches are."""
     if cells > options.max_cells:
-        finer = geometry.stride < geometry.patch_size
-        remedy = "take a larger stride, or a smaller load_size" if finer else "take a smaller one"
+        remedy = "take a larger stride, or a smaller load_size" if is_finer else "take a smaller one"
         message = f"makes {cells} cells, at most {options.max_cells}: {remedy}"
-        raise invalid_field("params.stride" if finer else "params.load_size", message)
+        raise invalid_field("params.stride" if is_finer else "params.load_size", message)
 
 
 def check_size(picture: Image, fit: Fit, options: EngineOptions) -> None:

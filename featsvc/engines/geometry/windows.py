@@ -37,9 +37,10 @@ class Windows:
 
 
 def over_windows(pixels: Tensor, patch: int, windows: Windows, forward: Callable[[Tensor], Tensor]) -> Tensor:
-    """Mean features N x h x w x D, float32, of pictures N x 3 x H x W, over the windows that each cell lies in.
+    """Mean features N x h x w x D, float32, of pictures N x C x H x W, over the windows that each cell lies in.
 
-    `forward` makes features of windows n x 3 x h x w, with a cell every `patch` pixels. H and W are multiples of it.
+    C is 3 for each network that sees them. `forward` makes features of windows n x C x h x w, with a cell every `patch`
+    pixels. H and W are multiples of it.
     """
     count, _, *size = pixels.shape
     height, width = (each // patch for each in size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from typing import TypeVar
 
@@ -59,6 +60,20 @@ def set_products(precision: Precision) -> None:
     By itself torch takes TF32 in convolutions, and not in products of matrices.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+@contextmanager
+def unrounded() -> Iterator[None]:
+    """Within the block products of float32 are in full, also where networks multiply in TF32.
+
+    For the thread that computes, and around no step: what else runs there meanwhile is to be rounded.
+    """
+    products = torch.backends.cuda.matmul
+    rounds, products.allow_tf32 = products.allow_tf32, False
+    try:
+        yield
+    finally:
+        products.allow_tf32 = rounds
 
 
 def dtype_for(options: EngineOptions) -> torch.dtype:

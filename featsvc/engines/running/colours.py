@@ -1,4 +1,4 @@
-"""The colours of a picture as a network was trained on them: normalised by the CPU, or by a GPU that is sent bytes."""
+"""The colours of a picture as a network was trained on them: normalised as it is prepared, or in its pass."""
 
 from __future__ import annotations
 
@@ -34,15 +34,20 @@ class Seen:
     """A picture as a network sees it."""
 
     pixels: Tensor
-    """3 x H x W (of two networks 6): float32 that is normalised, or on the way to a GPU 3 of bytes that are not."""
+    """3 x H x W: float32 that is normalised; on the way to a GPU, or to two networks, bytes that are not."""
     blank: HeightWidth = NO_BLANK
     """Of bytes, rows at the bottom and columns at the right that are to be 0 when the others are normalised."""
 
+    def on_cpu(self, normal: Normal) -> Tensor:
+        """As networks on a CPU take it, 1 x 3 x H x W (two: 1 x 6), float32."""
+        alone = self.pixels[None]
+        return alone if alone.is_floating_point() else normalised(alone, normal, [self.blank])
+
 
 def coloured(picture: Image, normal: Normal, device: torch.device) -> Tensor:
-    """An RGB picture, 3 x H x W (of two networks 6): normalised for a CPU; for a GPU its 3 of bytes."""
-    if device.type == "cpu":
-        values: Tensor = TF.normalize(_of_each(TF.to_tensor(picture), normal), normal.mean, normal.std)
+    """An RGB picture, 3 x H x W: normalised for one network on a CPU; for a GPU, and for two networks, its bytes."""
+    if device.type == "cpu" and len(normal.mean) == COLOURS:
+        values: Tensor = TF.normalize(TF.to_tensor(picture), normal.mean, normal.std)
         return values
     content: Tensor = TF.pil_to_tensor(picture)
     return content
@@ -53,7 +58,9 @@ def normalised(pictures: Tensor, normal: Normal, blanks: Sequence[HeightWidth]) 
 
     By the CPU's operations in their order. A GPU divides by 255 a little otherwise: values differ by 1e-6 at most.
     """
-    values = _of_each(pictures.to(torch.float32).div_(LARGEST_BYTE), normal)
+    values = pictures.to(torch.float32).div_(LARGEST_BYTE)
+    if (networks := len(normal.mean) // COLOURS) > 1:
+        values = torch.cat([values] * networks, dim=1)
     for channel, (mean, std) in enumerate(zip(*normal, strict=True)):
         values[:, channel].sub_(mean).div_(std)
     for each, (bottom, right) in zip(values, blanks, strict=True):
@@ -62,9 +69,3 @@ def normalised(pictures: Tensor, normal: Normal, blanks: Sequence[HeightWidth]) 
         if right:
             each[:, :, -right:].zero_()
     return values
-
-
-def _of_each(pixels: Tensor, normal: Normal) -> Tensor:
-    """Pixels … x 3 x H x W, as often as there are networks that see them."""
-    networks = len(normal.mean) // COLOURS
-    return pixels if networks == 1 else torch.cat([pixels] * networks, dim=-3)

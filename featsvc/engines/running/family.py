@@ -155,6 +155,6 @@ def forward_each(
     answer has the same bytes whatever shared its batch.
     """
     if device.type == "cpu":
-        return [forward(each.pixels[None])[0].float() for each in pictures]
+        return [forward(each.on_cpu(normal))[0].float() for each in pictures]
     there = torch.stack([on_device(each.pixels, device) for each in pictures])
     return list(forward(normalised(there, normal, [each.blank for each in pictures])).float())

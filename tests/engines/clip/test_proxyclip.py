@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from featsvc.engines.clip import recipes
 from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.operations import ClipPicture
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
@@ -81,6 +86,49 @@ def test_scores_in_several_pieces_are_the_whole(
     whole = answer(engines, demo, (100, 70)).features
     monkeypatch.setattr(recipes, "SCORE_ELEMENTS", 40 * 7)
     np.testing.assert_allclose(answer(engines, demo, (100, 70)).features, whole, atol=1e-5)
+
+
+@pytest.fixture
+def rounding() -> Iterator[Any]:
+    """Products in TF32, where a GPU has it."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, True
+    yield products
+    products.allow_tf32 = before
+
+
+def test_scores_are_not_rounded_where_networks_multiply_in_tf32(
+    rounding: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, product = list[bool](), torch.Tensor.__matmul__
+
+    def watched(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        rounds.append(rounding.allow_tf32)
+        return product(one, other)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", watched)
+    monkeypatch.setattr(recipes, "step", lambda: rounds.append(rounding.allow_tf32))
+    monkeypatch.setattr(recipes, "SCORE_ELEMENTS", 6 * 3)
+    recipes._of_alike(F.normalize(torch.randn(1, 6, 4), dim=-1), torch.randn(1, 6, 8))
+    assert rounds == [True, False, False] * 2, "what else runs at a step has its own way"
+    assert rounding.allow_tf32
+
+
+def test_a_picture_waits_as_its_bytes_which_are_the_same_to_both(engines: Engines, demo: Loaded) -> None:
+    item, params = models.picture_item(100, 70), ClipExtractFeaturesParams(**PROXIED)
+    prepared = engines.prepare(EXTRACT_CLIP.rpc, item, params, demo)
+    assert isinstance(prepared, ClipPicture)
+    assert (prepared.input.pixels.shape, prepared.input.pixels.dtype) == ((3, 70, 112), torch.uint8)
+
+
+def test_the_finer_of_both_grids_is_bounded(
+    engines: Engines, demo: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = models.engines(max_cells=100)
+    assert answer(few, demo, (100, 70)).features.shape == (5, 8, 128)
+    monkeypatch.setattr(ClipModel, "patch_size", 7)
+    with pytest.raises(InvalidFields, match="load_size: makes 160 cells, at most 100"):
+        answer(few, demo, (100, 70))
 
 
 def test_windows_on_the_grid_of_dino_are_pictures_of_their_own(engines: Engines, demo: Loaded) -> None:
