@@ -32,7 +32,6 @@ class Objects:
 
     def __init__(self, sam2: Sam2, weights: Path) -> None:
         self._sam2, self._weights = sam2, weights
-        self._answers: list[Any] = []
 
     @torch.inference_mode()
     def langsplat(
@@ -42,9 +41,10 @@ class Objects:
         pixels, network = self._sam2.pixels(args), clip(args["clip"], str(self._weights))
         taken = {"masks_s": 0.0, "suppression_s": 0.0, "crops_s": 0.0}
         count = objects = 0
+        answers: list[Any] = []
         for output in OUTPUTS:
             began = _processor_s()
-            with self._sam2_once(is_first=output is None):
+            with self._sam2_once(answers):
                 masks, predicted_s = self._masks(pixels, output, options)
             # LangSplat's generator predicts once for all lists.
             taken["masks_s"] += _processor_s() - began - (0.0 if output is None else predicted_s)
@@ -60,20 +60,18 @@ class Objects:
         return {**taken, "masks": count, "objects": objects}
 
     @contextmanager
-    def _sam2_once(self, is_first: bool) -> Iterator[None]:
-        """Within the block SAM2 answers what it did in the first list: it is asked the same for each."""
+    def _sam2_once(self, known: list[Any]) -> Iterator[None]:
+        """Within the block SAM2 answers what is known of the first list, where it is: it is asked the same for each."""
         network: Any = self._sam2.network
-        if is_first:
-            self._answers.clear()
-        answers = iter(self._answers)
+        is_first, answers = not known, iter(tuple(known))
         encode, decode = network.forward_image, network.sam_mask_decoder.forward
 
         def once(compute: Callable[..., Any]) -> Callable[..., Any]:
             def answer(*arguments: Any, **named: Any) -> Any:
                 if not is_first:
                     return next(answers)
-                self._answers.append(compute(*arguments, **named))
-                return self._answers[-1]
+                known.append(compute(*arguments, **named))
+                return known[-1]
 
             return answer
 
@@ -111,6 +109,8 @@ class Objects:
 
 def suppressed(masks: Found, thresholds: dict[str, float]) -> list[int]:
     """Indices of those that stay, by the double loop."""
+    if not masks:
+        return []
     scores = torch.tensor([each["predicted_iou"] * each["stability_score"] for each in masks])
     order = scores.argsort(descending=True)
     pixels = torch.from_numpy(np.stack([masks[index]["segmentation"] for index in order.tolist()]))
