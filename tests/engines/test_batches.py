@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
-from featsvc.pool.contract.messages import BatchItem, GoesOn, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome, RunBatch
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.v1 import schema
@@ -73,7 +73,10 @@ def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, ope
         def is_wanted(self, item: BatchItem) -> bool:
             return not (answers and item.id == 1)
 
-        def goes_on(self, message: GoesOn) -> None:
+        def is_presumed(self, batch: int) -> bool:
+            return True
+
+        def tell(self, message: GoesOn | Computes) -> None:
             """Nobody listens."""
 
         def make_room(self) -> bool:

@@ -236,8 +236,16 @@ class GoesOn:
     """Whether it is the thread that computes that says so: then nothing has hung there."""
     takes_s: float = 0.0
     """What it takes in all, about, and no less than it has taken; 0 where nobody knows yet."""
-    stands_aside: bool = True
-    """Whether it needs no place from now on; else it only lets others run in its pauses."""
+
+
+@dataclass(frozen=True)
+class Computes:
+    """Which batch computes from now on, where it is neither the last that was told of nor, that being answered, the
+    oldest."""
+
+    batch: int
+    waiting: tuple[int, ...]
+    """Others that are ready, or pause for it: they need not be timed."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +259,16 @@ class LoadReply:
 
 ToWorker = Boot | RunBatch | Unread | Cancel | Load | Unload | Ping
 FromWorker = (
-    WorkerReady | Refused | WorkerModels | WorkerCaches | WorkerGpu | Outcome | GoesOn | LoadReply | Pong
+    WorkerReady
+    | Refused
+    | WorkerModels
+    | WorkerCaches
+    | WorkerGpu
+    | Outcome
+    | GoesOn
+    | Computes
+    | LoadReply
+    | Pong
 )
 
 

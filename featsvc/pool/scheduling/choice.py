@@ -27,7 +27,9 @@ class Choice:
         """The next batch group for this worker, without callers that have gone."""
         while head := self._next_head(state, alive, guests_only):
             most = self._settings.most_items(head.job.operation.per_picture)
-            if entries := self._queue.take(head, most, self._settings.max_batch_bytes, guests_only):
+            # Or it would be the one guest that waits for what a busy caller has here, as it asks the same.
+            is_apart = guests_only or (head.flow.is_guest and state.has_busy_callers())
+            if entries := self._queue.take(head, most, self._settings.max_batch_bytes, is_apart):
                 return entries
         return []
 
@@ -55,7 +57,7 @@ class Choice:
             heads = [
                 head
                 for head in flow.heads(state.worker)
-                if self._has_room(state, head, long_batches) and self._suits(state, alive, head)
+                if self._has_room(state, head, long_batches, guests_only) and self._suits(state, alive, head)
             ]
             if heads:
                 head = heads[0] if len(heads) == 1 else min(heads, key=urgency)
@@ -64,9 +66,13 @@ class Choice:
                     chosen, chosen_at = head, at
         return chosen
 
-    def _has_room(self, state: InFlight, head: QueueEntry, long_batches: list[Batch]) -> bool:
+    def _has_room(
+        self, state: InFlight, head: QueueEntry, long_batches: list[Batch], guests_only: bool
+    ) -> bool:
         """Whether there is a place for it beside so many that take long, if those are as many as may be."""
-        if sum(1 for _ in state.batches_of(head.job.operation.family)) >= self._settings.max_concurrency:
+        # The place for guests is one more, also where all the others are of one family.
+        most = self._settings.max_concurrency + guests_only
+        if sum(1 for _ in state.batches_of(head.job.operation.family)) >= most:
             return False
         if not long_batches:
             return True

@@ -2,9 +2,10 @@
 
 1. A message cannot be sent to it: its items are refused, the worker lives on.
 2. It has lost what it knew of a picture: the item is queued again and sent whole; no failure.
-3. The oldest batch takes too long, and the worker is killed for it. A load: its items are refused. A single item,
-   beside which nothing may run: that is refused for good. Else nobody knows which it was, so the death that follows
-   makes suspects of all.
+3. A batch takes too long, and the worker is killed for it: the one that computes, or the oldest while it is prepared.
+   What waits for another has no time that runs. A load: its items are refused. A single item that is certainly what the
+   worker is at: that is refused for good. Else nobody knows which it was, so the death that follows makes suspects of
+   all.
 4. It dies. Everything in flight is queued again. If the death was its own doing each item is a suspect from then on and
    runs alone; an item that has seen two deaths is refused for good. If a signal had stopped it, nobody is a suspect.
 5. Its end could not be handled, by a defect of ours: all that it had is refused.
@@ -50,14 +51,13 @@ class Deaths:
                 self._scheduler.dropped(entry)
 
     def too_long(self, worker: int) -> None:
-        """The oldest batch of a worker has had all its time; the worker is killed next."""
-        state = self._scheduler.in_flight(worker)
-        batch = next(iter(state.batches.values()))
+        """A batch of a worker has had all its time; the worker is killed next."""
+        batch = self._scheduler.overdue(worker)
         entries = tuple(batch.entries.values())
         if batch.began_at is None:
             for entry in entries:
                 refuse(entry, self._load_takes_long(batch))
-        elif len(entries) == 1 and not state.may_run_beside(batch):
+        elif len(entries) == 1 and self._scheduler.in_flight(worker).is_at_work(batch):
             self._refuse_for_good(entries[0], self._takes_long())
 
     def died(self, worker: int, is_its_own: bool) -> list[QueueEntry]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from featsvc.pool.contract.job import AnyJob, Brief
-from featsvc.pool.contract.messages import BatchItem, GoesOn, RunBatch
+from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, RunBatch
 from featsvc.pool.scheduling.costs import LONG_S
 from featsvc.pool.scheduling.flows import CallerFlow
 from featsvc.pool.scheduling.queue import AffinityKey, QueueEntry
@@ -38,9 +38,11 @@ class Batch:
     watched_since: float | None = None
     """When its time limit began to run."""
     lets_pass: bool = False
-    """Others have run or may run in its pauses, or while it is prepared."""
+    """It takes long to prepare, or waits for a model: others may be at work meanwhile."""
+    waits: bool = False
+    """It was ready, or paused, while another computed that is younger."""
     is_aside: bool = False
-    """The same, and it takes so long that it holds no place."""
+    """It takes so long that it holds no place."""
     is_long: bool = field(init=False)
     """It was predicted to."""
     is_known: bool = False
@@ -83,6 +85,8 @@ class InFlight:
     """What it was given, latest last, and whether it has answered about that."""
     is_leaving: bool = False
     """It gets no more."""
+    told: int | None = None
+    """The batch of which it has said last that it computes, where that was not to be presumed."""
 
     def free_places(self, slots: int) -> int:
         """How many further batches may be dispatched; some that take long take no place."""
@@ -91,9 +95,11 @@ class InFlight:
 
     def may_be_visited(self, slots: int) -> bool:
         """Whether it has a place beyond its own, for who has nothing at work: beside what a busy caller has here."""
-        if self.is_leaving or self.free_places(slots) != 0:
-            return False
-        return any(batch.flow.is_busy for batch in self.batches.values())
+        return not self.is_leaving and self.free_places(slots) == 0 and self.has_busy_callers()
+
+    def has_busy_callers(self) -> bool:
+        """Whether somebody has something here who has asked for more than that."""
+        return any(entry.flow.is_busy for entry in self.entries())
 
     def long_batches(self) -> list[Batch]:
         """Those that take long, or are about to."""
@@ -111,9 +117,22 @@ class InFlight:
         """Whether a batch is in flight that may share the worker with nothing."""
         return any(batch.alone for batch in self.batches.values())
 
-    def may_run_beside(self, batch: Batch) -> bool:
-        """Whether others in flight may run while this one pauses."""
-        return batch.lets_pass and len(self.batches) > 1
+    def timed(self) -> tuple[Batch, ...]:
+        """Those whose time runs: the one that computes, and the oldest unless that is known to wait.
+
+        As long as nothing else is told these are one: either the oldest computes, or nothing does.
+        """
+        oldest = next(iter(self.batches.values()), None)
+        if oldest is None:
+            return ()
+        computes = self.batches.get(self.told, oldest) if self.told is not None else oldest
+        return (computes,) if computes is oldest or oldest.waits else (computes, oldest)
+
+    def is_at_work(self, batch: Batch) -> bool:
+        """Whether it is certain that this one of those that are timed is computed or prepared, and no other."""
+        if self.told in self.batches:
+            return batch.id == self.told
+        return not batch.lets_pass or len(self.batches) == 1
 
     def is_about(self, key: AffinityKey) -> bool:
         """Whether some batch in flight is about this."""
@@ -141,11 +160,19 @@ class InFlight:
                 batch.began_at = now if batch.began_at is None else None
                 batch.watched_since = None
 
+    def note_computing(self, message: Computes) -> None:
+        """Note which batch computes; the time of those that wait for it does not run."""
+        self.told = message.batch
+        for each in map(self.batches.get, (message.batch, *message.waiting)):
+            if each:
+                each.waits = each.id != message.batch
+                each.watched_since = None
+
     def let_pass(self, message: GoesOn) -> None:
-        """Note that a batch lets short ones pass; if it is computed, the worker has not hung."""
+        """Note that a batch lets short ones pass; if the thread that computes says so, the worker has not hung."""
         if found := self.batches.get(message.batch):
-            found.lets_pass = True
-            found.is_aside = found.is_aside or message.stands_aside
+            found.is_aside = True
+            found.lets_pass = found.lets_pass or not message.computes
             found.watched_since = None
         if message.computes:
             for each in self.batches.values():

@@ -185,19 +185,19 @@ class Queue:
     ) -> list[QueueEntry]:
         """Take out those that may share a batch with an entry: its own caller's first, then by turns, at least one.
 
-        A guest's share no batch with those of who has something at work. Each is charged to its caller. Empty where all
-        callers have just gone.
+        With `guests_only` they share no batch with those of who has something at work. Each is charged to its caller.
+        Empty where all callers have just gone.
         """
         group, flow = head.group, head.flow
-        is_alone = guests_only and not all(each.is_guest for each in group)
+        others = sum(not each.is_guest for each in group) if guests_only else 0
         taken, nbytes = list[QueueEntry](), 0
         turns: Turns | None = None
         self.flows.begin_turn(flow)
-        while group and len(taken) < limit and (flow in group or not is_alone):
+        while len(group) > others and len(taken) < limit:
             if len(group) == 1:
                 (flow,) = group
-            elif not is_alone and (taken or flow not in group):
-                turns = turns or Turns(group)
+            elif taken or flow not in group:
+                turns = turns or Turns(each for each in group if each.is_guest or not guests_only)
                 flow = turns.next(group)
             entry = group[flow][0]
             if taken and nbytes + entry.job.nbytes > limit_bytes:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from featsvc.errors import Overloaded
-from featsvc.pool.contract.messages import GoesOn
+from featsvc.pool.contract.messages import Computes, GoesOn
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.scheduling.affinity import Homes
 from featsvc.pool.scheduling.choice import Choice
@@ -74,9 +74,12 @@ class Scheduler:
         """A worker says what it has loaded."""
         self._workers[worker].note_models(models)
 
-    def goes_on(self, worker: int, message: GoesOn) -> None:
-        """A worker says that a batch lets short ones pass."""
+    def note_progress(self, worker: int, message: GoesOn | Computes) -> None:
+        """A worker says that a batch lets short ones pass, or which one it computes."""
         state = self._workers[worker]
+        if isinstance(message, Computes):
+            state.note_computing(message)
+            return
         state.let_pass(message)
         self._full.discard(worker)
         if message.takes_s and (batch := state.batches.get(message.batch)):
@@ -86,10 +89,14 @@ class Scheduler:
                 self.queue.flows.charge(entry, max(entry.charged_s, item_s))
 
     def left_s(self, worker: int) -> float | None:
-        """Seconds that the oldest batch of a worker still has, for the others wait for it; None where it has none."""
-        batch = next(iter(self._workers[worker].batches.values()), None)
-        if batch is None:
-            return None
+        """Seconds that a worker still has for what it is at, for the others wait for it; None where it has nothing."""
+        return min(map(self._batch_left_s, self._workers[worker].timed()), default=None)
+
+    def overdue(self, worker: int) -> Batch:
+        """The batch whose time is over first, of a worker that has some."""
+        return min(self._workers[worker].timed(), key=self._batch_left_s)
+
+    def _batch_left_s(self, batch: Batch) -> float:
         now = time.monotonic()
         batch.watched_since = batch.watched_since or now
         # A load may be a download.
@@ -167,7 +174,7 @@ class Scheduler:
         is_alone = suspect is not None
         if self.queue.count or self._pace.is_measuring:
             self._pace.note(time.monotonic(), entries, is_more_waiting=self.queue.count > 0)
-        goes_first = bool(state.batches) and all(entry.flow.is_guest for entry in entries)
+        goes_first = all(entry.flow.is_guest for entry in entries) and state.has_busy_callers()
         batch = Batch(
             next(self._batch_ids), worker, {entry.id: entry for entry in entries}, is_alone, goes_first
         )

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import BatchItem, GoesOn, ItemTiming, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, ItemTiming, Outcome, RunBatch
 from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
-from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkQueue
+from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkKind, WorkQueue
 from featsvc.work.sizes import result_bytes
 
 log = logging.getLogger("featsvc.pool.worker.compute")
@@ -56,9 +56,9 @@ class Work:
     """Whether it may not run while another pass pauses: there was no memory for both."""
 
     @property
-    def kind(self) -> tuple[str, str]:
-        """What decides how long its arithmetic takes."""
-        return self.batch.operation, self.batch.model
+    def kind(self) -> WorkKind:
+        """What decides how long its arithmetic takes, and what memory it needs."""
+        return self.batch.operation, (self.batch.model, *self.batch.also)
 
     @property
     def flop(self) -> float:
@@ -77,8 +77,11 @@ class ComputeHost(Protocol):
     def is_wanted(self, item: BatchItem) -> bool:
         """Whether somebody waits for an item."""
 
-    def goes_on(self, message: GoesOn) -> None:
-        """Hears that a batch is no reason to wait for: it pauses for others, or takes long and has not begun."""
+    def is_presumed(self, batch: int) -> bool:
+        """Whether the pool takes this batch for the one that computes; else it is to be told, and from then on does."""
+
+    def tell(self, message: GoesOn | Computes) -> None:
+        """Hears which batch computes, and that one is no reason to wait for: it takes long, begun or not."""
 
     def make_room(self) -> bool:
         """Sends away what is in memory and nobody uses; whether there was anything."""
@@ -96,16 +99,12 @@ class Compute:
         self._engines = engines
         self._host = host
         self._rates = Rates()
-        self._pausing = 0
-        """Passes that wait below the one that computes."""
+        self._pausing: list[Work] = []
+        """Those that wait below the one that computes."""
         self._postponed: list[PreparedItem] = []
         self._reported: set[int] = set()
         """Batches of which the pool knows that they take long, and short ones need not wait for them."""
-        self._paused: set[int] = set()
-        """Batches of which it knows that others run in their pauses."""
-        self._budgets = defaultdict[tuple[str, str], PixelBudget](
-            lambda: PixelBudget(max_pixels, regrow_after_s)
-        )
+        self._budgets = defaultdict[WorkKind, PixelBudget](lambda: PixelBudget(max_pixels, regrow_after_s))
 
     def run(self, work: Work) -> None:
         """Answer all items of a batch."""
@@ -114,24 +113,22 @@ class Compute:
 
     def _done_with(self, work: Work) -> None:
         self._reported.discard(work.batch.id)
-        self._paused.discard(work.batch.id)
         self._host.done_with(work)
 
     def _run_beside(self, work: Work) -> None:
         """The same while another pass pauses; what needs the memory that this one has waits for its turn."""
         outer, self._postponed = self._postponed, []
-        self._pausing += 1
         try:
             self._answer_all(work)
         finally:
-            self._pausing -= 1
             postponed, self._postponed = self._postponed, outer
         if postponed:
-            self._host.queue.put_back(replace(work, items=postponed, is_alone=True))
+            self._host.queue.put_back(replace(work, items=postponed, is_alone=True), work.batch.goes_first)
         else:
             self._done_with(work)
 
     def _answer_all(self, work: Work) -> None:
+        self._note_computing(work)
         groups: dict[Hashable, list[PreparedItem]] = {}
         for item in work.items:
             groups.setdefault(item.key, []).append(item)
@@ -145,6 +142,13 @@ class Compute:
                     todo.append(group[count:])
                 clock = Clock(clock)
                 todo.extend(reversed(self._attempt(work, group[:count], clock)))
+
+    def _note_computing(self, work: Work) -> None:
+        """Have the pool know which batch computes: what hangs is not to be taken for one that waits."""
+        batch = work.batch.id
+        if work.items and not self._host.is_presumed(batch):
+            waiting = {each.batch.id for each in (*self._host.queue.now(), *self._pausing)}
+            self._host.tell(Computes(batch, tuple(waiting - {batch})))
 
     def _wanted(self, group: list[PreparedItem]) -> list[PreparedItem]:
         """Those of a group that somebody waits for; the others are answered as skipped."""
@@ -204,7 +208,7 @@ class Compute:
     def _pause(self, work: Work, clock: Clock) -> None:
         """Run what is short, for no longer in all than the pass has computed since its last pause."""
         if clock.is_to_tell():
-            self._tell(work, clock.own_s)
+            self._tell(work, clock.batch_s)
         for other in self._host.queue.now():
             if other.batch.id not in self._reported and self._seconds(other) > LONG_S:
                 self._tell(other, 0.0)
@@ -215,20 +219,21 @@ class Compute:
             return not other.is_alone and time.monotonic() + self._seconds(other) <= until
 
         ran = False
-        while (short := self._host.queue.take_first(suits)) is not None:
-            # First of all: what hangs in a pause is not to be taken for the pass.
-            if not (work.batch.id in self._reported or work.batch.id in self._paused):
-                self._paused.add(work.batch.id)
-                self._host.goes_on(GoesOn(work.batch.id, computes=True, stands_aside=False))
-            self._run_beside(short)
-            ran = True
+        self._pausing.append(work)
+        try:
+            while (short := self._host.queue.take_first(suits)) is not None:
+                self._run_beside(short)
+                ran = True
+        finally:
+            self._pausing.pop()
         if ran:
+            self._note_computing(work)
             clock.resume(began)
 
     def _tell(self, work: Work, computed_s: float) -> None:
         self._reported.add(work.batch.id)
         takes_s = max(computed_s, self._seconds(work))
-        self._host.goes_on(GoesOn(work.batch.id, computes=True, takes_s=takes_s))
+        self._host.tell(GoesOn(work.batch.id, computes=True, takes_s=takes_s))
 
     def _seconds(self, work: Work) -> float:
         return self._rates.seconds(work.kind, work.flop)

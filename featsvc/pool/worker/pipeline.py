@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -18,6 +17,7 @@ from featsvc.pool.contract.messages import (
     BatchItem,
     Boot,
     Cancel,
+    Computes,
     FromWorker,
     GoesOn,
     Load,
@@ -37,6 +37,7 @@ from featsvc.pool.worker.compute import Compute, Work
 from featsvc.pool.worker.failures import or_end, without_frames
 from featsvc.pool.worker.gpu_news import GpuNews
 from featsvc.pool.worker.model_cache import ModelCache, model_bytes
+from featsvc.pool.worker.open_items import OpenItems
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.pool.worker.preparing import Preparation
 
@@ -70,25 +71,24 @@ class Pipeline:
         self.queue: WorkQueue[Work] = WorkQueue()
         self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
-        self._first: queue.SimpleQueue[RunBatch] = queue.SimpleQueue()
-        # Items in flight that nobody has cancelled, and when they are too late by this process's clock.
-        self._deadlines: dict[int, float] = {}
+        self._open = OpenItems()
         self._preparation = Preparation(engines, self._models, boot, self)
 
     def put(self, message: RunBatch | Unread | Cancel | Load | Unload | Ping) -> None:
         """Take a message; what needs no work acts at once, the rest in its turn."""
         match message:
             case Cancel():
-                self._deadlines.pop(message.item, None)
+                self._open.cancel(message.item)
             case Ping():
                 self._send(Pong())
             case Unread():
                 self.answer(*(Outcome(item, error=no_room()) for item in message.items))
             case RunBatch():
-                now = time.monotonic()
-                for item in message.items:
-                    self._deadlines[item.id] = math.inf if item.left_s is None else now + item.left_s
-                (self._first if message.goes_first else self._inbox).put(message)
+                self._open.add(message)
+                if message.goes_first:
+                    self._preparation.first(partial(self._prepare_first, message))
+                else:
+                    self._inbox.put(message)
             case _:
                 self._inbox.put(message)
 
@@ -98,8 +98,7 @@ class Pipeline:
             self._preload(model)
         gpu = GpuNews(self._engines)
         self._send(*self._news(), *gpu.first, WorkerReady(self._engines.precision))
-        for name, act in (("prepare", self._prepare_all), ("first", self._prepare_first)):
-            threading.Thread(target=or_end, args=(act,), name=name, daemon=True).start()
+        threading.Thread(target=or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
         if gpu.first:
             threading.Thread(target=or_end, args=(gpu.tell, self._send), name="gpu", daemon=True).start()
         while True:
@@ -147,21 +146,19 @@ class Pipeline:
                     assert_never(message)
             del message
 
-    def _prepare_first(self) -> None:
-        """What goes first waits for nothing else that is to be prepared."""
-        while True:
-            batch = self._first.get()
-            if not self._is_put_off(batch):
-                self._preparation.begin(batch, at_once=True)
-            del batch
+    def _prepare_first(self, batch: RunBatch) -> None:
+        """What goes first waits for others of its kind; and as all do for decoders, and for models to come or go."""
+        if not self._is_put_off(batch):
+            self._preparation.begin(batch, at_once=True)
 
     def _is_put_off(self, message: RunBatch | Load) -> bool:
         """Whether a model of it is going: then it comes again after that, and others need not wait for it."""
+        # Behind what drops the model, which is put there before it.
         models, again = message.models, partial(self._inbox.put, message)
         if not any(self._models.is_going(model, again) for model in models):
             return False
         if isinstance(message, RunBatch):
-            self.goes_on(GoesOn(message.id, computes=False))
+            self.tell(GoesOn(message.id, computes=False))
         return True
 
     def _load(self, message: Load) -> None:
@@ -185,12 +182,16 @@ class Pipeline:
         """The models of answered work may go; for the thread that computes."""
         self._models.release(*work.batch.models)
 
-    def goes_on(self, message: GoesOn) -> None:
-        """Tell the pool that a batch works or waits without holding up short ones."""
+    def is_presumed(self, batch: int) -> bool:
+        """Whether the pool takes this batch for the one that computes; for the thread that computes."""
+        return self._open.is_presumed(batch)
+
+    def tell(self, message: GoesOn | Computes) -> None:
+        """Tell the pool that a batch works or waits without holding up short ones, or which one computes."""
         self._send(message)
 
     def is_wanted(self, item: BatchItem) -> bool:
-        return time.monotonic() < self._deadlines.get(item.id, -math.inf)
+        return self._open.is_wanted(item)
 
     def still_wanted(self, item: BatchItem) -> bool:
         """Whether to go on with an item; one that nobody waits for is answered as skipped."""
@@ -201,7 +202,7 @@ class Pipeline:
 
     def answer(self, *outcomes: Outcome, news: tuple[WorkerCaches, ...] = ()) -> None:
         for each in outcomes:
-            self._deadlines.pop(each.item, None)
+            self._open.close(each.item)
             if each.error is not None:
                 without_frames(each.error)
         self._send(*news, *outcomes)

@@ -37,7 +37,7 @@ class PrepareHost(Protocol):
     def still_wanted(self, item: BatchItem) -> bool:
         """The same; one that nobody waits for is answered as skipped."""
 
-    def goes_on(self, message: GoesOn) -> None:
+    def tell(self, message: GoesOn) -> None:
         """Hears that a batch waits without holding up short ones."""
 
 
@@ -49,15 +49,23 @@ class Preparation:
         self._models = models
         self._host = host
         self._slow = ThreadPoolExecutor(SLOW_THREADS, thread_name_prefix="slow")
-        self._threads = ThreadPoolExecutor(boot.prepare_threads, thread_name_prefix="prepare")
         self._ahead = ThreadPoolExecutor(boot.prepared_at_once, thread_name_prefix="ahead")
+        self._items = ThreadPoolExecutor(boot.prepare_threads, thread_name_prefix="prepare")
+        # Its own, or what goes first would wait for a flood's pictures.
+        self._first = ThreadPoolExecutor(boot.prepared_at_once, thread_name_prefix="first")
+        self._first_items = ThreadPoolExecutor(boot.prepare_threads, thread_name_prefix="first-item")
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def load(self, act: Callable[[], None]) -> None:
         """Has the thread that loads models do this in its turn."""
         self._loader.submit(or_end, act)
 
+    def first(self, act: Callable[[], None]) -> None:
+        """Has a thread of those for what goes first do this in its turn."""
+        self._first.submit(or_end, act)
+
     def begin(self, batch: RunBatch, at_once: bool) -> None:
+        """Prepare a batch, in this thread if `at_once` says so and its models are here."""
         held = self._models.pin(*batch.models)
         # A load, perhaps with a download, must not hold up batches whose models are here.
         if not held:
@@ -73,7 +81,7 @@ class Preparation:
         for item in batch.items:
             if self._host.still_wanted(item):
                 if self._may_take_long(item):
-                    self._host.goes_on(GoesOn(batch.id, computes=False))
+                    self._host.tell(GoesOn(batch.id, computes=False))
                     self._slow.submit(or_end, self._prepare_items, batch, {}, [item])
                 else:
                     wanted.append(item)
@@ -115,7 +123,7 @@ class Preparation:
             ready.append(prepared(item))
             if time.monotonic() - began > QUICK_PREPARE_S:
                 break
-        ready += self._threads.map(prepared, rest)
+        ready += (self._first_items if batch.goes_first else self._items).map(prepared, rest)
         self._host.queue.put(Work(batch, loaded, [item for item in ready if item]), batch.goes_first)
 
     def _prepared_item(self, batch: RunBatch, item: BatchItem, loaded: EngineModel) -> PreparedItem | None:

@@ -10,6 +10,7 @@ from typing import ParamSpec
 from featsvc.errors import FeatsvcError, TookTooLong
 from featsvc.pool.contract.messages import (
     Boot,
+    Computes,
     FromWorker,
     GoesOn,
     LoadReply,
@@ -67,7 +68,7 @@ class WorkerHandle:
         self._hanging: Worker | None = None  # of which the log has told
         self._heart = Heartbeat(lambda: self.send(Ping()), settings.heartbeat_timeout_s)
         self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
-        # One timer at a time: the pause before a start, the start, or the oldest batch in flight.
+        # One timer at a time: the pause before a start, the start, or what is at work.
         self._timer: asyncio.TimerHandle | None = None
         self._set_timer(0, self._start)
 
@@ -115,7 +116,7 @@ class WorkerHandle:
             self._restarts.did_work()
 
     def watch(self) -> None:
-        """Time the oldest batch in flight; to be called where that is another, or its time begins anew."""
+        """Time what is at work; to be called where that is another batch, or its time begins anew."""
         left_s = self._observer.left_s(self)
         if left_s is None:
             return
@@ -189,8 +190,8 @@ class WorkerHandle:
                 self.watch()
             case WorkerCaches() | WorkerGpu():
                 self.record.note(message)
-            case GoesOn():
-                self._observer.on_goes_on(self, message)
+            case GoesOn() | Computes():
+                self._observer.on_progress(self, message)
                 self.watch()
             case WorkerReady():
                 self._ready(message)

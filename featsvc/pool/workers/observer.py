@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from featsvc.errors import FeatsvcError
-from featsvc.pool.contract.messages import GoesOn, Outcome, RunBatch
+from featsvc.pool.contract.messages import Computes, GoesOn, Outcome, RunBatch
 
 if TYPE_CHECKING:
     from featsvc.pool.workers.handle import WorkerHandle
@@ -20,8 +20,8 @@ class Observer(Protocol):
     def on_models(self, worker: WorkerHandle, models: frozenset[str]) -> None:
         """The worker has these models now."""
 
-    def on_goes_on(self, worker: WorkerHandle, message: GoesOn) -> None:
-        """A batch takes long, and lets short ones pass."""
+    def on_progress(self, worker: WorkerHandle, message: GoesOn | Computes) -> None:
+        """A batch takes long, and lets short ones pass; or another computes than it seemed."""
 
     def on_unsent(self, worker: WorkerHandle, batch: RunBatch, error: FeatsvcError) -> None:
         """A batch never reached the worker."""

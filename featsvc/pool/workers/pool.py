@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from featsvc.errors import ContentWanted, DeadlineExceeded, FeatsvcError, Unavailable
 from featsvc.pool.contract.job import AnyJob, Job, JobEstimate, R
-from featsvc.pool.contract.messages import Cancel, GoesOn, Outcome, RunBatch
+from featsvc.pool.contract.messages import Cancel, Computes, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import PoolStatus
 from featsvc.pool.contract.worker import Spawn
@@ -259,9 +259,9 @@ class WorkerPool:
         """Prefer workers that have a model."""
         self._scheduler.set_models(worker.id, models)
 
-    def on_goes_on(self, worker: WorkerHandle, message: GoesOn) -> None:
-        """Let short work run beside a batch that takes long."""
-        self._scheduler.goes_on(worker.id, message)
+    def on_progress(self, worker: WorkerHandle, message: GoesOn | Computes) -> None:
+        """Let short work run beside a batch that takes long, and time the one that computes."""
+        self._scheduler.note_progress(worker.id, message)
 
     def on_change(self, worker: WorkerHandle) -> None:
         """Count the living, and use what a change makes possible."""

@@ -179,7 +179,7 @@ async def test_long_work_leaves_places_at_a_worker_for_what_is_short(make_entry:
     flood = [make_entry(operation=masks, caller=FLOOD, params=FakeParams(most=n)) for n in range(9)]
     scheduler, worker = scheduler_with(*flood, max_concurrency=9), Worker(0)
     while batch := dispatched(scheduler, worker):
-        scheduler.goes_on(worker.id, GoesOn(batch.id, computes=True, takes_s=5.0))
+        scheduler.note_progress(worker.id, GoesOn(batch.id, computes=True, takes_s=5.0))
     click = make_entry(operation=fake_operation("fake.click"), caller=OTHER)
     scheduler.admit(click, workers=1)
     assert taken(scheduler, worker) == [click]
@@ -190,7 +190,7 @@ async def test_of_what_is_known_to_take_long_one_is_computed_and_one_prepared(ma
     scheduler, worker, count = scheduler_with(*flood, max_batch_items=1), Worker(0), 0
     while batch := dispatched(scheduler, worker):
         count += 1
-        scheduler.goes_on(worker.id, GoesOn(batch.id, computes=True, takes_s=5.0))
+        scheduler.note_progress(worker.id, GoesOn(batch.id, computes=True, takes_s=5.0))
     assert count == 2
 
 
@@ -199,7 +199,7 @@ async def test_what_goes_on_is_charged_before_it_ends(make_entry: MakeEntry) -> 
     scheduler = scheduler_with(entry)
     batch = dispatched(scheduler, Worker(0))
     assert batch
-    scheduler.goes_on(0, GoesOn(batch.id, computes=True, takes_s=7.0))
+    scheduler.note_progress(0, GoesOn(batch.id, computes=True, takes_s=7.0))
     assert entry.flow.served_s == 7.0
     scheduler.completed(entry, 9.0)
     assert entry.flow.served_s == 9.0

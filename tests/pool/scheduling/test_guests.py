@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from featsvc.pool.scheduling.scheduler import Scheduler
 from tests.pool.conftest import MakeEntry
 from tests.pool.entries import Worker, dispatched, scheduler_with, taken
@@ -41,21 +43,62 @@ async def test_there_is_one_place_for_guests_and_none_for_who_has_something_at_w
         scheduler.admit(make_entry(caller=each), workers=1)
     guests = scheduler.dispatch([WORKER.id])
     assert guests is not None
-    assert {entry.flow for entry in guests.entries.values()} == {scheduler.queue.flows.of(OTHER)}
+    assert {entry.flow for entry in guests.entries.values()} == set(
+        map(scheduler.queue.flows.of, (OTHER, THIRD))
+    )
     assert scheduler.dispatch([WORKER.id]) is None
     scheduler.admit(make_entry(caller=caller("fourth")), workers=1)
     assert scheduler.dispatch([WORKER.id]) is None, "the place for guests is taken"
 
 
+@pytest.mark.parametrize("has_free_place", [False, True])
 async def test_a_guest_shares_no_batch_with_the_flood_though_it_asks_the_same(
-    make_entry: MakeEntry,
+    make_entry: MakeEntry, has_free_place: bool
 ) -> None:
-    scheduler = filled(scheduler_with(*(make_entry(caller=FLOOD) for _ in range(9))))
+    scheduler = scheduler_with(*(make_entry(caller=FLOOD) for _ in range(9)))
+    if has_free_place:
+        dispatched(scheduler, WORKER)
+    else:
+        filled(scheduler)
     guest = make_entry(caller=OTHER)
     scheduler.admit(guest, workers=1)
     batch = scheduler.dispatch([WORKER.id])
     assert batch is not None
     assert [*batch.entries.values()] == [guest]
+    assert batch.goes_first
+
+
+async def test_there_is_a_place_for_guests_where_all_places_are_those_of_one_family(
+    make_entry: MakeEntry,
+) -> None:
+    flood = [make_entry(caller=FLOOD, params=FakeParams(most=number)) for number in range(9)]
+    scheduler = filled(scheduler_with(*flood, slots=4, max_concurrency=4))
+    assert len(scheduler.in_flight(WORKER.id).batches) == 4
+    guest = make_entry(caller=OTHER)
+    scheduler.admit(guest, workers=1)
+    batch = scheduler.dispatch([WORKER.id])
+    assert batch is not None
+    assert [*batch.entries.values()] == [guest]
+
+
+async def test_a_flood_is_busy_also_where_it_fills_up_batches_of_another(make_entry: MakeEntry) -> None:
+    params = [FakeParams(most=number) for number in range(2)]
+    others = [make_entry(caller=caller(f"{each.most}"), params=each) for each in params]
+    flood = [make_entry(caller=FLOOD, params=params[number % 2]) for number in range(4)]
+    scheduler = filled(scheduler_with(*others, *flood))
+    batches = scheduler.in_flight(WORKER.id).batches.values()
+    assert [batch.flow is other.flow for batch, other in zip(batches, others, strict=True)] == [True, True]
+    scheduler.admit(make_entry(caller=OTHER), workers=1)
+    assert scheduler.dispatch([WORKER.id])
+
+
+async def test_who_overtakes_no_busy_caller_does_not_go_first(make_entry: MakeEntry) -> None:
+    entries = [make_entry(caller=caller(f"{number}")) for number in range(9)]
+    scheduler = scheduler_with(*entries)
+    first, second = dispatched(scheduler, WORKER), dispatched(scheduler, WORKER)
+    assert first is not None
+    assert second is not None
+    assert not second.goes_first, "it is prepared as others are"
 
 
 async def test_callers_of_one_request_each_share_batches_and_take_no_places_of_guests(

@@ -174,14 +174,14 @@ async def test_short_work_goes_on_while_a_suspect_waits_for_a_long_pass_but_not_
     scheduler, worker = scheduler_with(make_entry(params=FakeParams(most=7))), Worker(0)
     long = dispatched(scheduler, worker)
     assert long
-    scheduler.goes_on(worker.id, GoesOn(long.id, computes=True))
+    scheduler.note_progress(worker.id, GoesOn(long.id, computes=True))
     suspect, other = make_entry(deaths=1), make_entry(params=FakeParams(most=8))
     scheduler.queue.add(suspect)
     scheduler.admit(other, workers=1)
     meanwhile = dispatched(scheduler, worker)
     assert meanwhile
     assert list(meanwhile.entries.values()) == [other]
-    scheduler.goes_on(worker.id, GoesOn(meanwhile.id, computes=True))
+    scheduler.note_progress(worker.id, GoesOn(meanwhile.id, computes=True))
     completed(scheduler, long)
     scheduler.admit(make_entry(), workers=1)
     assert not taken(scheduler, worker), "what came meanwhile is no reason to let more come"
@@ -287,7 +287,7 @@ async def test_only_the_thread_that_computes_can_say_that_nothing_hangs(make_ent
     assert decoding
     scheduler.left_s(worker.id)
     assert hung.watched_since is not None
-    scheduler.goes_on(worker.id, GoesOn(decoding.id, computes=False))
+    scheduler.note_progress(worker.id, GoesOn(decoding.id, computes=False))
     assert hung.watched_since is not None
-    scheduler.goes_on(worker.id, GoesOn(decoding.id, computes=True))
+    scheduler.note_progress(worker.id, GoesOn(decoding.id, computes=True))
     assert hung.watched_since is None

@@ -6,7 +6,6 @@ import gc
 import logging
 import weakref
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +14,11 @@ from featsvc.pool.contract.messages import (
     BatchItem,
     Boot,
     FromWorker,
-    GoesOn,
     Load,
     LoadReply,
     Outcome,
     RunBatch,
 )
-from featsvc.pool.worker import compute, pauses
 from featsvc.pool.worker.compute import Compute, PreparedItem, Work
 from featsvc.pool.worker.failures import is_device_lost
 from featsvc.pool.worker.pauses import Clock
@@ -94,37 +91,6 @@ def test_an_item_that_cannot_be_computed_goes_with_its_answer(
     told(sent)
     del item, batch, work
     assert gone() is None
-
-
-def test_short_work_runs_between_the_passes_of_a_batch_though_each_is_short(
-    pipeline: Pipeline, sent: list[FromWorker], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    for module in (pauses, compute):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
-
-    class Steps(FakeEngines):
-        def run(self, operation, prepared, params, loaded, wanted):  # type: ignore[no-untyped-def]
-            nonlocal now
-            now += pauses.PAUSE_S * 0.6
-            wanted()
-            return super().run(operation, prepared, params, loaded, wanted)
-
-    def work(number: int, *sizes: int) -> Work:
-        fakes = [FakeItem(size, size=size) for size in sizes]
-        items = [BatchItem(number + each.size, "", each, None) for each in fakes]
-        batch = RunBatch(number, "fake.run", "m", FakeParams(), tuple(items))
-        pipeline.put(batch)
-        prepared = [
-            PreparedItem(item, each, each.size, 1, 0.0) for item, each in zip(items, fakes, strict=True)
-        ]
-        return Work(batch, pipeline._models.acquire("m"), prepared)
-
-    pipeline.queue.put(work(20, 1))
-    Compute(Steps(FakeOptions()), 100, 600.0, pipeline).run(work(10, 1, 2, 3))
-    assert [each.item for each in sent if isinstance(each, Outcome)] == [11, 21, 12, 13]
-    # The pool knows that the batch was paused, and holds its place all the same.
-    assert [(each.batch, each.stands_aside) for each in sent if isinstance(each, GoesOn)] == [(10, False)]
 
 
 def test_what_makes_a_pass_fail_has_had_its_part_of_all_passes_that_it_was_in(

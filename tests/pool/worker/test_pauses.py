@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ import pytest_asyncio
 from featsvc.errors import TookTooLong
 from featsvc.pool.contract.job import AnyJob
 from featsvc.pool.scheduling.scheduler import Scheduler
-from featsvc.pool.worker.pauses import FIRST_RATE, Clock, Rates, WorkQueue
+from featsvc.pool.worker import pauses
+from featsvc.pool.worker.pauses import FIRST_RATE, MOST_PASSED, Clock, Rates, WorkQueue
 from tests.pool.conftest import Journal, MakeGate, PassTime, StartPool
 from tests.pool.fakes import FakeItem, FakeParams
 from tests.pool.jobs import job, submit, submitted
@@ -29,14 +31,14 @@ def long(end: Path, number: int = 0, gate: str = "") -> AnyJob:
 
 @pytest_asyncio.fixture
 async def told(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when the pool hears that a long pass goes on and lets others pass."""
-    event, real = asyncio.Event(), Scheduler.goes_on
+    """Set when the pool hears that a long pass goes on, or that another computes than it seemed."""
+    event, real = asyncio.Event(), Scheduler.note_progress
 
-    def goes_on(*arguments: Any) -> None:
+    def note_progress(*arguments: Any) -> None:
         real(*arguments)
         event.set()
 
-    monkeypatch.setattr(Scheduler, "goes_on", goes_on)
+    monkeypatch.setattr(Scheduler, "note_progress", note_progress)
     return event
 
 
@@ -108,17 +110,17 @@ async def test_a_long_pass_is_not_refused_for_short_work_that_hangs_in_its_pause
     hung = (await submitted(pool, job(item=FakeItem("hung", gate=str(hanging)))))[0]
     gate.let_through()
     await hanging.reached()
-    await told.wait()
+    while pool._scheduler.in_flight(0).told is None:
+        told.clear()
+        await told.wait()
     pass_time(pool, 0)
-    pass_time(pool, 300)
-    await pool.alive_change(1)
-    end.touch()
-    gate.let_through()
-    assert (await passing).value == str(end)
-    await hanging.reached()
     pass_time(pool, 300)
     with pytest.raises(TookTooLong):
         await hung
+    end.touch()
+    gate.let_through()
+    assert (await passing).value == str(end)
+    assert pool.status().workers[0].restarts == 1, "it was known which of them hangs"
 
 
 async def test_a_long_pass_whose_caller_left_ends_though_it_paused(
@@ -134,7 +136,7 @@ async def test_a_long_pass_whose_caller_left_ends_though_it_paused(
 
 
 def test_what_was_computed_says_how_long_more_of_it_takes() -> None:
-    rates, text, mask = Rates(), ("text", "m"), ("mask", "m")
+    rates, text, mask = Rates(), ("text", ("m",)), ("mask", ("m",))
     assert rates.seconds(text, 1e12) == 1e12 * FIRST_RATE
     rates.learn(text, 1e12, 4.0)
     assert rates.seconds(text, 2e12) == 8.0
@@ -144,24 +146,43 @@ def test_what_was_computed_says_how_long_more_of_it_takes() -> None:
     assert rates.seconds(text, 1e12) == 4.0
 
 
-def test_a_pass_earns_only_what_it_has_computed_itself() -> None:
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], float]:
+    """Lets so many seconds pass for clocks of passes, which nothing else does; the time then."""
+    now = 1000.0
+    monkeypatch.setattr(pauses, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def let_pass(seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        return now
+
+    return let_pass
+
+
+def test_a_pass_earns_only_what_it_has_computed_itself(passes: Callable[[float], float]) -> None:
     clock = Clock()
-    began = clock.began_at
-    clock.resume(paused_at=began - 10)
-    assert clock.own_s < 0 < clock.earned_s < 5
+    paused_at = passes(0.125)
+    passes(10)
+    clock.resume(paused_at)
+    passes(0.0625)
+    assert (clock.own_s, clock.earned_s) == (0.1875, 0.0625)
     assert not clock.is_to_tell(), "it is short until now"
-    clock.began_at -= 11
+    passes(0.0625)
     assert clock.is_to_tell()
     assert not clock.is_to_tell()
 
 
-def test_what_the_passes_of_a_batch_have_computed_together_others_may_have() -> None:
+def test_what_the_passes_of_a_batch_have_computed_together_others_may_have(
+    passes: Callable[[float], float],
+) -> None:
     first = Clock()
-    first.resume(paused_at=first.began_at)
+    passes(0.125)
     second = Clock(first)
-    assert second.earned_s > time.monotonic() - second.began_at
-    second.resume(paused_at=time.monotonic())
-    assert Clock(second).earned_s < time.monotonic() - second.began_at
+    now = passes(0.5)
+    assert (second.own_s, second.batch_s, second.earned_s) == (0.5, 0.625, 0.625)
+    second.resume(paused_at=now)
+    assert Clock(second).earned_s == 0
 
 
 def test_what_goes_first_is_taken_before_what_was_there() -> None:
@@ -171,6 +192,36 @@ def test_what_goes_first_is_taken_before_what_was_there() -> None:
     assert queue.now() == ("b", "d", "a", "c")
     assert queue.take_first(lambda work: work in "ad") == "d"
     assert [queue.take() for _ in range(3)] == ["b", "a", "c"]
+
+
+def test_what_is_ready_is_not_passed_for_ever_by_what_goes_first() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for work in "abc":
+        queue.put(work)
+
+    def taken(how: Callable[[], str | None]) -> str:
+        queue.put("guest", goes_first=True)
+        return how() or ""
+
+    guests = ["guest"] * MOST_PASSED
+    assert [taken(queue.take) for _ in range(MOST_PASSED + 1)] == [*guests, "a"]
+    assert [taken(lambda: queue.take_first(lambda work: True)) for _ in range(MOST_PASSED + 1)] == [
+        *guests,
+        "b",
+    ]
+    # What does not suit is in nobody's way, and comes next where all suits.
+    assert [taken(lambda: queue.take_first(lambda work: work == "guest")) for _ in range(9)] == ["guest"] * 9
+    assert taken(queue.take) == "c"
+    assert {taken(queue.take) for _ in range(9)} == {"guest"}, "nothing else is there"
+
+
+def test_what_is_put_back_is_the_first_of_those_that_it_was_of() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for work, goes_first in (("a", False), ("b", True)):
+        queue.put(work, goes_first)
+    queue.put_back("c")
+    queue.put_back("d", goes_first=True)
+    assert queue.now() == ("d", "b", "c", "a")
 
 
 def test_a_work_queue_gives_the_oldest_that_suits() -> None:

@@ -9,8 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, LoadReply, Outcome, RunBatch, Unload
+from featsvc.pool.contract.messages import (
+    BatchItem,
+    Boot,
+    FromWorker,
+    LoadReply,
+    Outcome,
+    RunBatch,
+    Unload,
+)
 from featsvc.pool.contract.settings import PoolSettings
+from featsvc.pool.worker import preparing
 from featsvc.pool.worker.model_cache import ModelCache
 from featsvc.pool.worker.pipeline import Pipeline
 from featsvc.pool.worker.preparing import Preparation
@@ -62,9 +71,13 @@ class Worker:
         item: FakeItem | None = None,
         goes_first: bool = False,
     ) -> None:
-        items = (BatchItem(number, "", item or FakeItem(value), None),)
+        self.ask_all({number: item or FakeItem(value)}, *models, goes_first=goes_first)
+
+    def ask_all(self, items: dict[int, FakeItem], *models: str, goes_first: bool = False) -> None:
+        """A batch of these items by their numbers."""
+        batch = tuple(BatchItem(number, "", item, None) for number, item in items.items())
         self.pipeline.put(
-            RunBatch(number, "fake.run", models[0], FakeParams(), items, models[1:], goes_first)
+            RunBatch(min(items), "fake.run", models[0], FakeParams(), batch, models[1:], goes_first)
         )
 
     def answered(self) -> int:
@@ -128,12 +141,31 @@ def test_a_model_that_is_to_go_is_still_used_by_a_batch_that_was_given_it(
     assert [worker.answered() for _ in range(2)] == [2, 3]
 
 
-def test_what_goes_first_waits_for_nothing_that_is_being_prepared(make_gate: MakeGate) -> None:
+def test_what_goes_first_waits_for_nothing_else_that_is_being_prepared(
+    make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        preparing, "QUICK_PREPARE_S", -1.0
+    )  # all but the first item of a batch in other threads
     worker, gate = Worker(FakeEngines(FakeOptions()), Boot.of(0, "cpu", PoolSettings())), make_gate()
     worker.start()
     worker.ask(1, "m")
     assert worker.answered() == 1
-    worker.ask(2, "m", item=FakeItem(stage="prepare", gate=str(gate)))
+    held = FakeItem(stage="prepare", gate=str(gate))
+    worker.ask_all({2: FakeItem(), 3: held, 4: held}, "m")
+    worker.ask_all({5: FakeItem(), 6: FakeItem()}, "m", goes_first=True)
+    assert {worker.answered() for _ in range(2)} == {5, 6}
+    gate.let_through(2)
+    assert {worker.answered() for _ in range(3)} == {2, 3, 4}
+
+
+def test_of_what_goes_first_as_much_is_prepared_at_once_as_of_the_rest(make_gate: MakeGate) -> None:
+    boot = replace(Boot.of(0, "cpu", PoolSettings()), prepared_at_once=2)
+    worker, gate = Worker(FakeEngines(FakeOptions()), boot), make_gate()
+    worker.start()
+    worker.ask(1, "m")
+    assert worker.answered() == 1
+    worker.ask(2, "m", item=FakeItem(stage="prepare", gate=str(gate)), goes_first=True)
     worker.ask(3, "m", goes_first=True)
     assert worker.answered() == 3
     gate.let_through()
