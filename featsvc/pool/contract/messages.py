@@ -228,10 +228,16 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class GoesOn:
-    """A batch at work that short ones need not wait for."""
+class Progress:
+    """What a worker says of a batch before that is answered."""
 
     batch: int
+
+
+@dataclass(frozen=True)
+class GoesOn(Progress):
+    """A batch at work that short ones need not wait for."""
+
     computes: bool
     """Whether it is the thread that computes that says so: then nothing has hung there."""
     takes_s: float = 0.0
@@ -239,11 +245,10 @@ class GoesOn:
 
 
 @dataclass(frozen=True)
-class Computes:
+class Computes(Progress):
     """Which batch computes from now on, where it is neither the last that was told of nor, that being answered, the
     oldest."""
 
-    batch: int
     waiting: tuple[int, ...]
     """Others that are ready, or pause for it: they need not be timed."""
 

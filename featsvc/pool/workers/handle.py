@@ -10,13 +10,12 @@ from typing import ParamSpec
 from featsvc.errors import FeatsvcError, TookTooLong
 from featsvc.pool.contract.messages import (
     Boot,
-    Computes,
     FromWorker,
-    GoesOn,
     LoadReply,
     Outcome,
     Ping,
     Pong,
+    Progress,
     Refused,
     RunBatch,
     ToWorker,
@@ -190,7 +189,7 @@ class WorkerHandle:
                 self.watch()
             case WorkerCaches() | WorkerGpu():
                 self.record.note(message)
-            case GoesOn() | Computes():
+            case Progress():
                 self._observer.on_progress(self, message)
                 self.watch()
             case WorkerReady():
