@@ -231,3 +231,37 @@ def test_an_exemplar_is_described_and_looked_for_by_one_call(
 
 def _iou(one: Any, other: Any) -> float:
     return float((one & other).sum() / (one | other).sum())
+
+
+@pytest.mark.parametrize(
+    ("more", "rows", "field", "message"),
+    [
+        ({"negative_text": ["a tree"]}, np.ones((1, 128)), "negative_text", "is what a text is not"),
+        ({"templates": ["a photo of {}"]}, np.ones((1, 128)), "templates", "is about texts"),
+        ({}, np.eye(2, 128, 1) * [[1], [0]], "vectors", "row 1 is 0 for way 0"),
+    ],
+)
+def test_vectors_that_say_nothing_are_told_over_rest_by_their_field(
+    demo_server: Server, picture: bytes, more: Any, rows: Any, field: str, message: str
+) -> None:
+    encoded = {
+        "vectors": base64.b64encode(rows.astype("<f4").tobytes()).decode(),
+        "vectors_shape": rows.shape,
+    }
+    image = base64.b64encode(picture).decode()
+    reply = httpx.post(
+        f"{demo_server.url('sam2')}/find_objects",
+        json={
+            "image": image,
+            **encoded,
+            "boxes": [[5, 5, 60, 70]],
+            "describe": [{"clip": {}, "crop": {}}],
+            **more,
+        },
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=120,
+    )
+    assert reply.status_code == 422, reply.text
+    (told,) = reply.json()["detail"]
+    assert told["loc"] == ["body", field]
+    assert message in told["msg"]

@@ -117,7 +117,7 @@ def test_an_exemplar_is_looked_for_and_a_run_with_it_goes_on(
     same(coco.annToMask(annotation), known[0])
     assert annotation["score"] == pytest.approx(1, abs=1e-2)
     # What is done already needs no server, neither for the pictures nor for the exemplar.
-    away = ("--out", str(out), "--target", NOWHERE, "--quiet")
+    away = ("--out", str(out), "--target", NOWHERE, "--patience", "0.2", "--quiet")
     assert cli.main([*asked, *by_mask, str(pictures), *away]) == 0
     box = ("--exemplar-box", *map(str, known.boxes[0].astype(int)))
     assert bulk(*asked, *box) == 2
@@ -152,6 +152,23 @@ def test_an_exemplar_that_the_server_refuses_ends_the_command_and_another_may_fo
     assert bulk("objects", "find", *FEW, *WAY, "--exemplar", __file__, *box) == 2
     assert "--exemplar: " in capsys.readouterr().err
     assert bulk("objects", "find", *FEW, *WAY, "--exemplar", str(pictures / NAMES[0]), *box) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--recipe", "hovsg"), "exemplar: way 0 to describe is with_picture"),
+        (("--text", "a circle"), "exemplar: give an exemplar or text: one of the two"),
+    ],
+)
+def test_what_cannot_be_beside_an_exemplar_is_told_before_the_folder_is_begun(
+    more: tuple[str, ...], message: str, pictures: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exemplar = ("--exemplar", str(pictures / NAMES[0]), "--exemplar-box", "0", "0", "50", "50")
+    words = ("objects", "find", str(pictures), "--out", str(out), "--target", NOWHERE, "--patience", "0.2")
+    assert cli.main([*words, *exemplar, *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_server_that_is_away_is_waited_for_with_an_exemplar_too(
