@@ -285,7 +285,10 @@ def _affinity(operation: AnyOperation, item: Item) -> str:
 
 
 def _brief(operation: AnyOperation, item: Item) -> Brief | None:
-    """The item by the name of its picture, where a worker may know that already and sending it takes long."""
+    """The item by the names of pictures that a worker may know already, where sending them takes long."""
+    if isinstance(item, FeaturesItem) and item.together:
+        own = replace(item, together=tuple(each.without_image() for each in item.together))
+        return Brief(own, own.nbytes) if item.nbytes - own.nbytes >= LARGE_BYTES else None
     if operation.looks_again or not (
         operation.keeps_pictures and isinstance(item, PictureItem) and item.digest
     ):

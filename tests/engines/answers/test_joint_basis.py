@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featsvc.engines.registry import Engines
-from featsvc.errors import InvalidFields
+from featsvc.errors import ContentWanted, InvalidFields
 from featsvc.v1.schema import ClipExtractFeaturesParams, DinoExtractFeaturesParams, Orientation
 from featsvc.work.item import FeaturesItem, PictureItem
 from featsvc.work.operations import EXTRACT_CLIP, EXTRACT_DINO
@@ -148,6 +148,8 @@ def test_a_basis_that_is_kept_needs_the_other_pictures_no_more(dino: Asking) -> 
     whole = item(0, (0, 1, 2))
     named = replace(whole, together=tuple(replace(each, image=b"") for each in whole.together))
     assert dino.answer(engines, named, params).features.tobytes() == first.features.tobytes()
+    with pytest.raises(ContentWanted):
+        models.engines().prepare(dino.rpc, named, params, dino.model)
     kept = engines.prepare(dino.rpc, named, params, dino.model)
     cold = models.engines().prepare(dino.rpc, whole, params, dino.model)
     assert engines.flop(cold) > 2 * engines.flop(kept)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import grpc
 import pytest
 
+from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.v1 import dino_pb2, estimate_pb2, estimate_pb2_grpc, features_pb2, image_pb2
 from tests.server.asking import OTHER_KEY, asking, digest_of, refusal, violations
 from tests.server.conftest import AUTHORISED, Running, start
@@ -33,6 +34,19 @@ async def test_a_worker_gets_every_named_picture_once(served: Running) -> None:
     reply = await served.dino.ExtractFeatures(together(ONE, names), metadata=AUTHORISED)
     assert set(memoryview(reply.features.data).cast("f")) == {321.0}
     assert reply.image_digest == digest_of(ONE)
+
+
+async def test_a_worker_that_has_answered_is_sent_large_ones_no_more(served: Running) -> None:
+    large = b"say 20" + b" " * LARGE_BYTES
+    await send(served, large)
+    answers = []
+    for own in (ONE, ONE, large):
+        reply = await served.dino.ExtractFeatures(
+            together(own, [digest_of(ONE), digest_of(large)]), metadata=AUTHORISED
+        )
+        answers.append(memoryview(reply.features.data).cast("f")[0])
+    # These engines keep no basis: what they say is what they were sent.
+    assert answers == [21.0, 1.0, 21.0]
 
 
 async def test_one_that_is_gone_is_named_and_not_found(served: Running) -> None:
