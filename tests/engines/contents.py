@@ -11,6 +11,7 @@ from featsvc.work.results import (
     MaskList,
     PromptMasks,
     PromptResults,
+    Pyramid,
     Result,
     Rle,
     Similarity,
@@ -27,6 +28,8 @@ def content(result: Result) -> list[np.ndarray]:
         case EmbeddedImage():
             parts = (result.image_embed, result.high_res_feats_0, result.high_res_feats_1)
             return [np.array([result.size_bytes]), *(each for each in parts if each is not None)]
+        case Pyramid():
+            return [result.features]
         case Similarity():
             return [result.similarity_map]
         case TextEmbeddings():

@@ -23,6 +23,7 @@ from featsvc.work.item import FeaturesItem, Item, PictureItem, PromptItem, Query
 from featsvc.work.operations import (
     COMPUTE_SIMILARITY,
     EMBED_IMAGE,
+    EMBED_PYRAMID,
     ENCODE_TEXT,
     EXTRACT_CLIP,
     EXTRACT_DINO,
@@ -135,6 +136,16 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
         "pca_q_max": Change(0.6, effect=Effect.NONE),
         "tensor_format": Change("CHW", effect=Effect.NONE),
     },
+    schema.EmbedPyramidParams: {
+        **CLIP_MODEL,
+        "tile_ratio_min": Change(0.5),
+        "tile_ratio_max": Change(0.7),
+        "tile_levels": Change(3),
+        "tile_stride_ratio": Change(0.8),
+        "scaled_points": Change(((20, 30.5, 0.5),)),
+        "scaled_grid": Change(schema.PyramidGrid(width=2, height=1, scales=(0.5,))),
+        "pyramid_dtype": Change("float16"),
+    },
     schema.DinoExtractFeaturesParams: {
         **FEATURES,
         "model_type": Change("dinov2_vits14", effect=Effect.MODEL),
@@ -193,6 +204,12 @@ CHANGES: Mapping[type[BaseModel], Mapping[str, Change]] = {
 BASES: Mapping[type[BaseModel], Mapping[str, object]] = {
     schema.ClipExtractFeaturesParams: {"load_size": 48},
     schema.ComputeSimilarityParams: {"load_size": 48},
+    schema.EmbedPyramidParams: {
+        "tile_ratio_min": 0.4,
+        "tile_ratio_max": 0.8,
+        "tile_levels": 2,
+        "tile_stride_ratio": 1,
+    },
     schema.GenerateMasksParams: {**LOOSE, **OPEN},
     schema.TextQuery: {"text": ("a red circle",)},
     schema.Texts: {"text": ("a red circle",)},
@@ -257,6 +274,8 @@ def asked(given: BaseModel) -> tuple[str, BaseModel, Item, str]:
     match given:
         case schema.ClipExtractFeaturesParams():
             return EXTRACT_CLIP.rpc, given, beside(picture, given), "demo_clip"
+        case schema.EmbedPyramidParams():
+            return EMBED_PYRAMID.rpc, given, PictureItem(picture), "demo_clip"
         case schema.ComputeSimilarityParams():
             return COMPUTE_SIMILARITY.rpc, given, QueryItem(picture, query=query), "demo_clip"
         case schema.TextQuery():
