@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from featsvc.engines.answers.dense import PreparedFeatures
 from featsvc.engines.clip import recipes
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.clip.operations import ClipPicture
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
@@ -117,7 +117,7 @@ def test_scores_are_not_rounded_where_networks_multiply_in_tf32(
 def test_a_picture_waits_as_its_bytes_which_are_the_same_to_both(engines: Engines, demo: Loaded) -> None:
     item, params = models.picture_item(100, 70), ClipExtractFeaturesParams(**PROXIED)
     prepared = engines.prepare(EXTRACT_CLIP.rpc, item, params, demo)
-    assert isinstance(prepared, ClipPicture)
+    assert isinstance(prepared, PreparedFeatures)
     assert (prepared.input.pixels.shape, prepared.input.pixels.dtype) == ((3, 70, 112), torch.uint8)
 
 
