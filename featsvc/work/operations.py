@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -55,12 +56,29 @@ class ModelUse(NamedTuple):
     """The option that names it, where that is none of its own."""
 
 
+ANY_FORM: Mapping[str, object] = MappingProxyType(
+    {
+        "pca_digests": (),
+        "ret_pca_basis": False,
+        "dtype": schema.FeatureDType.FLOAT32,
+        "tensor_format": schema.TensorFormat.HWC,
+    }
+)
+"""Parameters of features that change the answer, and not the basis of its components."""
+
+
 class PicturesBeside(NamedTuple):
     """Pictures that belong to a question beside its own, which the server was sent before."""
 
     option: str
     """The option that names them."""
     digests: tuple[str, ...]
+    params: schema.FeatureParams
+
+    @property
+    def of_basis(self) -> schema.FeatureParams:
+        """Equal for parameters with which the same pictures have the same basis."""
+        return self.params.model_copy(update=ANY_FORM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +140,7 @@ def proxy_of(params: schema.ClipParams) -> tuple[ModelUse, ...]:
 
 def pictures_of_basis(params: schema.FeatureParams) -> PicturesBeside:
     """Those that principal components are taken of with the picture's own."""
-    return PicturesBeside("pca_digests", params.pca_digests)
+    return PicturesBeside("pca_digests", params.pca_digests, params)
 
 
 EXTRACT_CLIP = Operation(

@@ -12,19 +12,12 @@ from featsvc.engines.answers.feature_reply import FeatureParams, scaled_by, targ
 from featsvc.engines.answers.pca import Cells, fitted_together
 from featsvc.engines.geometry.sizing import NetworkInput
 from featsvc.engines.running.cache import ByteCache
-from featsvc.v1.schema import FeatureDType, TensorFormat
 from featsvc.work.item import FeaturesItem, PictureItem
+from featsvc.work.operations import pictures_of_basis
 
 BasisCache = ByteCache[Hashable, Basis]
 ENTRY_BYTES = 1 << 12
 """What an entry of the cache takes beside its basis: its key, which holds the parameters, and objects around both."""
-ANY_FORM = {
-    "pca_digests": (),
-    "ret_pca_basis": False,
-    "dtype": FeatureDType.FLOAT32,
-    "tensor_format": TensorFormat.HWC,
-}
-"""Parameters that change the answer, and not the basis."""
 
 
 def basis_cache(max_bytes: int) -> BasisCache:
@@ -41,7 +34,7 @@ def basis_key(item: FeaturesItem, params: FeatureParams, network: Hashable) -> H
     """Equal for questions whose basis is the same."""
     # One without a name is like no other.
     digests = tuple(each.digest or object() for each in in_order(item))
-    return network, digests, item.orientation, params.model_copy(update=ANY_FORM)
+    return network, digests, item.orientation, pictures_of_basis(params).of_basis
 
 
 @dataclass(frozen=True)

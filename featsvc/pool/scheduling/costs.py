@@ -54,10 +54,10 @@ class Costs:
         return "same_model" if key[:2] in self._of_operations else "assumed"
 
     def learn(self, key: CostKey, cost: float, pictures: int = 1) -> None:
-        """Take note of what one has cost."""
+        """Take note of what one has cost; of several pictures it tells nothing about those of one."""
         self._note(key, self._smoothed(self._of_kinds.get(key, cost), cost))
-        each = cost / pictures
-        self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], each), each)
+        if pictures == 1:
+            self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], cost), cost)
 
     def learn_least(self, key: CostKey, cost: float, pictures: int = 1) -> None:
         """Take note of what one has cost that goes on."""

@@ -198,18 +198,23 @@ class Scheduler:
         `cost_s` are the seconds that it has had of the worker; where nobody knows, it has had what was predicted.
         One without a result may have ended early: what is alike costs that or more.
         """
+        assert entry.batch is not None, "in flight"
+        batch = entry.batch
+        state = self._workers[batch.worker]
+        if entry.job.pictures > 1:
+            # Of several that came together the first has paid for all pictures, and the others had what it made.
+            entry.note_known(batch.is_known or state.affinities.get(batch.affinity_key, False))
         if cost_s is not None:
             if has_result:
-                self._costs.learn(entry.cost_key, cost_s, entry.pictures)
+                self._costs.learn(entry.cost_key, cost_s, entry.job.pictures)
             else:
                 self._costs.learn_least(entry.cost_key, cost_s, entry.pictures)
             self.queue.flows.charge(entry, cost_s)
-        batch = self._land(entry)
+        if has_result and batch.affinity_key in state.affinities:
+            state.affinities[batch.affinity_key] = True
+        self._land(entry)
         if batch.entries:
             return False
-        state = self._workers[batch.worker]
-        if batch.affinity_key in state.affinities:
-            state.affinities[batch.affinity_key] = True
         self._close(state, batch)
         return True
 

@@ -133,7 +133,7 @@ class Intake:
             request_id=call.request_id,
             priority=call.priority,
             question=item.question,
-            affinity=_affinity(operation, item),
+            affinity=_affinity(operation, item, params, self.settings.basis_cache > 0),
             brief=_brief(operation, item),
             pictures=max(1, len(pictures_of(item))),
         )
@@ -275,12 +275,15 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
         raise UnknownPicture(unknown.field, unknown.message) from None
 
 
-def _affinity(operation: AnyOperation, item: Item) -> str:
-    """What a worker may know of an item: its picture, or what it has made of several together; empty where nothing."""
+def _affinity(operation: AnyOperation, item: Item, params: Parameters, keeps_bases: bool) -> str:
+    """What a worker may know of an item: its picture, or the basis of several together; empty where nothing."""
     if operation.keeps_pictures and isinstance(item, PictureItem):
         return item.digest
-    if isinstance(item, FeaturesItem) and item.together:
-        return sha256("".join(sorted(each.digest for each in pictures_of(item))).encode()).hexdigest()
+    if keeps_bases and operation.together is not None and isinstance(item, FeaturesItem) and item.together:
+        # With the same pictures and other options a worker has to make another basis.
+        made_of = [item.orientation.name, operation.together(params).of_basis.model_dump_json()]
+        made_of += sorted(each.digest for each in pictures_of(item))
+        return sha256(" ".join(made_of).encode()).hexdigest()
     return ""
 
 

@@ -10,7 +10,7 @@ from featsvc.errors import Overloaded
 from featsvc.pool.contract.messages import GoesOn
 from featsvc.pool.scheduling import flows
 from featsvc.pool.scheduling import scheduler as scheduler_module
-from featsvc.pool.scheduling.costs import MOST_KINDS, CostKey, Costs
+from featsvc.pool.scheduling.costs import FIRST_S, MOST_KINDS, CostKey, Costs
 from featsvc.pool.scheduling.flows import MOST_FLOWS
 from featsvc.pool.scheduling.queue import QueueEntry
 from featsvc.pool.scheduling.scheduler import Scheduler
@@ -228,8 +228,24 @@ def test_what_is_computed_from_several_pictures_costs_each_of_them() -> None:
     assert (costs.expected(several), costs.expected(several, pictures=3)) == (2.0, 6.0)
     costs.learn(several, 9.0, pictures=3)
     assert costs.expected(several, pictures=3) == 9.0, "it is known now"
-    # A picture of one that is like none has cost 2 s once, and 3 s of the last three.
-    assert 2.0 < costs.expected(("rpc", "m", 3, 1, False)) < 3.0
+    assert costs.expected(("rpc", "m", 3, 1, False)) == 2.0, "of one picture it tells nothing"
+
+
+async def test_of_several_about_the_same_pictures_the_first_pays_for_all(make_entry: MakeEntry) -> None:
+    entries = [make_entry(affinity="these", pictures=3) for _ in range(3)]
+    scheduler, worker = scheduler_with(*entries), Worker(0)
+    beside = make_entry(affinity="these", pictures=3)
+    assert taken(scheduler, worker) == entries
+    scheduler.admit(beside, workers=1)
+    assert taken(scheduler, worker) == [beside]
+    scheduler.completed(entries[0], 0.1, has_result=False)
+    for entry, cost_s in zip((*entries[1:], beside), (6.0, 2.0, 2.0), strict=True):
+        scheduler.completed(entry, cost_s)
+    others, same = make_entry(affinity="others", pictures=3), make_entry(affinity="these", pictures=3)
+    ordinary = make_entry(params=FakeParams(most=7))
+    for entry in (others, same, ordinary):
+        scheduler.admit(entry, workers=1)
+    assert (others.cost_s, same.cost_s, ordinary.cost_s) == (6.0, 2.0, FIRST_S)
 
 
 def test_what_is_learned_is_bounded() -> None:

@@ -96,6 +96,24 @@ async def test_an_estimate_counts_all_pictures(served: Running) -> None:
     assert three.cost_s == pytest.approx(3 * one.cost_s)
 
 
+async def test_with_other_options_the_same_pictures_cost_as_much_as_before(served: Running) -> None:
+    await send(served, TWO, THREE)
+    named = together(ONE, [digest_of(each) for each in (TWO, THREE)])
+    await served.dino.ExtractFeatures(named, metadata=AUTHORISED)
+    named.params.facet = dino_pb2.FACET_KEY
+    one, three = [await estimated(served, each) for each in (together(ONE, []), named)]
+    assert three.cost_s == pytest.approx(3 * one.cost_s)
+
+
+async def test_without_a_place_for_bases_nothing_is_known_of_pictures() -> None:
+    async with start(basis_cache=0) as served:
+        await send(served, TWO)
+        named = together(ONE, [digest_of(TWO)])
+        await served.dino.ExtractFeatures(named, metadata=AUTHORISED)
+        # What it has cost is what it will.
+        assert (await estimated(served, named)).basis == estimate_pb2.COST_BASIS_ALIKE
+
+
 async def estimated(
     served: Running, asked: dino_pb2.DinoServiceExtractFeaturesRequest
 ) -> estimate_pb2.EstimateResponse:
