@@ -141,7 +141,7 @@ def test_a_model_that_is_to_go_is_still_used_by_a_batch_that_was_given_it(
     assert [worker.answered() for _ in range(2)] == [2, 3]
 
 
-def test_what_goes_first_waits_for_nothing_else_that_is_being_prepared(
+async def test_what_goes_first_waits_for_nothing_else_that_is_being_prepared(
     make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -153,6 +153,7 @@ def test_what_goes_first_waits_for_nothing_else_that_is_being_prepared(
     assert worker.answered() == 1
     held = FakeItem(stage="prepare", gate=str(gate))
     worker.ask_all({2: FakeItem(), 3: held, 4: held}, "m")
+    await gate.reached(2)
     worker.ask_all({5: FakeItem(), 6: FakeItem()}, "m", goes_first=True)
     assert {worker.answered() for _ in range(2)} == {5, 6}
     gate.let_through(2)
