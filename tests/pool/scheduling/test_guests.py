@@ -60,11 +60,14 @@ async def test_a_guest_shares_no_batch_with_the_flood_though_it_asks_the_same(
         dispatched(scheduler, WORKER)
     else:
         filled(scheduler)
-    guest = make_entry(caller=OTHER)
-    scheduler.admit(guest, workers=1)
+    guest, late = make_entry(caller=OTHER), make_entry(caller=THIRD)
+    for each in (guest, late):
+        scheduler.admit(each, workers=1)
+    late.flow.served_s = 100.0  # it has had more than the flood
+    scheduler.queue.flows.waiting.sort(key=lambda flow: flow.turn)
     batch = scheduler.dispatch([WORKER.id])
     assert batch is not None
-    assert [*batch.entries.values()] == [guest]
+    assert [*batch.entries.values()] == [guest, late]
     assert batch.goes_first
 
 
