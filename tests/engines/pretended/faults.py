@@ -65,11 +65,6 @@ FAULTS = (
     ),
     Fault("answers/rounding.py", "on_host(values.contiguous())", "(values.contiguous(),)"),
     Fault(
-        "answers/rounding.py",
-        "on_host(values.contiguous().view(torch.int16))",
-        "(values.contiguous().view(torch.int16),)",
-    ),
-    Fault(
         "geometry/sampling.py",
         "on_device(part.to(features.dtype)[:, :, None], features.device)",
         "part.to(features.dtype)[:, :, None]",
@@ -102,7 +97,6 @@ FAULTS = (
     Fault("clip/operations.py", "on_host(*outputs)", "outputs"),
     Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
     Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
-    Fault("clip/pyramids.py", "on_device(self.picture, loaded.device)", "self.picture"),
     Fault("clip/tiles.py", 'if loaded.device.type == "cpu":', "if True:"),
     Fault(
         "clip/tiles.py",
