@@ -5,7 +5,7 @@ import { session } from "../state/session.ts";
 import { useStore } from "../state/store.ts";
 
 export function Numbers() {
-  const { picture, cost, under } = useStore(session);
+  const { tab, picture, cost, under } = useStore(session);
   const { previewAgeMs } = useStore(masks);
   return (
     <footer>
@@ -30,7 +30,7 @@ export function Numbers() {
           {under.label && `; ${under.label}`}
         </span>
       )}
-      {previewAgeMs !== null && <span>preview {ms(previewAgeMs)} behind</span>}
+      {tab === "masks" && previewAgeMs !== null && <span>preview {ms(previewAgeMs)} behind</span>}
     </footer>
   );
 }
