@@ -31,10 +31,10 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
         # A server with a key of its own asks for it; a wrong one is told so, and asked for again.
         page.get_by_label("Key", exact=True).fill("wrong")
         look.press("Use it")
-        page.locator(".thumbnail").first.click()
         page.get_by_role("dialog").get_by_text("wrong").wait_for()
         page.get_by_label("Key", exact=True).fill(KEY)
         look.press("Use it")
+        page.locator(".thumbnail").first.click()
         assert KEY not in page.url
         look.click(*middle(STAR))
         look.answered()
