@@ -65,6 +65,11 @@ class InvalidFields(InvalidArgument):
         return type(self), (self.violations,)
 
 
+def as_sent(*numbers: float) -> str:
+    """Numbers with all digits that were sent, for a message: "799.0001, 1, 0.1"."""
+    return ", ".join(repr(float(each)).removesuffix(".0") for each in numbers)
+
+
 def invalid_field(field: str, message: str) -> InvalidFields:
     """The error for a single bad field."""
     return InvalidFields([FieldViolation(field, message)])

@@ -26,7 +26,7 @@ from featsvc.engines.networks.cost import check_tiles
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.family import AT_ONCE, Prepared, alone
 from featsvc.engines.running.transfer import on_device, pinned
-from featsvc.errors import FieldViolation, InvalidFields, invalid_field
+from featsvc.errors import FieldViolation, InvalidFields, as_sent, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import EmbedPyramidParams, FeatureDType, Orientation
 from featsvc.work.item import PictureItem, Way
@@ -151,7 +151,7 @@ def _check_answer(
     way: Way,
 ) -> None:
     """Refuses places outside the picture or between no levels, and an answer of too many bytes."""
-    _check_places(size, params)
+    _check_places(size, levels, params)
     count = math.prod(_shape(levels, params))
     elements = count * loaded.channels
     fewer = (
@@ -165,9 +165,11 @@ def _check_answer(
     check_rounded(elements, params.pyramid_dtype, options, remedy)
 
 
-def _check_places(size: HeightWidth, params: EmbedPyramidParams) -> None:
-    least, most = params.tile_ratio_min, params.tile_ratio_max
-    among = f"tile_ratio_min is {least:g} and tile_ratio_max {most:g}"
+def _check_places(size: HeightWidth, levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams) -> None:
+    among = f"tile_ratio_min is {as_sent(params.tile_ratio_min)} and tile_ratio_max {as_sent(params.tile_ratio_max)}"
+    # Levels are float32: the outermost ones may be a last bit beyond what was asked for, and have their own scale.
+    least = min(params.tile_ratio_min, levels[0].tile_ratio)
+    most = max(params.tile_ratio_max, levels[-1].tile_ratio)
     wrong: list[FieldViolation] = []
     if params.scaled_points:
         height, width = size
@@ -178,13 +180,15 @@ def _check_places(size: HeightWidth, params: EmbedPyramidParams) -> None:
         bad = (~((places >= low) & (places <= high)).all(dim=1)).nonzero().flatten()[:MOST_TOLD].tolist()
         for index in bad:
             x, y, scale = params.scaled_points[index]
-            what = f"({x:g}, {y:g}, {scale:g}) is outside the picture of {width} x {height} pixels"
+            what = f"({as_sent(x, y, scale)}) is outside the picture of {width} x {height} pixels"
             if x <= width - 1 and y <= height - 1:
-                what = f"there is no scale {scale:g}: {among}"
+                what = f"there is no scale {as_sent(scale)}: {among}"
             wrong.append(FieldViolation(f"params.scaled_points[{index}]", what))
     elif params.scaled_grid is not None:
         wrong += [
-            FieldViolation(f"params.scaled_grid.scales[{index}]", f"there is no scale {scale:g}: {among}")
+            FieldViolation(
+                f"params.scaled_grid.scales[{index}]", f"there is no scale {as_sent(scale)}: {among}"
+            )
             for index, scale in enumerate(params.scaled_grid.scales)
             if not least <= scale <= most
         ]

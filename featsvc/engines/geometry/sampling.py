@@ -22,7 +22,7 @@ from torch import Tensor
 
 from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.running.transfer import on_device
-from featsvc.errors import FieldViolation, InvalidFields, invalid_field
+from featsvc.errors import FieldViolation, InvalidFields, as_sent, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import Position, Window
 from featsvc.work.results import Geometry, HeightWidth
@@ -63,10 +63,10 @@ def _between(places: Tensor, most: Tensor) -> Tensor:
 
 def _violation(index: int, point: Position, is_outside: object, geometry: Geometry) -> FieldViolation:
     width, height = geometry.original_width, geometry.original_height
-    message = f"({point.x:g}, {point.y:g}) is in what center_crop cuts off"
+    message = f"({as_sent(*point)}) is in what center_crop cuts off"
     if is_outside:
         message = (
-            f"({point.x:g}, {point.y:g}) is outside the picture: at most ({width - 1}, {height - 1}) "
+            f"({as_sent(*point)}) is outside the picture: at most ({width - 1}, {height - 1}) "
             f"in one of {width} x {height} pixels"
         )
     return FieldViolation(f"params.points[{index}]", message)
@@ -133,7 +133,7 @@ def window(region: Window, geometry: Geometry) -> tuple[slice, slice]:
     """Rows and columns of the grid whose patches overlap the region; refuses one that is not in the picture."""
     width, height = geometry.original_width, geometry.original_height
     if not (0 <= region.x0 < region.x1 <= width and 0 <= region.y0 < region.y1 <= height):
-        corner = f"({region.x1:g}, {region.y1:g})"
+        corner = f"({as_sent(region.x1, region.y1)})"
         raise invalid_field(
             "params.region", f"reaches {corner}, outside the picture of {width} x {height} pixels"
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from featsvc.engines.running.transfer import on_device
 from featsvc.engines.sam2.embedding import to_network
-from featsvc.errors import FieldViolation, InvalidFields, invalid_field
+from featsvc.errors import FieldViolation, InvalidFields, as_sent, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import Box, DType, Prompt
 from featsvc.v1.schema import Tensor as WireTensor
@@ -124,7 +124,7 @@ def _outside(prompts: Sequence[Prompt], frame: Frame) -> Iterator[FieldViolation
     for number, prompt in enumerate(prompts):
         for index, (x, y) in enumerate(prompt.point_coords):
             if not (0 <= x <= width and 0 <= y <= height):
-                message = f"({x:g}, {y:g}) is outside {frame}: at most ({width}, {height})"
+                message = f"({as_sent(x, y)}) is outside {frame}: at most ({width}, {height})"
                 yield FieldViolation(f"prompts[{number}].point_coords[{index}]", message)
         if prompt.box and (message := _far(prompt.box, frame)):
             yield FieldViolation(f"prompts[{number}].box", message)
@@ -134,11 +134,11 @@ def _far(box: Box, frame: Frame) -> str:
     """What is wrong with a box beside the picture, or much larger than it; else empty."""
     width, height = frame.extent
     x0, y0, x1, y1 = box
-    shown = f"[{x0:g}, {y0:g}, {x1:g}, {y1:g}]"
+    corners = f"[{as_sent(x0, y0, x1, y1)}]"
     if not (x0 < width and y0 < height and x1 > 0 and y1 > 0):
-        return f"{shown} is beside {frame}: at least a part of the box must lie in it"
+        return f"{corners} is beside {frame}: at least a part of the box must lie in it"
     if min(x0, width - x1) < -BEYOND * width or min(y0, height - y1) < -BEYOND * height:
-        return f"{shown} reaches far beyond {frame}: by at most half its width and half its height"
+        return f"{corners} reaches far beyond {frame}: by at most half its width and half its height"
     return ""
 
 

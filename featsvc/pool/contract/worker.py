@@ -38,7 +38,7 @@ class Events(Protocol):
     def on_unsendable(self, message: ToWorker, error: Exception) -> None:
         """A message could not be packed, or there was no room for it; the worker never saw it."""
 
-    def on_lost(self) -> None:
+    def on_lost(self, with_machine: bool = False) -> None:
         """The worker takes and says nothing more; on_exit follows, once another may take its place."""
 
     def on_exit(self, returncode: int, with_machine: bool = False) -> None:

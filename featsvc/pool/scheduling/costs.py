@@ -36,12 +36,17 @@ class Costs:
     def __init__(self, first: float = FIRST_S) -> None:
         self._first = first
         self._of_kinds: OrderedDict[CostKey, float] = OrderedDict()  # the longest unused first
-        self._of_operations: dict[tuple[str, str], float] = {}
+        self._of_operations: dict[
+            tuple[str, str, bool], float
+        ] = {}  # by operation, model and what the worker knows
 
     def expected(self, key: CostKey, pictures: int = 1) -> float:
         """What a request will cost, about; of so many pictures, where nothing alike is known."""
         known = self._of_kinds.get(key)
-        return pictures * self._of_operations.get(key[:2], self._first) if known is None else known
+        if known is not None:
+            return known
+        average = self._of_same_model(key)
+        return pictures * (self._first if average is None else average)
 
     def known(self, key: CostKey) -> float | None:
         """What those have cost that are alike; None where there were none."""
@@ -51,18 +56,28 @@ class Costs:
         """What `expected` is made of."""
         if key in self._of_kinds:
             return "alike"
-        return "same_model" if key[:2] in self._of_operations else "assumed"
+        return "assumed" if self._of_same_model(key) is None else "same_model"
 
     def learn(self, key: CostKey, cost: float, pictures: int = 1) -> None:
         """Take note of what one has cost; of several pictures it tells nothing about those of one."""
         self._note(key, self._smoothed(self._of_kinds.get(key, cost), cost))
         if pictures == 1:
-            self._of_operations[key[:2]] = self._smoothed(self._of_operations.get(key[:2], cost), cost)
+            operation = _operation(key)
+            self._of_operations[operation] = self._smoothed(self._of_operations.get(operation, cost), cost)
 
     def learn_least(self, key: CostKey, cost: float, pictures: int = 1) -> None:
         """Take note of what one has cost that goes on."""
         if self.expected(key, pictures) < cost:
             self._note(key, cost)
+
+    def _of_same_model(self, key: CostKey) -> float | None:
+        """What others have cost, of a picture.
+
+        What a worker knows may spare it all or little of the work, so who knows and who does not are no measure of each
+        other but for the same request.
+        """
+        average = self._of_operations.get(_operation(key))
+        return self._of_kinds.get((*key[:4], not key[4])) if average is None else average
 
     def _note(self, key: CostKey, cost: float) -> None:
         self._of_kinds[key] = cost
@@ -73,6 +88,10 @@ class Costs:
     @staticmethod
     def _smoothed(known: float, cost: float) -> float:
         return known + SMOOTHING * (cost - known)
+
+
+def _operation(key: CostKey) -> tuple[str, str, bool]:
+    return key[0], key[1], key[4]
 
 
 class Pace:

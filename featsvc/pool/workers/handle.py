@@ -211,38 +211,39 @@ class WorkerHandle:
         self._observer.on_unsent(self, batch, error)
         self._observer.on_room(self)
 
-    def on_lost(self) -> None:
+    def on_lost(self, with_machine: bool = False) -> None:
         """The process is of no use any more: settle what was in flight; its end brings the next."""
         if not (self._closing or self._is_lost):
-            self._is_lost = True
-            self._settle(self._restarts.after_loss(self.state))
+            self._is_lost, self._is_blameless = True, self._is_blameless or with_machine
+            self._settle(lambda: self._restarts.after_loss(self.state))
 
     def on_exit(self, returncode: int, with_machine: bool = False) -> None:
         """The process is gone: settle what was in flight, and start again after a pause."""
-        self._worker, self._is_lost = None, False
-        self._is_blameless = self._is_blameless or with_machine
-        if self._closing:
-            self._forget()
-            self.closed.set()
-        else:
-            self._settle(self._restarts.after_exit(self.state, returncode))
-            self._is_blameless = False
-
-    def _settle(self, start: NextStart) -> None:
-        is_its_own = not (self._heart.was_stopped or self._is_blameless)
+        self._worker, self._is_lost, self._is_blameless = None, False, self._is_blameless or with_machine
         try:
-            self._forget()
-            self._plan(start)
-            self._observer.on_death(self, is_its_own)
+            self._settle(lambda: self._restarts.after_exit(self.state, returncode))
+        finally:
+            self._is_blameless = False
+            if self._closing:
+                self.closed.set()
+
+    def _settle(self, next_start: Callable[[], NextStart]) -> None:
+        is_its_own = not (self._heart.was_stopped or self._is_blameless)
+        is_planned = self._closing
+        try:
+            self._heart.heard()
+            self.record.forget()
+            self._cancel_timer()
+            self._calls.break_off()
+            if not self._closing:
+                self._plan(next_start())
+                is_planned = True
+                self._observer.on_death(self, is_its_own)
         except Exception:  # a defect of the pool, whatever it is
             log.critical("a defect of the pool: work of worker %s is given up", self.id, exc_info=True)
+            if not is_planned:
+                self._plan(self._restarts.after_defect(self._worker is not None))
             self._observer.on_defect(self)
-
-    def _forget(self) -> None:
-        self._heart.heard()
-        self.record.forget()
-        self._cancel_timer()
-        self._calls.break_off()
 
     def _give_up(self, worker: Worker) -> None:
         """Take a process for dead that cannot be killed, as while its driver hangs; its end brings the next."""
@@ -288,8 +289,7 @@ class WorkerHandle:
         """Whether the worker answers."""
         self._look_again = self._loop.call_later(LOOK_S, self._guarded, self._look_after)
         is_awaited = self._is_at_work() or self._calls.are_open
-        worker = self._worker
-        if worker and self._heart.is_lost(
+        if (worker := self._worker) and self._heart.is_lost(
             worker, is_starting=self.state is not WorkerState.READY, is_awaited=is_awaited
         ):
             self._hung()

@@ -298,6 +298,7 @@ class WorkerPool:
     def on_defect(self, worker: WorkerHandle) -> None:
         """Refuse what nobody can say where it is."""
         self._deaths.defect(worker.id)
+        self._recount()
 
     def _requeue_from(self, worker: WorkerHandle, is_its_own: bool) -> None:
         for entry in self._deaths.died(worker.id, is_its_own):

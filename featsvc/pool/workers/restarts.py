@@ -52,6 +52,10 @@ class Restarts:
         """What follows where a process of a worker in this state is of no use any more: nothing before its end."""
         return NextStart(state if state is WorkerState.FAILED else WorkerState.DEAD, None)
 
+    def after_defect(self, is_there: bool) -> NextStart:
+        """What follows where that could not be said, of a process that still `is_there` or of none: a start, later."""
+        return NextStart(WorkerState.DEAD, None if is_there else self._settings.max_restart_delay_s)
+
     def after_exit(self, state: WorkerState, returncode: int) -> NextStart:
         """What follows the end of the process of a worker in this state."""
         was_refused, self.is_refused = self.is_refused, False

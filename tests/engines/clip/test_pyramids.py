@@ -194,6 +194,21 @@ def test_one_level_has_tiles_of_one_size_at_its_only_scale(engines: Engines, dem
     np.testing.assert_allclose(at.features[0], got.features[2 * got.levels[0].grid_width + 1], atol=1e-6)
 
 
+@pytest.mark.parametrize("ends", [(0.2, 0.8), (0.1, 0.4), (0.1, 0.6), (0.7, 0.9)])
+def test_the_scale_of_each_level_can_be_asked_for_and_the_parameters_themselves(
+    engines: Engines, demo_clip: ClipModel, ends: tuple[float, float]
+) -> None:
+    name, (least, most) = f"sha256:{ends}", ends
+    cut = {"tile_ratio_min": least, "tile_ratio_max": most, "tile_levels": 2, "tile_stride_ratio": 1}
+    scales = [each.tile_ratio for each in pyramid(engines, demo_clip, IMAGE, name, **cut).levels]
+    assert scales != [least, most], "float32 beside float64"
+    at = [(1, 1, scale) for scale in (scales[0], least, scales[1], most)]
+    got = pyramid(engines, demo_clip, IMAGE, name, scaled_points=at, **cut).features
+    np.testing.assert_allclose(got[::2], got[1::2], atol=1e-5)
+    grid = {"width": 1, "height": 1, "scales": scales}
+    assert len(pyramid(engines, demo_clip, IMAGE, name, scaled_grid=grid, **cut).features) == 2
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -205,6 +220,11 @@ def test_one_level_has_tiles_of_one_size_at_its_only_scale(engines: Engines, dem
         (
             {"scaled_points": [(64, 2, 0.5)]},
             r"scaled_points\[0\]: \(64, 2, 0.5\) is outside .* 64 x 48 pixels",
+        ),
+        ({"scaled_points": [(63.0001, 1, 0.5)]}, r"\(63.0001, 1, 0.5\) is outside"),
+        (
+            {"scaled_points": [(0, 0, 0.4), (1, 1, 0.3999999)]},
+            r"no scale 0.3999999: tile_ratio_min is 0.4 and",
         ),
         ({"scaled_points": [(0, 0, 0.4), (1, 1, 0.39)]}, r"scaled_points\[1\]: there is no scale 0.39"),
         (

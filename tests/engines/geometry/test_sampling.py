@@ -207,9 +207,13 @@ def test_points_at_the_centres_of_patches_have_the_features_of_those(
     ("options", "field", "said"),
     [
         ({"points": ((5, 5), (100, 20))}, "params.points[1]", r"at most \(99, 69\)"),
-        ({"points": ((5, 69.5),)}, "params.points[0]", r"at most \(99, 69\)"),
+        (
+            {"points": ((5, 69.00001),)},
+            "params.points[0]",
+            r"\(5, 69.00001\) is outside .* at most \(99, 69\)",
+        ),
         ({"points": ((5, 30),), "center_crop": True}, "params.points[0]", "center_crop cuts off"),
-        ({"region": (10, 10, 101, 30)}, "params.region", "100 x 70 pixels"),
+        ({"region": (10, 10, 100.00001, 30)}, "params.region", r"\(100.00001, 30\), .* 100 x 70 pixels"),
         ({"region": (1, 10, 9, 30), "center_crop": True}, "params.region", "center_crop cuts off"),
         # To the right of 33 pixels the grid has 15 of padding, which are not those of this region.
         (

@@ -30,7 +30,9 @@ def test_points_on_the_edges_of_the_picture_are_in_it(
     np.testing.assert_array_equal(in_pixels.low_res_masks, in_parts.low_res_masks)
 
 
-@pytest.mark.parametrize("point", [(WIDTH + 0.5, 3), (3, HEIGHT + 0.5), (-0.5, 3), (3, -0.5), (5000, 4000)])
+@pytest.mark.parametrize(
+    "point", [(WIDTH + 0.00001, 3), (3, HEIGHT + 0.5), (-0.5, 3), (3, -0.5), (5000, 4000)]
+)
 def test_a_point_outside_the_picture_is_refused_with_its_size(
     engines: Engines, small_sam2: Sam2Model, point: tuple[float, float]
 ) -> None:
@@ -39,7 +41,9 @@ def test_a_point_outside_the_picture_is_refused_with_its_size(
         answered_at(engines, small_sam2, point_coords=(POINTS[0], point), point_labels=(1, 1))
     (violation,) = caught.value.violations
     assert violation.field == "prompts[0].point_coords[1]"
-    assert f"the picture of {WIDTH} x {HEIGHT} pixels" in violation.message
+    assert violation.message.startswith(
+        f"({point[0]}, {point[1]}) is outside the picture of {WIDTH} x {HEIGHT} pixels"
+    )
     parts = (point[0] / WIDTH, point[1] / HEIGHT)
     with pytest.raises(InvalidFields, match=r"at most \(1, 1\)"):
         answered_at(engines, small_sam2, False, point_coords=(parts,), point_labels=(1,))
@@ -51,7 +55,7 @@ HALF = (-WIDTH / 2, -HEIGHT / 2, 1.5 * WIDTH, 1.5 * HEIGHT)
 @pytest.mark.parametrize(
     ("box", "words"),
     [
-        ((WIDTH, 0, WIDTH + 9, 9), "is beside"),
+        ((WIDTH + 0.00001, 0, WIDTH + 9, 9), rf"\[{WIDTH + 0.00001}, 0, {WIDTH + 9}, 9\] is beside"),
         ((0, HEIGHT, 9, HEIGHT + 9), "is beside"),
         ((-9, 2, 0, 9), "is beside"),
         ((2, -9, 9, 0), "is beside"),

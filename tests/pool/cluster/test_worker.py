@@ -44,6 +44,7 @@ class FakeRay:
 
     def __init__(self) -> None:
         self.has_noticed = threading.Event()
+        self.has_node = True
         self.refuses: Exception | None = None
         self.rendezvous: Rendezvous | None = None
         self.socket: socket.socket | None = None
@@ -69,7 +70,7 @@ class FakeRay:
         return answer
 
     def nodes(self) -> list[dict[str, object]]:
-        return [{"NodeID": NODE, "Alive": True}]
+        return [{"NodeID": NODE, "Alive": self.has_node}]
 
     def kill(self, _: object) -> None:
         """The actor ends, and with it its socket."""
@@ -93,8 +94,8 @@ class Heard(asyncio.Queue[str]):
     def on_unsendable(self, message: ToWorker, error: Exception) -> None:
         self.put_nowait("unsendable")
 
-    def on_lost(self) -> None:
-        self.put_nowait("lost")
+    def on_lost(self, with_machine: bool = False) -> None:
+        self.put_nowait("lost with its machine" if with_machine else "lost")
 
     def on_exit(self, returncode: int, with_machine: bool = False) -> None:
         self.put_nowait("exit")
@@ -150,6 +151,18 @@ async def test_the_end_of_the_link_is_told_before_ray_notices_and_the_exit_after
     assert await heard.get() == "exit"
 
 
+async def test_who_is_lost_with_its_machine_is_told_so_at_once(
+    fake: FakeRay, start: Start, heard: Heard
+) -> None:
+    start()
+    assert fake.socket
+    fake.socket.sendall(pickled(Pong()))
+    assert await heard.get() == "Pong"
+    fake.has_node = False
+    fake.kill(None)
+    assert await heard.get() == "lost with its machine"
+
+
 async def test_a_message_that_cannot_be_read_ends_the_actor_also_while_much_is_on_its_way_to_it(
     fake: FakeRay, start: Start, heard: Heard, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,8 +195,11 @@ async def test_a_lack_of_descriptors_is_not_told_as_the_end_of_the_actor(
     monkeypatch.setattr(Link, "receive", full)
     start()
     assert await heard.get() == "lost"
-    assert "cannot be read: it is killed" in caplog.text
-    assert os.strerror(errno.EMFILE) in caplog.text
+    assert (
+        f"cannot be heard here: [Errno {errno.EMFILE}] {os.strerror(errno.EMFILE)}: it is killed"
+        in caplog.text
+    )
+    assert "cannot be read" not in caplog.text
 
 
 async def test_nobody_can_connect_once_the_actor_has(fake: FakeRay, start: Start, heard: Heard) -> None:

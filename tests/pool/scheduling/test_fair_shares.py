@@ -222,6 +222,17 @@ def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
     assert costs.expected(small) == 8.0
 
 
+def test_what_a_worker_knows_is_not_priced_as_what_it_does_not() -> None:
+    costs = Costs()
+    costs.learn(("rpc", "m", 1, 10, False), 60.0)
+    cold, warm = ("rpc", "m", 2, 10, False), ("rpc", "m", 3, 10, True)
+    assert (costs.expected(warm), costs.basis(warm)) == (FIRST_S, "assumed")
+    for number in range(5):
+        costs.learn(("rpc", "m", 10 + number, 10, True), 0.005)
+    assert (costs.expected(cold), costs.basis(cold)) == (60.0, "same_model")
+    assert (costs.expected(warm), costs.basis(warm)) == (pytest.approx(0.005), "same_model")
+
+
 def test_what_is_computed_from_several_pictures_costs_each_of_them() -> None:
     costs, one, several = Costs(), ("rpc", "m", 1, 1, False), ("rpc", "m", 2, 1, False)
     costs.learn(one, 2.0)

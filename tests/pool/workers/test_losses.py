@@ -76,6 +76,22 @@ async def test_the_work_of_a_lost_worker_is_done_by_others_and_the_next_starts_w
     assert spawn.started[0] is not lost
 
 
+async def test_nobody_is_blamed_where_a_worker_is_lost_with_its_machine(
+    pool: WorkerPool, spawn: FakeSpawn
+) -> None:
+    (task,) = await submitted(pool, job("a"))
+    for number in (0, 1):
+        lost = spawn.started[number]
+        await lost.batches.get()
+        assert lost.events is not None
+        lost.events.on_lost(with_machine=True)
+        if number == 0:
+            lost.kill()
+            await all_alive(pool)
+    await spawn.started[0].answer("by the third")
+    assert await task == "by the third"
+
+
 async def test_a_lost_worker_may_be_removed_before_it_has_ended(pool: WorkerPool, spawn: FakeSpawn) -> None:
     lost = spawn.started[0]
     assert lost.events is not None

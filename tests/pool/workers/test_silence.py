@@ -12,14 +12,21 @@ import pytest
 
 from featsvc.errors import FeatsvcError, KilledWorkers
 from featsvc.pool.contract.messages import RunBatch
+from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.worker import Condition
 from featsvc.pool.workers.handle import WorkerHandle
 from featsvc.pool.workers.heartbeat import LOOK_S, SILENT_LOOKS, Heartbeat, Pulse, condition
 from featsvc.pool.workers.pool import WorkerPool
+from featsvc.pool.workers.record import Record
+from featsvc.pool.workers.restarts import Restarts
 from tests.pool.conftest import MakeGate, StartPool, all_alive, kill
-from tests.pool.fake_workers import FakeWorker
+from tests.pool.fake_workers import FakeSpawn, FakeWorker
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
+
+
+def defective(*_: object, **__: object) -> None:
+    raise LookupError("a defect")
 
 
 async def test_a_worker_that_is_stopped_at_work_goes_on_and_loses_nothing(start_pool: StartPool) -> None:
@@ -155,9 +162,6 @@ async def test_a_defect_in_the_handling_of_a_death_refuses_what_was_in_flight(
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
     await gate.reached()
 
-    def defective(*_: object, **__: object) -> None:
-        raise LookupError("a defect")
-
     with monkeypatch.context() as patch:
         patch.setattr(WorkerPool, "on_death", defective)
         kill(pool)
@@ -165,6 +169,27 @@ async def test_a_defect_in_the_handling_of_a_death_refuses_what_was_in_flight(
             await held[0]
     await all_alive(pool)
     assert (await pool.run(job("after"))).value == "after"
+
+
+@pytest.mark.parametrize(("owner", "name"), [(Restarts, "after_exit"), (Record, "forget")])
+async def test_a_defect_in_what_follows_an_end_leaves_nobody_waiting_and_no_worker_dead(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    spawn = FakeSpawn()
+    settings = PoolSettings(devices=("one",), slots=1, restart_delay_s=0.0, max_restart_delay_s=0.0)
+    async with asyncio.timeout(30), WorkerPool(settings, spawn) as pool:
+        await all_alive(pool)
+        (task,) = await submitted(pool, job("held"))
+        first = spawn.started[0]
+        await first.batches.get()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, defective)
+            first.kill()
+            with pytest.raises(FeatsvcError, match="a defect of the server"):
+                await task
+        await all_alive(pool)
+        assert spawn.started[0] is not first
+        monkeypatch.setattr(owner, name, defective)  # the end of the pool is an end too
 
 
 async def test_a_batch_that_cannot_be_handed_over_is_not_left_in_flight(
@@ -187,9 +212,6 @@ async def test_a_timer_that_fails_does_not_leave_a_worker_unwatched(
     start_pool: StartPool, make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool, gate = await start_pool(), make_gate()
-
-    def defective(*_: object) -> None:
-        raise LookupError("a defect")
 
     monkeypatch.setattr(WorkerHandle, "_look", defective)
     held = submit(pool, job(item=FakeItem("held", gate=str(gate))))
