@@ -25,6 +25,9 @@ MOST_KINDS = 1024
 CostKey = tuple[str, str, int, int, bool]
 """Operation, model, hash of the parameters, size as a power of two, and whether the worker knows what it is about."""
 
+OperationKey = tuple[str, str, bool]
+"""Operation, model, and whether the worker knows what it is about."""
+
 
 class Costs:
     """What requests have cost, by what can be known of them before they are looked into.
@@ -36,9 +39,7 @@ class Costs:
     def __init__(self, first: float = FIRST_S) -> None:
         self._first = first
         self._of_kinds: OrderedDict[CostKey, float] = OrderedDict()  # the longest unused first
-        self._of_operations: dict[
-            tuple[str, str, bool], float
-        ] = {}  # by operation, model and what the worker knows
+        self._of_operations: dict[OperationKey, float] = {}
 
     def expected(self, key: CostKey, pictures: int = 1) -> float:
         """What a request will cost, about; of so many pictures, where nothing alike is known."""
@@ -90,7 +91,7 @@ class Costs:
         return known + SMOOTHING * (cost - known)
 
 
-def _operation(key: CostKey) -> tuple[str, str, bool]:
+def _operation(key: CostKey) -> OperationKey:
     return key[0], key[1], key[4]
 
 
