@@ -91,7 +91,7 @@ class EmbeddedTiles(JsonReply):
     )
     shape: list[int] = Field(
         description="Tiles of all levels and channels; points and channels, or scales, height, width and channels.",
-        examples=[[1254, 512]],
+        examples=[[1304, 768]],
     )
     levels: list[TileLevel] = Field(description="The levels, the smallest tiles first.")
     height: int = Field(description="Height of the picture in pixels.", examples=[1200])

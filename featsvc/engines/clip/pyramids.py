@@ -10,11 +10,12 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor
 
-from featsvc.engines.answers.limits import check_json, check_reply, check_rounded
+from featsvc.engines.answers.limits import check_json, check_reply, check_rounded, float_bytes
 from featsvc.engines.answers.rounding import ITEM_BYTES, as_array, rounded
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.tiles import (
     NUMBER_FLOP,
+    PIXEL_BYTES,
     PIXEL_FLOP,
     TILE_PIXELS,
     at_places,
@@ -99,7 +100,7 @@ def prepare(
         _check_answer(hit.size, levels, params, loaded, options, item.way)
         return PreparedPyramid(
             alone(),
-            0,
+            _places_pixels(levels, params, loaded),
             _places_flop(levels, params, loaded),
             cache,
             key,
@@ -123,7 +124,10 @@ def prepare(
     _check_answer(size, levels, params, loaded, options, item.way)
     return PreparedPyramid(
         alone(),
-        min(count, AT_ONCE) * height * width + max(TILE_PIXELS, side**2),
+        max(
+            min(count, AT_ONCE) * height * width + max(TILE_PIXELS, side**2),
+            _places_pixels(levels, params, loaded),
+        ),
         flop + _places_flop(levels, params, loaded),
         cache,
         key,
@@ -203,6 +207,13 @@ def _shape(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams) -> tupl
     if params.scaled_grid is not None:
         return len(params.scaled_grid.scales), params.scaled_grid.height, params.scaled_grid.width
     return (sum(each.tiles for each in levels),)
+
+
+def _places_pixels(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> int:
+    """Memory of the vectors at points or on a grid, as so many pixels that the network sees."""
+    if not params.scaled_points and params.scaled_grid is None:
+        return 0
+    return float_bytes((*_shape(levels, params), loaded.channels)) // PIXEL_BYTES
 
 
 def _places_flop(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> float:

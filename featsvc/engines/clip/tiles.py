@@ -31,6 +31,8 @@ TILE_PIXELS = 1 << 22
 """Pixels of tiles that are brought to the network's size together, or of one tile that is larger: 50 MB."""
 POINTS_AT_ONCE = 1 << 12
 """Points that are interpolated together: of 512 channels 8 MB, eight times on the way."""
+PIXEL_BYTES = 12
+"""Of a pixel that the network sees: three numbers, float32."""
 PIXEL_FLOP, NUMBER_FLOP = 800.0, 500.0
 """Of a pixel of a tile, and of a number of a vector at a point: operations of a network that take as long, on a CPU."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,21 +17,13 @@ from featsvc.catalog import ClipEntry
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import AT_ONCE
-from featsvc.errors import Abandoned, ContentWanted, InvalidFields, ReplyTooLarge
+from featsvc.errors import Abandoned, ContentWanted
 from featsvc.v1.schema import EmbedPyramidParams, Orientation
 from featsvc.work.item import PictureItem
 from featsvc.work.operations import EMBED_PYRAMID
 from featsvc.work.results import Pyramid
 from tests.engines import models
-
-
-def pyramid(
-    engines: Engines, model: ClipModel, image: Image.Image, digest: str = "", **options: Any
-) -> Pyramid:
-    params = EmbedPyramidParams(**options)
-    result = models.answer(engines, EMBED_PYRAMID.rpc, models.item_of(image, digest=digest), params, model)
-    assert isinstance(result, Pyramid)
-    return result
+from tests.engines.clip.pyramids import CUT, IMAGE, pyramid
 
 
 @dataclass(frozen=True)
@@ -129,10 +121,6 @@ def test_tiles_and_points_equal_the_formula_written_down_plainly(
     check_equal_to_plain(engines, demo_clip, demo_clip.network, models.picture(*size), **options)
 
 
-CUT: dict[str, Any] = {"tile_ratio_min": 0.4, "tile_ratio_max": 0.8, "tile_levels": 2, "tile_stride_ratio": 1}
-IMAGE = models.picture(64, 48)
-
-
 @pytest.fixture(scope="module")
 def tiles(engines: Engines, demo_clip: ClipModel) -> Pyramid:
     """Of a picture without a name, of which nothing is kept."""
@@ -192,92 +180,6 @@ def test_one_level_has_tiles_of_one_size_at_its_only_scale(engines: Engines, dem
     assert [(each.tile_size, each.stride, each.first_center) for each in got.levels] == [(24, 12, -0.5)]
     at = pyramid(engines, demo_clip, IMAGE, "sha256:one", scaled_points=[(11.5, 23.5, 0.5)], **one)
     np.testing.assert_allclose(at.features[0], got.features[2 * got.levels[0].grid_width + 1], atol=1e-6)
-
-
-@pytest.mark.parametrize("ends", [(0.2, 0.8), (0.1, 0.4), (0.1, 0.6), (0.7, 0.9)])
-def test_the_scale_of_each_level_can_be_asked_for_and_the_parameters_themselves(
-    engines: Engines, demo_clip: ClipModel, ends: tuple[float, float]
-) -> None:
-    name, (least, most) = f"sha256:{ends}", ends
-    cut = {"tile_ratio_min": least, "tile_ratio_max": most, "tile_levels": 2, "tile_stride_ratio": 1}
-    scales = [each.tile_ratio for each in pyramid(engines, demo_clip, IMAGE, name, **cut).levels]
-    assert scales != [least, most], "float32 beside float64"
-    at = [(1, 1, scale) for scale in (scales[0], least, scales[1], most)]
-    got = pyramid(engines, demo_clip, IMAGE, name, scaled_points=at, **cut).features
-    np.testing.assert_allclose(got[::2], got[1::2], atol=1e-5)
-    grid = {"width": 1, "height": 1, "scales": scales}
-    assert len(pyramid(engines, demo_clip, IMAGE, name, scaled_grid=grid, **cut).features) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"tile_ratio_min": 0.01}, r"tile_ratio_min: makes tiles of 0 pixels every 0 .* 48 pixels high"),
-        (
-            {"tile_ratio_min": 0.03, "tile_stride_ratio": 1},
-            r"tile_ratio_min: makes \d+ tiles .* 500 \(--max-crops",
-        ),
-        (
-            {"scaled_points": [(64, 2, 0.5)]},
-            r"scaled_points\[0\]: \(64, 2, 0.5\) is outside .* 64 x 48 pixels",
-        ),
-        ({"scaled_points": [(63.0001, 1, 0.5)]}, r"\(63.0001, 1, 0.5\) is outside"),
-        (
-            {"scaled_points": [(0, 0, 0.4), (1, 1, 0.3999999)]},
-            r"no scale 0.3999999: tile_ratio_min is 0.4 and",
-        ),
-        ({"scaled_points": [(0, 0, 0.4), (1, 1, 0.39)]}, r"scaled_points\[1\]: there is no scale 0.39"),
-        (
-            {"scaled_grid": {"width": 1, "height": 1, "scales": [0.5, 0.81]}},
-            r"scaled_grid.scales\[1\]: .* 0.81",
-        ),
-    ],
-)
-def test_what_cannot_be_answered_names_the_field_and_the_limit(
-    engines: Engines, demo_clip: ClipModel, options: dict[str, Any], told: str
-) -> None:
-    few = replace(engines, options=replace(engines.options, max_crops=500))
-    with pytest.raises(InvalidFields, match=told):
-        pyramid(few, demo_clip, IMAGE, **{**CUT, **options})
-
-
-def test_tiles_that_cost_too_much_or_are_too_large_are_refused(
-    engines: Engines, demo_clip: ClipModel
-) -> None:
-    def limited(**limits: Any) -> Engines:
-        return replace(engines, options=replace(engines.options, **limits))
-
-    with pytest.raises(
-        InvalidFields, match=r"tiles of this picture, which cost .* at most 0.1 .*--max-tflop"
-    ):
-        pyramid(limited(max_tflop=0.001), demo_clip, IMAGE, **CUT)
-    tall = models.picture(2, 500)
-    with pytest.raises(
-        InvalidFields,
-        match=r"tile_ratio_max: makes tiles of 400 x 400 pixels, at most 1000 .*--max-image-pixels",
-    ):
-        pyramid(limited(max_image_pixels=1000), demo_clip, tall, **CUT)
-    with pytest.raises(ReplyTooLarge, match="pyramid_dtype float16 or fewer levels makes it fit"):
-        pyramid(limited(max_reply_bytes=1000), demo_clip, IMAGE, **CUT)
-    # What is kept costs nothing any more, but for what points make of it.
-    pyramid(engines, demo_clip, IMAGE, "sha256:paid", **CUT)
-    pyramid(limited(max_tflop=0.001), demo_clip, IMAGE, "sha256:paid", **CUT)
-
-
-def test_what_large_tiles_and_points_cost_is_counted_and_nothing_of_tiles_that_are_kept(
-    engines: Engines, demo_clip: ClipModel
-) -> None:
-    def flop(item: PictureItem, **options: Any) -> float:
-        params = EmbedPyramidParams(**CUT, **options)
-        return engines.flop(engines.prepare(EMBED_PYRAMID.rpc, item, params, demo_clip))
-
-    twice = models.picture(2 * IMAGE.width, 2 * IMAGE.height)
-    assert flop(models.item_of(twice)) > flop(models.item_of(IMAGE))
-    pyramid(engines, demo_clip, IMAGE, "sha256:costs", **CUT)
-    kept = PictureItem(digest="sha256:costs")
-    one = flop(kept, scaled_points=[(1, 1, 0.5)])
-    assert flop(kept) == 0 < one
-    assert flop(kept, scaled_grid={"width": 20, "height": 10, "scales": [0.4, 0.5]}) == 400 * one
 
 
 def test_small_tiles_are_made_larger_no_more_at_a_time_than_share_a_pass(

@@ -355,8 +355,8 @@ export interface components {
              * Shape
              * @description Tiles of all levels and channels; points and channels, or scales, height, width and channels.
              * @example [
-             *       1254,
-             *       512
+             *       1304,
+             *       768
              *     ]
              */
             shape: number[];
