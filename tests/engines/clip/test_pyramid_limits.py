@@ -50,7 +50,7 @@ def test_the_scale_of_each_level_can_be_asked_for_and_the_parameters_themselves(
             {"scaled_points": [(64, 2, 0.5)]},
             r"scaled_points\[0\]: \(64, 2, 0.5\) is outside .* 64 x 48 pixels",
         ),
-        ({"scaled_points": [(63.0001, 1, 0.5)]}, r"\(63.0001, 1, 0.5\) is outside"),
+        ({"scaled_points": [(63.00001, 1, 0.5)]}, r"\(63.00001, 1, 0.5\) is outside"),
         (
             {"scaled_points": [(0, 0, 0.4), (1, 1, 0.3999999)]},
             r"no scale 0.3999999: tile_ratio_min is 0.4 and",
