@@ -53,6 +53,11 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
         assert page.locator(".things li").count() == 3
         look.answered(2)
         page.get_by_role("button", name="Try again").wait_for()
+        # A new one at the same address does not know the picture: it is sent again.
+        port = server.url("page").rpartition(":")[2].strip("/")
+        with running(tmp_path / "log 2", "up", *FLAGS, f"--page-port={port}", key=KEY):
+            look.press("Try again")
+            look.answered(3)
 
 
 def test_the_same_key_entered_again_is_asked_with_again(look: Look) -> None:

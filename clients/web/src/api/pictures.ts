@@ -5,7 +5,7 @@ import { type Answer, type Asking, BYTES_FORM, DIGEST, JSON_FORM, post, Refusal 
 
 /** As a browser shows it: what is pointed at on the screen is what the server means. */
 const SHOWN = { orientation: "shown" } as const;
-const GONE = "unknown-picture";
+const UNKNOWN = 404;
 
 const digests = new WeakMap<Blob, Promise<string>>();
 
@@ -24,6 +24,13 @@ async function dataUrl(file: Blob): Promise<string> {
   });
 }
 
+/** Whether the server has forgotten the picture that was named: it was started anew, or had many others since. */
+function isGone(error: unknown): boolean {
+  return (
+    error instanceof Refusal && error.status === UNKNOWN && error.message.startsWith("image_digest: ")
+  );
+}
+
 async function about<Body>(
   file: Blob,
   ask: (source: { image: string } | { image_digest: string }) => Promise<Answer<Body>>,
@@ -34,14 +41,16 @@ async function about<Body>(
     try {
       return await ask({ image_digest: digest });
     } catch (error) {
-      if (!(error instanceof Refusal) || error.reason !== GONE) throw error;
+      if (!isGone(error)) throw error;
     }
   }
   // Of those who find it gone together, one sends it again.
   const now = digests.get(file);
   if (now !== undefined && now !== sent) return about(file, ask);
   const first = (async () => ask({ image: await dataUrl(file) }))();
-  const named = first.then(({ headers }) => headers.get(DIGEST) ?? Promise.reject(new Error(GONE)));
+  const named = first.then(
+    ({ headers }) => headers.get(DIGEST) ?? Promise.reject(new Error("the picture got no name")),
+  );
   digests.set(file, named);
   named.catch(() => {
     if (digests.get(file) === named) digests.delete(file);
