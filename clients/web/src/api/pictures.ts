@@ -26,9 +26,7 @@ async function dataUrl(file: Blob): Promise<string> {
 
 /** Whether the server has forgotten the picture that was named: it was started anew, or had many others since. */
 function isGone(error: unknown): boolean {
-  return (
-    error instanceof Refusal && error.status === UNKNOWN && error.message.startsWith("image_digest: ")
-  );
+  return error instanceof Refusal && error.status === UNKNOWN && error.message.startsWith("image_digest: ");
 }
 
 async function about<Body>(

@@ -10,11 +10,22 @@ export function KeyDialog() {
   const { keyWanted } = useStore(session);
   const dialog = useRef<HTMLDialogElement>(null);
   const input = useRef<HTMLInputElement>(null);
+  // A dialog tells later that it was closed: the key may have been refused meanwhile, and is asked for again.
+  const isTaken = useRef(false);
 
   useEffect(() => {
-    if (keyWanted === null) dialog.current!.close();
-    else if (!dialog.current!.open) dialog.current!.showModal();
+    const shown = dialog.current!;
+    if (keyWanted !== null && !shown.open) shown.showModal();
+    else if (keyWanted === null && shown.open) {
+      isTaken.current = true;
+      shown.close();
+    }
   }, [keyWanted]);
+
+  function closed() {
+    if (!isTaken.current) session.set({ keyWanted: null });
+    isTaken.current = false;
+  }
 
   function submit(event: Event) {
     event.preventDefault();
@@ -32,7 +43,7 @@ export function KeyDialog() {
   }
 
   return (
-    <dialog ref={dialog} aria-labelledby="key-title" onClose={() => session.set({ keyWanted: null })}>
+    <dialog ref={dialog} aria-labelledby="key-title" onClose={closed}>
       <form onSubmit={submit}>
         <h2 id="key-title">API key</h2>
         <p>{keyWanted}</p>
