@@ -58,7 +58,7 @@ class InvalidFields(InvalidArgument):
     """The request is wrong, and these are the fields to mend."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__("; ".join(f"{each.field}: {each.message}" for each in violations))
+        super().__init__(_told(violations))
         self.violations = tuple(violations)
 
     def __reduce__(self) -> tuple[type[InvalidFields], tuple[tuple[FieldViolation, ...]]]:
@@ -68,6 +68,10 @@ class InvalidFields(InvalidArgument):
 def as_sent(*numbers: float) -> str:
     """Numbers with all digits that were sent, for a message: "799.0001, 1, 0.1"."""
     return ", ".join(repr(float(each)).removesuffix(".0") for each in numbers)
+
+
+def _told(violations: Sequence[FieldViolation]) -> str:
+    return "; ".join(f"{each.field}: {each.message}" for each in violations)
 
 
 def invalid_field(field: str, message: str) -> InvalidFields:
@@ -94,11 +98,11 @@ class NotFound(FeatsvcError):
 
 
 class UnknownPicture(NotFound):
-    """The digest names no picture that the caller has sent lately."""
+    """Digests name no pictures that the caller has sent lately: these fields hold them."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.violations = (FieldViolation(field, message),)
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__(_told(violations))
+        self.violations = tuple(violations)
 
 
 class WeightsMissing(FeatsvcError):

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from types import MappingProxyType
 from typing import NamedTuple
 
 import grpc
@@ -51,7 +50,6 @@ TOO_LONG = (
 # How gRPC's messages begin that name a field which REST has beside the others.
 IMAGE_PATH = re.compile(r"\bimage\.(url|digest)\b")
 
-NO_NAMES: Mapping[str, str] = MappingProxyType({})
 Detail = str | Sequence[Mapping[str, object]]
 
 
@@ -145,13 +143,11 @@ def field_violations(error: grpc.aio.AioRpcError) -> tuple[FieldViolation, ...]:
     return ()
 
 
-def http_error(error: grpc.aio.AioRpcError, names: Mapping[str, str] = NO_NAMES) -> HttpError:
-    """The HTTP form of a status that is no list of mistakes; `names` are REST's of fields that its message names."""
+def http_error(error: grpc.aio.AioRpcError, words: str = "") -> HttpError:
+    """The HTTP form of a status that is no list of mistakes; `words` are for its message, where REST has its own."""
     code, facts = error.code(), trailing(error)
     status = HTTP_STATUS.get(code, 500)
-    message = error.details() or code.name.lower().replace("_", " ")
-    for field, name in names.items():
-        message = message.replace(field, name)
+    message = words or error.details() or code.name.lower().replace("_", " ")
     message = IMAGE_PATH.sub(r"image_\1", message)
     message = message.replace("image.content", "image")
     # The gateway gives a reason where another try will not mend it, such as too large a message, or no memory for it.

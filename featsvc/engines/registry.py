@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from featsvc.catalog import entry_of
-from featsvc.engines.answers.joint_basis import basis_cache
+from featsvc.engines.answers.joint_basis import BasisCache
 from featsvc.engines.clip import operations as clip
 from featsvc.engines.clip.pyramids import pyramid_cache
 from featsvc.engines.clip.text import text_cache
@@ -206,7 +206,7 @@ def build(options: EngineOptions) -> Engines:
     options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
     texts = text_cache(options.text_cache)
     tiles = pyramid_cache(options.pyramid_cache)
-    bases = basis_cache(options.basis_cache)
+    bases = BasisCache(options.basis_cache)
     families = {
         "clip": clip.family(texts, tiles, bases),
         "dino": dino.family(bases),

@@ -9,6 +9,7 @@ from featsvc.settings.kinds import (
     MIB,
     AnyPrecision,
     AutoRoom,
+    BasisPictures,
     Capitals,
     Common,
     Count,
@@ -139,5 +140,5 @@ class Limits:
     """Most sentences that the texts of one request make in their templates; max_tflop limits what they cost too."""
     max_pca_side: Count = 4096
     """Largest matrix that principal components are taken of, in rows; the time goes with its cube."""
-    max_basis_pictures: Count = 16
+    max_basis_pictures: BasisPictures = 16
     """Most pictures of one request over which principal components are taken together, its own among them."""

@@ -89,6 +89,8 @@ MOST, MOST_BYTES = 2**32 - 1, 2**63 - 1
 
 Natural = Annotated[int, Field(ge=0, le=MOST), Written("N")]
 Count = Annotated[int, Field(ge=1, le=MOST), Written("N")]
+BasisPictures = Annotated[int, Field(ge=1, le=257), Written("N")]
+"""Of one request: its own, and as many as its list may name."""
 Port = Annotated[int, Field(ge=0, le=65535), Written("PORT")]
 OptionalPort = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | None,

@@ -29,7 +29,7 @@ from rest_shim.exchange import ASKED
 from rest_shim.reply.blobs import BLOCK_BYTES
 from rest_shim.reply.encode import TIMING_HEADER
 from rest_shim.request.accept import accepted
-from rest_shim.request.locations import invalid_request, names_in_body
+from rest_shim.request.locations import invalid_request, sentences
 from rest_shim.request.reading import BodyLimits, credentials, priority, timeout_s
 
 
@@ -147,5 +147,5 @@ class Transcoder:
         violations, asked = field_violations(error), self.endpoint.method.input_type
         if violations and error.code() is grpc.StatusCode.INVALID_ARGUMENT:
             return invalid_request(violations, asked, wish.picture)
-        # A digest that is gone is named too, but is no mistake.
-        return http_error(error, names_in_body(violations, asked))
+        # Digests that are gone are named too, but are no mistakes.
+        return http_error(error, sentences(violations, asked))

@@ -33,9 +33,9 @@ def invalid_request(
     )
 
 
-def names_in_body(violations: Sequence[FieldViolation], request: Descriptor) -> dict[str, str]:
-    """Of each field that the gateway names, REST's name."""
-    return {each.field: dotted(location(each.field, request)) for each in violations}
+def sentences(violations: Sequence[FieldViolation], request: Descriptor) -> str:
+    """What the gateway says of fields, each under REST's name; empty where it names none."""
+    return "; ".join(f"{dotted(location(each.field, request))}: {each.message}" for each in violations)
 
 
 def location(path: str, request: Descriptor) -> Location:

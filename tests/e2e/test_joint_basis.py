@@ -33,10 +33,15 @@ def test_two_pictures_have_one_basis_over_both_transports(
     np.testing.assert_array_equal(over_rest.ask(operation, other_picture, by_name)["array"], second)
 
 
-def test_a_picture_that_is_gone_is_named_by_its_field(picture: bytes, transport: Transport) -> None:
-    with pytest.raises(errors.PictureNotFound, match=NOBODY) as caught:
-        transport.ask("dino_features", picture, {**ASKED, "pca_digests": [Picture(picture).digest, NOBODY]})
-    assert [each.field.removeprefix("features.") for each in caught.value.violations] == ["pca_digests[1]"]
+def test_all_pictures_that_are_gone_are_named_by_their_fields(picture: bytes, transport: Transport) -> None:
+    gone = [f"sha256:{each:064}" for each in range(8, 0, -1)]
+    named = [gone[0], Picture(picture).digest, *gone[1:]]
+    with pytest.raises(errors.PictureNotFound, match=gone[0]) as caught:
+        transport.ask("dino_features", picture, {**ASKED, "pca_digests": named})
+    violations = caught.value.violations
+    fields = [f"pca_digests[{each}]" for each in (0, *range(2, 9))]
+    assert [each.field.removeprefix("features.") for each in violations] == fields
+    assert [each.message.split()[0] for each in violations] == gone
 
 
 def test_what_is_wrong_is_told_in_the_names_of_rest(picture: bytes, over_rest: Rest) -> None:

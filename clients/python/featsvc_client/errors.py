@@ -113,13 +113,13 @@ class ModelNotFound(CallError):
 
 
 class PictureNotFound(CallError):
-    """The server has no (more) picture of this digest: send the file. `violations` names the field that holds it."""
+    """The server has no (more) pictures of these digests: send the files. `violations` names their fields."""
 
     code: ClassVar[str] = NOT_FOUND
 
     @property
     def violations(self) -> tuple[FieldViolation, ...]:
-        """The field, with the digest."""
+        """Each field, with its digest; of very many the first."""
         return self.failure.violations
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -30,6 +30,7 @@ SERVICE_HEADER = "x-featsvc-service"
 PICTURE_FIELD = "image.digest"
 PICTURE_FIELDS = (PICTURE_FIELD, "image_digest")
 OF_DIGEST = re.compile(r"image\.digest|\w+_digests\[\d+\]")
+NEXT_DIGEST = re.compile(r"; (?=\w+_digests\[\d+\]: )")
 """The fields that hold the digest of a picture, or one in a list."""
 TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 JSON, OCTETS = "application/json", "application/octet-stream"
@@ -202,10 +203,7 @@ def failure(answer: httpx.Response) -> Failure:
         message = "; ".join(f"{each.field}: {each.message}" for each in violations) or message
     else:
         message = str(detail)
-        field, colon, what = message.partition(": ")
-        # A sentence has no room for a field, so the server begins it with the one that is not found.
-        named = PICTURE_FIELD if field in PICTURE_FIELDS else field
-        violations = (FieldViolation(named, what),) if colon and OF_DIGEST.fullmatch(named) else ()
+        violations = tuple(_not_found(message))
     return Failure(
         CODES.get(status, "INTERNAL"),
         message,
@@ -215,6 +213,15 @@ def failure(answer: httpx.Response) -> Failure:
         # A proxy that says no more than the status means the request.
         answer.headers.get("x-featsvc-reason", REQUEST_TOO_LARGE if status == TOO_LARGE else ""),
     )
+
+
+def _not_found(message: str) -> Iterator[FieldViolation]:
+    """The digests that are gone: a text has no room for fields, so each of its sentences begins with one."""
+    for sentence in NEXT_DIGEST.split(message):
+        field, colon, what = sentence.partition(": ")
+        named = PICTURE_FIELD if field in PICTURE_FIELDS else field
+        if colon and OF_DIGEST.fullmatch(named):
+            yield FieldViolation(named, what)
 
 
 def _violation(entry: Mapping[str, object]) -> FieldViolation:

@@ -73,23 +73,21 @@ def prepared_features(
     geometry = dense.geometry(picture.pixels, options)
     known = check_features(geometry, FeatureKind(dense.channels, dense.space), params, options, item.way)
     flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
-    key, pixels = picture_key(ready.pixels.shape, options), dense.pixels(ready)
-    prepared = PreparedFeatures(key, pixels, flop, ready, known, orientation=picture.orientation)
+    # With others no byte may depend on what shares a pass: neither of the basis, nor of the picture in it.
+    key = alone() if params.pca_digests else picture_key(ready.pixels.shape, options)
+    prepared = PreparedFeatures(key, dense.pixels(ready), flop, ready, known, orientation=picture.orientation)
     if not params.pca_digests:
         return prepared
     of_basis = basis_key(item, params, dense.identity)
     if basis := bases.find(of_basis):
         return replace(prepared, known=known._replace(basis=basis))
-    made = _Together(params, dense, options)
-    inputs = [made.picture(each, prepared if each is item else None) for each in in_order(item)]
-    return replace(
-        prepared,
-        # Alone in its batch, for what the basis is made of must not depend on what shares a pass.
-        batch_key=alone(),
-        pixels=max(map(dense.pixels, inputs)),
-        flop=made.flop,
-        fit=JointFit(bases, of_basis, tuple(inputs)),
-    )
+    fit = bases.fits.get(of_basis)
+    if fit is None:
+        made = _Together(params, dense, options)
+        inputs = tuple(made.picture(each, prepared if each is item else None) for each in in_order(item))
+        fit = JointFit(bases, of_basis, inputs, max(map(dense.pixels, inputs)), made.flop)
+        bases.fits[of_basis] = fit
+    return replace(prepared, pixels=max(prepared.pixels, fit.pixels), flop=fit.flop, fit=fit)
 
 
 class _Together:

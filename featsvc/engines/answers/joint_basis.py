@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from torch import Tensor
 
@@ -15,14 +16,17 @@ from featsvc.engines.running.cache import ByteCache
 from featsvc.work.item import FeaturesItem, PictureItem
 from featsvc.work.operations import pictures_of_basis
 
-BasisCache = ByteCache[Hashable, Basis]
 ENTRY_BYTES = 1 << 12
 """What an entry of the cache takes beside its basis: its key, which holds the parameters, and objects around both."""
 
 
-def basis_cache(max_bytes: int) -> BasisCache:
-    """Bases by network, parameters and pictures."""
-    return ByteCache("pca_bases", max_bytes, lambda basis: basis.nbytes + ENTRY_BYTES, is_on_host=True)
+class BasisCache(ByteCache[Hashable, Basis]):
+    """Bases by network, parameters and pictures, and those that are still to be fitted."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__("pca_bases", max_bytes, lambda basis: basis.nbytes + ENTRY_BYTES, is_on_host=True)
+        self.fits: WeakValueDictionary[Hashable, JointFit] = WeakValueDictionary()
+        """As long as somebody waits for one: of several that ask together one brings the pictures to the network."""
 
 
 def in_order(item: FeaturesItem) -> list[PictureItem]:
@@ -37,7 +41,7 @@ def basis_key(item: FeaturesItem, params: FeatureParams, network: Hashable) -> H
     return network, digests, item.orientation, pictures_of_basis(params).of_basis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class JointFit:
     """A basis that is still to be fitted."""
 
@@ -45,6 +49,10 @@ class JointFit:
     key: Hashable
     inputs: tuple[NetworkInput, ...]
     """The pictures, in their order."""
+    pixels: int
+    """What the largest pass takes of the memory."""
+    flop: float
+    """Of all passes."""
 
     def basis(self, features: Callable[[NetworkInput], Tensor], params: FeatureParams) -> Basis:
         """As its name carries it, and kept; `features` makes a picture's, h x w x D."""
@@ -52,7 +60,7 @@ class JointFit:
         known = self.bases.find(self.key)
         if known is not None:
             return known
-        cells = [Cells(features(each), target_of(each.geometry, params)) for each in self.inputs]
+        cells = (Cells(features(each), target_of(each.geometry, params)) for each in self.inputs)
         basis = fitted_together(cells, scaled_by(params)).rounded()
         self.bases.put(self.key, basis)
         return basis

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -40,6 +40,13 @@ class Cells(NamedTuple):
     """The pixels that are meant; None: the cells themselves."""
 
 
+class _PreciseCells(NamedTuple):
+    """The features of several pictures in float64, and the pixels that are meant of each."""
+
+    vectors: JoinedCells
+    targets: list[Target | None]
+
+
 class Projection(NamedTuple):
     """Features along the axes of a basis."""
 
@@ -63,19 +70,21 @@ class FittedBasis(NamedTuple):
 
 def fitted(features: Tensor, scaled: Scaled, target: Target | None = None) -> FittedBasis:
     """The basis of features h x w x D, of each cell or of each pixel of the target."""
-    basis, (projection,) = _fitted([Cells(features, target)], scaled)
+    basis, (projection,) = _fitted(_precise_cells([Cells(features, target)]), scaled)
     return FittedBasis(basis, projection)
 
 
-def fitted_together(pictures: Sequence[Cells], scaled: Scaled) -> Basis:
-    """The basis of all cells, or of all pixels, of several pictures; the order of these decides about last bits."""
-    return _fitted(pictures, scaled)[0]
+def fitted_together(pictures: Iterable[Cells], scaled: Scaled) -> Basis:
+    """The basis of all cells, or of all pixels, of several pictures; the order of these decides about last bits.
+
+    Each is taken when those before it have left the device, where they are too much for that.
+    """
+    return _fitted(_precise_cells(pictures), scaled)[0]
 
 
-def _fitted(pictures: Sequence[Cells], scaled: Scaled) -> tuple[Basis, list[Projection]]:
+def _fitted(cells: _PreciseCells, scaled: Scaled) -> tuple[Basis, list[Projection]]:
     """The same, and each picture in it."""
-    targets = [each.target for each in pictures]
-    vectors = _precise_cells([each.features for each in pictures])
+    vectors, targets = cells
     divide = _divide(vectors) if scaled.is_foreground else None
     if divide is not None:
         axes = cell_axes(joined([part[_is_above(part, divide)] for part in vectors.parts]))
@@ -103,7 +112,7 @@ def _fitted(pictures: Sequence[Cells], scaled: Scaled) -> tuple[Basis, list[Proj
 
 def projected(features: Tensor, basis: Basis, target: Target | None = None) -> Projection:
     """Features h x w x D in a basis that was made of others."""
-    vectors = _precise(features)
+    vectors = _precise(features, features.nbytes)
     mean, columns = (on_device(each, vectors.device) for each in (basis.mean, basis.axes))
     divide = None if basis.divide is None else on_device(basis.divide, vectors.device)
     return _projected(vectors, Axes(mean, columns, mean.new_zeros(())), divide, target)
@@ -159,14 +168,22 @@ def _is_border(vectors: Tensor) -> Tensor:
     return is_border.flatten()
 
 
-def _precise_cells(features: Sequence[Tensor]) -> JoinedCells:
-    every = _precise(joined([each.flatten(0, 1) for each in features]))
-    sizes = [each.shape for each in features]
+def _precise_cells(pictures: Iterable[Cells]) -> _PreciseCells:
+    parts, targets, nbytes = list[Tensor](), list[Target | None](), 0
+    for features, target in pictures:
+        nbytes += features.nbytes
+        parts.append(features)
+        targets.append(target)
+        del features  # the next one is made while these are held
+        parts = [_precise(each, nbytes) for each in parts]
+    every = joined([each.flatten(0, 1) for each in parts])
+    sizes = [each.shape for each in parts]
     split = torch.split(every, [height * width for height, width, _ in sizes])
-    return JoinedCells(every, [part.view(size) for part, size in zip(split, sizes, strict=True)])
+    vectors = JoinedCells(every, [part.view(size) for part, size in zip(split, sizes, strict=True)])
+    return _PreciseCells(vectors, targets)
 
 
-def _precise(features: Tensor) -> Tensor:
-    """In float64: on a GPU where they are not many, and else in the host's memory."""
-    stay = features.device.type == "cuda" and features.nbytes <= MOST_ON_DEVICE_BYTES
+def _precise(features: Tensor, nbytes: int) -> Tensor:
+    """In float64: on a GPU where all of them in float32 are not many, and else in the host's memory."""
+    stay = features.device.type == "cuda" and nbytes <= MOST_ON_DEVICE_BYTES
     return features.detach().to(features.device if stay else "cpu", torch.float64)

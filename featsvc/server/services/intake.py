@@ -16,7 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 from featsvc.catalog import Entry
 from featsvc.catalog.choice import check_answers, entry_for
-from featsvc.errors import DeadlineExceeded, FeatsvcError, InvalidFields, UnknownPicture, invalid_field
+from featsvc.errors import (
+    DeadlineExceeded,
+    FeatsvcError,
+    FieldViolation,
+    InvalidFields,
+    UnknownPicture,
+    invalid_field,
+)
 from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Brief, Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
@@ -240,26 +247,32 @@ class Intake:
 
     def _further(self, named: PicturesBeside, own: Picture, call: Call) -> list[Picture]:
         """The pictures that belong to a question beside its own, by their names; each of them once."""
-        digests, most = sorted({*named.digests} - {own.digest}), self.settings.max_basis_pictures
+        digests, most = {*named.digests} - {own.digest}, self.settings.max_basis_pictures
         field = f"{PARAMETERS}.{named.option}"
         if len(digests) >= most:
             message = f"with this one these are {1 + len(digests)} pictures, at most {most}"
             raise invalid_field(field, f"{message} (--max-basis-pictures): name fewer")
-        further = [self._kept(each, call, f"{field}[{named.digests.index(each)}]") for each in digests]
+        further, gone = list[Picture](), list[FieldViolation]()
+        for each in sorted(digests, key=named.digests.index):
+            try:
+                further.append(self._kept(each, call, f"{field}[{named.digests.index(each)}]"))
+            except UnknownPicture as error:
+                gone += error.violations
+        if gone:
+            raise UnknownPicture(gone)
         nbytes = sum(len(each.content) for each in (own, *further))
         if nbytes > self.settings.max_request_bytes:
             message = f"all pictures together are {nbytes} bytes, at most {self.settings.max_request_bytes}"
             raise invalid_field(field, f"{message} (--max-request-bytes): name fewer or smaller ones")
-        return further
+        return sorted(further, key=lambda each: each.digest)
 
     def _kept(self, digest: str, call: Call, field: str = "image.digest") -> Picture:
         if not DIGEST.fullmatch(digest):
             raise invalid_field(field, "must be sha256: and 64 hexadecimal digits in lower case")
         picture = self.images.find(call.caller, digest)
         if picture is None:
-            raise UnknownPicture(
-                field, f"{digest} names no picture that was sent lately with this key: send the file itself"
-            )
+            message = f"{digest} names no picture that was sent lately with this key: send the file itself"
+            raise UnknownPicture([FieldViolation(field, message)])
         return picture
 
 
@@ -271,8 +284,7 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
     except InvalidFields as error:
         raise InvalidFields(in_holders(error.violations, params)) from None
     except UnknownPicture as error:
-        (unknown,) = in_holders(error.violations, params)
-        raise UnknownPicture(unknown.field, unknown.message) from None
+        raise UnknownPicture(in_holders(error.violations, params)) from None
 
 
 def _affinity(operation: AnyOperation, item: Item, params: Parameters, keeps_bases: bool) -> str:

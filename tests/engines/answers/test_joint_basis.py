@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from featsvc.engines.answers import dense
+from featsvc.engines.answers.pca import Cells, Scaled, fitted_together
+from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.registry import Engines
 from featsvc.errors import ContentWanted, InvalidFields
 from featsvc.v1.schema import ClipExtractFeaturesParams, DinoExtractFeaturesParams, Orientation
@@ -127,10 +132,21 @@ def test_neither_order_nor_who_asks_nor_what_is_kept_changes_a_byte(
     assert by_name.features.tobytes() == second.features.tobytes()
 
 
-def test_what_else_is_in_the_batch_changes_nothing(dino: Asking) -> None:
+def test_of_several_in_a_batch_the_first_brings_the_pictures_and_fits(
+    dino: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engines, params = models.engines(), dino.params((0, 1, 2))
     items = [item(of, (0, 1, 2)) for of in range(3)]
+    count = 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        return decoded(*args)
+
+    monkeypatch.setattr(dense, "decoded", counted)
     prepared = [engines.prepare(dino.rpc, each, params, dino.model) for each in items]
+    assert count == 5, "three for the first, and its own for each of the others"
     together = engines.run(dino.rpc, prepared, params, dino.model)
     for of, answer in enumerate(together):
         assert isinstance(answer, Features)
@@ -140,6 +156,40 @@ def test_what_else_is_in_the_batch_changes_nothing(dino: Asking) -> None:
     assert (bases.misses, bases.hits, bases.entries) == (1, 2, 1), (
         "of a batch the first fits, and the others have it"
     )
+
+
+def test_on_a_gpu_no_other_shares_a_pass_with_a_picture_of_several(dino: Asking) -> None:
+    engines, asked = models.engines(), item(0, (0, 1, 2))
+    engines = replace(engines, options=replace(engines.options, device="cuda"))
+
+    def keys(params: Any) -> set[Any]:
+        """Of three that are alike."""
+        made = [engines.prepare(dino.rpc, asked, params, dino.model) for _ in range(3)]
+        return {engines.batch_key(each) for each in made}
+
+    assert len(keys(dino.params(()))) == 1
+    cold = keys(dino.params((0, 1, 2)))
+    dino.ask(engines, 0, (0, 1, 2))
+    warm = keys(dino.params((0, 1, 2)))
+    assert (len(cold), len(warm)) == (3, 3)
+
+
+def test_features_of_a_picture_are_let_go_before_the_next_are_made() -> None:
+    made = list[weakref.ref[torch.Tensor]]()
+
+    def cells() -> Iterator[Cells]:
+        for seed in range(3):
+            assert all(each() is None for each in made)
+            features = torch.rand(6, 5, 8, generator=torch.Generator().manual_seed(seed))
+            made.append(weakref.ref(features))
+            picture = Cells(features)
+            del features
+            yield picture
+            del picture
+
+    basis = fitted_together(cells(), Scaled(0.0, 1.0))
+    assert len(made) == 3
+    assert basis.axes.shape == (8, 3)
 
 
 def test_a_basis_that_is_kept_needs_the_other_pictures_no_more(dino: Asking) -> None:

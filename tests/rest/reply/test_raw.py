@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from featsvc.codec import arrays
-from featsvc.errors import UnknownPicture
+from featsvc.errors import FieldViolation, UnknownPicture
 from featsvc.server.calls.statuses import status_details
 from featsvc.v1 import clip_pb2, tensor_pb2
 from rest_shim.reply import replies
@@ -192,7 +192,8 @@ async def test_a_picture_has_exactly_one_source(
 
 async def test_a_picture_that_is_gone_is_404_and_not_a_bad_field(ports: Shim, gateway: FakeGateway) -> None:
     status = status_details(
-        grpc.StatusCode.NOT_FOUND, UnknownPicture("image.digest", "gone: send the file again")
+        grpc.StatusCode.NOT_FOUND,
+        UnknownPicture([FieldViolation("image.digest", "gone: send the file again")]),
     )
     details = ("grpc-status-details-bin", status.SerializeToString())
     gateway.fail(EXTRACT, grpc.StatusCode.NOT_FOUND, "gone: send the file again", details)

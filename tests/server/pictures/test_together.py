@@ -6,9 +6,13 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
+from annotated_types import MaxLen
+from pydantic import TypeAdapter, ValidationError
 
 from featsvc.pool.transport.frames import LARGE_BYTES
+from featsvc.settings.tree import GatewaySettings
 from featsvc.v1 import dino_pb2, estimate_pb2, estimate_pb2_grpc, features_pb2, image_pb2
+from featsvc.v1.schema import FeatureParams
 from tests.server.asking import OTHER_KEY, asking, digest_of, refusal, violations
 from tests.server.conftest import AUTHORISED, Running, start
 
@@ -49,12 +53,14 @@ async def test_a_worker_that_has_answered_is_sent_large_ones_no_more(served: Run
     assert answers == [21.0, 1.0, 21.0]
 
 
-async def test_one_that_is_gone_is_named_and_not_found(served: Running) -> None:
+async def test_all_that_are_gone_are_named_and_not_found(served: Running) -> None:
     await send(served, TWO)
-    gone = together(ONE, [digest_of(TWO), digest_of(THREE)])
+    gone = together(ONE, [digest_of(each) for each in (b"say 4", TWO, THREE)])
     error = await refusal(served.dino.ExtractFeatures(gone, metadata=AUTHORISED))
     assert error.code() == grpc.StatusCode.NOT_FOUND
-    assert digest_of(THREE) in violations(error)[f"{FIELD}[1]"]
+    told = violations(error)
+    assert list(told) == [f"{FIELD}[0]", f"{FIELD}[2]"]
+    assert digest_of(THREE) in told[f"{FIELD}[2]"]
     others = together(ONE, [digest_of(TWO)])
     error = await refusal(served.dino.ExtractFeatures(others, metadata=OTHER_KEY))
     assert error.code() == grpc.StatusCode.NOT_FOUND, "another key has sent it"
@@ -64,6 +70,18 @@ async def test_what_is_no_digest_is_a_bad_field(served: Running) -> None:
     error = await refusal(served.dino.ExtractFeatures(together(ONE, ["sha256:12"]), metadata=AUTHORISED))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "64 hexadecimal digits" in violations(error)[f"{FIELD}[0]"]
+
+
+def test_as_many_pictures_may_be_allowed_as_a_request_can_name() -> None:
+    (most,) = (
+        each.max_length
+        for each in FeatureParams.model_fields["pca_digests"].metadata
+        if isinstance(each, MaxLen)
+    )
+    settings = TypeAdapter(GatewaySettings)
+    assert settings.validate_python({"max_basis_pictures": 1 + most}).max_basis_pictures == 1 + most
+    with pytest.raises(ValidationError, match="max_basis_pictures"):
+        settings.validate_python({"max_basis_pictures": 2 + most})
 
 
 @pytest.mark.parametrize(
