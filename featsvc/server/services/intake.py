@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -25,19 +24,19 @@ from featsvc.errors import (
     invalid_field,
 )
 from featsvc.fields.base import Parameters
-from featsvc.pool.contract.job import Brief, Job, JobEstimate, JobObserver, JobTimes
+from featsvc.pool.contract.job import Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
-from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.keys.permissions import WeightsHere, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
 from featsvc.server.pictures.store import Answered, Picture, PictureStore, named
+from featsvc.server.services.knowledge import affinity, brief
 from featsvc.settings.tree import GatewaySettings
 from featsvc.twin import from_message, in_holders, violations
 from featsvc.twin.messages import PARAMETERS
 from featsvc.v1.schema import Image
-from featsvc.work.item import IN_ONE_PIECE, FeaturesItem, Item, PictureItem, Way, beside_picture, pictures_of
+from featsvc.work.item import IN_ONE_PIECE, Item, PictureItem, Way, beside_picture, pictures_of
 from featsvc.work.operations import AnyOperation, I, Operation, P, PicturesBeside, R, models_of
 from featsvc.work.results import EmbeddedImage
 
@@ -140,8 +139,8 @@ class Intake:
             request_id=call.request_id,
             priority=call.priority,
             question=item.question,
-            affinity=_affinity(operation, item, params, self.settings.basis_cache > 0),
-            brief=_brief(operation, item),
+            affinity=affinity(operation, item, params, self.settings.basis_cache > 0),
+            brief=brief(operation, item),
             pictures=max(1, len(pictures_of(item))),
         )
         return job, item
@@ -285,29 +284,3 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
         raise InvalidFields(in_holders(error.violations, params)) from None
     except UnknownPicture as error:
         raise UnknownPicture(in_holders(error.violations, params)) from None
-
-
-def _affinity(operation: AnyOperation, item: Item, params: Parameters, keeps_bases: bool) -> str:
-    """What a worker may know of an item: its picture, or the basis of several together; empty where nothing."""
-    if operation.keeps_pictures and isinstance(item, PictureItem):
-        return item.digest
-    if keeps_bases and operation.together is not None and isinstance(item, FeaturesItem) and item.together:
-        # With the same pictures and other options a worker has to make another basis.
-        made_of = [item.orientation.name, operation.together(params).of_basis.model_dump_json()]
-        made_of += sorted(each.digest for each in pictures_of(item))
-        return sha256(" ".join(made_of).encode()).hexdigest()
-    return ""
-
-
-def _brief(operation: AnyOperation, item: Item) -> Brief | None:
-    """The item by the names of pictures that a worker may know already, where sending them takes long."""
-    if isinstance(item, FeaturesItem) and item.together:
-        own = replace(item, together=tuple(each.without_image() for each in item.together))
-        return Brief(own, own.nbytes) if item.nbytes - own.nbytes >= LARGE_BYTES else None
-    if operation.looks_again or not (
-        operation.keeps_pictures and isinstance(item, PictureItem) and item.digest
-    ):
-        return None
-    return (
-        Brief(item.without_image(), item.nbytes - len(item.image)) if len(item.image) >= LARGE_BYTES else None
-    )
