@@ -45,7 +45,7 @@ def pictures(content: bytes) -> None:
     """A file, from its header to RGB."""
     item = PictureItem(image=content)
     try:
-        may_take_long(item, OPTIONS)
+        may_take_long([item], OPTIONS)
         decoded(item, OPTIONS)
     except FeatsvcError:
         return

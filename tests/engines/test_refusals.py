@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from featsvc.engines.clip import dense_pass as clip
-from featsvc.engines.dino import operations as dino
+from featsvc.engines.dino import dense_pass as dino
 from featsvc.errors import FeatsvcError, InvalidFields, ReplyTooLarge
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery

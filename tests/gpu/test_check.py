@@ -17,7 +17,7 @@ import torch
 from pycocotools import mask as coco
 
 from featsvc.engines import registry
-from featsvc.engines.dino import operations as dino
+from featsvc.engines.dino import dense_pass as dino
 from featsvc.engines.dino.features import descriptors as right
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool

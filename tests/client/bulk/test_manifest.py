@@ -151,6 +151,7 @@ def test_other_parameters_are_told_briefly(out: Path) -> None:
     out.mkdir()
     with closing(Manifest(out / NAME)) as manifest:
         manifest.begin_run(job("A"), "")
+        manifest.fail(manifest.see("a.jpg").position, "", "", "no picture")
         with pytest.raises(Refused) as refused:
             check_job(manifest, job("B"), out, is_again=False)
     said = str(refused.value).removeprefix(str(out))

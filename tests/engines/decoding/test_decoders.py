@@ -65,7 +65,7 @@ def photo(width: int, height: int, file_format: str, **how: object) -> bytes:
 def test_what_no_header_judges_is_decoded_elsewhere_and_the_same(
     odd: OddPicture, options: EngineOptions
 ) -> None:
-    assert may_take_long(PictureItem(odd.content), options)
+    assert may_take_long([PictureItem(odd.content)], options)
     np.testing.assert_array_equal(np.asarray(decoded(PictureItem(odd.content), options).pixels), odd.right)
 
 
@@ -94,7 +94,7 @@ def test_pictures_of_cameras_and_browsers_are_decoded_at_once() -> None:
         photo(2000, 1500, "WEBP"),
         photo(1920, 1080, "BMP"),
     ):
-        assert not may_take_long(PictureItem(content), OPTIONS)
+        assert not may_take_long([PictureItem(content)], OPTIONS)
 
 
 def test_a_small_jpeg_of_500_scans_is_refused_by_its_header() -> None:
