@@ -198,7 +198,10 @@ async def test_a_picture_that_is_gone_is_404_and_not_a_bad_field(ports: Shim, ga
     details = ("grpc-status-details-bin", status.SerializeToString())
     gateway.fail(EXTRACT, grpc.StatusCode.NOT_FOUND, "gone: send the file again", details)
     response = await ports.post("clip", "/extract", {"image_digest": DIGEST}, Accept=OCTETS)
-    assert (response.status_code, response.json()) == (404, {"detail": "image_digest: gone: send the file again"})
+    assert (response.status_code, response.json()) == (
+        404,
+        {"detail": "image_digest: gone: send the file again"},
+    )
 
 
 async def test_points_and_region_are_lists_of_numbers(ports: Shim, gateway: FakeGateway) -> None:
