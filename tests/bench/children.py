@@ -50,7 +50,11 @@ class Child:
                 stderr=errors,
                 start_new_session=True,  # what it starts in turn ends with it
             )
-        self.about = self.line()
+        try:
+            self.about = self.line()
+        except BaseException:
+            self.close()
+            raise
 
     def await_port(self) -> int:
         """Its port, once something accepts connections there: what announces a port may not listen yet."""
