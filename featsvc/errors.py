@@ -54,24 +54,24 @@ class InvalidArgument(FeatsvcError):
     code = "INVALID_ARGUMENT"
 
 
-class InvalidFields(InvalidArgument):
-    """The request is wrong, and these are the fields to mend."""
+class NamesFields(FeatsvcError):
+    """An error that says of which fields it is."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__(_told(violations))
+        super().__init__("; ".join(f"{each.field}: {each.message}" for each in violations))
         self.violations = tuple(violations)
 
-    def __reduce__(self) -> tuple[type[InvalidFields], tuple[tuple[FieldViolation, ...]]]:
+    def __reduce__(self) -> tuple[type[NamesFields], tuple[tuple[FieldViolation, ...]]]:
         return type(self), (self.violations,)
+
+
+class InvalidFields(NamesFields, InvalidArgument):
+    """The request is wrong, and these are the fields to mend."""
 
 
 def as_sent(*numbers: float) -> str:
     """Numbers with all digits that were sent, for a message: "799.0001, 1, 0.1"."""
     return ", ".join(repr(float(each)).removesuffix(".0") for each in numbers)
-
-
-def _told(violations: Sequence[FieldViolation]) -> str:
-    return "; ".join(f"{each.field}: {each.message}" for each in violations)
 
 
 def invalid_field(field: str, message: str) -> InvalidFields:
@@ -97,12 +97,8 @@ class NotFound(FeatsvcError):
     code = "NOT_FOUND"
 
 
-class UnknownPicture(NotFound):
+class UnknownPicture(NamesFields, NotFound):
     """Digests name no pictures that the caller has sent lately: these fields hold them."""
-
-    def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__(_told(violations))
-        self.violations = tuple(violations)
 
 
 class WeightsMissing(FeatsvcError):

@@ -94,7 +94,7 @@ class FeaturesItem(PictureItem):
     """A picture, and those that its principal components are taken of beside it."""
 
     together: tuple[PictureItem, ...] = field(default=(), kw_only=True, compare=False)
-    """In the order of their names, which the parameters have; each of them once."""
+    """Each of them once. The parameters have their names."""
 
     @property
     def nbytes(self) -> int:

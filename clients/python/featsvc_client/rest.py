@@ -30,8 +30,9 @@ SERVICE_HEADER = "x-featsvc-service"
 PICTURE_FIELD = "image.digest"
 PICTURE_FIELDS = (PICTURE_FIELD, "image_digest")
 OF_DIGEST = re.compile(r"image\.digest|\w+_digests\[\d+\]")
-NEXT_DIGEST = re.compile(r"; (?=\w+_digests\[\d+\]: )")
 """The fields that hold the digest of a picture, or one in a list."""
+NEXT_DIGEST = re.compile(r"; (?=\w+_digests\[\d+\]: )")
+"""Between two sentences about digests of a list."""
 TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 JSON, OCTETS = "application/json", "application/octet-stream"
 

@@ -21,7 +21,7 @@ from featsvc.work.results import Geometry
 MOST_AT_ONCE = 1024
 """Rows of a matrix whose eigenvectors are all computed, in one piece."""
 ROUNDING = 1e-6
-"""JoinedCells of the features' length that rounding to float32 and the sums of a network can make of nothing."""
+"""Parts of the features' length that rounding to float32 and the sums of a network can make of nothing."""
 
 
 class Target(NamedTuple):

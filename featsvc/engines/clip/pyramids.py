@@ -98,10 +98,11 @@ def prepare(
     if hit is not None:
         levels = levels_of(hit.size, params)
         _check_answer(hit.size, levels, params, loaded, options, item.way)
+        placed = _placed(levels, params, loaded)
         return PreparedPyramid(
             alone(),
-            _places_pixels(levels, params, loaded),
-            _places_flop(levels, params, loaded),
+            float_bytes((placed,)) // PIXEL_BYTES,
+            NUMBER_FLOP * placed,
             cache,
             key,
             hit,
@@ -122,13 +123,14 @@ def prepare(
     flop += PIXEL_FLOP * sum(each.tiles * each.tile_size**2 for each in levels)
     check_tiles(count, flop, loaded.entry.key, options)
     _check_answer(size, levels, params, loaded, options, item.way)
+    placed = _placed(levels, params, loaded)
     return PreparedPyramid(
         alone(),
         max(
             min(count, AT_ONCE) * height * width + max(TILE_PIXELS, side**2),
-            _places_pixels(levels, params, loaded),
+            float_bytes((placed,)) // PIXEL_BYTES,
         ),
-        flop + _places_flop(levels, params, loaded),
+        flop + NUMBER_FLOP * placed,
         cache,
         key,
         None,
@@ -209,18 +211,11 @@ def _shape(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams) -> tupl
     return (sum(each.tiles for each in levels),)
 
 
-def _places_pixels(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> int:
-    """Memory of the vectors at points or on a grid, as so many pixels that the network sees."""
+def _placed(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> int:
+    """Numbers of all vectors at points or on a grid, which are interpolated; none where the tiles are the answer."""
     if not params.scaled_points and params.scaled_grid is None:
         return 0
-    return float_bytes((*_shape(levels, params), loaded.channels)) // PIXEL_BYTES
-
-
-def _places_flop(levels: tuple[PyramidLevel, ...], params: EmbedPyramidParams, loaded: ClipModel) -> float:
-    """What interpolating at points or on a grid costs, about."""
-    if not params.scaled_points and params.scaled_grid is None:
-        return 0.0
-    return NUMBER_FLOP * math.prod(_shape(levels, params)) * loaded.channels
+    return math.prod(_shape(levels, params)) * loaded.channels
 
 
 def run(batch: list[PreparedPyramid], params: EmbedPyramidParams, loaded: ClipModel) -> list[Pyramid]:

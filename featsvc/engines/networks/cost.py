@@ -106,17 +106,18 @@ def cells_of(geometry: Geometry) -> int:
 def checked_flop(sight: Sight, network: Cost, name: str, options: EngineOptions) -> float:
     """What the pass costs; refuses one over the limit, and says what would make it fit."""
     _check_windows(sight)
-    cost, limit = sight.flop(network), max_tflop(options) * TERA
-    if cost <= limit:
+    cost = sight.flop(network)
+    excess = _excess(cost, f"in {name}", options)
+    if not excess:
         if cost > NOTED_FLOP and options.device == "cpu":
             _note(sight, cost, lambda other: other.flop(network) <= BRISK_FLOP, name)
         return cost
     finer = sight.grid.stride < sight.grid.patch
     value = sight.grid.stride if finer else sight.fit.load_size
+    cells = cells_of(geometry_of(sight.size, sight.fit, sight.grid))
     message = (
-        f"{value} makes {cells_of(geometry_of(sight.size, sight.fit, sight.grid))} cells of this picture, which cost "
-        f"{_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's {_kind(options)} (--max-tflop): "
-        f"{_remedy(sight, lambda other: other.flop(network) <= limit)}"
+        f"{value} makes {cells} cells of this picture, which {excess}: "
+        f"{_remedy(sight, lambda other: other.flop(network) <= max_tflop(options) * TERA)}"
     )
     raise invalid_field("params.stride" if finer else "params.load_size", message)
 
@@ -133,35 +134,36 @@ def _check_windows(sight: Sight) -> None:
 
 def check_texts(cost: float, field: str, name: str, options: EngineOptions) -> None:
     """Refuses texts that cost more than a picture may."""
-    limit = max_tflop(options) * TERA
-    if cost > limit:
-        message = f"all their sentences cost {_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's"
-        raise invalid_field(field, f"{message} {_kind(options)} (--max-tflop): send fewer texts at once")
+    if excess := _excess(cost, f"in {name}", options):
+        raise invalid_field(field, f"all their sentences {excess}: send fewer texts at once")
 
 
 def check_tiles(count: int, cost: float, name: str, options: EngineOptions) -> None:
     """Refuses a pyramid of more tiles, or that costs more, than one request may."""
     remedy = "take a larger tile_ratio_min or tile_stride_ratio, or fewer tile_levels"
-    limit = max_tflop(options) * TERA
-    message = ""
+    why = ""
     if count > options.max_crops:
-        message = f"makes {count} tiles of this picture, at most {options.max_crops} (--max-crops)"
-    elif cost > limit:
-        costs = (
-            f"cost {_shown(cost)} TFLOP in {name}, at most {_shown(limit)} on this server's {_kind(options)}"
-        )
-        message = f"makes {count} tiles of this picture, which {costs} (--max-tflop)"
-    if message:
-        raise invalid_field("params.tile_ratio_min", f"{message}: {remedy}")
+        why = f"at most {options.max_crops} (--max-crops)"
+    elif excess := _excess(cost, f"in {name}", options):
+        why = f"which {excess}"
+    if why:
+        raise invalid_field("params.tile_ratio_min", f"makes {count} tiles of this picture, {why}: {remedy}")
 
 
 def check_pictures(count: int, cost: float, field: str, options: EngineOptions) -> None:
     """Refuses several pictures of one request that cost more than one may."""
-    limit = max_tflop(options) * TERA
-    if cost > limit:
-        message = f"the {count} pictures cost {_shown(cost)} TFLOP together, at most {_shown(limit)} on this server's"
+    if excess := _excess(cost, "together", options):
         remedy = "name fewer pictures, or take a smaller load_size"
-        raise invalid_field(field, f"{message} {_kind(options)} (--max-tflop): {remedy}")
+        raise invalid_field(field, f"the {count} pictures {excess}: {remedy}")
+
+
+def _excess(cost: float, where: str, options: EngineOptions) -> str:
+    """What is told of a cost that one request may not have; empty where it may."""
+    limit = max_tflop(options) * TERA
+    if cost <= limit:
+        return ""
+    told = f"cost {_shown(cost)} TFLOP {where}, at most {_shown(limit)}"
+    return f"{told} on this server's {_kind(options)} (--max-tflop)"
 
 
 def _note(sight: Sight, cost: float, is_brisk: Callable[[Sight], bool], name: str) -> None:

@@ -159,9 +159,8 @@ class RayWorker:
         except SystemExit:  # the connection to Ray was closed
             log.debug("worker %s outlived the connection to Ray", self._number)
             is_noticed = True
-        except (
-            OSError
-        ) as error:  # as where this process has no descriptors or memory left for what the worker sends
+        except OSError as error:
+            # As where this process has no descriptors or memory left for what the worker sends.
             log.error("worker %s cannot be heard here: %s: it is killed", self._number, error)
         except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
             log.exception("a message from worker %s cannot be read: it is killed", self._number)

@@ -15,14 +15,13 @@ from featsvc.codec import shim_headers
 from featsvc.errors import (
     FeatsvcError,
     FieldViolation,
-    InvalidFields,
     KilledWorkers,
+    NamesFields,
     OutOfMemory,
     Overloaded,
     ReplyTooLarge,
     RequestTooLarge,
     TookTooLong,
-    UnknownPicture,
 )
 from featsvc.fields.base import MOST_TOLD
 from featsvc.request_ids import request_id
@@ -30,7 +29,6 @@ from featsvc.v1 import stream_pb2
 
 log = logging.getLogger("featsvc.server.calls")
 BEFORE_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-NAMING_FIELDS = (InvalidFields, UnknownPicture)
 # Marks what another try will not mend, whatever its status: a full queue has the same as a reply that is too large.
 REASONS = {
     RequestTooLarge: "request-too-large",
@@ -75,7 +73,7 @@ async def abort(context: grpc.aio.ServicerContext, error: FeatsvcError, hold_s: 
         metadata.append((shim_headers.HOLD, str(math.ceil(1000 * hold_s))))
     if type(error) in REASONS:
         metadata.append(("featsvc-reason", REASONS[type(error)]))
-    if isinstance(error, NAMING_FIELDS):
+    if isinstance(error, NamesFields):
         metadata.append(("grpc-status-details-bin", status_details(code, error).SerializeToString()))
     # Fails where the caller has left meanwhile.
     with suppress(grpc.aio.InternalError):
@@ -108,7 +106,7 @@ def shortened(text: str, most_bytes: int = 1000) -> str:
     return text if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore") + "…"
 
 
-def status_details(code: grpc.StatusCode, error: InvalidFields | UnknownPicture) -> status_pb2.Status:
+def status_details(code: grpc.StatusCode, error: NamesFields) -> status_pb2.Status:
     """The status with its google.rpc.BadRequest."""
     bad = error_details_pb2.BadRequest(
         field_violations=[
@@ -123,7 +121,7 @@ def status_details(code: grpc.StatusCode, error: InvalidFields | UnknownPicture)
 
 def _bad_fields(error: FeatsvcError) -> tuple[FieldViolation, ...]:
     """The first ones, cut to what fits into metadata."""
-    if not isinstance(error, NAMING_FIELDS):
+    if not isinstance(error, NamesFields):
         return ()
     return tuple(
         FieldViolation(shortened(each.field, 100), shortened(each.message, 200))

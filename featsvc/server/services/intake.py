@@ -20,6 +20,7 @@ from featsvc.errors import (
     FeatsvcError,
     FieldViolation,
     InvalidFields,
+    NamesFields,
     UnknownPicture,
     invalid_field,
 )
@@ -246,7 +247,7 @@ class Intake:
 
     def _further(self, named: PicturesBeside, own: Picture, call: Call) -> list[Picture]:
         """The pictures that belong to a question beside its own, by their names; each of them once."""
-        digests, most = {*named.digests} - {own.digest}, self.settings.max_basis_pictures
+        digests, most = set(named.digests) - {own.digest}, self.settings.max_basis_pictures
         field = f"{PARAMETERS}.{named.option}"
         if len(digests) >= most:
             message = f"with this one these are {1 + len(digests)} pictures, at most {most}"
@@ -263,7 +264,7 @@ class Intake:
         if nbytes > self.settings.max_request_bytes:
             message = f"all pictures together are {nbytes} bytes, at most {self.settings.max_request_bytes}"
             raise invalid_field(field, f"{message} (--max-request-bytes): name fewer or smaller ones")
-        return sorted(further, key=lambda each: each.digest)
+        return further
 
     def _kept(self, digest: str, call: Call, field: str = "image.digest") -> Picture:
         if not DIGEST.fullmatch(digest):
@@ -280,7 +281,5 @@ def _in_holders(params: type[Parameters]) -> Iterator[None]:
     """Engines know the parameters side by side, and nothing of the messages that hold them: callers do."""
     try:
         yield
-    except InvalidFields as error:
-        raise InvalidFields(in_holders(error.violations, params)) from None
-    except UnknownPicture as error:
-        raise UnknownPicture(in_holders(error.violations, params)) from None
+    except NamesFields as error:
+        raise type(error)(in_holders(error.violations, params)) from None

@@ -26,13 +26,16 @@ def affinity(operation: AnyOperation, item: Item, params: Parameters, keeps_base
 
 def brief(operation: AnyOperation, item: Item) -> Brief | None:
     """The item by the names of pictures that a worker may know already, where sending them takes long."""
+    named: Item
     if isinstance(item, FeaturesItem) and item.together:
-        own = replace(item, together=tuple(each.without_image() for each in item.together))
-        return Brief(own, own.nbytes) if item.nbytes - own.nbytes >= LARGE_BYTES else None
-    if operation.looks_again or not (
-        operation.keeps_pictures and isinstance(item, PictureItem) and item.digest
+        named = replace(item, together=tuple(each.without_image() for each in item.together))
+    elif (
+        operation.keeps_pictures
+        and not operation.looks_again
+        and isinstance(item, PictureItem)
+        and item.digest
     ):
+        named = item.without_image()
+    else:
         return None
-    return (
-        Brief(item.without_image(), item.nbytes - len(item.image)) if len(item.image) >= LARGE_BYTES else None
-    )
+    return Brief(named, named.nbytes) if item.nbytes - named.nbytes >= LARGE_BYTES else None

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from featsvc.pool.contract.messages import Boot, Outcome
-from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.contract.worker import Events
 from featsvc.pool.workers import handle
@@ -18,20 +15,7 @@ from featsvc.pool.workers.pool import WorkerPool
 from tests.pool.conftest import all_alive
 from tests.pool.fake_workers import FakeSpawn, FakeWorker
 from tests.pool.jobs import job, submitted
-
-SETTINGS = PoolSettings(devices=("one", "two"), slots=1, max_batch_items=1, restart_delay_s=0.0)
-
-
-@pytest.fixture
-def spawn() -> FakeSpawn:
-    return FakeSpawn()
-
-
-@pytest_asyncio.fixture
-async def pool(spawn: FakeSpawn) -> AsyncIterator[WorkerPool]:
-    async with WorkerPool(SETTINGS, spawn) as pool:
-        await all_alive(pool)
-        yield pool
+from tests.pool.workers.conftest import SETTINGS
 
 
 async def test_a_worker_that_cannot_be_killed_holds_up_nobody_and_is_replaced_when_it_has_ended(

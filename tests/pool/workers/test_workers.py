@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from featsvc.errors import KilledWorkers, TookTooLong, Unavailable
 from featsvc.pool.contract.messages import Boot, RunBatch, WorkerCaches, WorkerGpu, WorkerModels
-from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from featsvc.pool.contract.worker import Events
 from featsvc.pool.scheduling.deaths import DEFECT
@@ -22,27 +19,12 @@ from tests.pool.conftest import MakeGate, StartPool, all_alive
 from tests.pool.fake_workers import FakeSpawn, FakeWorker
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit, submitted
-
-SETTINGS = PoolSettings(
-    devices=("one", "two"), slots=1, max_batch_items=1, restart_delay_s=0.0, affinity_s=3600.0
-)
+from tests.pool.workers.conftest import SETTINGS
 
 
 def sent_to(spawn: FakeSpawn, number: int) -> RunBatch:
     (batch,) = (message for message in spawn.started[number].sent if isinstance(message, RunBatch))
     return batch
-
-
-@pytest.fixture
-def spawn() -> FakeSpawn:
-    return FakeSpawn()
-
-
-@pytest_asyncio.fixture
-async def pool(spawn: FakeSpawn) -> AsyncIterator[WorkerPool]:
-    async with WorkerPool(SETTINGS, spawn) as pool:
-        await all_alive(pool)
-        yield pool
 
 
 async def test_the_pool_runs_on_whatever_it_can_spawn(pool: WorkerPool, spawn: FakeSpawn) -> None:
