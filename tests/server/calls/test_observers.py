@@ -97,10 +97,18 @@ async def serving(*observers: Heard) -> AsyncIterator[tuple[Service, grpc.aio.Ch
 
 
 def called(channel: grpc.aio.Channel, kind: str, text: str, metadata: Any = AUTHORISED) -> Any:
-    """A call, with one message."""
+    """A call, with one message; a stream that is to be refused unread sends none."""
     message = Text(text=[text])
     method = getattr(channel, kind)(f"/kinds/{kind}", Text.SerializeToString, Text.FromString)
-    return method([message] if kind.startswith("stream") else message, metadata=metadata)
+    if not kind.startswith("stream"):
+        return method(message, metadata=metadata)
+    return method([message] if metadata is AUTHORISED else silent(), metadata=metadata)
+
+
+async def silent() -> AsyncIterator[Text]:
+    """Nothing, for as long as the call lasts: with a message under way grpc.aio loses the status (grpc/grpc #36066)."""
+    await asyncio.Event().wait()
+    yield Text()
 
 
 async def answers(call: Any) -> list[Text]:
