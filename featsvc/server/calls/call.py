@@ -94,6 +94,8 @@ class Call:
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
+        self.message_bytes = 0
+        """Bytes of the latest message."""
         self.times: JobTimes | None = None
         """Of its question, or the last one."""
         self.trace: Trace | None = None
@@ -194,7 +196,7 @@ class Call:
 
     def received(self, message: bytes) -> None:
         """Counts a message from the caller."""
-        nbytes = len(message)
+        nbytes = self.message_bytes = len(message)
         self.messages_in += 1
         self.bytes_in += nbytes
         self.bytes_open += nbytes

@@ -45,10 +45,10 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     """
     places = asyncio.Semaphore(intake.settings.max_open_per_stream)
 
-    async def answer(message: Any) -> None:
+    async def answer(message: Any, nbytes: int) -> None:
         number = message.request_id
         try:
-            reply = await _answer(message, questions, intake, call)
+            reply = await _answer(message, nbytes, questions, intake, call)
         except (
             Exception
         ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
@@ -69,7 +69,7 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
             await places.acquire()
             await intake.refusals.turn(call)
             while (message := await _next(messages, ending)) is not None:
-                open_questions.create_task(answer(message))
+                open_questions.create_task(answer(message, call.message_bytes))
                 del message  # its answer lets go of it, and that may be long before another is read
                 await places.acquire()
                 await intake.refusals.turn(call)
@@ -95,9 +95,9 @@ async def _next(messages: Messages, ending: asyncio.Task[bool]) -> Any:
             await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _answer(message: Any, questions: Questions, intake: Intake, call: Call) -> Reply:
+async def _answer(message: Any, nbytes: int, questions: Questions, intake: Intake, call: Call) -> Reply:
     """The answer to one question."""
-    asked = await intake.checked(message, questions.asked)
+    asked = await intake.checked(message, questions.asked, nbytes)
     answer = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
     response = await questions.write(answer)
     envelope = questions.response(request_id=message.request_id, timing=_timing(answer.times))
