@@ -28,6 +28,7 @@ from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.guard import GuardedMethods
+from featsvc.server.calls.read_ahead import ReadAhead
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
@@ -124,7 +125,9 @@ async def gateway(
             observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)
         admission = Admission(
-            _admission_limits(settings), lambda: images.nbytes + COPIES * fetcher.nbytes, pool.check_room
+            _admission_limits(settings),
+            lambda: images.nbytes + COPIES * fetcher.nbytes,
+            ReadAhead(pool.check_room, pool.batch_bytes),
         )
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
         refusals = Refusals(settings.max_refusals, settings.max_calls)

@@ -161,6 +161,10 @@ class InstantPool:
     def check_room(self, caller: Caller, nbytes: int) -> None:
         """There is room."""
 
+    def batch_bytes(self) -> int:
+        """Nothing waits for a batch."""
+        return sys.maxsize
+
     async def drain(self, grace_s: float) -> None:
         """Nothing runs."""
 

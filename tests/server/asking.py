@@ -13,8 +13,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from featsvc.v1 import clip_pb2, image_pb2, schema
+from featsvc.v1 import clip_pb2, image_pb2, model_pb2, schema
 from tests.parts import parts
+from tests.server.conftest import Running
 
 Request = clip_pb2.ClipServiceExtractFeaturesRequest
 OTHER_KEY = (("authorization", "Bearer other-key"),)
@@ -63,6 +64,12 @@ async def arrived(gate: str, count: int = 1) -> None:
                 seen += len(pipe.read(1))
 
     await asyncio.to_thread(read)
+
+
+async def until_waiting(served: Running, count: int) -> None:
+    """Returns when so many questions are in the queue."""
+    while served.gateway.pool.status().queued_count < count:
+        await served.model.GetCaller(model_pb2.GetCallerRequest(), metadata=OTHER_KEY)
 
 
 async def opened(gate: str) -> None:

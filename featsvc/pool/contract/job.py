@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -66,6 +66,7 @@ class Job(Generic[R]):
     times: JobTimes = field(default_factory=JobTimes)
     pictures: int = 1  # that it is computed from, each about as much work as the one of an ordinary job
     also: tuple[str, ...] = ()  # further models that it needs, which follow from its params
+    on_taken: Callable[[], object] | None = None  # is called when it leaves the queue for a worker, each time
 
     @property
     def models(self) -> tuple[str, ...]:

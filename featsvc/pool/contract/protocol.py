@@ -28,6 +28,10 @@ class Pool(Protocol):
         """Raises Overloaded where a job of so many bytes would find no place now."""
         ...
 
+    def batch_bytes(self) -> int:
+        """Bytes that the next batches of all live workers may have together; of one where none lives."""
+        ...
+
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""
         ...

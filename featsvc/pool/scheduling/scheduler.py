@@ -182,6 +182,8 @@ class Scheduler:
             entry.batch = batch
             entry.flow.at_work += 1
             self._entries[entry.id] = entry
+            if entry.job.on_taken is not None:
+                entry.job.on_taken()
         state.batches[batch.id] = batch
         if state.models.issuperset(batch.job.models):
             batch.began_at = time.monotonic()

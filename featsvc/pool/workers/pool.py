@@ -100,6 +100,10 @@ class WorkerPool:
         """Raises Overloaded where a job of so many bytes would find no place now."""
         self._scheduler.limits.check_room(caller, nbytes, self._workers.alive_count)
 
+    def batch_bytes(self) -> int:
+        """Bytes that the next batches of all live workers may have together; of one where none lives."""
+        return self._settings.max_batch_bytes * max(1, self._workers.alive_count)
+
     async def load(self, model: str, worker: int | None = None) -> None:
         """Load a model in one worker, or in all live ones."""
         self._check_open()
@@ -192,8 +196,7 @@ class WorkerPool:
             pass
 
     def _dispatch_one(self) -> bool:
-        batch = self._scheduler.dispatch(self._workers.taking)
-        if batch is None:
+        if (batch := self._scheduler.dispatch(self._workers.taking)) is None:
             return False
         worker = self._workers[batch.worker]
         try:
@@ -229,8 +232,7 @@ class WorkerPool:
 
     def on_outcome(self, worker: WorkerHandle, outcome: Outcome) -> None:
         """Pass an answer to its caller, if there still is one."""
-        entry = self._scheduler.entry(outcome.item)
-        if entry is None:
+        if (entry := self._scheduler.entry(outcome.item)) is None:
             return  # answered already, as what could not be sent
         if isinstance(outcome.error, ContentWanted) and not entry.is_wanted_whole:
             self._scheduler.resend(entry)
@@ -249,9 +251,8 @@ class WorkerPool:
             entry.future.set_result(outcome.result)
         if outcome.timing and outcome.has_result:
             self._scheduler.forecast.note_answer(entry, outcome.timing.result_bytes)
-        cost_s = outcome.timing.cost_s if outcome.timing else None
-        is_last = self._scheduler.completed(entry, cost_s, has_result=outcome.has_result)
-        worker.count(batches=is_last)
+        cost_s = outcome.timing and outcome.timing.cost_s
+        worker.count(self._scheduler.completed(entry, cost_s, has_result=outcome.has_result))
         worker.watch()
         self._note_emptied(worker)
 

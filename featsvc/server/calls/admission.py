@@ -20,7 +20,7 @@ from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
 from featsvc.server.calls.message_sizes import MessageSizes
 from featsvc.server.calls.places import CROWDED, KEPT_S, WAY_PART, Places, crowd_first
-from featsvc.work.caller import Caller
+from featsvc.server.calls.read_ahead import ReadAhead
 
 TICK_S = 0.05
 RARELY_S = 1.0
@@ -55,10 +55,11 @@ class Admission:
         self,
         limits: AdmissionLimits,
         kept_bytes: Callable[[], int],
-        check_room: Callable[[Caller, int], None] | None = None,
+        read_ahead: ReadAhead | None = None,
     ) -> None:
         self._limits = limits
-        self._sizes = MessageSizes(check_room)
+        self._sizes = MessageSizes()
+        self._read_ahead = read_ahead or ReadAhead(None, lambda: limits.max_receiving_bytes)
         self._kept_bytes = kept_bytes
         self._places = Places(limits.max_calls, self.end, self._is_idle)
         self._keyless: dict[Call, None] = {}
@@ -89,6 +90,7 @@ class Admission:
 
     def leave(self, call: Call) -> None:
         """A call has ended."""
+        self._read_ahead.let_go(call)
         if call.caller.name:
             self._places.leave(call)
         else:
@@ -122,17 +124,18 @@ class Admission:
         call.when_done(sent)
 
     async def only_message(self, call: Call) -> bytes | None:
-        """The only message of a call, not received where one as large as the last alike would find no place.
+        """The only message of a call. One as large as the last alike is received when it is its caller's turn.
 
-        Raises Overloaded then, else what `message` raises.
+        Raises Overloaded where that would find no place, else what `message` raises.
         """
         if expected := self._sizes.expected(call):
-            with self._sizes.receiving(call, expected):
-                message = await self.message(call)
-        else:
-            message = await self.message(call)
-        if message is not None:
-            self._sizes.note(call, len(message))
+            await self._read_ahead.turn(call, expected)
+        message = await self.message(call)
+        if message is not None and self._sizes.note(call, len(message)):
+            self._read_ahead.received(call, len(message))
+            call.on_taken = self._read_ahead.let_go
+        elif expected:
+            self._read_ahead.let_go(call)
         return message
 
     async def message(self, call: Call) -> bytes | None:
@@ -181,7 +184,7 @@ class Admission:
 
     def close(self) -> None:
         """Ends what has no message yet: the server is shutting down."""
-        for call in list(self._waiting):
+        for call in [*self._waiting, *self._read_ahead.waiting()]:
             if not call.messages_in:
                 self.end(call, Unavailable("the server is shutting down"))
 

@@ -107,6 +107,8 @@ class Call:
         self._let_go = 0
         self.refusal: FeatsvcError | None = None
         """Why there is no answer; of what its caller has ended itself there is none."""
+        self.on_taken: Callable[[Call], None] | None = None
+        """Is to be told when a worker has taken what it asks."""
         self.is_counted = False
         """Whether it counts among the calls of its connection."""
         self.hold_s = 0.0

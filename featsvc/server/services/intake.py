@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message as ProtoMessage
@@ -144,6 +145,7 @@ class Intake:
             affinity=affinity(operation, item, params, self.settings.basis_cache > 0),
             brief=brief(operation, item),
             pictures=max(1, len(pictures_of(item))),
+            on_taken=None if call.on_taken is None else partial(call.on_taken, call),
         )
         return job, item
 

@@ -15,10 +15,9 @@ import pytest_asyncio
 from featsvc.errors import FeatsvcError
 from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
-from featsvc.v1 import model_pb2
 from featsvc.work.caller import Caller
 from tests.chaos.frames import Connection, message
-from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened
+from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened, until_waiting
 from tests.server.conftest import AUTHORISED, Running, start
 
 MIB = 1024**2
@@ -117,12 +116,6 @@ LARGE = asking(bytes(MIB))
 def asked(served: Running, key: tuple[tuple[str, str], ...]) -> asyncio.Task[object]:
     """A large question that is in the queue, or about to be."""
     return asyncio.ensure_future(served.clip.ExtractFeatures(LARGE, metadata=key))
-
-
-async def until_waiting(served: Running, count: int) -> None:
-    """Returns when so many questions are in the queue."""
-    while served.gateway.pool.status().queued_count < count:
-        await served.model.GetCaller(model_pb2.GetCallerRequest(), metadata=OTHER_KEY)
 
 
 async def test_a_message_for_which_there_is_no_room_is_not_received(tmp_path: Path) -> None:
