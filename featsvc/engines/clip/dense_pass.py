@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from PIL.Image import Image
 from torch import Tensor
@@ -13,7 +13,8 @@ from torch import Tensor
 from featsvc.engines.clip.dense import dense_features, proxied_features
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.recipes import Proxy
-from featsvc.engines.dino.features import normed_tokens
+from featsvc.engines.dino.dense_pass import OnePicture
+from featsvc.engines.dino.features import Reading, descriptors
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import (
     Fit,
@@ -28,7 +29,13 @@ from featsvc.engines.networks.cost import Sight, Transformer, checked_flop
 from featsvc.engines.running.colours import Normal
 from featsvc.engines.running.family import Loaded, Together, forward_each
 from featsvc.errors import invalid_field
-from featsvc.v1.schema import ClipExtractFeaturesParams, ClipParams, ComputeSimilarityParams, PaddingMode
+from featsvc.v1.schema import (
+    ClipExtractFeaturesParams,
+    ClipParams,
+    ComputeSimilarityParams,
+    Facet,
+    PaddingMode,
+)
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
 
@@ -61,6 +68,8 @@ class DensePass:
     padding_mode: PaddingMode = PaddingMode.CONSTANT
     normal: Normal | None = field(default=None, kw_only=True)
     """Of the colours as CLIP sees them; None: its own."""
+    picture: OnePicture | None = field(default=None, kw_only=True)
+    """Where it is the only one that is asked about, padded with zeros: what DINO reads of it is known to others."""
 
     @classmethod
     def of(cls, loaded: Loaded, params: DenseParams) -> DensePass:
@@ -125,21 +134,27 @@ class DensePass:
 
     def features(self, inputs: Sequence[NetworkInput]) -> list[Tensor]:
         """Dense features h x w x D, float32, of each of several pictures of one size."""
-        return forward_each(inputs, self._normal, self.clip.device, self._forward)
+        forward = partial(self._forward, inputs[0].geometry)
+        return forward_each(inputs, self._normal, self.clip.device, forward)
 
-    def _forward(self, pixels: Tensor) -> Tensor:
+    def _forward(self, geometry: Geometry, pixels: Tensor) -> Tensor:
         """Features N x h x w x D of pictures as they are seen."""
         if self.windows is None:
-            return self._whole(pixels)
-        return over_windows(pixels, self._grid.patch, self.windows, self._whole)
+            return self._features(pixels, geometry)
+        return over_windows(pixels, self._grid.patch, self.windows, self._features)
 
-    def _whole(self, pixels: Tensor) -> Tensor:
+    def _features(self, pixels: Tensor, geometry: Geometry | None = None) -> Tensor:
+        """Of whole pictures of that geometry, or of windows."""
         visual, dino = self.clip.visual, self.proxy
         if dino is None:
             return dense_features(visual, pixels, self.params.dense_recipe)
         own, theirs = pixels.chunk(2, dim=1)
-        alike = normed_tokens(dino.network, theirs, dino.entry.position)
-        return proxied_features(visual, own, Proxy(alike, dino.entry.patch_size))
+        patch, last = dino.entry.patch_size, Reading(Facet.TOKEN, dino.layers - 1)
+        if self.picture is None or geometry is None:
+            tokens = descriptors(dino.network, theirs, patch, dino.entry.position, last)
+        else:
+            tokens = self.picture.tokens(dino, theirs, geometry, last)
+        return proxied_features(visual, own, Proxy(dino.network.norm(tokens), patch))
 
     def _clip_cells(self, geometry: Geometry) -> int:
         """Of CLIP's grid, which covers the whole of a grid of the proxy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL.Image import Image
 from torch import Tensor
@@ -19,6 +19,22 @@ from featsvc.work.options import EngineOptions
 from featsvc.work.results import Geometry
 
 
+class OnePicture:
+    """What DINO's networks read of one picture: each reading once, however many answers of a request are made of it."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Tensor] = {}
+
+    def tokens(self, loaded: DinoModel, pixels: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
+        """`descriptors` of it, 1 x 3 x H x W; padded with zeros, its pixels are the same where its geometry is."""
+        key = loaded.identity, geometry, reading
+        if key not in self._known:
+            self._known[key] = descriptors(
+                loaded.network, pixels, geometry.stride, loaded.entry.position, reading
+            )
+        return self._known[key]
+
+
 @dataclass(frozen=True)
 class DinoPass:
     """The network of a request, what is read of it, and what that makes of pictures."""
@@ -28,6 +44,8 @@ class DinoPass:
     grid: Grid
     fit: Fit
     is_binned: bool
+    picture: OnePicture | None = field(default=None, kw_only=True)
+    """Where it is the only one that is asked about, padded with zeros."""
 
     @classmethod
     def of(
@@ -74,10 +92,12 @@ class DinoPass:
 
     def features(self, inputs: Sequence[NetworkInput]) -> Iterator[Tensor]:
         """Features h x w x D, float32, of each of several pictures of one size."""
-        loaded, stride = self.loaded, self.grid.stride
+        loaded, geometry = self.loaded, inputs[0].geometry
 
         def forward(pixels: Tensor) -> Tensor:
-            return descriptors(loaded.network, pixels, stride, loaded.entry.position, self.reading)
+            if self.picture is not None:
+                return self.picture.tokens(loaded, pixels, geometry, self.reading)
+            return descriptors(loaded.network, pixels, geometry.stride, loaded.entry.position, self.reading)
 
         for found in forward_each(inputs, loaded.normal, loaded.device, forward):
             yield log_binned(found) if self.is_binned else found

@@ -48,13 +48,6 @@ def descriptors(
     return tokens.reshape(len(pixels), *patches.shape[2:], -1)
 
 
-def normed_tokens(network: VisionTransformer, pixels: Tensor, rule: PositionRule) -> Tensor:
-    """The patches behind the last norm, N x h x w x D, of pictures N x 3 x H x W whose sides are whole patches."""
-    patch, last = network.patch_embed.patch_size[0], Reading(Facet.TOKEN, len(network.blocks) - 1)
-    normed: Tensor = network.norm(descriptors(network, pixels, patch, rule, last))
-    return normed
-
-
 def class_tokens(network: VisionTransformer, pixels: Tensor, rule: PositionRule) -> Tensor:
     """The class token N x D behind the last norm, of pictures N x 3 x H x W: what each whole picture is."""
     patches = network.patch_embed.proj(pixels.to(network.patch_embed.proj.weight.dtype))

@@ -18,6 +18,7 @@ from torch import Tensor
 from featsvc.engines.answers.feature_size import check_whole
 from featsvc.engines.answers.mask_encoding import Bitmaps
 from featsvc.engines.clip.dense_pass import clip_and_proxy
+from featsvc.engines.dino.dense_pass import OnePicture
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.networks.cost import cells_of
 from featsvc.engines.objects.crops import Crops
@@ -34,6 +35,7 @@ from featsvc.engines.running.family import AT_ONCE, Loaded
 from featsvc.engines.running.steps import step
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring
+from featsvc.work.operations import models_of_way
 from featsvc.work.options import EngineOptions
 
 
@@ -153,17 +155,23 @@ Describing: TypeAlias = ByMap | ByCrops
 
 
 def describing(
-    each: ObjectDescriptor, index: int, loaded: Sequence[Loaded], picture: Image, options: EngineOptions
-) -> Describing:
-    """A descriptor of a request, with the models that it names; raises InvalidFields where its options are wrong."""
-    network = _network(each, loaded)
-    if each.crop is not None:
-        return ByCrops(network, Crops(picture, each.crop))
-    holder = f"objects.describe[{index}].{'clip' if each.clip is not None else 'dino'}"
-    with named_in(holder):
-        prepared = network.dense(picture, options)
-    check_whole(cells_of(prepared.input.geometry), network.dense_channels, SMALLER, options)
-    return ByMap(network, prepared, each.pooled or PooledDescriptor())
+    ways: Sequence[ObjectDescriptor], models: Sequence[Loaded], picture: Image, options: EngineOptions
+) -> tuple[Describing, ...]:
+    """Each way of a request with its models, which are in its order; raises InvalidFields for wrong options."""
+    left, known = iter(models), OnePicture()
+    networks = [_network(each, list(islice(left, len(models_of_way(each))))) for each in ways]
+
+    def by_map(index: int) -> ByMap:
+        each, network = ways[index], networks[index]
+        with named_in(f"objects.describe[{index}].{'clip' if each.clip is not None else 'dino'}"):
+            prepared = network.dense(picture, options, known)
+        check_whole(cells_of(prepared.input.geometry), network.dense_channels, SMALLER, options)
+        return ByMap(network, prepared, each.pooled or PooledDescriptor())
+
+    return tuple(
+        by_map(index) if each.crop is None else ByCrops(networks[index], Crops(picture, each.crop))
+        for index, each in enumerate(ways)
+    )
 
 
 def of_whole_boxes(each: ObjectDescriptor) -> ObjectDescriptor:

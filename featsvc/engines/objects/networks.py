@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
 from featsvc.engines.clip.dense import embedded
 from featsvc.engines.clip.dense_pass import DensePass
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.dino.dense_pass import DinoPass
+from featsvc.engines.dino.dense_pass import DinoPass, OnePicture
 from featsvc.engines.dino.features import CELLS, class_tokens
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import NetworkInput
@@ -77,8 +77,8 @@ class Network(Protocol):
     def crop_flop(self) -> float:
         """What a crop costs."""
 
-    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
-        """The picture for dense features; raises InvalidFields where it is too large so."""
+    def dense(self, picture: Image, options: EngineOptions, known: OnePicture) -> DenseInput:
+        """The picture for dense features, with what is known of it; raises InvalidFields where it is too large so."""
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop as the network sees it, 3 x S x S."""
@@ -137,10 +137,10 @@ class ClipNetwork(OfModel[ClipModel]):
         """What a crop costs."""
         return self.loaded.transformer.flop(self.crop_pixels // self.loaded.patch_size**2)
 
-    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
+    def dense(self, picture: Image, options: EngineOptions, known: OnePicture) -> DenseInput:
         """The picture for dense features."""
         normal = IMAGENET if self.normalization is Normalization.IMAGENET else None
-        dense = DensePass(self.loaded, self.proxy, self.params, normal=normal)
+        dense = DensePass(self.loaded, self.proxy, self.params, normal=normal, picture=known)
         dense.geometry(picture, options)
         flop = dense.flop(picture, options)
         return DenseInput(dense.input(picture), lambda ready: dense.features([ready])[0], flop)
@@ -184,9 +184,9 @@ class DinoNetwork(OfModel[DinoModel]):
         """What a crop costs."""
         return self.loaded.transformer.flop(self.crop_pixels // self.loaded.entry.patch_size**2)
 
-    def dense(self, picture: Image, options: EngineOptions) -> DenseInput:
+    def dense(self, picture: Image, options: EngineOptions, known: OnePicture) -> DenseInput:
         """The picture for dense features."""
-        dense = DinoPass.of(self.loaded, self.params)
+        dense = replace(DinoPass.of(self.loaded, self.params), picture=known)
         dense.geometry(picture, options)
         flop = dense.flop(picture, options)
         return DenseInput(dense.input(picture), lambda ready: next(dense.features([ready])), flop)

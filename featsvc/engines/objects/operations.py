@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import torch
 
@@ -41,7 +40,7 @@ from featsvc.v1.schema import (
 )
 from featsvc.work.item import FindItem, ObjectItem, PictureItem, Way
 from featsvc.work.objects import ObjectsParams, are_given, descriptors_of
-from featsvc.work.operations import DESCRIBE_OBJECTS, FIND_OBJECTS, models_of_way
+from featsvc.work.operations import DESCRIBE_OBJECTS, FIND_OBJECTS
 from featsvc.work.options import EngineOptions
 from featsvc.work.results import (
     DescribedObject,
@@ -111,13 +110,7 @@ class ObjectPicture:
         ways = descriptors_of(params)
         if source.boxes:
             ways = tuple(map(of_whole_boxes, ways))
-        models = iter(self.models)
-        return tuple(
-            describing(
-                each, index, list(islice(models, len(models_of_way(each)))), self.picture.pixels, self.options
-            )
-            for index, each in enumerate(ways)
-        )
+        return describing(ways, self.models, self.picture.pixels, self.options)
 
     def source(self, source: ObjectSource, params: ObjectsParams) -> Source:
         """Where the masks come from."""
