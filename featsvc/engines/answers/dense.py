@@ -79,9 +79,9 @@ def prepared_features(
     if not params.pca_digests:
         return prepared
     of_basis = basis_key(item, params, dense.identity)
-    if basis := bases.find(of_basis):
-        return replace(prepared, known=known._replace(basis=basis))
     fit = bases.fits.get(of_basis)
+    if basis := bases.find(of_basis) or (fit and fit.made):
+        return replace(prepared, known=known._replace(basis=basis))
     if fit is None:
         made = _Together(params, dense, options)
         inputs = tuple(made.picture(each, prepared if each is item else None) for each in in_order(item))

@@ -41,9 +41,9 @@ def basis_key(item: FeaturesItem, params: FeatureParams, network: Hashable) -> H
     return network, digests, item.orientation, pictures_of_basis(params).of_basis
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class JointFit:
-    """A basis that is still to be fitted."""
+    """A basis that is still to be fitted, or was for another of those who wait for it."""
 
     bases: BasisCache
     key: Hashable
@@ -53,14 +53,17 @@ class JointFit:
     """What the largest pass takes of the memory."""
     flop: float
     """Of all passes."""
+    made: Basis | None = None
+    """Known to all who hold this, however little is kept for others."""
 
     def basis(self, features: Callable[[NetworkInput], Tensor], params: FeatureParams) -> Basis:
         """As its name carries it, and kept; `features` makes a picture's, h x w x D."""
         # Another request may have fitted it since this one was prepared.
-        known = self.bases.find(self.key)
+        known = self.bases.find(self.key) or self.made
         if known is not None:
             return known
         cells = (Cells(features(each), target_of(each.geometry, params)) for each in self.inputs)
         basis = fitted_together(cells, scaled_by(params)).rounded()
         self.bases.put(self.key, basis)
+        self.made = basis
         return basis

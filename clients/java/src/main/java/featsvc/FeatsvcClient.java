@@ -13,11 +13,9 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>Every method waits for its answer, and throws a {@link FeatsvcException} where there is none.
  */
-public final class FeatsvcClient implements AutoCloseable {
-    private final Connection connection;
-
+public final class FeatsvcClient extends Streams implements AutoCloseable {
     private FeatsvcClient(Connection connection) {
-        this.connection = connection;
+        super(connection);
     }
 
     /**
@@ -286,80 +284,6 @@ public final class FeatsvcClient implements AutoCloseable {
      */
     public GetStatusResponse getStatus() {
         return call(ModelServiceGrpc.getGetStatusMethod(), GetStatusRequest.getDefaultInstance());
-    }
-
-    /**
-     * Dense CLIP features of many pictures. Answers come as they are done; what is wrong with one picture is its answer. The
-     * deadline is that of all together.
-     *
-     * @param questions the questions, each taken when there is room for it, by a thread of its own: no answer waits for the next
-     *     question. Closing the answers interrupts it.
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<ClipServiceExtractFeaturesResponse> streamClipFeatures(
-            Iterable<Question<ClipServiceExtractFeaturesRequest>> questions, int window) {
-        return new Window<>(connection, Streams.CLIP_FEATURES, questions, window);
-    }
-
-    /**
-     * The same of DINO.
-     *
-     * @param questions the questions, each taken when there is room for it
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<DinoServiceExtractFeaturesResponse> streamDinoFeatures(
-            Iterable<Question<DinoServiceExtractFeaturesRequest>> questions, int window) {
-        return new Window<>(connection, Streams.DINO_FEATURES, questions, window);
-    }
-
-    /**
-     * The same of pyramids.
-     *
-     * @param questions the questions, each taken when there is room for it
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<EmbedPyramidResponse> streamEmbedPyramid(
-            Iterable<Question<EmbedPyramidRequest>> questions, int window) {
-        return new Window<>(connection, Streams.EMBED_PYRAMID, questions, window);
-    }
-
-    /**
-     * The same of masks of prompts.
-     *
-     * @param questions the questions, each taken when there is room for it
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<PredictMasksResponse> streamPredictMasks(
-            Iterable<Question<PredictMasksRequest>> questions, int window) {
-        return new Window<>(connection, Streams.PREDICT_MASKS, questions, window);
-    }
-
-    /**
-     * The same of objects with vectors that describe them.
-     *
-     * @param questions the questions, each taken when there is room for it
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<DescribeObjectsResponse> streamDescribeObjects(
-            Iterable<Question<DescribeObjectsRequest>> questions, int window) {
-        return new Window<>(connection, Streams.DESCRIBE_OBJECTS, questions, window);
-    }
-
-    /**
-     * The same of objects that texts name.
-     *
-     * @param questions the questions, each taken when there is room for it
-     * @param window how many are under way at most
-     * @return the answers
-     */
-    public Answers<FindObjectsResponse> streamFindObjects(
-            Iterable<Question<FindObjectsRequest>> questions, int window) {
-        return new Window<>(connection, Streams.FIND_OBJECTS, questions, window);
     }
 
     /** Ends the connection and every call under way. */
