@@ -28,9 +28,9 @@ def found(demo_server: Server, picture: bytes) -> Objects:
         return client.describe_objects(picture, **FEW)
 
 
-def posted(server: Server, body: dict[str, Any]) -> httpx.Response:
+def posted(server: Server, body: dict[str, Any], path: str = "describe_objects") -> httpx.Response:
     headers = {"Authorization": f"Bearer {KEY}"}
-    return httpx.post(f"{server.url('sam2')}/describe_objects", json=body, headers=headers, timeout=120)
+    return httpx.post(f"{server.url('sam2')}/{path}", json=body, headers=headers, timeout=120)
 
 
 def test_the_python_client_has_masks_and_vectors(found: Objects) -> None:
@@ -265,3 +265,42 @@ def test_vectors_that_say_nothing_are_told_over_rest_by_their_field(
     (told,) = reply.json()["detail"]
     assert told["loc"] == ["body", field]
     assert message in told["msg"]
+
+
+def test_several_ways_over_rest_are_each_as_alone_and_looked_for_side_by_side(
+    demo_server: Server, picture: bytes
+) -> None:
+    proxied = {"load_size": 98, "dense_recipe": "proxyclip", "proxy_model": "demo-dino"}
+    ways: Any = [
+        {"dino": {"params": {"load_size": 98}}, "pooled": {}},
+        {"clip": {"params": proxied}, "pooled": {"pooling": "max"}},
+        {"clip": {}, "crop": CROP},
+    ]
+    body = {
+        "image": base64.b64encode(picture).decode(),
+        "boxes": [[5, 5, 60, 70], [100, 20, 200, 90]],
+        "mask_encoding": "coco_rle",
+    }
+
+    def described(*some: Any) -> list[np.ndarray]:
+        """The vectors of both objects by each of some ways."""
+        reply = posted(demo_server, {**body, "describe": some})
+        assert reply.status_code == 200, reply.text
+        sent = reply.json()["descriptors"]
+        assert [each["model"] for each in sent] == [f"demo-{min(each)}" for each in some]
+        return [
+            np.frombuffer(base64.b64decode(each["vectors"]), "<f4").reshape(each["shape"]) for each in sent
+        ]
+
+    together = described(*ways)
+    for way, vectors in zip(ways, together, strict=True):
+        np.testing.assert_array_equal(vectors, described(way)[0])
+    first = np.concatenate([each[:1] for each in together], axis=1)
+    query = {"vectors": base64.b64encode(first.tobytes()).decode(), "vectors_shape": first.shape}
+    sought = {**body, **query, "describe": ways, "min_score": -1}
+    reply = posted(demo_server, sought, "find_objects").json()
+    assert reply.get("descriptor_models") == ["demo-dino", "demo-clip", "demo-clip"], reply
+    wanted = np.mean([each @ each[0] for each in together], axis=0)
+    (found,) = reply["found"]
+    assert [each["object"] for each in found["matches"]] == [0, 1]
+    np.testing.assert_allclose([each["score"] for each in found["matches"]], wanted, atol=1e-5)
