@@ -101,8 +101,8 @@ class Caches:
     pyramid_cache: Room = 256 * MIB
     """Bytes of CLIP pyramids that one worker keeps for further points of their pictures; 0 keeps none."""
     basis_cache: Room = 16 * MIB
-    """Bytes of bases of components of several pictures that one worker keeps, some 40 KB each; 0 keeps none: then all of
-    their pictures go through the network for each request that does not wait beside another about the same."""
+    """Bytes of bases of components of several pictures that one worker keeps, some 40 KB each; 0 keeps none: then
+    all of their pictures go through the network for each request that does not wait beside another about the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
