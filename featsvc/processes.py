@@ -10,7 +10,9 @@ from contextlib import suppress
 
 # glibc's malloc.h, and what we set.
 M_ARENA_MAX, ARENAS = -8, 2
-M_MMAP_THRESHOLD, LARGE_BYTES = -3, 4 * 1024 * 1024
+M_TRIM_THRESHOLD, MOST_UNUSED_BYTES = -1, 256 * 1024 * 1024
+M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
+M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
 SWITCH_S = 0.0005
 YOUNG_OBJECTS = 1_000  # what is frozen does not count, so going through the rest takes microseconds
 
@@ -55,6 +57,7 @@ def tune() -> None:
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     keep_few_arenas()
+    _keep_large_blocks()
 
 
 def keep_few_arenas() -> None:
@@ -66,6 +69,16 @@ def give_large_blocks_back() -> None:
     """Let large blocks go back to the system when they are freed: glibc would keep those that it has seen before."""
     keep_few_arenas()
     _mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
+def _keep_large_blocks() -> None:
+    """Use the memory of large messages again: fresh pages take several times as long as the copy that fills them.
+
+    What is not in use then goes back by malloc_trim, and without it beyond MOST_UNUSED_BYTES.
+    """
+    _mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+    _mallopt(M_TRIM_THRESHOLD, MOST_UNUSED_BYTES)
+    _mallopt(M_TOP_PAD, FURTHER_BYTES)
 
 
 def _mallopt(option: int, value: int) -> None:

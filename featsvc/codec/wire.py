@@ -60,7 +60,7 @@ class _Walk:
             kind, field, size = tag & 7, fields.get(tag >> 3), 0
             if kind == LENGTH:
                 size, at = varint.read(self._raw, at)
-            after = self._after(kind, at, size)
+            after = end_of(self._raw, kind, at, size)
             if field is not None:
                 if field.is_list:
                     self._count(field, counts, size if kind == LENGTH else 0, path)
@@ -76,17 +76,21 @@ class _Walk:
         if field.most and count > field.most:
             raise invalid_field(f"{path}{field.name}", f"more items than the {field.most} that are taken")
 
-    def _after(self, kind: int, at: int, size: int) -> int:
-        """Where the next field begins."""
-        if kind == LENGTH:
-            return at + size
-        if kind == VARINT:
-            while self._raw[at] & 0x80:
-                at += 1
-            return at + 1
-        if kind in (FIXED32, FIXED64):
-            return at + (4 if kind == FIXED32 else 8)
-        raise ValueError(f"kind {kind} of the field that ends at {at}")
+
+def end_of(raw: bytes | memoryview, kind: int, at: int, size: int) -> int:
+    """Where a field ends whose content begins there; `size` is that of a LENGTH.
+
+    Raises ValueError where it is none, IndexError where it is cut off.
+    """
+    if kind == LENGTH:
+        return at + size
+    if kind == VARINT:
+        while raw[at] & 0x80:
+            at += 1
+        return at + 1
+    if kind in (FIXED32, FIXED64):
+        return at + (4 if kind == FIXED32 else 8)
+    raise ValueError(f"kind {kind} of the field that ends at {at}")
 
 
 @cache

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
+from featsvc.codec.picture_files import Files
 from featsvc.codec.wire import PARAM
 from featsvc.fields.base import Parameters, TooMany
 from featsvc.v1 import options_pb2
@@ -31,9 +32,12 @@ CACHED, CACHED_BYTES = 256, 256
 """Parameters of this many bytes at most are kept, this many of them."""
 
 
-def from_message(message: ProtoMessage, twin: type[Twin]) -> Twin:
-    """The checked twin of a message; raises pydantic.ValidationError, which `violations` turns into fields."""
-    return twin.model_validate(_plain(message, twin))
+def from_message(message: ProtoMessage, twin: type[Twin], files: Files | None = None) -> Twin:
+    """The checked twin of a message; raises pydantic.ValidationError, which `violations` turns into fields.
+
+    `files` are the picture files that were taken out of the message.
+    """
+    return twin.model_validate(_plain(message, twin, files))
 
 
 def to_message(twin: BaseModel, message_class: type[Proto]) -> Proto:
@@ -136,7 +140,7 @@ def _form(descriptor: Descriptor, twin: type[BaseModel] | None) -> _Form:
     return _Form(fields, is_array(descriptor), parameters, holders)
 
 
-def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object:
+def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None, files: Files | None = None) -> object:
     """The message as plain values: a mapping of its present fields, or a tuple where JSON writes an array.
 
     Parameters are their checked twins already, where these are at hand.
@@ -149,6 +153,10 @@ def _plain(message: ProtoMessage, twin: type[BaseModel] | None = None) -> object
     for field in form.fields:
         # Presence first: reading an absent message would make one.
         if field.has_presence and not message.HasField(field.name):
+            continue
+        if files and (file := files.get(field.name)) is not None:
+            of_field = getattr(message, field.name)
+            values[field.name] = file if isinstance(file, bytes) else _plain(of_field, field.twin, file)
             continue
         value = getattr(message, field.name)
         if (field.is_repeated and not value) or (field.words is not None and value == 0):

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -15,6 +15,7 @@ from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.codec import priority as priorities
 from featsvc.codec import shim_headers
+from featsvc.codec.picture_files import Files
 from featsvc.codec.timing import HEADER as TIMING_HEADER
 from featsvc.codec.timing import WANTED, Timing
 from featsvc.errors import Abandoned, FeatsvcError, InvalidArgument
@@ -52,6 +53,19 @@ def _address(peer: str) -> str:
 def _json(value: str) -> Json | None:
     found = JSON_LIMIT.fullmatch(value)
     return Json(int(found[1]), bool(found[2])) if found else None
+
+
+class Received(NamedTuple):
+    """What is known of a message from the caller beside its fields."""
+
+    nbytes: int
+    files: Files | None = None
+    """Large picture files that were taken out of it."""
+
+    def within(self, name: str) -> Received:
+        """The same of a message that one of its fields holds."""
+        files = None if self.files is None else self.files.get(name)
+        return Received(self.nbytes, None if isinstance(files, bytes) else files)
 
 
 class Call:
@@ -94,8 +108,8 @@ class Call:
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
-        self.message_bytes = 0
-        """Bytes of the latest message."""
+        self.latest = Received(0)
+        """Its latest message."""
         self.times: JobTimes | None = None
         """Of its question, or the last one."""
         self.trace: Trace | None = None
@@ -198,7 +212,8 @@ class Call:
 
     def received(self, message: bytes) -> None:
         """Counts a message from the caller."""
-        nbytes = self.message_bytes = len(message)
+        nbytes = len(message)
+        self.latest = Received(nbytes)
         self.messages_in += 1
         self.bytes_in += nbytes
         self.bytes_open += nbytes

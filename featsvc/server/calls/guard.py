@@ -13,11 +13,12 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from featsvc.catalog import entry_of
+from featsvc.codec.picture_files import Files, without_files
 from featsvc.codec.wire import refuse_crowded
 from featsvc.errors import FeatsvcError, Forbidden, InvalidArgument, Unauthenticated
 from featsvc.request_ids import own_ids, request_id
 from featsvc.server.calls.admission import Admission
-from featsvc.server.calls.call import PROBES, STATUS, Call, CallObserver
+from featsvc.server.calls.call import PROBES, STATUS, Call, CallObserver, Received
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.reply import Reply, encoded
 from featsvc.server.calls.statuses import abort, told
@@ -245,12 +246,19 @@ async def _decoded(decode: Any, raw: bytes, call: Call) -> ProtoMessage:
     if not call.caller.name and len(raw) > OPEN_BYTES:
         raise InvalidArgument(f"{len(raw)} bytes, at most {OPEN_BYTES} without a key")
     try:
-        return await asyncio.to_thread(_counted, decode, raw) if len(raw) > LARGE else decode(raw)
+        message: ProtoMessage
+        if len(raw) <= LARGE:
+            message = decode(raw)
+        else:
+            message, files = await asyncio.to_thread(_counted, decode, raw)
+            call.latest = Received(len(raw), files)
+        return message
     except DecodeError:
         raise InvalidArgument("the request is no valid protobuf message of this method") from None
 
 
-def _counted(decode: Any, raw: bytes) -> ProtoMessage:
-    refuse_crowded(raw, decode.__self__.DESCRIPTOR)
-    message: ProtoMessage = decode(raw)
-    return message
+def _counted(decode: Any, raw: bytes) -> tuple[ProtoMessage, Files]:
+    descriptor = decode.__self__.DESCRIPTOR
+    refuse_crowded(raw, descriptor)
+    rest, files = without_files(raw, descriptor)
+    return decode(rest), files

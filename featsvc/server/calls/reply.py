@@ -13,7 +13,6 @@ replies have a limit (`--max-reply-bytes`), and larger ones go in pieces.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -24,6 +23,7 @@ from google.protobuf.message import Message as ProtoMessage
 from numpy.typing import NDArray
 
 from featsvc.codec import varint
+from featsvc.codec.copying import joined
 
 # protobuf's compiled and pure message classes share no type.
 MessageClass: TypeAlias = Any
@@ -34,12 +34,6 @@ Part: TypeAlias = Union["Reply", Array, Piece]
 SMALL = 256 * 1024
 LENGTH_DELIMITED = 2
 LITTLE_ENDIAN = sys.byteorder == "little"
-
-# The two calls by which the C API makes a bytes object that is filled afterwards.
-_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
-_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t)
-_address_of = ctypes.pythonapi.PyBytes_AsString
-_address_of.restype, _address_of.argtypes = ctypes.c_void_p, (ctypes.py_object,)
 
 
 class Reply:
@@ -76,8 +70,7 @@ class Reply:
             return self._message.SerializeToString()
         pieces = self._pieces()
         self._beside.clear()
-        size = sum(map(len, pieces))
-        return b"".join(pieces) if size <= SMALL else _copied(pieces, size)
+        return b"".join(pieces) if sum(map(len, pieces)) <= SMALL else joined(pieces)
 
     def _pieces(self) -> list[Piece]:
         pieces: list[Piece] = [self._message.SerializeToString()]
@@ -112,14 +105,3 @@ def flat(part: Array | Piece) -> Piece:
 @cache
 def _tag(kind: MessageClass, field: str) -> bytes:
     return varint.written(kind.DESCRIPTOR.fields_by_name[field].number << 3 | LENGTH_DELIMITED)
-
-
-def _copied(pieces: list[Piece], size: int) -> bytes:
-    """As b"".join, which would hold the interpreter's lock all the while; memmove lets the event loop run."""
-    whole: bytes = _new_bytes(None, size)
-    address = _address_of(whole)
-    for piece in pieces:
-        source = np.frombuffer(piece, np.uint8)
-        ctypes.memmove(address, source.ctypes.data, source.nbytes)
-        address += source.nbytes
-    return whole

@@ -28,7 +28,7 @@ from featsvc.errors import (
 from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
-from featsvc.server.calls.call import Call
+from featsvc.server.calls.call import Call, Received
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.keys.permissions import WeightsHere, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
@@ -84,12 +84,12 @@ class Intake:
     answered: Answered = field(default_factory=Answered)
     """Pictures that workers keep, each as one model sees it."""
 
-    async def checked(self, request: ProtoMessage, twin: type[Twin], nbytes: int) -> Twin:
-        """The request of so many bytes as its twin. Raises InvalidFields that name every bad field."""
+    async def checked(self, request: ProtoMessage, twin: type[Twin], received: Received) -> Twin:
+        """The request as its twin, as it was received. Raises InvalidFields that name every bad field."""
         try:
             # Its own ByteSize() would write the whole message to count it.
-            if nbytes > LARGE:
-                return await asyncio.to_thread(from_message, request, twin)
+            if received.nbytes > LARGE:
+                return await asyncio.to_thread(from_message, request, twin, received.files)
             return from_message(request, twin)
         except ValidationError as error:
             raise InvalidFields(violations(error, twin)) from None

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from featsvc.codec.timing import Timing
 from featsvc.errors import DeadlineExceeded, Unavailable
 from featsvc.pool.contract.job import JobTimes
-from featsvc.server.calls.call import Call, timing_of
+from featsvc.server.calls.call import Call, Received, timing_of
 from featsvc.server.calls.reply import Reply
 from featsvc.server.calls.statuses import item_error, told
 from featsvc.server.services.intake import Answer, Intake
@@ -45,10 +45,10 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
     """
     places = asyncio.Semaphore(intake.settings.max_open_per_stream)
 
-    async def answer(message: Any, nbytes: int) -> None:
+    async def answer(message: Any, received: Received) -> None:
         number = message.request_id
         try:
-            reply = await _answer(message, nbytes, questions, intake, call)
+            reply = await _answer(message, received, questions, intake, call)
         except (
             Exception
         ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
@@ -69,7 +69,7 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
             await places.acquire()
             await intake.refusals.turn(call)
             while (message := await _next(messages, ending)) is not None:
-                open_questions.create_task(answer(message, call.message_bytes))
+                open_questions.create_task(answer(message, call.latest))
                 del message  # its answer lets go of it, and that may be long before another is read
                 await places.acquire()
                 await intake.refusals.turn(call)
@@ -95,9 +95,11 @@ async def _next(messages: Messages, ending: asyncio.Task[bool]) -> Any:
             await asyncio.gather(reading, return_exceptions=True)
 
 
-async def _answer(message: Any, nbytes: int, questions: Questions, intake: Intake, call: Call) -> Reply:
+async def _answer(
+    message: Any, received: Received, questions: Questions, intake: Intake, call: Call
+) -> Reply:
     """The answer to one question."""
-    asked = await intake.checked(message, questions.asked, nbytes)
+    asked = await intake.checked(message, questions.asked, received)
     answer = await questions.answer(asked.request, call)  # type: ignore[attr-defined]  # as of every stream
     response = await questions.write(answer)
     envelope = questions.response(request_id=message.request_id, timing=_timing(answer.times))
