@@ -19,6 +19,7 @@ from pycocotools import mask as coco
 from featsvc.engines import registry
 from featsvc.engines.dino import dense_pass as dino
 from featsvc.engines.dino.features import descriptors as right
+from featsvc.engines.geometry.resizing import Resizing
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
 from tests.engines import models
@@ -26,6 +27,7 @@ from tests.gpu import facts
 from tests.gpu.answers import answered, compared, one_of_each
 from tests.gpu.check import SECTIONS, Outcome, Section, checked, report
 from tests.gpu.memory import memory, oom
+from tests.gpu.pictures import pictures
 from tests.gpu.rows import Row
 from tests.gpu.served import Trial
 from tests.gpu.speed import nearest
@@ -116,6 +118,23 @@ def test_answers_tell_what_fails_on_the_gpu(stand: Stand, monkeypatch: pytest.Mo
     row = compared("fp32", cases, here, answered(models.engines(), cases))
     assert row.holds is False
     assert "no kernel image" in row.figures["wrong"][0]
+
+
+@pytest.mark.parametrize("off", [0, 1])
+def test_pictures_tell_of_one_byte_that_the_gpu_makes_otherwise(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, off: int
+) -> None:
+    right = Resizing.__call__
+
+    def resized(self: Resizing, pixels: torch.Tensor) -> torch.Tensor:
+        made = right(self, pixels)
+        made[0, 0, 0] += off
+        return made
+
+    monkeypatch.setattr(Resizing, "__call__", resized)
+    found = {row.what: row.holds for row in pictures(stand)}
+    assert [holds for what, holds in found.items() if "square" not in what] == [not off] * 2
+    assert [holds for what, holds in found.items() if "square" in what] == [True] * 2
 
 
 @pytest.mark.parametrize("keeps", [False, True])

@@ -74,7 +74,7 @@ def prepared_features(
     known = check_features(geometry, FeatureKind(dense.channels, dense.space), params, options, item.way)
     flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
     # With others no byte may depend on what shares a pass: neither of the basis, nor of the picture in it.
-    key = alone() if params.pca_digests else picture_key(ready.pixels.shape, options)
+    key = alone() if params.pca_digests else picture_key(ready.shape, options)
     prepared = PreparedFeatures(key, dense.pixels(ready), flop, ready, known, orientation=picture.orientation)
     if not params.pca_digests:
         return prepared

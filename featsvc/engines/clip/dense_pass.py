@@ -130,7 +130,7 @@ class DensePass:
 
     def pixels(self, ready: NetworkInput) -> int:
         """What the pass takes of the memory."""
-        return ready.pixels[0].numel()
+        return ready.pixel_count
 
     def features(self, inputs: Sequence[NetworkInput]) -> list[Tensor]:
         """Dense features h x w x D, float32, of each of several pictures of one size."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import open_clip
 import torch
+import torchvision.transforms.functional as TF
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -21,16 +22,18 @@ from featsvc.catalog import ClipEntry, find_weights
 from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.clip.last_block import LastAttention
 from featsvc.engines.clip.tokens import Tokenizer
+from featsvc.engines.geometry.sizing import Fit, Grid, fit_there, geometry_of
 from featsvc.engines.networks.attention import OpenClipAttention
 from featsvc.engines.networks.checkpoint import file_identity, fill, read_state, without_prefix
 from featsvc.engines.networks.compiled import compile_blocks
 from featsvc.engines.networks.cost import Transformer
 from featsvc.engines.networks.packed import packed
 from featsvc.engines.networks.precision import placed
-from featsvc.engines.running.colours import Normal, coloured
+from featsvc.engines.running.colours import Normal, Seen, coloured
 from featsvc.engines.running.family import Model
 from featsvc.engines.running.transfer import pinned
 from featsvc.errors import InvalidArgument
+from featsvc.v1.schema import PaddingMode
 from featsvc.work.options import EngineOptions
 
 CONTEXT_LENGTH = 77
@@ -88,6 +91,17 @@ class ClipModel(Model[ClipEntry, CLIP]):
         for each in self._eval_fit:
             fitted = each(fitted)
         return pinned(coloured(fitted, self.normal, self.device), self.device)
+
+    def eval_seen(self, picture: Image) -> Seen:
+        """The same of a whole picture, which a GPU may bring to size itself."""
+        entry, (height, width) = self.entry, self.visual.image_size
+        is_plain = entry.interpolation == "bicubic" and entry.resize_mode == "shortest" and height == width
+        if is_plain:
+            fit = Fit(height, center_crop=True, padding_mode=PaddingMode.CONSTANT)
+            geometry = geometry_of(picture.size, fit, Grid.of_patches(1))
+            if there := fit_there(picture, fit, geometry, self.device):
+                return Seen(pinned(TF.pil_to_tensor(picture), self.device), fit=there)
+        return Seen(self.eval_input(picture))
 
     @cached_property
     def _eval_fit(self) -> list[Callable[[Image], Image]]:

@@ -133,7 +133,7 @@ def prepare_similarity(
     texts = {"query.text": item.query.text, "query.negative_text": item.query.negative_text}
     sought = checked_words(texts, params, dense.clip, options, cache)
     flop, ready = dense.flop(picture.pixels, options), dense.input(picture.pixels)
-    key, cost = picture_key(ready.pixels.shape, options), dense.pixels(ready)
+    key, cost = picture_key(ready.shape, options), dense.pixels(ready)
     flop += sought.flop(dense.clip)
     return PreparedQuery(key, cost, flop, ready, sought, count, orientation=picture.orientation)
 
@@ -169,10 +169,11 @@ def prepare_image(
     """Decodes the picture and preprocesses it as the model's own evaluation does."""
     picture = decoded(item, options)
     _check_shape(picture.pixels, loaded, options)
-    seen = loaded.eval_input(picture.pixels)
-    flop = loaded.transformer.flop(seen[0].numel() // loaded.patch_size**2)
-    key, pixels = picture_key(seen.shape, options), seen[0].numel()
-    return PreparedEmbed(key, pixels, flop, Seen(seen), orientation=picture.orientation)
+    seen = loaded.eval_seen(picture.pixels)
+    height, width = loaded.visual.image_size
+    flop = loaded.transformer.flop(height * width // loaded.patch_size**2)
+    key = picture_key((height, width), options)
+    return PreparedEmbed(key, height * width, flop, seen, orientation=picture.orientation)
 
 
 def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> None:

@@ -88,7 +88,7 @@ class DinoPass:
 
     def pixels(self, ready: NetworkInput) -> int:
         """What the pass takes of the memory: a finer stride makes more tokens of the same pixels."""
-        return ready.pixels[0].numel() * (self.grid.patch // self.grid.stride) ** 2
+        return ready.pixel_count * (self.grid.patch // self.grid.stride) ** 2
 
     def features(self, inputs: Sequence[NetworkInput]) -> Iterator[Tensor]:
         """Features h x w x D, float32, of each of several pictures of one size."""

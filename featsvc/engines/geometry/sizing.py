@@ -11,7 +11,8 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from featsvc.engines.running.colours import NO_BLANK, Normal, Seen, coloured
+from featsvc.engines.geometry.resizing import MOST_SENT, Resizing, can_resize
+from featsvc.engines.running.colours import COLOURS, NO_BLANK, Normal, Seen, coloured
 from featsvc.engines.running.transfer import pinned
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import PaddingMode
@@ -57,20 +58,72 @@ class NetworkInput(Seen):
 
     geometry: Geometry = field(kw_only=True)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width as the network sees them."""
+        geometry = self.geometry
+        height = geometry.resized_height + geometry.pad_bottom
+        return COLOURS, height, geometry.resized_width + geometry.pad_right
+
+    @property
+    def pixel_count(self) -> int:
+        """Pixels that the network sees."""
+        _, height, width = self.shape
+        return height * width
+
+
+@dataclass(frozen=True)
+class FitThere:
+    """`fitted` and `padded` of a picture that is on a GPU, with the same bytes."""
+
+    geometry: Geometry
+    padding_mode: PaddingMode
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Bytes 3 x H x W of the picture as they are sent, as the network takes them."""
+        geometry = self.geometry
+        resizing = Resizing(
+            geometry.uncropped_height or geometry.resized_height,
+            geometry.uncropped_width or geometry.resized_width,
+        )
+        rows = slice(geometry.crop_top, geometry.crop_top + geometry.resized_height)
+        columns = slice(geometry.crop_left, geometry.crop_left + geometry.resized_width)
+        cropped = resizing(pixels)[:, rows, columns]
+        return padded(cropped, geometry.pad_right, geometry.pad_bottom, self.padding_mode)
+
 
 def network_input(
     picture: Image, fit: Fit, grid: Grid, normal: Normal, device: torch.device = CPU
 ) -> NetworkInput:
     """What a network on that device sees of an RGB picture."""
     geometry = geometry_of(picture.size, fit, grid)
-    pixels = coloured(fitted(picture, fit), normal, device)
     right, bottom = geometry.pad_right, geometry.pad_bottom
-    ready = padded(pixels, right, bottom, fit.padding_mode)
+    _check_padding(geometry, fit.padding_mode)
+    there = fit_there(picture, fit, geometry, device)
+    if there is None:
+        ready = padded(coloured(fitted(picture, fit), normal, device), right, bottom, fit.padding_mode)
+    else:
+        ready = TF.pil_to_tensor(picture)
     # Of normalised values it is 0 already, of bytes it will be.
     is_blank = fit.padding_mode is PaddingMode.CONSTANT
     return NetworkInput(
-        pinned(ready, device), blank=(bottom, right) if is_blank else NO_BLANK, geometry=geometry
+        pinned(ready, device),
+        blank=(bottom, right) if is_blank else NO_BLANK,
+        fit=there,
+        geometry=geometry,
     )
+
+
+def fit_there(picture: Image, fit: Fit, geometry: Geometry, device: torch.device) -> FitThere | None:
+    """What a GPU does itself, sent the picture as it is; None where it is sent what has the size of its network.
+
+    A CPU takes 16 ms to bring 1920 x 1080 pixels to 597 x 336, and 2 ms for their bytes.
+    """
+    width, height = _scaled(picture.size, fit.load_size)
+    is_there = device.type == "cuda" and picture.size != (width, height)
+    if not is_there or picture.width * picture.height > MOST_SENT:
+        return None
+    return FitThere(geometry, fit.padding_mode) if can_resize(picture.size, height, width) else None
 
 
 def geometry_of(size: WidthHeight, fit: Fit, grid: Grid) -> Geometry:
@@ -158,12 +211,19 @@ def padded(pixels: Tensor, right: int, bottom: int, mode: PaddingMode) -> Tensor
     """Padding at right and bottom, 3 x H x W to 3 x (H + bottom) x (W + right)."""
     if not right and not bottom:
         return pixels
-    height, width = pixels.shape[1:]
-    margin = REFLECTS.get(mode)
-    if margin is not None and (right > width - margin or bottom > height - margin):
+    # What repeats pixels has no kernel for bytes on a GPU.
+    is_made = mode is PaddingMode.CONSTANT or pixels.device.type == "cpu"
+    some = pixels if is_made else pixels.to(torch.float32)
+    return F.pad(some[None], (0, right, 0, bottom), mode=mode.value)[0].to(pixels.dtype)
+
+
+def _check_padding(geometry: Geometry, mode: PaddingMode) -> None:
+    """Refuses a mode that cannot fill the last patches of so small a picture."""
+    right, bottom, margin = geometry.pad_right, geometry.pad_bottom, REFLECTS.get(mode)
+    width, height = geometry.resized_width, geometry.resized_height
+    if margin is not None and (right or bottom) and (right > width - margin or bottom > height - margin):
         message = (
             f"{mode.value} cannot pad {width} x {height} pixels by {right} at the right and {bottom} at the "
             "bottom: use constant or replicate, or a larger load_size"
         )
         raise invalid_field("params.padding_mode", message)
-    return F.pad(pixels[None], (0, right, 0, bottom), mode=mode.value)[0]

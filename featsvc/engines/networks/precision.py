@@ -84,8 +84,21 @@ def dtype_for(options: EngineOptions) -> torch.dtype:
 def placed(network: Network, options: EngineOptions) -> Network:
     """The network ready to answer: weights in the options' precision, on their device, never trained."""
     # Before it moves, so that the device never holds it in float32.
-    ready = lowered(network.eval().requires_grad_(False), dtype_for(options), device=options.device)
-    return ready.to(options.device)
+    return moved(
+        lowered(network.eval().requires_grad_(False), dtype_for(options), device=options.device), options
+    )
+
+
+def moved(network: Network, options: EngineOptions) -> Network:
+    """The network itself on its device; on a GPU with the weights of convolutions as its tensor cores read them.
+
+    What comes into SAM2's convolutions has its channels last already, and torch would lay their weights out like that
+    at each call; what goes out of them, and out of a ViT's, is read as tokens, whose channels are last too.
+    """
+    if is_gpu(options.device):
+        there: Network = network.to(options.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return there
+    return network.to(options.device)
 
 
 def lowered(

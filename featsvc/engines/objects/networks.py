@@ -47,7 +47,7 @@ class DenseInput:
     @property
     def pixels(self) -> int:
         """What the network sees."""
-        return self.input.pixels[0].numel()
+        return self.input.pixel_count
 
 
 class Network(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import torchvision.transforms.functional as TF
 from PIL.Image import Image
 from torch import Tensor
 
+from featsvc.engines.running.transfer import on_device
 from featsvc.work.results import HeightWidth
 
 COLOURS = 3
@@ -37,6 +38,13 @@ class Seen:
     """3 x H x W: float32 that is normalised; on the way to a GPU, or to two networks, bytes that are not."""
     blank: HeightWidth = NO_BLANK
     """Of bytes, rows at the bottom and columns at the right that are to be 0 when the others are normalised."""
+    fit: Callable[[Tensor], Tensor] | None = None
+    """Of a picture that a GPU is sent as it is, bytes 3 x H' x W': what brings it to the network's size there."""
+
+    def on(self, device: torch.device) -> Tensor:
+        """Bytes 3 x H x W on a GPU."""
+        there = on_device(self.pixels, device)
+        return there if self.fit is None else self.fit(there)
 
     def on_cpu(self, normal: Normal) -> Tensor:
         """As networks on a CPU take it, 1 x 3 x H x W (two: 1 x 6), float32."""
@@ -61,11 +69,16 @@ def normalised(pictures: Tensor, normal: Normal, blanks: Sequence[HeightWidth]) 
     values = pictures.to(torch.float32).div_(LARGEST_BYTE)
     if (networks := len(normal.mean) // COLOURS) > 1:
         values = torch.cat([values] * networks, dim=1)
-    for channel, (mean, std) in enumerate(zip(*normal, strict=True)):
-        values[:, channel].sub_(mean).div_(std)
+    normalise(values, normal)
     for each, (bottom, right) in zip(values, blanks, strict=True):
         if bottom:
             each[:, -bottom:].zero_()
         if right:
             each[:, :, -right:].zero_()
     return values
+
+
+def normalise(values: Tensor, normal: Normal) -> None:
+    """Brings values from 0 to 1, N x C x H x W, in place to what the network takes; no numbers go to their device."""
+    for channel, (mean, std) in enumerate(zip(*normal, strict=True)):
+        values[:, channel].sub_(mean).div_(std)

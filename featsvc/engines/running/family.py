@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
 from featsvc.engines.running.colours import Normal, Seen, normalised
-from featsvc.engines.running.transfer import on_device
 from featsvc.work.operations import I, Operation, P, R
 from featsvc.work.options import EngineOptions
 
@@ -113,12 +112,12 @@ def alone() -> Hashable:
     return object()
 
 
-def picture_key(shape: torch.Size, options: EngineOptions) -> Hashable:
+def picture_key(shape: tuple[int, ...], options: EngineOptions) -> Hashable:
     """The key of a picture as the network sees it: those of one size share a pass where that is faster.
 
     A CPU computes them one after the other, so that the first of a group would only wait for the last.
     """
-    return alone() if options.device == "cpu" else tuple(shape)
+    return alone() if options.device == "cpu" else shape
 
 
 M = TypeVar("M", bound=Loaded)
@@ -156,5 +155,5 @@ def forward_each(
     """
     if device.type == "cpu":
         return [forward(each.on_cpu(normal))[0].float() for each in pictures]
-    there = torch.stack([on_device(each.pixels, device) for each in pictures])
+    there = torch.stack([each.on(device) for each in pictures])
     return list(forward(normalised(there, normal, [each.blank for each in pictures])).float())

@@ -19,7 +19,7 @@ from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.networks.checkpoint import file_identity, fill, read_state
 from featsvc.engines.networks.compiled import compile_blocks, compiled
 from featsvc.engines.networks.cost import linear_flop
-from featsvc.engines.networks.precision import dtype_for, dtype_of, lowered
+from featsvc.engines.networks.precision import dtype_for, dtype_of, lowered, moved
 from featsvc.engines.running.family import Model
 from featsvc.engines.sam2.passes import FEW, WHOLE_BATCHES, Passes, on_gpu, probed
 from featsvc.engines.sam2.steps import UNCOMPILED, Steps, masks, transformed
@@ -98,7 +98,7 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     network = built(entry)
     fill(network, read_state(path), path.name)
     device = torch.device(options.device)
-    ready = _lowered(network.eval().requires_grad_(False), options).to(device)
+    ready = moved(_lowered(network.eval().requires_grad_(False), options), options)
     if options.compile:
         # Every picture is squashed to one square.
         compile_blocks(ready.image_encoder.trunk.blocks, any_size=False)

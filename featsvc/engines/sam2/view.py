@@ -15,7 +15,7 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.transfer import on_device, pinned
-from featsvc.engines.sam2.embedding import Embedding, encoded_together, encoder_input
+from featsvc.engines.sam2.embedding import Embedding, encoded_together, seen, sent
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import Orientation
 from featsvc.work.item import PictureItem
@@ -37,7 +37,7 @@ class View:
     hit: Embedding | None
     """Held from the preparation on, so that an eviction meanwhile costs nothing."""
     pixels: Callable[[], Tensor]
-    """Gives 3 x S x S; asked only where the embedding is not known."""
+    """Gives what is `sent` of it; asked only where the embedding is not known."""
     size: HeightWidth
     """Height and width of the picture or crop as sent."""
     orientation: int
@@ -63,7 +63,8 @@ def embeddings(views: Sequence[View], loaded: Sam2Model) -> list[Embedding]:
     new = {name: view for name, view, known in zip(names, views, answers, strict=True) if known is None}
     made: dict[Hashable, Embedding] = {}
     if new:
-        pixels = [on_device(view.pixels(), loaded.device)[None] for view in new.values()]
+        side = loaded.image_size
+        pixels = [seen(on_device(view.pixels(), loaded.device), side) for view in new.values()]
         together = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
         every = encoded_together(loaded.network, together, [view.size for view in new.values()])
         for (name, view), each in zip(new.items(), every, strict=True):
@@ -88,12 +89,13 @@ class RequestPicture:
         return decoded(self.item, self.options)
 
     def whole(self) -> View:
-        """All of it, resized now: the device need not wait for that."""
+        """All of it, made ready now: the device need not wait for that."""
         hit, key = self._hit(None)
         if hit is not None:
             return View(self.cache, key, hit, _gone, (hit.height, hit.width), hit.orientation)
         picture = self.picture.pixels
-        pixels = pinned(encoder_input(picture, self.loaded.image_size), self.loaded.device)
+        device = self.loaded.device
+        pixels = pinned(sent(picture, self.loaded.image_size, device), device)
         size = (picture.height, picture.width)
         return View(self.cache, key, None, lambda: pixels, size, self.picture.orientation)
 
@@ -104,7 +106,7 @@ class RequestPicture:
         size = (y1 - y0, x1 - x0)
         if hit is not None:
             return View(self.cache, key, hit, _gone, size, hit.orientation)
-        pixels = partial(_cut, self.picture.pixels, box, self.loaded.image_size)
+        pixels = partial(_cut, self.picture.pixels, box, self.loaded)
         return View(self.cache, key, None, pixels, size, self.picture.orientation)
 
     def _hit(self, box: Box | None) -> tuple[Embedding | None, EmbeddingKey | None]:
@@ -115,8 +117,8 @@ class RequestPicture:
         return self.cache.find(key), key
 
 
-def _cut(picture: Image, box: Box, image_size: int) -> Tensor:
-    return encoder_input(picture.crop(box), image_size)
+def _cut(picture: Image, box: Box, loaded: Sam2Model) -> Tensor:
+    return sent(picture.crop(box), loaded.image_size, loaded.device)
 
 
 def _gone() -> Tensor:

@@ -39,7 +39,7 @@ class Fault(NamedTuple):
 FAULTS = (
     Fault("registry.py", "partial(torch.cuda.synchronize, self.options.device)", "torch.cuda.synchronize"),
     # Of all families.
-    Fault("running/family.py", "on_device(each.pixels, device)", "each.pixels"),
+    Fault("running/colours.py", "on_device(self.pixels, device)", "self.pixels"),
     Fault("running/family.py", "for each in pictures])).float())", "for each in pictures])))"),
     Fault("running/colours.py", "to(torch.float32).div_(LARGEST_BYTE)", "to(torch.float32)"),
     Fault("running/colours.py", "each[:, -bottom:].zero_()", "pass"),
@@ -50,8 +50,8 @@ FAULTS = (
     ),
     Fault("running/transfer.py", "torch.cuda.current_stream(device).synchronize()", "pass"),
     Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
-    Fault("networks/precision.py", "ready.to(options.device)", "ready"),
-    Fault("networks/precision.py", "ready.to(options.device)", "ready.cuda()"),
+    Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),
+    Fault("networks/precision.py", "network.to(options.device, memory", "network.to('cuda', memory"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
     Fault("answers/axes.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
     Fault("answers/axes.py", "*on_host(centred.T", "*(centred.T"),
@@ -108,6 +108,18 @@ FAULTS = (
         "on_device(part.to(tiles.dtype)[:, :, None], tiles.device)",
         "part.to(tiles.dtype)[:, :, None]",
     ),
+    # How pictures become smaller, of both.
+    Fault(
+        "geometry/resizing.py",
+        "on_device(torch.from_numpy(self.table), device)",
+        "torch.from_numpy(self.table)",
+    ),
+    Fault("geometry/resizing.py", "torch.arange(taps, device=device)", "torch.arange(taps)"),
+    Fault(
+        "geometry/resizing.py",
+        "torch.zeros(len(table), side, device=device)",
+        "torch.zeros(len(table), side)",
+    ),
     # DINO
     Fault("dino/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
     Fault("dino/features.py", "pixels.to(convolution.weight.dtype)", "pixels"),
@@ -115,8 +127,6 @@ FAULTS = (
     Fault("dino/features.py", "torch.arange(-1, 2, device=device)", "torch.arange(-1, 2)"),
     Fault("dino/position.py", ".to(patches.dtype)", ""),
     # SAM2
-    Fault("sam2/model.py", "False), options).to(device)", "False), options)"),
-    Fault("sam2/model.py", "False), options).to(device)", "False), options).cuda()"),
     Fault("sam2/model.py", '"torch.nn.Identity"', '"sam2.modeling.position_encoding.PositionEmbeddingSine"'),
     Fault(
         "sam2/model.py",
@@ -124,6 +134,7 @@ FAULTS = (
         '"sam2.modeling.sam.transformer.RoPEAttention"',
     ),
     Fault("sam2/view.py", "on_device(view.pixels(), loaded.device)", "view.pixels()"),
+    Fault("sam2/embedding.py", ".div_(LARGEST_BYTE)", ""),
     Fault("sam2/embedding.py", "pixels.to(dtype)", "pixels"),
     Fault("sam2/prompts.py", "on_device(each, device)", "each"),
     Fault("sam2/prompt_reply.py", " in on_host(low_res", " in (low_res"),

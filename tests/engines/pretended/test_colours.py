@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms.functional import pil_to_tensor
 
 from featsvc.engines.clip.model import ClipModel
-from featsvc.engines.geometry.sizing import Fit, Grid, network_input
+from featsvc.engines.geometry.sizing import Fit, Grid, fitted, network_input, padded
 from featsvc.engines.running.colours import Normal, normalised
 from featsvc.engines.running.transfer import STAGED_BYTES, on_device
+from featsvc.engines.sam2.embedding import encoder_input, seen
+from featsvc.engines.sam2.embedding import sent as given_of
 from featsvc.v1 import schema as S
 from featsvc.v1.schema import PaddingMode
 from tests.engines import models
@@ -32,10 +35,49 @@ def test_bytes_become_on_the_device_what_the_cpu_makes_of_them(
         sent = network_input(picture, fit, GRID, NORMAL, there)
         assert sent.pixels.dtype is torch.uint8
         assert sent.pixels.is_pinned()
-        made = normalised(on_device(sent.pixels, there)[None], NORMAL, [sent.blank])
+        made = normalised(sent.on(there)[None], NORMAL, [sent.blank])
         assert made.device == there
         (here,) = made.cpu()
     torch.testing.assert_close(here, network_input(picture, fit, GRID, NORMAL).pixels, rtol=0, atol=BOUND)
+    assert tuple(here.shape) == sent.shape
+
+
+@pytest.mark.parametrize("mode", list(PaddingMode))
+@pytest.mark.parametrize("center_crop", [False, True])
+def test_a_picture_is_brought_to_size_there_with_the_cpus_bytes(
+    worker: PretendedWorker, mode: PaddingMode, center_crop: bool
+) -> None:
+    picture, fit, there = models.picture(90, 61), Fit(50, center_crop, mode), torch.device(DEVICE)
+    with worker.at_work():
+        sent = network_input(picture, fit, GRID, NORMAL, there)
+        assert sent.pixels.shape == (3, 61, 90)
+        (here,) = sent.on(there)[None].cpu()
+    resized = pil_to_tensor(fitted(picture, fit))
+    plain = padded(resized, sent.geometry.pad_right, sent.geometry.pad_bottom, mode)
+    torch.testing.assert_close(here, plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(2048, 40), (40, 31)])
+def test_a_picture_that_cannot_be_resized_there_is_sent_at_its_size(
+    worker: PretendedWorker, size: tuple[int, int]
+) -> None:
+    picture, fit = models.picture(*size), Fit(2 if size[0] > 2000 else 31, False, PaddingMode.CONSTANT)
+    with worker.at_work():
+        sent = network_input(picture, fit, GRID, NORMAL, torch.device(DEVICE))
+    assert sent.fit is None
+    assert tuple(sent.pixels.shape) == sent.shape
+
+
+@pytest.mark.parametrize("size", [(75, 50), (300, 200), (64, 64), (64, 2049)])
+def test_sam2s_square_is_the_cpus(worker: PretendedWorker, size: tuple[int, int]) -> None:
+    picture, side, there = models.picture(*size), 64, torch.device(DEVICE)
+    with worker.at_work():
+        given = given_of(picture, side, there)
+        assert (given.dtype is torch.uint8) == (max(size) <= 2048)
+        made = seen(on_device(given, there), side)
+        assert made.device == there
+        (here,) = made.cpu()
+    torch.testing.assert_close(here, encoder_input(picture, side), rtol=0, atol=10 * BOUND)
 
 
 def test_a_picture_is_fitted_for_its_embedding_as_on_the_cpu(
@@ -44,9 +86,9 @@ def test_a_picture_is_fitted_for_its_embedding_as_on_the_cpu(
     picture, loaded = models.picture(75, 50), worker.loaded["clip"]
     assert isinstance(loaded, ClipModel)
     with worker.at_work():
-        sent = loaded.eval_input(picture)
-        assert sent.dtype is torch.uint8
-        made = normalised(on_device(sent, loaded.device)[None], loaded.normal, [(0, 0)])
+        sent = loaded.eval_seen(picture)
+        assert sent.pixels.shape == (3, 50, 75)
+        made = normalised(sent.on(loaded.device)[None], loaded.normal, [(0, 0)])
         (here,) = made.cpu()
     torch.testing.assert_close(here, demo_clip.eval_input(picture), rtol=0, atol=BOUND)
 

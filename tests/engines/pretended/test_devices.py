@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from featsvc.catalog import catalog
 from featsvc.catalog.entry import Sam2Entry
+from featsvc.engines.running.family import Model
 from featsvc.engines.sam2 import model as sam2_model
 from tests.engines import models
 from tests.engines.pretended.cases import CASES, FAMILIES, answers
@@ -25,6 +28,24 @@ def test_loading_a_model_and_asking_it_touches_no_other_device(
         engines = models.engines(device=device)
         answers(engines, CASES[SOME[family]], engines.load(f"demo-{family}"))
     assert set(cuda.touched) == own, cuda.touched
+
+
+@pytest.mark.parametrize(("device", "last"), [(DEVICE, True), ("cpu", False)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_on_a_gpu_convolutions_have_their_channels_last(device: str, last: bool, family: str) -> None:
+    cuda = PretendCuda()
+    with cuda.installed(), cuda.at_work():
+        loaded = models.engines(device=device).load(f"demo-{family}")
+        assert isinstance(loaded, Model)
+        layers = [
+            each for each in loaded.network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)
+        ]
+        weights = [
+            each.weight for each in layers if each.weight.shape[1] > 1 and each.weight[0, 0].numel() > 1
+        ]
+        assert weights
+        for each in weights:
+            assert each.is_contiguous(memory_format=torch.channels_last) == last
 
 
 def test_sam2_with_its_memory_of_videos_is_built_without_a_device() -> None:

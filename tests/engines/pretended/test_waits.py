@@ -26,8 +26,12 @@ class Traffic(NamedTuple):
     uploads: int
 
 
-DENSE = Traffic(1, 1)
+FIT = 2
+"""Copies there: what either side of a picture becomes smaller by."""
+DENSE = Traffic(1, 1 + FIT)
 """The picture there, its answer back."""
+AS_IT_IS = Traffic(1, 1)
+"""The same of one that has its size."""
 CLICK = Traffic(1, 2)
 """Coordinates and labels there."""
 CROP = 2
@@ -41,24 +45,24 @@ MANY = {"points_per_side": 4, "points_per_batch": 1, "pred_iou_thresh": 0.3, "st
 """Points of 16 passes, as those of the default grid are, and thresholds that the demo model's masks pass."""
 TRAFFIC: Mapping[str, Traffic] = {
     "clip grid": DENSE,
-    "clip several": Traffic(3, 3),  # two pictures share a pass, each is answered by itself
+    "clip several": Traffic(3, 3 + 3 * FIT),  # two pictures share a pass, each is answered by itself
     "clip float16 channels first": DENSE,
     "clip int8 channels first": DENSE,
     "clip pixels bicubic": DENSE,
     # The CPU decomposes a small matrix that the device makes, and makes colours of what that says.
-    "clip components": Traffic(2, 3),
-    "clip components of pixels": Traffic(2, 7),
-    "clip points": Traffic(1, 4),
+    "clip components": Traffic(2, 3 + FIT),
+    "clip components of pixels": Traffic(2, 7 + FIT),
+    "clip points": Traffic(1, 4 + FIT),
     "clip region": DENSE,
     "clip picture": DENSE,
     "clip texts": Traffic(0, 0),
-    "clip one text pixels": Traffic(1, 2),
-    "clip texts against others patches": Traffic(1, 2),
-    "clip texts against others pixels": Traffic(1, 4),
+    "clip one text pixels": Traffic(1, 2 + FIT),
+    "clip texts against others patches": Traffic(1, 2 + FIT),
+    "clip texts against others pixels": Traffic(1, 4 + FIT),
     "dino grid": DENSE,
     "dino bfloat16 channels first": DENSE,
-    "dino log bins": DENSE,
-    "dino key of a layer": DENSE,
+    "dino log bins": AS_IT_IS,
+    "dino key of a layer": AS_IT_IS,
     "sam2 embedding": Traffic(0, 0),
     "sam2 no prompt": Traffic(1, 0),
     "sam2 click": CLICK,
