@@ -25,13 +25,14 @@ from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.networks.packed import multiplies_bfloat16
-from featsvc.engines.networks.precision import precision_on, set_products
+from featsvc.engines.networks.precision import precision_on
 from featsvc.engines.objects import operations as objects
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared, Together
 from featsvc.engines.running.gpu import Gpu, give_back, gpu
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
+from featsvc.engines.running.products import set_products
 from featsvc.engines.running.steps import stepping
 from featsvc.engines.running.usable import check_device
 from featsvc.engines.sam2 import operations as sam2

@@ -14,7 +14,7 @@ from featsvc.engines.clip.last_block import LastAttention
 from featsvc.engines.geometry.sampling import regridded
 from featsvc.engines.geometry.sizing import Grid
 from featsvc.engines.networks.attention import attended
-from featsvc.engines.networks.precision import unrounded
+from featsvc.engines.running.products import unrounded
 from featsvc.engines.running.steps import step
 from featsvc.v1.schema import DenseRecipe
 from featsvc.work.results import HeightWidth

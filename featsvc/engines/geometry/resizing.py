@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featsvc.engines.networks.precision import unrounded
+from featsvc.engines.running.products import unrounded
 from featsvc.engines.running.transfer import on_device
 
 SUPPORT = 2.0

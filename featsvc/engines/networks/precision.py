@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import chain
 from typing import TypeVar
 
@@ -52,28 +51,6 @@ def precision_on(device: str, wanted: AnyPrecision) -> Precision:
     if not is_gpu(device) or torch.cuda.get_device_capability(device) < AMPERE:
         return "fp32"
     return "bf16" if wanted == "auto" else wanted
-
-
-def set_products(precision: Precision) -> None:
-    """Tells torch how this process's GPU multiplies float32: in TF32 where that is the precision, and else in full.
-
-    By itself torch takes TF32 in convolutions, and not in products of matrices.
-    """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-
-
-@contextmanager
-def unrounded() -> Iterator[None]:
-    """Within the block products of float32 are in full, also where networks multiply in TF32.
-
-    For the thread that computes, and around no step: what else runs there meanwhile is to be rounded.
-    """
-    products = torch.backends.cuda.matmul
-    rounds, products.allow_tf32 = products.allow_tf32, False
-    try:
-        yield
-    finally:
-        products.allow_tf32 = rounds
 
 
 def dtype_for(options: EngineOptions) -> torch.dtype:
