@@ -34,7 +34,7 @@ KEPT = 64
 """Weights of so many pairs of sides are kept, 100 KB each for 1920 to 600 pixels."""
 
 
-class Weights(NamedTuple):
+class PixelWeights(NamedTuple):
     """What each of n pixels of a side is made of: of k pixels of the other one, or fewer with weights of 0 behind."""
 
     table: NDArray[np.float32]
@@ -80,7 +80,7 @@ def can_resize(size: tuple[int, int], height: int, width: int) -> bool:
 
 
 @lru_cache(KEPT)
-def weights(side: int, wanted: int) -> Weights:
+def weights(side: int, wanted: int) -> PixelWeights:
     """Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` for the cubic: `wanted` pixels of `side`."""
     scale = side / wanted
     stretch = max(1.0, scale)
@@ -96,7 +96,7 @@ def weights(side: int, wanted: int) -> Weights:
     whole = np.trunc(values * (1 << BITS) + np.copysign(0.5, values))
     high = np.round(whole / (1 << LOW_BITS))
     low = whole - high * (1 << LOW_BITS)
-    return Weights(np.concatenate([first[:, None], high, low], axis=1).astype(np.float32))
+    return PixelWeights(np.concatenate([first[:, None], high, low], axis=1).astype(np.float32))
 
 
 def _cubic(places: NDArray[np.float64]) -> NDArray[np.float64]:
