@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
+import psutil
 from featsvc_client import channel
 from featsvc_client.conformance.asking import OPERATIONS
 from google.protobuf.json_format import ParseDict
@@ -37,6 +38,7 @@ from tests.servers import KEY, Server, running
 # What nearly right input takes at most on a busy machine, and how much later its end may be told.
 LIMIT_S, LATER_S = 60.0, 15.0
 SENDERS = 16
+REST_S, LOOK_S = 15.0, 0.5
 TOLD = 5
 # Grown by more since the first tenth is memory that is kept. Until some ten thousand inputs were seen, buffers and the
 # libraries' caches of shapes have not been as large as they become.
@@ -47,6 +49,7 @@ DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
 FLAGS = (
     "up", "--profile=demo", "--offline", "--devices=cpu", "--image-cache=1MiB", "--embedding-cache=24MiB",
     "--text-cache=256KiB", "--pyramid-cache=256KiB", "--url-timeout=1", "--max-points=64", "--max-tflop=0.02",
+    "--give-back-after=1",
 )  # fmt: skip
 ESTIMATE = "/featsvc.v1.EstimateService/Estimate"
 SMALL = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
@@ -104,9 +107,9 @@ def fuzz(folder: Path, times: int) -> Report:
         ):
             inputs = _inputs(random.Random(0), connected, server, web)
             _sent(itertools.islice(inputs, times // 10), outcomes, faults)
-            before = {name: memory_mb(process) for name, process in found.items()}
+            before = _at_rest(found)
             _sent(itertools.islice(inputs, times - times // 10), outcomes, faults)
-        after = {name: memory_mb(process) for name, process in found.items()}
+            after = _at_rest(found)
         faults += [f"{name} is gone" for name, process in found.items() if not process.is_running()]
     grown = {name: after[name] / before[name] - 1 for name in found if before[name]}
     words = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
@@ -114,6 +117,15 @@ def fuzz(folder: Path, times: int) -> Report:
     is_right = not faults and (times < COMPARED_FROM or max(grown.values()) <= MOST_GROWTH)
     what = f"{times} messages, JSON bodies and pictures; {times} addresses"
     return Report("nearly right inputs", what, is_right, f"{words}; memory {memory}", tuple(faults[:TOLD]))
+
+
+def _at_rest(found: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Their memory when nobody asks and what is not in use has gone back: the least of REST_S, in megabytes."""
+    least, ends = {name: memory_mb(process) for name, process in found.items()}, time.monotonic() + REST_S
+    while time.monotonic() < ends:
+        time.sleep(LOOK_S)
+        least = {name: min(least[name], memory_mb(process)) for name, process in found.items()}
+    return least
 
 
 def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> None:

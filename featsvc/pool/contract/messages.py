@@ -26,6 +26,7 @@ class Boot:
     """Batches that are being prepared at a time."""
     max_batch_pixels: int
     regrow_after_s: float
+    give_back_after_s: float
     preload: tuple[str, ...]
     model_memory_bytes: int | None
     workers_on_device: int
@@ -49,6 +50,7 @@ class Boot:
             prepared_at_once=max(1, settings.slots_per_worker - 1),
             max_batch_pixels=settings.max_batch_pixels,
             regrow_after_s=settings.regrow_after_s,
+            give_back_after_s=settings.give_back_after_s,
             preload=settings.preload,
             model_memory_bytes=settings.model_memory_bytes,
             workers_on_device=settings.worker_devices.count(device),

@@ -82,6 +82,9 @@ class PoolSettings:
     """After so long without a lack of memory a forward pass is tried that is larger than what memory had taught; after
     twice as long, each time that it lacks memory again."""
 
+    give_back_after_s: float = 30.0
+    """After so long without work a worker gives the memory that it has freed back to the system; 0 for never."""
+
     max_concurrency: int = 4
     """Batches of one family on one worker at once."""
 

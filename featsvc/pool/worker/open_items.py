@@ -17,13 +17,21 @@ class OpenItems:
         self._batches: dict[int, int] = {}
         """The batch of each item, the oldest first."""
         self._told: int | None = None
+        self.count = 0
+        """How many batches have ever come."""
 
     def add(self, batch: RunBatch) -> None:
         """A batch has come."""
         now = time.monotonic()
+        self.count += 1
         for item in batch.items:
             self._deadlines[item.id] = math.inf if item.left_s is None else now + item.left_s
             self._batches[item.id] = batch.id
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all is answered."""
+        return not self._batches
 
     def cancel(self, item: int) -> None:
         """Nobody waits for an item any more; it is still to be answered."""

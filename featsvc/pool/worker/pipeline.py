@@ -35,6 +35,7 @@ from featsvc.pool.contract.messages import (
 from featsvc.pool.contract.status import CacheStatus
 from featsvc.pool.worker.compute import Compute, Work
 from featsvc.pool.worker.failures import or_end, without_frames
+from featsvc.pool.worker.freed_memory import give_back
 from featsvc.pool.worker.gpu_news import GpuNews
 from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.open_items import OpenItems
@@ -101,6 +102,9 @@ class Pipeline:
         threading.Thread(target=or_end, args=(self._prepare_all,), name="prepare", daemon=True).start()
         if gpu.first:
             threading.Thread(target=or_end, args=(gpu.tell, self._send), name="gpu", daemon=True).start()
+        if after_s := self._boot.give_back_after_s:
+            args = (give_back, self._open, after_s)
+            threading.Thread(target=or_end, args=args, name="memory", daemon=True).start()
         while True:
             work = self.queue.take()
             self._compute.run(work)

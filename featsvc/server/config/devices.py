@@ -72,6 +72,7 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
         batch_timeout_s=settings.batch_timeout,
         load_timeout_s=settings.load_timeout,
         heartbeat_timeout_s=settings.heartbeat_timeout,
+        give_back_after_s=settings.give_back_after,
         quarantine_s=settings.quarantine,
         log_level=settings.log_level,
         log_format=settings.log_format,

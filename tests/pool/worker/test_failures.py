@@ -25,7 +25,7 @@ from featsvc.pool.worker.pauses import Clock
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
-BOOT = Boot(0, "cpu", 1, "", None, 1, 1, 100, 600.0, (), 0, 1, 0, "INFO", "")
+BOOT = Boot(0, "cpu", 1, "", None, 1, 1, 100, 600.0, 0.0, (), 0, 1, 0, "INFO", "")
 MODEL = FakeModel("m", 1)
 
 

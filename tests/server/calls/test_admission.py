@@ -11,8 +11,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from featsvc.memory import allocated_bytes
 from featsvc.server.calls.admission import TICK_S
-from featsvc.server.calls.memory import allocated_bytes
 from featsvc.server.calls.places import CROWDED, KEPT_S
 from featsvc.v1 import clip_pb2
 from tests.chaos.frames import PING, Connection, frame, message

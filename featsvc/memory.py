@@ -1,0 +1,66 @@
+"""The memory of this process: what it has of the system, what of that is in use, and how the rest goes back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# From here on, memory that is kept and not used is given back.
+WORTH_FREEING = 32 * 1024 * 1024
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def allocated_bytes() -> int:
+    """Bytes that are allocated now, be it by Python or by a library; 0 where the C library does not tell."""
+    asked = _mallinfo()
+    if asked is None:
+        return 0
+    info = asked()
+    return int(info.uordblks + info.hblkhd)
+
+
+def resident_bytes() -> int:
+    """Memory of this process alone; 0 where the system does not tell."""
+    try:
+        resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    except OSError:  # no Linux
+        return 0
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
+
+
+def trim() -> None:
+    """Give memory that was freed back to the system, which takes milliseconds."""
+    # What is collected late is large where a request was: refusals hold on to what they refuse.
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _mallinfo() -> Any:  # Any: a function of the C library
+    if sys.platform != "linux":
+        return None
+    try:
+        asked = ctypes.CDLL(None).mallinfo2
+    except AttributeError:  # another C library, or one older than 2.33
+        return None
+    asked.restype = _Mallinfo
+    return asked

@@ -1,0 +1,24 @@
+"""What a worker has freed goes back to the system when it is not soon needed again."""
+
+from __future__ import annotations
+
+import time
+
+from featsvc.memory import resident_bytes, trim
+from featsvc.pool.worker.open_items import OpenItems
+
+WORTH_FREEING_AT_WORK = 1 << 30
+"""A worker that always has something to do needs most of its memory again; more than this is of a rare moment."""
+
+
+def give_back(items: OpenItems, after_s: float) -> None:
+    """Gives back what the C library keeps, for ever: once when nothing came for `after_s`, and much at any time."""
+    kept, seen, trimmed = resident_bytes(), 0, 0
+    while True:
+        time.sleep(after_s)
+        count = items.count
+        is_idle = items.is_empty and count == seen
+        seen = count
+        if count != trimmed and (is_idle or resident_bytes() - kept > WORTH_FREEING_AT_WORK):
+            trim()
+            kept, trimmed = resident_bytes(), count
