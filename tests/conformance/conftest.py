@@ -25,8 +25,8 @@ PORTS = (50051, 8095, 8096, 8097, 8098)
 PATIENCE_S = 150.0
 
 
-# Of a module, so that another process has its turn when one file is through.
-@pytest.fixture(scope="module")
+# Of this folder, so that whoever waits for the ports has its turn afterwards; all here that want them are one share.
+@pytest.fixture(scope="package")
 def make_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """`make serve`, with the documented ports and key, ready for work."""
     with alone():

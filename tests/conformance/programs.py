@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conformance.runners import BUILT, CPP, GO, JAVA, ROOT, RUST, TYPESCRIPT, Runner
+from tests.conformance.runners import BUILT, CPP, GO, JAVA, QUICKLY, ROOT, RUST, TYPESCRIPT, Runner
 
 CLIENTS = ROOT / "clients"
 OVERVIEW = CLIENTS / "README.md"
@@ -79,7 +79,7 @@ def ran(here: Path, *words: str) -> list[str]:
     """What a command prints in a folder."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # Programs in Rust share what they are made of.
-    environment = {**os.environ, "PATH": path, "CARGO_TARGET_DIR": str(BUILT / "rust")}
+    environment = {**QUICKLY, "PATH": path, "CARGO_TARGET_DIR": str(BUILT / "rust")}
     done = subprocess.run(words, cwd=here, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout.splitlines()

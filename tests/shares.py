@@ -1,0 +1,46 @@
+"""How the tests are shared out where several processes run them: what stays together, and what comes first."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+DOCUMENTED_PORTS = "documented ports"
+# These want them, and have one `make serve` for all.
+AT_DOCUMENTED_PORTS = ("tests/conformance/test_printed_commands.py", "tests/conformance/test_readmes.py")
+# Those of one parameter, the language of a client, need nothing of the others.
+BY_PARAMETER = ("tests/conformance/test_conformance.py",)
+# What takes minutes comes first: begun as the last one, it would keep one process alone.
+FIRST = (
+    "tests/cluster/test_over_ray.py",
+    "tests/engines/test_processors.py",
+    "tests/engines/pretended/test_faults.py",
+    "tests/bench/test_peers.py",
+    "tests/chaos/test_trials.py",
+    "tests/e2e/test_documented_defaults.py",
+    DOCUMENTED_PORTS,
+    "tests/e2e/test_processes.py",
+    "tests/rest/processes/test_runners.py",
+)
+
+
+def share(test: str) -> str:
+    """The share of a test, by its id: tests of one share run in one process, one after the other."""
+    file = test.partition("::")[0]
+    if file in AT_DOCUMENTED_PORTS:
+        return DOCUMENTED_PORTS
+    if file in BY_PARAMETER:
+        return f"{file} {test.rpartition('[')[2]}"
+    return file
+
+
+def order(tests: list[str]) -> list[int]:
+    """Where in the list those stand that come first, second, …: the shares that take long, then those of most tests."""
+    shares = [share(test) for test in tests]
+    ranks = {name: rank for rank, name in enumerate(FIRST)}
+    sizes, begins = Counter(shares), {name: at for at, name in reversed(list(enumerate(shares)))}
+
+    def place(at: int) -> tuple[int, int, int]:
+        name = shares[at]
+        return ranks.get(name, len(FIRST)), -sizes[name], begins[name]
+
+    return sorted(range(len(tests)), key=place)
