@@ -7,6 +7,8 @@ from collections import Counter
 DOCUMENTED_PORTS = "documented ports"
 # These want them, and have one `make serve` for all.
 AT_DOCUMENTED_PORTS = ("tests/conformance/test_printed_commands.py", "tests/conformance/test_readmes.py")
+# Each has fixtures of the session that take long: models, or a server that nobody else asks.
+FOLDERS = ("tests/engines/clip", "tests/engines/dino", "tests/engines/sam2", "tests/web")
 # Those of one parameter, the language of a client, need nothing of the others.
 BY_PARAMETER = ("tests/conformance/test_conformance.py",)
 # What takes minutes comes first: begun as the last one, it would keep one process alone.
@@ -18,6 +20,7 @@ FIRST = (
     "tests/chaos/test_trials.py",
     "tests/e2e/test_documented_defaults.py",
     DOCUMENTED_PORTS,
+    "tests/web",
     "tests/e2e/test_processes.py",
     "tests/rest/processes/test_runners.py",
 )
@@ -30,7 +33,7 @@ def share(test: str) -> str:
         return DOCUMENTED_PORTS
     if file in BY_PARAMETER:
         return f"{file} {test.rpartition('[')[2]}"
-    return file
+    return next((folder for folder in FOLDERS if file.startswith(f"{folder}/")), file)
 
 
 def order(tests: list[str]) -> list[int]:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.contract.test_layers import ROOT
-from tests.shares import AT_DOCUMENTED_PORTS, BY_PARAMETER, DOCUMENTED_PORTS, FIRST, order, share
+from tests.shares import AT_DOCUMENTED_PORTS, BY_PARAMETER, DOCUMENTED_PORTS, FIRST, FOLDERS, order, share
+
+NAMED = {*FIRST, *BY_PARAMETER, *AT_DOCUMENTED_PORTS, *FOLDERS} - {DOCUMENTED_PORTS}
 
 
-@pytest.mark.parametrize("name", sorted({*FIRST, *BY_PARAMETER, *AT_DOCUMENTED_PORTS} - {DOCUMENTED_PORTS}))
-def test_a_file_that_is_named_is_there(name: str) -> None:
-    assert (ROOT / name).is_file()
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_a_file_or_folder_that_is_named_is_there(name: str) -> None:
+    assert (ROOT / name).is_dir() if name in FOLDERS else (ROOT / name).is_file()
 
 
 def test_all_that_want_the_documented_ports_share_one_process() -> None:
@@ -32,3 +34,4 @@ def test_what_takes_long_comes_first_and_then_the_files_of_most_tests() -> None:
     ]  # fmt: skip
     assert share(f"{ports}::x") == share(f"{more_ports}::x[go]") == DOCUMENTED_PORTS
     assert share(f"{clients}::x[go]") != share(f"{clients}::x[rust]")
+    assert share(f"{FOLDERS[0]}/a.py::x") == share(f"{FOLDERS[0]}/b/c.py::x[1]") == FOLDERS[0]
