@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,6 +22,39 @@ BUILT = ROOT / "build" / "clients"
 # One for all processes of a run.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()} {time.time()}")
 QUICKLY = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count())}
+
+# Programs that nobody here wrote.
+FOREIGN = {
+    "grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3",
+    "ghz": "github.com/bojand/ghz/cmd/ghz@v0.121.0",
+}
+PATH = os.pathsep.join((str(BUILT), os.environ["PATH"]))
+"""Where a shell finds them."""
+
+
+@contextmanager
+def alone_at(name: str) -> Iterator[None]:
+    """Other processes of the tests do not build the same meanwhile."""
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def foreign(name: str) -> str:
+    """Where one of FOREIGN is; it is built if need be, and skips the test where it is not to be.
+
+    `CalledProcessError` where that fails.
+    """
+    with alone_at(name):
+        if found := shutil.which(name, path=PATH):
+            return found
+        if shutil.which("go") is None:
+            pytest.skip(f"{name}: neither it nor go on this machine")
+        if not os.environ.get("BUILD_CLIENTS"):
+            pytest.skip(f"{name}: not built here yet; make test-clients does")
+        subprocess.run(["go", "install", FOREIGN[name]], env={**os.environ, "GOBIN": str(BUILT)}, check=True)
+    return str(BUILT / name)
 
 
 @dataclass(frozen=True)
@@ -49,10 +83,8 @@ class Runner:
             mark = BUILT / f"{self.language}.built"
             if not mark.exists() and not os.environ.get("BUILD_CLIENTS"):
                 pytest.skip(f"{self.language}: not built here yet; make test-clients does")
-            BUILT.mkdir(parents=True, exist_ok=True)
-            with (BUILT / f"{self.language}.lock").open("w") as lock:
+            with alone_at(self.language):
                 # Once in a run: another of its processes may be using what a second build would replace.
-                fcntl.flock(lock, fcntl.LOCK_EX)
                 if not mark.exists() or mark.read_text() != RUN:
                     subprocess.run(self.build, cwd=self._folder, env=QUICKLY, check=True)
                     mark.write_text(RUN)

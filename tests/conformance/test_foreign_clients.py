@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conformance.runners import BUILT, ROOT
+from tests.conformance.runners import ROOT, foreign
 from tests.servers import KEY, Server
 
-TOOLS = {
-    "grpcurl": "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3",
-    "ghz": "github.com/bojand/ghz/cmd/ghz@v0.121.0",
-}
 METHOD = "featsvc.v1.ClipService.EncodeText"
 # grpc-go lets nobody ping more often than every ten seconds. Five pings tell a server that allows fewer.
 HELD_S = 55
@@ -26,17 +21,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 def _program(name: str) -> str:
     """Where a tool is, which is built if need be."""
-    found = shutil.which(name, path=f"{BUILT}{os.pathsep}{os.environ['PATH']}")
-    if found:
-        return found
-    if shutil.which("go") is None:
-        pytest.skip(f"{name}: neither it nor go on this machine")
-    built = subprocess.run(
-        ["go", "install", TOOLS[name]], env={**os.environ, "GOBIN": str(BUILT)}, check=False
-    )
-    if built.returncode:
+    try:
+        return foreign(name)
+    except subprocess.CalledProcessError:
         pytest.skip(f"{name}: cannot be built here")
-    return str(BUILT / name)
 
 
 def _said(*words: str, folder: Path | None = None) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from featsvc.twin.methods import FILES
-from tests.conformance.runners import BUILT, ROOT
+from tests.conformance.runners import PATH, ROOT, foreign
 from tests.servers import KEY, Server
 
-GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
 BLOCKS = re.findall(
     r"^```console\n(.*?)^```", (ROOT / "docs" / "grpcurl.md").read_text(), re.DOTALL | re.MULTILINE
 )
@@ -34,16 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def search_path() -> str:
     """Where the shell finds grpcurl, which is built if need be."""
-    found = f"{BUILT}{os.pathsep}{os.environ['PATH']}"
     if shutil.which("jq") is None:
         pytest.skip("grpcurl: no jq on this machine")
-    if shutil.which("grpcurl", path=found) is None:
-        if shutil.which("go") is None:
-            pytest.skip("grpcurl: neither it nor go on this machine")
-        if not os.environ.get("BUILD_CLIENTS"):
-            pytest.skip("grpcurl: not built here yet; make test-clients does")
-        subprocess.run(["go", "install", GRPCURL], env={**os.environ, "GOBIN": str(BUILT)}, check=True)
-    return found
+    foreign("grpcurl")
+    return PATH
 
 
 def test_the_page_has_commands() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conformance.programs import blocks, python
-from tests.conformance.runners import BUILT, ROOT
+from tests.conformance.runners import PATH, ROOT, foreign
 
 README, REST_API, OBJECTS, PYRAMIDS = (
     ROOT / name for name in ("README.md", "docs/rest-api.md", "docs/objects.md", "docs/pyramids.md")
@@ -50,7 +50,7 @@ def own_network() -> list[str]:
 def shell(script: str, clone: Path, words: tuple[str, ...] = ("bash", "-c")) -> str:
     """What a reader sees of it; it must end well, in a screenful."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
-    environment["PATH"] = os.pathsep.join((str(BUILT), environment["PATH"]))
+    environment["PATH"] = PATH
     done = subprocess.run(
         [*words, f"set -eo pipefail\n{script}"],
         cwd=clone,
@@ -89,8 +89,7 @@ def test_the_commands_of_the_readme_run_as_printed(clone: Path) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("make_serve")
 def test_grpcurl_in_the_readme_runs_as_printed(clone: Path) -> None:
-    if shutil.which("grpcurl", path=os.pathsep.join((str(BUILT), os.environ["PATH"]))) is None:
-        pytest.skip("grpcurl: not on this machine; make test-clients builds it")
+    foreign("grpcurl")
     (block,) = (block for block in blocks(README, "bash") if "grpcurl" in block)
     printed = shell(block, clone)
     assert is_screenful(printed)
