@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
-from featsvc_client.bulk import arguments, formats, options, packing
+from featsvc_client.bulk import arguments, basis, formats, options, packing
 from featsvc_client.bulk.commands import Command, Question, question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.folder import UNFINISHED, Folder
@@ -98,7 +98,7 @@ def _parsed(words: Sequence[str]) -> DataSetCommand:
     settings = found.settings
     if found.origins["log_level"] == "default":
         settings = replace(settings, log_level="warning")  # the bar tells how far it is
-    asked = question(command, parameters, names.form)
+    asked = question(command, parameters, names.form, sample=basis.taken(named))
     return DataSetCommand(settings, asked, names, named["again"], named["retry_failed"], named["quiet"])
 
 
@@ -106,6 +106,8 @@ def _add(parser: argparse.ArgumentParser, command: Command) -> None:
     arguments.add_files(parser, command, INPUTS)
     arguments.add_run(parser)
     add_flags(parser, _settings())
+    if command.has_components:
+        basis.add(parser)
     options.add(parser, command)
 
 
@@ -144,6 +146,7 @@ async def _run(asked: DataSetCommand) -> int:
             left, tables = 0, await asyncio.to_thread(run.plan)
             if tables:
                 async with connected(settings.ray_address):
+                    work = await asyncio.to_thread(run.in_one_basis, work, actors)
                     left = await asyncio.to_thread(run.answer, tables, work, actors)
             run.store.finish()
             if not left:
@@ -174,6 +177,9 @@ def _work(asked: DataSetCommand) -> NodeWork:
     of_pool = pool_settings(here, engine_options(here))
     (device,) = of_pool.worker_devices
     operation = operation_of(question_)
+    sample, most = question_.sample, settings.max_basis_pictures
+    if sample is not None and sample.size > most:
+        raise Refused(f"{basis.OPTION} {sample.size}: at most {most} (--max-basis-pictures)")
     work = NodeWork(
         question=question_,
         request=question_.call(NO_PICTURE).serialised(),
@@ -187,7 +193,9 @@ def _work(asked: DataSetCommand) -> NodeWork:
     )
     named = None if operation.together is None else operation.together(work.asked.params)
     if named is not None and named.digests:
-        raise invalid_field(named.option, "names pictures that a server was sent, and here is none")
+        raise invalid_field(
+            named.option, f"names pictures that a server was sent, and here is none: see {basis.OPTION}"
+        )
     keys = []
     for use in models_of(operation, work.asked):
         entry = entry_for(use.naming, settings.profile, use.option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from featsvc_client.bulk.folder import Stage
 from featsvc_client.bulk.store import Writer
 from featsvc_client.pictures import Picture
 from featsvc_client.results import Beside
+from featsvc_client.window import NO_PICTURE
 from pydantic import BaseModel
 
-from featsvc.errors import FeatsvcError, InvalidFields
+from featsvc.batch.places import PicturePlace, contents
+from featsvc.errors import FeatsvcError, InvalidArgument, InvalidFields
 from featsvc.pool.contract.messages import Boot
 from featsvc.server.services.replies import FACTS, ReplyClass
 from featsvc.twin import from_message, in_holders
@@ -82,6 +85,10 @@ class NodeWork:
             message_class(method.input_type).FromString(self.request), twin_of(method.input_type)
         )
 
+    def asking(self, question: Question) -> NodeWork:
+        """The same with another question to the same models."""
+        return replace(self, question=question, request=question.call(NO_PICTURE).serialised())
+
 
 def operation_of(question: Question) -> AnyOperation:
     """The line of the table that a question belongs to."""
@@ -130,6 +137,33 @@ class Answering:
             [{name: row.get(name) for name in WRITTEN.names} for row in rows], WRITTEN
         )
 
+    def basis(self, pictures: Sequence[bytes]) -> str | FeatsvcError:
+        """Name of the basis that is fitted over these pictures together, but for those of which there is no answer by
+        themselves; or why there is none.
+        """
+        whole = [each for each in dict.fromkeys(pictures) if not self._refusal(each)]
+        items = [replace(self._item, image=each, digest=Picture(each).digest) for each in whole]
+        results = self._results(self._params, items)
+        known = [
+            item for item, each in zip(items, results, strict=True) if not isinstance(each, FeatsvcError)
+        ]
+        if not known:
+            return InvalidArgument("no picture that was drawn has an answer: try another --pca-seed")
+        own, *others = known
+        fit = self._work.asking(self._work.question.fitting([each.digest for each in others]))
+        beside = tuple(PictureItem(each.image, each.digest, each.orientation) for each in others)
+        first: Any = own  # Any: the items of what has a basis have a place for these
+        (result,) = self._results(fit.asked.params, [replace(first, together=beside)])
+        if isinstance(result, InvalidFields):
+            return InvalidFields(in_holders(result.violations, self._operation.params))
+        return result if isinstance(result, FeatsvcError) else result.pca_basis
+
+    def _results(
+        self, params: BaseModel, items: Sequence[PictureItem]
+    ) -> list[Any]:  # Any: of each operation its own
+        """What comes of each item, or what is wrong with it."""
+        return list(self._engines.results(self._operation, self._work.models, params, items))
+
     def _answer(self, rows: list[dict[str, Any]]) -> None:  # Any: of Arrow
         for row in rows:
             content = row["content"]
@@ -137,7 +171,7 @@ class Answering:
             row["digest"] = "" if row["error"] else Picture(content).digest
         new = [row for row in rows if not row["error"] and row["digest"] != row["known_digest"]]
         items = [replace(self._item, image=row["content"], digest=row["digest"]) for row in new]
-        results = self._engines.results(self._operation, self._work.models, self._params, items)
+        results = self._results(self._params, items)
         for row, result in zip(new, results, strict=True):
             row.update(self._kept(row["content"], row["digest"], result))
 
@@ -174,3 +208,8 @@ class Answering:
             return {"error": error.message}
         written = self._work.writer.written(self._stage.stage, kept)
         return {"staged": str(written.staged), "nbytes": written.nbytes}
+
+
+def fitted(work: NodeWork, places: Sequence[PicturePlace]) -> str | FeatsvcError:
+    """Name of the basis of the pictures there, but for those that cannot be read; or why there is none."""
+    return Answering(work).basis([each for each in contents(list(places)) if isinstance(each, bytes)])

@@ -15,8 +15,9 @@ from featsvc_client.bulk.progress import Progress
 from featsvc_client.bulk.selection import Selection
 from featsvc_client.bulk.store import Store, Todo, Written
 
-from featsvc.batch.nodes import Answering, NodeWork
-from featsvc.batch.places import PLACES, parts, read
+from featsvc.batch.nodes import Answering, NodeWork, fitted
+from featsvc.batch.places import PLACES, PicturePlace, parts, read
+from featsvc.errors import FeatsvcError
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -64,6 +65,21 @@ class Run:
         self.progress.expect(tally.skipped + tally.failed + sum(map(len, tables)))
         return tables
 
+    def in_one_basis(self, work: NodeWork, actors: Actors) -> NodeWork:
+        """The work with the basis in which all pictures are to be shown, if they are, fitted by a node if it is new.
+
+        Raises FeatsvcError where it cannot be. Ray must be connected.
+        """
+        sample = work.question.sample
+        if sample is None:
+            return work
+        basis = self.manifest.basis()
+        if not basis:
+            every = (place for part in parts(self.inputs) for place in part)
+            basis = _fitted(work, sample.drawn(every, lambda place: place), actors)
+            self.manifest.keep_basis(basis)
+        return work.asking(work.question.shown_in(basis))
+
     def answer(self, tables: list[pa.Table], work: NodeWork, actors: Actors) -> int:
         """Have all of it answered; how much has no answer, for what ran for it died. Ray must be connected."""
         left = sum(map(len, tables))
@@ -104,6 +120,17 @@ class Run:
             self.manifest.restamp(todo.position, todo.stamp)
             self.progress.skip()
         self.store.pack(todo.position)
+
+
+def _fitted(work: NodeWork, places: list[PicturePlace], actors: Actors) -> str:
+    import ray
+
+    # One call for each process: it leaves nothing on the device.
+    task = ray.remote(max_calls=1, num_cpus=actors.cpus, num_gpus=actors.gpus)(fitted)
+    answer: str | FeatsvcError = ray.get(task.remote(work, places))
+    if isinstance(answer, FeatsvcError):
+        raise answer
+    return answer
 
 
 def _answered(tables: list[pa.Table], work: NodeWork, actors: Actors) -> Dataset:

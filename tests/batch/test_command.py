@@ -41,6 +41,7 @@ def test_each_command_of_the_client_has_its_options_and_the_settings_of_engines(
         (("--ray-workers", "4..2"), "ray_workers"),
         (("--model-type", "dinov2_vits14", "--offline"), "dinov2_vits14"),
         (("--ret-pca", f"--pca-digests=sha256:{64 * '0'}"), "pca_digests: names pictures that a server"),
+        (("--ret-pca", "--pca-sample=17"), "--pca-sample 17: at most 16 (--max-basis-pictures)"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_anything_is_started(

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from featsvc_client.bulk.folder import Folder
 
 from featsvc.batch import command, engines
-from featsvc.batch.nodes import Answering, NodeWork
-from featsvc.batch.places import READ
+from featsvc.batch.nodes import Answering, NodeWork, fitted
+from featsvc.batch.places import READ, PicturePlace
 from featsvc.errors import FeatsvcError, InvalidArgument
 from tests.conformance.pictures import scene
 
@@ -99,22 +100,27 @@ def test_what_cannot_be_read_or_is_too_large_is_told(work: NodeWork) -> None:
     ]
 
 
-def answered(folder: Path, kind: str, action: str, *options: str) -> tuple[NodeWork, dict[str, Any]]:
-    """What an actor has to do by such a command about a drawn picture, and the row of its answer, which is no error."""
+def asked(folder: Path, kind: str, action: str, *options: str) -> tuple[NodeWork, Path]:
+    """What an actor has to do by such a command, and a drawn picture."""
     out, picture = folder / "out", folder / "scene.png"
     Folder(out)
     scene().save(picture)
     words = [kind, action, str(picture), "--out", str(out), "--profile=demo", "--offline", *options]
-    work = command._work(command._parsed(words))
+    return command._work(command._parsed(words)), picture
+
+
+def answered(work: NodeWork, picture: Path) -> dict[str, Any]:
+    """The row of its answer, which is no error."""
     (row,) = Answering(work)(pictures(picture.read_bytes())).to_pylist()
     assert not row["error"]
-    return work, row
+    told: dict[str, Any] = row
+    return told
 
 
 @pytest.mark.slow
 def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
     ways = '--describe=[{"clip": {}, "crop": {}}]'
-    _, row = answered(tmp_path, "objects", "find", "--points-per-side=4", "--text=a red circle", ways)
+    row = answered(*asked(tmp_path, "objects", "find", "--points-per-side=4", "--text=a red circle", ways))
     kept = json.loads(Path(row["staged"]).read_text())
     assert kept["facts"]["model"] == "demo-sam2"
     assert {each["category_id"] for each in kept["annotations"]} == {1}
@@ -123,5 +129,28 @@ def test_models_of_several_families_answer_together(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_model_by_which_another_goes_is_loaded_and_not_told(tmp_path: Path) -> None:
     proxy = "--dense-recipe=proxyclip", "--proxy-model=demo-dino"
-    work, _ = answered(tmp_path, "extract", "clip", "--load-size=64", *proxy)
+    work, picture = asked(tmp_path, "extract", "clip", "--load-size=64", *proxy)
+    answered(work, picture)
     assert (work.models, work.told_models) == (("demo-clip", "demo-dino"), ("demo-clip",))
+
+
+@pytest.mark.slow
+def test_a_basis_is_fitted_over_what_is_drawn_and_shown_by_its_name(tmp_path: Path) -> None:
+    options = "--load-size=56", "--ret-pca", "--ret-pca-basis", "--pca-foreground", "--pca-sample=3"
+    work, picture = asked(tmp_path, "extract", "dino", *options, "--format=npz")
+    turned = tmp_path / "turned.png"
+    scene().rotate(90, expand=True).save(turned)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    places = [PicturePlace(str(path), "", str(path)) for path in (picture, turned, broken, tmp_path / "gone")]
+    name = fitted(work, places)
+    assert isinstance(name, str)
+    assert name.startswith("pca1:demo-dino/")
+    assert fitted(work, places[:1]) != name == fitted(work, [*places[1::-1], places[0]])
+    with np.load(answered(work.asking(work.question.shown_in(name)), picture)["staged"]) as kept:
+        facts, colours = json.loads(str(kept["facts"])), kept["features"]
+    assert facts["pca_basis"] == name
+    assert colours.shape[-1] == 3
+    told = fitted(work, places[2:])
+    assert isinstance(told, FeatsvcError)
+    assert "--pca-seed" in told.message

@@ -54,7 +54,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 COMMANDS = {
-    "features": ("extract", "dino", "--load-size", "112", "--format", "parquet", "--per-file", "64"),
+    "features": (
+        *("extract", "dino", "--load-size", "112", "--ret-pca", "--pca-sample", "8"),
+        *("--format", "parquet", "--per-file", "64"),
+    ),
     "masks": ("masks", "auto", "--points-per-side", "4"),
 }
 

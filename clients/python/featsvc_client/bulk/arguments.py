@@ -16,7 +16,8 @@ from featsvc.codec.mask_pictures import inside
 from featsvc.environment import KEY
 from featsvc.v1 import schema
 from featsvc_client import channel
-from featsvc_client.bulk import options
+from featsvc_client.bulk import basis, options
+from featsvc_client.bulk.basis import Sample
 from featsvc_client.bulk.commands import COMMANDS, Command
 from featsvc_client.bulk.formats import FORMATS
 from featsvc_client.exemplars import Exemplar
@@ -63,6 +64,8 @@ class CommandLine(Files):
     patience: float
     exemplar: Exemplar | None = None
     """Objects of another picture that are looked for."""
+    sample: Sample | None = None
+    """Pictures over which a basis for all is fitted."""
 
 
 def parsed(words: list[str] | None = None) -> CommandLine:
@@ -81,7 +84,7 @@ def parsed(words: list[str] | None = None) -> CommandLine:
         ours["tls"] = Tls.of(ours.pop("tls_ca"), ours.pop("tls_cert"), ours.pop("tls_key"))
     except ValueError as error:
         parser.error(str(error))
-    ours["exemplar"] = _exemplar(ours, parser)
+    ours["exemplar"], ours["sample"] = _exemplar(ours, parser), basis.taken(ours)
     command_line = CommandLine(
         **{**ours, "api_key": key, "inputs": tuple(ours["inputs"])}, command=command, parameters=parameters
     )
@@ -107,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
         add_run(parser)
         if schema.ObjectQuery in command.parts.values():
             _add_exemplar(parser)
+        if command.has_components:
+            basis.add(parser)
         _add_server(parser)
         options.add(parser, command)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
 from featsvc_client import awaiting
+from featsvc_client.bulk.basis import OPTION
 from featsvc_client.bulk.commands import Question
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.limiter import Limiter
@@ -24,6 +25,7 @@ from featsvc_client.errors import (
     Overloaded,
     WeightsMissing,
 )
+from featsvc_client.pictures import Picture
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
 
@@ -77,6 +79,28 @@ class Asker:
         """The answer; raises CallError where this picture has none, GaveUp or Refused where no picture will."""
         question = await self._complete()
         return await self._answered(await asyncio.to_thread(question.call, content))
+
+    async def basis(self, pictures: Sequence[bytes]) -> str:
+        """Name of the basis that is fitted over all of them together; raises Refused where that cannot be.
+
+        The server must know them, so it is asked about each before. What has no answer by itself is left out.
+        """
+        known = dict[str, bytes]()
+        for each in pictures:
+            try:
+                await self.answer(each)
+                known[Picture(each).digest] = each
+            except CallError as error:
+                self.away.say(f"{OPTION}: a picture is left out: {error}")
+        if not known:
+            raise Refused(f"{OPTION}: no picture that was drawn has an answer: try another --pca-seed")
+        own, *others = known
+        question = self.question.fitting(others)
+        try:
+            answer = await self._answered(await asyncio.to_thread(question.call, known[own]))
+        except CallError as error:
+            raise Refused(f"{OPTION}: {error}") from error
+        return str(answer.pca_basis)
 
     async def _complete(self) -> Question:
         """The question with the vectors of its exemplar, which is described when it is first needed."""

@@ -77,6 +77,7 @@ async def _run(command_line: CommandLine) -> int:
         command_line.form,
         command_line.preview,
         command_line.exemplar,
+        command_line.sample,
     )
     job = described(asked, command_line, command_line.preview)
     out = command_line.out.resolve()
@@ -127,6 +128,7 @@ async def _run_job(
             if asker.question.look is not None:
                 asker.question.look.keep_in(command_line.out / PREVIEWS, f"{manifest.job} {job.description}")
             try:
+                await _show_in_one_basis(asker, inputs, manifest)
                 await run.all(selection.todos(), inputs)
             finally:
                 # Threads that still write come to their end, so that nothing is closed under them.
@@ -135,6 +137,19 @@ async def _run_job(
             manifest.finish_job()
             packing.clean(folder, manifest)
         return ended(progress, manifest)
+
+
+async def _show_in_one_basis(asker: Asker, inputs: Inputs, manifest: Manifest) -> None:
+    """Has the basis of a sample fitted, if all are to be shown in one and there is none from an earlier run."""
+    sample = asker.question.sample
+    if sample is None:
+        return
+    basis = manifest.basis()
+    if not basis and (pictures := await asyncio.to_thread(sample.pictures, inputs)):
+        basis = await asker.basis(pictures)
+        manifest.keep_basis(basis)
+    if basis:
+        asker.question = asker.question.shown_in(basis)
 
 
 async def _version(asker: Asker) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -10,11 +10,14 @@ from pydantic import BaseModel
 
 from featsvc.twin.methods import twin_of
 from featsvc.v1 import schema
+from featsvc.work import bases
 from featsvc_client import calls, operations, pictures
 from featsvc_client.arguments import channels_first, first_field, message_fields
 from featsvc_client.bulk import outcomes, preview
+from featsvc_client.bulk.basis import OPTION, Sample
 from featsvc_client.bulk.outcomes import Outcome
 from featsvc_client.calls import Call
+from featsvc_client.errors import FieldViolation, invalid
 from featsvc_client.exemplars import Exemplar, Lookup, Rows, as_query
 from featsvc_client.object_sources import VECTORS, object_query
 from featsvc_client.operations import Rpc
@@ -23,6 +26,7 @@ from featsvc_client.window import NO_PICTURE
 PICTURE = "image"
 COCO = "coco"
 ANYTHING = "object"
+NO_DIGEST = f"sha256:{64 * '0'}"
 ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr", "parquet")
 
 
@@ -61,6 +65,11 @@ class Command:
         }
         return found
 
+    @property
+    def has_components(self) -> bool:
+        """Whether its answers may be principal components."""
+        return any(issubclass(part, schema.FeatureParams) for part in self.parts.values())
+
 
 @dataclass(frozen=True)
 class Question:
@@ -75,6 +84,8 @@ class Question:
     """The objects of another picture whose vectors are looked for."""
     lookup: Lookup | None = None
     """What is to be asked about them before, while their vectors are not there."""
+    sample: Sample | None = None
+    """The pictures over which a basis is to be fitted, in which all are shown."""
 
     def call(self, content: bytes) -> Call[Any]:  # Any: see Command
         """The question about one picture; raises InvalidRequest where the options are wrong."""
@@ -96,6 +107,21 @@ class Question:
             for name, part in self.command.parts.items()
         }
         return replace(self, parts=parts, lookup=None)
+
+    def fitting(self, digests: Sequence[str]) -> Question:
+        """The question that fits a basis over its picture and those of these digests."""
+        return self._with_features(lambda own: bases.fitting(own, digests))
+
+    def shown_in(self, basis: str) -> Question:
+        """The same about pictures in a basis that is there."""
+        return replace(self._with_features(lambda own: bases.shown_in(own, basis)), sample=None)
+
+    def _with_features(self, changed: Callable[[Mapping[str, object]], Mapping[str, object]]) -> Question:
+        parts = {
+            name: changed(self.parts[name]) if issubclass(part, schema.FeatureParams) else self.parts[name]
+            for name, part in self.command.parts.items()
+        }
+        return replace(self, parts=parts)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -129,6 +155,7 @@ class Question:
         """
         self.call(NO_PICTURE)
         described: dict[str, Any] = {} if self.exemplar is None else {"exemplar": self.exemplar.facts}
+        described |= {} if self.sample is None else {"sample": self.sample.facts}
         hidden = frozenset() if self.exemplar is None else VECTORS
         for name, part in self.command.parts.items():
             given = part.model_validate(self.parts.get(name, {}))
@@ -146,8 +173,10 @@ def question(
     form: str,
     draws: bool = False,
     exemplar: Exemplar | None = None,
+    sample: Sample | None = None,
 ) -> Question:
-    """The question with options by their names; raises InvalidRequest where an exemplar cannot be looked for so."""
+    """The question with options by their names; raises InvalidRequest where an exemplar cannot be looked for so, or no
+    basis fitted."""
     lookup = None if exemplar is None else Lookup.of(exemplar, None, options)
     given = dict(options) if lookup is None else lookup.options | lookup.placeholder
     if (
@@ -162,7 +191,14 @@ def question(
         )
         for name, part in command.parts.items()
     }
-    asked = Question(command, parts, form == COCO, exemplar=exemplar, lookup=lookup)
+    asked = Question(command, parts, form == COCO, exemplar=exemplar, lookup=lookup, sample=sample)
+    if sample is not None:
+        for name in bases.OWN:
+            if name in given:
+                raise invalid(
+                    FieldViolation(name, f"says itself in which basis pictures are shown: leave out {OPTION}")
+                )
+        asked.fitting([NO_DIGEST] * (sample.size - 1)).call(NO_PICTURE)
     return replace(asked, look=preview.Look(channels_first(given), asked.texts)) if draws else asked
 
 

@@ -105,6 +105,17 @@ class Manifest:
                 return models
             return known
 
+    def basis(self) -> str:
+        """Name of the basis of components in which the job shows its pictures; empty where there is none yet."""
+        (found,) = self._execute(
+            "SELECT coalesce(max(name), '') FROM bases WHERE job = ?", self.job
+        ).fetchone()
+        return str(found)
+
+    def keep_basis(self, name: str) -> None:
+        """Notes it, so that a run that goes on, also over more pictures, has the same."""
+        self._execute("INSERT INTO bases (job, name) VALUES (?, ?)", self.job, name)
+
     def see(self, key: str) -> Known:
         """What is known of a picture that the run has come to; its place among all is given here and stays."""
         with self._lock:
