@@ -83,6 +83,7 @@ def test_the_commands_of_the_python_page_run(here: Path) -> None:
     ran(here, "bash", "-c", f"set -e\n{commands}")
     assert (here / "features" / "photos" / "image.jpg.npy").exists()
     assert (here / "features" / "preview" / "photos" / "image.jpg.png").exists()
+    assert (here / "colours" / "photos" / "image.jpg.npz").exists()
     assert (here / "masks" / "annotations.json").exists()
     assert (here / "embeddings" / "shard-000000.safetensors").exists()
     assert (here / "found" / "annotations.json").exists()
