@@ -42,6 +42,8 @@ class Networks:
     """Type of weights and most arithmetic; answers are float32. auto is bf16 on a GPU that has it, elsewhere fp32."""
     compile: bool = False
     """Compile networks while models are loaded, for GPUs: on a CPU most is slower then. Masks lose sam2's last bits."""
+    cuda_graphs: bool = False
+    """Give a GPU passes of usual shapes as graphs of CUDA, captured while models are loaded. Not tried on a GPU yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ from featsvc.engines.clip.dense import dense_features
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.dino.features import Reading, descriptors
 from featsvc.engines.dino.model import DinoModel
+from featsvc.engines.networks.graphs import Graphed, Tensors
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
-from featsvc.engines.sam2.embedding import encoded
+from featsvc.engines.sam2.embedding import encoded, levels
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
@@ -223,19 +224,38 @@ def traced_only() -> Iterator[None]:
 
 
 def launches(conditions: Conditions) -> Iterator[Row]:
-    """What the encoder of SAM2 gives the device to do, one by one and, without a trial, as one captured graph."""
+    """What the encoder of SAM2 gives the device to do, and its usual passes one kernel after the other and captured."""
     stand = Stand.of(conditions)
     with stand.at_work():
         for precision in PRECISIONS[:1] if stand.dry else PRECISIONS:
-            loaded = stand.engines(precision=precision).load(stand.models["sam2"])
+            loaded = stand.engines(precision=precision, cuda_graphs=True).load(stand.models["sam2"])
             assert isinstance(loaded, Sam2Model)
-            act = _encoder_pass(loaded)
             with torch.inference_mode():
-                act()
-                figures = {"launches": _launches(stand, act), "plain_ms": 1000 * stand.seconds(act)}
-                if not stand.dry:
-                    figures |= _replayed(stand, act)
-            yield Row(f"sam2 encoder {precision}", figures["launches"] > 0, figures)
+                count = _launches(stand, _encoder_pass(loaded))
+                yield Row(f"sam2 encoder {precision}", count > 0, {"launches": count})
+                for name, graphed, inputs in _captured(loaded):
+                    yield replayed(stand, f"sam2 {name} {precision}", graphed, inputs)
+
+
+def _captured(loaded: Sam2Model) -> Iterator[tuple[str, Graphed | None, Tensors]]:
+    """Names of passes with their graphs, and what they are asked."""
+    side = loaded.image_size
+    pixels = torch.rand(1, 3, side, side).to(DEVICE)
+    yield "encoder, captured", loaded.encode, (pixels,)
+    click = torch.rand(1, 1, 2).to(DEVICE) * side, torch.ones(1, 1, dtype=torch.int32).to(DEVICE)
+    yield "click, captured", loaded.prompt.get(True), (*click, *levels(loaded.network, pixels))
+
+
+def replayed(stand: Stand, what: str, graphed: Graphed | None, inputs: Tensors) -> Row:
+    """Whether a pass was captured and its replay answers the same; how long both take."""
+    found = None if graphed is None else graphed.replayed(*inputs)
+    if graphed is None or found is None:
+        return Row(what, False, {"said": "not captured: the log says why"})
+    pairs = zip(found, graphed.act(*inputs), strict=True)
+    apart = max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
+    plain, again = (1000 * stand.seconds(partial(act, *inputs)) for act in (graphed.act, graphed.replayed))
+    # Written so that NaN counts as wrong.
+    return Row(what, bool(apart <= NEAR), {"plain_ms": plain, "replayed_ms": again, "apart": apart})
 
 
 def _launches(stand: Stand, act: Callable[[], object]) -> int:
@@ -248,23 +268,3 @@ def _launches(stand: Stand, act: Callable[[], object]) -> int:
         act()
         torch.cuda.synchronize()
     return sum(each.count for each in profile.key_averages() if each.self_device_time_total)
-
-
-def _replayed(stand: Stand, act: Callable[[], object]) -> Figures:
-    try:
-        return {"replayed_ms": 1000 * stand.seconds(_captured(act))}
-    except RuntimeError as error:  # what a graph cannot hold
-        return {"not captured": str(error)}
-
-
-def _captured(act: Callable[[], object]) -> Callable[[], None]:
-    """The pass as a graph of CUDA, to be replayed."""
-    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch is typed in part
-    with torch.cuda.stream(beside):
-        for _ in range(3):
-            act()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        act()
-    return graph.replay

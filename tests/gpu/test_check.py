@@ -20,6 +20,8 @@ from featsvc.engines import registry
 from featsvc.engines.dino import dense_pass as dino
 from featsvc.engines.dino.features import descriptors as right
 from featsvc.engines.geometry.resizing import Resizing
+from featsvc.engines.networks import graphs
+from featsvc.engines.networks.graphs import Graph, Graphed
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
 from tests.engines import models
@@ -30,7 +32,7 @@ from tests.gpu.memory import memory, oom
 from tests.gpu.pictures import pictures
 from tests.gpu.rows import Row
 from tests.gpu.served import Trial
-from tests.gpu.speed import nearest
+from tests.gpu.speed import launches, nearest, replayed
 from tests.gpu.stand import Stand
 from tests.servers import ROOT
 
@@ -135,6 +137,25 @@ def test_pictures_tell_of_one_byte_that_the_gpu_makes_otherwise(
     found = {row.what: row.holds for row in pictures(stand)}
     assert [holds for what, holds in found.items() if "square" not in what] == [not off] * 2
     assert [holds for what, holds in found.items() if "square" in what] == [True] * 2
+
+
+@pytest.mark.parametrize("off", [0.0, 0.1])
+def test_launches_tell_of_a_graph_that_answers_otherwise(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    right = Graph.__call__
+    monkeypatch.setattr(graphs, "_are_near", lambda *_: True)
+    monkeypatch.setattr(
+        Graph, "__call__", lambda self, *inputs: tuple((1 + off) * each for each in right(self, *inputs))
+    )
+    found = {row.what: row.holds for row in launches(stand)}
+    assert [holds for what, holds in found.items() if "captured" in what] == [not off] * 2
+
+
+def test_launches_tell_of_a_pass_that_is_not_captured(stand: Stand) -> None:
+    never = Graphed(lambda given: (given,), "some pass")
+    assert replayed(stand, "some pass", never, (torch.ones(1, 1),)).holds is False
+    assert replayed(stand, "some pass", None, (torch.ones(1, 1),)).holds is False
 
 
 @pytest.mark.parametrize("keeps", [False, True])

@@ -62,7 +62,10 @@ def embedded(pictures: Sequence[Seen], loaded: ClipModel) -> list[Tensor]:
     """The same of pictures as the network sees them, D each."""
 
     def forward(pixels: Tensor) -> Tensor:
-        return image_embeddings(loaded.visual, pixels)
+        if loaded.embed_pictures is None:
+            return image_embeddings(loaded.visual, pixels)
+        (vectors,) = loaded.embed_pictures(pixels)
+        return vectors
 
     return forward_each(pictures, loaded.normal, loaded.device, forward)
 

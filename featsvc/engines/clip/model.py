@@ -27,6 +27,7 @@ from featsvc.engines.networks.attention import OpenClipAttention
 from featsvc.engines.networks.checkpoint import file_identity, fill, read_state, without_prefix
 from featsvc.engines.networks.compiled import compile_blocks
 from featsvc.engines.networks.cost import Transformer
+from featsvc.engines.networks.graphs import Graphed
 from featsvc.engines.networks.packed import packed
 from featsvc.engines.networks.precision import placed
 from featsvc.engines.running.colours import Normal, Seen, coloured
@@ -42,6 +43,11 @@ CONTEXT_LENGTH = 77
 @dataclass(frozen=True)
 class ClipModel(Model[ClipEntry, CLIP]):
     """A CLIP network."""
+
+    embed_pictures: Graphed | None = None
+    """`image_embeddings`, with those graphs that were captured."""
+    embed_texts: Graphed | None = None
+    """`text_features`, likewise."""
 
     @cached_property
     def stops(self) -> list[ResidualAttentionBlock]:

@@ -19,6 +19,7 @@ from featsvc.engines.clip import pyramids
 from featsvc.engines.clip.dense import dense_features
 from featsvc.engines.clip.dense import embedded as embeddings_of
 from featsvc.engines.clip.dense_pass import DensePass
+from featsvc.engines.clip.graphs import with_graphs
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.clip.pyramids import PyramidCache
 from featsvc.engines.clip.similarity import probability_maps, similarity_maps
@@ -27,6 +28,7 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import FIELD
 from featsvc.engines.geometry.sizing import NetworkInput
 from featsvc.engines.networks.compiled import is_slow_at_first, warmed
+from featsvc.engines.networks.graphs import has_graphs
 from featsvc.engines.running.colours import Seen
 from featsvc.engines.running.family import (
     Computation,
@@ -213,6 +215,9 @@ def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:
             ),
             options,
         )
+    if has_graphs(options):
+        with torch.inference_mode():
+            return with_graphs(loaded)
     return loaded
 
 

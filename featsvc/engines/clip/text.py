@@ -36,6 +36,8 @@ TEXTS_AT_ONCE = 64
 """Texts that the network takes in one pass."""
 LENGTH_STEP = 8
 """Texts are computed at their own length in tokens, rounded up to a multiple of this."""
+USUAL_STEPS = 3
+"""Most texts are no longer than so many of them."""
 NARROW, NARROW_STEP = 256, 16
 """Towers up to this width take another step: their tokens cost less than further passes for further lengths do."""
 ENTRY_BYTES = 1 << 9
@@ -121,12 +123,24 @@ def _lengths(network: CLIP, tokens: Tokens) -> list[int]:
     The answer is read at the end-of-text token, which has the largest number, and no position sees a later one. So
     what comes after it changes nothing, and with it goes most of the work: texts seldom have 77 tokens.
     """
-    context = tokens.shape[1]
-    if network.attn_mask is None or network.text_pool_type != "argmax":
+    context, step = tokens.shape[1], _length_step(network)
+    if not step:
         return [context] * len(tokens)
-    step = NARROW_STEP if network.transformer.width <= NARROW else LENGTH_STEP
     ends = tokens.argmax(axis=1).tolist()
     return [min(context, -(-(end + 1) // step) * step) for end in ends]
+
+
+def _length_step(network: CLIP) -> int:
+    """What lengths are multiples of; 0 where all texts have the same."""
+    if network.attn_mask is None or network.text_pool_type != "argmax":
+        return 0
+    return NARROW_STEP if network.transformer.width <= NARROW else LENGTH_STEP
+
+
+def usual_lengths(network: CLIP, context: int) -> list[int]:
+    """Lengths in tokens of short texts, the longest first."""
+    step = _length_step(network) or context
+    return [length for length in range(USUAL_STEPS * step, 0, -step) if length <= context]
 
 
 def embedded(batch: list[Words], loaded: ClipModel, cache: TextCache) -> list[Floats]:
@@ -176,9 +190,16 @@ def _sentence_vectors(tokens: Mapping[str, tuple[Tokens, ...]], loaded: ClipMode
     vectors: dict[Sentence, Vector] = {}
     for some in _passes(every):
         together = torch.from_numpy(np.stack([every[each] for each in some]))
-        (rows,) = on_host(text_features(loaded.network, on_device(together, loaded.device)))
+        (rows,) = on_host(_features(on_device(together, loaded.device), loaded))
         for each, row in zip(some, rows.numpy(), strict=True):
             vectors[each] = row.copy()
+    return vectors
+
+
+def _features(tokens: Tensor, loaded: ClipModel) -> Tensor:
+    if loaded.embed_texts is None:
+        return text_features(loaded.network, tokens)
+    (vectors,) = loaded.embed_texts(tokens)
     return vectors
 
 

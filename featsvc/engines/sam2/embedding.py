@@ -13,6 +13,7 @@ from torch import Tensor
 
 from featsvc.catalog.entry import IMAGENET_MEAN, IMAGENET_STD
 from featsvc.engines.geometry.resizing import MOST_SENT
+from featsvc.engines.networks.graphs import Graphed
 from featsvc.engines.networks.precision import dtype_of
 from featsvc.engines.running.colours import LARGEST_BYTE, Normal, normalise
 from featsvc.work.results import HeightWidth
@@ -90,22 +91,28 @@ def encoded(network: SAM2Base, pixels: Tensor, size: HeightWidth) -> Embedding:
     return encoded_together(network, pixels[None], [size])[0]
 
 
-def encoded_together(network: SAM2Base, pixels: Tensor, sizes: Sequence[HeightWidth]) -> list[Embedding]:
-    """The encoder's answers to N x 3 x S x S, in one pass."""
+def encoded_together(
+    network: SAM2Base, pixels: Tensor, sizes: Sequence[HeightWidth], encode: Graphed | None = None
+) -> list[Embedding]:
+    """The encoder's answers to N x 3 x S x S, in one pass; by `encode` where there are graphs of it."""
+    every = levels(network, pixels) if encode is None else encode(pixels)
+    if len(sizes) == 1:
+        return [Embedding(every[0], every[1:], *sizes[0])]
+    # Copies, for one that is kept must not keep the others.
+    parts = zip(*(torch.split(each, 1) for each in every), strict=True)
+    return [
+        Embedding(own.clone(), tuple(each.clone() for each in others), *size)
+        for (own, *others), size in zip(parts, sizes, strict=True)
+    ]
+
+
+def levels(network: SAM2Base, pixels: Tensor) -> tuple[Tensor, ...]:
+    """What the encoder makes of N x 3 x S x S: the coarse level and then the fine ones, as an `Embedding` has them."""
     dtype = dtype_of(network.image_encoder)
-    levels = network.forward_image(pixels.to(dtype))["backbone_fpn"][-network.num_feature_levels :]
-    *fine, coarse = levels
+    *fine, coarse = network.forward_image(pixels.to(dtype))["backbone_fpn"][-network.num_feature_levels :]
     if network.directly_add_no_mem_embed:
         coarse = coarse + network.no_mem_embed.view(1, -1, 1, 1)
-    every = [each.to(dtype) for each in (coarse, *fine)]
-    if len(sizes) == 1:
-        return [Embedding(every[0], tuple(every[1:]), *sizes[0])]
-    # Copies, for one that is kept must not keep the others.
-    parts = zip(*(each.split(1) for each in every), strict=True)
-    return [
-        Embedding(own.clone(), tuple(each.clone() for each in levels), *size)
-        for (own, *levels), size in zip(parts, sizes, strict=True)
-    ]
+    return tuple(each.to(dtype) for each in (coarse, *fine))
 
 
 def stacked(embeddings: Sequence[Embedding]) -> Embedding:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from featsvc.catalog.demo import CONFIGS
 from featsvc.engines.networks.checkpoint import file_identity, fill, read_state
 from featsvc.engines.networks.compiled import compile_blocks, compiled
 from featsvc.engines.networks.cost import linear_flop
+from featsvc.engines.networks.graphs import Graphed
 from featsvc.engines.networks.precision import dtype_for, dtype_of, lowered, moved
 from featsvc.engines.running.family import Model
 from featsvc.engines.sam2.passes import FEW, WHOLE_BATCHES, Passes, on_gpu, probed
@@ -49,6 +51,13 @@ class Sam2Model(Model[Sam2Entry, SAM2Base]):
     """The parts of a pass of its mask decoder, compiled if that is asked for."""
     passes: Passes = WHOLE_BATCHES
     """How many prompts share a pass of it."""
+    encode: Graphed | None = None
+    """`levels` of a picture, with the graph that was captured."""
+    prompt: Mapping[bool, Graphed] = field(default_factory=dict)
+    """Masks of one prompt by its coordinates and labels and an embedding, with the graphs that were captured.
+
+    By whether several are wanted.
+    """
 
     @property
     def stops(self) -> tuple[nn.Module, ...]:

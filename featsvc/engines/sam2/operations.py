@@ -10,12 +10,14 @@ import torch
 
 from featsvc.catalog import Sam2Entry
 from featsvc.engines.networks.compiled import is_slow_at_first, warmed
+from featsvc.engines.networks.graphs import has_graphs
 from featsvc.engines.running.family import Computation, FamilyEngines
 from featsvc.engines.sam2 import embed as sam2_embed
 from featsvc.engines.sam2 import generate as sam2_generate
 from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2 import predict as sam2_predict
 from featsvc.engines.sam2.embedding import encoded
+from featsvc.engines.sam2.graphs import with_graphs
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import Answers, PointDecoder
 from featsvc.engines.sam2.prompts import Prompts
@@ -32,6 +34,9 @@ def load(entry: Sam2Entry, options: EngineOptions) -> Sam2Model:
     loaded = sam2_model.load(entry, options)
     if is_slow_at_first(options):
         warmed(entry.key, _passes(loaded), options)
+    if has_graphs(options):
+        with torch.inference_mode():
+            return with_graphs(loaded)
     return loaded
 
 

@@ -66,7 +66,8 @@ def embeddings(views: Sequence[View], loaded: Sam2Model) -> list[Embedding]:
         side = loaded.image_size
         pixels = [seen(on_device(view.pixels(), loaded.device), side) for view in new.values()]
         together = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
-        every = encoded_together(loaded.network, together, [view.size for view in new.values()])
+        sizes = [view.size for view in new.values()]
+        every = encoded_together(loaded.network, together, sizes, loaded.encode)
         for (name, view), each in zip(new.items(), every, strict=True):
             made[name] = replace(each, orientation=view.orientation)
             if view.key:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from featsvc.engines.running import transfer
+from tests.engines.pretended.graphs import Capturing, rubbish
 from tests.engines.pretended.rules import (
     OTHERS,
     check,
@@ -61,6 +62,7 @@ class PretendCuda:
         """What torch's allocator would hold: it keeps what is freed until it is told to give it back."""
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
+        self.capturing = Capturing()
         self._busy: set[torch.device] = set()
         self._pinned = WeakTensorKeyDictionary()
         self._coming: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
@@ -80,6 +82,9 @@ class PretendCuda:
                 self, self.numbered(torch.device(device or "cuda"))
             ),
             "synchronize": self._synchronize,
+            "Stream": lambda device: _Stream(self, device),
+            "stream": nullcontext,
+            **self.capturing.facts(),
             "get_device_properties": lambda device: SimpleNamespace(
                 name="Pretended", uuid=f"number {self.numbered(torch.device(device)).index}"
             ),
@@ -131,7 +136,7 @@ class PretendCuda:
         if func is aten.copy_.default:
             blocks = not (kwargs.get("non_blocking") or any(args[2:]))
             self._count_copy(args[1].device, args[0].device, blocks)
-            func(held_by(args[0]), held_by(args[1]))
+            self.capturing.made(func, (held_by(args[0]), held_by(args[1])), {})
             return args[0]
         check(func, found)
         if self.capability < LEAST_CAPABILITY and not (func.is_view or func in WITHOUT_KERNEL):
@@ -147,7 +152,7 @@ class PretendCuda:
             self._busy.add(target)
         if asked is not None:
             kwargs = {**kwargs, "device": CPU}
-        made = func(*mapped(held_by, args), **mapped(held_by, kwargs))
+        made = self.capturing.made(func, mapped(held_by, args), mapped(held_by, kwargs))
         # An operator that works in place gives back the tensor that it was given.
         same = {id(each.held): each for each in found if isinstance(each, OnDevice)}
 
@@ -203,12 +208,12 @@ class PretendCuda:
         waits = target.type == "cuda" and source.nbytes > transfer.STAGED_BYTES and not self.is_pinned(source)
         self._count_copy(source.device, target, blocks or waits)
         plain = {"device": CPU, "pin_memory": False, "non_blocking": False}
-        made: Tensor = aten._to_copy.default(held_by(source), **{**kwargs, **plain})
+        made: Tensor = self.capturing.made(aten._to_copy.default, (held_by(source),), {**kwargs, **plain})
         if target.type == "cuda":
             return self.placed(made, target)
         if not blocks:
             self._coming.setdefault(source.device, []).append((made, made.clone()))
-            made.copy_(_rubbish(made))
+            made.copy_(rubbish(made))
         return made
 
     def _count_copy(self, source: torch.device, target: torch.device, blocks: bool) -> None:
@@ -218,6 +223,7 @@ class PretendCuda:
             if blocks or target.type == "cuda":
                 self._wait(f"{source} to {target}", source)
         else:
+            self.capturing.refuse()
             self.uploads[_line()] += 1
             if blocks and target in self._busy:
                 self._wait(f"{source} to {target}", target)
@@ -226,6 +232,7 @@ class PretendCuda:
         self._wait("synchronize", self.numbered(torch.device(device)))
 
     def _wait(self, what: str, device: torch.device) -> None:
+        self.capturing.refuse()
         self.waits[what, _line()] += 1
         self._touch(device)
         self._busy.discard(device)
@@ -246,6 +253,9 @@ class _Stream(NamedTuple):
     def synchronize(self) -> None:
         """Waits for all of it."""
         self.cuda._wait("stream", self.device)
+
+    def wait_stream(self, other: _Stream) -> None:
+        """What comes is done after what the other was given: so it is here in any case."""
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch is typed in part
@@ -275,10 +285,6 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch i
         if asked is not None and asked.type == "cuda":
             asked = self._cuda.numbered(asked)
         return self._cuda.act(func, found, asked, args, kwargs)
-
-
-def _rubbish(like: Tensor) -> Tensor:
-    return torch.full_like(like, torch.nan) if like.is_floating_point() else like.bitwise_not()
 
 
 def _line() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from featsvc.engines.running.family import Loaded
 from featsvc.settings.kinds import AnyPrecision
@@ -20,11 +21,15 @@ class PretendedWorker:
     """Its engines and the demo models. Other tests of the process see no GPU."""
 
     def __init__(
-        self, device: str = DEVICE, precision: AnyPrecision = "fp32", capacity: int | None = None
+        self,
+        device: str = DEVICE,
+        precision: AnyPrecision = "fp32",
+        capacity: int | None = None,
+        **options: Any,
     ) -> None:
         self.cuda = PretendCuda(capacity=capacity)
         with self.at_work():
-            self.engines = models.engines(device=device, precision=precision)
+            self.engines = models.engines(device=device, precision=precision, **options)
             self.loaded = every_model(self.engines)
 
     def answers(self, case: Case, loaded: Loaded | None = None) -> list[Result]:
