@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+
 from featsvc.engines.running.family import Prepared, alone
 from featsvc.engines.sam2.decoder import LowRes, decode
 from featsvc.engines.sam2.embedding import Embedding, stacked
-from featsvc.engines.sam2.graphs import takes_sam2s_own
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import PointDecoder
 from featsvc.engines.sam2.prompt_reply import PromptWriter
 from featsvc.engines.sam2.prompts import Frame, Prompts, check_places, prompt_tensors, together
+from featsvc.engines.sam2.steps import UNCOMPILED
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture, View, embeddings
 from featsvc.v1.schema import PredictMasksParams, Prompt
 from featsvc.work.item import PromptItem
@@ -113,3 +115,8 @@ class _Decoder:
             return None
         found = graphs.replayed(prompts.coords, prompts.labels, embedding.coarse, *embedding.fine)
         return None if found is None else LowRes(*found)
+
+
+def takes_sam2s_own(embedding: Embedding, loaded: Sam2Model) -> bool:
+    """Whether prompts are put to the package's own decoder: it takes float32 alone, and is not compiled."""
+    return embedding.coarse.dtype is torch.float32 and loaded.steps is UNCOMPILED
