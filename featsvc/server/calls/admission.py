@@ -169,7 +169,9 @@ class Admission:
             if now >= due:
                 due = now + RARELY_S
                 self._end_late(now)
-                await memory.give_back()
+                # What large messages take now, the next ones will need again.
+                if self._sizes.are_small:
+                    await memory.give_back()
 
     def _make_way(self) -> None:
         """Ends some without a key, also those that were answered and stay open."""

@@ -25,8 +25,10 @@ class Memory:
     async def give_back(self) -> None:
         """Gives back what is not in use, where it is much: the C library keeps what came in small pieces.
 
-        In a thread, for it takes milliseconds, and not while much is in use, which will be needed again.
+        In a thread, for it takes milliseconds.
         """
-        if resident_bytes() - self._kept > WORTH_FREEING and self.allocated_more() < WORTH_FREEING:
+        if resident_bytes() - self._kept <= WORTH_FREEING:
+            return
+        if self.grown_bytes() - self.allocated_more() > WORTH_FREEING:
             await asyncio.to_thread(trim)
             self._kept = resident_bytes()

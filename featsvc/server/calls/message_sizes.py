@@ -11,6 +11,8 @@ from featsvc.server.calls.call import PROBES, Call
 LARGE = 256 * 1024
 # So long does the last message say how large the next one will be.
 LATELY_S = 10.0
+# Who sends large ones more often than this will use their memory again.
+JUST_NOW_S = 2.0
 MOST_KINDS = 1024
 # Their questions have no place in the queue, for whose room a large message is not received.
 QUEUE_NOTHING = (
@@ -41,6 +43,12 @@ class MessageSizes:
         if len(self._last) > MOST_KINDS:
             self._last.popitem(last=False)
         return True
+
+    @property
+    def are_small(self) -> bool:
+        """Whether nobody has sent a large one just now."""
+        latest = next(reversed(self._last.values()), None)
+        return latest is None or time.monotonic() - latest[1] > JUST_NOW_S
 
     def expected(self, call: Call) -> int:
         """The bytes of a message that is expected to be large; 0 of others."""
