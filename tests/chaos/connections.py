@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import httpx
 
+from featsvc.processes import raise_limit
 from featsvc.v1 import clip_pb2, clip_pb2_grpc
 from tests.chaos.report import Report
-from tests.servers import KEY, Server, running
+from tests.servers import KEY, ROOT, Server, running
 
 FLAGS = ("up", "--profile=demo", "--offline", "--devices=cpu", "--preload=demo-clip", "--body-timeout=5")
 # Hostile clients come from another address than others do: the ports tell clients apart by theirs.
@@ -22,7 +26,7 @@ HOSTILE, GRPC, REST = "127.0.0.2", "gRPC", "REST"
 SLOW_PART = 10
 """Of the connections, the part that sends: each a letter now and then."""
 BETWEEN_S = 1.0
-CALLS = 200
+CALLS, FIRST_CALLS = 500, 50
 MOST_SLOWER = 1.5
 LOST = (OSError, TimeoutError, asyncio.IncompleteReadError)
 # Begins a body that is never sent whole.
@@ -47,20 +51,13 @@ async def _crowded(folder: Path, count: int) -> Report:
             httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=30) as web,
         ):
             asks = _asks(server, channel, web)
-            # Twice, for the first calls of a process are its slowest.
-            quiet = {kind: await _p99(ask) for _ in range(2) for kind, ask in asks.items()}
-            held = [
-                asyncio.create_task(_hold(port, begins, is_slow=number % SLOW_PART == 0))
-                for port, begins in ((server.grpc_port, PREFACE), (server.clip_port, REQUEST))
-                for number in range(count)
-            ]
-            # Once all that are let in are there.
-            await asyncio.wait(held, timeout=BETWEEN_S)
-            crowded = {kind: await _p99(ask) for kind, ask in asks.items()}
-            open_now = sum(not each.done() for each in held)
-            for each in held:
-                each.cancel()
-            await asyncio.gather(*held, return_exceptions=True)
+            # The first calls of a process are its slowest.
+            for ask in asks.values():
+                await _p99(ask, FIRST_CALLS)
+            quiet = {kind: await _p99(ask) for kind, ask in asks.items()}
+            async with _crowd(server, count) as crowd:
+                crowded = {kind: await _p99(ask) for kind, ask in asks.items()}
+            open_now = crowd.open_now
     slower = {kind: crowded[kind] / quiet[kind] for kind in asks}
     figures = ", ".join(
         f"{kind} p99 {1000 * quiet[kind]:.1f} to {1000 * crowded[kind]:.1f} ms" for kind in asks
@@ -96,10 +93,10 @@ def _asks(server: Server, channel: grpc.aio.Channel, web: httpx.AsyncClient) -> 
     }
 
 
-async def _p99(ask: Ask) -> float:
+async def _p99(ask: Ask, calls: int = CALLS) -> float:
     """Of calls one after the other; one that fails counts as endless."""
     taken = []
-    for _ in range(CALLS):
+    for _ in range(calls):
         began = time.monotonic()
         try:
             await ask()
@@ -109,18 +106,88 @@ async def _p99(ask: Ask) -> float:
     return statistics.quantiles(taken, n=100)[98]
 
 
-async def _hold(port: int, begins: bytes, *, is_slow: bool) -> None:
-    """Until the server ends it."""
-    with suppress(*LOST):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(HOSTILE, 0))
-        try:
-            if is_slow:
-                writer.write(begins)
-                while not reader.at_eof() and not writer.is_closing():
-                    await asyncio.sleep(BETWEEN_S)
-                    writer.write(b" " if begins is REQUEST else b"\0")
-                    await writer.drain()
-            else:
-                await reader.read()
-        finally:
-            writer.close()
+@dataclass
+class Crowd:
+    """The connections, as their process tells."""
+
+    open_now: int = 0
+    """How many were there in the end."""
+
+
+@asynccontextmanager
+async def _crowd(server: Server, count: int) -> AsyncIterator[Crowd]:
+    """So many connections to each port, once all have been tried.
+
+    They come from other machines: what a process of theirs computes is to take nothing from the server.
+    """
+    words = (sys.executable, "-m", "tests.chaos.connections", server.grpc_port, server.clip_port, count)
+    process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", "19", *map(str, words)),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    crowd = Crowd()
+    try:
+        await process.stdout.readline()
+        yield crowd
+        process.stdin.close()
+        crowd.open_now = int(await process.stdout.readline())
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _hold_all(grpc_port: int, clip_port: int, count: int) -> None:
+    """The process of the crowd: says when all have been tried, and when its input ends how many are open."""
+    raise_limit()
+    # Begins before there are so many files that none can be opened.
+    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    tried = asyncio.Semaphore(0)
+    held = [
+        asyncio.create_task(_keep(port, begins, tried, is_slow=number % SLOW_PART == 0))
+        for port, begins in ((grpc_port, PREFACE), (clip_port, REQUEST))
+        for number in range(count)
+    ]
+    for _ in held:
+        await tried.acquire()
+    print("there", flush=True)
+    await ended
+    print(sum(not each.done() for each in held), flush=True)
+
+
+async def _keep(port: int, begins: bytes, tried: asyncio.Semaphore, *, is_slow: bool) -> None:
+    """One connection, and another where the server ends it that had let it in; none where it is turned away."""
+    is_let_in = True
+    while is_let_in:
+        began = time.monotonic()
+        with suppress(*LOST):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(HOSTILE, 0))
+            tried.release()
+            await _hold(reader, writer, begins, is_slow=is_slow)
+        is_let_in = time.monotonic() - began > BETWEEN_S
+    tried.release()
+
+
+async def _hold(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begins: bytes, *, is_slow: bool
+) -> None:
+    """Until the server ends it. One of gRPC that is idle has agreed on HTTP/2, one of REST has asked nothing yet."""
+    try:
+        if is_slow or begins is PREFACE:
+            writer.write(begins)
+        while is_slow and not reader.at_eof() and not writer.is_closing():
+            await asyncio.sleep(BETWEEN_S)
+            writer.write(b" " if begins is REQUEST else b"\0")
+            await writer.drain()
+        while await reader.read(1024):
+            pass
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_hold_all(*map(int, sys.argv[1:])))

@@ -1,4 +1,4 @@
-"""Which messages are expected to be large."""
+"""Which messages are expected to be large, and when the memory of such goes back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import cast
 import pytest
 
 from featsvc.server.calls.call import Call
-from featsvc.server.calls.message_sizes import LARGE, MessageSizes
+from featsvc.server.calls.memory import Memory
+from featsvc.server.calls.message_sizes import JUST_NOW_S, LARGE, MessageSizes
 from featsvc.work.caller import Caller
 
+MIB = 1024**2
 EXTRACT = "/featsvc.v1.ClipService/ExtractFeatures"
 
 
@@ -36,3 +38,29 @@ def test_what_queues_nothing_needs_no_room(method: str, expected: int) -> None:
     call = cast(Call, FakeCall(method, Caller("alice")))  # a real one needs a connection
     assert sizes.note(call, LARGE + 1) == (expected > 0)
     assert sizes.expected(call) == expected
+
+
+def test_memory_of_large_messages_is_kept_while_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("featsvc.server.calls.message_sizes.time.monotonic", lambda: now)
+    sizes, call = MessageSizes(), cast(Call, FakeCall(EXTRACT, Caller("alice")))  # as above
+    assert sizes.are_small
+    sizes.note(call, LARGE + 1)
+    assert not sizes.are_small
+    now += JUST_NOW_S + 0.1
+    assert sizes.are_small
+
+
+@pytest.mark.parametrize(("in_use", "goes_back"), [(90 * MIB, False), (50 * MIB, True)])
+async def test_what_is_not_in_use_goes_back_however_much_is(
+    monkeypatch: pytest.MonkeyPatch, in_use: int, goes_back: bool
+) -> None:
+    resident, allocated, trims = 0, 0, list[int]()
+    memory = "featsvc.server.calls.memory."
+    monkeypatch.setattr(memory + "_resident_bytes", lambda: resident)
+    monkeypatch.setattr(memory + "allocated_bytes", lambda: allocated)
+    monkeypatch.setattr(memory + "_trim", lambda: trims.append(resident))
+    taken = Memory()
+    resident, allocated = 100 * MIB, in_use
+    await taken.give_back()
+    assert trims == [resident] * goes_back
