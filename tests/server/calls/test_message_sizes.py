@@ -57,9 +57,9 @@ async def test_what_is_not_in_use_goes_back_however_much_is(
 ) -> None:
     resident, allocated, trims = 0, 0, list[int]()
     memory = "featsvc.server.calls.memory."
-    monkeypatch.setattr(memory + "_resident_bytes", lambda: resident)
+    monkeypatch.setattr(memory + "resident_bytes", lambda: resident)
     monkeypatch.setattr(memory + "allocated_bytes", lambda: allocated)
-    monkeypatch.setattr(memory + "_trim", lambda: trims.append(resident))
+    monkeypatch.setattr(memory + "trim", lambda: trims.append(resident))
     taken = Memory()
     resident, allocated = 100 * MIB, in_use
     await taken.give_back()
