@@ -11,15 +11,16 @@ from torch import Tensor
 from featsvc.engines.answers.axes import Target
 from featsvc.engines.answers.basis import Basis
 from featsvc.engines.answers.pca import Scaled, colours, fitted, projected
-from featsvc.engines.answers.rounding import as_array, rounded
+from featsvc.engines.answers.rounding import array_of, in_order, narrowed, rounding_of
 from featsvc.engines.geometry.sampling import sampled, window, windowed
 from featsvc.engines.geometry.upsample import to_pixels
+from featsvc.engines.running.homeward import Later, when_home
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
     DinoExtractFeaturesParams,
     TensorFormat,
 )
-from featsvc.work.results import Features, Geometry, Rounding
+from featsvc.work.results import Features, Geometry
 
 FeatureParams = ClipExtractFeaturesParams | DinoExtractFeaturesParams
 
@@ -35,8 +36,8 @@ class Known(NamedTuple):
     """Of earlier components, where the request names one, or of those of several pictures."""
 
 
-def feature_reply(features: Tensor, known: Known, params: FeatureParams) -> Features:
-    """The answer from features h x w x D on the grid."""
+def feature_reply(features: Tensor, known: Known, params: FeatureParams) -> Later[Features]:
+    """The answer from features h x w x D on the grid, which begins to come home."""
     geometry = known.geometry
     if params.points:
         return _answer(sampled(features, params.points, geometry), geometry, params)
@@ -61,7 +62,7 @@ def scaled_by(params: FeatureParams) -> Scaled:
     return Scaled(params.pca_q_min, params.pca_q_max, params.pca_foreground)
 
 
-def _components(features: Tensor, known: Known, params: FeatureParams) -> Features:
+def _components(features: Tensor, known: Known, params: FeatureParams) -> Later[Features]:
     """The principal components of all cells or pixels."""
     geometry, space, basis = known
     target = target_of(geometry, params)
@@ -74,15 +75,21 @@ def _components(features: Tensor, known: Known, params: FeatureParams) -> Featur
             basis = basis.rounded()
             projection = projected(features, basis, target)
     answer = _answer(torch.from_numpy(colours(projection, basis)), geometry, params)
-    return replace(answer, pca_basis=basis.name(space)) if params.ret_pca_basis else answer
+    name = basis.name(space) if params.ret_pca_basis else ""
+    return answer.then(lambda made: replace(made, pca_basis=name)) if name else answer
 
 
-def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Features:
+def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Later[Features]:
     """The answer of values … x D: rounded while they are on the device, in the order of axes asked for."""
-    small, rounding = rounded(values, params.dtype)
-    if params.tensor_format is TensorFormat.CHW and small.ndim == 3:
+    small, beside = narrowed(values, params.dtype)
+    is_chw = params.tensor_format is TensorFormat.CHW and small.ndim == 3
+    if is_chw:
         small = small.permute(2, 0, 1)
-        if rounding is not None and rounding.scale is not None:
-            scale = rounding.scale[:, None, None]
-            rounding = Rounding(rounding.largest_error, rounding.mean_error, scale)
-    return Features(as_array(small), params.ret_pca, geometry, params.dtype, rounding)
+
+    def features(home: Tensor, *beside: Tensor) -> Features:
+        rounding = rounding_of(*beside)
+        if is_chw and rounding is not None and rounding.scale is not None:
+            rounding = replace(rounding, scale=rounding.scale[:, None, None])
+        return Features(array_of(home, small.dtype), params.ret_pca, geometry, params.dtype, rounding)
+
+    return when_home(features, in_order(small), *beside)

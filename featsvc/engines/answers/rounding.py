@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,14 +32,22 @@ TORCH: Mapping[FeatureDType, torch.dtype] = {
 }
 
 
-def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | None]:
-    """Float32 features … x D in another type, in the host's memory, and how far they are from what they were.
+class Narrowed(NamedTuple):
+    """Features in another type, on their device."""
+
+    values: Tensor
+    beside: tuple[Tensor, ...] = ()
+    """What `rounding_of` says of them; nothing where they are float32 still."""
+
+
+def narrowed(features: Tensor, dtype: FeatureDType) -> Narrowed:
+    """Float32 features … x D in another type, and how far they are from what they were.
 
     int8: `scale` is the largest absolute value of each channel over 127, and integers times scale are the features.
     float16: what is beyond its range, 65504, is brought to its end; bfloat16 rounds to nearest even.
     """
     if dtype is FeatureDType.FLOAT32:
-        return features, None
+        return Narrowed(features)
     flat = features.reshape(-1, features.shape[-1])
     scale = _scale(flat) if dtype is FeatureDType.INT8 else None
     answer = torch.empty(flat.shape, dtype=TORCH[dtype], device=flat.device)
@@ -51,11 +59,25 @@ def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | N
         error = (small.float() if scale is None else small.float() * scale).sub_(flat[band]).abs_()
         largest = torch.fmax(largest, error.max())
         total = total + error.sum(dtype=torch.float64)
-    beside = [] if scale is None else [scale]
-    *beside, largest, total, answer = on_host(*beside, largest, total, answer)
-    factors = beside[0].numpy() if beside else None
-    mean = float(total) / max(1, flat.numel())
-    return answer.view(features.shape), Rounding(float(largest), mean, factors)
+    mean = total / max(1, flat.numel())
+    return Narrowed(answer.view(features.shape), (largest, mean, *([] if scale is None else [scale])))
+
+
+def rounding_of(*beside: Tensor) -> Rounding | None:
+    """What is said of narrowed features, by what is beside them, in the host's memory."""
+    if not beside:
+        return None
+    largest, mean, *scale = beside
+    return Rounding(float(largest), float(mean), scale[0].numpy() if scale else None)
+
+
+def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | None]:
+    """The same in the host's memory, unless they are float32 still."""
+    made = narrowed(features, dtype)
+    if not made.beside:
+        return made.values, None
+    *beside, values = on_host(*made.beside, made.values)
+    return values, rounding_of(*beside)
 
 
 def typed(values: Tensor, dtype: FeatureDType) -> TypedArray:
@@ -66,13 +88,20 @@ def typed(values: Tensor, dtype: FeatureDType) -> TypedArray:
 
 def as_array(values: Tensor) -> NDArray[Any]:  # Any: of the element type of the tensor
     """Values in the host's memory; bfloat16, which numpy lacks, as its bits."""
-    if values.dtype is torch.bfloat16:
-        (bits,) = on_host(values.contiguous().view(torch.int16))
-        return bits.numpy().view(np.uint16)
-    # In its order before it comes home: a GPU takes a fraction of the time for that.
-    (home,) = on_host(values.contiguous())
+    (home,) = on_host(in_order(values))
+    return array_of(home, values.dtype)
+
+
+def in_order(values: Tensor) -> Tensor:
+    """Values as their array will lie in memory: a GPU takes a fraction of the time for that; bfloat16 as its bits."""
+    along = values.contiguous()
+    return along.view(torch.int16) if values.dtype is torch.bfloat16 else along
+
+
+def array_of(home: Tensor, dtype: torch.dtype) -> NDArray[Any]:  # Any: as above
+    """The array of values of this type that are in the host's memory, in order."""
     array: NDArray[Any] = home.numpy()
-    return array
+    return array.view(np.uint16) if dtype is torch.bfloat16 else array
 
 
 def _bands(flat: Tensor) -> Iterator[slice]:

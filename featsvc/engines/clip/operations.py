@@ -37,6 +37,7 @@ from featsvc.engines.running.family import (
     Prepared,
     picture_key,
 )
+from featsvc.engines.running.homeward import Later, in_turn, when_home
 from featsvc.engines.running.transfer import on_device, on_host
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
@@ -147,12 +148,12 @@ def run_similarity(
     dense = DensePass.of(loaded, params)
     texts = embedded([item.words for item in batch], dense.clip, cache)
     outputs = dense.features([each.input for each in batch])
-    return [_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)]
+    return list(in_turn(_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)))
 
 
 def _similarity(
     features: Tensor, texts: Floats, item: PreparedQuery, params: ComputeSimilarityParams
-) -> Similarity:
+) -> Later[Similarity]:
     vectors = on_device(torch.from_numpy(texts), features.device)
     positive, negative = vectors[: item.positives], vectors[item.positives :]
     geometry = item.input.geometry
@@ -161,8 +162,8 @@ def _similarity(
     else:
         maps = similarity_maps(features, positive, geometry, params)
     single = item.positives == 1
-    (answer,) = on_host((maps[0] if single else maps).contiguous())
-    return Similarity(answer.numpy(), geometry)
+    made = (maps[0] if single else maps).contiguous()
+    return when_home(lambda home: Similarity(home.numpy(), geometry), made)
 
 
 def prepare_image(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from featsvc.engines.running.family import Prepared, alone
+from featsvc.engines.running.homeward import in_turn
 from featsvc.engines.sam2.decoder import LowRes, decode
 from featsvc.engines.sam2.embedding import Embedding, stacked
 from featsvc.engines.sam2.model import Sam2Model
@@ -60,13 +62,19 @@ def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Mo
     known = embeddings([item.view for item in batch], loaded)
     pictures = [number for number, item in enumerate(batch) for _ in item.prompts]
     asked = PromptBatch([each for item in batch for each in item.prompts], pictures)
-    answers: dict[int, PromptMasks] = {}
-    for index, masks in low_res_masks(known, asked, loaded, params.multimask_output):
-        answers[index] = batch[pictures[index]].writer.answer(masks)
+    begun = (
+        batch[pictures[index]].writer.answer(masks).then(partial(_numbered, index))
+        for index, masks in low_res_masks(known, asked, loaded, params.multimask_output)
+    )
+    answers = dict(in_turn(begun))
     own: list[list[PromptMasks]] = [[] for _ in batch]
     for index, number in enumerate(pictures):
         own[number].append(answers[index])
     return [item.writer.results(tuple(each)) for item, each in zip(batch, own, strict=True)]
+
+
+def _numbered(index: int, masks: PromptMasks) -> tuple[int, PromptMasks]:
+    return index, masks
 
 
 class PromptBatch(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
+from torch import Tensor
 
 from featsvc.engines.answers import mask_encoding, rle
 from featsvc.engines.answers.limits import check_json, check_masks, check_reply, float_bytes
@@ -19,8 +20,8 @@ from featsvc.engines.answers.mask_encoding import (
     nbytes,
     worst_first,
 )
+from featsvc.engines.running.homeward import Later, when_home
 from featsvc.engines.running.steps import step
-from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2.decoder import MULTIMASKS, LowRes, full_size
 from featsvc.engines.sam2.regions import cleaned
 from featsvc.v1.schema import MaskEncoding, PredictMasksParams
@@ -72,8 +73,8 @@ class PromptWriter:
         """Bytes of so many masks, where they alone say how many."""
         return NBYTES[encoding](masks, *self.size) if encoding in NBYTES else 0
 
-    def answer(self, low_res: LowRes) -> PromptMasks:
-        """The answer to one prompt, B = 1."""
+    def answer(self, low_res: LowRes) -> Later[PromptMasks]:
+        """The answer to one prompt, B = 1, which begins to come home."""
         step()
         logits = cleaned(
             low_res.logits[0],
@@ -84,8 +85,11 @@ class PromptWriter:
         full = full_size(logits[None], self.size)[0]
         pixels = full if self.params.return_logits else full > self.params.mask_threshold
         low = (low_res.clamped[0],) if self.params.return_low_res else ()
-        ious, *kept, last = (each.numpy() for each in on_host(low_res.ious[0].float(), *low, pixels))
-        masks, labels = self._written(last, ious)
+        return when_home(self._made, low_res.ious[0].float(), pixels, *low)
+
+    def _made(self, *home: Tensor) -> PromptMasks:
+        ious, pixels, *kept = (each.numpy() for each in home)
+        masks, labels = self._written(pixels, ious)
         return PromptMasks(
             masks=masks,
             iou_predictions=ious,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,7 +22,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from featsvc.engines.running import transfer
+from featsvc.engines.running import homeward, transfer
+from tests.engines.pretended import streams
 from tests.engines.pretended.graphs import Capturing, rubbish
 from tests.engines.pretended.rules import (
     OTHERS,
@@ -31,6 +33,7 @@ from tests.engines.pretended.rules import (
     has_kernel,
     is_made_of_others,
 )
+from tests.engines.pretended.streams import Streams
 from tests.engines.pretended.tensors import Block, OnDevice, held_by, look, mapped
 
 aten = torch.ops.aten
@@ -39,6 +42,7 @@ ROOMY = 1 << 36
 """Bytes of a device that has enough for everything."""
 LEAST_CAPABILITY = (7, 5)
 """That torch's code is for."""
+NOT_ASKED_BY = (__file__, transfer.__file__, homeward.__file__, streams.__file__)
 WITHOUT_KERNEL = {aten.empty.memory_format, aten.empty_strided.default}
 """What gives memory and starts no kernel; views and copies do not either."""
 
@@ -63,6 +67,7 @@ class PretendCuda:
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
         self.capturing = Capturing()
+        self.streams = Streams(self._wait, self._note_event)
         self._busy: set[torch.device] = set()
         self._pinned = WeakTensorKeyDictionary()
         self._coming: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
@@ -78,12 +83,8 @@ class PretendCuda:
             "device_count": lambda: self.count,
             "current_device": lambda: 0,
             "get_device_capability": lambda device=None: self.capability,
-            "current_stream": lambda device=None: _Stream(
-                self, self.numbered(torch.device(device or "cuda"))
-            ),
+            **self.streams.facts(lambda device: self.numbered(torch.device(device or "cuda"))),
             "synchronize": self._synchronize,
-            "Stream": lambda device: _Stream(self, device),
-            "stream": nullcontext,
             **self.capturing.facts(),
             "get_device_properties": lambda device: SimpleNamespace(
                 name="Pretended", uuid=f"number {self.numbered(torch.device(device)).index}"
@@ -149,7 +150,7 @@ class PretendCuda:
         if gives_numbers(func, args):
             self._wait(str(func), target)
         elif not func.is_view:
-            self._busy.add(target)
+            self._note_asked(target)
         if asked is not None:
             kwargs = {**kwargs, "device": CPU}
         made = self.capturing.made(func, mapped(held_by, args), mapped(held_by, kwargs))
@@ -212,13 +213,15 @@ class PretendCuda:
         if target.type == "cuda":
             return self.placed(made, target)
         if not blocks:
-            self._coming.setdefault(source.device, []).append((made, made.clone()))
+            again = partial(aten._to_copy.default, held_by(source), **{**kwargs, **plain})
+            if not self.streams.takes(source, made, again):
+                self._coming.setdefault(source.device, []).append((made, made.clone()))
             made.copy_(rubbish(made))
         return made
 
     def _count_copy(self, source: torch.device, target: torch.device, blocks: bool) -> None:
         if source == target:
-            self._busy.add(target)
+            self._note_asked(target)
         elif source.type == "cuda":
             if blocks or target.type == "cuda":
                 self._wait(f"{source} to {target}", source)
@@ -239,23 +242,17 @@ class PretendCuda:
         for there, value in self._coming.pop(device, ()):
             there.copy_(value)
 
+    def _note_asked(self, device: torch.device) -> None:
+        self._busy.add(device)
+        self.streams.asked[device] += 1
+
+    def _note_event(self, device: torch.device) -> None:
+        self.waits["event", _line()] += 1
+        self._touch(device)
+
     def _touch(self, device: torch.device) -> None:
         if str(device) not in self.touched:
             self.touched[str(device)] = _line()
-
-
-class _Stream(NamedTuple):
-    """What a device is given to do."""
-
-    cuda: PretendCuda
-    device: torch.device
-
-    def synchronize(self) -> None:
-        """Waits for all of it."""
-        self.cuda._wait("stream", self.device)
-
-    def wait_stream(self, other: _Stream) -> None:
-        """What comes is done after what the other was given: so it is here in any case."""
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch is typed in part
@@ -292,7 +289,7 @@ def _line() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         path = frame.f_code.co_filename
-        if "/torch/" not in path and path not in (__file__, transfer.__file__):
+        if "/torch/" not in path and path not in NOT_ASKED_BY:
             return f"{'/'.join(path.split('/')[-2:])}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"

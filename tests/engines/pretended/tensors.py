@@ -43,6 +43,10 @@ class OnDevice(Tensor):
         made.held, made.block = held, block
         return made
 
+    def record_stream(self, stream: Any) -> None:
+        """Its memory is not given away before what the stream was given until now is done."""
+        stream.kept.append(self.block)
+
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]  # torch's own stub lacks `func`
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -1,0 +1,124 @@
+"""Streams of a CUDA that is not there, whose copies come as late as they may, or too early where nothing forbids it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.engines.pretended.graphs import rubbish
+from tests.engines.pretended.tensors import Block, OnDevice
+
+Wait = Callable[[str, torch.device], None]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a stream is to bring home."""
+
+    there: Tensor
+    """Of the host; rubbish until it is brought."""
+    value: Callable[[], Tensor]
+    """What it then is: of the memory of the device as it is then."""
+    block: weakref.ref[Block]
+    """That memory."""
+    is_early: bool
+    """Whether nothing made it wait for what it copies."""
+
+    def bring(self) -> None:
+        """Brings it, or rubbish where that memory is another's by now."""
+        right = not self.is_early and self.block() is not None
+        self.there.copy_(self.value() if right else rubbish(self.there))
+
+
+@dataclass(eq=False)
+class PretendedStream:
+    """What a device is given to do, beside what all others are."""
+
+    streams: Streams
+    device: torch.device
+    is_main: bool = False
+    seen: int = -1
+    """What of the main stream's work is done before its own."""
+    copies: list[Copy] = field(default_factory=list)
+    kept: list[Block] = field(default_factory=list)
+    """Memory that is nobody else's before its work is done."""
+
+    def wait_stream(self, other: PretendedStream) -> None:
+        """What comes is done after what the other was given."""
+        if other.is_main:
+            self.seen = self.streams.asked[self.device]
+
+    def record_event(self) -> PretendedEvent:
+        """When all that it was given is done."""
+        return PretendedEvent(self, list(self.copies))
+
+    def synchronize(self) -> None:
+        """Waits for all of it."""
+        self.streams.wait("stream", self.device)
+
+
+@dataclass(eq=False)
+class PretendedEvent:
+    """A point in what a stream is given."""
+
+    stream: PretendedStream
+    copies: list[Copy]
+
+    def synchronize(self) -> None:
+        """Waits for it."""
+        self.stream.streams.note_event(self.stream.device)
+        for each in self.copies:
+            each.bring()
+        self.copies.clear()
+        self.stream.kept.clear()
+
+
+class Streams:
+    """Those of all devices."""
+
+    def __init__(self, wait: Wait, note_event: Callable[[torch.device], None]) -> None:
+        self.wait = wait
+        self.note_event = note_event
+        self.asked = Counter[torch.device]()
+        """How much the main stream of each device was given."""
+        self._current: PretendedStream | None = None
+
+    def main(self, device: torch.device) -> PretendedStream:
+        """The current one, if that is the device's, or its main one."""
+        current = self._current
+        if current is not None and current.device == device:
+            return current
+        return PretendedStream(self, device, is_main=True)
+
+    @contextmanager
+    def within(self, stream: PretendedStream) -> Iterator[None]:
+        """As `torch.cuda.stream`."""
+        before, self._current = self._current, stream
+        try:
+            yield
+        finally:
+            self._current = before
+
+    def takes(self, source: Tensor, there: Tensor, value: Callable[[], Tensor]) -> bool:
+        """Whether a copy home is left to a stream beside the main one."""
+        current = self._current
+        if current is None or not isinstance(source, OnDevice):
+            return False
+        is_early = current.seen < self.asked[source.device]
+        current.copies.append(Copy(there, value, weakref.ref(source.block), is_early))
+        return True
+
+    def facts(self, numbered: Callable[[Any], torch.device]) -> dict[str, Callable[..., Any]]:
+        """What torch has for streams."""
+        return {
+            "Stream": lambda device: PretendedStream(self, numbered(device)),
+            "stream": self.within,
+            "current_stream": lambda device=None: self.main(numbered(device)),
+        }
