@@ -86,6 +86,7 @@ Common = Annotated[Value, COMMON]
 
 # What is told of settings in messages has these bits at least: no value may be told that does not fit.
 MOST, MOST_BYTES = 2**32 - 1, 2**63 - 1
+LONGEST_S = 1e9
 
 Natural = Annotated[int, Field(ge=0, le=MOST), Written("N")]
 Count = Annotated[int, Field(ge=1, le=MOST), Written("N")]
@@ -106,9 +107,10 @@ AutoRoom = Annotated[
 ]
 """Bytes, or None for what suits the device."""
 Size = Annotated[int, BeforeValidator(in_bytes), Field(ge=1, le=MOST_BYTES), Written("SIZE", size_words)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Written("SECONDS")]
+# 30 years: threads cannot wait for 300, and would end with an error.
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False), Written("SECONDS")]
 # How long something may take: in no time nothing could be done.
-Patience = Annotated[float, Field(gt=0, allow_inf_nan=False), Written("SECONDS")]
+Patience = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False), Written("SECONDS")]
 # A share in proportion to others.
 Share = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False), Written("N")]
 Ratio = Annotated[float, Field(ge=0, le=1), Written("RATIO")]

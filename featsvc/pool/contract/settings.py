@@ -83,7 +83,8 @@ class PoolSettings:
     twice as long, each time that it lacks memory again."""
 
     give_back_after_s: float = 30.0
-    """After so long without work a worker gives the memory that it has freed back to the system; 0 for never."""
+    """After so long without work, or up to twice as long, a worker gives the memory that it has freed back to the
+    system; 0 for never."""
 
     max_concurrency: int = 4
     """Batches of one family on one worker at once."""

@@ -18,7 +18,7 @@ class OpenItems:
         """The batch of each item, the oldest first."""
         self._told: int | None = None
         self.count = 0
-        """How many batches have ever come."""
+        """How much has ever come that takes memory or frees some: batches, and models to load or to send away."""
 
     def add(self, batch: RunBatch) -> None:
         """A batch has come."""

@@ -90,8 +90,11 @@ class Pipeline:
                     self._preparation.first(partial(self._prepare_first, message))
                 else:
                     self._inbox.put(message)
-            case _:
+            case Load() | Unload():
+                self._open.count += 1
                 self._inbox.put(message)
+            case _:
+                assert_never(message)
 
     def run(self) -> None:
         """Preload, then compute for ever, in this thread."""

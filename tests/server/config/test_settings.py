@@ -83,6 +83,7 @@ def test_sizes_and_lists_are_read_as_people_write_them() -> None:
         ({"keep_alive": "0"}, "above 0"),
         ({"grace": "-1"}, "at least 0"),
         ({"request_timeout": "nan"}, "finite number"),
+        ({"give_back_after": "1e10"}, "at most 1000000000"),
         ({"offline": "maybe"}, "true or false"),
         ({"config": "no-such-file.toml"}, "cannot be read"),
     ],
