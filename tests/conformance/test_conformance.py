@@ -22,7 +22,8 @@ Printed = Callable[[Runner], dict[str, Json]]
 IMPATIENT = ("deadline",)
 
 
-@pytest.fixture(scope="module")
+# Of the session: another file may come between two languages.
+@pytest.fixture(scope="session")
 def printed(demo_server: Server) -> Printed:
     """What a runner prints about the server; each is run once."""
     found: dict[Runner, dict[str, Json]] = {}
@@ -51,7 +52,7 @@ def test_a_client_reads_the_same_bytes_as_the_python_client(runner: Runner, prin
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cases but for those whose time is meant to be too short."""
     path: Path = tmp_path_factory.mktemp("cases") / "cases.json"
