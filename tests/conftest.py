@@ -44,8 +44,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`featsvc up --profile demo` on free ports, with one CPU worker and no downloads, for the whole session."""
+    """`featsvc up --profile demo` on free ports, with one CPU worker and no downloads, for the whole session.
+
+    Its worker has one thread: two take a third more of the processors, which other tests want meanwhile.
+    """
     log: Path = tmp_path_factory.mktemp("demo_server") / "log"
-    flags = ("--profile=demo", "--devices=cpu", "--offline", "--url-allow=127.0.0.1", "--metrics-port=0")
-    with running(log, "up", *flags, key=f"{KEY},{KEY_OF_OTHERS}") as server:
+    flags = ("--profile=demo", "--devices=cpu", "--threads=1", "--offline")
+    more = ("--url-allow=127.0.0.1", "--metrics-port=0")
+    with running(log, "up", *flags, *more, key=f"{KEY},{KEY_OF_OTHERS}") as server:
         yield server
