@@ -13,6 +13,7 @@ M_ARENA_MAX, ARENAS = -8, 2
 M_TRIM_THRESHOLD, MOST_UNUSED_BYTES = -1, 256 * 1024 * 1024
 M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
 M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 SWITCH_S = 0.0005
 YOUNG_OBJECTS = 1_000  # what is frozen does not count, so going through the rest takes microseconds
 
@@ -91,3 +92,18 @@ def leave_signals_to_parent() -> None:
     """Ctrl-C, `systemctl stop` and a terminal that closes reach the whole group; the parent decides when this ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process with its parent, even while it hangs in native code.
+
+    That is with the thread of the parent that started it. A parent that had gone already is not noticed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_process(name: str) -> None:
+    """What `ps -e` and `top` call this process: 15 letters at most."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name.encode())

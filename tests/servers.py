@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil  # type: ignore[import-untyped]
+
+from featsvc.pool.worker.life import NAME as WORKER
+
 KEY = "a-key-of-the-tests"
 KEY_OF_OTHERS = "a-key-of-somebody-else"
 ROOT = Path(__file__).parents[1]
@@ -40,6 +44,12 @@ class Server:
     def target(self) -> str:
         """Where gRPC answers."""
         return f"127.0.0.1:{self.grpc_port}"
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Its workers on this machine, whoever has started or forked them."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [each for each in family if each.name() == WORKER]
 
     def url(self, family: str) -> str:
         """Where REST answers for `clip`, `dino` or `sam2`, or the `page`."""

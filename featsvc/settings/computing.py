@@ -82,6 +82,8 @@ class Workers:
     """Most pixels that a network sees in one pass, but for one picture that has more; halved where memory runs out."""
     max_batch_bytes: Size = 48 * MIB
     """Most bytes of pictures in one batch, but for one that is larger alone: a worker copies them."""
+    worker_template: bool = True
+    """Fork workers from a process that has imported their libraries; else each imports them when it starts."""
     batch_timeout: Patience = 300.0
     """Seconds that a worker may spend on one request; after that the request is refused and the worker replaced."""
     load_timeout: Patience = 1800.0

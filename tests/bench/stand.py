@@ -168,10 +168,9 @@ class Stand:
 
 def worker_of(server: Server) -> psutil.Process:
     """The worker process of a server."""
-    for child in psutil.Process(server.process.pid).children(recursive=True):
-        if "featsvc.pool.worker" in child.cmdline():
-            return child
-    raise RuntimeError("the server has no worker")
+    if not server.workers:
+        raise RuntimeError("the server has no worker")
+    return server.workers[0]
 
 
 def processor_seconds(process: psutil.Process) -> float:

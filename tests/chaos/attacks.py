@@ -22,6 +22,8 @@ import grpc
 import httpx
 import psutil
 
+from featsvc.pool.worker.life import NAME as WORKER
+from featsvc.pool.worker.template import NAME as TEMPLATE
 from featsvc.v1 import clip_pb2, clip_pb2_grpc
 from tests.chaos import grpc_attacks
 from tests.servers import KEY, Server, running
@@ -34,6 +36,7 @@ LATER_S, LAST_LOOK_S = 10.0, 2.0
 LIMIT_S = 60.0
 LOOK_S = 0.02
 FLAGS = ("--profile=demo", "--offline", "--devices=cpu", "--preload=demo-clip", "--url-allow=127.0.0.1")
+NAMES = {WORKER: "worker", TEMPLATE: "template"}
 
 
 @dataclass
@@ -125,8 +128,8 @@ def processes(server: Server) -> dict[str, psutil.Process]:
     parent = psutil.Process(server.process.pid)
     found = {"gateway": parent}
     for child in parent.children(recursive=True):
-        words = " ".join(child.cmdline())
-        name = "shim" if "rest_shim" in words else "worker" if "worker" in words else "other"
+        is_shim = "rest_shim" in " ".join(child.cmdline())
+        name = "shim" if is_shim else NAMES.get(child.name(), "other")
         found[name if name not in found else f"{name} {child.pid}"] = child
     return found
 
@@ -207,7 +210,7 @@ async def all_attacked(server: Server, names: Mapping[str, bool], later_s: float
     asking = asyncio.create_task(others.ask())
     await asyncio.sleep(2)
     reports = []
-    kinds = " ".join(f"{name:>7}" for name in sorted(processes(server)))
+    kinds = " ".join(f"{name:>8}" for name in sorted(processes(server)))
     print(f"{'attack, growth in MB of':<32}{kinds}  largest  slowest failed  left MB  later s")
     for name, has_key in names.items():
         reports.append(await attacked(server, Report(name, has_key), others, later_s))

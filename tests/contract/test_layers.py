@@ -185,10 +185,11 @@ def test_shim_and_client_name_no_parameter(folder: str) -> None:
     assert found == []
 
 
-# The first hands the whole environment on to its child, the others set a variable before gRPC is imported.
+# The first hands the whole environment on to its child, the second sets what a worker gets beside its template's, the
+# others set a variable before gRPC is imported.
 READ_NOTHING = (
     "featsvc/pool/workers/process.py",
-    "featsvc/pool/worker/__main__.py",
+    "featsvc/pool/worker/template.py",
     "featsvc/__main__.py",
     "rest_shim/processes/entry.py",
 )

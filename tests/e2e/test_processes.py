@@ -74,6 +74,8 @@ async def test_killing_a_worker_under_32_requests_fails_none_and_it_comes_back(t
             after = (await model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)).workers[0]
             assert (after.restarts, after.state in ("ready", "busy")) == (1, True)
             assert after.pid != before.pid
+            parent = psutil.Process(after.pid).ppid()
+            assert parent != server.process.pid, "forked: its libraries keep no threads, files or devices"
 
 
 def test_sigterm_ends_every_process_without_a_trace(tmp_path: Path) -> None:

@@ -137,3 +137,9 @@ def kill(pool: WorkerPool, worker: int = 0, number: int = signal.SIGKILL) -> Non
     pid = pool.status().workers[worker].pid
     assert pid is not None
     os.kill(pid, number)
+
+
+def parent_of(pool: WorkerPool, worker: int = 0) -> int:
+    """The number of the process that has started or forked a worker."""
+    pid = pool.status().workers[worker].pid
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 from playwright.sync_api import Browser
 
@@ -39,9 +37,8 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
         look.click(*middle(STAR))
         look.answered()
         # A worker that dies in the middle is no matter: the server asks another.
-        for process in psutil.Process(server.process.pid).children(recursive=True):
-            if "featsvc.pool.worker" in " ".join(process.cmdline()):
-                process.send_signal(signal.SIGKILL)
+        for process in server.workers:
+            process.kill()
         look.press("New object")
         look.click(*middle(CIRCLE))
         look.answered(2)

@@ -62,6 +62,9 @@ class PoolSettings:
     threads: int = 0
     """Compute threads per worker; 0 shares the machine's cores out among the workers."""
 
+    worker_template: bool = True
+    """Whether workers are forked from a process that has imported their engines, where this system can do that."""
+
     prepare_threads: int = 0
     """Threads of a worker that decode pictures while the device computes; 0 shares the cores out for GPUs."""
 

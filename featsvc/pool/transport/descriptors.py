@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import errno
 import os
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +19,21 @@ T = TypeVar("T")
 def is_no_room(error: BaseException) -> bool:
     """Whether this process, or its machine, had no descriptors, memory or threads left."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in NO_ROOM)
+
+
+def received(sock: socket.socket, most_bytes: int, flags: int = 0) -> tuple[bytes, list[int]]:
+    """A packet, and the file that may come with it. Raises OSError where this process has no descriptor for that.
+
+    `socket.recv_fds` of some versions of Python passes over its flags.
+    """
+    size = array.array("i").itemsize
+    told, beside, found, _ = sock.recvmsg(most_bytes, socket.CMSG_LEN(size), flags | socket.MSG_CMSG_CLOEXEC)
+    if found & socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    files = array.array("i")
+    for _, _, raw in beside:
+        files.frombytes(raw)
+    return told, list(files)
 
 
 class Reserve:

@@ -262,8 +262,7 @@ class WorkerHandle:
             self._plan(self._restarts.again(self.state))
             self._observer.on_change(self)
             return
-        pid = self._worker.describe().pid
-        log.info("worker starts", extra={"worker": self.id, "pid": pid, "device": self._device})
+        log.info("worker starts", extra={"worker": self.id, "device": self._device})
         self._set_timer(self._settings.start_timeout_s, self._hung)
 
     def _ready(self, message: WorkerReady) -> None:
@@ -271,7 +270,8 @@ class WorkerHandle:
         self.state = WorkerState.READY
         self._cancel_timer()
         failed = self.record.ready(message)
-        log.info("worker is ready", extra={"worker": self.id, "failed_models": failed})
+        pid = self._worker.describe().pid if self._worker else None
+        log.info("worker is ready", extra={"worker": self.id, "pid": pid, "failed_models": failed})
 
     def _plan(self, start: NextStart) -> None:
         self.state = start.state

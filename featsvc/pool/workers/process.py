@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -18,7 +16,8 @@ from featsvc.pool.contract.messages import Boot, ToWorker
 from featsvc.pool.contract.worker import Condition, Description, Events
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.descriptors import Reserve
-from featsvc.pool.workers.heartbeat import condition
+from featsvc.pool.workers.local_process import LocalProcess
+from featsvc.pool.workers.templates import Templates
 from featsvc.work.devices import is_gpu, is_named
 
 log = logging.getLogger("featsvc.pool.workers.process")
@@ -46,13 +45,18 @@ GPU_ENVIRONMENT = {
 
 
 class WorkerProcess:
-    """A worker on this machine: a fresh interpreter (not a fork) that runs `featsvc.pool.worker`."""
+    """A worker on this machine: forked from a template, or a fresh interpreter that runs `featsvc.pool.worker`."""
 
-    def __init__(self, boot: Boot, events: Events, reserve: Reserve) -> None:
+    def __init__(self, boot: Boot, events: Events, reserve: Reserve, templates: Templates | None) -> None:
         self._events = events
+        self._number = boot.worker
         self._loop = asyncio.get_running_loop()
-        self._process, ours = reserve.use(partial(_connected, boot.device, boot.threads))
+        ours, theirs = reserve.use(socket.socketpair)
         self._link = Link(ours, KEPT_RESULT_BYTES, reserve=reserve)
+        environment = _environment(boot.device, boot.threads)
+        module = boot.engines.partition(":")[0]
+        fork = templates.fork(module, environment) if templates else None
+        self._process = LocalProcess(theirs, environment, fork, reserve)
         self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{boot.worker}", daemon=True)
         self._reader = threading.Thread(
             target=self._receive_all, name=f"from-worker-{boot.worker}", daemon=True
@@ -62,8 +66,7 @@ class WorkerProcess:
             self._sender.start()
             self._reader.start()
         except BaseException:  # no memory for a thread: then there is no worker either
-            self._process.kill()
-            self._process.wait()
+            self._process.abandon()
             self._link.end()
             self._link.close()
             raise
@@ -74,7 +77,7 @@ class WorkerProcess:
 
     def condition(self) -> Condition:
         """Why it may not answer, as Linux tells."""
-        return condition(self._process.pid)
+        return self._process.condition()
 
     def send(self, message: ToWorker, large: bool = False) -> None:
         """Send without waiting; lost if the worker is dying, which on_exit then tells.
@@ -89,18 +92,18 @@ class WorkerProcess:
 
     def resume(self) -> None:
         """Let the process go on that a signal has stopped."""
-        self._process.send_signal(signal.SIGCONT)
+        self._process.resume()
 
     def _send_all(self) -> None:
         try:
             self._link.send_all(self._on_unsendable)
         except OSError as error:
-            log.debug("worker %s takes no messages: %s", self._process.pid, error)
+            log.debug("worker %s takes no messages: %s", self._number, error)
             self.kill()
         except (
             BaseException
         ):  # a defect: what is posted arrives no more, and its callers must not wait for it
-            log.exception("messages to worker %s cannot be sent: it is killed", self._process.pid)
+            log.exception("messages to worker %s cannot be sent: it is killed", self._number)
             self.kill()
 
     def _on_unsendable(self, message: ToWorker, error: Exception) -> None:
@@ -109,12 +112,10 @@ class WorkerProcess:
 
     def _receive_all(self) -> None:
         try:
-            while True:
-                self._post(self._events.on_messages, self._link.receive())
-        except (EOFError, ConnectionError):
-            pass
-        except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
-            log.exception("a message from worker %s cannot be read: it is killed", self._process.pid)
+            if self._process.begin():
+                self._receive()
+        except Exception as error:  # no memory or processes left: as if it had died
+            log.error("worker cannot be started: %s", error, extra={"worker": self._number})
         self.kill()
         returncode = self._process.wait()
         try:
@@ -124,34 +125,20 @@ class WorkerProcess:
         finally:
             self._post(self._events.on_exit, returncode)
 
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._post(self._events.on_messages, self._link.receive())
+        except (EOFError, ConnectionError):
+            pass
+        except Exception:  # unpickling runs code of the result's classes: what follows it cannot be trusted
+            log.exception("a message from worker %s cannot be read: it is killed", self._number)
+
     def _post(self, callback: Callable[[Any], None], argument: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, argument)
         except RuntimeError:  # the loop is closed: nobody is left to tell
-            log.debug("worker %s outlived the event loop", self._process.pid)
-
-
-def _connected(device: str, threads: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """A new worker, and the socket to it."""
-    ours, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        return _started(child_end, device, threads), ours
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        child_end.close()
-
-
-def _started(child_end: socket.socket, device: str, threads: int) -> subprocess.Popen[bytes]:
-    # To be called by the loop's own thread: PR_SET_PDEATHSIG in the child means the death of this thread.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "featsvc.pool.worker", str(child_end.fileno())],
-        pass_fds=(child_end.fileno(),),
-        stdin=subprocess.DEVNULL,
-        env=_environment(device, threads),
-        process_group=0,  # Ctrl-C is for this process, which ends its workers
-    )
+            log.debug("worker %s outlived the event loop", self._number)
 
 
 def worker_environment(device: str, threads: int) -> dict[str, str]:

@@ -59,6 +59,7 @@ def pool_settings(settings: GatewaySettings, options: EngineOptions) -> PoolSett
         engine_options=options,
         threads=settings.threads or threads,
         prepare_threads=settings.prepare_threads or prepare_threads,
+        worker_template=settings.worker_template,
         slots=settings.slots,
         max_batch_items=settings.max_batch or (CPU_BATCH if set(found) == {"cpu"} else GPU_BATCH),
         max_batch_pixels=settings.max_batch_pixels,

@@ -20,7 +20,7 @@ from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.descriptors import Reserve, is_no_room
 from featsvc.pool.transport.frames import LARGE_BYTES
 from featsvc.processes import raise_limit
-from tests.pool.conftest import MakeGate, StartPool, all_alive, kill
+from tests.pool.conftest import MakeGate, StartPool, all_alive, kill, parent_of
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit
 
@@ -102,11 +102,13 @@ async def test_the_reserve_starts_workers_while_connections_have_all_other_descr
     start_pool: StartPool,
 ) -> None:
     pool = await start_pool()
+    template = parent_of(pool)
     with no_descriptors():
         kill(pool)
         await pool.alive_change(1)
         await all_alive(pool)
         assert (await pool.run(job("again"))).value == "again"
+    assert parent_of(pool) == template
     assert pool.status().workers[0].restarts == 1
 
 

@@ -30,13 +30,15 @@ PARENT = """
 import asyncio, sys
 from featsvc.pool.workers.local import local_pool
 from featsvc.pool.contract.settings import PoolSettings
+from tests.pool.conftest import parent_of
 
 async def main():
     async with local_pool(PoolSettings(engines="tests.pool.fakes:build", devices=("cpu", "cpu"))) as pool:
         alive = 0
         while alive < 2:
             alive = await pool.alive_change(alive)
-        print(*(worker.pid for worker in pool.status().workers), flush=True)
+        pids = [worker.pid for worker in pool.status().workers]
+        print(*pids, parent_of(pool), flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -151,13 +153,13 @@ def has_ended(pid_fd: int) -> bool:
         os.close(pid_fd)
 
 
-def test_workers_end_when_their_parent_is_killed() -> None:
+def test_workers_and_their_template_end_when_the_gateway_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         ends = [os.pidfd_open(int(pid)) for pid in parent.stdout.readline().split()]
-        assert len(ends) == 2
+        assert len(ends) == 3
         parent.kill()
-    assert [has_ended(end) for end in ends] == [True, True]
+    assert [has_ended(end) for end in ends] == [True] * 3
 
 
 def test_a_worker_that_hangs_ends_with_its_parent_too(tmp_path: Path) -> None:

@@ -48,8 +48,15 @@ async def test_a_worker_that_is_stopped_while_nobody_asks_goes_on_by_itself(star
     pid = pool.status().workers[0].pid
     assert pid is not None
     kill(pool, 0, signal.SIGSTOP)
-    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WCONTINUED)
+    for is_stopped in (True, False):
+        await asyncio.to_thread(await_condition, pid, is_stopped)
+    assert (await pool.run(job("next"))).pid == pid
     assert pool.status().workers[0].restarts == 0
+
+
+def await_condition(pid: int, is_stopped: bool) -> None:
+    while (condition(pid) is Condition.STOPPED) is not is_stopped:
+        pass
 
 
 async def test_a_worker_that_hangs_while_nobody_asks_is_replaced(start_pool: StartPool) -> None:
