@@ -1,8 +1,8 @@
 """The environment of this process.
 
-Nothing else reads it but `featsvc.pool.workers.process`, which passes it on unread, `featsvc.pool.worker.template`, which
-sets what a worker gets beside its template's, and `featsvc.__main__` and `rest_shim.processes.entry`, which set gRPC's
-verbosity before it is imported, and that it does nothing in a process that is being started.
+Nothing else reads it but `featsvc.pool.workers.process`, which passes it on unread, `featsvc.pool.worker.template`,
+which sets what a worker gets beside its template's, and `featsvc.__main__` and `rest_shim.processes.entry`, which set
+gRPC's verbosity before it is imported, and that it does nothing in a process that is being started.
 """
 
 from __future__ import annotations

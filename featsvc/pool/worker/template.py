@@ -1,6 +1,7 @@
-"""A process that has imported the engines and forks workers: `python -m featsvc.pool.worker.template FD MODULE`.
+"""A process that has imported the engines and forks workers.
 
 It has one thread, so that no lock is held in the copy that nobody would ever open, and it has touched no device.
+`python -m featsvc.pool.worker.template FD MODULE LEVEL FORMAT` starts it: the module of the engines, and how to log;
 `featsvc.pool.contract.template` says what comes by the socket FD.
 """
 
@@ -18,6 +19,7 @@ import sys
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
+from featsvc.logs import setup
 from featsvc.pool.contract.template import ASKED, MOST_BYTES, PID, RETURNCODE
 from featsvc.pool.transport.descriptors import received
 from featsvc.pool.worker.life import work
@@ -175,9 +177,12 @@ def main() -> None:
     leave_signals_to_parent()
     die_with_parent()
     name_process(NAME)
-    control = socket.socket(fileno=int(sys.argv[1]))
+    fd, module, log_level, log_format = sys.argv[1:]
+    control = socket.socket(fileno=int(fd))
     control.set_inheritable(False)
-    WorkerTemplate(control, _imported(sys.argv[2])).serve()
+    # For what libraries have to say while they are imported.
+    setup(log_level, log_format, has_thread=False)
+    WorkerTemplate(control, _imported(module)).serve()
     # It has nothing to put in order, and its libraries would take a while.
     os._exit(0)
 

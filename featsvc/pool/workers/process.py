@@ -54,8 +54,7 @@ class WorkerProcess:
         ours, theirs = reserve.use(socket.socketpair)
         self._link = Link(ours, KEPT_RESULT_BYTES, reserve=reserve)
         environment = _environment(boot.device, boot.threads)
-        module = boot.engines.partition(":")[0]
-        fork = templates.fork(module, environment) if templates else None
+        fork = templates.fork(boot, environment) if templates else None
         self._process = LocalProcess(theirs, environment, fork, reserve)
         self._sender = threading.Thread(target=self._send_all, name=f"to-worker-{boot.worker}", daemon=True)
         self._reader = threading.Thread(

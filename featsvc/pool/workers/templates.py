@@ -15,10 +15,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from featsvc.pool.contract.messages import Boot
 from featsvc.pool.contract.template import ASKED, MOST_BYTES, PID, RETURNCODE
 from featsvc.pool.contract.worker import Condition
 from featsvc.pool.transport.descriptors import Reserve, received
@@ -32,8 +33,8 @@ FORK_TIMEOUT_S = (
     30.0  # of a template that has forked before; while it imports nobody knows how long that takes
 )
 STATUS_TIMEOUT_S = 1.0
-Kind = tuple[str, frozenset[tuple[str, str]]]
-"""The module that is imported, and the environment in which."""
+Kind = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
+"""The words that a template is started with, and its environment."""
 
 
 class Templates:
@@ -45,17 +46,18 @@ class Templates:
         self._past: list[Template] = []
         """Those that have workers, and do not answer any more."""
 
-    def fork(self, module: str, environment: Mapping[str, str]) -> Fork | None:
+    def fork(self, boot: Boot, environment: Mapping[str, str]) -> Fork | None:
         """A worker on its way in this environment; None where a fresh interpreter is to be started."""
+        words = (boot.engines.partition(":")[0], boot.log_level, boot.log_format)
         shared = {name: value for name, value in environment.items() if name != OF_A_WORKER}
-        kind = (module, frozenset(shared.items()))
+        kind = (words, frozenset(shared.items()))
         changes = {name: value for name, value in environment.items() if name == OF_A_WORKER}
         try:
             template = self._now.get(kind)
             if template is None or (template.is_lost and template.has_forked):
                 if template:
                     self._retire(template)
-                template = self._now[kind] = Template(module, shared, self._reserve)
+                template = self._now[kind] = Template(words, shared, self._reserve)
             return None if template.is_refused or template.is_lost else template.fork(changes)
         except OSError as error:  # no descriptors or processes left, or a template that ends at this moment
             log.warning("a worker cannot be forked: %s", error)
@@ -75,7 +77,7 @@ class Templates:
 class Template:
     """One of them. Any thread may call."""
 
-    def __init__(self, module: str, environment: Mapping[str, str], reserve: Reserve) -> None:
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], reserve: Reserve) -> None:
         self.has_forked = False
         """Whether it has ever; until then it imports."""
         self.is_refused = False
@@ -85,7 +87,7 @@ class Template:
         self._control, theirs = reserve.use(pair)
         with theirs:
             try:
-                self._process = reserve.use(partial(_started, theirs, module, environment))
+                self._process = reserve.use(partial(_started, theirs, words, environment))
             except BaseException:
                 self._control.close()
                 raise
@@ -259,10 +261,12 @@ def can_fork() -> bool:
     return True
 
 
-def _started(theirs: socket.socket, module: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _started(
+    theirs: socket.socket, words: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     # By the thread of the event loop, which lives as long as the pool: the template dies with this thread.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "featsvc.pool.worker.template", str(theirs.fileno()), module],
+        [sys.executable, "-P", "-m", "featsvc.pool.worker.template", str(theirs.fileno()), *words],
         pass_fds=(theirs.fileno(),),
         stdin=subprocess.DEVNULL,
         env=environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
@@ -161,6 +162,15 @@ async def test_engines_that_cannot_be_imported_are_told_of_by_the_worker(
             await pool.run(job())
     assert caplog.text.count("no such library") == 1, "here; the worker writes to standard error"
     assert "worker cannot start" in caplog.text
+
+
+async def test_what_libraries_say_while_they_are_imported_is_logged_as_all_else(
+    start_pool: StartPool, engines: Engines, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = engines("import warnings; warnings.warn('is old')")
+    await start_pool(engines=path, log_level="WARNING", log_format="json")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "is old" in json.loads(line)["message"]
 
 
 async def test_a_pool_ends_while_its_template_still_imports(
