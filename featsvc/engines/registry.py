@@ -19,6 +19,7 @@ from featsvc.engines.answers.joint_basis import BasisCache
 from featsvc.engines.clip import operations as clip
 from featsvc.engines.clip.pyramids import pyramid_cache
 from featsvc.engines.clip.text import text_cache
+from featsvc.engines.decoding.card import CardDecoder
 from featsvc.engines.decoding.pictures import limits_of, may_take_long
 from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
@@ -204,7 +205,8 @@ def build(options: EngineOptions) -> Engines:
         "sam2_embeddings", options.embedding_cache, lambda embedding: embedding.nbytes
     )
     options = _with_precision(options)
-    options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout))
+    card = CardDecoder(options.device) if options.jpeg_on_gpu and is_gpu(options.device) else None
+    options = replace(options, reader=Decoders(limits_of(options), options.decode_timeout), card=card)
     texts = text_cache(options.text_cache)
     tiles = pyramid_cache(options.pyramid_cache)
     bases = BasisCache(options.basis_cache)

@@ -44,6 +44,8 @@ class Networks:
     """Compile networks while models are loaded, for GPUs: on a CPU most is slower then. Masks lose sam2's last bits."""
     cuda_graphs: bool = False
     """Give a GPU passes of usual shapes as graphs of CUDA, captured while models are loaded. Not tried on a GPU yet."""
+    jpeg_on_gpu: bool = False
+    """Decode JPEG files on a GPU, of kinds whose pixels differ little there. Not tried on a GPU yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,13 @@ class Reader(Protocol):
         """A `decoding.reading.Decoded`."""
 
 
+class Card(Protocol):
+    """Decodes pictures on a GPU."""
+
+    def pixels(self, head: Any) -> Any:  # Any: as above
+        """A picture of Pillow's of a `decoding.headers.Header`, or None where that is for the CPU."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions(Weights, Networks, Caches, Limits):
     """Device, and the settings that engines read."""
@@ -26,3 +33,5 @@ class EngineOptions(Weights, Networks, Caches, Limits):
     threads: int = 1
     reader: Reader | None = None
     """Who decodes what may take long; the engines of a worker have one."""
+    card: Card | None = None
+    """Who decodes on the device, where that is asked for."""

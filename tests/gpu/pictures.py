@@ -6,16 +6,20 @@ import io
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms import functional as TF
 
+from featsvc.engines.decoding.card import MEAN_APART, SAMPLINGS, CardDecoder
+from featsvc.engines.decoding.headers import header
 from featsvc.engines.geometry.resizing import Resizing
 from featsvc.engines.running.transfer import on_device
 from featsvc.engines.sam2.embedding import encoder_input, seen
 from tests.bench.pictures import photo, shapes
+from tests.engines import models
 from tests.gpu.conditions import DEVICE, Conditions
-from tests.gpu.rows import Row
+from tests.gpu.rows import Figures, Row
 from tests.gpu.stand import Stand
 
 SIZES = ((1920, 1080), (4000, 3000), (640, 480), (300, 200))
@@ -30,12 +34,31 @@ def pictures(conditions: Conditions) -> Iterator[Row]:
     """Rows for each size: bytes that are Pillow's, and SAM2's square within its bound."""
     stand = Stand.of(conditions)
     draw = shapes if stand.dry else photo
+    if not stand.dry:  # a pretended GPU has no decoder
+        yield from jpegs(stand)
     for width, height in DRY_SIZES if stand.dry else SIZES:
         picture = Image.open(io.BytesIO(draw(width, height, 0))).convert("RGB")
         with stand.at_work(), torch.inference_mode():
             there = on_device(TF.pil_to_tensor(picture), torch.device(DEVICE))
             yield resized(stand, picture, there)
             yield squared(stand, picture, there)
+
+
+def jpegs(stand: Stand) -> Iterator[Row]:
+    """Which kinds of JPEG files are decoded there, and how far a photograph then is from the CPU's pixels."""
+    decoder = CardDecoder(DEVICE)
+    picture = Image.open(io.BytesIO(photo(*SIZES[0], 0))).convert("RGB")
+    for sampling, name in SAMPLINGS.items():
+        content = models.encoded(picture, "JPEG", quality=90, subsampling=sampling)
+        head = header(content)
+        found = decoder.pixels(head)
+        theirs = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.int16)
+        figures: Figures = {"is_near": found is not None}
+        if found is not None:
+            apart = np.abs(np.asarray(found) - theirs)
+            figures |= {"apart": int(apart.max()), "mean_apart": float(apart.mean())}
+            figures["ms"] = 1000 * stand.seconds(partial(decoder.pixels, head), 0.3)
+        yield Row(f"JPEG {name}", found is None or float(figures["mean_apart"]) <= MEAN_APART, figures)
 
 
 def resized(stand: Stand, picture: Image.Image, there: torch.Tensor) -> Row:

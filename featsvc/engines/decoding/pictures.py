@@ -28,6 +28,8 @@ def decoded(item: PictureItem, options: EngineOptions) -> Decoded:
         raise ContentWanted("the picture itself is wanted: its name alone was sent")
     head = _checked(item, options)
     upright = item.orientation is Orientation.SHOWN
+    if options.card is not None and (there := options.card.pixels(head)) is not None:
+        return reading.turned(there, head, upright)
     if options.reader is None or _is_quick(head):
         return reading.decoded(head, limits_of(options), upright)
     picture: Decoded = options.reader.read(item.image, upright)

@@ -87,6 +87,11 @@ def decoded(head: Header, limits: PictureLimits, upright: bool) -> Decoded:
         if is_out_of_memory(error) or (isinstance(error, OSError) and "out of memory" in str(error)):
             raise OutOfMemory(f"no memory to decode the {name} file: try a smaller picture") from None
         raise invalid_field(FIELD, f"the {name} file is damaged or cut off: {error}") from None
+    return turned(picture, head, upright)
+
+
+def turned(picture: Image.Image, head: Header, upright: bool) -> Decoded:
+    """A picture whose pixels are as they are stored, turned as its file says if `upright` says so."""
     turn = TURNS.get(head.orientation) if upright else None
     return Decoded(picture if turn is None else picture.transpose(turn), head.orientation)
 

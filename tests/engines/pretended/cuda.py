@@ -172,7 +172,7 @@ class PretendCuda:
             if self.capacity is not None and self.live[name] + nbytes > self.capacity:
                 self.lacks[name] += 1
                 raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {nbytes} bytes")
-            block = self._blocks[storage._cdata] = Block(nbytes, name, self.live)
+            block = self._blocks[storage._cdata] = self.streams.owned(Block(nbytes, name, self.live))
             self.peak[name] = max(self.peak[name], self.live[name])
             self.reserved[name] = max(self.reserved[name], self.live[name])
         return OnDevice(held, device, block)
@@ -244,7 +244,7 @@ class PretendCuda:
 
     def _note_asked(self, device: torch.device) -> None:
         self._busy.add(device)
-        self.streams.asked[device] += 1
+        self.streams.note_asked(device)
 
     def _note_event(self, device: torch.device) -> None:
         self.waits["event", _line()] += 1

@@ -49,6 +49,8 @@ class PretendedStream:
     copies: list[Copy] = field(default_factory=list)
     kept: list[Block] = field(default_factory=list)
     """Memory that is nobody else's before its work is done."""
+    own: weakref.WeakSet[Block] = field(default_factory=weakref.WeakSet)
+    """Memory that it has filled itself."""
 
     def wait_stream(self, other: PretendedStream) -> None:
         """What comes is done after what the other was given."""
@@ -61,7 +63,10 @@ class PretendedStream:
 
     def synchronize(self) -> None:
         """Waits for all of it."""
-        self.streams.wait("stream", self.device)
+        if self.is_main:
+            self.streams.wait("stream", self.device)
+        else:
+            self.record_event().synchronize()
 
 
 @dataclass(eq=False)
@@ -106,12 +111,23 @@ class Streams:
         finally:
             self._current = before
 
+    def note_asked(self, device: torch.device) -> None:
+        """The current stream is given something."""
+        if self._current is None or self._current.device != device:
+            self.asked[device] += 1
+
+    def owned(self, block: Block) -> Block:
+        """Memory that the current stream fills first."""
+        if self._current is not None:
+            self._current.own.add(block)
+        return block
+
     def takes(self, source: Tensor, there: Tensor, value: Callable[[], Tensor]) -> bool:
         """Whether a copy home is left to a stream beside the main one."""
         current = self._current
         if current is None or not isinstance(source, OnDevice):
             return False
-        is_early = current.seen < self.asked[source.device]
+        is_early = source.block not in current.own and current.seen < self.asked[source.device]
         current.copies.append(Copy(there, value, weakref.ref(source.block), is_early))
         return True
 
