@@ -117,7 +117,7 @@ class Rest:
     """Most bytes of the line and the headers of a REST request."""
     max_total_body_bytes: Size = 256 * MIB
     """Most bytes of REST bodies that one process holds at once, and no less than max_request_bytes. Beyond it those
-    give way that arrive slowly, and those of keys that hold more than the newcomer's."""
+    give way that arrive at less than 256 KiB a second, those of keys that hold more, and the latest of the same key."""
     max_json_bytes: Size = 4 * GIB
     """Most bytes of the arrays in one JSON reply, before base64; the REST ports write it as it is read."""
     rest_connections: Count = 1024

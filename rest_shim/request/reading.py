@@ -35,8 +35,9 @@ HOW = "send the header 'Authorization: Bearer KEY'"
 LARGE_AT_ONCE = 2
 # Beside its timeout each body has the time that it would take at this pace: 128 kbit a second.
 SLOWEST_BYTES_PER_S = 16 * 1024
-# A body that has been arriving for so long gives way where there is no room for another.
+# A body that for so long came at less than this pace, 2 Mbit a second, gives way where there is no room for another.
 SLOW_S = 2.0
+SLOW_BYTES_PER_S = 256 * 1024
 # Content codings, as zlib's windowBits.
 PACKINGS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 UNPACKED_AT_ONCE = 256 * 1024
@@ -106,6 +107,27 @@ class Arrival:
     patience: asyncio.Timeout
     nbytes: int = 0
     gave_way: bool = False
+    _looked_at: float = 0.0
+    """When its pace was last looked at: at the beginning, and then every SLOW_S."""
+    _had_bytes: int = 0
+    _came_slowly: bool = False
+
+    def __post_init__(self) -> None:
+        self._looked_at = self.began
+
+    def grow(self, nbytes: int, now: float) -> None:
+        """It has so many bytes now."""
+        self.nbytes = nbytes
+        if now - self._looked_at > SLOW_S:
+            self._came_slowly = self.is_slow(now)
+            self._looked_at, self._had_bytes = now, nbytes
+
+    def is_slow(self, now: float) -> bool:
+        """Whether it came slowly of late. Not its age counts: of many that come at once each takes long."""
+        seconds = now - self._looked_at
+        if seconds <= SLOW_S:
+            return self._came_slowly
+        return self.nbytes - self._had_bytes < seconds * SLOW_BYTES_PER_S
 
 
 class BodyLimits:
@@ -156,19 +178,21 @@ class BodyLimits:
 
     async def _arrived(self, request: Request, body: bytearray, whose: str) -> None:
         """Reads all of it into `body`, as long as it comes at some pace."""
-        now = asyncio.get_running_loop().time()
-        arrival = Arrival(whose, now, asyncio.timeout(self._timeout_s))
+        clock = asyncio.get_running_loop().time
+        arrival = Arrival(whose, clock(), asyncio.timeout(self._timeout_s))
         self._arrivals.append(arrival)
         try:
             async with arrival.patience:
                 async for chunk in request.stream():
                     self._held_bytes[whose] += len(chunk)
                     body += chunk
-                    arrival.nbytes = len(body)
+                    arrival.grow(len(body), clock())
                     self._check_length(len(body))
                     self._make_room(whose, arrival)
                     if not arrival.gave_way:
-                        arrival.patience.reschedule(now + self._timeout_s + len(body) / SLOWEST_BYTES_PER_S)
+                        arrival.patience.reschedule(
+                            arrival.began + self._timeout_s + len(body) / SLOWEST_BYTES_PER_S
+                        )
         except TimeoutError:
             if arrival.gave_way:
                 raise _busy() from None
@@ -185,7 +209,8 @@ class BodyLimits:
     def _make_room(self, whose: str, newcomer: Arrival | None = None) -> None:
         """Over the limit others' bodies that are still arriving give way, where that makes the room.
 
-        First the oldest of those that come slowly, then the newest of keys that hold more than this one.
+        First the oldest of those that come slowly, then the newest of keys that hold more than this one, and of this
+        key those that began after this one: or of many at once none would arrive in full.
         """
         if self._held_bytes.total() <= self._max_total_bytes:
             return
@@ -205,12 +230,13 @@ class BodyLimits:
         ]
         slow, quick = list[Arrival](), list[Arrival]()
         for each in others:
-            (slow if now - each.began > SLOW_S else quick).append(each)
+            (slow if each.is_slow(now) else quick).append(each)
         leaving: list[Arrival] = []
         for place, each in enumerate((*slow, *reversed(quick))):
             if missing <= 0:
                 break
-            if place < len(slow) or left[each.whose] > left[whose]:
+            is_later = newcomer is not None and each.whose == whose and each.began > newcomer.began
+            if place < len(slow) or left[each.whose] > left[whose] or is_later:
                 leaving.append(each)
                 left[each.whose] -= each.nbytes
                 missing -= each.nbytes

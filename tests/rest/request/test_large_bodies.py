@@ -75,11 +75,12 @@ async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -
             await each.send(request(None, "Content-Length: 30000") + b" " * 24_000)
         await full.wait()
         statuses = []
-        # They hold the room while they may still come quickly, and then no longer.
-        for slow_s in (math.inf, -1.0):
+        # They hold the room while they may still come quickly, and as long as they do: or in a flood none would arrive.
+        for slow_s, pace in ((math.inf, math.inf), (-1.0, 1), (-1.0, math.inf)):
             monkeypatch.setattr(reading, "SLOW_S", slow_s)
+            monkeypatch.setattr(reading, "SLOW_BYTES_PER_S", pace)
             statuses.append((await ports.raw("clip", "/extract", question() + b" " * 30_000)).status_code)
-        assert statuses == [429, 200]
+        assert statuses == [429, 429, 200]
         # Two gave way; the others are as good as before.
         for each in slow:
             await each.send(b" " * 5_900 + question().ljust(100))
@@ -105,6 +106,20 @@ async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.Monk
             await each.send(b" " * 9_900 + question().ljust(100))
         answers = [await each.answer() for each in of_one]
         assert sorted(each.status for each in answers) == [200, 200, 429]
+
+
+async def test_of_many_large_bodies_of_a_key_the_first_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = held(3 * 30_000, monkeypatch)
+    limits = {"max_total_body_bytes": 100_000, "max_request_bytes": 100_000}
+    async with fake_gateway() as fake, shim(fake.target, **limits) as ports, AsyncExitStack() as stack:
+        of_one = [await stack.enter_async_context(wire(ports)) for _ in range(3)]
+        for each in of_one:
+            await each.send(request(None, "Content-Length: 50000") + b" " * 30_000)
+        await full.wait()
+        for each in of_one:  # there is room for the rest of one, or of two when one has gone
+            await each.send(b" " * 19_900 + question().ljust(100))
+        answers = [await each.answer() for each in of_one]
+        assert [each.status for each in answers] == [200, 200, 429]
 
 
 class Compared(Arrival):
