@@ -13,6 +13,7 @@ M_ARENA_MAX, ARENAS = -8, 2
 M_TRIM_THRESHOLD, MOST_UNUSED_BYTES = -1, 256 * 1024 * 1024
 M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
 M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
+OLD_LARGEST_BYTES = 32 * 1024 * 1024  # glibc before 2.35 takes no more
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 SWITCH_S = 0.0005
 YOUNG_OBJECTS = 1_000  # what is frozen does not count, so going through the rest takes microseconds
@@ -58,7 +59,7 @@ def tune() -> None:
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS)
     keep_few_arenas()
-    _keep_large_blocks()
+    keep_large_blocks()
 
 
 def keep_few_arenas() -> None:
@@ -72,20 +73,24 @@ def give_large_blocks_back() -> None:
     _mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
-def _keep_large_blocks() -> None:
+def keep_large_blocks() -> None:
     """Use the memory of large messages again: fresh pages take several times as long as the copy that fills them.
 
     What is not in use then goes back by malloc_trim, and without it beyond MOST_UNUSED_BYTES.
     """
-    _mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES)
+    if not _mallopt(M_MMAP_THRESHOLD, LARGEST_BYTES):
+        # The others switch off that it rises by itself: each large block would be fresh pages.
+        _mallopt(M_MMAP_THRESHOLD, OLD_LARGEST_BYTES)
     _mallopt(M_TRIM_THRESHOLD, MOST_UNUSED_BYTES)
     _mallopt(M_TOP_PAD, FURTHER_BYTES)
 
 
-def _mallopt(option: int, value: int) -> None:
+def _mallopt(option: int, value: int) -> bool:
+    """Whether the C library has taken it."""
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).mallopt(option, value)
+            return bool(ctypes.CDLL(None).mallopt(option, value))
+    return False
 
 
 def leave_signals_to_parent() -> None:

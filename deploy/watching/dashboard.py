@@ -90,6 +90,7 @@ PANELS = (
         "short",
         (
             (_now(table.WAITING, "model", "caller"), "{{model}} {{caller}}"),
+            (_now(table.UNREAD, "instance"), "unread {{instance}}"),
             (_now(table.QUEUE_LIMIT, "instance"), "limit {{instance}}"),
         ),
     ),

@@ -27,6 +27,7 @@ from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
+from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.calls.read_ahead import ReadAhead
 from featsvc.server.calls.refusals import Refusals
@@ -124,10 +125,11 @@ async def gateway(
         if metrics is not None:
             observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)
+        deadlines = Deadlines(settings.request_timeout, settings.max_request_timeout)
         admission = Admission(
             _admission_limits(settings),
             lambda: images.nbytes + COPIES * fetcher.nbytes,
-            ReadAhead(pool.check_room, pool.batch_bytes),
+            ReadAhead(pool.check_room, pool.batch_bytes, deadlines),
         )
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
         refusals = Refusals(settings.max_refusals, settings.max_calls)
@@ -135,7 +137,15 @@ async def gateway(
         server = grpc.aio.server(handlers=(methods,), options=grpc_options(settings))
         closing, drain = asyncio.Event(), Drain(settings.grace)
         intake = Intake(
-            pool, fetcher, images, settings, WeightsHere(settings), closing, refusals, job_observers
+            pool,
+            fetcher,
+            images,
+            settings,
+            WeightsHere(settings),
+            closing,
+            refusals,
+            deadlines,
+            job_observers,
         )
         for operation in operations:
             handlers = OperationMethods(operation, intake).handlers()

@@ -158,7 +158,7 @@ class InstantPool:
         """It can."""
         return await asyncio.get_running_loop().create_future()
 
-    def check_room(self, caller: Caller, nbytes: int) -> None:
+    def check_room(self, caller: Caller, nbytes: int, announced: int) -> None:
         """There is room."""
 
     def batch_bytes(self) -> int:

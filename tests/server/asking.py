@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from featsvc.server.calls.deadlines import Deadlines
+from featsvc.server.calls.read_ahead import ReadAhead
 from featsvc.v1 import clip_pb2, image_pb2, model_pb2, schema
+from featsvc.work.caller import Caller
 from tests.parts import parts
 from tests.server.conftest import Running
 
 Request = clip_pb2.ClipServiceExtractFeaturesRequest
+DEADLINES = Deadlines(request_timeout_s=60.0, max_request_timeout_s=600.0)
 OTHER_KEY = (("authorization", "Bearer other-key"),)
 
 
@@ -47,6 +51,13 @@ async def refusal(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value
+
+
+def read_ahead(
+    check_room: Callable[[Caller, int, int], None] = lambda *_: None, deadlines: Deadlines = DEADLINES
+) -> ReadAhead:
+    """Reads 48 MiB of each caller ahead; by default there is room for all."""
+    return ReadAhead(check_room, lambda: 48 * 1024**2, deadlines)
 
 
 def gate_at(path: Path) -> str:

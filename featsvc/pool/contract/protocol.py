@@ -24,8 +24,11 @@ class Pool(Protocol):
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         ...
 
-    def check_room(self, caller: Caller, nbytes: int) -> None:
-        """Raises Overloaded where a job of so many bytes would find no place now."""
+    def check_room(self, caller: Caller, nbytes: int, announced: int) -> None:
+        """Raises Overloaded where a job would find no place now, behind others that its caller is about to send.
+
+        Those are `announced`, and all together have so many bytes.
+        """
         ...
 
     def batch_bytes(self) -> int:

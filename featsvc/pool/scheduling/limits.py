@@ -44,6 +44,10 @@ class Asking(Protocol):
         """What it holds while it waits."""
 
     @property
+    def announced(self) -> int:
+        """How many others of its caller are to come before it, and wait nowhere yet."""
+
+    @property
     def cost_s(self) -> float:
         """What it will cost, about."""
 
@@ -54,6 +58,7 @@ class Announced:
 
     flow: CallerFlow
     nbytes: int
+    announced: int
     cost_s: float
 
 
@@ -74,14 +79,17 @@ class QueueLimits:
         held = 0 if not times or times.came_back(now) else times.held(now)
         return self._giving_way(entry, held, now, workers)
 
-    def check_room(self, caller: Caller, nbytes: int, workers: int) -> None:
-        """Raises Overloaded where a request of so many bytes would find no place now, be it only announced."""
+    def check_room(self, caller: Caller, nbytes: int, announced: int, workers: int) -> None:
+        """Raises Overloaded where a request would find no place now that is only announced.
+
+        So many others of its caller were announced before; all together they have so many bytes.
+        """
         now, flow = time.monotonic(), self._queue.flows.of(caller)
         times, count = flow.return_times, len(flow.entries)
         held = 0 if not times or times.is_due(now) else times.held(now)
-        announced = Announced(flow, nbytes, flow.cost_s / count if count else FIRST_S)
+        asking = Announced(flow, nbytes, announced, flow.cost_s / count if count else FIRST_S)
         try:
-            self._giving_way(announced, held, now, workers)
+            self._giving_way(asking, held, now, workers)
         except Overloaded:
             # It is told another time; where it is not refused, the request itself uses this one.
             times.came_back(now)
@@ -93,7 +101,8 @@ class QueueLimits:
                 raise self._refusal(entry, lack, now, workers)
             self._check_budget(entry, limits.worker_seconds_per_key, held, now)
         queue, s = self._queue, self._settings
-        if not held and queue.count < s.max_queued and queue.nbytes + entry.nbytes <= s.max_queued_bytes:
+        count = queue.count + entry.announced
+        if not held and count < s.max_queued and queue.nbytes + entry.nbytes <= s.max_queued_bytes:
             return []
         lack = self._common_lack(entry, held)
         if lack is None:
@@ -112,7 +121,7 @@ class QueueLimits:
     def _own_lack(self, entry: Asking, limits: KeyLimits, held: int) -> Lack | None:
         """What the caller has too much of by its own limits."""
         flow = entry.flow
-        count, most = len(flow.entries), limits.max_queue_per_key
+        count, most = len(flow.entries) + entry.announced, limits.max_queue_per_key
         if most and count + min(held, most // HELD_PART) >= most:
             return Lack(f"{count} requests of this key are waiting, at most {most} (max_queue_per_key)")
         nbytes, most = flow.nbytes, limits.max_queue_bytes_per_key
@@ -126,13 +135,14 @@ class QueueLimits:
     def _common_lack(self, entry: Asking, held: int) -> Lack | None:
         """What there is too much of in the whole queue."""
         queue, s, flow = self._queue, self._settings, entry.flow
-        if queue.count + min(held, s.max_queued // HELD_PART) >= s.max_queued:
-            own = f"{len(flow.entries)} of them of this key"
+        count = queue.count + entry.announced
+        if count + min(held, s.max_queued // HELD_PART) >= s.max_queued:
+            own = f"{len(flow.entries) + entry.announced} of them of this key"
             expected = f" and places are held for {held} that were told to come back" if held else ""
             most = f"at most {s.max_queued} (--max-queue)"
-            return Lack(f"{queue.count} requests are waiting{expected}, {most}, {own}")
+            return Lack(f"{count} requests are waiting{expected}, {most}, {own}")
         over = queue.nbytes + entry.nbytes - s.max_queued_bytes
-        if queue.count and over > 0:
+        if count and over > 0:
             words = f"{queue.nbytes} bytes are waiting, at most {s.max_queued_bytes} (--max-queue-bytes)"
             return Lack(f"{words}, {flow.nbytes} of them of this key", _entries(flow, over))
         return None
@@ -153,14 +163,15 @@ class QueueLimits:
     def _of_heavier(self, entry: Asking) -> list[QueueEntry] | None:
         """The newest of callers that have more than this one will, as many as must go; None where nobody has."""
         queue, s, flow, own_bytes = self._queue, self._settings, entry.flow, entry.nbytes
-        over_bytes = queue.nbytes + own_bytes - s.max_queued_bytes if queue.count else 0
+        count, own = queue.count + entry.announced, len(flow.entries) + entry.announced
+        over_bytes = queue.nbytes + own_bytes - s.max_queued_bytes if count else 0
         others = [each for each in queue.flows.waiting if each is not flow]
         leaving: dict[QueueEntry, None] = {}
-        if over_bytes <= 0 or queue.count >= s.max_queued:
+        if over_bytes <= 0 or count >= s.max_queued:
             heaviest = max(others, key=_count_share, default=None)
-            if heaviest is None or _count_share(heaviest) <= (len(flow.entries) + 1) / flow.weight:
+            if heaviest is None or _count_share(heaviest) <= (own + 1) / flow.weight:
                 return None
-            if queue.count >= s.max_queued:
+            if count >= s.max_queued:
                 leaving[next(reversed(heaviest.entries))] = None
         newest = {each: reversed(each.entries) for each in others}
         nbytes = {each: each.nbytes for each in others}

@@ -95,6 +95,11 @@ class QueueEntry:
         return self.job.nbytes
 
     @property
+    def announced(self) -> int:
+        """None: it is here, and what its caller announces later comes behind it."""
+        return 0
+
+    @property
     def pictures(self) -> int:
         """Those that are computed for it: a worker that knows what it is about has done with the others."""
         return 1 if self.cost_key[4] else self.job.pictures

@@ -96,9 +96,9 @@ class WorkerPool:
         """What the job would cost, and how long it would wait; raises what `run` does but for want of room."""
         return self._scheduler.forecast.of(await self._entry(job), self._workers.taking)
 
-    def check_room(self, caller: Caller, nbytes: int) -> None:
-        """Raises Overloaded where a job of so many bytes would find no place now."""
-        self._scheduler.limits.check_room(caller, nbytes, self._workers.alive_count)
+    def check_room(self, caller: Caller, nbytes: int, announced: int) -> None:
+        """Raises Overloaded where a job would find no place now, with so many bytes and jobs that were announced."""
+        self._scheduler.limits.check_room(caller, nbytes, announced, self._workers.alive_count)
 
     def batch_bytes(self) -> int:
         """Bytes that the next batches of all live workers may have together; of one where none lives."""

@@ -55,11 +55,11 @@ class Admission:
         self,
         limits: AdmissionLimits,
         kept_bytes: Callable[[], int],
-        read_ahead: ReadAhead | None = None,
+        read_ahead: ReadAhead,
     ) -> None:
         self._limits = limits
         self._sizes = MessageSizes()
-        self._read_ahead = read_ahead or ReadAhead(None, lambda: limits.max_receiving_bytes)
+        self._read_ahead = read_ahead
         self._kept_bytes = kept_bytes
         self._places = Places(limits.max_calls, self.end, self._is_idle)
         self._keyless: dict[Call, None] = {}
@@ -105,6 +105,11 @@ class Admission:
         """How many there are, by whether they have a key."""
         return {True: len(self._places), False: len(self._keyless)}
 
+    @property
+    def unread_count(self) -> int:
+        """How many calls wait for their turn to send a large message."""
+        return self._read_ahead.waiting_count
+
     def with_key(self) -> list[Call]:
         """The open calls of callers who have a key."""
         return list(self._places)
@@ -128,13 +133,13 @@ class Admission:
 
         Raises Overloaded where that would find no place, else what `message` raises.
         """
-        if expected := self._sizes.expected(call):
+        if (expected := self._sizes.expected(call)) is not None:
             await self._read_ahead.turn(call, expected)
         message = await self.message(call)
         if message is not None and self._sizes.note(call, len(message)):
             self._read_ahead.received(call, len(message))
             call.on_taken = self._read_ahead.let_go
-        elif expected:
+        elif expected is not None:
             self._read_ahead.let_go(call)
         return message
 

@@ -107,9 +107,11 @@ class Call:
         remaining = context.time_remaining()
         self.began = time.monotonic()
         self.deadline = None if remaining is None else self.began + float(remaining)
+        self.unread_s = 0.0
+        """How long its message has waited to be received."""
         self.messages_in = self.messages_out = self.bytes_in = self.bytes_out = 0
         self.latest = Received(0)
-        """Its latest message."""
+        """Its latest message, until that is handed on."""
         self.times: JobTimes | None = None
         """Of its question, or the last one."""
         self.trace: Trace | None = None
@@ -217,6 +219,11 @@ class Call:
         self.messages_in += 1
         self.bytes_in += nbytes
         self.bytes_open += nbytes
+
+    def handed_on(self) -> Received:
+        """What is known of the latest message, for who answers it: files are not to outlive their question."""
+        latest, self.latest = self.latest, Received(0)
+        return latest
 
     async def write(self, reply: Reply | ProtoMessage, is_let_go: bool = False) -> None:
         """Sends one message of a streamed answer when the caller takes it; raises Abandoned where it has left.

@@ -27,7 +27,9 @@ class Memory:
 
         In a thread, for it takes milliseconds.
         """
-        if resident_bytes() - self._kept <= WORTH_FREEING:
+        resident = resident_bytes()
+        self._kept = min(self._kept, resident)  # some goes back by itself
+        if resident - self._kept <= WORTH_FREEING:
             return
         if self.grown_bytes() - self.allocated_more() > WORTH_FREEING:
             await asyncio.to_thread(trim)

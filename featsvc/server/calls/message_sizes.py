@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple
 
 from featsvc.server.calls.call import PROBES, Call
 
@@ -23,22 +26,42 @@ QUEUE_NOTHING = (
 )
 
 
+class Expected(NamedTuple):
+    """What is expected of a message that is not here yet."""
+
+    nbytes: int
+    may_be_small: bool = False
+    """Its caller has sent such a one by the same method lately: a click on a picture beside others to come."""
+
+
+@dataclass
+class _Lately:
+    """The messages of a caller and method."""
+
+    nbytes: int
+    """Of the last large one; each small one since then has halved it."""
+    at: float
+    """When the last large one came."""
+    small_at: float = -inf
+    """When the last small one came, after a large one."""
+
+
 class MessageSizes:
     """The last large message of each caller and method."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, str], tuple[int, float]] = (
-            OrderedDict()
-        )  # size and time, the latest last
+        self._last: OrderedDict[tuple[str, str], _Lately] = OrderedDict()  # by their last large ones
 
     def note(self, call: Call, nbytes: int) -> bool:
         """A message has come; whether it is a large one that will be queued."""
         key = call.caller.name, call.method
         if nbytes <= LARGE or call.method.startswith(QUEUE_NOTHING):
-            if self._last:
-                self._last.pop(key, None)
+            if self._last and (lately := self._last.get(key)) is not None:
+                lately.nbytes //= 2
+                lately.small_at = time.monotonic()
             return False
-        self._last[key] = nbytes, time.monotonic()
+        small_at = self._last[key].small_at if key in self._last else -inf
+        self._last[key] = _Lately(nbytes, time.monotonic(), small_at)
         self._last.move_to_end(key)
         if len(self._last) > MOST_KINDS:
             self._last.popitem(last=False)
@@ -48,11 +71,14 @@ class MessageSizes:
     def are_small(self) -> bool:
         """Whether nobody has sent a large one just now."""
         latest = next(reversed(self._last.values()), None)
-        return latest is None or time.monotonic() - latest[1] > JUST_NOW_S
+        return latest is None or time.monotonic() - latest.at > JUST_NOW_S
 
-    def expected(self, call: Call) -> int:
-        """The bytes of a message that is expected to be large; 0 of others."""
+    def expected(self, call: Call) -> Expected | None:
+        """What is expected of a message that is expected to be large; None of others."""
         if not self._last or not call.caller.name:
-            return 0
-        nbytes, at = self._last.get((call.caller.name, call.method), (0, 0.0))
-        return nbytes if time.monotonic() - at < LATELY_S else 0
+            return None
+        lately = self._last.get((call.caller.name, call.method))
+        if lately is None or lately.nbytes <= LARGE:
+            return None
+        long_ago = time.monotonic() - LATELY_S
+        return Expected(lately.nbytes, lately.small_at > long_ago) if lately.at > long_ago else None

@@ -110,6 +110,7 @@ class Exporter:
             pool=sources.pool.status(),
             pictures=_pictures(sources.pictures),
             open_calls=sources.admission.open_calls(),
+            unread_count=sources.admission.unread_count,
             max_queue=self._settings.max_queue,
             max_queue_bytes=self._settings.max_queue_bytes,
             is_ready=sources.states()[""],

@@ -28,6 +28,7 @@ class Moment:
     pictures: CacheStatus
     open_calls: dict[bool, int]
     """By whether they have a key."""
+    unread_count: int
     max_queue: int
     max_queue_bytes: int
     is_ready: bool
@@ -60,6 +61,7 @@ def _rows(moment: Moment, callers: CallerNames) -> Iterator[Row]:
     yield table.QUEUE_LIMIT, (), moment.max_queue
     yield table.QUEUE_BYTES, (), pool.queued_bytes
     yield table.QUEUE_BYTES_LIMIT, (), moment.max_queue_bytes
+    yield table.UNREAD, (), moment.unread_count
     yield table.QUEUE_AGE, (), max((each.oldest_s for each in pool.open_jobs), default=0.0)
     for jobs in pool.open_jobs:
         labels = jobs.operation[1:], jobs.model, callers.label(jobs.caller)

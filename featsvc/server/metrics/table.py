@@ -145,6 +145,11 @@ QUEUE_LENGTH = Metric("featsvc_queue_length", "gauge", "Questions that wait for 
 QUEUE_LIMIT = Metric("featsvc_queue_length_limit", "gauge", "Most that may wait (--max-queue).")
 QUEUE_BYTES = Metric("featsvc_queue_bytes", "gauge", "Bytes of the questions that wait for a worker.")
 QUEUE_BYTES_LIMIT = Metric("featsvc_queue_bytes_limit", "gauge", "Most of them (--max-queue-bytes).")
+UNREAD = Metric(
+    "featsvc_unread_questions",
+    "gauge",
+    "Questions with large messages that are not received yet, until workers have taken others of the same key.",
+)
 QUEUE_AGE = Metric("featsvc_queue_age_seconds", "gauge", "How long the question has waited that came first.")
 WAITING = Metric("featsvc_waiting_questions", "gauge", "Questions that wait, by what they ask.", ASKED)
 WORKING = Metric("featsvc_working_questions", "gauge", "Questions at a worker, by what they ask.", ASKED)

@@ -37,7 +37,7 @@ class EstimateService(estimate_pb2_grpc.EstimateServiceServicer):
         question = getattr(request, name)
         # By itself, so that what is wrong with it is told by the same names as where it is asked.
         asked: Any = await self._intake.checked(
-            question, twin_of(question.DESCRIPTOR), call.latest.within(name)
+            question, twin_of(question.DESCRIPTOR), call.handed_on().within(name)
         )  # a twin by its fields
         found = await self._intake.estimate(self._operations[name], asked, call)
         return estimate_pb2.EstimateResponse(

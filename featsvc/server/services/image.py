@@ -55,7 +55,7 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
 
         Raises Overloaded where the caller does not read what it has asked for.
         """
-        asked = await self._intake.checked(request, schema.GetImageRequest, call.latest)
+        asked = await self._intake.checked(request, schema.GetImageRequest, call.handed_on())
         picture = await self._intake.picture(asked.image, call)
         kind = media_type(picture.content)
         if kind is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
 from featsvc.server.calls.call import Call, Received
+from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.keys.permissions import WeightsHere, check_model
 from featsvc.server.pictures.fetch import PictureFetcher
@@ -80,6 +80,7 @@ class Intake:
     """Set when the server shuts down: streams that wait for further questions end."""
     refusals: Refusals
     """When questions of streams are told that there is no place."""
+    deadlines: Deadlines
     observers: tuple[JobObserver, ...] = ()
     answered: Answered = field(default_factory=Answered)
     """Pictures that workers keep, each as one model sees it."""
@@ -136,7 +137,7 @@ class Intake:
             also=tuple(each.key for each in entries[1:]),
             params=params,
             item=item,
-            deadline=self._deadline(call),
+            deadline=self.deadlines.of(call),
             nbytes=item.nbytes,
             caller=call.caller,
             request_id=call.request_id,
@@ -161,11 +162,11 @@ class Intake:
             return result
         except FeatsvcError as error:
             code = error.code
-            is_ours = call.deadline is None or job.deadline != call.deadline
-            if not (is_ours and isinstance(error, DeadlineExceeded)):
-                raise
             smaller = SMALLER if isinstance(item, PictureItem) and item.image else ""
-            raise DeadlineExceeded(self._limit_told(call) + smaller) from None
+            refusal = self.deadlines.refusal(call, job.deadline, smaller)
+            if refusal is None or not isinstance(error, DeadlineExceeded):
+                raise
+            raise refusal from None
         finally:
             for observer in self.observers:
                 observer.on_end(job, code)
@@ -183,25 +184,6 @@ class Intake:
             # That somebody else has asked about it is nothing to this caller.
             result = replace(result, was_cached=False)
         return result
-
-    def _deadline(self, call: Call) -> float:
-        """Until when the request may take: the caller's own deadline, or a limit of ours."""
-        now, s = time.monotonic(), self.settings
-        if call.deadline is None:
-            return now + s.request_timeout
-        return min(call.deadline, now + s.max_request_timeout)
-
-    def _limit_told(self, call: Call) -> str:
-        s = self.settings
-        if call.deadline is None:
-            return (
-                f"the request took longer than {s.request_timeout:g} s, which it may where the caller sets no deadline "
-                f"(--request-timeout): set one, of {s.max_request_timeout:g} s at most"
-            )
-        return (
-            f"the request took longer than {s.max_request_timeout:g} s, the most that a caller may ask for "
-            "(--max-request-timeout)"
-        )
 
     async def _item(
         self, operation: Operation[P, I, R], asked: Any, way: Way, call: Call

@@ -100,7 +100,7 @@ class OperationMethods:
             )
 
     async def _answer_whole(self, classes: Classes, request: Any, call: Call) -> Reply:
-        asked: Any = await self._intake.checked(request, classes.twin, call.latest)
+        asked: Any = await self._intake.checked(request, classes.twin, call.handed_on())
         return await self._reply(await self._intake.answer(self._operation, asked, call))
 
     async def _answer_many(self, classes: Classes, requests: Messages, call: Call) -> None:
@@ -131,7 +131,7 @@ class OperationMethods:
         await call.write(Reply(classes.response(), **{last: summary.written(answer.result, answer.facts)}))
 
     async def _answered_in_parts(self, classes: Classes, request: Any, call: Call) -> Answer[Result]:
-        asked: Any = await self._intake.checked(request, classes.twin, call.latest)
+        asked: Any = await self._intake.checked(request, classes.twin, call.handed_on())
         answer = await self._intake.answer(self._operation, asked.request, call, chunked=True)
         await call.tell_timing()
         return answer

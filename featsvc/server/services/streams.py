@@ -54,7 +54,7 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
         ) as error:  # the boundary of the process: what is wrong with one question goes to its caller
             refusal = told(error, call.method)
             # It may wait to be told, and its message is not to wait with it.
-            del message
+            del message, received
             call.let_go()
             refusal = await intake.refusals.of_question(call, refusal)
             await call.write(questions.response(request_id=number, error=item_error(refusal)), is_let_go=True)
@@ -69,7 +69,7 @@ async def answer_each(messages: Messages, questions: Questions, intake: Intake, 
             await places.acquire()
             await intake.refusals.turn(call)
             while (message := await _next(messages, ending)) is not None:
-                open_questions.create_task(answer(message, call.latest))
+                open_questions.create_task(answer(message, call.handed_on()))
                 del message  # its answer lets go of it, and that may be long before another is read
                 await places.acquire()
                 await intake.refusals.turn(call)

@@ -56,15 +56,32 @@ async def test_who_is_refused_when_announced_has_used_its_time(
     times, now = entry.flow.return_times, time.monotonic()
     assert times.next(now - 1.0, 0.5, 0.5) < now
     with pytest.raises(Overloaded):
-        scheduler.limits.check_room(FLOOD, 1, workers=1)
+        scheduler.limits.check_room(FLOOD, 1, 0, workers=1)
     assert len(times) == 1, "the one that it was told now"
     assert not times.is_due(now)
     scheduler.queue.remove(entry)
     assert times.next(now + 1.0, 0.0, 0.0)
     monkeypatch.setattr(time, "monotonic", lambda: now + 4.0)
     held = len(times)
-    scheduler.limits.check_room(FLOOD, 1, workers=1)
+    scheduler.limits.check_room(FLOOD, 1, 0, workers=1)
     assert len(times) == held, "its message will use it"
+
+
+@pytest.mark.parametrize(
+    ("own_most", "most", "words"),
+    [
+        (3, 9, r"3 requests of this key .* at most 3 \(max_queue_per_key\)"),
+        (0, 3, r"at most 3 \(--max-queue\)"),
+    ],
+)
+async def test_what_was_announced_has_a_place_where_another_is_announced(
+    make_entry: MakeEntry, own_most: int, most: int, words: str
+) -> None:
+    flood = caller("flood", max_queue_per_key=own_most)
+    scheduler = scheduler_with(make_entry(caller=flood), max_queued=most)
+    scheduler.limits.check_room(flood, 1, 1, workers=1)
+    with pytest.raises(Overloaded, match=words):
+        scheduler.limits.check_room(flood, 1, 2, workers=1)
 
 
 async def test_who_is_refused_all_the_same_drives_nobody_out(make_entry: MakeEntry) -> None:

@@ -17,7 +17,7 @@ from featsvc.server.calls.admission import Admission, AdmissionLimits
 from featsvc.server.calls.call import Call
 from featsvc.work.caller import Caller
 from tests.chaos.frames import Connection, message
-from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened, until_waiting
+from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened, read_ahead, until_waiting
 from tests.server.conftest import AUTHORISED, Running, start
 
 MIB = 1024**2
@@ -66,7 +66,7 @@ class Crowd:
 
     def __init__(self, memory: FakeMemory) -> None:
         self._memory = memory
-        self._admission = Admission(LIMITS, lambda: 0)
+        self._admission = Admission(LIMITS, lambda: 0, read_ahead())
         self._tasks: list[asyncio.Task[object]] = [asyncio.create_task(self._admission.watch())]
 
     def come(self, caller: Caller) -> FakeCall:

@@ -9,7 +9,7 @@ import pytest
 
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
-from featsvc.server.calls.message_sizes import JUST_NOW_S, LARGE, MessageSizes
+from featsvc.server.calls.message_sizes import JUST_NOW_S, LARGE, Expected, MessageSizes
 from featsvc.work.caller import Caller
 
 MIB = 1024**2
@@ -37,7 +37,19 @@ def test_what_queues_nothing_needs_no_room(method: str, expected: int) -> None:
     sizes = MessageSizes()
     call = cast(Call, FakeCall(method, Caller("alice")))  # a real one needs a connection
     assert sizes.note(call, LARGE + 1) == (expected > 0)
-    assert sizes.expected(call) == expected
+    assert sizes.expected(call) == (Expected(expected) if expected else None)
+
+
+def test_each_small_message_halves_what_is_expected_and_the_next_large_one_may_be_small_too() -> None:
+    sizes, call = MessageSizes(), cast(Call, FakeCall(EXTRACT, Caller("alice")))  # as above
+    sizes.note(call, 6 * LARGE)
+    sizes.note(call, 100)
+    assert sizes.expected(call) == Expected(3 * LARGE, may_be_small=True)
+    sizes.note(call, 100)
+    sizes.note(call, 100)
+    assert sizes.expected(call) is None
+    sizes.note(call, 6 * LARGE)
+    assert sizes.expected(call) == Expected(6 * LARGE, may_be_small=True)
 
 
 def test_memory_of_large_messages_is_kept_while_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +76,18 @@ async def test_what_is_not_in_use_goes_back_however_much_is(
     resident, allocated = 100 * MIB, in_use
     await taken.give_back()
     assert trims == [resident] * goes_back
+
+
+async def test_what_goes_back_by_itself_is_given_back_when_it_has_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resident, trims = [0], list[int]()
+    memory = "featsvc.server.calls.memory."
+    monkeypatch.setattr(memory + "resident_bytes", lambda: resident[-1])
+    monkeypatch.setattr(memory + "allocated_bytes", lambda: 0)
+    monkeypatch.setattr(memory + "trim", lambda: trims.append(resident[-1]))
+    taken = Memory()
+    for nbytes in (300 * MIB, 100 * MIB, 250 * MIB):
+        resident.append(nbytes)
+        await taken.give_back()
+    assert trims == [300 * MIB, 250 * MIB]

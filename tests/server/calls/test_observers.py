@@ -20,7 +20,7 @@ from featsvc.server.keys.api_keys import ApiKeys
 from featsvc.settings.access import KeyLimits
 from featsvc.v1 import clip_pb2, model_pb2
 from featsvc.work.caller import NOBODY, OWNER, Caller
-from tests.server.asking import asking, refusal
+from tests.server.asking import asking, read_ahead, refusal
 from tests.server.conftest import AUTHORISED, Running, start
 
 KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
@@ -82,7 +82,7 @@ class Service:
 async def serving(*observers: Heard) -> AsyncIterator[tuple[Service, grpc.aio.Channel]]:
     """A server with a method of each kind."""
     service, keys = Service(), ApiKeys(("right-key", "other-key"), KeyLimits())
-    methods = GuardedMethods(keys, observers, Admission(LIMITS, lambda: 0))
+    methods = GuardedMethods(keys, observers, Admission(LIMITS, lambda: 0, read_ahead()))
     handlers = {
         kind: getattr(grpc, f"{kind}_rpc_method_handler")(getattr(service, kind), Text.FromString)
         for kind in KINDS

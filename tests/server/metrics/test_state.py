@@ -37,7 +37,7 @@ def samples(
     """The values of a moment, by name and labels."""
     waiting = sum(each.waiting for each in jobs)
     pool = PoolStatus(workers, waiting, 0, 0, open_jobs=jobs)
-    moment = Moment(pool, CacheStatus("pictures", 0, 0, 0, 0, 0, 0), {True: 0}, 8, 8, is_ready=True)
+    moment = Moment(pool, CacheStatus("pictures", 0, 0, 0, 0, 0, 0), {True: 0}, 0, 8, 8, is_ready=True)
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
         for family in families(moment, CallerNames(1))
