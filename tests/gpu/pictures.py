@@ -22,8 +22,9 @@ from tests.gpu.conditions import DEVICE, Conditions
 from tests.gpu.rows import Figures, Row
 from tests.gpu.stand import Stand
 
-SIZES = ((1920, 1080), (4000, 3000), (640, 480), (300, 200))
-DRY_SIZES = ((96, 72), (40, 60))
+SIZES = ((1920, 1080), (4000, 3000), (640, 480), (300, 200), (1170, 2532))
+"""The last is of those portraits whose height Pillow may bring to size first."""
+DRY_SIZES = ((96, 72), (40, 60), (64, 160))
 SHORTER, DRY_SHORTER = 336, 48
 SQUARE, DRY_SQUARE = 1024, 64
 APART = 5e-4

@@ -1,12 +1,14 @@
 """Pillow's bicubic resizing on a device, with Pillow's bytes: its whole numbers, in products of matrices.
 
-Pillow rounds the weights of pixels to 22 bits behind the point, and sums of pixels to bytes after the columns and again
-after the rows. Here weights are in two parts of at most 12 bits, so that whatever a product of float32 adds up is a
-whole number below 2^24, and exact in any order.
+Pillow rounds the weights of pixels to 22 bits behind the point, and sums of pixels to bytes after one side and again
+after the other. Which side comes first depends on its version and on the sizes, and is tried. Here weights are in two
+parts of at most 12 bits, so that whatever a product of float32 adds up is a whole number below 2^24, and exact in any
+order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from featsvc.engines.running.products import unrounded
@@ -30,6 +33,10 @@ MOST_TIMES = 15
 """How many times smaller a side may become: 61 lower parts of up to 2^10, times 255, are below 2^24."""
 MOST_SENT = 1 << 24
 """Pixels of a picture that a GPU brings to size: 48 MB of bytes on their way, and 200 MB of float32 there."""
+Size = tuple[int, int]
+"""Width and height."""
+Order = Callable[[Size, Size], bool]
+"""Whether a picture of one size gets the height of the other before its width."""
 KEPT = 64
 """Weights of so many pairs of sides are kept, 100 KB each for 1920 to 600 pixels."""
 
@@ -59,24 +66,82 @@ class Resizing:
     width: int
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Bytes 3 x `height` x `width`, those that Pillow makes."""
-        channels, height, width = pixels.shape
-        device = pixels.device
+        """Bytes 3 x `height` x `width`, those that Pillow makes of a picture that `can_resize`."""
+        _, height, width = pixels.shape
+        order = pillows_order()
         with unrounded():
-            if width != self.width:
-                rows = pixels.reshape(channels * height, width).to(torch.float32)
-                high, low = weights(width, self.width).on(width, device)
-                pixels = _bytes(rows @ high.T, rows @ low.T).view(channels, height, self.width)
-            if height != self.height:
-                columns = pixels.to(torch.float32)
-                high, low = weights(height, self.height).on(height, device)
-                pixels = _bytes(high @ columns, low @ columns)
-        return pixels
+            if order is not None and order((width, height), (self.width, self.height)):
+                return self._wide(self._high(pixels))
+            return self._high(self._wide(pixels))
+
+    def _wide(self, pixels: Tensor) -> Tensor:
+        """The same with the new width."""
+        channels, height, width = pixels.shape
+        if width == self.width:
+            return pixels
+        rows = pixels.reshape(channels * height, width).to(torch.float32)
+        high, low = weights(width, self.width).on(width, pixels.device)
+        return _bytes(rows @ high.T, rows @ low.T).view(channels, height, self.width)
+
+    def _high(self, pixels: Tensor) -> Tensor:
+        """The same with the new height."""
+        height = pixels.shape[1]
+        if height == self.height:
+            return pixels
+        columns = pixels.to(torch.float32)
+        high, low = weights(height, self.height).on(height, pixels.device)
+        return _bytes(high @ columns, low @ columns)
 
 
-def can_resize(size: tuple[int, int], height: int, width: int) -> bool:
-    """Whether a picture of this width and height becomes that by exact arithmetic."""
-    return max(size[0] / width, size[1] / height) <= MOST_TIMES
+def can_resize(size: Size, height: int, width: int) -> bool:
+    """Whether a picture of this size becomes that by exact arithmetic, in an order that is known to be Pillow's."""
+    return max(size[0] / width, size[1] / height) <= MOST_TIMES and pillows_order() is not None
+
+
+def _of_pillow_13(size: Size, wanted: Size) -> bool:
+    """Where the height loses pixels, and more than twice as many as the width."""
+    return size[1] - wanted[1] > max(0, 2 * (size[0] - wanted[0]))
+
+
+def _of_late_pillow_12(size: Size, wanted: Size) -> bool:
+    """Where a picture is more than 100 times as high as wide, and becomes less high."""
+    return size[1] > 100 * size[0] and wanted[1] < size[1]
+
+
+def _of_early_pillow_12(_size: Size, _wanted: Size) -> bool:
+    """Never; of 11 too."""
+    return False
+
+
+ORDERS: tuple[Order, ...] = (_of_pillow_13, _of_late_pillow_12, _of_early_pillow_12)
+TRIALS: tuple[tuple[Size, Size], ...] = (
+    ((25, 61), (15, 40)),
+    ((25, 60), (15, 40)),
+    ((60, 25), (40, 15)),
+    ((30, 30), (40, 20)),
+    ((30, 30), (20, 40)),
+    ((20, 20), (30, 30)),
+    ((4, 401), (3, 390)),
+    ((4, 400), (3, 390)),
+    ((4, 400), (2, 398)),
+    ((4, 401), (2, 398)),
+)
+"""What tells the orders apart, to both sides of where they change."""
+
+
+@lru_cache(1)
+def pillows_order() -> Order | None:
+    """The order of the Pillow that is installed; None where it has none that is known, and a CPU is to resize."""
+    return next((order for order in ORDERS if all(_agrees(order, *trial) for trial in TRIALS)), None)
+
+
+def _agrees(order: Order, size: Size, wanted: Size) -> bool:
+    """Whether Pillow's bytes of noise are those of its two steps in this order."""
+    noise = np.random.default_rng(0).integers(0, LARGEST_BYTE + 1, (size[1], size[0], 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    between = (size[0], wanted[1]) if order(size, wanted) else (wanted[0], size[1])
+    steps = picture.resize(between, Image.Resampling.BICUBIC).resize(wanted, Image.Resampling.BICUBIC)
+    return steps.tobytes() == picture.resize(wanted, Image.Resampling.BICUBIC).tobytes()
 
 
 @lru_cache(KEPT)

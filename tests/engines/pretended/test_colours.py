@@ -44,13 +44,14 @@ def test_bytes_become_on_the_device_what_the_cpu_makes_of_them(
 
 @pytest.mark.parametrize("mode", list(PaddingMode))
 @pytest.mark.parametrize("center_crop", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(90, 61), (63, 140)])
 def test_a_picture_is_brought_to_size_there_with_the_cpus_bytes(
-    worker: PretendedWorker, mode: PaddingMode, center_crop: bool
+    worker: PretendedWorker, mode: PaddingMode, center_crop: bool, width: int, height: int
 ) -> None:
-    picture, fit, there = models.picture(90, 61), Fit(50, center_crop, mode), torch.device(DEVICE)
+    picture, fit, there = models.picture(width, height), Fit(50, center_crop, mode), torch.device(DEVICE)
     with worker.at_work():
         sent = network_input(picture, fit, GRID, NORMAL, there)
-        assert sent.pixels.shape == (3, 61, 90)
+        assert sent.pixels.shape == (3, height, width)
         (here,) = sent.on(there)[None].cpu()
     resized = pil_to_tensor(fitted(picture, fit))
     plain = padded(resized, sent.geometry.pad_right, sent.geometry.pad_bottom, mode)
