@@ -99,11 +99,14 @@ class Transcoder:
             message, wish = await self.terms.limits.converted(
                 request, len(body), question, self.endpoint, body, form
             )
-        limit = wish.limit(self.terms.max_json_bytes)
-        request.scope[ASKED] = True
-        called = ask(
-            self.terms.gateway, self.endpoint.called, message, (*timed, *urgency, *limit), request, patience_s
+        told = (
+            *timed,
+            *urgency,
+            *wish.limit(self.terms.max_json_bytes),
+            (shim_headers.BYTES, str(len(message))),
         )
+        request.scope[ASKED] = True
+        called = ask(self.terms.gateway, self.endpoint.called, message, told, request, patience_s)
         # The request is on its way: from here on only its reply is kept.
         del body, message
         with ExitStack() as stack:

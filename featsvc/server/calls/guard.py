@@ -159,9 +159,8 @@ class GuardedMethods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
 
     async def _refused(self, call: Call, refusal: FeatsvcError, context: grpc.aio.ServicerContext) -> None:
         """Tells the refusal, when it is time to."""
-        # What waits to be told has no place among the open calls, and keeps no message.
+        # What waits to be told has no place among the open calls.
         self._admission.leave(call)
-        call.latest = Received(0)
         refusal, hold_s = await self._refusals.of_call(call, refusal), call.hold_s
         del call
         try:

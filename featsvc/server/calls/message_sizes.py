@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+from featsvc.codec import shim_headers
 from featsvc.server.calls.call import PROBES, Call
 
 # What is less is received before it is judged.
@@ -80,5 +81,13 @@ class MessageSizes:
         lately = self._last.get((call.caller.name, call.method))
         if lately is None or lately.nbytes <= LARGE:
             return None
+        if (told := _told_bytes(call)) is not None:
+            return Expected(told) if told > LARGE else None
         long_ago = time.monotonic() - LATELY_S
         return Expected(lately.nbytes, lately.small_at > long_ago) if lately.at > long_ago else None
+
+
+def _told_bytes(call: Call) -> int | None:
+    """How large a message is, where the REST shim says so over its own socket; None where nobody does."""
+    told = call.metadata(shim_headers.BYTES) if call.is_relayed else ""
+    return int(told) if told.isdecimal() else None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featsvc.codec import arrays
-from featsvc.v1 import sam2_pb2
+from featsvc.v1 import dino_pb2, sam2_pb2
 from tests.rest.fake_gateway import FakeGateway
 from tests.rest.shim import PICTURE, Shim
 
@@ -35,6 +35,13 @@ async def test_the_gateway_learns_how_large_the_json_may_be(
 async def test_bytes_have_no_such_limit(ports: Shim, gateway: FakeGateway) -> None:
     await ports.post("dino", "/extract", {"image": PICTURE}, Accept="application/octet-stream")
     assert "featsvc-json" not in gateway.metadata[-1]
+
+
+async def test_the_gateway_learns_how_large_the_message_is(ports: Shim, gateway: FakeGateway) -> None:
+    await ports.post("dino", "/extract", {"image": PICTURE})
+    message = dino_pb2.DinoServiceExtractFeaturesChunkedRequest()
+    message.request.CopyFrom(gateway.requests[-1])
+    assert gateway.metadata[-1]["featsvc-bytes"] == str(message.ByteSize())
 
 
 async def test_automatic_masks_come_one_by_one(ports: Shim, gateway: FakeGateway) -> None:

@@ -22,6 +22,11 @@ class FakeCall:
 
     method: str
     caller: Caller
+    is_relayed: bool = False
+    told_bytes: str = ""
+
+    def metadata(self, wanted: str) -> str:
+        return self.told_bytes
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,16 @@ def test_each_small_message_halves_what_is_expected_and_the_next_large_one_may_b
     assert sizes.expected(call) is None
     sizes.note(call, 6 * LARGE)
     assert sizes.expected(call) == Expected(6 * LARGE, may_be_small=True)
+
+
+@pytest.mark.parametrize(("told", "expected"), [("100", None), (f"{9 * LARGE}", Expected(9 * LARGE))])
+def test_what_the_shim_says_of_a_message_counts(told: str, expected: Expected | None) -> None:
+    sizes, call = MessageSizes(), FakeCall(EXTRACT, Caller("alice"))
+    sizes.note(cast(Call, call), 6 * LARGE)  # as above
+    call.told_bytes = told
+    assert sizes.expected(cast(Call, call)) == Expected(6 * LARGE), "it came over no socket of the shim's"
+    call.is_relayed = True
+    assert sizes.expected(cast(Call, call)) == expected
 
 
 def test_memory_of_large_messages_is_kept_while_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
