@@ -143,11 +143,14 @@ async def _run(asked: DataSetCommand) -> int:
             selection = Selection(inputs, folder, manifest, progress, asked.retry_failed, stop)
             store = Store(folder, manifest, names.form, names.per_file, asked.question.categories)
             run = Run(inputs, selection, manifest, store, progress)
-            left, tables = 0, await asyncio.to_thread(run.plan)
-            if tables:
-                async with connected(settings.ray_address):
-                    work = await asyncio.to_thread(run.in_one_basis, work, actors)
-                    left = await asyncio.to_thread(run.answer, tables, work, actors)
+            try:
+                left, tables = 0, await asyncio.to_thread(run.plan)
+                if tables:
+                    async with connected(settings.ray_address):
+                        work = await asyncio.to_thread(run.in_one_basis, work, actors)
+                        left = await asyncio.to_thread(run.answer, tables, work, actors)
+            finally:
+                stop.set()
             run.store.finish()
             if not left:
                 manifest.finish_job()

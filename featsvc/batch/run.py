@@ -76,7 +76,10 @@ class Run:
         basis = self.manifest.basis()
         if not basis:
             every = (place for part in parts(self.inputs) for place in part)
-            basis = _fitted(work, sample.drawn(every, lambda place: place), actors)
+            drawn = sample.drawn(every, lambda place: place, self.selection.stop)
+            if self.selection.stop.is_set():
+                return work  # nobody waits for it, and of these no basis is to be kept
+            basis = _fitted(work, drawn, actors)
             self.manifest.keep_basis(basis)
         return work.asking(work.question.shown_in(basis))
 

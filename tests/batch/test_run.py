@@ -1,10 +1,18 @@
-"""How many run at once on a cluster."""
+"""How many run at once on a cluster, and what becomes of a run that is stopped."""
 
 from __future__ import annotations
 
-import pytest
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from featsvc.batch.run import READ_AHEAD, READ_CPUS, Actors
+import pytest
+from featsvc_client.bulk.inputs import Inputs
+from featsvc_client.bulk.manifest import NAME, Manifest
+
+from featsvc.batch import command, run
+from featsvc.batch.run import READ_AHEAD, READ_CPUS, Actors, Run
 
 
 @pytest.mark.parametrize(
@@ -20,3 +28,19 @@ def test_tasks_that_read_want_no_cpu_where_actors_have_all(
     least: int, cpus: float, cluster: float, wanted: dict[str, float]
 ) -> None:
     assert Actors(least, least, cpus, 0.0).reading(cluster) == wanted
+
+
+def test_a_run_that_is_stopped_while_the_sample_is_drawn_fits_and_keeps_no_basis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_fitted", lambda *_: pytest.fail("fitted over a part of the sample"))
+    words = ["extract", "dino", str(tmp_path), "--out", str(tmp_path), "--ret-pca", "--pca-sample=3"]
+    work: Any = command._work(command._parsed([*words, "--profile=demo"]))
+    selection: Any = type("Selection", (), {"stop": threading.Event()})
+    selection.stop.set()
+    unused: Any = None
+    with closing(Manifest(tmp_path / NAME)) as manifest:
+        manifest.begin_run("", "")
+        stopped = Run(Inputs((str(tmp_path),), 1, tmp_path / "out"), selection, manifest, unused, unused)
+        assert stopped.in_one_basis(work, Actors(1, 1, 1.0, 0.0)) is work
+        assert not manifest.basis()

@@ -124,6 +124,12 @@ class DensePass:
         cost = ProxyCost(own, self.proxy.transformer, (self._grid.patch / self.clip.patch_size) ** 2)
         return checked_flop(sight, cost, f"{self.clip.entry.key} and {self.proxy.entry.key}", options)
 
+    def spared_flop(self, geometry: Geometry) -> float:
+        """What of that another answer about the picture has paid for: what DINO reads of the whole of it."""
+        if self.proxy is None or self.picture is None or self.windows is not None:
+            return 0.0
+        return self.picture.spared_flop(self.proxy, geometry, _last(self.proxy))
+
     def input(self, picture: Image) -> NetworkInput:
         """The picture as the networks see it, 3 x H x W; with a proxy bytes, of which each makes its colours."""
         return network_input(picture, self._fit, self._grid, self._normal, self.clip.device)
@@ -149,7 +155,7 @@ class DensePass:
         if dino is None:
             return dense_features(visual, pixels, self.params.dense_recipe)
         own, theirs = pixels.chunk(2, dim=1)
-        patch, last = dino.entry.patch_size, Reading(Facet.TOKEN, dino.layers - 1)
+        patch, last = dino.entry.patch_size, _last(dino)
         if self.picture is None or geometry is None:
             tokens = descriptors(dino.network, theirs, patch, dino.entry.position, last)
         else:
@@ -173,6 +179,11 @@ class DensePass:
     def _normal(self) -> Normal:
         own = self.normal or self.clip.normal
         return own if self.proxy is None else own.beside(self.proxy.normal)
+
+
+def _last(dino: DinoModel) -> Reading:
+    """What a proxy reads."""
+    return Reading(Facet.TOKEN, dino.layers - 1)
 
 
 def clip_and_proxy(models: Sequence[Loaded]) -> tuple[ClipModel, DinoModel | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from featsvc.engines.dino.features import CELLS, Reading, descriptors, log_binned
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.geometry.sizing import Fit, Grid, NetworkInput, checked_geometry, network_input
-from featsvc.engines.networks.cost import Sight, checked_flop
+from featsvc.engines.networks.cost import Sight, cells_of, checked_flop
 from featsvc.engines.running.family import forward_each
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import DinoParams, PaddingMode
@@ -24,6 +24,15 @@ class OnePicture:
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Tensor] = {}
+        self._planned = set[Hashable]()
+
+    def spared_flop(self, loaded: DinoModel, geometry: Geometry, reading: Reading) -> float:
+        """What `tokens` will not cost, for it is planned already; plans it."""
+        key = loaded.identity, geometry, reading
+        if key in self._planned:
+            return loaded.transformer.first(reading.layer + 1).flop(cells_of(geometry))
+        self._planned.add(key)
+        return 0.0
 
     def tokens(self, loaded: DinoModel, pixels: Tensor, geometry: Geometry, reading: Reading) -> Tensor:
         """`descriptors` of it, 1 x 3 x H x W; padded with zeros, its pixels are the same where its geometry is."""
@@ -81,6 +90,10 @@ class DinoPass:
         transformer = self.loaded.transformer.first(self.reading.layer + 1)
         sight = Sight(picture.size, self.fit, self.grid)
         return checked_flop(sight, transformer, self.loaded.entry.key, options)
+
+    def spared_flop(self, geometry: Geometry) -> float:
+        """What of that another answer about the picture has paid for."""
+        return 0.0 if self.picture is None else self.picture.spared_flop(self.loaded, geometry, self.reading)
 
     def input(self, picture: Image) -> NetworkInput:
         """The picture as the network sees it, 3 x H x W."""

@@ -43,6 +43,7 @@ class DenseInput:
     features: Callable[[NetworkInput], Tensor]
     """Features h x w x D of it, float32."""
     flop: float
+    """What they cost beside what is known of the picture by then."""
 
     @property
     def pixels(self) -> int:
@@ -142,8 +143,9 @@ class ClipNetwork(OfModel[ClipModel]):
         normal = IMAGENET if self.normalization is Normalization.IMAGENET else None
         dense = DensePass(self.loaded, self.proxy, self.params, normal=normal, picture=known)
         dense.geometry(picture, options)
-        flop = dense.flop(picture, options)
-        return DenseInput(dense.input(picture), lambda ready: dense.features([ready])[0], flop)
+        flop, ready = dense.flop(picture, options), dense.input(picture)
+        flop -= dense.spared_flop(ready.geometry)
+        return DenseInput(ready, lambda seen: dense.features([seen])[0], flop)
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop as the network sees it: by its own preprocessing, of a stretched one when it is a square."""
@@ -188,8 +190,9 @@ class DinoNetwork(OfModel[DinoModel]):
         """The picture for dense features."""
         dense = replace(DinoPass.of(self.loaded, self.params), picture=known)
         dense.geometry(picture, options)
-        flop = dense.flop(picture, options)
-        return DenseInput(dense.input(picture), lambda ready: next(dense.features([ready])), flop)
+        flop, ready = dense.flop(picture, options), dense.input(picture)
+        flop -= dense.spared_flop(ready.geometry)
+        return DenseInput(ready, lambda seen: next(dense.features([seen])), flop)
 
     def seen(self, crop: Image, squaring: Squaring) -> Seen:
         """A crop at the size that the network was trained on: its shorter side, and then a square from the centre."""

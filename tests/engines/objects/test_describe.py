@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,45 +102,6 @@ def test_a_pooled_vector_by_dinos_likeness_is_the_feature_on_its_grid(engines: E
     np.testing.assert_allclose(
         found.descriptors[1].vectors[0], expected / np.linalg.norm(expected), atol=1e-6
     )
-
-
-@pytest.fixture
-def passes(engines: Engines) -> Iterator[list[torch.Size]]:
-    """What has gone through DINO's last block."""
-    together(engines, ["dino"])
-    model: Any = LOADED["dino"]
-    seen = list[torch.Size]()
-    hook = model.network.blocks[-1].register_forward_hook(lambda _, given, __: seen.append(given[0].shape))
-    yield seen
-    hook.remove()
-
-
-def by_dino_too(**view: Any) -> list[Any]:
-    """Ways by ProxyCLIP and by DINO, of the same picture at one size but for what is given."""
-    proxied = {"dense_recipe": "proxyclip", "proxy_model": "demo-dino", "load_size": 84}
-    return [
-        {"clip": {"params": proxied}, "pooled": {}},
-        {"dino": {"params": {"load_size": 84, **view}}, "pooled": {}},
-        {"clip": {"params": {**proxied, "window_size": 84}}, "pooled": {}},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("view", "fewest"),
-    [({}, 1), ({"bin": True}, 1), ({"stride": 7}, 2), ({"load_size": 98}, 2), ({"facet": "key"}, 1)],
-    ids=str,
-)
-def test_a_proxy_that_describes_too_reads_the_same_picture_once(
-    engines: Engines, passes: list[torch.Size], view: dict[str, Any], fewest: int
-) -> None:
-    source, ways = {"boxes": BOXES}, by_dino_too(**view)
-    found = described(engines, source, describe=ways)
-    windows = 2
-    assert len(passes) == fewest + windows
-    assert len({size[1:] for size in passes[:fewest]}) == fewest
-    for way, each in zip(ways, found.descriptors, strict=True):
-        (alone,) = described(engines, source, describe=[way]).descriptors
-        np.testing.assert_array_equal(each.vectors, alone.vectors)
 
 
 def test_a_crop_asks_no_proxy(engines: Engines) -> None:

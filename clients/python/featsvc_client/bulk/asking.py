@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
-from featsvc_client import awaiting
+from featsvc_client import awaiting, calls
 from featsvc_client.bulk.basis import OPTION
-from featsvc_client.bulk.commands import Question
+from featsvc_client.bulk.commands import Question, unknown_digests
 from featsvc_client.bulk.extra import Refused
 from featsvc_client.bulk.limiter import Limiter
 from featsvc_client.calls import Call
@@ -23,11 +23,13 @@ from featsvc_client.errors import (
     ModelNotFound,
     NotAllowed,
     Overloaded,
+    PictureNotFound,
     WeightsMissing,
 )
 from featsvc_client.pictures import Picture
 from featsvc_client.retry import RetryPolicy
 from featsvc_client.session import Session
+from featsvc_client.window import NO_PICTURE
 
 # What is wrong with every picture alike.
 HOPELESS = (AuthenticationError, NotAllowed, ModelNotFound, WeightsMissing)
@@ -85,19 +87,66 @@ class Asker:
 
         The server must know them, so it is asked about each before. What has no answer by itself is left out.
         """
+        if not pictures:
+            raise Refused(f"{OPTION}: there is no picture that can be read")
+        sample = {Picture(each).digest: each for each in pictures}
+        await self._check_room(sample)
+        known = await self._sent(sample)
+        try:
+            return await self._fitted(known)
+        except PictureNotFound:
+            # What others sent meanwhile may have taken their place. Of many that are gone only the first are named.
+            known = await self._sent(known)
+        try:
+            return await self._fitted(known)
+        except PictureNotFound as error:
+            raise Refused(_no_room(known, "it has given up some of them again")) from error
+
+    async def check_sample(self, size: int) -> None:
+        """Raises Refused where the server fits no basis over so many pictures; none is sent or computed for it."""
+        if size == 1:
+            return
+        # How many they are is judged before they are looked for.
+        question = self.question.fitting(unknown_digests(size - 1))
+        try:
+            await self._answered(question.call(NO_PICTURE))
+        except PictureNotFound:
+            return
+        except CallError as error:
+            raise Refused(f"{OPTION} {size}: {error}") from error
+
+    async def _check_room(self, sample: Mapping[str, bytes]) -> None:
+        """Raises Refused where the server keeps too little for a key to know all of these at once."""
+        try:
+            caller = await awaiting.answered(self.connected, self.session.answered(calls.caller))
+        except CallError:
+            return  # it will tell when it is asked
+        _, *others = sample.values()
+        most = caller.limits.image_cache_per_key
+        if sum(map(len, others)) > most:
+            raise Refused(_no_room(sample, f"it keeps {most} bytes"))
+
+    async def _sent(self, sample: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Those that the server has answered about, so that it knows them; raises Refused where there are none."""
         known = dict[str, bytes]()
-        for each in pictures:
+        for digest, each in sample.items():
             try:
                 await self.answer(each)
-                known[Picture(each).digest] = each
+                known[digest] = each
             except CallError as error:
                 self.away.say(f"{OPTION}: a picture is left out: {error}")
         if not known:
             raise Refused(f"{OPTION}: no picture that was drawn has an answer: try another --pca-seed")
+        return known
+
+    async def _fitted(self, known: Mapping[str, bytes]) -> str:
+        """The same of pictures that the server was sent; raises PictureNotFound where it has given up some of them."""
         own, *others = known
         question = self.question.fitting(others)
         try:
             answer = await self._answered(await asyncio.to_thread(question.call, known[own]))
+        except PictureNotFound:
+            raise
         except CallError as error:
             raise Refused(f"{OPTION}: {error}") from error
         return str(answer.pca_basis)
@@ -152,6 +201,15 @@ class Asker:
     def _pause_s(self, failed: CallError, times: int) -> float:
         # Jitter comes from the time, which is another for each: a pause need not be secure.
         return self.backoff.delay_s(times, failed.failure, time.monotonic() % 1)
+
+
+def _no_room(sample: Mapping[str, bytes], why: str) -> str:
+    """What is told where the server does not keep all of a sample at once."""
+    nbytes = sum(map(len, sample.values()))
+    return (
+        f"{OPTION}: the {len(sample)} pictures are {nbytes} bytes, and the server must keep all at once: {why} "
+        "(--image-cache-per-key, and --image-cache for all keys): draw fewer, or take smaller ones"
+    )
 
 
 def is_interruption(error: CallError) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import threading
 from bisect import insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
@@ -40,19 +42,24 @@ class Sample:
         """What tells it from others, as JSON."""
         return {"pca_sample": self.size, "pca_seed": self.seed}
 
-    def pictures(self, inputs: Inputs) -> list[bytes]:
-        """Those pictures, as files; without what cannot be read."""
-        every = (item for source in inputs.sources() for item in source.items())
-        return [content for content in self.drawn(every, _content) if content]
+    def pictures(self, inputs: Inputs, stop: threading.Event) -> list[bytes]:
+        """Those pictures, as files; others in place of those that cannot be read.
 
-    def drawn(self, items: Iterable[N], taken: Callable[[N], T]) -> list[T]:
+        `stop` is set where nobody waits for them.
+        """
+        every = (item for source in inputs.sources() for item in source.items())
+        return self.drawn(every, _content, stop)
+
+    def drawn(self, items: Iterable[N], taken: Callable[[N], T | None], stop: threading.Event) -> list[T]:
         """What is `taken` of `size` of the items, the same ones in whatever order they come: before the next one comes,
-        and of few in vain."""
+        and of few in vain. An item of which nothing can be taken is not drawn."""
         best = list[tuple[bytes, T]]()
-        for each in items:
+        for each in takewhile(lambda _: not stop.is_set(), items):
             rank = hashlib.sha256(f"{self.seed}/{each.key}".encode()).digest()
-            if len(best) < self.size or rank < best[-1][0]:
-                insort(best, (rank, taken(each)), key=itemgetter(0))
+            if len(best) == self.size and rank >= best[-1][0]:
+                continue
+            if (found := taken(each)) is not None:
+                insort(best, (rank, found), key=itemgetter(0))
                 del best[self.size :]
         return [each for _, each in best]
 
@@ -82,12 +89,12 @@ def taken(named: dict[str, Any]) -> Sample | None:
     return None if size is None else Sample(size, seed)
 
 
-def _content(item: Item) -> bytes:
-    """Its file; empty where it cannot be read."""
+def _content(item: Item) -> bytes | None:
+    """Its file; None where there is nothing in it, or it cannot be read."""
     try:
-        return item.read()
+        return item.read() or None
     except (OSError, ValueError):
-        return b""
+        return None
 
 
 def _size(written: str) -> int:

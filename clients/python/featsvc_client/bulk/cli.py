@@ -128,7 +128,7 @@ async def _run_job(
             if asker.question.look is not None:
                 asker.question.look.keep_in(command_line.out / PREVIEWS, f"{manifest.job} {job.description}")
             try:
-                await _show_in_one_basis(asker, inputs, manifest)
+                await _show_in_one_basis(asker, inputs, manifest, stop)
                 await run.all(selection.todos(), inputs)
             finally:
                 # Threads that still write come to their end, so that nothing is closed under them.
@@ -139,17 +139,17 @@ async def _run_job(
         return ended(progress, manifest)
 
 
-async def _show_in_one_basis(asker: Asker, inputs: Inputs, manifest: Manifest) -> None:
+async def _show_in_one_basis(asker: Asker, inputs: Inputs, manifest: Manifest, stop: threading.Event) -> None:
     """Has the basis of a sample fitted, if all are to be shown in one and there is none from an earlier run."""
     sample = asker.question.sample
     if sample is None:
         return
     basis = manifest.basis()
-    if not basis and (pictures := await asyncio.to_thread(sample.pictures, inputs)):
-        basis = await asker.basis(pictures)
+    if not basis:
+        await asker.check_sample(sample.size)
+        basis = await asker.basis(await asyncio.to_thread(sample.pictures, inputs, stop))
         manifest.keep_basis(basis)
-    if basis:
-        asker.question = asker.question.shown_in(basis)
+    asker.question = asker.question.shown_in(basis)
 
 
 async def _version(asker: Asker) -> str:

@@ -26,7 +26,6 @@ from featsvc_client.window import NO_PICTURE
 PICTURE = "image"
 COCO = "coco"
 ANYTHING = "object"
-NO_DIGEST = f"sha256:{64 * '0'}"
 ARRAY_FORMATS = ("npy", "npz", "safetensors", "zarr", "parquet")
 
 
@@ -198,8 +197,13 @@ def question(
                 raise invalid(
                     FieldViolation(name, f"says itself in which basis pictures are shown: leave out {OPTION}")
                 )
-        asked.fitting([NO_DIGEST] * (sample.size - 1)).call(NO_PICTURE)
+        asked.fitting(unknown_digests(sample.size - 1)).call(NO_PICTURE)
     return replace(asked, look=preview.Look(channels_first(given), asked.texts)) if draws else asked
+
+
+def unknown_digests(count: int) -> list[str]:
+    """So many that are of no picture."""
+    return [f"sha256:{number:064x}" for number in range(count)]
 
 
 def request_class(operation: Rpc[Any]) -> type[BaseModel]:
