@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 
 import cv2
@@ -25,6 +26,7 @@ from featsvc.engines.decoding.processes import Decoders
 from featsvc.engines.dino import operations as dino
 from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
+from featsvc.engines.networks.graphs import has_graphs
 from featsvc.engines.networks.packed import multiplies_bfloat16
 from featsvc.engines.networks.precision import precision_on
 from featsvc.engines.objects import operations as objects
@@ -35,6 +37,7 @@ from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.products import set_products
 from featsvc.engines.running.steps import stepping
+from featsvc.engines.running.turns import TURNS
 from featsvc.engines.running.usable import check_device
 from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
@@ -69,10 +72,19 @@ class Engines:
 
     def load(self, model: str) -> Loaded:
         """The model with this catalog key, on the device."""
-        entry = entry_of(model)
-        message = f"{model} does not fit into the memory of {self.options.device}"
         try:
-            return self._with_room(lambda: self.families[entry.family].load(entry, self.options), message)
+            return self._loaded(model, self.options)
+        except OutOfMemory:
+            if not has_graphs(self.options):
+                raise
+        log.warning("%s does not fit with its graphs of CUDA, and is loaded without", model)
+        return self._loaded(model, replace(self.options, cuda_graphs=False))
+
+    def _loaded(self, model: str, options: EngineOptions) -> Loaded:
+        entry = entry_of(model)
+        message = f"{model} does not fit into the memory of {options.device}"
+        try:
+            return self._with_room(lambda: self.families[entry.family].load(entry, options), message)
         except OutOfMemory:
             gc.collect()  # what was there of it is in cycles
             raise
@@ -129,7 +141,7 @@ class Engines:
         settled = self._settled(sum(each.flop for each in prepared))
 
         def act() -> list[Result]:
-            with torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
+            with self._turn(), torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
                 results = self._computations[operation].run(prepared, params, loaded)
             return [
                 _with_orientation(each, item.orientation)
@@ -145,7 +157,8 @@ class Engines:
 
     def give_back(self) -> int:
         """Hands memory that nothing uses back to the device; returns its bytes."""
-        return give_back(self.options.device)
+        with self._turn():
+            return give_back(self.options.device)
 
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""
@@ -155,7 +168,16 @@ class Engines:
         """What waits for a GPU between the steps of a long pass: it would be given all of them at once."""
         if not is_gpu(self.options.device) or flop < LONG_FLOP:
             return None
-        return partial(torch.cuda.synchronize, self.options.device)
+
+        def settled() -> None:
+            torch.cuda.current_stream(self.options.device).synchronize()
+            TURNS.give_way()
+
+        return settled
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """That in which a GPU computes or gives memory back, where graphs are captured beside."""
+        return TURNS.computing() if has_graphs(self.options) else nullcontext()
 
     @cached_property
     def _computations(self) -> Mapping[str, AnyComputation]:

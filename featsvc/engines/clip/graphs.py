@@ -24,7 +24,8 @@ def with_graphs(loaded: ClipModel) -> ClipModel:
     pictures.capture(_pictures(loaded))
     texts = Graphed(lambda tokens: (text_features(loaded.network, tokens),), f"{key}'s texts")
     texts.capture(_texts(loaded))
-    return replace(loaded, embed_pictures=pictures, embed_texts=texts)
+    nbytes = pictures.nbytes + texts.nbytes
+    return replace(loaded, embed_pictures=pictures, embed_texts=texts, graph_bytes=nbytes)
 
 
 def _pictures(loaded: ClipModel) -> Iterator[Tensors]:

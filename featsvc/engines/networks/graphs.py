@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.turns import TURNS
 from featsvc.errors import is_out_of_memory
 from featsvc.work.devices import is_gpu
 from featsvc.work.options import EngineOptions
@@ -39,6 +41,13 @@ class Graph:
     captured: torch.cuda.CUDAGraph
     inputs: Tensors
     outputs: Tensors
+    own_bytes: int
+    """Memory that the capture took from the device, and keeps."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.own_bytes + sum(each.nbytes for each in self.inputs)
 
     @property
     def count(self) -> int:
@@ -64,6 +73,11 @@ class Graphed:
         self._graphs: dict[Kind, list[Graph]] = {}
         """Those of the fewest first."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its graphs take."""
+        return sum(each.nbytes for graphs in self._graphs.values() for each in graphs)
+
     def __call__(self, *inputs: Tensor) -> Tensors:
         """What the pass makes of these, and nobody writes to again."""
         found = self.replayed(*inputs)
@@ -87,9 +101,10 @@ class Graphed:
         pool = torch.cuda.graph_pool_handle()
         for inputs in examples:
             try:
-                graph = captured(self.act, inputs, pool)
-                others = tuple(map(_other, inputs))
-                is_right = _are_near(graph(*others), self.act(*others))
+                with TURNS.capturing():
+                    graph = captured(self.act, inputs, pool)
+                    others = tuple(map(_other, inputs))
+                    is_right = _are_near(graph(*others), self.act(*others))
             except RuntimeError as error:
                 if is_out_of_memory(error):
                     raise
@@ -113,18 +128,27 @@ def captured(
 ) -> Graph:  # Any: a handle, whose type torch keeps to itself
     """A pass as a graph, in memory that all of one pool share: none of them is replayed beside another."""
     own = tuple(each.clone() for each in inputs)
-    stream = torch.cuda.current_stream(own[0].device)
-    beside = torch.cuda.Stream(own[0].device)  # type: ignore[no-untyped-call]  # torch is typed in part
-    beside.wait_stream(stream)
-    with torch.cuda.stream(beside):
-        for _ in range(WARM_UP):
-            act(*own)
-    stream.wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    # The mode is for this thread's calls: others prepare pictures meanwhile, or compute.
-    with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
-        outputs = act(*own)
-    return Graph(graph, own, outputs)
+    device = own[0].device
+    stream, beside = torch.cuda.current_stream(device), capture_stream(device)
+    # What begins a capture waits for the current device, whichever that is.
+    with torch.cuda.device(device):
+        beside.wait_stream(stream)
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                act(*own)
+        stream.wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        # The mode is for this thread's calls: others prepare pictures meanwhile.
+        with torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local"):
+            before = torch.cuda.memory_reserved(device)
+            outputs = act(*own)
+    return Graph(graph, own, outputs, torch.cuda.memory_reserved(device) - before)
+
+
+@lru_cache
+def capture_stream(device: torch.device) -> torch.cuda.Stream:
+    """That of all captures of a device: libraries of CUDA keep memory for each stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch is typed in part
 
 
 def _kind(inputs: Tensors) -> Kind:

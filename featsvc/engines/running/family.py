@@ -25,7 +25,7 @@ class Loaded(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory of its weights, in bytes."""
+        """Memory of its weights and graphs, in bytes."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -75,6 +75,8 @@ class Model(Generic[E, N]):
     device: torch.device
     file: Hashable = ()
     """What tells its weights file from another of the same name."""
+    graph_bytes: int = field(default=0, kw_only=True)
+    """Memory that its graphs of CUDA take."""
 
     @property
     def identity(self) -> Hashable:
@@ -88,9 +90,9 @@ class Model(Generic[E, N]):
 
     @cached_property
     def nbytes(self) -> int:
-        """Memory of the weights and buffers."""
+        """Memory of the weights and buffers, and of graphs."""
         tensors = (*self.network.parameters(), *self.network.buffers())
-        return sum(each.numel() * each.element_size() for each in tensors)
+        return self.graph_bytes + sum(each.numel() * each.element_size() for each in tensors)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ def set_products(precision: Precision) -> None:
 def unrounded() -> Iterator[None]:
     """Within the block products of float32 are in full, also where networks multiply in TF32.
 
-    For the thread that computes, and around no step: what else runs there meanwhile is to be rounded.
+    For the thread that computes in its turn (`turns`), and around no step: what else runs there meanwhile is to be
+    rounded, and what is captured too.
     """
     products = torch.backends.cuda.matmul
     rounds, products.allow_tf32 = products.allow_tf32, False

@@ -67,7 +67,8 @@ def with_graphs(loaded: Sam2Model) -> Sam2Model:
     for multimask in (True, False):
         prompt[multimask] = _prompt(loaded, multimask)
         prompt[multimask].capture(_examples(loaded, embedding))
-    return replace(loaded, encode=encode, prompt=prompt)
+    nbytes = sum(each.nbytes for each in (encode, *prompt.values()))
+    return replace(loaded, encode=encode, prompt=prompt, graph_bytes=nbytes)
 
 
 def _prompt(loaded: Sam2Model, multimask: bool) -> Graphed:

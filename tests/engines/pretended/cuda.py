@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from featsvc.engines.networks.graphs import capture_stream
 from featsvc.engines.running import homeward, transfer
 from tests.engines.pretended import streams
 from tests.engines.pretended.graphs import Capturing, rubbish
@@ -66,7 +67,7 @@ class PretendCuda:
         """What torch's allocator would hold: it keeps what is freed until it is told to give it back."""
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
-        self.capturing = Capturing()
+        self.capturing = Capturing(self._synchronize, self._give_back)
         self.streams = Streams(self._wait, self._note_event)
         self._busy: set[torch.device] = set()
         self._pinned = WeakTensorKeyDictionary()
@@ -76,12 +77,11 @@ class PretendCuda:
 
     @contextmanager
     def installed(self) -> Iterator[PretendCuda]:
-        """Within the block torch says that there are GPUs, of which number 0 is the current one."""
+        """Within the block torch says that there are GPUs, of which number 0 is the current one at first."""
         facts: dict[str, Callable[..., Any]] = {
             "_lazy_init": lambda: None,
             "is_available": lambda: True,
             "device_count": lambda: self.count,
-            "current_device": lambda: 0,
             "get_device_capability": lambda device=None: self.capability,
             **self.streams.facts(lambda device: self.numbered(torch.device(device or "cuda"))),
             "synchronize": self._synchronize,
@@ -97,6 +97,7 @@ class PretendCuda:
         saved = {name: getattr(torch.cuda, name) for name in facts}
         rounds = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+        capture_stream.cache_clear()
         for name, fact in facts.items():
             setattr(torch.cuda, name, fact)
         # A module that moves gets new parameters: the data of one cannot become those of another class.
@@ -107,6 +108,7 @@ class PretendCuda:
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
             torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounds
+            capture_stream.cache_clear()
             for name, old in saved.items():
                 setattr(torch.cuda, name, old)
 
@@ -178,8 +180,8 @@ class PretendCuda:
         return OnDevice(held, device, block)
 
     def numbered(self, device: torch.device) -> torch.device:
-        """The device, which is number 0 where none is named; one that is not there is an error."""
-        number = device.index or 0
+        """The device, which is the current one where none is named; one that is not there is an error."""
+        number = self.streams.device_index if device.index is None else device.index
         if number >= self.count:
             raise RuntimeError("CUDA error: invalid device ordinal")
         return torch.device("cuda", number)

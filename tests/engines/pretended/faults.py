@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("registry.py", "partial(torch.cuda.synchronize, self.options.device)", "torch.cuda.synchronize"),
+    Fault("registry.py", "current_stream(self.options.device).synchronize", "current_stream().synchronize"),
     # Of all families.
     Fault("running/colours.py", "on_device(self.pixels, device)", "self.pixels"),
     Fault("running/family.py", "for each in pictures])).float())", "for each in pictures])))"),

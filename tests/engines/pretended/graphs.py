@@ -56,13 +56,17 @@ class PretendedGraph:
 class Capturing:
     """The graph that a device's work goes into at the moment, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, *before: Callable[[], None]) -> None:
+        self.before = before
+        """What torch does before it captures."""
         self.graph: PretendedGraph | None = None
         self.replays = 0
 
     @contextmanager
     def __call__(self, graph: PretendedGraph, **_: Any) -> Iterator[None]:
         """As `torch.cuda.graph`."""
+        for each in self.before:
+            each()
         self.graph = graph
         try:
             yield

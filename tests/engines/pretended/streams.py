@@ -94,6 +94,8 @@ class Streams:
         self.asked = Counter[torch.device]()
         """How much the main stream of each device was given."""
         self._current: PretendedStream | None = None
+        self.device_index = 0
+        """The device that is meant where none is named."""
 
     def main(self, device: torch.device) -> PretendedStream:
         """The current one, if that is the device's, or its main one."""
@@ -110,6 +112,15 @@ class Streams:
             yield
         finally:
             self._current = before
+
+    @contextmanager
+    def within_device(self, device: torch.device) -> Iterator[None]:
+        """As `torch.cuda.device`."""
+        before, self.device_index = self.device_index, device.index
+        try:
+            yield
+        finally:
+            self.device_index = before
 
     def note_asked(self, device: torch.device) -> None:
         """The current stream is given something."""
@@ -136,5 +147,7 @@ class Streams:
         return {
             "Stream": lambda device: PretendedStream(self, numbered(device)),
             "stream": self.within,
+            "device": lambda device: self.within_device(numbered(device)),
+            "current_device": lambda: self.device_index,
             "current_stream": lambda device=None: self.main(numbered(device)),
         }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 
+from featsvc.engines import registry
 from featsvc.engines.networks import graphs
 from featsvc.engines.networks.graphs import Graphed, Tensors
+from featsvc.engines.running.turns import TURNS
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema as S
@@ -121,9 +125,14 @@ def test_a_cpu_captures_nothing() -> None:
 
 
 @pytest.fixture
-def there() -> Iterator[Tensor]:
+def cuda() -> PretendCuda:
+    """Two devices."""
+    return PretendCuda()
+
+
+@pytest.fixture
+def there(cuda: PretendCuda) -> Iterator[Tensor]:
     """Some numbers on a device that this thread may use."""
-    cuda = PretendCuda()
     with cuda.installed(), cuda.at_work(), torch.inference_mode():
         yield torch.ones(1, 3).to(DEVICE)
 
@@ -178,3 +187,95 @@ def test_a_lack_of_memory_is_told_as_one(there: Tensor) -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         Graphed(act, "some pass").capture([(there,)])
+
+
+def test_a_model_that_has_no_room_for_graphs_is_loaded_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def capture(graphed: Graphed, examples: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Graphed, "capture", capture)
+    with caplog.at_level(logging.WARNING, registry.log.name):
+        worker = PretendedWorker(cuda_graphs=True)
+    assert "demo-sam2 does not fit with its graphs of CUDA, and is loaded without" in caplog.text
+    assert worker.answers(QUESTIONS["sam2 click"])
+    assert not worker.cuda.capturing.replays
+
+
+def test_a_capture_waits_for_its_own_device_alone(cuda: PretendCuda, there: Tensor) -> None:
+    Graphed(lambda given: (given * 2,), "some pass").capture([(there,)])
+    assert any(what == "synchronize" for what, _ in cuda.waits)
+    assert set(cuda.touched) == {DEVICE}
+
+
+def test_all_captures_are_made_on_one_stream(there: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    plain = torch.cuda.Stream
+
+    def stream(device: torch.device) -> object:
+        made.append(plain(device))  # type: ignore[no-untyped-call]  # torch is typed in part
+        return made[-1]
+
+    monkeypatch.setattr(torch.cuda, "Stream", stream)
+    for _ in range(2):
+        Graphed(lambda given: (given * 2,), "some pass").capture([(there,), (there.expand(2, 3),)])
+    assert len(made) == 1
+
+
+def test_a_models_memory_is_that_of_its_graphs_too(workers: Workers, graphed: Workers) -> None:
+    for name in ("clip", "sam2"):
+        plain, more = workers("fp32").loaded[name], graphed("fp32").loaded[name]
+        # At least what goes in.
+        assert more.nbytes > plain.nbytes + 4 * 3 * 64 * 64
+    assert isinstance(more, Sam2Model)
+    assert more.graph_bytes == more.nbytes - plain.nbytes
+
+
+def test_a_worker_computes_in_its_turn(
+    worker: PretendedWorker, graphed: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    @contextmanager
+    def computing() -> Iterator[None]:
+        taken.append("a turn")
+        yield
+
+    monkeypatch.setattr(TURNS, "computing", computing)
+    worker.answers(CASES["clip picture"])
+    assert not taken, "without graphs there is nothing to wait for"
+    graphed("fp32").answers(CASES["clip picture"])
+    with graphed("fp32").at_work():
+        graphed("fp32").engines.give_back()
+    assert taken == ["a turn"] * 2
+
+
+def test_nobody_computes_during_a_capture(there: Tensor) -> None:
+    computed = threading.Event()
+
+    def compute() -> None:
+        with TURNS.computing():
+            computed.set()
+
+    threads: list[threading.Thread] = []
+
+    def act(given: Tensor) -> Tensors:
+        if not threads:
+            threads.append(threading.Thread(target=compute))
+            threads[0].start()
+        # Can only come too late to be seen.
+        assert not computed.wait(0.02)
+        return (given * 2,)
+
+    made = Graphed(act, "some pass")
+    made.capture([(there,)])
+    assert computed.wait(10)
+    threads[0].join()
+    assert made.replayed(there) is not None
+
+
+def test_a_graph_counts_what_goes_in_and_what_its_pass_makes(there: Tensor) -> None:
+    made = Graphed(lambda given: (given * 2,), "some pass")
+    made.capture([(there,)])
+    assert made.nbytes >= 2 * there.nbytes

@@ -147,6 +147,6 @@ def test_a_long_pass_is_waited_for_at_its_stops_on_its_own_device(
 ) -> None:
     monkeypatch.setattr(registry, "LONG_FLOP", 0)
     worker.answers(CASES["dino grid"])
-    stops = sum(count for (what, _), count in worker.cuda.waits.items() if what == "synchronize")
+    stops = sum(count for (what, _), count in worker.cuda.waits.items() if what == "stream")
     assert stops == len(list(worker.loaded["dino"].stops))
     assert set(worker.cuda.touched) == {DEVICE}
