@@ -11,7 +11,6 @@ from typing import Any
 
 import open_clip
 import torch
-import torchvision.transforms.functional as TF
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -33,6 +32,7 @@ from featsvc.engines.networks.precision import placed
 from featsvc.engines.running.colours import Normal, Seen, coloured
 from featsvc.engines.running.family import Model
 from featsvc.engines.running.transfer import pinned
+from featsvc.engines.running.whole import whole_picture
 from featsvc.errors import InvalidArgument
 from featsvc.v1.schema import PaddingMode
 from featsvc.work.options import EngineOptions
@@ -105,8 +105,9 @@ class ClipModel(Model[ClipEntry, CLIP]):
         if is_plain:
             fit = Fit(height, center_crop=True, padding_mode=PaddingMode.CONSTANT)
             geometry = geometry_of(picture.size, fit, Grid.of_patches(1))
-            if there := fit_there(picture, fit, geometry, self.device):
-                return Seen(pinned(TF.pil_to_tensor(picture), self.device), fit=there)
+            there = fit_there(picture, fit, geometry, self.device)
+            if there and (whole := whole_picture(picture, self.device)) is not None:
+                return Seen(whole, fit=there)
         return Seen(self.eval_input(picture))
 
     @cached_property

@@ -14,6 +14,7 @@ from torchvision.transforms import InterpolationMode
 from featsvc.engines.geometry.resizing import MOST_SENT, Resizing, can_resize
 from featsvc.engines.running.colours import COLOURS, NO_BLANK, Normal, Seen, coloured
 from featsvc.engines.running.transfer import pinned
+from featsvc.engines.running.whole import whole_picture
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import PaddingMode
 from featsvc.work.options import EngineOptions
@@ -100,10 +101,10 @@ def network_input(
     right, bottom = geometry.pad_right, geometry.pad_bottom
     _check_padding(geometry, fit.padding_mode)
     there = fit_there(picture, fit, geometry, device)
-    if there is None:
+    ready = whole_picture(picture, device) if there else None
+    if ready is None:
+        there = None
         ready = padded(coloured(fitted(picture, fit), normal, device), right, bottom, fit.padding_mode)
-    else:
-        ready = TF.pil_to_tensor(picture)
     # Of normalised values it is 0 already, of bytes it will be.
     is_blank = fit.padding_mode is PaddingMode.CONSTANT
     return NetworkInput(

@@ -15,6 +15,7 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.transfer import on_device, pinned
+from featsvc.engines.running.whole import whole_picture
 from featsvc.engines.sam2.embedding import Embedding, encoded_together, seen, sent
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.v1.schema import Orientation
@@ -96,7 +97,8 @@ class RequestPicture:
             return View(self.cache, key, hit, _gone, (hit.height, hit.width), hit.orientation)
         picture = self.picture.pixels
         device = self.loaded.device
-        pixels = pinned(sent(picture, self.loaded.image_size, device), device)
+        whole = partial(whole_picture, device=device)
+        pixels = pinned(sent(picture, self.loaded.image_size, device, whole), device)
         size = (picture.height, picture.width)
         return View(self.cache, key, None, lambda: pixels, size, self.picture.orientation)
 

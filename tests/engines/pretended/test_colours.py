@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torchvision.transforms.functional import pil_to_tensor
 
 from featsvc.engines.clip.model import ClipModel
 from featsvc.engines.geometry.sizing import Fit, Grid, fitted, network_input, padded
+from featsvc.engines.running import whole
 from featsvc.engines.running.colours import Normal, normalised
 from featsvc.engines.running.transfer import STAGED_BYTES, on_device
 from featsvc.engines.sam2.embedding import encoder_input, seen
 from featsvc.engines.sam2.embedding import sent as given_of
+from featsvc.engines.sam2.model import Sam2Model
+from featsvc.engines.sam2.view import RequestPicture
 from featsvc.v1 import schema as S
 from featsvc.v1.schema import PaddingMode
 from tests.engines import models
@@ -92,6 +97,32 @@ def test_a_picture_is_fitted_for_its_embedding_as_on_the_cpu(
         made = normalised(sent.on(loaded.device)[None], loaded.normal, [(0, 0)])
         (here,) = made.cpu()
     torch.testing.assert_close(here, demo_clip.eval_input(picture), rtol=0, atol=BOUND)
+
+
+@pytest.mark.parametrize("family", ["clip", "dino", "sam2"])
+def test_pictures_that_wait_have_their_room_and_others_the_size_of_the_network(
+    worker: PretendedWorker, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, there = models.picture(90, 61), torch.device(DEVICE)
+    fit = Fit(50, False, PaddingMode.CONSTANT)
+    loaded, sam2 = worker.loaded["clip"], worker.loaded["sam2"]
+    assert isinstance(loaded, ClipModel)
+    assert isinstance(sam2, Sam2Model)
+    item, cache = models.picture_item(90, 61), worker.engines.kept[0]
+    prepared: dict[str, Callable[[], torch.Tensor]] = {
+        "clip": lambda: loaded.eval_seen(picture).pixels,
+        "dino": lambda: network_input(picture, fit, GRID, NORMAL, there).pixels,
+        "sam2": lambda: RequestPicture(cache, item, sam2, worker.engines.options).whole().pixels(),
+    }
+    # One takes 2^15 bytes.
+    monkeypatch.setattr(whole, "ROOM", whole.PinnedRoom())
+    monkeypatch.setattr(whole, "MOST_WAITING_BYTES", 3 << 14)
+    with worker.at_work():
+        first, second = prepared[family](), prepared[family]()
+        assert first.shape == (3, 61, 90)
+        assert second.shape != first.shape
+        del first
+        assert prepared[family]().shape == (3, 61, 90)
 
 
 def test_a_large_picture_waits_for_none_before_it(worker: PretendedWorker) -> None:
