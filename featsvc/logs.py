@@ -88,11 +88,8 @@ def _words(created: float, head: str, facts: Mapping[str, object]) -> str:
     return f"{clock} {head}{told}{below}"
 
 
-def setup(level: str, log_format: str = "auto", has_thread: bool = True) -> None:
-    """Logs of this process, and warnings of its libraries, go to standard error.
-
-    Without a thread of their own, as in a process that is to be forked, they wait for who reads them.
-    """
+def setup(level: str, log_format: str = "auto") -> None:
+    """Logs of this process, and warnings of its libraries, go to standard error."""
     # The logging HOWTO's advice for speed: nothing of this is in our lines.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
@@ -100,9 +97,9 @@ def setup(level: str, log_format: str = "auto", has_thread: bool = True) -> None
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     formatter = PlainLines() if is_plain(log_format, sys.stderr) else JsonLines()
-    handler = LineWriter(sys.stderr.fileno(), formatter) if has_thread else logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(
+        level=level.upper(), handlers=[LineWriter(sys.stderr.fileno(), formatter)], force=True
+    )
     logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 

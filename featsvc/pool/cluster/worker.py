@@ -242,9 +242,9 @@ class RayWorker:
         about = {"pid": place.pid, "machine": place.node, "shares_memory": place.has_link}
         log.info("worker is placed", extra={"worker": self._number, **about})
 
-    def _exit(self, with_machine: bool) -> None:
+    def _exit(self, blameless: bool) -> None:
         self._patience.cancel()
-        self._events.on_exit(ENDED, with_machine)
+        self._events.on_exit(ENDED, blameless)
 
     def _tell_that_it_waits(self) -> None:
         log.warning(

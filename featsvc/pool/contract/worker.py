@@ -38,13 +38,13 @@ class Events(Protocol):
     def on_unsendable(self, message: ToWorker, error: Exception) -> None:
         """A message could not be packed, or there was no room for it; the worker never saw it."""
 
-    def on_lost(self, with_machine: bool = False) -> None:
+    def on_lost(self, blameless: bool = False) -> None:
         """The worker takes and says nothing more; on_exit follows, once another may take its place."""
 
-    def on_exit(self, returncode: int, with_machine: bool = False) -> None:
+    def on_exit(self, returncode: int, blameless: bool = False) -> None:
         """The worker has ended, and nothing is left of it; nothing follows.
 
-        One that ended `with_machine` did not die of its work: all that ran there has ended.
+        One that is `blameless` did not die of its work: its machine has gone, or the template that it was forked from.
         """
 
 

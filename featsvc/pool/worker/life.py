@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 from featsvc.errors import FeatsvcError
@@ -23,12 +24,17 @@ NAME = "featsvc-worker"
 """Of the process, as `ps -e` and `top` show it."""
 
 
-def work(sock: socket.socket) -> None:
-    """Build the engines and work until the pool is gone. Raises SystemExit where they cannot be built."""
+def work(sock: socket.socket, records: Sequence[logging.LogRecord] = ()) -> None:
+    """Build the engines and work until the pool is gone. Raises SystemExit where they cannot be built.
+
+    `records` are what libraries have logged while they were imported, if nobody has written it yet.
+    """
     name_process(NAME)
     link = link_to_pool(sock)
     boot: Boot = link.receive()[0]  # the only one before WorkerReady
     setup(boot.log_level, boot.log_format)
+    for record in records:
+        logging.getLogger(record.name).handle(record)
     try:
         engines = built(boot)
     except FeatsvcError as error:

@@ -1,8 +1,8 @@
 """A process that has imported the engines and forks workers.
 
 It has one thread, so that no lock is held in the copy that nobody would ever open, and it has touched no device.
-`python -m featsvc.pool.worker.template FD MODULE LEVEL FORMAT` starts it: the module of the engines, and how to log;
-`featsvc.pool.contract.template` says what comes by the socket FD.
+`python -m featsvc.pool.worker.template FD MODULE LEVEL` starts it: the module of the engines, and the least level of
+what is logged; `featsvc.pool.contract.template` says what comes by the socket FD.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import select
 import signal
 import socket
 import sys
+import time
+from collections import deque
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
-from featsvc.logs import setup
 from featsvc.pool.contract.template import ASKED, MOST_BYTES, PID, RETURNCODE
 from featsvc.pool.transport.descriptors import received
 from featsvc.pool.worker.life import work
@@ -28,6 +29,21 @@ from featsvc.processes import die_with_parent, leave_signals_to_parent, name_pro
 NAME = "worker-template"
 """Of the process, as `ps -e` and `top` show it."""
 STANDARD_FILES = (0, 1, 2)
+MOST_RECORDS = 1_000
+THREADS_END_S = 0.1  # a thread that has been joined may be listed for a moment
+LOOK_S = 0.005
+
+
+class Kept(logging.Handler):
+    """The latest records, for the first worker to write: this process waits for nobody who reads its log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records = deque[logging.LogRecord](maxlen=MOST_RECORDS)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
 
 
 class ForkedWorker(NamedTuple):
@@ -40,8 +56,9 @@ class ForkedWorker(NamedTuple):
 class WorkerTemplate:
     """Forks whenever it is asked, tells of each end, and ends with the last worker when nobody can ask any more."""
 
-    def __init__(self, control: socket.socket, failure: str) -> None:
+    def __init__(self, control: socket.socket, failure: str, kept: Kept) -> None:
         self._control = control
+        self._kept = kept
         self._failure = failure
         """Why it never forks; empty where it may."""
         self._pid = os.getpid()
@@ -86,6 +103,7 @@ class WorkerTemplate:
             return
         if pid == 0:
             self._become_worker(life)
+        self._kept.records.clear()  # that one has them
         try:
             process = os.pidfd_open(pid)
         except OSError:  # no descriptors left
@@ -108,9 +126,8 @@ class WorkerTemplate:
 
     def _obstacle(self, life: socket.socket) -> str:
         """Why a copy of this process could not work; empty where nothing is known."""
-        threads = len(os.listdir("/proc/self/task"))
-        if threads > 1:
-            return f"its libraries keep {threads - 1} threads running, which a copy would lack"
+        if threads := _lasting_threads():
+            return f"its libraries keep {threads} threads running, which a copy would lack"
         own = {*STANDARD_FILES, self._control.fileno(), life.fileno()}
         own |= {*self._children, *(child.life.fileno() for child in self._children.values())}
         # Among them are the devices of CUDA, which no copy can use once they are open.
@@ -135,7 +152,7 @@ class WorkerTemplate:
                 changes, links = received(life, MOST_BYTES)
             if links:
                 os.environ.update(json.loads(changes))
-                work(socket.socket(fileno=links[0]))
+                work(socket.socket(fileno=links[0]), tuple(self._kept.records))
             returncode = 0
         except SystemExit as end:
             returncode = int(end.code or 0)
@@ -145,6 +162,14 @@ class WorkerTemplate:
             # What the libraries have registered for the end of the template is none of this process's.
             logging.shutdown()
             os._exit(returncode)
+
+
+def _lasting_threads() -> int:
+    """How many threads this process has beside its main one, and not just for a moment."""
+    until = time.monotonic() + THREADS_END_S
+    while (others := len(os.listdir("/proc/self/task")) - 1) and time.monotonic() < until:
+        time.sleep(LOOK_S)
+    return others
 
 
 def _open_files() -> dict[int, str]:
@@ -177,12 +202,14 @@ def main() -> None:
     leave_signals_to_parent()
     die_with_parent()
     name_process(NAME)
-    fd, module, log_level, log_format = sys.argv[1:]
+    fd, module, log_level = sys.argv[1:]
     control = socket.socket(fileno=int(fd))
     control.set_inheritable(False)
     # For what libraries have to say while they are imported.
-    setup(log_level, log_format, has_thread=False)
-    WorkerTemplate(control, _imported(module)).serve()
+    kept = Kept()
+    logging.captureWarnings(True)
+    logging.basicConfig(level=log_level.upper(), handlers=[kept], force=True)
+    WorkerTemplate(control, _imported(module), kept).serve()
     # It has nothing to put in order, and its libraries would take a while.
     os._exit(0)
 

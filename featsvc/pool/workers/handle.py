@@ -211,15 +211,15 @@ class WorkerHandle:
         self._observer.on_unsent(self, batch, error)
         self._observer.on_room(self)
 
-    def on_lost(self, with_machine: bool = False) -> None:
+    def on_lost(self, blameless: bool = False) -> None:
         """The process is of no use any more: settle what was in flight; its end brings the next."""
         if not (self._closing or self._is_lost):
-            self._is_lost, self._is_blameless = True, self._is_blameless or with_machine
+            self._is_lost, self._is_blameless = True, self._is_blameless or blameless
             self._settle(lambda: self._restarts.after_loss(self.state))
 
-    def on_exit(self, returncode: int, with_machine: bool = False) -> None:
+    def on_exit(self, returncode: int, blameless: bool = False) -> None:
         """The process is gone: settle what was in flight, and start again after a pause."""
-        self._worker, self._is_lost, self._is_blameless = None, False, self._is_blameless or with_machine
+        self._worker, self._is_lost, self._is_blameless = None, False, self._is_blameless or blameless
         try:
             self._settle(lambda: self._restarts.after_exit(self.state, returncode))
         finally:

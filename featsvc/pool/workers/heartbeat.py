@@ -85,9 +85,10 @@ class Heartbeat(Pulse):
         self.was_stopped = found is Condition.STOPPED
         if self.was_stopped:
             # Nobody's work is lost by that, unlike by a new worker.
-            log.warning(
-                "a worker was stopped by a signal and is told to go on", extra={"pid": worker.describe().pid}
-            )
+            pid = worker.describe().pid
+            stopped = "a worker" if pid else "the template that is to fork a worker"
+            known = {"pid": pid} if pid else {}
+            log.warning("%s was stopped by a signal and is told to go on", stopped, extra=known)
             worker.resume()
         return self.silent_s >= self._limit_s and found is not Condition.TRACED
 

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from featsvc.pool.contract.worker import Condition
 from featsvc.pool.transport.descriptors import Reserve
+from featsvc.pool.workers.forks import Fork, Forked
 from featsvc.pool.workers.heartbeat import condition
-from featsvc.pool.workers.templates import Fork
 
 
 class Process(Protocol):
@@ -70,6 +70,11 @@ class LocalProcess:
     def wait(self) -> int:
         """Its status, as soon as it has ended."""
         return self._process.wait() if self._process else -signal.SIGKILL
+
+    @property
+    def ended_with_template(self) -> bool:
+        """Whether its template ended, and took it along; known after `wait`."""
+        return isinstance(self._process, Forked) and self._process.ended_with_template
 
     def kill(self) -> None:
         """End it at once, or let it never be."""

@@ -112,17 +112,19 @@ class WorkerProcess:
     def _receive_all(self) -> None:
         try:
             if self._process.begin():
+                log.info("worker has its process", extra={"worker": self._number, "pid": self._process.pid})
                 self._receive()
         except Exception as error:  # no memory or processes left: as if it had died
             log.error("worker cannot be started: %s", error, extra={"worker": self._number})
         self.kill()
         returncode = self._process.wait()
+        blameless = self._process.ended_with_template
         try:
             self._link.end()
             self._sender.join()
             self._link.close()
         finally:
-            self._post(self._events.on_exit, returncode)
+            self._post(partial(self._events.on_exit, blameless=blameless), returncode)
 
     def _receive(self) -> None:
         try:

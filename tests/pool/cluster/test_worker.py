@@ -94,10 +94,10 @@ class Heard(asyncio.Queue[str]):
     def on_unsendable(self, message: ToWorker, error: Exception) -> None:
         self.put_nowait("unsendable")
 
-    def on_lost(self, with_machine: bool = False) -> None:
-        self.put_nowait("lost with its machine" if with_machine else "lost")
+    def on_lost(self, blameless: bool = False) -> None:
+        self.put_nowait("lost with its machine" if blameless else "lost")
 
-    def on_exit(self, returncode: int, with_machine: bool = False) -> None:
+    def on_exit(self, returncode: int, blameless: bool = False) -> None:
         self.put_nowait("exit")
         self.exits.set()
 

@@ -68,7 +68,7 @@ async def test_nobody_is_blamed_where_a_worker_is_lost_with_its_machine(
         lost = spawn.started[number]
         await lost.batches.get()
         assert lost.events is not None
-        lost.events.on_lost(with_machine=True)
+        lost.events.on_lost(blameless=True)
         if number == 0:
             lost.kill()
             await all_alive(pool)

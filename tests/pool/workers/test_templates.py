@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,34 +13,25 @@ import pytest
 
 from featsvc.errors import Unavailable
 from featsvc.pool.contract.settings import PoolSettings
-from featsvc.pool.contract.worker import Condition
 from featsvc.pool.worker.life import NAME
-from featsvc.pool.workers import templates
-from featsvc.pool.workers.heartbeat import condition
+from featsvc.pool.workers import forks
 from featsvc.pool.workers.local import local_pool
 from tests.pool.conftest import MakeGate, StartPool, kill, parent_of, restarted
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit
+from tests.pool.workers.conftest import Engines, children, stat
 
-Engines = Callable[[str], str]
-
-
-@pytest.fixture
-def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engines:
-    """The import path of engines whose module begins with these lines."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def written(lines: str) -> str:
-        (tmp_path / "engines_of_a_test.py").write_text(f"{lines}\nfrom tests.pool.fakes import build\n")
-        return "engines_of_a_test:build"
-
-    return written
-
-
-def stat(pid: int) -> list[str]:
-    """What /proc says of a process, from its name on: name, state, parent, group."""
-    raw = Path(f"/proc/{pid}/stat").read_text()
-    return [raw[raw.index("(") + 1 : raw.rindex(")")], *raw.rpartition(")")[2].split()]
+ENDS_ONCE_LOOKED_AT = """
+import os, threading
+seen, listed = threading.Event(), os.listdir
+threading.Thread(target=seen.wait, daemon=True).start()
+def listdir(path):
+    names = listed(path)
+    if path == "/proc/self/task":
+        seen.set()
+    return names
+os.listdir = listdir
+"""
 
 
 def files(pid: int) -> list[str]:
@@ -77,50 +66,34 @@ async def test_how_a_forked_worker_ended_is_told(
     assert death.__dict__["returncode"] == 3
 
 
-async def test_a_template_that_is_killed_takes_its_workers_along_and_another_follows(
-    start_pool: StartPool,
+async def test_a_thread_that_ends_in_a_moment_keeps_nobody_from_forking(
+    start_pool: StartPool, engines: Engines
 ) -> None:
-    pool = await start_pool(devices=("cpu", "cpu"))
-    template = parent_of(pool)
-    os.kill(template, signal.SIGKILL)
-    await restarted(pool, 2)
-    assert parent_of(pool) == parent_of(pool, 1) not in (template, os.getpid())
-    assert (await pool.run(job("after"))).value == "after"
+    pool = await start_pool(engines=engines(ENDS_ONCE_LOOKED_AT))
+    assert parent_of(pool) != os.getpid()
 
 
-async def test_a_template_that_is_stopped_goes_on_for_the_next_worker(start_pool: StartPool) -> None:
+async def test_libraries_see_the_gpus_that_the_gateway_was_started_with(
+    start_pool: StartPool, engines: Engines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    seen = tmp_path / "seen"
+    path = engines(f"import os; open({str(seen)!r}, 'w').write(os.environ.get('CUDA_VISIBLE_DEVICES', ''))")
+    pool = await start_pool(engines=path)
+    assert parent_of(pool) != os.getpid()
+    assert seen.read_text() == "1"
+
+
+async def test_where_the_system_lets_nobody_fork_the_log_says_why(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError("not in this sandbox")
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", forbidden)
     pool = await start_pool()
-    template = parent_of(pool)
-    os.kill(template, signal.SIGSTOP)
-    while condition(template) is not Condition.STOPPED:
-        pass
-    kill(pool)
-    await restarted(pool, 1)
-    assert parent_of(pool) == template
-
-
-async def test_a_worker_does_not_wait_for_ever_for_its_template_and_others_keep_theirs(
-    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pool = await start_pool(devices=("cpu", "cpu"))
-    template, kept = parent_of(pool), pool.status().workers[1].pid
-    monkeypatch.setattr(templates, "FORK_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(templates, "STATUS_TIMEOUT_S", 0.05)
-    # As one whose memory has been swapped out.
-    monkeypatch.setattr(templates.Template, "resume", lambda template: None)
-    os.kill(template, signal.SIGSTOP)
-    kill(pool)
-    await restarted(pool, 1)
-    assert parent_of(pool) == os.getpid(), "a fresh interpreter"
-    monkeypatch.undo()
-    kill(pool)
-    await restarted(pool, 2)
-    assert parent_of(pool) not in (template, os.getpid()), "there is a new template"
-    assert (parent_of(pool, 1), pool.status().workers[1].pid) == (template, kept)
-    os.kill(template, signal.SIGCONT)
-    kill(pool, 1)
-    await restarted(pool, 3)
-    assert parent_of(pool) == parent_of(pool, 1)
+    assert parent_of(pool) == os.getpid()
+    assert caplog.text.count("not in this sandbox") == 1
 
 
 @pytest.mark.parametrize(
@@ -147,8 +120,9 @@ async def test_a_worker_that_cannot_be_forked_is_a_fresh_interpreter(
     kill(pool)
     await restarted(pool, 1)
     assert parent_of(pool) == os.getpid()
+    assert children() <= {worker.pid for worker in pool.status().workers}, "the template has ended"
     assert (await pool.run(job("there"))).value == "there"
-    told = [record.message for record in caplog.records if record.name == templates.__name__]
+    told = [record.message for record in caplog.records if record.name == forks.__name__]
     assert len(told) == 1, "once"
     assert why in told[0]
 
@@ -169,24 +143,10 @@ async def test_what_libraries_say_while_they_are_imported_is_logged_as_all_else(
 ) -> None:
     path = engines("import warnings; warnings.warn('is old')")
     await start_pool(engines=path, log_level="WARNING", log_format="json")
-    (line,) = capfd.readouterr().err.splitlines()
-    assert "is old" in json.loads(line)["message"]
-
-
-async def test_a_pool_ends_while_its_template_still_imports(
-    settings: PoolSettings, engines: Engines, tmp_path: Path
-) -> None:
-    os.mkfifo(tmp_path / "pid")
-    path = engines(
-        f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(3600)"
-    )
-    before = threading.active_count()
-    async with local_pool(replace(settings, engines=path)):
-        pid = int(await asyncio.to_thread((tmp_path / "pid").read_text))
-        assert stat(pid)[2] == str(os.getpid())
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-    assert threading.active_count() <= before + 1, "the one of this test"
+    said = ""
+    while not said.endswith("\n"):  # a thread of the worker writes it
+        said += capfd.readouterr().err
+    assert "is old" in json.loads(said)["message"]
 
 
 async def test_workers_of_different_devices_share_a_template_where_they_can(
