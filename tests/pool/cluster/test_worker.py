@@ -74,10 +74,10 @@ class FakeRay:
 
     def kill(self, _: object) -> None:
         """The actor ends, and with it its socket."""
-        if self.socket:
-            with self.socket:
-                self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket = None
+        ours, self.socket = self.socket, None  # at once, for two threads may end it
+        if ours:
+            with ours:
+                ours.shutdown(socket.SHUT_RDWR)
 
 
 class Heard(asyncio.Queue[str]):
