@@ -81,6 +81,8 @@ class Crowd:
         self._right = right
         self._cases = cases()
         self._answered = threading.Condition()
+        self._cases_of = [0] * callers
+        """How many cases each has been through."""
         self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._ask, args=(target, number), daemon=True)
@@ -106,6 +108,15 @@ class Crowd:
             if not self._answered.wait_for(lambda: self.counts.asked >= until, PATIENCE_S):
                 raise TimeoutError(f"no {more} answers within {PATIENCE_S:g} s: {self.counts.words()}")
 
+    def wait_for_each(self) -> None:
+        """Returns when nothing that is under way now still is. Raises TimeoutError where something stays so."""
+        with self._answered:
+            before = tuple(self._cases_of)
+            if not self._answered.wait_for(
+                lambda: all(now > old for now, old in zip(self._cases_of, before, strict=True)), PATIENCE_S
+            ):
+                raise TimeoutError(f"a caller had no answer within {PATIENCE_S:g} s: {self.counts.words()}")
+
     def _ask(self, target: str, number: int) -> None:
         chance = random.Random(number)
         with grpc.insecure_channel(target, channel.OPTIONS) as connected:
@@ -114,6 +125,7 @@ class Crowd:
                 began = time.monotonic()
                 lines = list(asker.lines(chance.choice(self._cases)))
                 with self._answered:
+                    self._cases_of[number] += 1
                     self.counts.seconds.append(time.monotonic() - began)
                     for line in lines:
                         self.counts.take(line, self._right[str(line["name"])])

@@ -36,7 +36,10 @@ TOLD = 5
 
 
 def kills(folder: Path, times: int) -> Report:
-    """Workers are killed one after the other, each as soon as all are back."""
+    """Workers are killed one after the other, each as soon as all are back and what the last one had is answered.
+
+    A question of which two workers die is refused for good, and a kill from outside looks the same.
+    """
     counts = _disturbed(folder, times, signal.SIGKILL)
     return _report("kills of a worker", f"{times} of {WORKERS} workers under 4 callers", counts)
 
@@ -125,6 +128,7 @@ def _disturbed(folder: Path, times: int, how: signal.Signals) -> Counts:
                 _await_running(victim.pid)
             else:
                 all_up(client, after=victim)
+                crowd.wait_for_each()
         crowd.wait_for(BETWEEN)
     return crowd.counts
 
