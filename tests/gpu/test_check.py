@@ -135,8 +135,8 @@ def test_pictures_tell_of_one_byte_that_the_gpu_makes_otherwise(
 
     monkeypatch.setattr(Resizing, "__call__", resized)
     found = {row.what: row.holds for row in pictures(stand)}
-    assert [holds for what, holds in found.items() if "square" not in what] == [not off] * 2
-    assert [holds for what, holds in found.items() if "square" in what] == [True] * 2
+    assert [holds for what, holds in found.items() if "square" not in what] == [not off] * 3
+    assert [holds for what, holds in found.items() if "square" in what] == [True] * 3
 
 
 @pytest.mark.parametrize("off", [0.0, 0.1])

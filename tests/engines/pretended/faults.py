@@ -50,6 +50,12 @@ FAULTS = (
     ),
     Fault("running/transfer.py", "torch.cuda.current_stream(device).synchronize()", "pass"),
     Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
+    Fault(
+        "running/homeward.py",
+        'tensor.to("cpu", non_blocking=tensor.nbytes <= MOST_PINNED_BYTES)',
+        "tensor",
+    ),
+    Fault("running/homeward.py", "torch.cuda.Stream(device)", "torch.cuda.Stream()"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to('cuda', memory"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
@@ -58,12 +64,8 @@ FAULTS = (
     Fault("answers/axes.py", "(on_device(_root(each.T @ each), part.device)", "(_root(each.T @ each)"),
     Fault("answers/pca.py", "= on_host(axes.least, ", "= (axes.least, "),
     Fault("answers/rounding.py", ", device=flat.device)", ")"),
-    Fault(
-        "answers/rounding.py",
-        "*beside, largest, total, answer = on_host(*beside, largest, total, answer)",
-        "",
-    ),
-    Fault("answers/rounding.py", "on_host(values.contiguous())", "(values.contiguous(),)"),
+    Fault("answers/rounding.py", "on_host(*made.beside, made.values)", "(*made.beside, made.values)"),
+    Fault("answers/rounding.py", "on_host(in_order(values))", "(in_order(values),)"),
     Fault(
         "geometry/sampling.py",
         "on_device(part.to(features.dtype)[:, :, None], features.device)",
@@ -84,7 +86,7 @@ FAULTS = (
         "clip/last_block.py", "torch.arange(len(tokens), device=tokens.device)", "torch.arange(len(tokens))"
     ),
     Fault("clip/text.py", "on_device(together, loaded.device)", "together"),
-    Fault("clip/text.py", "on_host(text_features(", "(text_features("),
+    Fault("clip/text.py", "on_host(_features(", "(_features("),
     Fault(
         "clip/text.py",
         "len(tokens)]\n    return F.normalize(pooled.float()",
@@ -93,7 +95,6 @@ FAULTS = (
     Fault(
         "clip/operations.py", "on_device(torch.from_numpy(texts), features.device)", "torch.from_numpy(texts)"
     ),
-    Fault("clip/operations.py", "on_host((maps", "((maps"),
     Fault("clip/operations.py", "on_host(*outputs)", "outputs"),
     Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
     Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
@@ -137,7 +138,6 @@ FAULTS = (
     Fault("sam2/embedding.py", ".div_(LARGEST_BYTE)", ""),
     Fault("sam2/embedding.py", "pixels.to(dtype)", "pixels"),
     Fault("sam2/prompts.py", "on_device(each, device)", "each"),
-    Fault("sam2/prompt_reply.py", " in on_host(low_res", " in (low_res"),
     Fault("sam2/regions.py", "on_host(*sides(logits, threshold))", "sides(logits, threshold)"),
     Fault("sam2/regions.py", ", device=masks.device)", ")"),
     Fault(

@@ -37,9 +37,11 @@ def encodings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Sizes of what the encoder has seen."""
     sizes: list[tuple[int, int]] = []
 
-    def recorded(network: object, pixels: object, own: list[tuple[int, int]]) -> list[Embedding]:
+    def recorded(
+        network: object, pixels: object, own: list[tuple[int, int]], encode: object
+    ) -> list[Embedding]:
         sizes.extend(own)
-        return encoded_together(network, pixels, own)
+        return encoded_together(network, pixels, own, encode)
 
     monkeypatch.setattr(sam2_view, "encoded_together", recorded)
     return sizes
