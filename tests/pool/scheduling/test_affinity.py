@@ -194,7 +194,7 @@ async def test_a_job_moves_on_when_the_worker_that_had_its_picture_is_busy_for_l
 async def test_a_job_that_comes_back_from_a_stopped_worker_waits_for_none_for_ever(
     start_pool: StartPool, make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool, gate = await start_pool(affinity_s=0.05), make_gate()
+    pool, gate = await start_pool(affinity_s=0.0), make_gate()  # sooner than a worker is back
     held = submit(pool, job(item=FakeItem("held", gate=str(gate)), affinity="a"))[0]
     await gate.reached()
     released: asyncio.Future[QueueEntry] = asyncio.get_running_loop().create_future()
