@@ -78,7 +78,7 @@ def test_a_client_gets_every_answer_of_a_server_that_is_killed_in_the_middle_and
 ) -> None:
     reference = printed(PYTHON)
     runner.built()
-    flags = ("serve", "--profile=demo", "--devices=cpu", "--offline")
+    flags = ("serve", "--profile=demo", "--devices=cpu", "--offline", "--threads=1")  # as the reference
     with running(tmp_path / "first", *flags) as server:
         coming = runner.printed(server.target, patient, KEY)
         lines = list(islice(coming, len(reference) // 3))
