@@ -25,6 +25,7 @@ from tests.bench.children import Child, environment
 from tests.bench.http_wire import post_blocking
 from tests.bench.peers.demo_clip import DemoClip
 from tests.bench.questions import image_of, json_bytes, sentence
+from tests.bench.rows.frameworks import RAY_ENVIRONMENT
 from tests.servers import KEY, Server
 
 ARGS = {"model": "demo-clip"}
@@ -78,7 +79,7 @@ def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a running peer."""
     pytest.importorskip({"lit": "litserve", "ray_serve": "ray"}[request.param])
     module = f"tests.bench.peers.{request.param}"
-    env = environment(1, RAY_USAGE_STATS_ENABLED="0")
+    env = environment(1, **RAY_ENVIRONMENT)
     with Child(module, "1", "4", "1", log=tmp_path / "log", env=env) as child:
         yield f"http://127.0.0.1:{child.await_port()}"
 

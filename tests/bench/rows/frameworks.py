@@ -28,7 +28,12 @@ PEERS: tuple[Peer, ...] = (
 LitServe makes no batches unless it is told to: in a short run it is as it comes.
 Ray is first and then gone, for its daemons cannot be paused.
 """
-RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # A proxy that is not ready after 5 s would be killed, and a busy machine takes longer for each.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "50",
+}
 
 
 def rates_beside(stand: Stand) -> list[Row]:
