@@ -40,7 +40,7 @@ test: setup  ## the tests
 
 # Those of tests/conformance are run by test-clients, which builds the clients of other languages for them.
 test-slow: setup $(BENCH_READY)  ## those that take longer
-	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
+	$(PYTEST) --numprocesses 2 -m "slow and not gpu" --ignore tests/conformance  # Ray starts processes of its own
 
 # What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
 OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)

@@ -129,4 +129,7 @@ async def test_a_pool_ends_while_its_template_still_imports(
         assert stat(pid)[2] == str(os.getpid())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    for each in threading.enumerate():
+        if each.name.startswith(("from-worker", "to-worker")):
+            each.join(30)  # it may take a moment to end
     assert threading.active_count() <= before + 1, "the one of this test"
