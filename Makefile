@@ -33,14 +33,17 @@ serve: setup  ## CLIP, DINO and SAM2 on the demo models, until Ctrl-C
 
 # Three at a time, each with servers of its own, on the two processors that the tests count on: one often waits. tests/shares.py says
 # what stays together.
-PYTEST := $(PY) -m pytest --numprocesses 3 --dist loadfile --max-worker-restart 0
+PROCESSES := 3
+PYTEST = $(PY) -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0
 
 test: setup  ## the tests
 	$(PYTEST) -m "not gpu and not slow"
 
-# Those of tests/conformance are run by test-clients, which builds the clients of other languages for them.
+# Those of tests/conformance are run by test-clients, which builds the clients of other languages for them. Ray starts processes of its
+# own, and so there are fewer.
+test-slow: PROCESSES = 2
 test-slow: setup $(BENCH_READY)  ## those that take longer
-	$(PYTEST) --numprocesses 2 -m "slow and not gpu" --ignore tests/conformance  # Ray starts processes of its own
+	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
 
 # What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
 OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)

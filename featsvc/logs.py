@@ -97,9 +97,8 @@ def setup(level: str, log_format: str = "auto") -> None:
     logging.raiseExceptions = False
     logging.captureWarnings(True)
     formatter = PlainLines() if is_plain(log_format, sys.stderr) else JsonLines()
-    logging.basicConfig(
-        level=level.upper(), handlers=[LineWriter(sys.stderr.fileno(), formatter)], force=True
-    )
+    handler = LineWriter(sys.stderr.fileno(), formatter)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger(AUDIT).setLevel(logging.INFO)
 
 

@@ -11,9 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# From here on, memory that is kept and not used is given back.
-WORTH_FREEING = 32 * 1024 * 1024
-
 
 class _Mallinfo(ctypes.Structure):
     """glibc's struct mallinfo2."""

@@ -14,6 +14,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from featsvc.engines.decoding.headers import Header
 from featsvc.engines.decoding.reading import DAMAGED
+from featsvc.engines.running.transfer import on_host
 
 log = logging.getLogger("featsvc.engines.decoding.card")
 
@@ -62,8 +63,7 @@ class CardDecoder:
         with torch.cuda.stream(stream):
             file = torch.frombuffer(bytearray(content), dtype=torch.uint8)
             made = decode_jpeg(file, ImageReadMode.RGB, device=self._device)
-            home = made.permute(1, 2, 0).contiguous().to("cpu", non_blocking=True)
-            stream.synchronize()
+            (home,) = on_host(made.permute(1, 2, 0).contiguous())
         array: NDArray[np.uint8] = home.numpy()
         return array
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from featsvc.engines.running.transfer import MOST_PINNED_BYTES
+from featsvc.engines.running.transfer import homebound
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -77,8 +77,7 @@ def in_turn(answers: Iterable[Later[R]]) -> Iterator[R]:
 
 
 def _copied(tensor: Tensor, beside: torch.cuda.Stream) -> Tensor:
-    if tensor.device.type != "cuda":
-        return tensor
-    # Or its memory would be given away as soon as nobody refers to it here. Pinned memory is kept by torch itself.
-    tensor.record_stream(beside)
-    return tensor.to("cpu", non_blocking=tensor.nbytes <= MOST_PINNED_BYTES)
+    if tensor.device.type == "cuda":
+        # Or its memory would be given away as soon as nobody refers to it here. Pinned memory is kept by torch itself.
+        tensor.record_stream(beside)
+    return homebound(tensor)

@@ -18,11 +18,10 @@ from featsvc.engines.sam2 import embed as sam2_embed
 from featsvc.engines.sam2 import generate as sam2_generate
 from featsvc.engines.sam2 import model as sam2_model
 from featsvc.engines.sam2 import predict as sam2_predict
-from featsvc.engines.sam2.decoder import LowRes, decode
 from featsvc.engines.sam2.embedding import Embedding, encoded, levels
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.points import Answers, PointDecoder
-from featsvc.engines.sam2.predict import takes_sam2s_own
+from featsvc.engines.sam2.predict import Decoder
 from featsvc.engines.sam2.prompts import Prompts
 from featsvc.engines.sam2.view import EmbeddingCache
 from featsvc.work.operations import EMBED_IMAGE, GENERATE_MASKS, PREDICT_MASKS
@@ -74,16 +73,11 @@ def with_graphs(loaded: Sam2Model) -> Sam2Model:
 def _prompt(loaded: Sam2Model, multimask: bool) -> Graphed:
     def act(coords: Tensor, labels: Tensor, coarse: Tensor, *fine: Tensor) -> Tensors:
         # Its size is not asked for.
-        masks = _masks(loaded, Embedding(coarse, fine, 0, 0), Prompts(coords, labels, None), multimask)
+        embedding, prompts = Embedding(coarse, fine, 0, 0), Prompts(coords, labels, None)
+        masks = Decoder(loaded, multimask).masks(embedding, prompts)
         return masks.logits, masks.ious
 
     return Graphed(act, f"{loaded.entry.key}'s decoder")
-
-
-def _masks(loaded: Sam2Model, embedding: Embedding, prompts: Prompts, multimask: bool) -> LowRes:
-    if takes_sam2s_own(embedding, loaded):
-        return decode(loaded.network, embedding, prompts, multimask)
-    return PointDecoder(loaded.network, embedding, loaded.steps).answers(prompts, multimask).masks
 
 
 def _examples(loaded: Sam2Model, embedding: Tensors) -> Iterator[Tensors]:

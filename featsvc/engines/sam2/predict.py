@@ -88,7 +88,7 @@ def low_res_masks(
     known: Sequence[Embedding], asked: PromptBatch, loaded: Sam2Model, multimask: bool
 ) -> Iterator[tuple[int, LowRes]]:
     """The number of each prompt with its answer, B = 1, in any order; `known` are the pictures' embeddings."""
-    decoder = _Decoder(loaded, multimask)
+    decoder = Decoder(loaded, multimask)
     at_once = PROMPTS_AT_ONCE[loaded.device.type == "cpu"]
     for indices, some in together(asked.prompts, asked.pictures, at_once):
         of = [known[asked.pictures[index]] for index in indices]
@@ -97,7 +97,7 @@ def low_res_masks(
             yield index, masks.at(row)
 
 
-class _Decoder:
+class Decoder:
     """A network's mask decoder, which asks about an embedding again without computing again what is of it alone."""
 
     def __init__(self, loaded: Sam2Model, multimask: bool) -> None:
@@ -110,7 +110,8 @@ class _Decoder:
         if (known := self._replayed(embedding, prompts)) is not None:
             return known
         network, steps = self._loaded.network, self._loaded.steps
-        if takes_sam2s_own(embedding, self._loaded):
+        # sam2's own decoder takes float32 alone, and is not compiled.
+        if embedding.coarse.dtype is torch.float32 and steps is UNCOMPILED:
             return decode(network, embedding, prompts, self._multimask)
         if self._last is None or self._last[0] is not embedding:
             self._last = embedding, PointDecoder(network, embedding, steps)
@@ -123,8 +124,3 @@ class _Decoder:
             return None
         found = graphs.replayed(prompts.coords, prompts.labels, embedding.coarse, *embedding.fine)
         return None if found is None else LowRes(*found)
-
-
-def takes_sam2s_own(embedding: Embedding, loaded: Sam2Model) -> bool:
-    """Whether prompts are put to the package's own decoder: it takes float32 alone, and is not compiled."""
-    return embedding.coarse.dtype is torch.float32 and loaded.steps is UNCOMPILED

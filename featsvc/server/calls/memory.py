@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from featsvc.memory import WORTH_FREEING, allocated_bytes, resident_bytes, trim
+from featsvc.memory import allocated_bytes, resident_bytes, trim
+
+# From here on, memory that is kept and not used is given back.
+WORTH_FREEING = 32 * 1024 * 1024
 
 
 class Memory:

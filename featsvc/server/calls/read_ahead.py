@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, count, takewhile
 
@@ -80,9 +80,16 @@ class _Ahead:
         """The calls that wait and may have small messages."""
         return [call for call, message in self.waiting.items() if message.expected.may_be_small]
 
-    def most_urgent(self, calls: Iterator[Call] | list[Call]) -> Call:
+    def most_urgent(self, calls: Iterable[Call]) -> Call:
         """The one of them that comes next."""
         return min(calls, key=lambda each: self.waiting[each].order)
+
+    def begin(self, call: Call, now: float) -> None:
+        """Has a call that waits receive its message."""
+        message = self.receiving[call] = self.waiting.pop(call)
+        message.since = now
+        if not message.turn.done():
+            message.turn.set_result(None)
 
 
 class ReadAhead:
@@ -157,14 +164,14 @@ class ReadAhead:
     def _next_turns(self, ahead: _Ahead) -> None:
         now = time.monotonic()
         while ahead.waiting:
-            call = ahead.most_urgent(iter(ahead.waiting))
+            call = ahead.most_urgent(ahead.waiting)
             if not ahead.leaves_room(ahead.waiting[call].expected.nbytes, self._most_bytes(), now):
                 break
-            _begin(ahead, call, now)
+            ahead.begin(call, now)
         small = ahead.may_be_small()
         if small and now >= ahead.paced_at + PACE_S:
             ahead.paced_at = now
-            _begin(ahead, ahead.most_urgent(small), now)
+            ahead.begin(ahead.most_urgent(small), now)
         if ahead.waiting and (ahead.receiving or small) and ahead.look_again is None:
             ahead.look_again = asyncio.get_running_loop().call_later(PACE_S, self._look, ahead)
         if not (ahead.waiting or ahead.receiving or ahead.received):
@@ -174,11 +181,3 @@ class ReadAhead:
         ahead.look_again = None
         if self._of.get(ahead.name) is ahead:
             self._next_turns(ahead)
-
-
-def _begin(ahead: _Ahead, call: Call, now: float) -> None:
-    """Has a call receive its message."""
-    message = ahead.receiving[call] = ahead.waiting.pop(call)
-    message.since = now
-    if not message.turn.done():
-        message.turn.set_result(None)

@@ -50,11 +50,7 @@ FAULTS = (
     ),
     Fault("running/transfer.py", "torch.cuda.current_stream(device).synchronize()", "pass"),
     Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
-    Fault(
-        "running/homeward.py",
-        'tensor.to("cpu", non_blocking=tensor.nbytes <= MOST_PINNED_BYTES)',
-        "tensor",
-    ),
+    Fault("running/homeward.py", "return homebound(tensor)", "return tensor"),
     Fault("running/homeward.py", "torch.cuda.Stream(device)", "torch.cuda.Stream()"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to('cuda', memory"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from rest_shim.request import reading
 from rest_shim.request.reading import Arrival, BodyLimits
 from tests.rest.fake_gateway import KEY_OF_OTHERS, FakeGateway, fake_gateway
 from tests.rest.shim import PICTURE, Shim, shim
-from tests.rest.wire import question, request, wire
+from tests.rest.wire import Wire, question, request, wire
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 MIB = 1024 * 1024
@@ -89,14 +90,23 @@ async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -
         assert all(each.headers["retry-after"] == "1" for each in answers if each.status == 429)
 
 
-async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def three_at_once(
+    nbytes: int, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Shim, list[Wire]]]:
+    """Ports with room for 100,000 bytes, and three bodies of a key, of so many bytes and 30,000 of them there."""
     full = held(3 * 30_000, monkeypatch)
     limits = {"max_total_body_bytes": 100_000, "max_request_bytes": 100_000}
     async with fake_gateway() as fake, shim(fake.target, **limits) as ports, AsyncExitStack() as stack:
         of_one = [await stack.enter_async_context(wire(ports)) for _ in range(3)]
         for each in of_one:
-            await each.send(request(None, "Content-Length: 40000") + b" " * 30_000)
+            await each.send(request(None, f"Content-Length: {nbytes}") + b" " * 30_000)
         await full.wait()
+        yield ports, of_one
+
+
+async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three_at_once(40_000, monkeypatch) as (ports, of_one):
         # Its own next one finds no room, that of another key does.
         body = question() + b" " * 20_000
         assert (await ports.raw("clip", "/extract", body)).status_code == 429
@@ -109,13 +119,7 @@ async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.Monk
 
 
 async def test_of_many_large_bodies_of_a_key_the_first_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = held(3 * 30_000, monkeypatch)
-    limits = {"max_total_body_bytes": 100_000, "max_request_bytes": 100_000}
-    async with fake_gateway() as fake, shim(fake.target, **limits) as ports, AsyncExitStack() as stack:
-        of_one = [await stack.enter_async_context(wire(ports)) for _ in range(3)]
-        for each in of_one:
-            await each.send(request(None, "Content-Length: 50000") + b" " * 30_000)
-        await full.wait()
+    async with three_at_once(50_000, monkeypatch) as (_, of_one):
         for each in of_one:  # there is room for the rest of one, or of two when one has gone
             await each.send(b" " * 19_900 + question().ljust(100))
         answers = [await each.answer() for each in of_one]
