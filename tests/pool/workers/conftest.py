@@ -15,6 +15,7 @@ from tests.pool.conftest import all_alive
 from tests.pool.fake_workers import FakeSpawn
 
 Engines = Callable[[str], str]
+Children = Callable[[], set[int]]
 SETTINGS = PoolSettings(
     devices=("one", "two"), slots=1, max_batch_items=1, restart_delay_s=0.0, affinity_s=3600.0
 )
@@ -50,8 +51,14 @@ def stat(pid: int) -> list[str]:
     return [raw[raw.index("(") + 1 : raw.rindex(")")], *raw.rpartition(")")[2].split()]
 
 
-def children() -> set[int]:
-    """Processes that this one has started, even where they have ended and it does not know."""
+@pytest.fixture
+def children() -> Children:
+    """Tells which processes this one has started in this test, even where they have ended and it does not know."""
+    before = _children()  # servers of other tests
+    return lambda: _children() - before
+
+
+def _children() -> set[int]:
     found = set[int]()
     for each in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):  # a thread that has ended

@@ -195,7 +195,11 @@ async def test_a_slow_load_is_not_a_hang(
     loaded = submit(pool, job(item=item, model=f"gated:{loading}"))[0]
     for gate in (loading, working):
         await gate.reached()
-        pass_time(pool, 200 if gate is working else 1700)  # the rest is for a busy machine
+        while (
+            gate is working and not pool.status().workers[0].models
+        ):  # the pool is to hear that it was loaded
+            await asyncio.wait([loaded], timeout=0.01)
+        pass_time(pool, 299 if gate is working else 1799)
         gate.let_through()
     assert (await loaded).value == "loaded"
     assert pool.status().workers[0].restarts == 0

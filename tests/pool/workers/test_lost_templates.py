@@ -21,7 +21,7 @@ from featsvc.pool.workers.local import local_pool
 from tests.pool.conftest import MakeGate, StartPool, all_alive, kill, parent_of, restarted
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit
-from tests.pool.workers.conftest import Engines, children, stat
+from tests.pool.workers.conftest import Children, Engines, stat
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 HANGS = "open(%r, 'w').write(str(os.getpid())), time.sleep(3600)"
@@ -42,7 +42,7 @@ def gone(pid: int) -> None:
 
 
 async def test_a_template_that_is_killed_takes_its_workers_along_and_another_follows(
-    start_pool: StartPool, as_the_first_process: None
+    start_pool: StartPool, children: Children, as_the_first_process: None
 ) -> None:
     pool = await start_pool(devices=("cpu", "cpu"))
     template = parent_of(pool)

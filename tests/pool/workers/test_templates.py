@@ -19,7 +19,7 @@ from featsvc.pool.workers.local import local_pool
 from tests.pool.conftest import MakeGate, StartPool, kill, parent_of, restarted
 from tests.pool.fakes import FakeItem
 from tests.pool.jobs import job, submit
-from tests.pool.workers.conftest import Engines, children, stat
+from tests.pool.workers.conftest import Children, Engines, stat
 
 ENDS_ONCE_LOOKED_AT = """
 import os, threading
@@ -104,18 +104,20 @@ async def test_where_the_system_lets_nobody_fork_the_log_says_why(
             "1 threads",
         ),
         ("kept = open('/dev/zero')", "files open: /dev/zero"),
-        ("import os; os.path.exists('once') or open('once', 'w') and os.kill(os.getpid(), 9)", "has ended"),
+        (
+            "import os; once = __file__ + '.once'; os.path.exists(once) or open(once, 'w') and os.kill(os.getpid(), 9)",
+            "has ended",
+        ),
     ],
 )
 async def test_a_worker_that_cannot_be_forked_is_a_fresh_interpreter(
     start_pool: StartPool,
+    children: Children,
     engines: Engines,
     lines: str,
     why: str,
     caplog: pytest.LogCaptureFixture,
-    tmp_path: Path,
 ) -> None:
-    lines = lines.replace("once", str(tmp_path / "once"))
     pool = await start_pool(engines=engines(lines))
     kill(pool)
     await restarted(pool, 1)
