@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import cv2
@@ -33,6 +33,7 @@ from featsvc.engines.objects import operations as objects
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared, Together
 from featsvc.engines.running.gpu import Gpu, give_back, gpu
+from featsvc.engines.running.homeward import Later
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
 from featsvc.engines.running.products import set_products
@@ -42,6 +43,7 @@ from featsvc.engines.running.usable import check_device
 from featsvc.engines.sam2 import operations as sam2
 from featsvc.engines.sam2.view import EmbeddingCache
 from featsvc.errors import OutOfMemory
+from featsvc.work.coming import Coming
 from featsvc.work.devices import is_gpu
 from featsvc.work.item import Item, pictures_of
 from featsvc.work.options import EngineOptions
@@ -133,23 +135,42 @@ class Engines:
         params: BaseModel,
         loaded: Loaded,
         wanted: Callable[[], bool] = _always,
-    ) -> list[Result]:
+    ) -> Sequence[Result]:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false.
 
-        `wanted` is asked every few tenths of a second, and may run other items meanwhile.
+        `wanted` is asked every few tenths of a second, and may run other items meanwhile. What a GPU computes may be
+        `Coming` when this returns.
         """
         settled = self._settled(sum(each.flop for each in prepared))
+        place, count = self.options.device, len(prepared)
+        message = f"{place} has no memory for {count} items at once: try a smaller picture"
 
-        def act() -> list[Result]:
+        def act() -> Sequence[Result] | Later[list[Result]]:
             with self._turn(), torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
-                results = self._computations[operation].run(prepared, params, loaded)
+                made: Sequence[Result] | Later[list[Result]]
+                made = self._computations[operation].run(prepared, params, loaded)
+                return made.result() if isinstance(made, Later) and made.came is None else made
+
+        def told(made: Sequence[Result]) -> list[Result]:
             return [
-                _with_orientation(each, item.orientation)
-                for each, item in zip(results, prepared, strict=True)
+                _with_orientation(each, orientation)
+                for each, orientation in zip(made, orientations, strict=True)
             ]
 
-        place, count = self.options.device, len(prepared)
-        return self._with_room(act, f"{place} has no memory for {count} items at once: try a smaller picture")
+        orientations = [each.orientation for each in prepared]
+        begun = self._with_room(act, message)
+        if not isinstance(begun, Later):
+            return told(begun)
+        return Coming(partial(self._waited_for, begun.then(told), message), partial(self._is_here, begun))
+
+    def _waited_for(self, later: Later[list[Result]], message: str) -> list[Result]:
+        # Whoever is asked between the steps of another pass that runs now is not asked of these.
+        with out_of_memory_as(message), self._turn(), torch.inference_mode(), stepping(_always):
+            return later.result()
+
+    def _is_here(self, later: Later[list[Result]]) -> bool:
+        with self._turn():
+            return later.is_here
 
     def device(self) -> Gpu | None:
         """The GPU and its memory; None for another device."""

@@ -17,6 +17,7 @@ import httpx
 
 from featsvc.processes import raise_limit
 from featsvc.v1 import clip_pb2, clip_pb2_grpc
+from tests.chaos.frames import ACK, PING, PREFACE, SETTINGS, frame
 from tests.chaos.report import Report
 from tests.servers import KEY, ROOT, Server, running
 
@@ -36,7 +37,7 @@ REQUEST = (
     f"POST /encode_text HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n"
     "Content-Length: 100000\r\n\r\n"
 ).encode()
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+OPENING = PREFACE + frame(SETTINGS, 0, 0)
 
 Ask = Callable[[], Awaitable[object]]
 
@@ -152,7 +153,7 @@ async def _hold_all(grpc_port: int, clip_port: int, count: int) -> None:
     tried = asyncio.Semaphore(0)
     held = [
         asyncio.create_task(_keep(port, begins, tried, is_slow=number % SLOW_PART == 0))
-        for port, begins in ((grpc_port, PREFACE), (clip_port, REQUEST))
+        for port, begins in ((grpc_port, OPENING), (clip_port, REQUEST))
         for number in range(count)
     ]
     for _ in held:
@@ -181,16 +182,29 @@ async def _hold(
 ) -> None:
     """Until the server ends it. One of gRPC that is idle has agreed on HTTP/2, one of REST has asked nothing yet."""
     try:
-        if is_slow or begins is PREFACE:
+        if is_slow or begins is OPENING:
             writer.write(begins)
         while is_slow and not reader.at_eof() and not writer.is_closing():
             await asyncio.sleep(BETWEEN_S)
             writer.write(b" " if begins is REQUEST else b"\0")
             await writer.drain()
+        if begins is OPENING:
+            await _answer(reader, writer)
         while await reader.read(1024):
             pass
     finally:
         writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What HTTP/2 asks of whoever says nothing: that settings and pings are acknowledged."""
+    while True:
+        head = await reader.readexactly(9)
+        payload, kind, flags = await reader.readexactly(int.from_bytes(head[:3], "big")), head[3], head[4]
+        if kind == SETTINGS and not flags & ACK:
+            writer.write(frame(SETTINGS, ACK, 0))
+        elif kind == PING and not flags & ACK:
+            writer.write(frame(PING, ACK, 0, payload))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pydantic import BaseModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome, RunBatch
-from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.compute import Compute
 from featsvc.pool.worker.pauses import WorkQueue
+from featsvc.pool.worker.work import PreparedItem, Work
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery, Texts
 from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem

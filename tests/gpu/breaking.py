@@ -12,6 +12,7 @@ from featsvc.engines.answers.dense import PreparedFeatures
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import AnyComputation
+from featsvc.engines.running.homeward import Later
 from featsvc.v1.schema import DinoExtractFeaturesParams
 from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.options import EngineOptions
@@ -34,11 +35,10 @@ def _breaking(computation: AnyComputation) -> AnyComputation:
 
     def run(
         batch: list[PreparedFeatures], params: DinoExtractFeaturesParams, loaded: DinoModel
-    ) -> Sequence[Features]:
+    ) -> Later[list[Features]] | Sequence[Features]:
         if any(each.input.geometry.original_width == WIDTH for each in batch):
             break_device(loaded.device)
-        answers: Sequence[Features] = computation.run(batch, params, loaded)
-        return answers
+        return computation.run(batch, params, loaded)
 
     return replace(computation, run=run)
 

@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,7 +196,7 @@ class FakeEngines:
         params: FakeParams,
         loaded: FakeModel,
         wanted: Callable[[], bool],
-    ) -> list[FakeResult]:
+    ) -> Sequence[FakeResult]:
         self._write("run", ",".join(map(str, prepared)))
         self.runs += 1
         if len(prepared) > params.most:

@@ -17,7 +17,7 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.geometry.sizing import NetworkInput
 from featsvc.engines.networks.cost import check_pictures
 from featsvc.engines.running.family import Prepared, alone, picture_key
-from featsvc.engines.running.homeward import in_turn
+from featsvc.engines.running.homeward import Later, all_of
 from featsvc.engines.running.steps import step
 from featsvc.errors import InvalidFields, invalid_field
 from featsvc.work.item import FeaturesItem, PictureItem
@@ -134,14 +134,14 @@ def _named(item: PictureItem) -> Iterator[None]:
 
 def features_of(
     batch: Sequence[PreparedFeatures], params: FeatureParams, dense: FeaturePass
-) -> list[Features]:
+) -> Later[list[Features]]:
     """Dense features of pictures of one size."""
     outputs = dense.features([each.input for each in batch])
     answers = (
         feature_reply(own, _known(item, own, params, dense), params)
         for own, item in zip(outputs, batch, strict=True)
     )
-    return list(in_turn(answers))
+    return all_of(answers)
 
 
 def _known(item: PreparedFeatures, own: Tensor, params: FeatureParams, dense: FeaturePass) -> Known:

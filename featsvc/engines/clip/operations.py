@@ -37,8 +37,8 @@ from featsvc.engines.running.family import (
     Prepared,
     picture_key,
 )
-from featsvc.engines.running.homeward import Later, in_turn, when_home
-from featsvc.engines.running.transfer import on_device, on_host
+from featsvc.engines.running.homeward import Later, all_of, when_home
+from featsvc.engines.running.transfer import on_device
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
     ClipExtractFeaturesParams,
@@ -88,7 +88,7 @@ def prepare_features(
 
 def run_features(
     batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: Loaded
-) -> list[Features]:
+) -> Later[list[Features]]:
     """Dense features of pictures of one size."""
     return features_of(batch, params, DensePass.of(loaded, params))
 
@@ -143,12 +143,12 @@ def prepare_similarity(
 
 def run_similarity(
     cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: Loaded
-) -> list[Similarity]:
+) -> Later[list[Similarity]]:
     """Heat maps of each picture's texts."""
     dense = DensePass.of(loaded, params)
     texts = embedded([item.words for item in batch], dense.clip, cache)
     outputs = dense.features([each.input for each in batch])
-    return list(in_turn(_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True)))
+    return all_of(_similarity(*each, params) for each in zip(outputs, texts, batch, strict=True))
 
 
 def _similarity(
@@ -193,10 +193,10 @@ def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> N
 
 def run_image(
     batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel
-) -> list[ImageEmbedding]:
+) -> Later[list[ImageEmbedding]]:
     """Global embeddings, 1 x D each."""
     outputs = embeddings_of([each.picture for each in batch], loaded)
-    return [ImageEmbedding(each[None].numpy()) for each in on_host(*outputs)]
+    return when_home(lambda *home: [ImageEmbedding(each[None].numpy()) for each in home], *outputs)
 
 
 def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:

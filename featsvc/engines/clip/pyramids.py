@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torchvision.transforms.functional as TF
+from PIL.Image import Image
 from torch import Tensor
 
 from featsvc.engines.answers.limits import check_json, check_reply, check_rounded, float_bytes
@@ -26,7 +27,8 @@ from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.networks.cost import check_tiles
 from featsvc.engines.running.cache import ByteCache
 from featsvc.engines.running.family import AT_ONCE, Prepared, alone
-from featsvc.engines.running.transfer import on_device, pinned
+from featsvc.engines.running.transfer import on_device
+from featsvc.engines.running.whole import whole_picture
 from featsvc.errors import FieldViolation, InvalidFields, as_sent, invalid_field
 from featsvc.fields.base import MOST_TOLD
 from featsvc.v1.schema import EmbedPyramidParams, FeatureDType, Orientation
@@ -134,11 +136,17 @@ def prepare(
         cache,
         key,
         None,
-        pinned(TF.pil_to_tensor(found.pixels), loaded.device),
+        _bytes_of(found.pixels, loaded.device),
         levels,
         size,
         orientation=found.orientation,
     )
+
+
+def _bytes_of(picture: Image, device: torch.device) -> Tensor:
+    """3 x H x W, which wait in pinned memory where there is room; others go there with their pass."""
+    waiting = whole_picture(picture, device) if device.type == "cuda" else None
+    return TF.pil_to_tensor(picture) if waiting is None else waiting
 
 
 def _key(item: PictureItem, params: EmbedPyramidParams, loaded: ClipModel) -> PyramidKey | None:

@@ -16,6 +16,7 @@ from featsvc.engines.dino.features import Reading, descriptors
 from featsvc.engines.dino.model import DinoModel
 from featsvc.engines.networks.compiled import is_slow_at_first, warmed
 from featsvc.engines.running.family import Computation, FamilyEngines
+from featsvc.engines.running.homeward import Later
 from featsvc.v1.schema import DinoExtractFeaturesParams, Facet
 from featsvc.work.item import FeaturesItem
 from featsvc.work.operations import EXTRACT_DINO
@@ -37,7 +38,7 @@ def prepare_features(
 
 def run_features(
     batch: list[PreparedFeatures], params: DinoExtractFeaturesParams, loaded: DinoModel
-) -> list[Features]:
+) -> Later[list[Features]]:
     """Dense features of pictures of one size."""
     return features_of(batch, params, DinoPass.of(loaded, params, params.padding_mode))
 

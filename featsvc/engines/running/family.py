@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from featsvc.catalog.entry import Entry
 from featsvc.engines.running.colours import Normal, Seen, normalised
+from featsvc.engines.running.homeward import Later
 from featsvc.work.operations import I, Operation, P, R
 from featsvc.work.options import EngineOptions
 
@@ -132,7 +133,7 @@ class Computation(Generic[P, I, R, M, Q]):
 
     operation: Operation[P, I, R]
     prepare: Callable[[I, P, M, EngineOptions], Q]
-    run: Callable[[list[Q], P, M], Sequence[R]]
+    run: Callable[[list[Q], P, M], Sequence[R] | Later[list[R]]]
 
 
 AnyComputation: TypeAlias = Computation[Any, Any, Any, Any, Any]

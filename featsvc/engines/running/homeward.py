@@ -6,7 +6,7 @@ On a CPU they are there at once, and what is made of them is made before anythin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -32,6 +32,14 @@ class Later(Generic[R]):
     """In the host's memory; before the event whatever was there."""
     came: torch.cuda.Event | None
     """When they are there; None where they are."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its result needs no waiting; also where the device has failed, which the result then says."""
+        try:
+            return self.came is None or bool(self.came.query())  # type: ignore[no-untyped-call]  # as below
+        except RuntimeError:
+            return True
 
     @property
     def nbytes(self) -> int:
@@ -62,18 +70,25 @@ def when_home(make: Callable[..., R], *tensors: Tensor) -> Later[R]:
         return Later(make, coming, beside.record_event())
 
 
-def in_turn(answers: Iterable[Later[R]]) -> Iterator[R]:
+def all_of(answers: Iterable[Later[R]]) -> Later[list[R]]:
     """Their results, in order. Later ones are begun before earlier ones are waited for, as far as there is room."""
-    waiting, nbytes = deque[Later[R]](), 0
+    made, waiting, nbytes = list[R](), deque[Later[R]](), 0
     for each in answers:
         waiting.append(each)
         nbytes += each.nbytes
         while waiting and (waiting[0].came is None or nbytes > AHEAD_BYTES):
             first = waiting.popleft()
             nbytes -= first.nbytes
-            yield first.result()
-    for each in waiting:
-        yield each.result()
+            made.append(first.result())
+    if not waiting:
+        return Later(lambda: made, (), None)
+    # What is copied last is here last, or nearly: the others have events of their own.
+    *before, last = waiting
+    return Later(
+        lambda *tensors: [*made, *(each.result() for each in before), last.make(*tensors)],
+        last.tensors,
+        last.came,
+    )
 
 
 def _copied(tensor: Tensor, beside: torch.cuda.Stream) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
 
 from featsvc.engines.running.family import Prepared, alone
-from featsvc.engines.running.homeward import in_turn
+from featsvc.engines.running.homeward import Later, all_of
 from featsvc.engines.sam2.decoder import LowRes, decode
 from featsvc.engines.sam2.embedding import Embedding, stacked
 from featsvc.engines.sam2.model import Sam2Model
@@ -57,7 +58,9 @@ def prepare(
     return PreparedPrompts(key, cost, flop, view, tensors, writer, orientation=view.orientation)
 
 
-def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model) -> list[PromptResults]:
+def run(
+    batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model
+) -> Later[list[PromptResults]]:
     """Masks of each picture's prompts; a picture is encoded once, whatever the number of its prompts."""
     known = embeddings([item.view for item in batch], loaded)
     pictures = [number for number, item in enumerate(batch) for _ in item.prompts]
@@ -66,11 +69,15 @@ def run(batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Mo
         batch[pictures[index]].writer.answer(masks).then(partial(_numbered, index))
         for index, masks in low_res_masks(known, asked, loaded, params.multimask_output)
     )
-    answers = dict(in_turn(begun))
-    own: list[list[PromptMasks]] = [[] for _ in batch]
-    for index, number in enumerate(pictures):
-        own[number].append(answers[index])
-    return [item.writer.results(tuple(each)) for item, each in zip(batch, own, strict=True)]
+    writers = [item.writer for item in batch]
+
+    def results(answers: list[tuple[int, PromptMasks]]) -> list[PromptResults]:
+        own: list[list[PromptMasks]] = [[] for _ in writers]
+        for index, masks in sorted(answers, key=itemgetter(0)):
+            own[pictures[index]].append(masks)
+        return [writer.results(tuple(each)) for writer, each in zip(writers, own, strict=True)]
+
+    return all_of(begun).then(results)
 
 
 def _numbered(index: int, masks: PromptMasks) -> tuple[int, PromptMasks]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 
@@ -129,8 +129,8 @@ class WorkerEngines(Protocol):
 
     def run(
         self, operation: str, prepared: list[Any], params: Any, loaded: Any, wanted: Callable[[], bool]
-    ) -> list[Any]:
-        """One result per prepared item, in the same order; called by one thread.
+    ) -> Sequence[Any]:
+        """One result per prepared item, in the same order, or such as are `Coming`; called by one thread.
 
         May raise Abandoned once `wanted()` is false: the callers of all these items have gone. That is to be asked
         between the steps of a pass, and may call `run` again for other items before it answers.

@@ -2,6 +2,8 @@
 
 Between the steps of a long pass short work runs that others wait for, in the same thread: the engines ask whether a
 pass is still wanted, and the answer may take as long as that.
+
+A GPU is given the next pass shortly before it is done with the one before, whose results are waited for then.
 """
 
 from __future__ import annotations
@@ -9,61 +11,26 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Protocol
 
-from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
-from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
-from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, ItemTiming, Outcome, RunBatch
+from featsvc.errors import Abandoned, OutOfMemory, is_out_of_memory
+from featsvc.pool.contract.engine_protocol import WorkerEngines
+from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome
 from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkKind, WorkQueue
-from featsvc.work.sizes import result_bytes
+from featsvc.pool.worker.work import Pass, PreparedItem, Work
+from featsvc.work.coming import Coming
 
 log = logging.getLogger("featsvc.pool.worker.compute")
 
-
-@dataclass(frozen=True, eq=False)
-class PreparedItem:
-    """An item ready for the device."""
-
-    batch_item: BatchItem
-    value: Any  # Any: only the engines look inside
-    key: Hashable
-    pixels: int
-    flop: float
-    began_at: float = field(default_factory=time.monotonic)
-    """When its preparation began."""
-    prepared_at: float = field(default_factory=time.monotonic)
-    lost_s: float = 0.0
-    """Its part of the passes that came to nothing."""
-
-    def without_result(self, error: FeatsvcError | None = None) -> Outcome:
-        """Its answer where there is no result: the error, or that it was skipped; with the seconds it has had."""
-        timing = ItemTiming.of_unanswered(self.prepared_at - self.began_at, self.lost_s)
-        return Outcome(self.batch_item.id, error=error, skipped=error is None, timing=timing)
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """The prepared items of a batch, and the model they need, which is pinned."""
-
-    batch: RunBatch
-    loaded: EngineModel
-    items: list[PreparedItem]
-    is_alone: bool = False
-    """Whether it may not run while another pass pauses: there was no memory for both."""
-
-    @property
-    def kind(self) -> WorkKind:
-        """What decides how long its arithmetic takes, and what memory it needs."""
-        return self.batch.operation, (self.batch.model, *self.batch.also)
-
-    @property
-    def flop(self) -> float:
-        """Arithmetic of all items."""
-        return sum(item.flop for item in self.items)
+AHEAD_S = 0.01
+"""How long before the expected end of a pass a GPU is given the next: about what that takes. Until then what is short
+and goes first may still come before it."""
+LOOK_S = 2e-4
+"""How often it is looked at whether results are here."""
 
 
 class ComputeHost(Protocol):
@@ -91,7 +58,7 @@ class ComputeHost(Protocol):
 
 
 class Compute:
-    """Runs one batch at a time, but for pauses. Each item is answered exactly once."""
+    """Runs one batch at a time, but for pauses and for the end of one. Each item is answered exactly once."""
 
     def __init__(
         self, engines: WorkerEngines, max_pixels: int, regrow_after_s: float, host: ComputeHost
@@ -99,6 +66,8 @@ class Compute:
         self._engines = engines
         self._host = host
         self._rates = Rates()
+        self._coming: Pass | None = None
+        """The one whose results are still to be waited for."""
         self._pausing: list[Work] = []
         """Those that wait below the one that computes."""
         self._postponed: list[PreparedItem] = []
@@ -106,10 +75,38 @@ class Compute:
         """Batches of which the pool knows that they take long, and short ones need not wait for them."""
         self._budgets = defaultdict[WorkKind, PixelBudget](lambda: PixelBudget(max_pixels, regrow_after_s))
 
+    def next_work(self) -> Work:
+        """The next that is ready. Meanwhile what a GPU computes is answered as soon as it is here."""
+        while (coming := self._coming) is not None:
+            if coming.is_here:
+                self.finish()
+            elif self._host.queue.now() and self._left_s(coming) < AHEAD_S:
+                break
+            else:
+                time.sleep(LOOK_S)
+        return self._host.queue.take()
+
     def run(self, work: Work) -> None:
-        """Answer all items of a batch."""
+        """Answer all items of a batch; those of its last pass may be answered by what is called next."""
         self._answer_all(work)
-        self._done_with(work)
+        if self._coming is not None and self._coming.work is work:
+            self._coming.is_last = True
+        else:
+            self._done_with(work)
+
+    def finish(self) -> None:
+        """Answer what is still to be waited for."""
+        while (done := self._coming) is not None:
+            self._coming = None
+            self._answer_groups(done.work, self._answer(done))
+            if self._coming is not None:
+                # It was tried again, in parts.
+                self._coming.is_last = done.is_last
+            elif done.is_last:
+                self._done_with(done.work)
+
+    def _left_s(self, coming: Pass) -> float:
+        return self._rates.seconds(coming.work.kind, coming.flop) - coming.clock.own_s
 
     def _done_with(self, work: Work) -> None:
         self._reported.discard(work.batch.id)
@@ -120,6 +117,7 @@ class Compute:
         outer, self._postponed = self._postponed, []
         try:
             self._answer_all(work)
+            self.finish()
         finally:
             postponed, self._postponed = self._postponed, outer
         if postponed:
@@ -128,11 +126,15 @@ class Compute:
             self._done_with(work)
 
     def _answer_all(self, work: Work) -> None:
-        self._note_computing(work)
+        if self._coming is None:
+            self._note_computing(work)
         groups: dict[Hashable, list[PreparedItem]] = {}
         for item in work.items:
             groups.setdefault(item.key, []).append(item)
-        todo = list(reversed(groups.values()))
+        self._answer_groups(work, list(groups.values()))
+
+    def _answer_groups(self, work: Work, groups: list[list[PreparedItem]]) -> None:
+        todo = groups[::-1]
         clock: Clock | None = None
         while todo:
             group = self._wanted(todo.pop())
@@ -175,34 +177,55 @@ class Compute:
         batch = work.batch
 
         def wanted() -> bool:
-            if clock.earned_s > PAUSE_S:
+            is_long = clock.earned_s > PAUSE_S
+            if self._coming is not None and (is_long or self._coming.is_here):
+                self._finish_before(work, clock)
+            if is_long:
                 self._pause(work, clock)
             return any(self._host.is_wanted(item.batch_item) for item in group)
 
+        own = Pass(work, group, clock)
         try:
-            results = self._engines.run(
+            own.results = self._engines.run(
                 batch.operation,
                 [item.value for item in group],
                 batch.params,
                 work.loaded,
                 wanted,
             )
-            if len(results) != len(group):
-                raise RuntimeError(f"{batch.operation}: {len(results)} results for {len(group)} items")
         except Abandoned:
-            return [_lost(group, clock)]  # nobody is left in it, so the next round answers for all of it
+            return [own.lost()]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
-            return self._after_failure(work, _lost(group, clock), error)
-        own_s = clock.own_s
-        self._budgets[work.kind].fitted(sum(item.pixels for item in group))
-        self._rates.learn(work.kind, sum(item.flop for item in group), own_s)
-        timings = _timings(group, results, clock, own_s)
+            if self._coming is not None and is_out_of_memory(error):
+                # Alone it may fit.
+                self._finish_before(work, clock)
+                return [group]
+            return self._after_failure(work, own.lost(), error)
+        self._finish_before(work, clock)
+        if isinstance(own.results, Coming):
+            self._coming = own
+            return []
+        return self._answer(own)
+
+    def _finish_before(self, work: Work, clock: Clock) -> None:
+        """Answer what the device had to do before this pass, which it begins only then."""
+        if self._coming is not None:
+            self.finish()
+            clock.begin()
+            self._note_computing(work)
+
+    def _answer(self, done: Pass) -> list[list[PreparedItem]]:
+        """Answer the items of a pass; returns the parts to try again, if its results cannot be had."""
+        work = done.work
+        try:
+            results = done.checked()
+        except Exception as error:  # as above
+            return self._after_failure(work, done.lost(), error)
+        own_s = done.clock.own_s
+        self._budgets[work.kind].fitted(done.pixels)
+        self._rates.learn(work.kind, done.flop, own_s)
         # Together, for each message by itself wakes the pool.
-        answers = (
-            Outcome(item.batch_item.id, result, timing=timing)
-            for item, result, timing in zip(group, results, timings, strict=True)
-        )
-        self._host.answer_computed(*answers)
+        self._host.answer_computed(*done.outcomes(results, own_s))
         return []
 
     def _pause(self, work: Work, clock: Clock) -> None:
@@ -272,20 +295,3 @@ class Compute:
             extra={"operation": batch.operation, "model": batch.model, "pixels": budget},
         )
         return [group]
-
-
-def _lost(group: list[PreparedItem], clock: Clock) -> list[PreparedItem]:
-    """The same after a pass that came to nothing, of which each has had its part."""
-    part_s = clock.own_s / len(group)
-    return [replace(item, lost_s=item.lost_s + part_s) for item in group]
-
-
-def _timings(
-    group: list[PreparedItem], results: Sequence[object], clock: Clock, own_s: float
-) -> Iterator[ItemTiming]:
-    """What each of those has taken that shared a pass."""
-    size, is_first = len(group), True
-    for item, result in zip(group, results, strict=True):
-        took_s = (item.prepared_at - item.began_at, clock.began_at - item.prepared_at, own_s, clock.paused_s)
-        yield ItemTiming(*took_s, size, is_first, result_bytes(result))
-        is_first = False

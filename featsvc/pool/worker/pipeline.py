@@ -33,7 +33,7 @@ from featsvc.pool.contract.messages import (
     no_room,
 )
 from featsvc.pool.contract.status import CacheStatus
-from featsvc.pool.worker.compute import Compute, Work
+from featsvc.pool.worker.compute import Compute
 from featsvc.pool.worker.failures import or_end, without_frames
 from featsvc.pool.worker.freed_memory import give_back
 from featsvc.pool.worker.gpu_news import GpuNews
@@ -41,6 +41,7 @@ from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.open_items import OpenItems
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.pool.worker.preparing import Preparation
+from featsvc.pool.worker.work import Work
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 
@@ -109,9 +110,7 @@ class Pipeline:
             args = (give_back, self._open, after_s)
             threading.Thread(target=or_end, args=args, name="memory", daemon=True).start()
         while True:
-            work = self.queue.take()
-            self._compute.run(work)
-            del work  # its arrays must not wait for the next batch
+            self._compute.run(self._compute.next_work())
 
     def _preload(self, model: str) -> None:
         """Load a model if that can be done; who asks for it otherwise is told why it is not there.

@@ -11,10 +11,10 @@ from typing import Protocol
 from featsvc.errors import Abandoned, FeatsvcError, OutOfMemory, is_out_of_memory
 from featsvc.pool.contract.engine_protocol import EngineModel, WorkerEngines
 from featsvc.pool.contract.messages import BatchItem, Boot, GoesOn, ItemTiming, Outcome, RunBatch
-from featsvc.pool.worker.compute import PreparedItem, Work
 from featsvc.pool.worker.failures import for_caller, or_end
 from featsvc.pool.worker.model_cache import ModelCache
 from featsvc.pool.worker.pauses import WorkQueue
+from featsvc.pool.worker.work import PreparedItem, Work
 
 Held = dict[str, EngineModel]
 """The models of a batch by name, pinned for it; empty where they are not."""

@@ -52,6 +52,7 @@ FAULTS = (
     Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
     Fault("running/homeward.py", "return homebound(tensor)", "return tensor"),
     Fault("running/homeward.py", "torch.cuda.Stream(device)", "torch.cuda.Stream()"),
+    Fault("running/homeward.py", "self.came.synchronize()", "pass"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to('cuda', memory"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
@@ -91,7 +92,6 @@ FAULTS = (
     Fault(
         "clip/operations.py", "on_device(torch.from_numpy(texts), features.device)", "torch.from_numpy(texts)"
     ),
-    Fault("clip/operations.py", "on_host(*outputs)", "outputs"),
     Fault("clip/similarity.py", "on_device(band[:, near], features.device)", "band[:, near]"),
     Fault("clip/similarity.py", "on_device(part[:, near], tall.device)", "part[:, near]"),
     Fault("clip/tiles.py", 'if loaded.device.type == "cpu":', "if True:"),

@@ -9,6 +9,7 @@ import torch
 from torchvision.transforms.functional import pil_to_tensor
 
 from featsvc.engines.clip.model import ClipModel
+from featsvc.engines.clip.pyramids import PreparedPyramid
 from featsvc.engines.geometry.sizing import Fit, Grid, fitted, network_input, padded
 from featsvc.engines.running import whole
 from featsvc.engines.running.colours import Normal, normalised
@@ -21,6 +22,7 @@ from featsvc.v1 import schema as S
 from featsvc.v1.schema import PaddingMode
 from tests.engines import models
 from tests.engines.pretended.cases import asked
+from tests.engines.pretended.numbers import difference, numbers
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 NORMAL = Normal((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
@@ -123,6 +125,27 @@ def test_pictures_that_wait_have_their_room_and_others_the_size_of_the_network(
         assert second.shape != first.shape
         del first
         assert prepared[family]().shape == (3, 61, 90)
+
+
+def test_a_pyramids_picture_without_room_goes_there_with_its_pass(
+    worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = S.EmbedPyramidParams(tile_levels=1, tile_ratio_min=0.5, tile_ratio_max=0.5)
+    case = asked(params, image=models.encoded(models.picture(90, 61)), digest="")
+    plain = numbers(*worker.answers(case))
+    monkeypatch.setattr(whole, "ROOM", whole.PinnedRoom())
+    monkeypatch.setattr(whole, "MOST_WAITING_BYTES", 1 << 15)
+    with worker.at_work():
+        engines, loaded, operation = worker.engines, worker.loaded["clip"], case.operation.rpc
+        first, second = (engines.prepare(operation, case.items[0], case.params, loaded) for _ in range(2))
+        assert isinstance(first, PreparedPyramid)
+        assert isinstance(second, PreparedPyramid)
+        assert [each.picture is not None and each.picture.is_pinned() for each in (first, second)] == [
+            True,
+            False,
+        ]
+        (made,) = engines.run(operation, [second], case.params, loaded)
+    assert difference(numbers(made), plain) <= BOUND
 
 
 def test_a_large_picture_waits_for_none_before_it(worker: PretendedWorker) -> None:

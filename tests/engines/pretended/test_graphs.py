@@ -248,7 +248,7 @@ def test_a_worker_computes_in_its_turn(
     graphed("fp32").answers(CASES["clip picture"])
     with graphed("fp32").at_work():
         graphed("fp32").engines.give_back()
-    assert taken == ["a turn"] * 2
+    assert taken == ["a turn"] * 3  # a pass is computed, and comes home
 
 
 def test_nobody_computes_during_a_capture(there: Tensor) -> None:

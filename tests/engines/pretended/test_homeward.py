@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 
 from featsvc.engines.registry import Engines
 from featsvc.engines.running import homeward
-from featsvc.engines.running.homeward import Later, in_turn, when_home
+from featsvc.engines.running.homeward import Later, all_of, when_home
+from featsvc.engines.sam2.predict import PreparedPrompts
+from featsvc.errors import ReplyTooLarge
 from featsvc.v1 import schema as S
+from featsvc.work.coming import Coming
 from tests.engines.pretended.cases import CASES, Case, answers, asked
 from tests.engines.pretended.cuda import PretendCuda
 from tests.engines.pretended.numbers import difference, numbers
-from tests.engines.pretended.streams import PretendedEvent, PretendedStream
+from tests.engines.pretended.streams import LOOKS, PretendedEvent, PretendedStream
 from tests.engines.pretended.tensors import OnDevice
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
@@ -119,30 +123,72 @@ def _together(name: str) -> Case:
     return Case(case.params, case.items[:2])
 
 
-def test_no_more_is_on_its_way_than_there_is_room_for(
-    cuda: PretendCuda, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def coming(values: list[Tensor], order: list[str]) -> Iterator[Later[None]]:
+    """Answers, which say when each is begun and made."""
+    for number, value in enumerate(values):
+        order.append(f"begun {number}")
+        yield when_home(lambda home: order.append(f"made {int(home[0])}"), value)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_no_more_is_on_its_way_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(homeward, "AHEAD_BYTES", 2 * 12)
-    begun: list[int] = []
-
-    def coming() -> Iterator[Later[list[float]]]:
-        for number in range(5):
-            begun.append(number)
-            yield when_home(listed, made() * number)
-
-    taken = in_turn(coming())
-    assert next(taken) == [0, 0, 0]
-    assert begun == [0, 1, 2]
-    assert [each[0] for each in taken] == [2, 4, 6, 8]
+    order: list[str] = []
+    later = all_of(coming([made() * number for number in range(4)], order))
+    assert " ".join(order) == "begun 0 begun 1 begun 2 made 0 begun 3 made 2"
+    later.result()
+    assert order[-2:] == ["made 4", "made 6"]
 
 
 def test_on_a_cpu_each_is_made_before_the_next_is_begun() -> None:
     order: list[str] = []
-
-    def coming() -> Iterator[Later[None]]:
-        for number in range(2):
-            order.append(f"begun {number}")
-            yield when_home(lambda home: order.append(f"made {int(home)}"), torch.tensor(number))
-
-    list(in_turn(coming()))
+    later = all_of(coming([torch.ones(3) * number for number in range(2)], order))
     assert order == ["begun 0", "made 0", "begun 1", "made 1"]
+    assert later.is_here
+
+
+@pytest.mark.parametrize("name", [*QUESTIONS, "clip picture"])
+def test_a_pass_is_given_to_the_device_and_not_waited_for(worker: PretendedWorker, name: str) -> None:
+    case = QUESTIONS.get(name) or CASES[name]
+    (first, *_), operation = case.items, case.operation.rpc
+    worker.answers(case)  # what it keeps of texts and pictures is there from now on
+    loaded = worker.loaded[case.models]
+    worker.cuda.forget()
+    with worker.at_work():
+        prepared = worker.engines.prepare(operation, first, case.params, loaded)
+        results = worker.engines.run(operation, [prepared], case.params, loaded)
+        assert isinstance(results, Coming)
+        assert not worker.cuda.waits
+        looks = sum(1 for _ in iter(lambda: results.is_here, True))
+        assert looks == LOOKS - 1
+        (answer,) = results
+    (right,) = worker.answers(Case(case.params, (first,)))
+    assert difference(numbers(answer), numbers(right)) <= BOUND
+
+
+def test_two_passes_are_on_the_device_at_a_time_and_their_answers_are_their_own(
+    worker: PretendedWorker,
+) -> None:
+    case = CASES["dino several"]
+    loaded, operation = worker.loaded[case.models], case.operation.rpc
+    right = worker.answers(case)
+    with worker.at_work():
+        engines = worker.engines
+        prepared = [engines.prepare(operation, each, case.params, loaded) for each in case.items]
+        begun = [engines.run(operation, [each], case.params, loaded) for each in prepared]
+        answers = [answer for results in begun for answer in results]
+    for ours, theirs in zip(answers, right, strict=True):
+        assert difference(numbers(ours), numbers(theirs)) <= BOUND
+
+
+def test_what_is_wrong_with_an_answer_is_said_when_it_is_looked_at(worker: PretendedWorker) -> None:
+    case = QUESTIONS["sam2 prompts"]
+    params = case.params.model_copy(update={"return_logits": False, "mask_encoding": S.MaskEncoding.COCO_RLE})
+    loaded, operation = worker.loaded[case.models], case.operation.rpc
+    with worker.at_work():
+        prepared = worker.engines.prepare(operation, case.items[0], params, loaded)
+        assert isinstance(prepared, PreparedPrompts)
+        writer = replace(prepared.writer, options=replace(prepared.writer.options, max_reply_bytes=1))
+        results = worker.engines.run(operation, [replace(prepared, writer=writer)], params, loaded)
+        with pytest.raises(ReplyTooLarge):
+            list(results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -95,7 +96,7 @@ class Counting:
         with self._cuda.at_work():
             return self._engines.prepare(*others)
 
-    def run(self, operation: str, prepared: list[Prepared], *others: Any) -> list[Result]:
+    def run(self, operation: str, prepared: list[Prepared], *others: Any) -> Sequence[Result]:
         """As the engines."""
         self.passes.append(len(prepared))
         return self._engines.run(operation, prepared, *others)
@@ -134,6 +135,7 @@ class Process:
         with self._worker.at_work():
             self._pipeline._preparation._prepare(batch, {})
             self._pipeline._compute.run(self._pipeline.queue.take())
+            self._pipeline._compute.finish()
         return [each for each in self.said if isinstance(each, Outcome)]
 
     def load(self, model: str) -> None:

@@ -19,10 +19,11 @@ from featsvc.pool.contract.messages import (
     Outcome,
     RunBatch,
 )
-from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.compute import Compute
 from featsvc.pool.worker.failures import is_device_lost
 from featsvc.pool.worker.pauses import Clock
 from featsvc.pool.worker.pipeline import Pipeline
+from featsvc.pool.worker.work import PreparedItem, Work
 from tests.pool.fakes import FakeEngines, FakeItem, FakeModel, FakeOptions, FakeParams
 
 BOOT = Boot(0, "cpu", 1, "", None, 1, 1, 100, 600.0, 0.0, (), 0, 1, 0, "INFO", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from featsvc.pool.contract.messages import BatchItem, Boot, Computes, FromWorker, GoesOn, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.worker import compute, pauses
-from featsvc.pool.worker.compute import Compute, PreparedItem, Work
+from featsvc.pool.worker.compute import Compute
 from featsvc.pool.worker.pipeline import Pipeline
+from featsvc.pool.worker.work import PreparedItem, Work
 from tests.pool.fakes import FakeEngines, FakeItem, FakeOptions, FakeParams, FakeResult
 
 LONG_FLOP = 1e13
@@ -24,7 +26,9 @@ class Steps(FakeEngines):
         super().__init__(FakeOptions())
         self.now, self._step_s = 1000.0, step_s
 
-    def run(self, operation: str, prepared: Any, params: Any, loaded: Any, wanted: Any) -> list[FakeResult]:
+    def run(
+        self, operation: str, prepared: Any, params: Any, loaded: Any, wanted: Any
+    ) -> Sequence[FakeResult]:
         self.now += self._step_s
         wanted()
         return super().run(operation, prepared, params, loaded, wanted)

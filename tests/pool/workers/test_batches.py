@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from featsvc.errors import FeatsvcError, InvalidArgument, Overloaded
+from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerState
 from tests.pool.conftest import Journal, MakeGate, StartPool
 from tests.pool.fakes import FakeItem, FakeParams
@@ -206,6 +208,24 @@ async def test_a_full_queue_refuses_at_once(start_pool: StartPool, make_gate: Ma
     gate.let_through()
     await asyncio.gather(*held, *waiting)
     assert (await pool.run(job("again"))).value == "again"
+
+
+async def test_two_hundred_requests_of_one_service_keep_eight_gpus_busy_to_the_end(
+    start_pool: StartPool, make_gate: MakeGate
+) -> None:
+    count, most = 200, PoolSettings().max_batch_items
+    pool, gate = (
+        await start_pool(devices=tuple(f"cuda:{each}" for each in range(8)), max_batch_items=most),
+        make_gate(),
+    )
+    asked = await submitted(pool, *(job(item=FakeItem(number, gate=str(gate))) for number in range(count)))
+    await gate.reached(8)
+    assert all(worker.state is WorkerState.BUSY for worker in pool.status().workers)
+    gate.let_through(count)
+    results = await asyncio.gather(*asked)
+    items = Counter(result.pid for result in results)
+    assert len(items) == 8
+    assert min(items.values()) >= count // 8 // 2
 
 
 async def test_the_concurrency_limit_keeps_the_others_in_the_queue(
