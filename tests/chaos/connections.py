@@ -27,6 +27,7 @@ HOSTILE, GRPC, REST = "127.0.0.2", "gRPC", "REST"
 SLOW_PART = 10
 """Of the connections, the part that sends: each a letter now and then."""
 BETWEEN_S = 1.0
+GREETED_AT_ONCE = 256
 # Who is let in is held for 5 s at least (--body-timeout); to be turned away may take a while in such a crowd.
 TURNED_AWAY_S = 4.0
 CALLS, FIRST_CALLS = 500, 50
@@ -64,8 +65,7 @@ async def _crowded(folder: Path, count: int) -> Report:
     figures = ", ".join(
         f"{kind} p99 {1000 * quiet[kind]:.1f} to {1000 * crowded[kind]:.1f} ms" for kind in asks
     )
-    held = f"{crowd.open_first} and in the end {crowd.open_last}"
-    what = f"{count} connections to each of two ports, {held} of {2 * count} held, a tenth of them sending slowly"
+    what = f"{count} connections to each of two ports, a tenth of them sending slowly; held: {crowd.told}"
     return Report("connections", what, max(slower.values()) <= MOST_SLOWER, figures)
 
 
@@ -111,12 +111,16 @@ async def _p99(ask: Ask, calls: int = CALLS) -> float:
 
 @dataclass
 class Crowd:
-    """The connections, as their process tells."""
+    """The connections, as their process tells: of each port how many there are."""
 
-    open_first: int
-    """How many were there when all had been tried."""
-    open_last: int = 0
-    """And in the end."""
+    first: str
+    """When all had been tried."""
+    last: str = ""
+
+    @property
+    def told(self) -> str:
+        """For the report."""
+        return f"{self.first}, in the end {self.last}"
 
 
 @asynccontextmanager
@@ -135,10 +139,10 @@ async def _crowd(server: Server, count: int) -> AsyncIterator[Crowd]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        crowd = Crowd(int(await process.stdout.readline()))
+        crowd = Crowd((await process.stdout.readline()).decode().strip())
         yield crowd
         process.stdin.close()
-        crowd.open_last = int(await process.stdout.readline())
+        crowd.last = (await process.stdout.readline()).decode().strip()
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -150,61 +154,93 @@ async def _hold_all(grpc_port: int, clip_port: int, count: int) -> None:
     raise_limit()
     # Begins before there are so many files that none can be opened.
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    tried = asyncio.Semaphore(0)
-    held = [
-        asyncio.create_task(_keep(port, begins, tried, is_slow=number % SLOW_PART == 0))
-        for port, begins in ((grpc_port, OPENING), (clip_port, REQUEST))
-        for number in range(count)
-    ]
-    for _ in held:
+    # More at a time than the server can greet would wait until they are taken for dead.
+    tried, greeted = asyncio.Semaphore(0), asyncio.Semaphore(GREETED_AT_ONCE)
+    held = {
+        kind: [
+            asyncio.create_task(_keep(Door(port, begins, greeted), tried, is_slow=number % SLOW_PART == 0))
+            for number in range(count)
+        ]
+        for kind, port, begins in ((GRPC, grpc_port, OPENING), (REST, clip_port, REQUEST))
+    }
+
+    def tell() -> None:
+        print(
+            ", ".join(f"{kind} {sum(not each.done() for each in some)}" for kind, some in held.items()),
+            flush=True,
+        )
+
+    for _ in range(2 * count):
         await tried.acquire()
-    print(sum(not each.done() for each in held), flush=True)
+    tell()
     await ended
-    print(sum(not each.done() for each in held), flush=True)
+    tell()
 
 
-async def _keep(port: int, begins: bytes, tried: asyncio.Semaphore, *, is_slow: bool) -> None:
+@dataclass(frozen=True)
+class Door:
+    """A port of the server."""
+
+    port: int
+    begins: bytes
+    """What those say first who say anything."""
+    greeted: asyncio.Semaphore
+
+    @property
+    def is_grpc(self) -> bool:
+        return self.begins is OPENING
+
+    async def enter(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that the server has let in, as far as that can be seen: of gRPC it has greeted it."""
+        async with self.greeted:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(HOSTILE, 0))
+            if self.is_grpc:
+                writer.write(self.begins)
+                await _answer_one(reader, writer)
+        return reader, writer
+
+
+async def _keep(door: Door, tried: asyncio.Semaphore, *, is_slow: bool) -> None:
     """One connection, and another where the server ends it that had let it in; none where it is turned away."""
     is_let_in = True
     while is_let_in:
         began = float("inf")
         with suppress(*LOST):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(HOSTILE, 0))
+            reader, writer = await door.enter()
             began = time.monotonic()
             tried.release()
-            await _hold(reader, writer, begins, is_slow=is_slow)
+            await _hold(reader, writer, door, is_slow=is_slow)
         is_let_in = time.monotonic() - began > TURNED_AWAY_S
     tried.release()
 
 
 async def _hold(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begins: bytes, *, is_slow: bool
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, door: Door, *, is_slow: bool
 ) -> None:
     """Until the server ends it. One of gRPC that is idle has agreed on HTTP/2, one of REST has asked nothing yet."""
     try:
-        if is_slow or begins is OPENING:
-            writer.write(begins)
+        if is_slow and not door.is_grpc:
+            writer.write(door.begins)
         while is_slow and not reader.at_eof() and not writer.is_closing():
             await asyncio.sleep(BETWEEN_S)
-            writer.write(b" " if begins is REQUEST else b"\0")
+            writer.write(b"\0" if door.is_grpc else b" ")
             await writer.drain()
-        if begins is OPENING:
-            await _answer(reader, writer)
+        while door.is_grpc and not is_slow:
+            await _answer_one(reader, writer)
         while await reader.read(1024):
             pass
     finally:
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """What HTTP/2 asks of whoever says nothing: that settings and pings are acknowledged."""
-    while True:
-        head = await reader.readexactly(9)
-        payload, kind, flags = await reader.readexactly(int.from_bytes(head[:3], "big")), head[3], head[4]
-        if kind == SETTINGS and not flags & ACK:
-            writer.write(frame(SETTINGS, ACK, 0))
-        elif kind == PING and not flags & ACK:
-            writer.write(frame(PING, ACK, 0, payload))
+async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A frame that comes: HTTP/2 wants settings and pings to be acknowledged, also by whoever says nothing."""
+    head = await reader.readexactly(9)
+    payload, kind, flags = await reader.readexactly(int.from_bytes(head[:3], "big")), head[3], head[4]
+    if kind == SETTINGS and not flags & ACK:
+        writer.write(frame(SETTINGS, ACK, 0))
+    elif kind == PING and not flags & ACK:
+        writer.write(frame(PING, ACK, 0, payload))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,19 @@ def test_rest_answers_the_same(demo_server: Server, picture: bytes, tiles: Pyram
     np.testing.assert_allclose(vectors(sampled.json()), tiles.array[:1], atol=1e-6)
 
 
+@pytest.mark.slow
+def test_rest_and_grpc_answer_a_pyramid_of_the_defaults_alike(demo_server: Server, picture: bytes) -> None:
+    reply = posted(demo_server, {"image": base64.b64encode(picture).decode()})
+    assert reply.status_code == 200, reply.text
+    with FeatsvcClient(demo_server.target, api_key=KEY, timeout=120) as client:
+        pyramid = client.embed_pyramid(picture)
+    assert [round(each.tile_ratio, 3) for each in pyramid.levels] == pytest.approx(
+        np.linspace(0.05, 0.5, 7), abs=1e-3
+    )
+    assert len(pyramid.array) == sum(grid.shape[0] * grid.shape[1] for grid in pyramid.grids)
+    np.testing.assert_array_equal(vectors(reply.json()), pyramid.array)
+
+
 def test_points_of_a_picture_that_is_known_need_no_tiles_anew(
     demo_server: Server, picture: bytes, tiles: Pyramid
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from featsvc.pool.contract.job import CostBasis
 
@@ -22,11 +22,26 @@ PACE_SMOOTHING = 0.05
 ENOUGH = 16  # dispatches, to say how fast they follow each other
 MOST_KINDS = 1024
 
-CostKey = tuple[str, str, int, int, bool]
-"""Operation, model, hash of the parameters, size as a power of two, and whether the worker knows what it is about."""
-
 OperationKey = tuple[str, str, bool]
 """Operation, model, and whether the worker knows what it is about."""
+
+
+class CostKey(NamedTuple):
+    """Requests that are taken to cost alike."""
+
+    operation: str
+    model: str
+    likeness: int
+    """Hash of the parameters."""
+    size: int
+    """As a power of two."""
+    is_known: bool
+    """Whether the worker knows what it is about."""
+
+    @property
+    def of_operation(self) -> OperationKey:
+        """Those of the same operation and model."""
+        return self.operation, self.model, self.is_known
 
 
 class Costs:
@@ -63,7 +78,7 @@ class Costs:
         """Take note of what one has cost; of several pictures it tells nothing about those of one."""
         self._note(key, self._smoothed(self._of_kinds.get(key, cost), cost))
         if pictures == 1:
-            operation = _operation(key)
+            operation = key.of_operation
             self._of_operations[operation] = self._smoothed(self._of_operations.get(operation, cost), cost)
 
     def learn_least(self, key: CostKey, cost: float, pictures: int = 1) -> None:
@@ -77,8 +92,8 @@ class Costs:
         What a worker knows may spare it all or little of the work, so who knows and who does not are no measure of each
         other but for the same request.
         """
-        average = self._of_operations.get(_operation(key))
-        return self._of_kinds.get((*key[:4], not key[4])) if average is None else average
+        average = self._of_operations.get(key.of_operation)
+        return self._of_kinds.get(key._replace(is_known=not key.is_known)) if average is None else average
 
     def _note(self, key: CostKey, cost: float) -> None:
         self._of_kinds[key] = cost
@@ -89,10 +104,6 @@ class Costs:
     @staticmethod
     def _smoothed(known: float, cost: float) -> float:
         return known + SMOOTHING * (cost - known)
-
-
-def _operation(key: CostKey) -> OperationKey:
-    return key[0], key[1], key[4]
 
 
 class Pace:

@@ -33,7 +33,7 @@ class Forecast:
 
     def note_answer(self, entry: QueueEntry, nbytes: int) -> None:
         """An entry is answered by so much; whether its worker knew what it is about does not change that."""
-        self._answer_bytes.learn((*entry.cost_key[:4], False), nbytes)
+        self._answer_bytes.learn(entry.cost_key._replace(is_known=False), nbytes)
 
     def of(self, entry: QueueEntry, alive: Collection[int]) -> JobEstimate:
         """What is to be expected of an entry that is not queued, where these workers take work."""
@@ -45,7 +45,7 @@ class Forecast:
             self._wait_s(entry, workers),
             any(each.models.issuperset(models) for each in workers),
             entry.nbytes,
-            int(self._answer_bytes.expected((*entry.cost_key[:4], False))),
+            int(self._answer_bytes.expected(entry.cost_key._replace(is_known=False))),
         )
 
     def _wait_s(self, entry: QueueEntry, workers: Collection[InFlight]) -> float:

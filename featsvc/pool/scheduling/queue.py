@@ -87,7 +87,7 @@ class QueueEntry:
         # Two pictures of different sizes cost differently, but not each size has to be learned by itself.
         size = job.nbytes.bit_length()
         self.likeness = Likeness(job)
-        self.cost_key = job.operation.rpc, job.model, self.likeness.number, size, False
+        self.cost_key = CostKey(job.operation.rpc, job.model, self.likeness.number, size, is_known=False)
 
     @property
     def nbytes(self) -> int:
@@ -102,7 +102,7 @@ class QueueEntry:
     @property
     def pictures(self) -> int:
         """Those that are computed for it: a worker that knows what it is about has done with the others."""
-        return 1 if self.cost_key[4] else self.job.pictures
+        return 1 if self.cost_key.is_known else self.job.pictures
 
     def note(self, worker: int, outcome: Outcome) -> None:
         """A worker has answered: its job learns what that has taken."""
@@ -112,7 +112,7 @@ class QueueEntry:
 
     def note_known(self, is_known: bool) -> None:
         """Whether a worker knows what it is about: then it costs less."""
-        self.cost_key = (*self.cost_key[:4], is_known)
+        self.cost_key = self.cost_key._replace(is_known=is_known)
 
 
 Group = dict[CallerFlow, list[QueueEntry]]

@@ -207,8 +207,8 @@ async def test_what_goes_on_is_charged_before_it_ends(make_entry: MakeEntry) -> 
 
 def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
     costs = Costs()
-    small: CostKey = ("rpc", "m", 1, 10, False)
-    known: CostKey = ("rpc", "m", 1, 10, True)
+    small = CostKey("rpc", "m", 1, 10, is_known=False)
+    known = CostKey("rpc", "m", 1, 10, is_known=True)
     costs.learn(small, 2.0)
     assert costs.expected(small) == costs.expected(known) == 2.0
     costs.learn(known, 0.1)
@@ -224,22 +224,26 @@ def test_costs_are_learned_by_what_can_be_known_of_a_request() -> None:
 
 def test_what_a_worker_knows_is_not_priced_as_what_it_does_not() -> None:
     costs = Costs()
-    costs.learn(("rpc", "m", 1, 10, False), 60.0)
-    cold, warm = ("rpc", "m", 2, 10, False), ("rpc", "m", 3, 10, True)
+    costs.learn(CostKey("rpc", "m", 1, 10, is_known=False), 60.0)
+    cold, warm = CostKey("rpc", "m", 2, 10, is_known=False), CostKey("rpc", "m", 3, 10, is_known=True)
     assert (costs.expected(warm), costs.basis(warm)) == (FIRST_S, "assumed")
     for number in range(5):
-        costs.learn(("rpc", "m", 10 + number, 10, True), 0.005)
+        costs.learn(CostKey("rpc", "m", 10 + number, 10, is_known=True), 0.005)
     assert (costs.expected(cold), costs.basis(cold)) == (60.0, "same_model")
     assert costs.expected(warm) == pytest.approx(0.005)
 
 
 def test_what_is_computed_from_several_pictures_costs_each_of_them() -> None:
-    costs, one, several = Costs(), ("rpc", "m", 1, 1, False), ("rpc", "m", 2, 1, False)
+    costs, one, several = (
+        Costs(),
+        CostKey("rpc", "m", 1, 1, is_known=False),
+        CostKey("rpc", "m", 2, 1, is_known=False),
+    )
     costs.learn(one, 2.0)
     assert (costs.expected(several), costs.expected(several, pictures=3)) == (2.0, 6.0)
     costs.learn(several, 9.0, pictures=3)
     assert costs.expected(several, pictures=3) == 9.0, "it is known now"
-    assert costs.expected(("rpc", "m", 3, 1, False)) == 2.0, "of one picture it tells nothing"
+    assert costs.expected(CostKey("rpc", "m", 3, 1, is_known=False)) == 2.0, "of one picture it tells nothing"
 
 
 async def test_of_several_about_the_same_pictures_the_first_pays_for_all(make_entry: MakeEntry) -> None:
@@ -262,7 +266,7 @@ async def test_of_several_about_the_same_pictures_the_first_pays_for_all(make_en
 def test_what_is_learned_is_bounded() -> None:
     costs = Costs()
     for number in range(3 * MOST_KINDS):
-        costs.learn(("rpc", "m", number, 1, False), 1.0)
+        costs.learn(CostKey("rpc", "m", number, 1, is_known=False), 1.0)
     assert len(costs._of_kinds) == MOST_KINDS
 
 
