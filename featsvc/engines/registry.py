@@ -138,39 +138,28 @@ class Engines:
     ) -> Sequence[Result]:
         """One result for each item, in their order; raises Abandoned soon after `wanted()` has become false.
 
-        `wanted` is asked every few tenths of a second, and may run other items meanwhile. What a GPU computes may be
-        `Coming` when this returns.
+        `wanted` is asked every few tenths of a second, and may run other items meanwhile. A GPU has computed what it
+        answers when this returns, and results may be `Coming` home.
         """
         settled = self._settled(sum(each.flop for each in prepared))
         place, count = self.options.device, len(prepared)
         message = f"{place} has no memory for {count} items at once: try a smaller picture"
 
-        def act() -> Sequence[Result] | Later[list[Result]]:
+        def act() -> Sequence[Result | Later[Result]]:
+            made: Sequence[Result | Later[Result]]
             with self._turn(), torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
-                made: Sequence[Result] | Later[list[Result]]
                 made = self._computations[operation].run(prepared, params, loaded)
-                return made.result() if isinstance(made, Later) and made.came is None else made
+                if is_gpu(place):
+                    torch.cuda.current_stream(place).synchronize()
+            return made
 
-        def told(made: Sequence[Result]) -> list[Result]:
-            return [
-                _with_orientation(each, orientation)
-                for each, orientation in zip(made, orientations, strict=True)
-            ]
-
-        orientations = [each.orientation for each in prepared]
-        begun = self._with_room(act, message)
-        if not isinstance(begun, Later):
-            return told(begun)
-        return Coming(partial(self._waited_for, begun.then(told), message), partial(self._is_here, begun))
-
-    def _waited_for(self, later: Later[list[Result]], message: str) -> list[Result]:
-        # Whoever is asked between the steps of another pass that runs now is not asked of these.
-        with out_of_memory_as(message), self._turn(), torch.inference_mode(), stepping(_always):
-            return later.result()
-
-    def _is_here(self, later: Later[list[Result]]) -> bool:
-        with self._turn():
-            return later.is_here
+        results = self._with_room(act, message)
+        makers = [
+            partial(_home, each, item.orientation, message)
+            for each, item in zip(results, prepared, strict=True)
+        ]
+        is_coming = any(isinstance(each, Later) and each.came is not None for each in results)
+        return Coming(makers) if is_coming else [make() for make in makers]
 
     def device(self) -> Gpu | None:
         """The GPU and its memory; None for another device."""
@@ -178,8 +167,9 @@ class Engines:
 
     def give_back(self) -> int:
         """Hands memory that nothing uses back to the device; returns its bytes."""
-        with self._turn():
-            return give_back(self.options.device)
+        # Who computes need not be waited for: it may wait for whoever sends a model away.
+        with TURNS.between_captures() as is_between:
+            return give_back(self.options.device) if is_between else 0
 
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""
@@ -229,8 +219,10 @@ class Engines:
         return kept + self.give_back()
 
 
-def _with_orientation(result: Result, orientation: int) -> Result:
-    """The answer with what its picture's file says of the way up."""
+def _home(made: Result | Later[Result], orientation: int, message: str) -> Result:
+    """An answer once it is here, with what its picture's file says of the way up; any thread may ask."""
+    with out_of_memory_as(message), torch.inference_mode():
+        result = made.result() if isinstance(made, Later) else made
     return replace(result, image_orientation=orientation) if isinstance(result, OfPicture) else result
 
 

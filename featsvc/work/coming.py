@@ -1,4 +1,4 @@
-"""Results that a device still computes while something else is asked of it. Knows no torch, for the pool uses it."""
+"""Results that a device has computed and that are still to be brought home and written."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ R = TypeVar("R")
 
 
 class Coming(Sequence[R]):
-    """Results that are waited for when they are first looked at, which then raises what was wrong with them.
+    """Results each of which is waited for and made when it is first looked at; any thread may do that, one at a time.
 
-    For one thread, as what computes is.
+    Looking raises what is wrong with that one, and with no other.
     """
 
-    def __init__(self, results: Callable[[], list[R]], is_here: Callable[[], bool]) -> None:
-        """`results` waits for them; `is_here` does not, and is true where waiting would raise an error at once."""
-        self._make = results
-        self._is_here = is_here
-        self._made: list[R] | None = None
-
-    @property
-    def is_here(self) -> bool:
-        """Whether looking at them takes no time."""
-        return self._made is not None or self._is_here()
+    def __init__(self, makers: Sequence[Callable[[], R]]) -> None:
+        self._makers: list[Callable[[], R] | None] = [*makers]
+        self._made: dict[int, R] = {}
 
     def __len__(self) -> int:
-        return len(self._results())
+        return len(self._makers)
 
     @overload
     def __getitem__(self, index: int) -> R: ...
@@ -35,9 +28,13 @@ class Coming(Sequence[R]):
     def __getitem__(self, index: slice) -> list[R]: ...
 
     def __getitem__(self, index: int | slice) -> R | list[R]:
-        return self._results()[index]
+        if isinstance(index, slice):
+            return [self._result(each) for each in range(*index.indices(len(self)))]
+        return self._result(range(len(self))[index])
 
-    def _results(self) -> list[R]:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
+    def _result(self, index: int) -> R:
+        make = self._makers[index]
+        if make is not None:
+            self._made[index] = make()
+            self._makers[index] = None  # with what it was made of
+        return self._made[index]

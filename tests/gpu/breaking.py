@@ -35,7 +35,7 @@ def _breaking(computation: AnyComputation) -> AnyComputation:
 
     def run(
         batch: list[PreparedFeatures], params: DinoExtractFeaturesParams, loaded: DinoModel
-    ) -> Later[list[Features]] | Sequence[Features]:
+    ) -> Sequence[Features | Later[Features]]:
         if any(each.input.geometry.original_width == WIDTH for each in batch):
             break_device(loaded.device)
         return computation.run(batch, params, loaded)

@@ -134,7 +134,7 @@ def _named(item: PictureItem) -> Iterator[None]:
 
 def features_of(
     batch: Sequence[PreparedFeatures], params: FeatureParams, dense: FeaturePass
-) -> Later[list[Features]]:
+) -> list[Later[Features]]:
     """Dense features of pictures of one size."""
     outputs = dense.features([each.input for each in batch])
     answers = (

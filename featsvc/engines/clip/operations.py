@@ -37,7 +37,7 @@ from featsvc.engines.running.family import (
     Prepared,
     picture_key,
 )
-from featsvc.engines.running.homeward import Later, all_of, when_home
+from featsvc.engines.running.homeward import Later, all_of, each_home, when_home
 from featsvc.engines.running.transfer import on_device
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import (
@@ -88,7 +88,7 @@ def prepare_features(
 
 def run_features(
     batch: list[PreparedFeatures], params: ClipExtractFeaturesParams, loaded: Loaded
-) -> Later[list[Features]]:
+) -> list[Later[Features]]:
     """Dense features of pictures of one size."""
     return features_of(batch, params, DensePass.of(loaded, params))
 
@@ -143,7 +143,7 @@ def prepare_similarity(
 
 def run_similarity(
     cache: TextCache, batch: list[PreparedQuery], params: ComputeSimilarityParams, loaded: Loaded
-) -> Later[list[Similarity]]:
+) -> list[Later[Similarity]]:
     """Heat maps of each picture's texts."""
     dense = DensePass.of(loaded, params)
     texts = embedded([item.words for item in batch], dense.clip, cache)
@@ -193,10 +193,10 @@ def _check_shape(picture: Image, loaded: ClipModel, options: EngineOptions) -> N
 
 def run_image(
     batch: list[PreparedEmbed], params: EncodeImageParams, loaded: ClipModel
-) -> Later[list[ImageEmbedding]]:
+) -> list[Later[ImageEmbedding]]:
     """Global embeddings, 1 x D each."""
     outputs = embeddings_of([each.picture for each in batch], loaded)
-    return when_home(lambda *home: [ImageEmbedding(each[None].numpy()) for each in home], *outputs)
+    return each_home(lambda home: ImageEmbedding(home[None].numpy()), outputs)
 
 
 def load(entry: ClipEntry, options: EngineOptions) -> ClipModel:

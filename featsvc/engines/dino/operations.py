@@ -38,7 +38,7 @@ def prepare_features(
 
 def run_features(
     batch: list[PreparedFeatures], params: DinoExtractFeaturesParams, loaded: DinoModel
-) -> Later[list[Features]]:
+) -> list[Later[Features]]:
     """Dense features of pictures of one size."""
     return features_of(batch, params, DinoPass.of(loaded, params, params.padding_mode))
 

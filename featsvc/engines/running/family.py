@@ -133,7 +133,7 @@ class Computation(Generic[P, I, R, M, Q]):
 
     operation: Operation[P, I, R]
     prepare: Callable[[I, P, M, EngineOptions], Q]
-    run: Callable[[list[Q], P, M], Sequence[R] | Later[list[R]]]
+    run: Callable[[list[Q], P, M], Sequence[R | Later[R]]]
 
 
 AnyComputation: TypeAlias = Computation[Any, Any, Any, Any, Any]

@@ -5,8 +5,7 @@ On a CPU they are there at once, and what is made of them is made before anythin
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,7 +18,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 AHEAD_BYTES = 1 << 28
-"""Of answers that are on their way at a time: they are in the device's memory and in pinned memory."""
+"""Of a pass's answers that are on their way at a time: they are in the device's memory and in pinned memory."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,6 @@ class Later(Generic[R]):
     """When they are there; None where they are."""
 
     @property
-    def is_here(self) -> bool:
-        """Whether its result needs no waiting; also where the device has failed, which the result then says."""
-        try:
-            return self.came is None or bool(self.came.query())  # type: ignore[no-untyped-call]  # as below
-        except RuntimeError:
-            return True
-
-    @property
     def nbytes(self) -> int:
         """Of the tensors that are still to come."""
         return 0 if self.came is None else sum(each.nbytes for each in self.tensors)
@@ -52,6 +43,11 @@ class Later(Generic[R]):
             self.came.synchronize()
         return self.make(*self.tensors)
 
+    def made(self) -> Later[R]:
+        """The same, made now; waits for it."""
+        made = self.result()
+        return Later(lambda: made, (), None)
+
     def then(self, change: Callable[[R], S]) -> Later[S]:
         """What that makes of the result."""
         return Later(lambda *tensors: change(self.make(*tensors)), self.tensors, self.came)
@@ -61,7 +57,7 @@ def when_home(make: Callable[..., R], *tensors: Tensor) -> Later[R]:
     """What `make` makes of these in the host's memory: their copies begin now, and the device goes on."""
     device = next((each.device for each in tensors if each.device.type == "cuda"), None)
     if device is None:
-        return Later(make, tensors, None)
+        return Later(make, tuple(map(homebound, tensors)), None)
     beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch is typed in part
     # Not before they are computed.
     beside.wait_stream(torch.cuda.current_stream(device))
@@ -70,25 +66,29 @@ def when_home(make: Callable[..., R], *tensors: Tensor) -> Later[R]:
         return Later(make, coming, beside.record_event())
 
 
-def all_of(answers: Iterable[Later[R]]) -> Later[list[R]]:
-    """Their results, in order. Later ones are begun before earlier ones are waited for, as far as there is room."""
-    made, waiting, nbytes = list[R](), deque[Later[R]](), 0
+def each_home(make: Callable[[Tensor], R], tensors: Sequence[Tensor]) -> list[Later[R]]:
+    """What `make` makes of each of these in the host's memory; all are copied together."""
+    home: Later[object] = when_home(lambda *_: None, *tensors)
+    return [Later(make, (each,), home.came) for each in home.tensors]
+
+
+def all_of(answers: Iterable[Later[R]]) -> list[Later[R]]:
+    """All of them, begun: as many are on their way as there is room for, earlier ones are waited for."""
+    begun, first, nbytes = list[Later[R]](), 0, 0
     for each in answers:
-        waiting.append(each)
+        begun.append(each)
         nbytes += each.nbytes
-        while waiting and (waiting[0].came is None or nbytes > AHEAD_BYTES):
-            first = waiting.popleft()
-            nbytes -= first.nbytes
-            made.append(first.result())
-    if not waiting:
-        return Later(lambda: made, (), None)
-    # What is copied last is here last, or nearly: the others have events of their own.
-    *before, last = waiting
-    return Later(
-        lambda *tensors: [*made, *(each.result() for each in before), last.make(*tensors)],
-        last.tensors,
-        last.came,
-    )
+        while first < len(begun) and (begun[first].came is None or nbytes > AHEAD_BYTES):
+            nbytes -= begun[first].nbytes
+            begun[first] = begun[first].made()
+            first += 1
+    return begun
+
+
+def joined(answers: Sequence[Later[R]], make: Callable[..., S]) -> Later[S]:
+    """What `make` makes of the results of all."""
+    came = next((each.came for each in reversed(answers) if each.came is not None), None)
+    return Later(lambda: make(*(each.result() for each in answers)), (), came)
 
 
 def _copied(tensor: Tensor, beside: torch.cuda.Stream) -> Tensor:

@@ -22,6 +22,8 @@ class GpuTurns:
         """How many blocks it is in."""
         self._captures = 0
         """Those that are made or waited for."""
+        self._is_capturing = False
+        """Whether it is the turn of a capture."""
 
     @property
     def has_captures(self) -> bool:
@@ -47,12 +49,20 @@ class GpuTurns:
             self._captures += 1
             self._changed.wait_for(lambda: self._owner in (None, threading.get_ident()))
             self._enter()
+            self._is_capturing = True
         try:
             yield
         finally:
             with self._changed:
                 self._captures -= 1
+                self._is_capturing = False
             self._leave()
+
+    @contextmanager
+    def between_captures(self) -> Iterator[bool]:
+        """Within the block no capture begins; whether none is made by another thread. Never waits for a turn."""
+        with self._changed:
+            yield not self._is_capturing or self._owner == threading.get_ident()
 
     def give_way(self) -> None:
         """Lets captures that wait be made, in the middle of a long computation of this thread."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
 from typing import NamedTuple
 
 import torch
 
 from featsvc.engines.running.family import Prepared, alone
-from featsvc.engines.running.homeward import Later, all_of
+from featsvc.engines.running.homeward import Later, all_of, joined
 from featsvc.engines.sam2.decoder import LowRes, decode
 from featsvc.engines.sam2.embedding import Embedding, stacked
 from featsvc.engines.sam2.model import Sam2Model
@@ -60,28 +58,24 @@ def prepare(
 
 def run(
     batch: list[PreparedPrompts], params: PredictMasksParams, loaded: Sam2Model
-) -> Later[list[PromptResults]]:
+) -> list[Later[PromptResults]]:
     """Masks of each picture's prompts; a picture is encoded once, whatever the number of its prompts."""
     known = embeddings([item.view for item in batch], loaded)
     pictures = [number for number, item in enumerate(batch) for _ in item.prompts]
     asked = PromptBatch([each for item in batch for each in item.prompts], pictures)
-    begun = (
-        batch[pictures[index]].writer.answer(masks).then(partial(_numbered, index))
-        for index, masks in low_res_masks(known, asked, loaded, params.multimask_output)
-    )
-    writers = [item.writer for item in batch]
+    order: list[int] = []
 
-    def results(answers: list[tuple[int, PromptMasks]]) -> list[PromptResults]:
-        own: list[list[PromptMasks]] = [[] for _ in writers]
-        for index, masks in sorted(answers, key=itemgetter(0)):
-            own[pictures[index]].append(masks)
-        return [writer.results(tuple(each)) for writer, each in zip(writers, own, strict=True)]
+    def begun() -> Iterator[Later[PromptMasks]]:
+        for index, masks in low_res_masks(known, asked, loaded, params.multimask_output):
+            order.append(index)
+            yield batch[pictures[index]].writer.answer(masks)
 
-    return all_of(begun).then(results)
-
-
-def _numbered(index: int, masks: PromptMasks) -> tuple[int, PromptMasks]:
-    return index, masks
+    all_begun = all_of(begun())
+    answers = dict(zip(order, all_begun, strict=True))
+    own: list[list[Later[PromptMasks]]] = [[] for _ in batch]
+    for index, number in enumerate(pictures):
+        own[number].append(answers[index])
+    return [joined(each, item.writer.results) for item, each in zip(batch, own, strict=True)]
 
 
 class PromptBatch(NamedTuple):

@@ -97,7 +97,7 @@ class PromptWriter:
             label_map=labels,
         )
 
-    def results(self, answers: tuple[PromptMasks, ...]) -> PromptResults:
+    def results(self, *answers: PromptMasks) -> PromptResults:
         """The answers together; raises where run lengths or files, whose size nobody knew, make them too large."""
         check_reply(sum(map(_nbytes, answers)), self.options, self._remedy, self.way)
         return PromptResults(answers, *self.size)

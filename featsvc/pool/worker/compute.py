@@ -2,8 +2,6 @@
 
 Between the steps of a long pass short work runs that others wait for, in the same thread: the engines ask whether a
 pass is still wanted, and the answer may take as long as that.
-
-A GPU is given the next pass shortly before it is done with the one before, whose results are waited for then.
 """
 
 from __future__ import annotations
@@ -21,16 +19,9 @@ from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome
 from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkKind, WorkQueue
-from featsvc.pool.worker.work import Pass, PreparedItem, Work
-from featsvc.work.coming import Coming
+from featsvc.pool.worker.work import Answers, Pass, PreparedItem, Work
 
 log = logging.getLogger("featsvc.pool.worker.compute")
-
-AHEAD_S = 0.01
-"""How long before the expected end of a pass a GPU is given the next: about what that takes. Until then what is short
-and goes first may still come before it."""
-LOOK_S = 2e-4
-"""How often it is looked at whether results are here."""
 
 
 class ComputeHost(Protocol):
@@ -40,6 +31,9 @@ class ComputeHost(Protocol):
 
     def answer_computed(self, *outcomes: Outcome) -> None:
         """Takes answers, in one go."""
+
+    def answer_pass(self, answers: Answers) -> None:
+        """Takes what a pass has computed, and writes it, now or while the next one computes."""
 
     def is_wanted(self, item: BatchItem) -> bool:
         """Whether somebody waits for an item."""
@@ -58,7 +52,7 @@ class ComputeHost(Protocol):
 
 
 class Compute:
-    """Runs one batch at a time, but for pauses and for the end of one. Each item is answered exactly once."""
+    """Runs one batch at a time, but for pauses. Each item is answered exactly once."""
 
     def __init__(
         self, engines: WorkerEngines, max_pixels: int, regrow_after_s: float, host: ComputeHost
@@ -66,8 +60,6 @@ class Compute:
         self._engines = engines
         self._host = host
         self._rates = Rates()
-        self._coming: Pass | None = None
-        """The one whose results are still to be waited for."""
         self._pausing: list[Work] = []
         """Those that wait below the one that computes."""
         self._postponed: list[PreparedItem] = []
@@ -75,38 +67,10 @@ class Compute:
         """Batches of which the pool knows that they take long, and short ones need not wait for them."""
         self._budgets = defaultdict[WorkKind, PixelBudget](lambda: PixelBudget(max_pixels, regrow_after_s))
 
-    def next_work(self) -> Work:
-        """The next that is ready. Meanwhile what a GPU computes is answered as soon as it is here."""
-        while (coming := self._coming) is not None:
-            if coming.is_here:
-                self.finish()
-            elif self._host.queue.now() and self._left_s(coming) < AHEAD_S:
-                break
-            else:
-                time.sleep(LOOK_S)
-        return self._host.queue.take()
-
     def run(self, work: Work) -> None:
-        """Answer all items of a batch; those of its last pass may be answered by what is called next."""
+        """Answer all items of a batch."""
         self._answer_all(work)
-        if self._coming is not None and self._coming.work is work:
-            self._coming.is_last = True
-        else:
-            self._done_with(work)
-
-    def finish(self) -> None:
-        """Answer what is still to be waited for."""
-        while (done := self._coming) is not None:
-            self._coming = None
-            self._answer_groups(done.work, self._answer(done))
-            if self._coming is not None:
-                # It was tried again, in parts.
-                self._coming.is_last = done.is_last
-            elif done.is_last:
-                self._done_with(done.work)
-
-    def _left_s(self, coming: Pass) -> float:
-        return self._rates.seconds(coming.work.kind, coming.flop) - coming.clock.own_s
+        self._done_with(work)
 
     def _done_with(self, work: Work) -> None:
         self._reported.discard(work.batch.id)
@@ -117,7 +81,6 @@ class Compute:
         outer, self._postponed = self._postponed, []
         try:
             self._answer_all(work)
-            self.finish()
         finally:
             postponed, self._postponed = self._postponed, outer
         if postponed:
@@ -126,15 +89,11 @@ class Compute:
             self._done_with(work)
 
     def _answer_all(self, work: Work) -> None:
-        if self._coming is None:
-            self._note_computing(work)
+        self._note_computing(work)
         groups: dict[Hashable, list[PreparedItem]] = {}
         for item in work.items:
             groups.setdefault(item.key, []).append(item)
-        self._answer_groups(work, list(groups.values()))
-
-    def _answer_groups(self, work: Work, groups: list[list[PreparedItem]]) -> None:
-        todo = groups[::-1]
+        todo = list(reversed(groups.values()))
         clock: Clock | None = None
         while todo:
             group = self._wanted(todo.pop())
@@ -177,55 +136,27 @@ class Compute:
         batch = work.batch
 
         def wanted() -> bool:
-            is_long = clock.earned_s > PAUSE_S
-            if self._coming is not None and (is_long or self._coming.is_here):
-                self._finish_before(work, clock)
-            if is_long:
+            if clock.earned_s > PAUSE_S:
                 self._pause(work, clock)
             return any(self._host.is_wanted(item.batch_item) for item in group)
 
         own = Pass(work, group, clock)
         try:
-            own.results = self._engines.run(
+            results = self._engines.run(
                 batch.operation,
                 [item.value for item in group],
                 batch.params,
                 work.loaded,
                 wanted,
             )
+            answers = own.done(results)
         except Abandoned:
             return [own.lost()]  # nobody is left in it, so the next round answers for all of it
         except Exception as error:  # the engines' libraries raise anything; the worker must live on
-            if self._coming is not None and is_out_of_memory(error):
-                # Alone it may fit.
-                self._finish_before(work, clock)
-                return [group]
             return self._after_failure(work, own.lost(), error)
-        self._finish_before(work, clock)
-        if isinstance(own.results, Coming):
-            self._coming = own
-            return []
-        return self._answer(own)
-
-    def _finish_before(self, work: Work, clock: Clock) -> None:
-        """Answer what the device had to do before this pass, which it begins only then."""
-        if self._coming is not None:
-            self.finish()
-            clock.begin()
-            self._note_computing(work)
-
-    def _answer(self, done: Pass) -> list[list[PreparedItem]]:
-        """Answer the items of a pass; returns the parts to try again, if its results cannot be had."""
-        work = done.work
-        try:
-            results = done.checked()
-        except Exception as error:  # as above
-            return self._after_failure(work, done.lost(), error)
-        own_s = done.clock.own_s
-        self._budgets[work.kind].fitted(done.pixels)
-        self._rates.learn(work.kind, done.flop, own_s)
-        # Together, for each message by itself wakes the pool.
-        self._host.answer_computed(*done.outcomes(results, own_s))
+        self._budgets[work.kind].fitted(own.pixels)
+        self._rates.learn(work.kind, own.flop, answers.own_s)
+        self._host.answer_pass(answers)
         return []
 
     def _pause(self, work: Work, clock: Clock) -> None:

@@ -123,10 +123,6 @@ class Clock:
         self._before_s: float = 0.0 if before is None else before.batch_s
         self._told_at: float | None = None if before is None else before._told_at
 
-    def begin(self) -> None:
-        """It computes from now on: until now its device has had another pass to do."""
-        self.began_at = time.monotonic()
-
     @property
     def own_s(self) -> float:
         """What it has taken without its pauses."""

@@ -41,7 +41,9 @@ from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.open_items import OpenItems
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.pool.worker.preparing import Preparation
-from featsvc.pool.worker.work import Work
+from featsvc.pool.worker.work import Answers, Work
+from featsvc.pool.worker.writing import Writing
+from featsvc.work.coming import Coming
 
 log = logging.getLogger("featsvc.pool.worker.pipeline")
 
@@ -71,6 +73,7 @@ class Pipeline:
         )
         self._caches: tuple[CacheStatus, ...] = ()
         self.queue: WorkQueue[Work] = WorkQueue()
+        self._writing = Writing(self.answer)
         self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         self._open = OpenItems()
@@ -110,7 +113,9 @@ class Pipeline:
             args = (give_back, self._open, after_s)
             threading.Thread(target=or_end, args=args, name="memory", daemon=True).start()
         while True:
-            self._compute.run(self._compute.next_work())
+            work = self.queue.take()
+            self._compute.run(work)
+            del work  # its arrays must not wait for the next batch
 
     def _preload(self, model: str) -> None:
         """Load a model if that can be done; who asks for it otherwise is told why it is not there.
@@ -217,6 +222,16 @@ class Pipeline:
         """Answer what was computed; for the thread that computes."""
         # The news first, so that who has an answer finds what it did to the caches.
         self.answer(*outcomes, news=self._news())
+
+    def answer_pass(self, answers: Answers) -> None:
+        """Write what a pass has computed; beside the next one where a device has it. For the thread that computes."""
+        if not isinstance(answers.results, Coming):
+            # Together, for each message by itself wakes the pool.
+            self.answer_computed(*answers.outcomes())
+            return
+        if news := self._news():
+            self._send(*news)
+        self._writing.put(answers)
 
 
 def _cache_status(stats: EngineCacheStats) -> CacheStatus:

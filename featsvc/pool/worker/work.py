@@ -10,8 +10,8 @@ from typing import Any
 from featsvc.errors import FeatsvcError
 from featsvc.pool.contract.engine_protocol import EngineModel
 from featsvc.pool.contract.messages import BatchItem, ItemTiming, Outcome, RunBatch
+from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import Clock, WorkKind
-from featsvc.work.coming import Coming
 from featsvc.work.sizes import result_bytes
 
 
@@ -57,22 +57,13 @@ class Work:
         return sum(item.flop for item in self.items)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Pass:
-    """Items that a device is given together."""
+    """Items that a device was given together, and when."""
 
     work: Work
     group: list[PreparedItem]
     clock: Clock
-    results: Sequence[object] = ()
-    """One for each, once it has run."""
-    is_last: bool = False
-    """Whether no other of its batch comes after it."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its results need no waiting."""
-        return not isinstance(self.results, Coming) or self.results.is_here
 
     @property
     def flop(self) -> float:
@@ -84,28 +75,49 @@ class Pass:
         """Memory of all items, against the batch budget."""
         return sum(item.pixels for item in self.group)
 
-    def checked(self) -> list[object]:
-        """Its results; waits for them, and raises what was wrong with it."""
-        results = list(self.results)
-        if len(results) != len(self.group):
-            operation = self.work.batch.operation
-            raise RuntimeError(f"{operation}: {len(results)} results for {len(self.group)} items")
-        return results
-
     def lost(self) -> list[PreparedItem]:
         """Its items after it came to nothing, of which each has had its part of the time."""
         part_s = self.clock.own_s / len(self.group)
         return [replace(item, lost_s=item.lost_s + part_s) for item in self.group]
 
-    def outcomes(self, results: list[object], own_s: float) -> Iterator[Outcome]:
-        """The answers, and what each has taken."""
-        size, is_first, clock = len(self.group), True, self.clock
-        for item, result in zip(self.group, results, strict=True):
+    def done(self, results: Sequence[object]) -> Answers:
+        """Its results, which have just been computed; raises where they are not as many as its items."""
+        operation, count = self.work.batch.operation, len(self.group)
+        if len(results) != count:
+            raise RuntimeError(f"{operation}: {len(results)} results for {count} items")
+        return Answers(
+            operation, self.group, results, self.clock.began_at, self.clock.own_s, self.clock.paused_s
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a pass has computed, before it is written."""
+
+    operation: str
+    group: list[PreparedItem]
+    results: Sequence[object]
+    """One for each item; `Coming` where a device has them."""
+    began_at: float
+    own_s: float
+    paused_s: float
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """One for each item, and what it has taken; where a result cannot be written, its error."""
+        size, is_first = len(self.group), True
+        for item, index in zip(self.group, range(size), strict=True):
+            try:
+                result = self.results[index]
+            except Exception as error:  # libraries raise anything; the others of the pass are answered
+                end_if_lost(error)
+                told = for_caller(error, item.batch_item.request_id, self.operation)
+                yield replace(item, lost_s=item.lost_s + self.own_s / size).without_result(told)
+                continue
             took_s = (
                 item.prepared_at - item.began_at,
-                clock.began_at - item.prepared_at,
-                own_s,
-                clock.paused_s,
+                self.began_at - item.prepared_at,
+                self.own_s,
+                self.paused_s,
             )
             timing = ItemTiming(*took_s, size, is_first, result_bytes(result))
             yield Outcome(item.batch_item.id, result, timing=timing)

@@ -58,6 +58,8 @@ class PretendCuda:
         self.operators = Counter[Any]()
         self.waits = Counter[tuple[str, str]]()
         """What the CPU waits for while it has nothing else to give to the device, and where."""
+        self.homecomings = Counter[str]()
+        """Copies home that were waited for beside the device, and where."""
         self.uploads = Counter[str]()
         """Copies to a device, by where. One that blocks waits for all that was asked of the device before."""
         self.live, self.peak = Counter[str](), Counter[str]()
@@ -68,7 +70,7 @@ class PretendCuda:
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
         self.capturing = Capturing(self._synchronize, self._give_back)
-        self.streams = Streams(self._wait, self._note_event)
+        self.streams = Streams(self._settle, self._note_event)
         self._busy: set[torch.device] = set()
         self._pinned = WeakTensorKeyDictionary()
         self._coming: dict[torch.device, list[tuple[Tensor, Tensor]]] = {}
@@ -129,7 +131,7 @@ class PretendCuda:
 
     def forget(self) -> None:
         """Counts anew."""
-        for each in (self.operators, self.waits, self.uploads, self.touched, self.lacks):
+        for each in (self.operators, self.waits, self.homecomings, self.uploads, self.touched, self.lacks):
             each.clear()
 
     def act(self, func: Any, found: list[Tensor], asked: torch.device | None, args: Any, kwargs: Any) -> Any:
@@ -234,7 +236,13 @@ class PretendCuda:
                 self._wait(f"{source} to {target}", target)
 
     def _synchronize(self, device: str = "cuda") -> None:
-        self._wait("synchronize", self.numbered(torch.device(device)))
+        self._settle("synchronize", self.numbered(torch.device(device)))
+
+    def _settle(self, what: str, device: torch.device) -> None:
+        """Waits for all that the device was given, which is nothing where it was waited for already."""
+        self.capturing.refuse()
+        if device in self._busy or self._coming.get(device):
+            self._wait(what, device)
 
     def _wait(self, what: str, device: torch.device) -> None:
         self.capturing.refuse()
@@ -249,7 +257,7 @@ class PretendCuda:
         self.streams.note_asked(device)
 
     def _note_event(self, device: torch.device) -> None:
-        self.waits["event", _line()] += 1
+        self.homecomings[_line()] += 1
         self._touch(device)
 
     def _touch(self, device: torch.device) -> None:

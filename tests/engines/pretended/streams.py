@@ -16,7 +16,6 @@ from tests.engines.pretended.graphs import rubbish
 from tests.engines.pretended.tensors import Block, OnDevice
 
 Wait = Callable[[str, torch.device], None]
-LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -76,23 +75,10 @@ class PretendedEvent:
 
     stream: PretendedStream
     copies: list[Copy]
-    looks: int = LOOKS
-    """How often it is still looked at in vain."""
-
-    def query(self) -> bool:
-        """Whether it is there."""
-        self.looks -= bool(self.looks)
-        if not self.looks:
-            self._bring()
-        return not self.looks
 
     def synchronize(self) -> None:
         """Waits for it."""
         self.stream.streams.note_event(self.stream.device)
-        self._bring()
-
-    def _bring(self) -> None:
-        self.looks = 0
         for each in self.copies:
             each.bring()
         self.copies.clear()

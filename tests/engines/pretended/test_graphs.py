@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 
@@ -246,9 +247,28 @@ def test_a_worker_computes_in_its_turn(
     worker.answers(CASES["clip picture"])
     assert not taken, "without graphs there is nothing to wait for"
     graphed("fp32").answers(CASES["clip picture"])
-    with graphed("fp32").at_work():
-        graphed("fp32").engines.give_back()
-    assert taken == ["a turn"] * 3  # a pass is computed, and comes home
+    assert taken == ["a turn"]
+
+
+def test_a_model_may_go_while_another_computes_and_its_memory_waits_for_no_turn(graphed: Workers) -> None:
+    worker = graphed("fp32")
+
+    def given_back() -> int:
+        with worker.at_work():
+            return worker.engines.give_back()
+
+    with ThreadPoolExecutor(1) as loading, TURNS.computing():
+        worker.cuda.reserved[DEVICE] = worker.cuda.live[DEVICE] + 100
+        assert loading.submit(given_back).result(30) == 100
+
+
+def test_memory_is_not_given_back_during_a_capture_of_another(graphed: Workers) -> None:
+    worker = graphed("fp32")
+    with ThreadPoolExecutor(1) as capturing, worker.at_work():
+        worker.cuda.reserved[DEVICE] = worker.cuda.live[DEVICE] + 100
+        with TURNS.capturing():
+            assert capturing.submit(worker.engines.give_back).result(30) == 0
+        assert worker.engines.give_back() == 100
 
 
 def test_nobody_computes_during_a_capture(there: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,10 +17,11 @@ from featsvc.engines.sam2.predict import PreparedPrompts
 from featsvc.errors import ReplyTooLarge
 from featsvc.v1 import schema as S
 from featsvc.work.coming import Coming
+from featsvc.work.results import PromptResults
 from tests.engines.pretended.cases import CASES, Case, answers, asked
 from tests.engines.pretended.cuda import PretendCuda
 from tests.engines.pretended.numbers import difference, numbers
-from tests.engines.pretended.streams import LOOKS, PretendedEvent, PretendedStream
+from tests.engines.pretended.streams import PretendedEvent, PretendedStream
 from tests.engines.pretended.tensors import OnDevice
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
@@ -134,21 +136,22 @@ def coming(values: list[Tensor], order: list[str]) -> Iterator[Later[None]]:
 def test_no_more_is_on_its_way_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(homeward, "AHEAD_BYTES", 2 * 12)
     order: list[str] = []
-    later = all_of(coming([made() * number for number in range(4)], order))
+    begun = all_of(coming([made() * number for number in range(4)], order))
     assert " ".join(order) == "begun 0 begun 1 begun 2 made 0 begun 3 made 2"
-    later.result()
-    assert order[-2:] == ["made 4", "made 6"]
+    for each in begun:
+        each.result()
+    assert order[-2:] == ["made 4", "made 6"], "each once"
 
 
 def test_on_a_cpu_each_is_made_before_the_next_is_begun() -> None:
     order: list[str] = []
-    later = all_of(coming([torch.ones(3) * number for number in range(2)], order))
+    begun = all_of(coming([torch.ones(3) * number for number in range(2)], order))
     assert order == ["begun 0", "made 0", "begun 1", "made 1"]
-    assert later.is_here
+    assert not any(each.came for each in begun)
 
 
 @pytest.mark.parametrize("name", [*QUESTIONS, "clip picture"])
-def test_a_pass_is_given_to_the_device_and_not_waited_for(worker: PretendedWorker, name: str) -> None:
+def test_a_pass_is_waited_for_and_its_copies_home_are_not(worker: PretendedWorker, name: str) -> None:
     case = QUESTIONS.get(name) or CASES[name]
     (first, *_), operation = case.items, case.operation.rpc
     worker.answers(case)  # what it keeps of texts and pictures is there from now on
@@ -158,15 +161,16 @@ def test_a_pass_is_given_to_the_device_and_not_waited_for(worker: PretendedWorke
         prepared = worker.engines.prepare(operation, first, case.params, loaded)
         results = worker.engines.run(operation, [prepared], case.params, loaded)
         assert isinstance(results, Coming)
-        assert not worker.cuda.waits
-        looks = sum(1 for _ in iter(lambda: results.is_here, True))
-        assert looks == LOOKS - 1
-        (answer,) = results
+        assert worker.cuda.waits.total() == 1, "what is wrong with the pass is said by the pass"
+        assert not worker.cuda.homecomings
+    # In a thread that has nothing to do with the device.
+    with ThreadPoolExecutor(1) as writing:
+        answer = writing.submit(lambda: results[0]).result()
     (right,) = worker.answers(Case(case.params, (first,)))
     assert difference(numbers(answer), numbers(right)) <= BOUND
 
 
-def test_two_passes_are_on_the_device_at_a_time_and_their_answers_are_their_own(
+def test_what_comes_home_is_its_own_though_another_pass_is_computed_meanwhile(
     worker: PretendedWorker,
 ) -> None:
     case = CASES["dino several"]
@@ -181,14 +185,15 @@ def test_two_passes_are_on_the_device_at_a_time_and_their_answers_are_their_own(
         assert difference(numbers(ours), numbers(theirs)) <= BOUND
 
 
-def test_what_is_wrong_with_an_answer_is_said_when_it_is_looked_at(worker: PretendedWorker) -> None:
+def test_what_is_wrong_with_one_answer_is_said_of_that_one_alone(worker: PretendedWorker) -> None:
     case = QUESTIONS["sam2 prompts"]
     params = case.params.model_copy(update={"return_logits": False, "mask_encoding": S.MaskEncoding.COCO_RLE})
     loaded, operation = worker.loaded[case.models], case.operation.rpc
     with worker.at_work():
-        prepared = worker.engines.prepare(operation, case.items[0], params, loaded)
-        assert isinstance(prepared, PreparedPrompts)
-        writer = replace(prepared.writer, options=replace(prepared.writer.options, max_reply_bytes=1))
-        results = worker.engines.run(operation, [replace(prepared, writer=writer)], params, loaded)
+        first, second = (worker.engines.prepare(operation, case.items[0], params, loaded) for _ in range(2))
+        assert isinstance(first, PreparedPrompts)
+        writer = replace(first.writer, options=replace(first.writer.options, max_reply_bytes=1))
+        results = worker.engines.run(operation, [replace(first, writer=writer), second], params, loaded)
         with pytest.raises(ReplyTooLarge):
-            list(results)
+            results[0]
+        assert isinstance(results[1], PromptResults)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from tests.engines.pretended.cases import CASES, FAMILIES, asked
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 KIB = 1 << 10
+PATIENCE_S = 60.0
 DINO = S.DinoExtractFeaturesParams(load_size=28)
 
 
@@ -107,6 +109,7 @@ class Process:
 
     def __init__(self, worker: PretendedWorker) -> None:
         self.said: list[FromWorker] = []
+        self._answered = threading.Semaphore(0)
         self.models: set[str] = set()
         """What it has in memory, as it said last."""
         self._worker = worker
@@ -135,7 +138,8 @@ class Process:
         with self._worker.at_work():
             self._pipeline._preparation._prepare(batch, {})
             self._pipeline._compute.run(self._pipeline.queue.take())
-            self._pipeline._compute.finish()
+        for _ in items:
+            assert self._answered.acquire(timeout=PATIENCE_S), "another thread writes them"
         return [each for each in self.said if isinstance(each, Outcome)]
 
     def load(self, model: str) -> None:
@@ -149,6 +153,8 @@ class Process:
     def _hear(self, *messages: FromWorker) -> None:
         self.said += messages
         for each in messages:
+            if isinstance(each, Outcome):
+                self._answered.release()
             if isinstance(each, WorkerModels):
                 self.models = {model.name for model in each.models}
 

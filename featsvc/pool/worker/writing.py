@@ -1,0 +1,38 @@
+"""Answers of a GPU, brought home and written by a thread of their own while it computes the next pass."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from featsvc.pool.contract.messages import Outcome
+from featsvc.pool.worker.failures import or_end
+from featsvc.pool.worker.work import Answers
+
+MOST_WAITING = 2
+"""Passes that are computed and not yet written: then the next one waits."""
+
+
+class Writing:
+    """Writes passes one after the other. `put` is for one thread."""
+
+    def __init__(self, answer: Callable[..., None]) -> None:
+        """`answer` takes the outcomes of a pass, from another thread."""
+        self._answer = answer
+        self._waiting = queue.Queue[Answers](MOST_WAITING)
+        self._thread: threading.Thread | None = None
+
+    def put(self, answers: Answers) -> None:
+        """Takes a pass; waits while there are too many."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=or_end, args=(self._write,), name="write", daemon=True)
+            self._thread.start()
+        self._waiting.put(answers)
+
+    def _write(self) -> None:
+        while True:
+            outcomes: tuple[Outcome, ...] = (*self._waiting.get().outcomes(),)
+            # Together, for each message by itself wakes the pool.
+            self._answer(*outcomes)
+            del outcomes  # arrays must not wait for the next pass
