@@ -10,7 +10,7 @@ from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome, RunBatch
 from featsvc.pool.worker.compute import Compute
 from featsvc.pool.worker.pauses import WorkQueue
-from featsvc.pool.worker.work import Answers, PreparedItem, Work
+from featsvc.pool.worker.work import ComputedPass, PreparedItem, Work
 from featsvc.v1 import schema
 from featsvc.v1.schema import TextQuery, Texts
 from featsvc.work.item import Item, PictureItem, PromptItem, QueryItem, TextItem
@@ -71,7 +71,7 @@ def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, ope
         def answer_computed(self, *outcomes: Outcome) -> None:
             answers.extend(outcomes)
 
-        def answer_pass(self, answers: Answers) -> None:
+        def answer_pass(self, answers: ComputedPass) -> None:
             self.answer_computed(*answers.outcomes())
 
         def is_wanted(self, item: BatchItem) -> bool:

@@ -19,7 +19,7 @@ from featsvc.pool.contract.messages import BatchItem, Computes, GoesOn, Outcome
 from featsvc.pool.worker.budget import PixelBudget
 from featsvc.pool.worker.failures import end_if_lost, for_caller
 from featsvc.pool.worker.pauses import LONG_S, PAUSE_S, Clock, Rates, WorkKind, WorkQueue
-from featsvc.pool.worker.work import Answers, Pass, PreparedItem, Work
+from featsvc.pool.worker.work import ComputedPass, PreparedItem, RunningPass, Work
 
 log = logging.getLogger("featsvc.pool.worker.compute")
 
@@ -32,7 +32,7 @@ class ComputeHost(Protocol):
     def answer_computed(self, *outcomes: Outcome) -> None:
         """Takes answers, in one go."""
 
-    def answer_pass(self, answers: Answers) -> None:
+    def answer_pass(self, answers: ComputedPass) -> None:
         """Takes what a pass has computed, and writes it, now or while the next one computes."""
 
     def is_wanted(self, item: BatchItem) -> bool:
@@ -140,7 +140,7 @@ class Compute:
                 self._pause(work, clock)
             return any(self._host.is_wanted(item.batch_item) for item in group)
 
-        own = Pass(work, group, clock)
+        own = RunningPass(work, group, clock)
         try:
             results = self._engines.run(
                 batch.operation,

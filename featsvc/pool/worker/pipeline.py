@@ -41,7 +41,7 @@ from featsvc.pool.worker.model_cache import ModelCache, model_bytes
 from featsvc.pool.worker.open_items import OpenItems
 from featsvc.pool.worker.pauses import WorkQueue
 from featsvc.pool.worker.preparing import Preparation
-from featsvc.pool.worker.work import Answers, Work
+from featsvc.pool.worker.work import ComputedPass, Work
 from featsvc.pool.worker.writing import Writing
 from featsvc.work.coming import Coming
 
@@ -223,7 +223,7 @@ class Pipeline:
         # The news first, so that who has an answer finds what it did to the caches.
         self.answer(*outcomes, news=self._news())
 
-    def answer_pass(self, answers: Answers) -> None:
+    def answer_pass(self, answers: ComputedPass) -> None:
         """Write what a pass has computed; beside the next one where a device has it. For the thread that computes."""
         if not isinstance(answers.results, Coming):
             # Together, for each message by itself wakes the pool.

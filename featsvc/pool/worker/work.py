@@ -58,7 +58,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
+class RunningPass:
     """Items that a device was given together, and when."""
 
     work: Work
@@ -80,18 +80,18 @@ class Pass:
         part_s = self.clock.own_s / len(self.group)
         return [replace(item, lost_s=item.lost_s + part_s) for item in self.group]
 
-    def done(self, results: Sequence[object]) -> Answers:
+    def done(self, results: Sequence[object]) -> ComputedPass:
         """Its results, which have just been computed; raises where they are not as many as its items."""
         operation, count = self.work.batch.operation, len(self.group)
         if len(results) != count:
             raise RuntimeError(f"{operation}: {len(results)} results for {count} items")
-        return Answers(
+        return ComputedPass(
             operation, self.group, results, self.clock.began_at, self.clock.own_s, self.clock.paused_s
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ComputedPass:
     """What a pass has computed, before it is written."""
 
     operation: str

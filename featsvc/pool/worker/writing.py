@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from featsvc.pool.contract.messages import Outcome
 from featsvc.pool.worker.failures import or_end
-from featsvc.pool.worker.work import Answers
+from featsvc.pool.worker.work import ComputedPass
 
 MOST_WAITING = 2
 """Passes that are computed and not yet written: then the next one waits."""
@@ -20,10 +20,10 @@ class Writing:
     def __init__(self, answer: Callable[..., None]) -> None:
         """`answer` takes the outcomes of a pass, from another thread."""
         self._answer = answer
-        self._waiting = queue.Queue[Answers](MOST_WAITING)
+        self._waiting = queue.Queue[ComputedPass](MOST_WAITING)
         self._thread: threading.Thread | None = None
 
-    def put(self, answers: Answers) -> None:
+    def put(self, answers: ComputedPass) -> None:
         """Takes a pass; waits while there are too many."""
         if self._thread is None:
             self._thread = threading.Thread(target=or_end, args=(self._write,), name="write", daemon=True)

@@ -14,7 +14,7 @@ from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, Outcome,
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.worker import pauses, work
 from featsvc.pool.worker.pipeline import Pipeline
-from featsvc.pool.worker.work import Answers, PreparedItem, Work
+from featsvc.pool.worker.work import ComputedPass, PreparedItem, Work
 from featsvc.pool.worker.writing import MOST_WAITING, Writing
 from featsvc.work.coming import Coming
 from tests.pool.fakes import LOST, FakeEngines, FakeItem, FakeOptions, FakeParams, FakeResult
@@ -160,7 +160,7 @@ def test_no_more_waits_to_be_written_than_may() -> None:
     item = PreparedItem(BatchItem(1, "", FakeItem(), None), None, (), 1, 0.0)
 
     def put() -> None:
-        writing.put(Answers("fake.run", [item], Coming([*results()]), 0.0, 0.0, 0.0))
+        writing.put(ComputedPass("fake.run", [item], Coming([*results()]), 0.0, 0.0, 0.0))
 
     put()
     assert began.acquire(timeout=PATIENCE_S)
