@@ -6,7 +6,7 @@ BENCH_READY := $(VENV)/.bench-ready
 # The contract that callers were promised.
 CONTRACT := protos/contract-v1.binpb
 
-.PHONY: help setup serve audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web test-page check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web screenshots lock lock-bench diagrams check-deploy
+.PHONY: help setup serve atheris audit test test-slow test-clients test-client-cpp test-client-go test-client-java test-client-rust test-client-typescript test-client-web test-page check proto contract bench bench-quick chaos gpu-check gpu-carry test-older train-demo evaluate-demo wheels web screenshots lock lock-bench diagrams check-deploy
 
 # A target with ## behind it is told here.
 help:
@@ -42,8 +42,12 @@ test: setup  ## the tests
 # Those of tests/conformance are run by test-clients, which builds the clients of other languages for them. Ray starts processes of its
 # own, and so there are fewer.
 test-slow: PROCESSES = 2
-test-slow: setup $(BENCH_READY)  ## those that take longer
+test-slow: setup $(BENCH_READY) atheris  ## those that take longer
 	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
+
+# The fuzzer of guided inputs, which has files for few machines.
+atheris: setup
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"
 
 # What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
 OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)
@@ -148,8 +152,7 @@ bench-quick: setup $(BENCH_READY)  ## the same in minutes, with rougher figures
 
 # docs/reliability.md has what is promised. ARGS: NAME …, --long, --times N, --write.
 # atheris, which guides one of the trials, has files for few machines: without it that one is left out, and says so.
-chaos: setup $(BENCH_READY)  ## kills, hangs and bad input, and what became of the answers
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"
+chaos: setup $(BENCH_READY) atheris  ## kills, hangs and bad input, and what became of the answers
 	BUILD_CLIENTS=1 $(PY) -m tests.chaos $(ARGS)
 
 # docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import grpc
 import httpx
 
 from featsvc.processes import raise_limit
+from featsvc.settings.tree import Settings
 from featsvc.v1 import clip_pb2, clip_pb2_grpc
 from tests.chaos.frames import ACK, PING, PREFACE, SETTINGS, frame
 from tests.chaos.report import Report
@@ -32,6 +34,10 @@ GREETED_AT_ONCE = 256
 TURNED_AWAY_S = 4.0
 CALLS, FIRST_CALLS = 500, 50
 MOST_SLOWER = 1.5
+MOST_HELD = {GRPC: Settings().max_connections, REST: Settings().rest_connections // 2}
+"""What a port holds of one address; who comes then is turned away."""
+LEAST_PART = 0.8
+"""Of these that have to be there: those that send slowly are cut, and come again."""
 LOST = (OSError, TimeoutError, asyncio.IncompleteReadError)
 # Begins a body that is never sent whole.
 REQUEST = (
@@ -65,8 +71,20 @@ async def _crowded(folder: Path, count: int) -> Report:
     figures = ", ".join(
         f"{kind} p99 {1000 * quiet[kind]:.1f} to {1000 * crowded[kind]:.1f} ms" for kind in asks
     )
-    what = f"{count} connections to each of two ports, a tenth of them sending slowly; held: {crowd.told}"
-    return Report("connections", what, max(slower.values()) <= MOST_SLOWER, figures)
+    held = f"{_told(crowd.first)}, in the end {_told(crowd.last)}"
+    what = f"{count} connections to each of two ports, a tenth of them sending slowly; held: {held}"
+    faults = [
+        f"{kind}: only {there[kind]} were held of {min(most, count)} that have room"
+        for there in (crowd.first, crowd.last)
+        for kind, most in MOST_HELD.items()
+        if there[kind] < LEAST_PART * min(most, count)
+    ]
+    is_right = max(slower.values()) <= MOST_SLOWER and not faults
+    return Report("connections", what, is_right, figures, tuple(faults))
+
+
+def _told(held: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in held.items())
 
 
 def _asks(server: Server, channel: grpc.aio.Channel, web: httpx.AsyncClient) -> dict[str, Ask]:
@@ -111,16 +129,11 @@ async def _p99(ask: Ask, calls: int = CALLS) -> float:
 
 @dataclass
 class Crowd:
-    """The connections, as their process tells: of each port how many there are."""
+    """The connections, as their process tells: how many there are of each port."""
 
-    first: str
+    first: Mapping[str, int]
     """When all had been tried."""
-    last: str = ""
-
-    @property
-    def told(self) -> str:
-        """For the report."""
-        return f"{self.first}, in the end {self.last}"
+    last: Mapping[str, int]
 
 
 @asynccontextmanager
@@ -139,10 +152,10 @@ async def _crowd(server: Server, count: int) -> AsyncIterator[Crowd]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        crowd = Crowd((await process.stdout.readline()).decode().strip())
+        crowd = Crowd(json.loads(await process.stdout.readline()), {})
         yield crowd
         process.stdin.close()
-        crowd.last = (await process.stdout.readline()).decode().strip()
+        crowd.last = json.loads(await process.stdout.readline())
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import connections as module
+from tests.chaos.connections import connections
 from tests.chaos.crowd import Counts
 from tests.chaos.deaths import kills, restarts, stops
 from tests.chaos.fuzz import fuzz
 from tests.chaos.guided import guided
 from tests.chaos.report import Report
+from tests.chaos.soak import soak
 
 NEEDS_ATHERIS = pytest.mark.skipif(
-    find_spec("atheris") is None, reason="needs atheris: make chaos installs it"
+    find_spec("atheris") is None, reason="needs atheris, which make test-slow installs where it can be"
 )
 
 
@@ -28,6 +31,24 @@ NEEDS_ATHERIS = pytest.mark.skipif(
 def test_what_is_promised_holds(trial: Callable[[Path, int], Report], times: int, tmp_path: Path) -> None:
     report = trial(tmp_path, times)
     assert report.is_right, report
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_connections_that_ask_nothing_are_held_and_keep_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CALLS", 100)
+    report = connections(tmp_path, 300)
+    assert not report.faults
+    assert "inf" not in report.figures, report  # how long it takes is for a machine that does nothing else
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mixed_work_loses_nothing(tmp_path: Path) -> None:
+    report = soak(tmp_path, 30)
+    assert "0 lost, 0 wrong" in report.figures, report  # memory is flat only later
 
 
 def test_an_error_in_place_of_an_answer_is_lost_and_other_bytes_are_wrong() -> None:
