@@ -7,12 +7,10 @@ from typing import get_args
 
 from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
-from featsvc.v1.schema import FeatureDType, GenerateMasksParams
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, Case, every_model
-from tests.engines.pretended.cases import answers as asked
-from tests.engines.pretended.numbers import Numbers, difference, numbers
-from tests.engines.pretended.test_answers import STEPS
+from tests.engines.pretended.cases import CASES, Case, asked_in, every_model
+from tests.engines.pretended.cases import answers as results
+from tests.engines.pretended.numbers import Numbers, bound, difference, numbers
 from tests.gpu.conditions import Conditions
 from tests.gpu.rows import Row
 from tests.gpu.stand import Stand
@@ -28,9 +26,10 @@ def answers(conditions: Conditions) -> Iterator[Row]:
     cases = one_of_each() if stand.dry else CASES
     here = answered(models.engines(), cases)
     for precision in get_args(Precision):
+        asked = asked_in(precision, cases)
         with stand.at_work():
-            there = answered(stand.engines(precision=precision), cases)
-        yield compared(precision, cases, here, there)
+            there = answered(stand.engines(precision=precision), asked)
+        yield compared(precision, asked, here, there)
 
 
 def one_of_each() -> Mapping[str, Case]:
@@ -44,7 +43,7 @@ def answered(engines: Engines, cases: Mapping[str, Case]) -> dict[str, list[Numb
     found: dict[str, list[Numbers] | Exception] = {}
     for name, case in cases.items():
         try:
-            found[name] = [numbers(each) for each in asked(engines, case, loaded[case.models])]
+            found[name] = [numbers(each) for each in results(engines, case, loaded[case.models])]
         except Exception as error:  # whatever a GPU may raise: the other cases are asked all the same
             found[name] = error
     return found
@@ -69,11 +68,10 @@ def compared(
         except AssertionError:  # other shapes, or names
             worst[name] = float("inf")
             # A quality or stability near its threshold may be on the other side of it.
-            if precision != "fp32" and isinstance(case.params, GenerateMasksParams):
+            if precision != "fp32" and case.looks_for_masks:
                 continue
-        bound = BOUNDS[precision] + STEPS.get(getattr(case.params, "dtype", FeatureDType.FLOAT32), 0)
         # Written so that NaN counts as wrong.
-        if not worst[name] <= bound:
+        if not worst[name] <= bound(case, BOUNDS[precision]):
             wrong.append(f"{name}: {worst[name]:.2g}")
     farthest = sorted(worst, key=lambda name: worst[name], reverse=True)[:SHOWN]
     figures = {

@@ -24,7 +24,9 @@ from featsvc.engines.networks import graphs
 from featsvc.engines.networks.graphs import Graph, Graphed
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
+from featsvc.settings.kinds import Precision
 from tests.engines import models
+from tests.engines.pretended.cases import CASES
 from tests.gpu import facts
 from tests.gpu.answers import answered, compared, one_of_each
 from tests.gpu.check import SECTIONS, Outcome, Section, checked, report
@@ -120,6 +122,29 @@ def test_answers_tell_what_fails_on_the_gpu(stand: Stand, monkeypatch: pytest.Mo
     row = compared("fp32", cases, here, answered(models.engines(), cases))
     assert row.holds is False
     assert "no kernel image" in row.figures["wrong"][0]
+
+
+@pytest.mark.parametrize(("precision", "holds"), [("bf16", True), ("fp32", False)])
+@pytest.mark.parametrize("name", ["sam2 masks", "object found"])
+def test_answers_allow_for_a_mask_that_only_one_precision_takes(
+    name: str, precision: Precision, holds: bool
+) -> None:
+    none, one = {"count": np.zeros(1)}, {"count": np.ones(1), "scores 0": np.ones(2)}
+    row = compared(precision, {name: CASES[name]}, {name: [none]}, {name: [one]})
+    assert row.holds is holds
+
+
+def test_answers_allow_for_no_other_objects_than_those_of_prompts() -> None:
+    one, two = {"vectors 0": np.ones((1, 4))}, {"vectors 0": np.ones((2, 4))}
+    name = "object max of maps"
+    assert not compared("bf16", {name: CASES[name]}, {name: [one]}, {name: [two]}).holds
+
+
+def test_answers_allow_for_what_features_are_rounded_to() -> None:
+    near, far = ({"features": np.array([1, part], np.float32)} for part in (0.5, 0.506))
+    whole, rounded = ("clip tiles on a grid float32", "clip tiles on a grid int8")
+    for name, holds in ((whole, False), (rounded, True)):
+        assert compared("fp32", {name: CASES[name]}, {name: [near]}, {name: [far]}).holds is holds
 
 
 @pytest.mark.parametrize("off", [0, 1])

@@ -11,6 +11,7 @@ import numpy as np
 from featsvc.engines.registry import Engines
 from featsvc.engines.running.family import Loaded
 from featsvc.fields.base import Parameters
+from featsvc.settings.kinds import Precision
 from featsvc.v1 import schema as S
 from featsvc.work.item import Item, PictureItem, TextItem
 from featsvc.work.operations import FIND_OBJECTS, OPERATIONS, AnyOperation, Family, Several
@@ -25,6 +26,8 @@ PICTURES = tuple(models.encoded(models.picture(*size)) for size in ((75, 50), (7
 QUERY, AGAINST = ("a red circle", "a dog"), ("a blue star", "two")
 MASK_SIDE = 64
 """Of the demo model's low-resolution masks."""
+CLIP_CHANNELS = 128
+"""Of the demo model's embeddings."""
 FEW = {"points_per_side": 2, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
 
 
@@ -53,6 +56,12 @@ class Case:
         if getattr(self.params, "proxy_model", None) is not None:
             return "proxied"
         return "find" if self.operation is FIND_OBJECTS else self.family
+
+    @property
+    def looks_for_masks(self) -> bool:
+        """Whether it has masks that are good enough: one near a threshold may be so in one precision alone."""
+        has_source = any(getattr(each, "source", None) is not None for each in self.items)
+        return isinstance(self.params, S.AutomaticMaskParams) and not has_source
 
 
 def every_model(engines: Engines) -> dict[str, Loaded]:
@@ -161,7 +170,8 @@ def _dino() -> Iterator[tuple[str, Case]]:
 
 def _sam2() -> Iterator[tuple[str, Case]]:
     yield "embedding", asked(S.EmbedImageParams())
-    for dtype in ("float32", "float16", "bfloat16"):
+    yield "embedding itself", asked(S.EmbedImageParams(ret_embedding=True, embedding_dtype="float32"))
+    for dtype in ("float16", "bfloat16"):
         itself = S.EmbedImageParams(ret_embedding=True, embedding_dtype=dtype)
         yield f"embedding itself {dtype}", around(itself)
     yield from _prompts()
@@ -196,7 +206,7 @@ def _search() -> Iterator[tuple[str, Case]]:
     yield "masks refined", asked(P(**few, use_m2m=True))
     yield "masks one a point", asked(P(**few, multimask_output=False))
     yield "masks without islands", asked(P(**few, min_mask_region_area=20))
-    yield "masks in crops", around(P(**few, crop_n_layers=1, crop_n_points_downscale_factor=2))
+    yield "masks in crops", asked(P(**few, crop_n_layers=1, crop_n_points_downscale_factor=2))
     yield "masks of a preset", around(P(**few, preset=S.Preset.FINE_GRAINED, crop_n_layers=0))
     yield "masks that are none", asked(P(**{**few, "pred_iou_thresh": 1.0}))
     for mode in S.OutputMode:
@@ -223,6 +233,12 @@ def _objects() -> Iterator[tuple[str, Case]]:
     query = S.ObjectQuery(text=QUERY, negative_text=AGAINST)
     pooled = (S.ObjectDescriptor(clip=clip, pooled=S.PooledDescriptor()),)
     F = S.FindObjectsParams
+    # Of one object it is sure which is the best.
+    yield "found among prompts", asked(F(describe=pooled, ret_text_map=True), query=query, source=click)
+    vectors = np.random.default_rng(0).normal(0, 1, (2, CLIP_CHANNELS)).astype(np.float32)
+    tensor = S.Tensor(dtype=S.DType.FLOAT32, shape=vectors.shape, data=vectors.tobytes())
+    by_vectors = F(describe=pooled, min_score=-1)
+    yield "found by vectors", around(by_vectors, query=S.ObjectQuery(vectors=tensor), source=click)
     # Scores of several are near each other, and precisions put them in other orders.
     yield "found", around(F(**FEW, describe=pooled, max_matches=1, max_overlap=1), query=query)
     peaks = F(search="peaks", describe=pooled, max_peaks=1, max_matches=1, ret_text_map=True)
@@ -234,3 +250,8 @@ CASES: dict[str, Case] = {
     for family, cases in (("clip", _clip()), ("dino", _dino()), ("sam2", _sam2()), ("object", _objects()))
     for name, case in cases
 }
+
+
+def asked_in(precision: Precision, cases: Mapping[str, Case] = CASES) -> dict[str, Case]:
+    """Those cases that are meant for a precision."""
+    return {name: case for name, case in cases.items() if precision == "fp32" or not case.is_around}

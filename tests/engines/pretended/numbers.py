@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from featsvc.work.results import (
     MaskList,
     ObjectList,
     ObjectsFound,
+    ObjectVectors,
     Png,
     PromptMasks,
     PromptResults,
@@ -34,34 +35,43 @@ from featsvc.work.results import (
     TextEmbeddings,
 )
 from tests.engines import models
+from tests.engines.pretended.cases import Case
 
 Array = NDArray[Any]  # any element type
 Numbers = dict[str, Array]
 """By name: floats, booleans of masks, and integers."""
+DTYPES = ("dtype", "pyramid_dtype", "embedding_dtype", "descriptor_dtype")
+"""Parameters that say what floats are rounded to."""
+STEPS: Mapping[FeatureDType, float] = {
+    FeatureDType.INT8: 1 / 127,
+    FeatureDType.BFLOAT16: 2**-8,
+    FeatureDType.FLOAT16: 2**-11,
+}
+"""One more or less in the last place of that, in parts of the largest value."""
 
 
 def numbers(result: Result) -> Numbers:
     """What the answer says."""
     match result:
         case Features() | Pyramid():
-            return {"features": _floats(result)}
+            return {"features": _floats(result.features, result)}
         case TextEmbeddings() | ImageEmbedding():
             return {"embeddings": models.vectors(result)}
         case Similarity():
             return {"map": result.similarity_map}
         case EmbeddedImage():
-            return {"size": np.array([result.height, result.width])}
+            return {"size": np.array([result.height, result.width]), **dict(_embedding(result))}
         case MaskList():
             every = [*_labels(result), *(part for each in enumerate(result.masks) for part in _mask(*each))]
             return {"count": np.array([len(result.masks)]), **dict(every)}
         case ObjectList():
             masks = (part for each in enumerate(result.objects) for part in _object(*each))
-            vectors = ((f"vectors {index}", each.vectors) for index, each in enumerate(result.descriptors))
-            return dict([*masks, *vectors])
+            described = enumerate(result.descriptors)
+            vectors = ((f"vectors {index}", _floats(each.vectors, each)) for index, each in described)
+            return dict([*masks, *_labels(result), *vectors])
         case ObjectsFound():
             masks = (part for each in enumerate(result.objects) for part in _object(*each))
-            scores = [match.score for own in result.found for match in own.matches]
-            return dict([*masks, ("scores", np.array(scores, np.float32))])
+            return dict([*masks, *_labels(result), *_matches(result)])
         case PromptResults():
             return dict(part for each in enumerate(result.results) for part in _prompted(*each))
     raise AssertionError(f"{type(result).__name__} has no numbers")
@@ -73,22 +83,45 @@ def difference(ours: Numbers, theirs: Numbers) -> float:
     return max(_apart(ours[name], theirs[name]) for name in ours)
 
 
+def bound(case: Case, by_precision: float) -> float:
+    """How far answers of two devices may be apart: by what they compute in, and what floats are rounded to."""
+    dtypes = (getattr(case.params, name, FeatureDType.FLOAT32) for name in DTYPES)
+    return by_precision + sum(STEPS.get(each, 0) for each in dtypes)
+
+
 def _apart(one: Array, other: Array) -> float:
     assert one.shape == other.shape
     assert one.dtype == other.dtype
     if one.dtype.kind != "f":
         return float(np.mean(one != other)) if one.size else 0.0
-    assert np.isfinite(one).all()
+    if not np.isfinite(one).all():
+        return float("inf")
     return float(np.abs(one - other).max(initial=0) / max(np.abs(other).max(initial=0), 1e-6))
 
 
-def _floats(result: Features | Pyramid) -> Floats:
-    values = result.features
-    if result.dtype is FeatureDType.BFLOAT16:
+def _floats(values: Array, typed: Features | Pyramid | ObjectVectors | EmbeddedImage) -> Floats:
+    """Values of the element type that is told beside them."""
+    if typed.dtype is FeatureDType.BFLOAT16:
         return (values.astype(np.uint32) << 16).view(np.float32)
-    if result.rounding is not None and result.rounding.scale is not None:
-        return values.astype(np.float32) * result.rounding.scale
+    rounding = None if isinstance(typed, EmbeddedImage) else typed.rounding
+    if rounding is not None and rounding.scale is not None:
+        return values.astype(np.float32) * rounding.scale
     return values.astype(np.float32)
+
+
+def _embedding(image: EmbeddedImage) -> Iterator[tuple[str, Array]]:
+    for name in ("image_embed", "high_res_feats_0", "high_res_feats_1"):
+        values = getattr(image, name)
+        if values is not None:
+            yield name, _floats(values, image)
+
+
+def _matches(result: ObjectsFound) -> Iterator[tuple[str, Array]]:
+    for index, own in enumerate(result.found):
+        yield f"found {index}", np.array([match.object for match in own.matches], np.int64)
+        yield f"found scores {index}", np.array([match.score for match in own.matches], np.float32)
+    if result.text_map is not None:
+        yield "text map", result.text_map
 
 
 def _prompted(index: int, masks: PromptMasks) -> Iterator[tuple[str, Array]]:
@@ -113,7 +146,9 @@ def _object(index: int, found: DescribedObject) -> Iterator[tuple[str, Array]]:
     yield from _mask(index, found.mask)
 
 
-def _labels(masks: PromptMasks | MaskList, index: int = 0) -> Iterator[tuple[str, Array]]:
+def _labels(
+    masks: PromptMasks | MaskList | ObjectList | ObjectsFound, index: int = 0
+) -> Iterator[tuple[str, Array]]:
     if masks.label_map is not None:
         yield f"labels {index}", masks.label_map
 

@@ -6,6 +6,7 @@ On a GPU layers are not packed and pictures share passes, so not even a pretende
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,22 +15,16 @@ import torch
 
 from featsvc.engines.registry import Engines
 from featsvc.settings.kinds import Precision
-from featsvc.v1.schema import FeatureDType
 from featsvc.work.operations import OPERATIONS
+from featsvc.work.results import EmbeddedImage, ObjectMatches, ObjectsFound, Result
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, answers, every_model
+from tests.engines.pretended.cases import CASES, answers, asked_in, every_model
 from tests.engines.pretended.conftest import Workers
-from tests.engines.pretended.numbers import Numbers, difference, numbers
-from tests.engines.pretended.worker import DEVICE
+from tests.engines.pretended.numbers import Numbers, bound, difference, numbers
+from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 BOUNDS: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 6e-2}
 """Differences that a network's precision makes, in parts of the largest value, or of a mask's pixels."""
-STEPS: Mapping[FeatureDType, float] = {
-    FeatureDType.INT8: 1 / 127,
-    FeatureDType.BFLOAT16: 2**-8,
-    FeatureDType.FLOAT16: 2**-11,
-}
-"""One more or less in the last place of what features are rounded to."""
 
 Expected = Callable[[str], list[Numbers]]
 
@@ -51,9 +46,7 @@ def test_every_operation_is_asked() -> None:
     assert {case.operation for case in CASES.values()} == set(OPERATIONS)
 
 
-ASKED = [
-    (name, each) for name, case in CASES.items() for each in BOUNDS if each == "fp32" or not case.is_around
-]
+ASKED = [(name, each) for name in CASES for each in BOUNDS if name in asked_in(each)]
 
 
 @pytest.mark.parametrize(("name", "precision"), ASKED)
@@ -62,14 +55,45 @@ def test_a_gpu_answers_as_the_cpu_and_uses_no_other_device(
 ) -> None:
     worker, case = workers(precision), CASES[name]
     there = [numbers(each) for each in worker.answers(case)]
-    dtypes = (getattr(case.params, each, FeatureDType.FLOAT32) for each in ("dtype", "pyramid_dtype"))
-    bound = BOUNDS[precision] + sum(STEPS.get(each, 0) for each in dtypes)
     for ours, theirs in zip(there, expected(name), strict=True):
-        assert difference(ours, theirs) <= bound
+        assert difference(ours, theirs) <= bound(case, BOUNDS[precision])
     # Nothing at all is touched by texts that are kept.
     assert set(worker.cuda.touched) <= {DEVICE}, worker.cuda.touched
     if torch.version.cuda:
         assert not worker.cuda.without_kernel()
+
+
+def _without_fine(result: Result) -> Result:
+    assert isinstance(result, EmbeddedImage)
+    assert result.high_res_feats_1 is not None
+    return replace(result, high_res_feats_1=np.zeros_like(result.high_res_feats_1))
+
+
+def _of_other_texts(result: Result) -> Result:
+    assert isinstance(result, ObjectsFound)
+    assert result.text_map is not None
+    return replace(result, text_map=np.where(result.text_map > 0, 3 - result.text_map, 0).astype(np.uint16))
+
+
+def _of_other_object(result: Result) -> Result:
+    assert isinstance(result, ObjectsFound)
+    others = tuple(replace(each, object=each.object + 1) for each in result.found[0].matches)
+    return replace(result, found=(ObjectMatches(others), *result.found[1:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "otherwise"),
+    [
+        ("sam2 embedding itself", _without_fine),
+        ("object found among prompts", _of_other_texts),
+        ("object found among prompts", _of_other_object),
+    ],
+)
+def test_an_answer_that_says_something_else_is_told(
+    worker: PretendedWorker, name: str, otherwise: Callable[[Result], Result]
+) -> None:
+    (result,) = worker.answers(CASES[name])
+    assert difference(numbers(otherwise(result)), numbers(result)) > max(BOUNDS.values())
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
