@@ -49,7 +49,7 @@ async def health(family: str, gateway: GatewayClient, counter: Counter) -> Healt
         total_model_instances=len(names),
         request_counter=counter.requests,
         problems=_problems(status, family),
-        gpus=list({worker.device: _gpu_of(worker) for worker in live if worker.HasField("gpu")}.values()),
+        gpus=list({_identity(worker): _gpu_of(worker) for worker in live if worker.HasField("gpu")}.values()),
     )
 
 
@@ -83,6 +83,11 @@ def _names(worker: model_pb2.Worker, family: str) -> Iterator[str]:
     for model in worker.models:
         if FAMILIES.get(model.family) == family:
             yield from model.names
+
+
+def _identity(worker: model_pb2.Worker) -> str:
+    """Which GPU it is: on each machine of a cluster there is a cuda:0."""
+    return worker.gpu.uuid or f"{worker.machine} {worker.device}"
 
 
 def _gpu_of(worker: model_pb2.Worker) -> HealthGpu:

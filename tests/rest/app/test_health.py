@@ -90,6 +90,23 @@ async def test_each_gpu_of_a_live_worker_is_told_once(ports: Shim, gateway: Fake
     ]
 
 
+@pytest.mark.parametrize(
+    "known", [("uuid", ["1", "2", "1"]), ("machine", ["one", "two", "one"])], ids=lambda known: known[0]
+)
+async def test_gpus_of_several_machines_are_told_though_all_are_called_alike(
+    ports: Shim, gateway: FakeGateway, known: tuple[str, list[str]]
+) -> None:
+    name, values = known
+    workers = [
+        model_pb2.Worker(device="cuda:0", state="ready", gpu=model_pb2.Gpu(name="a GPU")) for _ in values
+    ]
+    for worker, value in zip(workers, values, strict=True):
+        setattr(worker.gpu if name == "uuid" else worker, name, value)
+    gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=workers)
+    gpus = (await ports.client.get(ports.url("clip", "/health"))).json()["gpus"]
+    assert [each["uuid"] for each in gpus] == (["1", "2"] if name == "uuid" else ["", ""])
+
+
 async def test_a_cpu_has_no_gpu_number(ports: Shim, gateway: FakeGateway) -> None:
     worker = model_pb2.Worker(pid=1, device="cpu", state="busy")
     gateway.replies["ModelService/GetStatus"] = model_pb2.GetStatusResponse(workers=[worker])
