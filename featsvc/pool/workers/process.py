@@ -38,10 +38,9 @@ HOST_ENVIRONMENT = {
     # instead of milliseconds where there are no more cores than threads.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-GPU_ENVIRONMENT = {
-    # Pictures of any size would leave gaps in the card's memory that fit no other. torch before 2.9 does not read it.
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-}
+# Pictures of any size would leave gaps in the card's memory that fit no other. torch before 2.9 knows the second name
+# alone, and one that knows both reads the first.
+GPU_ENVIRONMENT = dict.fromkeys(("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"), "expandable_segments:True")
 
 
 class WorkerProcess:
@@ -157,9 +156,12 @@ def _environment(device: str, threads: int) -> dict[str, str]:
     Our own variables stay here: a worker is told what it needs, and API keys it does not.
     """
     ours = worker_environment(device, threads)
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
+    if theirs.keys() & GPU_ENVIRONMENT.keys():  # what is set by one name is not to be overruled by the other
+        ours = {name: value for name, value in ours.items() if name not in GPU_ENVIRONMENT}
     return {
         **ours,
-        **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
+        **theirs,
         **{name: ours[name] for name in THREAD_VARIABLES},
         **({"CUDA_VISIBLE_DEVICES": device} if is_named(device) else {}),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),

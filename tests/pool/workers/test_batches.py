@@ -258,8 +258,21 @@ async def test_a_worker_has_its_threads_and_allocators_that_suit_its_device(
     assert environment["OMP_NUM_THREADS"] == "3"
     assert "MALLOC_MMAP_THRESHOLD_" in environment
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert (environment.get("PYTORCH_ALLOC_CONF") == "expandable_segments:True") is is_gpu
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        assert (environment.get(name) == "expandable_segments:True") is is_gpu
     assert environment.get("CUDA_VISIBLE_DEVICES") == visible
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+async def test_an_allocator_that_is_set_by_one_of_its_names_has_no_other(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "max_split_size_mb:128")
+    pool = await start_pool(devices=("cuda:0",))
+    environment = (await pool.run(job(does="environment"))).environment
+    assert {each: value for each, value in environment.items() if "ALLOC_CONF" in each} == {
+        name: "max_split_size_mb:128"
+    }
 
 
 async def test_a_worker_has_nothing_of_the_servers_own_environment(
