@@ -10,7 +10,7 @@ HEADER = "x-featsvc-timing"
 """Of replies; of a request it asks for that also where it would be left out."""
 WANTED = "1"
 PARTS = ("queue", "decode", "compute", "encode")
-PART = re.compile(r"(\w+);(?:dur|desc)=([0-9.]{1,15})")
+PART = re.compile(r"(\w+);(?:dur|desc)=([0-9a-z.]{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,15 @@ class Timing:
     """From the result to the first message of the reply."""
     batch_size: int
     """How many questions shared the pass."""
+    precision: str = ""
+    """What its worker computes in, such as bf16; empty where it does not say so."""
 
     def written(self) -> str:
         """The text of the header."""
+        told = f", precision;desc={self.precision}" if self.precision else ""
         return (
             f"queue;dur={self.queue_ms:.2f}, decode;dur={self.decode_ms:.2f}, "
-            f"compute;dur={self.compute_ms:.2f}, encode;dur={self.encode_ms:.2f}, batch;desc={self.batch_size}"
+            f"compute;dur={self.compute_ms:.2f}, encode;dur={self.encode_ms:.2f}, batch;desc={self.batch_size}{told}"
         )
 
     @classmethod
@@ -41,7 +44,7 @@ class Timing:
         parts = dict(PART.findall(text))
         try:
             queue, decode, compute, encode = map(float, (parts[name] for name in PARTS))
-            return cls(queue, decode, compute, encode, int(parts["batch"]))
+            return cls(queue, decode, compute, encode, int(parts["batch"]), parts.get("precision", ""))
         except (KeyError, ValueError):
             return None
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x61tsvc/v1/stream.proto\x12\nfeatsvc.v1\"\x88\x01\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x34\n\x10\x66ield_violations\x18\x03 \x03(\x0b\x32\x1a.featsvc.v1.FieldViolation\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"h\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x11\n\tencode_ms\x18\x04 \x01(\x01\x12\x12\n\nbatch_size\x18\x05 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x65\x61tsvc/v1/stream.proto\x12\nfeatsvc.v1\"\x88\x01\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x34\n\x10\x66ield_violations\x18\x03 \x03(\x0b\x32\x1a.featsvc.v1.FieldViolation\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\r\x12\x0e\n\x06reason\x18\x05 \x01(\t\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"{\n\x06Timing\x12\x10\n\x08queue_ms\x18\x01 \x01(\x01\x12\x11\n\tdecode_ms\x18\x02 \x01(\x01\x12\x12\n\ncompute_ms\x18\x03 \x01(\x01\x12\x11\n\tencode_ms\x18\x04 \x01(\x01\x12\x12\n\nbatch_size\x18\x05 \x01(\r\x12\x11\n\tprecision\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,5 +36,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FIELDVIOLATION']._serialized_start=178
   _globals['_FIELDVIOLATION']._serialized_end=230
   _globals['_TIMING']._serialized_start=232
-  _globals['_TIMING']._serialized_end=336
+  _globals['_TIMING']._serialized_end=355
 # @@protoc_insertion_point(module_scope)

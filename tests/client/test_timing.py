@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
 from featsvc_client import AsyncFeatsvcClient, FeatsvcClient, InvalidRequest, Timing
 
 from tests.client.conftest import Ask
@@ -23,6 +24,7 @@ def check(timing: object) -> None:
     assert timing.batch_size >= 1
     assert timing.compute_ms > 0
     assert timing.queue_ms > 0
+    assert timing.precision == "fp32", "what --precision auto is on a CPU"
 
 
 def test_a_reply_in_one_message_in_pieces_or_as_masks_says_it(asked: Ask, demo_server: Server) -> None:
@@ -59,6 +61,13 @@ def test_masks_one_by_one_end_with_it(demo_server: Server) -> None:
 
     check(last_of_blocking().timing)
     check(asyncio.run(last_of_asyncio()).timing)
+
+
+def test_a_reply_of_rest_says_it(demo_server: Server) -> None:
+    headers, body = {"Authorization": f"Bearer {KEY}"}, {"text": "a red circle"}
+    url = f"{demo_server.url('clip')}/encode_text"
+    reply = httpx.post(url, json=body, headers=headers, timeout=120, trust_env=False)
+    check(Timing.read(reply.headers["X-Featsvc-Timing"]))
 
 
 def test_a_server_that_does_not_say_it_is_no_trouble(asked: Ask) -> None:

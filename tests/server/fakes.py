@@ -77,7 +77,8 @@ class FakeModel:
 class FakeEngines:
     """Satisfies featsvc.pool.contract.engine_protocol.WorkerEngines."""
 
-    precision = "fp32"
+    def __init__(self, precision: str) -> None:
+        self.precision = precision
 
     def load(self, model: str) -> FakeModel:
         if model == "ViT-B-16/openai":
@@ -153,4 +154,4 @@ class FakeEngines:
 
 
 def build(options: EngineOptions) -> WorkerEngines:
-    return FakeEngines()
+    return FakeEngines("fp32" if options.device == "cpu" else "bf16")

@@ -854,9 +854,9 @@ pub struct FieldViolation {
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
 }
-/// What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
-/// x-featsvc-timing.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+/// What an answer has taken: its parts one after the other, in milliseconds; and what it was computed in. A call of one question has it in its
+/// metadata, as x-featsvc-timing.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Timing {
     /// All waiting: for a worker, at the worker, and the way there and back.
     #[prost(double, tag = "1")]
@@ -873,6 +873,9 @@ pub struct Timing {
     /// Questions that shared the pass.
     #[prost(uint32, tag = "5")]
     pub batch_size: u32,
+    /// What the networks of the worker that answered compute in: fp32, tf32, bf16 or fp16.
+    #[prost(string, tag = "6")]
+    pub precision: ::prost::alloc::string::String,
 }
 /// A picture, and how to extract its features.
 #[derive(Clone, PartialEq, ::prost::Message)]

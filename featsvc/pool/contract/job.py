@@ -36,13 +36,15 @@ class JobTimes:
     answered_at: float = 0.0
     worker: int | None = None
     """Who answered."""
+    precision: str = ""
+    """What that worker's networks compute in."""
     at_worker: ItemTiming | None = None
     """Where there is a result."""
 
-    def note(self, dispatched_at: float, worker: int, timing: ItemTiming | None) -> None:
+    def note(self, dispatched_at: float, worker: int, precision: str, timing: ItemTiming | None) -> None:
         """A worker has answered."""
         self.dispatched_at, self.answered_at = dispatched_at, time.monotonic()
-        self.worker, self.at_worker = worker, timing
+        self.worker, self.precision, self.at_worker = worker, precision, timing
 
 
 @dataclass(slots=True)

@@ -104,11 +104,11 @@ class QueueEntry:
         """Those that are computed for it: a worker that knows what it is about has done with the others."""
         return 1 if self.cost_key.is_known else self.job.pictures
 
-    def note(self, worker: int, outcome: Outcome) -> None:
-        """A worker has answered: its job learns what that has taken."""
+    def note(self, worker: int, precision: str, outcome: Outcome) -> None:
+        """A worker has answered: its job learns what that has taken, and what it computes in."""
         assert self.batch is not None, "in flight"
         timing = outcome.timing if outcome.has_result else None
-        self.job.times.note(self.batch.dispatched_at, worker, timing)
+        self.job.times.note(self.batch.dispatched_at, worker, precision, timing)
 
     def note_known(self, is_known: bool) -> None:
         """Whether a worker knows what it is about: then it costs less."""

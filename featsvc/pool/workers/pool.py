@@ -242,7 +242,7 @@ class WorkerPool:
             worker.watch()
             self._note_emptied(worker)
             return
-        entry.note(worker.id, outcome)
+        entry.note(worker.id, worker.record.precision, outcome)
         if outcome.error:
             refuse(entry, outcome.error)
         elif outcome.skipped:

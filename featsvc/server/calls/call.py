@@ -292,6 +292,7 @@ def timing_of(times: JobTimes, encoded_at: float) -> Timing | None:
         compute_ms=1000 * took.compute_s,
         encode_ms=1000 * max(encoded_at - times.answered_at, 0.0),
         batch_size=took.batch_size,
+        precision=times.precision,
     )
 
 

@@ -13,7 +13,7 @@ from tests.rest.fake_gateway import FakeGateway
 from tests.rest.shim import PICTURE, Shim
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-TOLD = Timing(1.0, 2.0, 3.0, 0.5, 4)
+TOLD = Timing(1.0, 2.0, 3.0, 0.5, 4, "bf16")
 PATHS = [
     ("clip", "/encode_text", {"text": "a"}, "ClipService/EncodeText"),
     ("clip", "/extract", {"image": PICTURE}, "ClipService/ExtractFeatures"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -12,7 +14,7 @@ from featsvc.codec.timing import HEADER, WANTED, Timing
 from featsvc.server.calls import call as calls
 from featsvc.v1 import clip_pb2, model_pb2, stream_pb2
 from tests.server.asking import asking, refusal
-from tests.server.conftest import AUTHORISED, Running
+from tests.server.conftest import AUTHORISED, Running, start
 
 ASKING = (*AUTHORISED, (HEADER, WANTED))
 NEVER = float("inf")
@@ -40,6 +42,9 @@ def test_what_is_written_is_read_again_and_nothing_else_is() -> None:
         "queue;dur=1.50, decode;dur=0.25, compute;dur=20.00, encode;dur=0.50, batch;desc=4"
     )
     assert Timing.read(timing.written()) == timing
+    precise = replace(timing, precision="bf16")
+    assert precise.written() == f"{timing.written()}, precision;desc=bf16"
+    assert Timing.read(precise.written()) == precise
     assert Timing.read("") is None
     assert Timing.read("queue;dur=1, batch;desc=4") is None
 
@@ -51,10 +56,21 @@ async def test_who_asks_is_told_the_parts_of_the_time_between_question_and_reply
     took_ms = 1000 * (loop.time() - began)
     timing = Timing.read(told[HEADER])
     assert timing is not None
-    assert timing.batch_size == 1
+    assert (timing.batch_size, timing.precision) == (1, "fp32")
     assert min(timing.queue_ms, timing.decode_ms, timing.compute_ms, timing.encode_ms) >= 0
     assert 0 < parts_ms(timing) <= took_ms
     assert timing.queue_ms > 0
+
+
+async def test_each_reply_says_what_the_worker_that_gave_it_computes_in() -> None:
+    async with start(devices="cpu,cuda:0") as served:
+        await served.gateway.pool.alive_change(1)
+        questions = (served.clip.ExtractFeatures(asking(b"say %d" % n), metadata=ASKING) for n in range(20))
+        told = await asyncio.gather(*map(behind, questions))
+        status = await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
+    replies = Counter(timing.precision for each in told if (timing := Timing.read(each[HEADER])))
+    assert replies == {worker.precision: worker.items for worker in status.workers}
+    assert replies.keys() == {"fp32", "bf16"}
 
 
 async def test_who_does_not_ask_is_told_where_it_is_long(
@@ -88,6 +104,7 @@ async def test_a_reply_in_chunks_says_it_before_its_first_message(served: Runnin
     assert before is not None
     assert behind is not None
     assert (before.queue_ms, before.compute_ms, before.encode_ms) == (behind.queue_ms, behind.compute_ms, 0.0)
+    assert before.precision == behind.precision == "fp32"
 
 
 async def test_a_stream_says_it_with_each_answer_and_not_for_all_of_them(served: Running) -> None:
@@ -106,4 +123,5 @@ async def test_a_stream_says_it_with_each_answer_and_not_for_all_of_them(served:
     for answer in told.values():
         assert answer.timing.batch_size >= 1
         assert answer.timing.queue_ms > 0
+        assert answer.timing.precision == "fp32"
         assert 0 < parts_ms(answer.timing) <= took_ms

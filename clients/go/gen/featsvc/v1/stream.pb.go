@@ -161,8 +161,8 @@ func (x *FieldViolation) GetDescription() string {
 	return ""
 }
 
-// What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
-// x-featsvc-timing.
+// What an answer has taken: its parts one after the other, in milliseconds; and what it was computed in. A call of one question has it in its
+// metadata, as x-featsvc-timing.
 type Timing struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All waiting: for a worker, at the worker, and the way there and back.
@@ -174,7 +174,9 @@ type Timing struct {
 	// From the result to where its message is put together.
 	EncodeMs float64 `protobuf:"fixed64,4,opt,name=encode_ms,json=encodeMs,proto3" json:"encode_ms,omitempty"`
 	// Questions that shared the pass.
-	BatchSize     uint32 `protobuf:"varint,5,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	BatchSize uint32 `protobuf:"varint,5,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	// What the networks of the worker that answered compute in: fp32, tf32, bf16 or fp16.
+	Precision     string `protobuf:"bytes,6,opt,name=precision,proto3" json:"precision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +246,13 @@ func (x *Timing) GetBatchSize() uint32 {
 	return 0
 }
 
+func (x *Timing) GetPrecision() string {
+	if x != nil {
+		return x.Precision
+	}
+	return ""
+}
+
 var File_featsvc_v1_stream_proto protoreflect.FileDescriptor
 
 const file_featsvc_v1_stream_proto_rawDesc = "" +
@@ -258,7 +267,7 @@ const file_featsvc_v1_stream_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"H\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescription\"\x9b\x01\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\"\xb9\x01\n" +
 	"\x06Timing\x12\x19\n" +
 	"\bqueue_ms\x18\x01 \x01(\x01R\aqueueMs\x12\x1b\n" +
 	"\tdecode_ms\x18\x02 \x01(\x01R\bdecodeMs\x12\x1d\n" +
@@ -266,7 +275,8 @@ const file_featsvc_v1_stream_proto_rawDesc = "" +
 	"compute_ms\x18\x03 \x01(\x01R\tcomputeMs\x12\x1b\n" +
 	"\tencode_ms\x18\x04 \x01(\x01R\bencodeMs\x12\x1d\n" +
 	"\n" +
-	"batch_size\x18\x05 \x01(\rR\tbatchSizeB\x88\x01\n" +
+	"batch_size\x18\x05 \x01(\rR\tbatchSize\x12\x1c\n" +
+	"\tprecision\x18\x06 \x01(\tR\tprecisionB\x88\x01\n" +
 	"\x0ecom.featsvc.v1B\vStreamProtoP\x01Z featsvc/gen/featsvc/v1;featsvcv1\xa2\x02\x03FXX\xaa\x02\n" +
 	"Featsvc.V1\xca\x02\n" +
 	"Featsvc\\V1\xe2\x02\x16Featsvc\\V1\\GPBMetadata\xea\x02\vFeatsvc::V1b\x06proto3"

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file featsvc/v1/stream.proto.
  */
 export const file_featsvc_v1_stream: GenFile = /*@__PURE__*/
-  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSKIAQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRI0ChBmaWVsZF92aW9sYXRpb25zGAMgAygLMhouZmVhdHN2Yy52MS5GaWVsZFZpb2xhdGlvbhIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDRIOCgZyZWFzb24YBSABKAkiNAoORmllbGRWaW9sYXRpb24SDQoFZmllbGQYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkiaAoGVGltaW5nEhAKCHF1ZXVlX21zGAEgASgBEhEKCWRlY29kZV9tcxgCIAEoARISCgpjb21wdXRlX21zGAMgASgBEhEKCWVuY29kZV9tcxgEIAEoARISCgpiYXRjaF9zaXplGAUgASgNYgZwcm90bzM");
+  fileDesc("ChdmZWF0c3ZjL3YxL3N0cmVhbS5wcm90bxIKZmVhdHN2Yy52MSKIAQoJSXRlbUVycm9yEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRI0ChBmaWVsZF92aW9sYXRpb25zGAMgAygLMhouZmVhdHN2Yy52MS5GaWVsZFZpb2xhdGlvbhIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoDRIOCgZyZWFzb24YBSABKAkiNAoORmllbGRWaW9sYXRpb24SDQoFZmllbGQYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkiewoGVGltaW5nEhAKCHF1ZXVlX21zGAEgASgBEhEKCWRlY29kZV9tcxgCIAEoARISCgpjb21wdXRlX21zGAMgASgBEhEKCWVuY29kZV9tcxgEIAEoARISCgpiYXRjaF9zaXplGAUgASgNEhEKCXByZWNpc2lvbhgGIAEoCWIGcHJvdG8z");
 
 /**
  * Why one question of a stream has no answer: what the call would have ended with, had it been the only one.
@@ -93,8 +93,8 @@ export const FieldViolationSchema: GenMessage<FieldViolation> = /*@__PURE__*/
   messageDesc(file_featsvc_v1_stream, 1);
 
 /**
- * What an answer has taken: its parts one after the other, in milliseconds. A call of one question has it in its metadata, as
- * x-featsvc-timing.
+ * What an answer has taken: its parts one after the other, in milliseconds; and what it was computed in. A call of one question has it in its
+ * metadata, as x-featsvc-timing.
  *
  * @generated from message featsvc.v1.Timing
  */
@@ -133,6 +133,13 @@ export type Timing = Message<"featsvc.v1.Timing"> & {
    * @generated from field: uint32 batch_size = 5;
    */
   batchSize: number;
+
+  /**
+   * What the networks of the worker that answered compute in: fp32, tf32, bf16 or fp16.
+   *
+   * @generated from field: string precision = 6;
+   */
+  precision: string;
 };
 
 /**
