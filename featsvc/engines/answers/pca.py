@@ -97,7 +97,9 @@ def _fitted(cells: _PreciseCells, scaled: Scaled) -> tuple[Basis, list[Projectio
     ]
     masks = [each.is_shown for each in projections if each.is_shown is not None]
     components = [each.components for each in projections]
-    least, mean, columns, *parts = on_host(axes.least, axes.mean, axes.columns, *components, *masks)
+    divides = () if divide is None else (divide,)
+    least, mean, columns, *parts = on_host(axes.least, axes.mean, axes.columns, *components, *masks, *divides)
+    own = None if divide is None else parts.pop()
     count = len(projections)
     home = [Projection(*each) for each in zip_longest(parts[:count], parts[count:])]
     shown = joined([each.shown for each in home])
@@ -106,7 +108,6 @@ def _fitted(cells: _PreciseCells, scaled: Scaled) -> tuple[Basis, list[Projectio
     # As torch.quantile interpolates, which refuses more than 16 million elements.
     low, high = np.quantile(shown.numpy(), (scaled.q_min, scaled.q_max), axis=0)
     high = np.where(high - low > float(least), high, low)
-    own = None if divide is None else on_host(divide)[0]
     return Basis(mean, columns, low, high, own), home
 
 
@@ -121,12 +122,13 @@ def projected(features: Tensor, basis: Basis, target: Target | None = None) -> P
 def colours(projection: Projection, basis: Basis) -> Floats:
     """The range of each component brought to [0, 1]; what is not of the foreground is 0, and so is a component that
     is not there."""
-    (components,) = on_host(projection.components)
+    masks = () if projection.is_shown is None else (projection.is_shown,)
+    components, *shown = on_host(projection.components, *masks)
     span = basis.high - basis.low
     scaled = (components.numpy() - basis.low) / np.where(span > 0, span, np.inf)
     made: Floats = np.clip(scaled, 0.0, 1.0).astype(np.float32)
-    if projection.is_shown is not None:
-        made *= on_host(projection.is_shown)[0].numpy()[..., None]
+    for each in shown:
+        made *= each.numpy()[..., None]
     return made
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.v1.schema import FeatureDType
-from featsvc.work.results import Rounding, TypedArray
+from featsvc.work.results import Rounding
 
 BAND_ELEMENTS = 1 << 20
 """Elements that are rounded at a time: what is made on the way stays in the cache."""
@@ -80,10 +80,9 @@ def rounded(features: Tensor, dtype: FeatureDType) -> tuple[Tensor, Rounding | N
     return values, rounding_of(*beside)
 
 
-def typed(values: Tensor, dtype: FeatureDType) -> TypedArray:
-    """Float32 values in another type but int8, in the host's memory; bfloat16 as its bits."""
-    array: TypedArray = as_array(_narrow(values, None, TORCH[dtype]) if dtype in TORCH else values)
-    return array
+def typed(values: Tensor, dtype: FeatureDType) -> Tensor:
+    """Float32 values in another type but int8, on their device."""
+    return _narrow(values, None, TORCH[dtype]) if dtype in TORCH else values
 
 
 def as_array(values: Tensor) -> NDArray[Any]:  # Any: of the element type of the tensor

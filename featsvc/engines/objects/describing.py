@@ -33,6 +33,7 @@ from featsvc.engines.objects.pooling import pooled, pooling_flop
 from featsvc.engines.running.colours import Seen
 from featsvc.engines.running.family import AT_ONCE, Loaded
 from featsvc.engines.running.steps import step
+from featsvc.engines.running.transfer import on_device
 from featsvc.errors import invalid_field
 from featsvc.v1.schema import ClipParams, DinoParams, ObjectDescriptor, PooledDescriptor, Squaring
 from featsvc.work.operations import models_of_way
@@ -100,17 +101,18 @@ class ByCrops:
 
     def vectors(self, masks: Bitmaps) -> Tensor:
         """Of masks N x H x W, N x D of length 1; 0 of a mask without pixels."""
-        is_there = [bool(mask.any()) for mask in masks]
-        own, places = _each_once(masks[index] for index in np.flatnonzero(is_there))
+        there = np.flatnonzero([mask.any() for mask in masks])
+        own, places = _each_once(masks[index] for index in there)
         seen = (self._seen(crop) for mask in own for crop in self.crops.of(mask))
         embedded: list[Tensor] = []
         while some := list(islice(seen, AT_ONCE)):
             embedded += self.network.embedded(some)
-        found = torch.zeros(len(masks), self.network.channels)
-        if embedded:
-            vectors = self._joined(torch.stack(embedded).view(len(own), self.crops_per_object, -1)[places])
-            found = found.to(vectors.device)
-            found[torch.tensor(is_there, device=vectors.device)] = vectors
+        if not embedded:
+            return torch.zeros(len(masks), self.network.channels)
+        every = torch.stack(embedded).view(len(own), self.crops_per_object, -1)
+        vectors = self._joined(every[on_device(torch.tensor(places), every.device)])
+        found = torch.zeros(len(masks), self.network.channels, device=every.device)
+        found[on_device(torch.from_numpy(there), every.device)] = vectors
         return found
 
     def _seen(self, crop: Image) -> Seen:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import torch
+from torch import Tensor
 
 from featsvc.engines.answers.limits import check_json, check_reply, label_bytes
 from featsvc.engines.answers.mask_encoding import nbytes
-from featsvc.engines.answers.rounding import as_array, rounded
+from featsvc.engines.answers.rounding import Narrowed, array_of, in_order, narrowed, rounding_of
 from featsvc.engines.clip.text import TextCache
 from featsvc.engines.decoding.pictures import decoded
 from featsvc.engines.decoding.reading import Decoded
@@ -28,6 +30,7 @@ from featsvc.engines.objects.sources import (
     prompted,
 )
 from featsvc.engines.running.family import AnyComputation, Computation, Loaded, Prepared, Together, alone
+from featsvc.engines.running.homeward import Later, when_home
 from featsvc.engines.sam2.mask_list import MaskWriter
 from featsvc.engines.sam2.model import Sam2Model
 from featsvc.engines.sam2.view import EmbeddingCache, RequestPicture
@@ -188,21 +191,42 @@ def _flop(masks: Source | Peaks, described: Sequence[Describing], options: Engin
     return masks.flop + sum(each.flop(masks.expected) for each in described)
 
 
-def run(batch: list[PreparedObjects], params: DescribeObjectsParams, loaded: Loaded) -> list[ObjectList]:
+def run(
+    batch: list[PreparedObjects], params: DescribeObjectsParams, loaded: Loaded
+) -> list[Later[ObjectList]]:
     """The objects of each picture."""
     return [_objects(item, params) for item in batch]
 
 
-def _objects(item: PreparedObjects, params: DescribeObjectsParams) -> ObjectList:
+def _objects(item: PreparedObjects, params: DescribeObjectsParams) -> Later[ObjectList]:
     if isinstance(item.source, Peaks):
         raise TypeError("peaks are those of something that is looked for")
     found = item.source.found()
     check_crops(item.described, len(found.masks), item.options)
-    vectors = tuple(_vectors(each, found, params.descriptor_dtype) for each in item.described)
-    vector_bytes = sum(each.vectors.nbytes for each in vectors)
+    dtype = params.descriptor_dtype
+    vectors = [narrowed(each.vectors(found.bitmaps), dtype) for each in item.described]
+    coming = _coming(vectors, [each.network.key for each in item.described], dtype)
+    # While a GPU still makes the vectors.
+    vector_bytes = sum(each.values.nbytes for each in vectors)
     objects, label_map = _written(found, item, params, vector_bytes)
     check_json(vector_bytes, item.way, FEWER)
-    return ObjectList(objects, vectors, *item.size, label_map)
+    return coming.then(lambda vectors: ObjectList(objects, vectors, *item.size, label_map))
+
+
+def _coming(
+    vectors: Sequence[Narrowed], models: Sequence[str], dtype: FeatureDType
+) -> Later[tuple[ObjectVectors, ...]]:
+    """All objects by each descriptor, in the element type of the answer, on their way home."""
+    kinds = [(each.values.dtype, len(each.beside)) for each in vectors]
+
+    def made(*home: Tensor) -> tuple[ObjectVectors, ...]:
+        left = iter(home)
+        return tuple(
+            ObjectVectors(array_of(next(left), kind), model, dtype, rounding_of(*islice(left, beside)))
+            for model, (kind, beside) in zip(models, kinds, strict=True)
+        )
+
+    return when_home(made, *(part for each in vectors for part in (in_order(each.values), *each.beside)))
 
 
 def run_search(
@@ -247,12 +271,6 @@ def _written(
 def _without_points(mask: Mask) -> Mask:
     """A mask that no point of a grid has given."""
     return replace(mask, point_coords=())
-
-
-def _vectors(way: Describing, found: Found, dtype: FeatureDType) -> ObjectVectors:
-    """All objects by one descriptor, in the element type of the answer."""
-    small, rounding = rounded(way.vectors(found.bitmaps), dtype)
-    return ObjectVectors(as_array(small), way.network.key, dtype, rounding)
 
 
 def computations(embeddings: EmbeddingCache, texts: TextCache) -> tuple[AnyComputation, ...]:

@@ -89,7 +89,8 @@ def peaks(heat: Tensor, most: int) -> Tensor:
     highest = F.max_pool2d(heat[:, None], AROUND, stride=1, padding=AROUND // 2)[:, 0]
     values = torch.where(heat >= highest, heat, -torch.inf).flatten(1)
     best = values.topk(min(most, values.shape[1]), dim=1)
-    (cells,) = on_host(best.indices[best.values > -torch.inf])
+    places, heights = on_host(best.indices, best.values)
+    cells = places[heights > -torch.inf]
     return torch.stack([cells // heat.shape[2], cells % heat.shape[2]], dim=1)
 
 

@@ -172,12 +172,14 @@ def _mean(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescr
 
 def _max(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescriptor) -> Tensor:
     """Of each channel the largest value of all cells that the mask touches."""
-    touched = on_device(torch.from_numpy(weights(masks, geometry, way) > 0).flatten(1), features.device)
+    touched = weights(masks, geometry, way).reshape(len(masks), -1) > 0
     vectors = features.new_zeros(len(masks), features.shape[1])
-    for own, cells in zip(vectors, touched, strict=True):
+    for own, is_touched in zip(vectors, touched, strict=True):
         step()
-        if bool(cells.any()):
-            own[:] = features[cells].amax(dim=0)
+        # By numbers: how many they are only the host would tell a GPU.
+        cells = torch.from_numpy(np.flatnonzero(is_touched))
+        if len(cells):
+            own[:] = features[on_device(cells, features.device)].amax(dim=0)
     return vectors
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from featsvc.engines.objects import given
 from featsvc.engines.objects.crops import box_of
 from featsvc.engines.objects.overlaps import Matrix, check_runs, intersections
 from featsvc.engines.objects.suppression import suppresses, unsuppressed
+from featsvc.engines.running.homeward import Later, all_of, when_home
 from featsvc.engines.running.steps import step
 from featsvc.engines.running.transfer import on_host
 from featsvc.engines.sam2 import generate
@@ -176,15 +178,25 @@ class Prompted:
         known = [self.view.embedding(self.loaded)]
         asked = PromptBatch(list(self.prompts), [0] * len(self.prompts))
         bitmaps = np.zeros((len(self.prompts), *self.view.size), np.bool_)
-        ious = torch.zeros(len(self.prompts))
-        for index, masks in low_res_masks(known, asked, self.loaded, self.params.multimask_output):
-            step()
-            best = int(masks.ious[0].argmax())
-            full = full_size(masks.logits[:, best : best + 1], self.view.size)[0, 0]
-            pixels, iou = on_host(full > self.params.mask_threshold, masks.ious[0, best])
+        ious = torch.zeros(len(self.prompts), device=self.loaded.device)
+
+        def place(index: int, pixels: Tensor) -> None:
             bitmaps[index] = pixels.numpy()
-            ious[index] = iou.float()
-        return _found(bitmaps, ious)
+
+        def begun() -> Iterator[Later[None]]:
+            for index, masks in low_res_masks(known, asked, self.loaded, self.params.multimask_output):
+                step()
+                # As a tensor: a GPU would be waited for to know its number.
+                best = masks.ious[0].argmax()[None]
+                ious[index] = masks.ious[0][best][0]
+                full = full_size(masks.logits[:, best], self.view.size)[0, 0]
+                yield when_home(partial(place, index), full > self.params.mask_threshold)
+
+        coming = all_of(begun())
+        (home,) = on_host(ious)
+        for each in coming:
+            each.result()
+        return _found(bitmaps, home)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ QUESTIONS = {
     "clip int8 channels first": CASES["clip int8 channels first"],
     "clip one text pixels": CASES["clip one text pixels"],
     "sam2 prompts": asked(S.PredictMasksParams(return_logits=True), prompts=(CLICK, BOX, CLICK)),
+    "sam2 embeddings themselves": asked(S.EmbedImageParams(ret_embedding=True), pictures=3),
 }
 
 
@@ -98,7 +99,9 @@ def test_an_answer_is_whole_however_late_its_copies_are(
         assert difference(numbers(ours), numbers(theirs)) <= BOUND
 
 
-@pytest.mark.parametrize("name", ["sam2 prompts", "clip together", "dino together"])
+@pytest.mark.parametrize(
+    "name", ["sam2 prompts", "sam2 embeddings themselves", "clip together", "dino together"]
+)
 def test_all_answers_of_a_pass_are_begun_before_the_first_is_waited_for(
     worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -40,6 +40,12 @@ PIXELS = 1
 """At the end, for those that are left of all crops."""
 PASS, CHOICE = 1, 2
 """Copies there: the coordinates of a pass; which masks of a crop are good, and which of those are stable."""
+PROMPTS = 1
+"""Waits of the masks of all prompts about objects."""
+TABLES = 6
+"""Copies there: between which cells of another grid those of a grid lie."""
+PLACES = 11
+"""Copies there: between which tiles of which levels places lie."""
 CROPS = 5
 MANY = {"points_per_side": 4, "points_per_batch": 1, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
 """Points of 16 passes, as those of the default grid are, and thresholds that the demo model's masks pass."""
@@ -52,6 +58,8 @@ TRAFFIC: Mapping[str, Traffic] = {
     # The CPU decomposes a small matrix that the device makes, and makes colours of what that says.
     "clip components": Traffic(2, 3 + FIT),
     "clip components of pixels": Traffic(2, 7 + FIT),
+    # Two decompositions, and how many cells are of the foreground.
+    "clip components of the foreground": Traffic(7, 5 + FIT),
     "clip points": Traffic(1, 4 + FIT),
     "clip region": DENSE,
     "clip picture": DENSE,
@@ -59,11 +67,21 @@ TRAFFIC: Mapping[str, Traffic] = {
     "clip one text pixels": Traffic(1, 2 + FIT),
     "clip texts against others patches": Traffic(1, 2 + FIT),
     "clip texts against others pixels": Traffic(1, 4 + FIT),
+    "clip recipe naclip": DENSE,
+    # Three pictures, two of which share a pass. DINO's features come to CLIP's grid by tables of each size.
+    "clip recipe proxyclip": Traffic(2, 3 + 3 * FIT + 2 * TABLES),
+    "clip windows of proxyclip": Traffic(2, 3 + 3 * FIT + 2 * TABLES),
+    "clip windows": Traffic(2, 3 + 3 * FIT),
+    "clip tiles": Traffic(1, 0),  # they are kept
+    "clip tiles at points": Traffic(1, PLACES),
+    "clip tiles on a grid int8": Traffic(1, PLACES),
     "dino grid": DENSE,
     "dino bfloat16 channels first": DENSE,
     "dino log bins": AS_IT_IS,
     "dino key of a layer": AS_IT_IS,
     "sam2 embedding": Traffic(0, 0),
+    "sam2 embedding itself float32": Traffic(1, 0),
+    "sam2 embedding itself bfloat16": Traffic(1, 0),
     "sam2 no prompt": Traffic(1, 0),
     "sam2 click": CLICK,
     "sam2 prompts": Traffic(1, 7),  # what is alike goes together
@@ -82,6 +100,16 @@ TRAFFIC: Mapping[str, Traffic] = {
     # Refined, and without holes and islands.
     "sam2 masks of a preset": Traffic(CROP + PIXELS, 2 * PASS + CHOICE + 1),
     "sam2 masks that are none": Traffic(2, PASS + 1),
+    # Masks come home, and vectors of both ways together; the picture of each goes there, and how its cells count.
+    "object mean of maps": Traffic(PROMPTS + 1, 2 + 2 * (1 + FIT + 1)),
+    "object max of maps": Traffic(PROMPTS + 1, 2 + 2 * (1 + FIT + 1)),
+    "object masks with vectors": Traffic(CROP + PIXELS + 1, PASS + CHOICE + 2 * (1 + FIT + 1)),
+    "object lists of masks": Traffic(CROP + PIXELS + 1, PASS + CHOICE + 2 * (1 + FIT + 1)),
+    # Four crops and the picture, which of the crops are alike, and which of the objects have some.
+    "object crops of prompts": Traffic(PROMPTS + 1, 2 + 2 * (5 + 2)),
+    # Texts go there beside all that; peaks come home, and scores.
+    "object found": Traffic(CROP + PIXELS + 1, 1 + PASS + CHOICE + 1 + FIT + 1),
+    "object found by peaks": Traffic(1 + PROMPTS + 1, 1 + 2 + 1 + FIT + 1),
 }
 
 
@@ -112,6 +140,18 @@ def test_a_picture_is_encoded_once_and_waited_for_so_that_its_time_and_its_error
     for expected in (Traffic(1, 1), Traffic(0, 0)):
         worker.answers(asked(S.EmbedImageParams(), digest="sha256:new"))
         assert traffic(worker) == expected
+
+
+@pytest.mark.parametrize("pooling", S.Pooling)
+def test_masks_of_prompts_are_waited_for_once_and_pooled_without_a_wait_however_many_they_are(
+    worker: PretendedWorker, pooling: S.Pooling
+) -> None:
+    prompts = tuple(S.Prompt(point_coords=((each, 30.0),), point_labels=(1,)) for each in (10.0, 40.0, 70.0))
+    clip = S.ClipView(params=S.ClipParams(load_size=48))
+    way = S.ObjectDescriptor(clip=clip, pooled=S.PooledDescriptor(pooling=pooling))
+    case = asked(S.DescribeObjectsParams(describe=(way,)), source=S.ObjectSource(prompts=prompts))
+    worker.answers(case, worker.loaded["find"])
+    assert traffic(worker).waits == PROMPTS + 1, worker.cuda.waits
 
 
 def test_new_texts_are_waited_for_once_for_each_length(worker: PretendedWorker) -> None:
