@@ -28,11 +28,11 @@ from featsvc.engines.networks.compiled import allow_graphs
 from featsvc.engines.networks.cost import LONG_FLOP
 from featsvc.engines.networks.graphs import has_graphs
 from featsvc.engines.networks.packed import multiplies_bfloat16
-from featsvc.engines.networks.precision import precision_on
+from featsvc.engines.networks.precision import is_ampere, precision_on
 from featsvc.engines.objects import operations as objects
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared, Together
-from featsvc.engines.running.gpu import Gpu, give_back, gpu
+from featsvc.engines.running.gpu import Gpu, give_back, gpu, make_current
 from featsvc.engines.running.homeward import Later
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
@@ -83,6 +83,8 @@ class Engines:
         return self._loaded(model, replace(self.options, cuda_graphs=False))
 
     def _loaded(self, model: str, options: EngineOptions) -> Loaded:
+        # CUDA's current device is a thread's own, and another thread has built these.
+        make_current(options.device)
         entry = entry_of(model)
         message = f"{model} does not fit into the memory of {options.device}"
         try:
@@ -112,6 +114,7 @@ class Engines:
 
         Raises Abandoned where that takes long and `wanted()` has become false.
         """
+        make_current(self.options.device)  # as above
         with stepping(wanted):
             prepared: Prepared = self._computations[operation].prepare(item, params, loaded, self.options)
             return prepared
@@ -259,6 +262,12 @@ def _with_precision(options: EngineOptions) -> EngineOptions:
     precision = precision_on(options.device, options.precision)
     if is_gpu(options.device):
         set_products(precision)
+        if precision == "bf16" and not is_ampere(options.device):
+            log.warning(
+                "%s has no units for bfloat16, in which it may be slower than in float32: --precision fp16 takes as "
+                "little memory and has units there, and --precision auto is float32",
+                options.device,
+            )
     elif options.device == "cpu" and precision == "bf16" and not multiplies_bfloat16():
         log.warning("this processor has no instructions for bfloat16: --precision fp32 is faster here")
     return replace(options, precision=precision)

@@ -48,9 +48,14 @@ def precision_on(device: str, wanted: AnyPrecision) -> Precision:
     """What a device computes in where `wanted` is set: auto is decided, and TF32 is float32 where there is none."""
     if wanted != "auto" and wanted != "tf32":
         return wanted
-    if not is_gpu(device) or torch.cuda.get_device_capability(device) < AMPERE:
+    if not is_gpu(device) or not is_ampere(device):
         return "fp32"
     return "bf16" if wanted == "auto" else wanted
+
+
+def is_ampere(device: str) -> bool:
+    """Whether a GPU is of that generation or a later one."""
+    return torch.cuda.get_device_capability(device) >= AMPERE
 
 
 def dtype_for(options: EngineOptions) -> torch.dtype:

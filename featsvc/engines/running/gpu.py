@@ -37,6 +37,12 @@ def gpu(device: str) -> Gpu | None:
     return Gpu(known.name, str(known.uuid), total, free, _utilization_percent(str(known.uuid)))
 
 
+def make_current(device: str) -> None:
+    """Has this thread's libraries take a GPU where they name none: of several that it sees they take the first."""
+    if is_gpu(device):
+        torch.cuda.set_device(device)
+
+
 def _utilization_percent(uuid: str) -> int | None:
     """As `nvidia-smi` has it. torch's own count of GPUs need not be that of the driver, but a UUID is the same."""
     if pynvml is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from featsvc.engines.running.gpu import make_current
 from featsvc.errors import NoDevice
 from featsvc.work.devices import is_gpu
 
@@ -20,9 +21,10 @@ NO_DRIVER = (
 def check_device(device: str) -> None:
     """Raises NoDevice with the reason where another start will not find the device, or no code for it, either.
 
-    A product and a convolution load what every model needs, too.
+    A product and a convolution load what every model needs, too. The device is this thread's current one from now on.
     """
     _check_is_there(device)
+    make_current(device)
     try:
         square = torch.ones(1, 1, 8, 8, device=device)
         torch.conv2d(square @ square, square[..., :3, :3])

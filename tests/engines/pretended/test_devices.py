@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +20,7 @@ from tests.engines.pretended.cases import CASES, FAMILIES, answers
 from tests.engines.pretended.cuda import PretendCuda
 from tests.engines.pretended.worker import DEVICE
 
+T = TypeVar("T")
 SOME = {"clip": "clip grid", "dino": "dino grid", "sam2": "sam2 click"}
 
 
@@ -28,6 +34,29 @@ def test_loading_a_model_and_asking_it_touches_no_other_device(
         engines = models.engines(device=device)
         answers(engines, CASES[SOME[family]], engines.load(f"demo-{family}"))
     assert set(cuda.touched) == own, cuda.touched
+
+
+@pytest.mark.parametrize("device", [DEVICE, "cpu"])
+def test_each_thread_of_a_worker_makes_its_device_the_current_one_before_it_uses_any(device: str) -> None:
+    cuda, case = PretendCuda(), CASES["dino grid"]
+    with cuda.installed(), cuda.at_work():
+        engines = models.engines(device=device)
+    of_build = dict(cuda.current)
+    assert of_build == ({} if device == "cpu" else {threading.get_ident(): (DEVICE, False)})
+
+    def current_after(act: Callable[[], T]) -> T:
+        cuda.current.clear()
+        with cuda.installed(), cuda.at_work(), ThreadPoolExecutor(1, initializer=cuda.touched.clear) as other:
+            made = other.submit(within, act).result()
+        assert list(cuda.current.values()) == list(of_build.values())
+        return made
+
+    def within(act: Callable[[], T]) -> T:
+        with cuda.at_work():
+            return act()
+
+    loaded = current_after(lambda: engines.load("demo-dino"))
+    current_after(lambda: engines.prepare(case.operation.rpc, case.items[0], case.params, loaded))
 
 
 @pytest.mark.parametrize(("device", "last"), [(DEVICE, True), ("cpu", False)])

@@ -55,6 +55,28 @@ def test_networks_have_the_type_that_their_worker_tells(wanted: AnyPrecision, is
         assert (torch.bfloat16 in types) == is_small
 
 
+@pytest.mark.parametrize(
+    ("wanted", "capability", "told"),
+    [
+        ("bf16", TURING, True),
+        ("bf16", AMPERE, False),
+        ("auto", TURING, False),
+        ("fp16", TURING, False),
+    ],
+)
+def test_a_gpu_without_bfloat16_is_told_what_is_faster(
+    wanted: AnyPrecision,
+    capability: tuple[int, int],
+    told: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cuda = PretendCuda(capability=capability)
+    with cuda.installed(), cuda.at_work(), caplog.at_level(logging.WARNING, "featsvc.engines.registry"):
+        models.engines(device=DEVICE, precision=wanted)
+    words = f"{DEVICE} has no units for bfloat16, in which it may be slower than in float32: --precision fp16"
+    assert (words in caplog.text) == told
+
+
 @pytest.mark.parametrize(("has_products", "told"), [(False, True), (True, False)])
 def test_a_processor_without_bfloat16_is_told_what_is_faster(
     has_products: bool, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
