@@ -21,43 +21,82 @@ SAMPLES = re.compile(r"_(?:bucket|sum|count)$")
 EXPRESSIONS = [each.expression for each in ALERTS] + [line for panel in PANELS for line, _ in panel.lines]
 ALERTS_FILE = ROOT / "deploy" / "prometheus" / "alerts.yaml"
 CALL = table.CALL_DURATION.name + "_count"
+DAY_S = 24 * 3600
 LABELS = 'instance="a", job="featsvc", rpc_response_status_code='
-# What is put in for a minute each, and which alerts are there after half an hour.
+# What is put in for a minute each, and which alerts are there after an hour and a half.
 CASES: dict[str, tuple[dict[str, str], set[str]]] = {
     "all is well": (
-        {f'{CALL}{{{LABELS}"OK"}}': "0+60x60", 'up{job="featsvc"}': "1x60", "featsvc_ready": "1x60"},
+        {
+            f'{CALL}{{{LABELS}"OK"}}': "0+60x100",
+            'up{job="featsvc"}': "1x100",
+            "featsvc_ready": "1x100",
+            "featsvc_certificate_left_seconds": f"{15 * DAY_S}x100",
+            'featsvc_event_loop_lag_seconds_bucket{le="0.1"}': "0+600x100",
+            'featsvc_event_loop_lag_seconds_bucket{le="+Inf"}': "0+600x100",
+            'featsvc_device_free_bytes{device="cuda:0"}': "4x100",
+            'featsvc_device_memory_bytes{device="cuda:0"}': "100x100",
+            'process_open_fds{job="featsvc"}': "800x100",
+            'process_max_fds{job="featsvc"}': "1024x100",
+        },
         set(),
     ),
-    "the server is gone": ({'up{job="featsvc"}': "0x60"}, {"FeatsvcDown"}),
+    "the server is gone": ({'up{job="featsvc"}': "0x100"}, {"FeatsvcDown"}),
     "one call of fifty is a defect": (
-        {f'{CALL}{{{LABELS}"OK"}}': "0+49x60", f'{CALL}{{{LABELS}"INTERNAL"}}': "0+1x60"},
+        {f'{CALL}{{{LABELS}"OK"}}': "0+49x100", f'{CALL}{{{LABELS}"INTERNAL"}}': "0+1x100"},
         {"FeatsvcErrors"},
     ),
     "one call of ten is refused": (
-        {f'{CALL}{{{LABELS}"OK"}}': "0+9x60", f'{CALL}{{{LABELS}"RESOURCE_EXHAUSTED"}}': "0+1x60"},
+        {f'{CALL}{{{LABELS}"OK"}}': "0+9x100", f'{CALL}{{{LABELS}"RESOURCE_EXHAUSTED"}}': "0+1x100"},
         {"FeatsvcRefusals"},
     ),
+    "one call of fifty has no answer in time": (
+        {f'{CALL}{{{LABELS}"OK"}}': "0+49x100", f'{CALL}{{{LABELS}"DEADLINE_EXCEEDED"}}': "0+1x100"},
+        {"FeatsvcLate"},
+    ),
+    "the certificate expires in less than two weeks": (
+        {"featsvc_certificate_left_seconds": f"{13 * DAY_S}x100"},
+        {"FeatsvcCertificateExpires"},
+    ),
+    "one timer of fifty is late": (
+        {
+            'featsvc_event_loop_lag_seconds_bucket{le="0.1"}': "0+588x100",
+            'featsvc_event_loop_lag_seconds_bucket{le="0.5"}': "0+600x100",
+            'featsvc_event_loop_lag_seconds_bucket{le="+Inf"}': "0+600x100",
+        },
+        {"FeatsvcLoopLag"},
+    ),
+    "a GPU has 2 % of its memory left": (
+        {
+            'featsvc_device_free_bytes{device="cuda:0"}': "2x100",
+            'featsvc_device_memory_bytes{device="cuda:0"}': "100x100",
+        },
+        {"FeatsvcDeviceFull"},
+    ),
+    "nine of ten files are open": (
+        {'process_open_fds{job="featsvc"}': "922x100", 'process_max_fds{job="featsvc"}': "1024x100"},
+        {"FeatsvcDescriptors"},
+    ),
     "mistakes of callers are no error of the server": (
-        {f'{CALL}{{{LABELS}"OK"}}': "0+9x60", f'{CALL}{{{LABELS}"INVALID_ARGUMENT"}}': "0+9x60"},
+        {f'{CALL}{{{LABELS}"OK"}}': "0+9x100", f'{CALL}{{{LABELS}"INVALID_ARGUMENT"}}': "0+9x100"},
         set(),
     ),
     "a worker dies every other minute": (
-        {'featsvc_worker_restarts_total{worker="0"}': "0+0.5x60"},
+        {'featsvc_worker_restarts_total{worker="0"}': "0+0.5x100"},
         {"FeatsvcWorkerRestarts"},
     ),
     "the queue is full and old": (
         {
-            "featsvc_queue_length": "250x60",
-            "featsvc_queue_length_limit": "256x60",
-            "featsvc_queue_age_seconds": "31x60",
+            "featsvc_queue_length": "250x100",
+            "featsvc_queue_length_limit": "256x100",
+            "featsvc_queue_age_seconds": "31x100",
         },
         {"FeatsvcQueueFull", "FeatsvcQueueOld"},
     ),
     "a model is missing and no worker lives": (
         {
-            'featsvc_model_failed{worker="0", model="m"}': "1x60",
-            'featsvc_worker_up{worker="0", device="cpu"}': "0x60",
-            "featsvc_ready": "0x60",
+            'featsvc_model_failed{worker="0", model="m"}': "1x100",
+            'featsvc_worker_up{worker="0", device="cpu"}': "0x100",
+            "featsvc_ready": "0x100",
         },
         {"FeatsvcModelFailed", "FeatsvcWorkerDown", "FeatsvcNotReady"},
     ),
@@ -120,6 +159,10 @@ def test_prometheus_reads_the_expressions_of_the_dashboard(tmp_path: Path) -> No
     assert f"{len(rules)} rules found" in promtool("check", "rules", path)
 
 
+def test_every_alert_has_a_case_in_which_it_sounds() -> None:
+    assert set[str]().union(*(alerts for _, alerts in CASES.values())) == {each.name for each in ALERTS}
+
+
 def test_the_alerts_sound_when_they_should_and_only_then(tmp_path: Path) -> None:
     tests = [
         {
@@ -129,7 +172,7 @@ def test_the_alerts_sound_when_they_should_and_only_then(tmp_path: Path) -> None
             "promql_expr_test": [
                 {
                     "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
-                    "eval_time": "30m",
+                    "eval_time": "90m",
                     "exp_samples": [
                         {"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)
                     ],
