@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from featsvc.v1 import clip_pb2, model_pb2
-from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened
+from tests.server.asking import OTHER_KEY, arrived, asking, gate_at, opened, until_waiting
 from tests.server.conftest import AUTHORISED, Running, start
 
 Question = clip_pb2.ClipServiceExtractFeaturesStreamRequest
@@ -134,3 +134,46 @@ async def test_requests_of_a_flood_give_way_and_another_key_is_served_before_it(
     assert [name for name in done if name == "other"] == ["other"] * 5
     last = len(done) - 1 - done[::-1].index("other")
     assert last <= 8, "they take turns"
+
+
+async def test_who_comes_back_when_it_was_told_finds_a_place(tmp_path: Path) -> None:
+    first, second = (gate_at(tmp_path / name) for name in ("first", "second"))
+    async with start(max_queue=8, slots=1, max_batch=1) as served:
+
+        async def ended(asked: Awaitable[object]) -> grpc.aio.AioRpcError | None:
+            try:
+                await asked
+            except grpc.aio.AioRpcError as error:
+                return error
+            return None
+
+        def text(timeout_s: float) -> asyncio.Task[grpc.aio.AioRpcError | None]:
+            asked = served.clip.EncodeText(TEXT, metadata=AUTHORISED, timeout=timeout_s)
+            return asyncio.create_task(ended(asked))
+
+        def blocked(gate: str, timeout_s: float) -> asyncio.Task[grpc.aio.AioRpcError | None]:
+            asked = served.clip.ExtractFeatures(
+                asking(f"block {gate}".encode()), metadata=AUTHORISED, timeout=timeout_s
+            )
+            return asyncio.create_task(ended(asked))
+
+        async def came_back(wait_ms: int) -> grpc.aio.AioRpcError | None:
+            await asyncio.sleep(wait_ms / 1000)  # as long as the server has said
+            return await text(80)
+
+        admitted = [blocked(first, 80)]
+        await arrived(first)
+        # What has less time goes first: the worker stops again before the last four.
+        admitted += [*(text(50) for _ in range(3)), blocked(second, 60), *(text(80) for _ in range(4))]
+        await until_waiting(served, 8)
+        refusals = await asyncio.gather(*(text(80) for _ in range(4)))
+        told_ms = [told_to_wait_ms(error) for error in refusals if error]
+        assert len(told_ms) == 4
+        await opened(first)
+        await arrived(second)
+        # The four places that are free are held for them.
+        there = asyncio.create_task(until_at_work(served, served.gateway.pool.status().total_requests + 4))
+        admitted += [asyncio.create_task(came_back(wait_ms)) for wait_ms in told_ms]
+        await there
+        await opened(second)
+        assert await asyncio.gather(*admitted) == [None] * 13
