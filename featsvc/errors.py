@@ -28,6 +28,8 @@ NO_MEMORY = (
 SPEAKERS = ("RuntimeError", "AcceleratorError", "error")
 """Classes of torch, OpenCV, the C++ library, and Python where there is no memory for a thread."""
 CUDA_OUT_OF_MEMORY = 2  # driver_types.h
+SOON_S = 1.0
+"""When to try again where nobody knows when there will be a place."""
 
 
 class FeatsvcError(Exception):
@@ -124,12 +126,12 @@ class Overloaded(FeatsvcError):
 
     code = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, message: str, retry_after_ms: int = 1000) -> None:
+    def __init__(self, message: str, retry_after_ms: int = round(1000 * SOON_S)) -> None:
         super().__init__(message)
         self.retry_after_ms = retry_after_ms
 
     @classmethod
-    def within(cls, words: str, wait_s: float) -> Overloaded:
+    def within(cls, words: str, wait_s: float = SOON_S) -> Overloaded:
         """One that says in words, too, when to try again."""
         retry_after_ms = math.ceil(1000 * wait_s)
         return cls(words + _until(retry_after_ms), retry_after_ms)

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from rest_shim import exchange
 from rest_shim.crowd import CLOSING_S, SENDING_S, Crowd
 from rest_shim.errors import NO_MEMORY
-from rest_shim.exchange import HEAD_END, Cycle, Flow, Headers, Place, Refusal, unreadable
+from rest_shim.exchange import HEAD_END, Cycle, Flow, Place, Refusal, unreadable
 
 log = logging.getLogger("rest_shim.connections")
 # The end of a chunked body is not known before it is read: in so small steps, few requests come with it.
@@ -68,7 +68,7 @@ class Connection(HttpToolsProtocol):
         self.peer = self.client[0] if self.client else ""
         self._wait(self._limits.header_timeout)
         if not self._crowd.join(self):
-            self._answer(503, "too many connections at once; try again", ((b"retry-after", b"1"),))
+            self._answer(503, self._crowd.refusal(self))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._crowd.leave(self)
@@ -290,10 +290,10 @@ class Connection(HttpToolsProtocol):
                 self.cycle.message_event.set()
             self._answer(refusal.status, refusal.detail)
 
-    def _answer(self, status: int, detail: str, further: Headers = ()) -> None:
+    def _answer(self, status: int, detail: str) -> None:
         """An answer that no application makes, and the end of the connection."""
         self._crowd.refused[status] += 1
-        self.transport.write(exchange.answer(status, detail, [*self.server_state.default_headers, *further]))
+        self.transport.write(exchange.answer(status, detail, self.server_state.default_headers))
         self._linger()
 
     def _linger(self) -> None:

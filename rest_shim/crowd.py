@@ -88,6 +88,14 @@ class Crowd:
                 oldest.transport.abort()
         return place
 
+    def refusal(self, member: Member) -> str:
+        """What a connection is told that finds no place."""
+        limits = self.limits
+        return (
+            f"{len(self._open)} connections are open, at most {limits.connections} (--rest-connections), "
+            f"{self._peers[member.peer]} of them from this address, at most {limits.connections_per_peer}: try again"
+        )
+
     def leave(self, member: Member) -> None:
         """Forgets a connection that is closed."""
         self._turned_away.pop(member, None)

@@ -117,5 +117,6 @@ def answer(status: int, detail: str, headers: Headers) -> bytes:
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     )
-    lines = (name + b": " + value + b"\r\n" for name, value in (*headers, *own))
+    later = ((b"retry-after", b"1"),) if status == 503 else ()
+    lines = (name + b": " + value + b"\r\n" for name, value in (*headers, *own, *later))
     return b"".join((STATUS_LINE[status], *lines, b"\r\n", body))

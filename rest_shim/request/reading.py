@@ -106,7 +106,8 @@ class Arrival:
     began: float
     patience: asyncio.Timeout
     nbytes: int = 0
-    gave_way: bool = False
+    refusal: HttpError | None = None
+    """What it is told where it gave way to others."""
     _looked_at: float = 0.0
     """When its pace was last looked at: at the beginning, and then every SLOW_S."""
     _had_bytes: int = 0
@@ -114,6 +115,11 @@ class Arrival:
 
     def __post_init__(self) -> None:
         self._looked_at = self.began
+
+    @property
+    def gave_way(self) -> bool:
+        """Whether others have its room."""
+        return self.refusal is not None
 
     def grow(self, nbytes: int, now: float) -> None:
         """It has so many bytes now."""
@@ -194,8 +200,8 @@ class BodyLimits:
                             arrival.began + self._timeout_s + len(body) / SLOWEST_BYTES_PER_S
                         )
         except TimeoutError:
-            if arrival.gave_way:
-                raise _busy() from None
+            if arrival.refusal is not None:
+                raise arrival.refusal from None
             raise HttpError(
                 408, f"the body did not come within {self._timeout_s:g} s, or too slowly (--body-timeout)"
             ) from None
@@ -241,20 +247,23 @@ class BodyLimits:
                 left[each.whose] -= each.nbytes
                 missing -= each.nbytes
         if missing > 0:
-            raise _busy()
+            raise self._refusal(whose)
         for each in leaving:
-            each.gave_way = True
+            each.refusal = self._refusal(each.whose)
             each.patience.reschedule(now)
+
+    def _refusal(self, whose: str) -> HttpError:
+        """What is told for whose body there is no room."""
+        nbytes, own = self._held_bytes.total(), self._held_bytes[whose]
+        words = f"the bodies of requests here have {nbytes} bytes, {own} of them of this key"
+        most = f"at most {self._max_total_bytes} (--max-total-body-bytes)"
+        return HttpError(429, f"{words}, {most}: try again in 1 s", {"Retry-After": "1"})
 
 
 async def _unless_left(request: Request) -> None:
     """Raises ClientDisconnect where the caller has not waited until its turn came."""
     if await request.is_disconnected():
         raise ClientDisconnect
-
-
-def _busy() -> HttpError:
-    return HttpError(429, "too many large requests at once; try again", {"Retry-After": "1"})
 
 
 def _packing(request: Request) -> int | None:

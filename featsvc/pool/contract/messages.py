@@ -281,4 +281,4 @@ FromWorker = (
 
 def no_room() -> Overloaded:
     """What a caller is told where a process has no descriptors or memory for what comes or goes."""
-    return Overloaded("the server has no memory or descriptors left for this at the moment: try again later")
+    return Overloaded.within("the server has no memory or descriptors left for this at the moment")

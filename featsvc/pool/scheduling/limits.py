@@ -115,7 +115,8 @@ class QueueLimits:
     def gave_way(self, entry: QueueEntry, now: float, workers: int) -> Overloaded:
         """What the caller of an entry is told that has given way."""
         count = len(entry.flow.entries)
-        lack = Lack(f"the queue is full, with {count} requests of this key, which is more than others have")
+        full = "the queue is full (--max-queue, --max-queue-bytes)"
+        lack = Lack(f"{full}, with {count} requests of this key, which is more than others have")
         return self._refusal(entry, lack, now, workers)
 
     def _own_lack(self, entry: Asking, limits: KeyLimits, held: int) -> Lack | None:

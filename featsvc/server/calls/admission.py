@@ -19,7 +19,7 @@ from featsvc.errors import DeadlineExceeded, FeatsvcError, Overloaded, RequestTo
 from featsvc.server.calls.call import Call
 from featsvc.server.calls.memory import Memory
 from featsvc.server.calls.message_sizes import MessageSizes
-from featsvc.server.calls.places import CROWDED, KEPT_S, WAY_PART, Places, crowd_first
+from featsvc.server.calls.places import KEPT_S, WAY_PART, Places, crowd_first
 from featsvc.server.calls.read_ahead import ReadAhead
 
 TICK_S = 0.05
@@ -34,7 +34,6 @@ PEER_PART = 4
 COPIES = 3
 # gRPC refuses what is so many times larger than a request may be: what is less is refused in our words.
 RECEIVED_PART = 2
-TOO_MUCH = "the server receives too many large messages at once; try again soon"
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,19 @@ class Admission:
             self._places.enter(call)
             return
         calls, most = self._keyless, self._limits.max_keyless_calls
-        if self._keyless_peers[call.peer] * PEER_PART >= most:
-            raise Overloaded(CROWDED)
+        of_peer = self._keyless_peers[call.peer]
+        if of_peer * PEER_PART >= most:
+            raise Overloaded.within(
+                f"{of_peer} calls without a key are open over this connection, at most 1/{PEER_PART} of the {most} of "
+                "all (--max-keyless-calls)"
+            )
         self._keyless_peers[call.peer] += 1
         call.is_counted = True
         if len(calls) >= most:
             if not is_stream or next(iter(calls)).began < time.monotonic() - KEPT_S:
                 self._make_way()
             if len(calls) >= most:
-                raise Overloaded(CROWDED)
+                raise self._crowded()
         calls[call] = None
 
     def leave(self, call: Call) -> None:
@@ -181,9 +184,16 @@ class Admission:
     def _make_way(self) -> None:
         """Ends some without a key, also those that were answered and stay open."""
         calls = self._keyless
-        for call in crowd_first(calls, lambda call: call.began)[: 1 + len(calls) // WAY_PART]:
-            self.end(call, Overloaded(CROWDED))
+        ending = crowd_first(calls, lambda call: call.began)[: 1 + len(calls) // WAY_PART]
+        for call, refusal in [(call, self._crowded()) for call in ending]:
+            self.end(call, refusal)
             calls.pop(call)
+
+    def _crowded(self) -> Overloaded:
+        """What a call without a key is told that has no place."""
+        most = self._limits.max_keyless_calls
+        words = f"{len(self._keyless)} calls without a key are open, at most {most} (--max-keyless-calls)"
+        return Overloaded.within(words)
 
     def _is_idle(self, call: Call) -> bool:
         """Whether it waits for its caller, and has no question open."""
@@ -222,8 +232,10 @@ class Admission:
             sending = next((each for each in (likely, asked) if self._may_send(each, arriving)), [])
             sending = crowd_first(sending, self._waiting.__getitem__)
             ending += sending[: (len(sending) + 1) // 2]
+        words = f"about {arriving} bytes of messages arrive, at most {limit} (--max-receiving-bytes)"
         for call in ending:
-            self.end(call, Overloaded(TOO_MUCH))
+            part = "" if call.caller.name else f", and 1/{KEYLESS_PART} of that where a call has no key"
+            self.end(call, Overloaded.within(words + part))
 
     def _may_send(self, calls: list[Call], nbytes: int) -> bool:
         """Whether so much may be arriving of these calls, before gRPC refuses it."""

@@ -27,7 +27,6 @@ SMOOTHING = 0.2
 LEAST_RETRY_S = 0.1
 # A call keeps its place for so long, though it waits for its caller: many who come at once do not end one another.
 KEPT_S = 1.0
-CROWDED = "the server has too many calls open; try again soon"
 
 
 @dataclass(eq=False)
@@ -95,13 +94,12 @@ class Places:
         if most and len(own.calls) + min(held, most // HELD_PART) >= most:
             words = f"open calls of this key: {len(own.calls)}, at most {most} (max_calls_per_key)"
             # Its own calls come as one does: what has just begun is about to send its message.
-            self._end_idle([own], f"{words}, and this one waited for its caller", time.monotonic() - KEPT_S)
+            self._end_idle([own], lambda _: words, time.monotonic() - KEPT_S)
             if len(own.calls) >= most:
                 raise own.refusal(words)
         held = min(held, self._most // HELD_PART)
         if len(self._entered) + held >= self._most and not self._made_way(own):
-            words = f"{len(self._entered)} calls are open, at most {self._most} (--max-calls)"
-            raise own.refusal(f"{words}, {len(own.calls)} of them of this key")
+            raise own.refusal(self._crowded(own))
         own.calls[call] = None
         self._entered[call] = own
 
@@ -124,7 +122,7 @@ class Places:
         heavier = [each for each in self._callers.values() if each.share() > own.share(more=1)]
         if len(self._entered) < self._most:
             return bool(heavier)  # what is free is held for others of this caller
-        self._end_idle([own, *heavier], CROWDED)
+        self._end_idle([own, *heavier], self._crowded)
         if len(self._entered) >= self._most and heavier:
             heaviest = max(heavier, key=CallerCalls.share)
             words = f"{len(heaviest.calls)} calls of this key are open, which is more than others have (--max-calls)"
@@ -133,7 +131,17 @@ class Places:
             self._remove(call)
         return len(self._entered) < self._most
 
-    def _end_idle(self, callers: list[CallerCalls], words: str, began_before: float = math.inf) -> None:
+    def _crowded(self, own: CallerCalls) -> str:
+        """What a caller is told where all places are taken."""
+        words = f"{len(self._entered)} calls are open, at most {self._most} (--max-calls)"
+        return f"{words}, {len(own.calls)} of them of this key"
+
+    def _end_idle(
+        self,
+        callers: list[CallerCalls],
+        words: Callable[[CallerCalls], str],
+        began_before: float = math.inf,
+    ) -> None:
         """End some that wait for their callers."""
         idle = [
             call
@@ -141,8 +149,11 @@ class Places:
             for call in each.calls
             if call.began < began_before and self._is_idle(call)
         ]
-        for call in crowd_first(idle, lambda call: call.began)[: 1 + len(self._entered) // WAY_PART]:
-            self._end(call, Overloaded(words))
+        ending = crowd_first(idle, lambda call: call.began)[: 1 + len(self._entered) // WAY_PART]
+        told = {call: f"{words(self._entered[call])}, and this one waited for its caller" for call in ending}
+        for call in ending:
+            # By then others of its caller have been kept for long enough, and one that waits gives way to what comes.
+            self._end(call, Overloaded.within(told[call], KEPT_S))
             self._remove(call)
 
 

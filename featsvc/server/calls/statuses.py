@@ -50,7 +50,7 @@ def told(error: Exception, method: str) -> FeatsvcError:
     """What the caller is told about an error; a defect is logged here and shown without its details."""
     if isinstance(error, MemoryError):
         log.error("out of memory", extra={"method": method})
-        error = Overloaded("the server has no memory for this request now: try again later, or send less")
+        error = Overloaded.within("the server has no memory for this request now, perhaps for a smaller one")
     if not isinstance(error, FeatsvcError) or (error.code == "INTERNAL" and type(error) not in REASONS):
         log.error("defect", extra={"method": method}, exc_info=error)
     # Its traceback holds frames that hold the error: all they know of the request would stay until it is collected.

@@ -23,6 +23,7 @@ from httpcore import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 from featsvc.errors import FeatsvcError, Overloaded, invalid_field
 from featsvc.server.pictures.addresses import Allowed, IPAddress
 from featsvc.server.pictures.web_addresses import encoded
+from featsvc.settings.access import KeyLimits
 from featsvc.work.caller import NOBODY, Caller
 
 FIELD = "image.url"
@@ -73,22 +74,31 @@ class Shares:
 
         def count(nbytes: int) -> None:
             nonlocal taken
-            if self._caller_bytes[name] + nbytes > limits.url_max_bytes_per_key:
-                raise Overloaded("pictures of this key that are being fetched are too large, all together")
-            if self.nbytes + nbytes > self._limits.max_total_bytes:
-                raise Overloaded("pictures that are being fetched are too large, all together")
+            own, most = self._caller_bytes[name], limits.url_max_bytes_per_key
+            if own + nbytes > most:
+                raise Overloaded.within(
+                    f"pictures that are being fetched for this key have {own + nbytes} bytes, at most {most} "
+                    "(url_max_bytes_per_key)"
+                )
+            most = self._limits.max_total_bytes
+            if self.nbytes + nbytes > most:
+                raise Overloaded.within(
+                    f"pictures that are being fetched have {self.nbytes + nbytes} bytes, at most {most} "
+                    f"(--url-max-bytes), {own + nbytes} of them for this key"
+                )
             taken += nbytes
             self._caller_bytes[name] += nbytes
             self.nbytes += nbytes
 
         async with AsyncExitStack() as places:
-            own_places = places.enter_context(self._own_places(caller))
+            own, has_own_place = places.enter_context(self._own_places(caller)), False
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
-                    await places.enter_async_context(own_places)
+                    await places.enter_async_context(own.places)
+                    has_own_place = True
                     await places.enter_async_context(self._places)
             except TimeoutError:
-                raise Overloaded("too many pictures are being fetched; try again soon") from None
+                raise self._no_place(own, None if has_own_place else limits) from None
             try:
                 yield count
             finally:
@@ -97,14 +107,26 @@ class Shares:
                 if not self._caller_bytes[name]:
                     del self._caller_bytes[name]
 
+    def _no_place(self, own: _CallerPlaces, own_limits: KeyLimits | None) -> Overloaded:
+        """What is told who has waited too long: for a place of its own by these limits, else for one of all."""
+        waited = f"and this one had no turn within {self._limits.timeout_s:g} s (--url-timeout)"
+        if own_limits is not None:
+            most = f"at most {own_limits.url_max_fetches_per_key} at once (url_max_fetches_per_key)"
+            return Overloaded.within(f"pictures to fetch for this key: {own.fetches}, {most}, {waited}")
+        count = sum(each.fetches for each in self._caller_places.values())
+        most = f"at most {self._limits.max_fetches} at once (--url-max-fetches)"
+        return Overloaded.within(
+            f"pictures to fetch: {count}, {most}, {own.fetches} of them for this key, {waited}"
+        )
+
     @contextmanager
-    def _own_places(self, caller: Caller) -> Iterator[asyncio.Semaphore]:
+    def _own_places(self, caller: Caller) -> Iterator[_CallerPlaces]:
         """The places of a caller; nothing is kept of one that fetches nothing."""
         most = caller.limits.url_max_fetches_per_key
         own = self._caller_places.setdefault((caller.name, most), _CallerPlaces(asyncio.Semaphore(most)))
         own.fetches += 1
         try:
-            yield own.places
+            yield own
         finally:
             own.fetches -= 1
             if not own.fetches:

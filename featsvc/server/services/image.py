@@ -29,7 +29,7 @@ class Outgoing:
         name, most = call.caller.name, call.caller.limits.url_max_bytes_per_key
         under_way = self._caller_bytes[name]
         if under_way and under_way + nbytes > most:
-            raise Overloaded(
+            raise Overloaded.within(
                 f"pictures of {under_way} bytes are on their way to this key, with this one of {nbytes} at most "
                 f"{most} (url_max_bytes_per_key): read those first"
             )

@@ -25,7 +25,7 @@ async def test_the_newest_of_a_flood_gives_way_to_a_caller_that_has_less(make_en
     ((gone, error),) = scheduler.admit(first, workers=1)
     assert gone is flood[-1]
     assert not gone.is_waiting
-    assert "2 requests of this key, which is more than others have" in error.message
+    assert "(--max-queue, --max-queue-bytes), with 2 requests of this key, which is more" in error.message
     assert error.retry_after_ms >= 100
     with pytest.raises(
         Overloaded, match=r"3 requests are waiting, at most 3 \(--max-queue\), 1 of them of this"

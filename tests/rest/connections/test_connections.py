@@ -266,4 +266,7 @@ async def test_more_connections_than_there_may_be_are_told_so_where_all_are_at_w
         another = await stack.enter_async_context(wire(ports))
         answered = await another.answer()
         assert answered.status == 503
+        assert "at most 4 (--rest-connections), 2 of them from this address, at most 2" in str(
+            answered.detail
+        )
         assert answered.headers["retry-after"] == "1"

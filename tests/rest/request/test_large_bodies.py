@@ -19,6 +19,7 @@ from tests.rest.wire import Wire, question, request, wire
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 MIB = 1024 * 1024
 ROOM_BYTES = 100 * MIB
+LIMIT = "of this key, at most 100000 (--max-total-body-bytes): try again in 1 s"
 
 
 def memory() -> int:
@@ -88,6 +89,7 @@ async def test_slow_bodies_give_way_to_others(monkeypatch: pytest.MonkeyPatch) -
         answers = [await each.answer() for each in slow]
         assert sorted(each.status for each in answers) == [200, 200, 429, 429]
         assert all(each.headers["retry-after"] == "1" for each in answers if each.status == 429)
+        assert all(LIMIT in str(each.detail) for each in answers if each.status == 429)
 
 
 @asynccontextmanager
@@ -109,7 +111,11 @@ async def test_bodies_of_a_key_that_holds_more_give_way(monkeypatch: pytest.Monk
     async with three_at_once(40_000, monkeypatch) as (ports, of_one):
         # Its own next one finds no room, that of another key does.
         body = question() + b" " * 20_000
-        assert (await ports.raw("clip", "/extract", body)).status_code == 429
+        refused = await ports.raw("clip", "/extract", body)
+        assert refused.status_code == 429
+        assert LIMIT in refused.json()["detail"]
+        nbytes = 90_000 + len(body)
+        assert f"have {nbytes} bytes, {nbytes} of them of this key" in refused.json()["detail"]
         sent = await ports.raw("clip", "/extract", body, Authorization=f"Bearer {KEY_OF_OTHERS}")
         assert sent.status_code == 200
         for each in of_one:

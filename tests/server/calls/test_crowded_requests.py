@@ -97,5 +97,6 @@ def test_no_memory_in_the_gateway_is_told_as_such_and_may_be_tried_again() -> No
     refusal = told(MemoryError(), "method")
     assert refusal.code == "RESOURCE_EXHAUSTED"
     assert "no memory" in refusal.message
+    assert refusal.message.endswith("try again in 1.0 s")
     assert item_error(refusal).retry_after_ms > 0
     assert item_error(refusal).reason == ""

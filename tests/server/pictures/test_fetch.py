@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -243,7 +244,11 @@ async def test_one_that_waits_too_long_for_a_place_may_try_again() -> None:
     ):
         url = f"http://127.0.0.1:{port}/"
         found = await asyncio.gather(*(fetcher.picture(url, one) for _ in range(3)), return_exceptions=True)
-        assert any(isinstance(each, Overloaded) for each in found)
+        told = str(next(each for each in found if isinstance(each, Overloaded)))
+        assert re.match(
+            r"pictures to fetch for this key: \d, at most 1 at once \(url_max_fetches_per_key\)", told
+        )
+        assert told.endswith("no turn within 0.3 s (--url-timeout): try again in 1.0 s")
 
 
 async def test_a_limit_of_fetches_that_was_raised_holds_at_once() -> None:
@@ -257,6 +262,26 @@ async def test_a_limit_of_fetches_that_was_raised_holds_at_once() -> None:
             pass
     async with shares.share(two), shares.share(two):
         pass
+
+
+async def test_a_fetch_that_finds_no_place_among_those_of_all_is_told_so() -> None:
+    shares = Shares(replace(LIMITS, timeout_s=0.1, max_fetches=1))
+    told = r"pictures to fetch: 2, at most 1 at once \(--url-max-fetches\), 1 of them for this key"
+    async with shares.share(Caller("key 0")):
+        with pytest.raises(Overloaded, match=told):
+            async with shares.share(Caller("key 1")):
+                pass
+
+
+async def test_pictures_that_are_too_large_all_together_are_told_the_limit_and_the_share() -> None:
+    shares = Shares(replace(LIMITS, max_total_bytes=100))
+    one = Caller("key 0", limits=KeyLimits(url_max_bytes_per_key=80))
+    async with shares.share(one) as count, shares.share(Caller("key 1")) as count_other:
+        count(70)
+        with pytest.raises(Overloaded, match=r"this key have 90 bytes, at most 80 \(url_max_bytes_per_key\)"):
+            count(20)
+        with pytest.raises(Overloaded, match=r"110 bytes, at most 100 \(--url-max-bytes\), 40 of them for"):
+            count_other(40)
 
 
 async def test_bodies_without_end_take_no_more_than_their_keys_share() -> None:

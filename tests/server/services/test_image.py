@@ -113,7 +113,7 @@ async def test_who_reads_none_of_its_pictures_is_sent_a_few_and_no_more() -> Non
                 await connection.send(streams[-1], message(named.SerializeToString()), last=True)
             last = await connection.until_ended(streams[-1])
             assert b"grpc-status\x018" in last
-            assert b"(url_max_bytes_per_key)" in last
+            assert b"(url_max_bytes_per_key): read those first: try again in 1.0 s" in last
             assert not connection.ended.keys() & set(streams[:2])
             assert await images.GetImage(whole, metadata=OTHER_KEY) == found
         # What is not sent any more is not counted either.
