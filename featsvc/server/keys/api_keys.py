@@ -20,8 +20,10 @@ from featsvc.work.caller import OWNER, Caller
 
 log = logging.getLogger("featsvc.server.keys")
 audit = logging.getLogger(AUDIT)
-# A change counts when two looks have seen the same: whoever writes the file may be in the middle of it.
+# A change counts when two looks have seen the same: whoever writes the file may be in the middle of it. Where each look
+# sees another, it counts at the third: a key that is taken out ends within a second, whatever else touches the file.
 LOOK_S = 0.25
+MOST_LOOKS = 3
 # After what nobody foresaw, such as no thread to read the file in: soon enough, and not a line of log at every look.
 AGAIN_S = 2.0
 STATUS_KEY = "status key"
@@ -91,14 +93,15 @@ class ApiKeys:
         """
         if self._file is None:
             return
-        last = self._used
+        last, changes = self._used, 0
         while True:
             await asyncio.sleep(LOOK_S)
             try:
                 now = await asyncio.to_thread(_look, self._file.path)
-                if now == last and now != self._used:
+                changes = changes + 1 if now != self._used else 0
+                if changes and (now == last or changes >= MOST_LOOKS):
                     await self._read_again(self._file, on_change)
-                    self._used = now
+                    self._used, changes = now, 0
                 last = now
             except Exception as error:  # whatever it is: keys that are taken out later must stop all the same
                 log.exception("the keys are read again soon", extra={"reason": repr(error)})

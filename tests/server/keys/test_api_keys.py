@@ -135,6 +135,31 @@ async def test_a_key_that_is_taken_out_stops_and_its_running_calls_end(
     ).name == "carol"
 
 
+@pytest.mark.parametrize("is_touched", [False, True])
+async def test_a_key_that_is_taken_out_ends_within_a_second_also_while_something_touches_the_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch, is_touched: bool
+) -> None:
+    look_s, look, looks = api_keys.LOOK_S, api_keys._look, list[api_keys.Look]()
+
+    def noted(path: Path) -> api_keys.Look:
+        if is_touched:
+            os.utime(path, ns=(0, len(looks)))
+        looks.append(look(path))
+        return looks[-1]
+
+    keys = keys_in_force(Settings(api_key_file=str(file)), ())
+    monkeypatch.setattr(api_keys, "_look", noted)
+    monkeypatch.setattr(api_keys, "LOOK_S", 0.0)
+    gone = asyncio.Queue[tuple[frozenset[str], int]]()
+    put(file, entries(bob=""))
+    async with at_work(keys.watch(lambda names: gone.put_nowait((names, len(looks))))):
+        names, count = await gone.get()
+    assert names == {"alice"}
+    assert len(set(looks[:count])) == (count if is_touched else 1)
+    # The first look comes so long after the change at most.
+    assert count * look_s <= 1.0
+
+
 async def test_no_call_fails_while_the_file_is_swapped_ten_times(
     served: Running, file: Path, changes: Lines
 ) -> None:
