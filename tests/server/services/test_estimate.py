@@ -97,7 +97,7 @@ async def test_a_picture_is_not_kept_for_having_been_estimated(served: Running) 
     assert error.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_model_that_is_not_the_keys_and_a_server_that_ends_are_told(served: Running) -> None:
+async def test_a_model_that_nobody_has_and_a_server_that_ends_are_told(served: Running) -> None:
     error = await refusal(estimated(served, features(b"say 1", model_name="nobody")))
     assert error.code() is grpc.StatusCode.NOT_FOUND
     await served.gateway.pool.drain(0)
