@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
@@ -32,13 +33,13 @@ def server(file: Path) -> Iterator[Server]:
     """A server with a key of its owner, which an environment has, and a file of others."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
     words = [sys.executable, "-m", "featsvc", "up", "--profile=demo", "--devices=cpu", "--preload=demo-clip"]
-    words += [*FREE_PORTS, *FREE_REST_PORTS, f"--api-key-file={file}"]
+    words += ["--log-level=error", *FREE_PORTS, *FREE_REST_PORTS, f"--api-key-file={file}"]
     with started(words, ROOT, {**environment, "FEATSVC_API_KEY": SECRET}, file.with_name("log")) as running:
         yield running
 
 
-def asked(server: Server, family: str, path: str, key: str) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {key}"}
+def asked(server: Server, family: str, path: str, key: str, request_id: str = "") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}", "X-Request-ID": request_id}
     return httpx.post(server.url(family) + path, json={"text": "a"}, headers=headers, timeout=60)
 
 
@@ -104,14 +105,31 @@ async def test_clients_are_told_who_they_are(server: Server) -> None:
     assert (told.name, told.models, told.limits.weight) == ("clip_alone", ["demo-clip"], 2)
 
 
-def test_a_wrong_key_over_rest_is_laid_to_its_sender(server: Server, file: Path) -> None:
-    assert asked(server, "clip", "/encode_text", "wrong-key").status_code == 401
+def audited(file: Path, message: str) -> dict[str, Any]:  # Any: as JSON has it
+    """The line of the audit log that says this, at a server that otherwise logs errors alone."""
     # A thread writes the log.
-    while '"wrong key"' not in (log := file.with_name("log").read_text()):
+    while f'"{message}"' not in (log := file.with_name("log").read_text()):
         pass
-    (told,) = (json.loads(line) for line in log.splitlines() if '"wrong key"' in line)
-    assert (told["logger"], told["address"]) == ("featsvc.audit", "127.0.0.1")
+    told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    (found,) = (line for line in told if line["message"] == message)
+    assert found["logger"] == "featsvc.audit"
+    assert {line["level"] for line in told if line["logger"] != "featsvc.audit"} <= {"error"}
     assert "wrong-key" not in log
+    return found
+
+
+def test_a_wrong_key_over_rest_is_laid_to_its_sender(server: Server, file: Path) -> None:
+    assert asked(server, "clip", "/encode_text", "wrong-key", "of-the-wrong").status_code == 401
+    told = audited(file, "wrong key")
+    assert (told["level"], told["address"], told["request_id"]) == ("warning", "127.0.0.1", "of-the-wrong")
+
+
+def test_an_act_of_an_admin_has_its_line_at_every_level(server: Server, file: Path) -> None:
+    with FeatsvcClient(server.target, api_key=SECRET) as client:
+        client.load_model("demo-clip")
+    told = audited(file, "admin act")
+    assert (told["level"], told["caller"], told["model"]) == ("info", "key 0", "demo-clip")
+    assert told["request_id"]
 
 
 def test_a_key_that_is_taken_out_is_refused_over_rest_too(server: Server, file: Path) -> None:
@@ -122,3 +140,4 @@ def test_a_key_that_is_taken_out_is_refused_over_rest_too(server: Server, file: 
     while asked(server, "clip", "/encode_text", "leaver").status_code == 200:
         assert asked(server, "clip", "/encode_text", "clip_alone").status_code == 200
     assert asked(server, "clip", "/encode_text", "leaver").status_code == 401
+    assert audited(file, "keys changed")["taken_out"] == ["leaver"]

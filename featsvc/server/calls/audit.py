@@ -47,16 +47,7 @@ class Audit:
         elif code == "PERMISSION_DENIED":
             self._refused(_Refusal("not allowed", call.caller.name, call.address), call)
         elif call.method in ADMIN_ACTS and call.caller.is_admin:
-            audit.info(
-                "admin act",
-                extra={
-                    "caller": call.caller.name,
-                    "address": call.address,
-                    "method": call.method,
-                    "model": call.model,
-                    "code": code,
-                },
-            )
+            _write_act("admin act", call, call.model, code=code)
 
     def _refused(self, refusal: _Refusal, call: Call) -> None:
         if refusal not in self._further and self._kinds[refusal.caller] >= MOST_KINDS:
@@ -83,6 +74,16 @@ class Audit:
         """Tells what is left to tell: the server ends."""
         for refusal in list(self._further):
             self._tell_further(refusal)
+
+
+def write_download(call: Call, model: str) -> None:
+    """Writes a line about a question of an admin, for which weights are downloaded."""
+    _write_act("download begun", call, model)
+
+
+def _write_act(message: str, call: Call, model: str, **more: str) -> None:
+    facts = {"caller": call.caller.name, "address": call.address, "method": call.method, "model": model}
+    audit.info(message, extra=facts | more)
 
 
 def _write(refusal: _Refusal, facts: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import Message as ProtoMessage
 from pydantic import BaseModel, ValidationError
 
-from featsvc.catalog import Entry
+from featsvc.catalog import Entry, entry_of
 from featsvc.catalog.choice import check_answers, entry_for
 from featsvc.errors import (
     DeadlineExceeded,
@@ -27,6 +27,7 @@ from featsvc.errors import (
 from featsvc.fields.base import Parameters
 from featsvc.pool.contract.job import Job, JobEstimate, JobObserver, JobTimes
 from featsvc.pool.contract.protocol import Pool
+from featsvc.server.calls.audit import write_download
 from featsvc.server.calls.call import Call, Received
 from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.refusals import Refusals
@@ -102,6 +103,7 @@ class Intake:
         way = Way(chunked, call.json) if chunked or call.json else IN_ONE_PIECE
         with _in_holders(operation.params):
             job, item = await self._job(operation, asked, call, way)
+            await self._note_downloads(job, call)
             result = await self._result(job, item, call)
         digest = item.digest if isinstance(item, PictureItem) else ""
         return Answer(result, {"model": job.model, "image_digest": digest}, job.times)
@@ -149,6 +151,17 @@ class Intake:
             on_taken=None if call.on_taken is None else partial(call.on_taken, call),
         )
         return job, item
+
+    async def _note_downloads(self, job: Job[R], call: Call) -> None:
+        """Writes a line of the audit log for each model whose weights this question has downloaded."""
+        for model in (job.model, *job.also):
+            is_begun = await self.weights.begins_download(call.caller, entry_of(model))
+            # Weights that were deleted since are not needed any more.
+            if is_begun and not self._is_loaded(model):
+                write_download(call, model)
+
+    def _is_loaded(self, model: str) -> bool:
+        return any(each.name == model for worker in self.pool.status().workers for each in worker.models)
 
     async def _result(self, job: Job[R], item: Item, call: Call) -> R:
         call.times = job.times

@@ -15,7 +15,7 @@ from featsvc.catalog.weights import WeightsStatus
 from featsvc.errors import WeightsMissing
 from featsvc.server.keys import permissions
 from featsvc.server.keys.permissions import WeightsHere
-from featsvc.v1 import clip_pb2, dino_pb2, model_pb2
+from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, estimate_pb2_grpc, model_pb2
 from featsvc.work.caller import Caller
 from featsvc.work.options import EngineOptions
 from tests.server.asking import asking, refusal
@@ -190,20 +190,24 @@ async def test_weights_that_were_deleted_are_missed_soon(
 
 
 async def test_every_act_of_an_admin_has_a_line(served: Running, shim_side: Running, lines: Lines) -> None:
-    await served.model.LoadModel(DEMO_DINO, metadata=bearer("root"))
+    await served.model.LoadModel(DEMO_DINO, metadata=(*bearer("root"), ("x-request-id", "act-1")))
     line = await lines.get()
-    assert (line["message"], line["caller"], line["model"], line["code"]) == (
-        "admin act",
-        "root",
-        "demo-dino",
-        "OK",
-    )
+    told = {
+        "message": "admin act",
+        "caller": "root",
+        "model": "demo-dino",
+        "code": "OK",
+        "request_id": "act-1",
+    }
+    assert line | told == line
     assert (line["method"], line["address"]) == ("/featsvc.v1.ModelService/LoadModel", "127.0.0.1")
     await refusal(served.model.LoadModel(model_pb2.LoadModelRequest(key="none"), metadata=bearer("root")))
     assert (await lines.get())["code"] == "NOT_FOUND"
-    await refusal(shim_side.model.LoadModel(DEMO_DINO, metadata=(*bearer("every"), *by_shim("192.0.2.6"))))
+    refused = (*bearer("every"), *by_shim("192.0.2.6"), ("x-request-id", "act-2"))
+    await refusal(shim_side.model.LoadModel(DEMO_DINO, metadata=refused))
     line = await lines.get()
-    assert (line["message"], line["caller"], line["level"]) == ("not allowed", "every", "warning")
+    told = {"message": "not allowed", "caller": "every", "level": "warning", "request_id": "act-2"}
+    assert line | told == line
 
 
 async def test_refused_keys_have_lines_without_them_at_a_bounded_rate(
@@ -223,3 +227,42 @@ async def test_refused_keys_have_lines_without_them_at_a_bounded_rate(
         ("admin act", "127.0.0.1"),
     ]
     assert "nobody" not in str(told)
+
+
+@pytest.mark.parametrize("is_offline", [False, True])
+async def test_a_download_that_a_question_of_an_admin_begins_has_a_line(
+    tmp_path: Path, lines: Lines, is_offline: bool
+) -> None:
+    asked = dino_pb2.DinoServiceExtractFeaturesRequest(image=asking(b"say 1").image)
+    asked.model.model_type = "dinov2_vits14"
+    estimate = estimate_pb2.EstimateRequest(extract_dino_features=asked)
+    named = (*AUTHORISED, ("x-request-id", "of-the-download"))
+    # Nothing is downloaded: the fake engines need no weights.
+    async with start(weights_dir=str(tmp_path), offline=is_offline) as served:
+        await estimate_pb2_grpc.EstimateServiceStub(served.channel).Estimate(estimate, metadata=named)
+        for _ in range(2):
+            await served.dino.ExtractFeatures(asked, metadata=named)
+        await served.clip.ExtractFeatures(asking(b"say 1"), metadata=named)
+        await served.model.LoadModel(DEMO_DINO, metadata=AUTHORISED)
+        told = [await lines.get()]
+        while told[-1]["message"] != "admin act":
+            told.append(await lines.get())
+    begun = [line for line in told if line["message"] == "download begun"]
+    assert len(begun) == (0 if is_offline else 1)
+    expected = {"caller": "key 0", "model": "dinov2_vits14", "request_id": "of-the-download"}
+    assert all(line | expected == line for line in begun)
+
+
+async def test_a_download_is_told_once_to_each_admin_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, found = [0.0], list[Path | None]([None])
+    monkeypatch.setattr(permissions, "check", lambda entry, place: WeightsStatus(found[0], ""))
+    here, entry = WeightsHere(EngineOptions(), lambda: clock[0]), entry_of("dinov2_vits14")
+    roots = Caller("root", frozenset({"admin"})), Caller("other", frozenset({"admin"}))
+    for root in roots:
+        assert [await here.begins_download(root, entry) for _ in range(2)] == [True, False]
+    clock[0] = permissions.DOWNLOAD_S
+    assert await here.begins_download(roots[0], entry)
+    clock[0], found[0] = 2 * permissions.DOWNLOAD_S, tmp_path
+    assert not await here.begins_download(roots[0], entry)
