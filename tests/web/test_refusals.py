@@ -34,6 +34,9 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
         look.press("Use it")
         page.locator(".thumbnail").first.click()
         assert KEY not in page.url
+        # It is kept for the tab, and nowhere else.
+        assert page.evaluate("() => Object.values(sessionStorage)") == [KEY]
+        assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
         look.click(*middle(STAR))
         look.answered()
         # A worker that dies in the middle is no matter: the server asks another.

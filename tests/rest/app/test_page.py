@@ -33,6 +33,20 @@ async def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(ports: Shi
         assert file.headers["cache-control"] == "no-cache"
 
 
+async def test_its_scripts_know_of_no_store_that_outlives_the_tab() -> None:
+    scripts = "".join(each.read_text() for each in FILES.rglob("*.js"))
+    assert "sessionStorage" in scripts
+    for store in (
+        "localStorage",
+        "indexedDB",
+        "document.cookie",
+        "cookieStore",
+        "caches.open",
+        "serviceWorker",
+    ):
+        assert store not in scripts, store
+
+
 async def test_all_files_together_are_small() -> None:
     files = [each for each in FILES.rglob("*") if each.is_file()]
     assert sum(len(gzip.compress(each.read_bytes())) for each in files) <= MOST_BYTES
