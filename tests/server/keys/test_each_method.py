@@ -73,8 +73,8 @@ class Case:
         for way in filter(None, (others.chunked, others.one_by_one, others.stream)):
             yield way, ParseDict({"request": fields}, message_class(way.input_type)())
         estimate = method_of(ESTIMATE)
-        name = question_field(plain.input_type)
-        yield estimate, ParseDict({name: fields}, message_class(estimate.input_type)())
+        held = {question_field(plain.input_type) or "": fields}
+        yield estimate, ParseDict(held, message_class(estimate.input_type)())
 
     def __str__(self) -> str:
         return f"{self.operation.rpc.rpartition('.')[2]} {self.model} {','.join(self.more)}"
@@ -148,8 +148,8 @@ async def refusal_of(served: Running, method: MethodDescriptor, request: Any, ke
         replies = [reply async for reply in call]
     except grpc.aio.AioRpcError as error:
         return error.code().name, error.details() or ""
-    error = replies[0].error if method.client_streaming else None
-    return (error.code, error.message) if error else ("", "")
+    told = replies[0].error if method.client_streaming else None
+    return (told.code, told.message) if told else ("", "")
 
 
 def test_each_operation_is_asked_here() -> None:
