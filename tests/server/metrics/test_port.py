@@ -9,6 +9,7 @@ import subprocess
 import sys
 from http import HTTPStatus
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from featsvc.errors import InvalidArgument
@@ -79,6 +80,17 @@ async def test_nothing_listens_unless_it_is_asked_for() -> None:
     async with start() as running:
         assert running.gateway.metrics_port is None
         assert running.gateway.ports == {"grpc_port": running.gateway.port}
+
+
+async def test_it_listens_on_this_machine_alone_whatever_the_host_is() -> None:
+    async with start(host="0.0.0.0", metrics_port=0) as running:
+        open_at = {
+            each.laddr.port: each.laddr.ip
+            for each in psutil.Process().net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN
+        }
+        assert open_at[running.gateway.metrics_port] == "127.0.0.1"
+        assert open_at[running.gateway.port] != "127.0.0.1"
 
 
 async def test_other_paths_methods_and_bytes_are_refused_in_words(watched: Watched) -> None:
