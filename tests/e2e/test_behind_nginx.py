@@ -22,6 +22,7 @@ from featsvc_client.channel import OPTIONS
 
 from featsvc.v1 import model_pb2, model_pb2_grpc
 from tests.authority import Authority
+from tests.chaos.frames import ACK, PING, PREFACE, SETTINGS, frame
 from tests.servers import KEY, ROOT, Server, running
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -189,6 +190,26 @@ def ssl_line(proxy: Proxy) -> ssl.SSLSocket:
     while b"}" not in reply:
         reply += line.recv(65536)
     return line
+
+
+def test_nginx_answers_the_pings_of_callers(proxy: Proxy) -> None:
+    context = proxy.authority.client_context()
+    context.set_alpn_protocols(["h2"])
+    plain = socket.create_connection(("127.0.0.1", proxy.grpc_port), timeout=60)
+    with context.wrap_socket(plain, server_hostname="localhost") as line, line.makefile("rb") as said:
+
+        def answer() -> bytes:
+            while head := said.read(9):
+                payload = said.read(int.from_bytes(head[:3], "big"))
+                if head[3:5] == bytes((PING, ACK)):
+                    return payload
+            raise AssertionError("the connection has ended")
+
+        line.sendall(PREFACE + frame(SETTINGS, 0, 0))
+        for number in range(100):
+            ping = number.to_bytes(8, "big")
+            line.sendall(frame(PING, 0, 0, ping))
+            assert answer() == ping
 
 
 async def test_callers_of_grpc_connect_again_where_nginx_has_ended_an_idle_connection(proxy: Proxy) -> None:
