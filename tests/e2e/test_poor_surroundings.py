@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
-from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, event, stop
+from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server, started
 
 UP = (
     sys.executable, "-m", "featsvc", "up", *FREE_PORTS, *FREE_REST_PORTS,
@@ -43,6 +48,25 @@ def mounted(mounts: str) -> list[str]:
     return [UNSHARE or "", "-m", "sh", "-ec", f'{mounts}\nexec "$@"', "sh", *UP]
 
 
+def filled(folder: str) -> str:
+    """A shell's lines that put a full disk at a folder."""
+    return f"mount -t tmpfs -o size=8k none {folder}; head -c 1M /dev/zero > {folder}/fill || true\n"
+
+
+def answers(server: Server) -> list[httpx.Response]:
+    """To a text, and to a picture that goes to the worker and its decoder by memory that they share."""
+    file = io.BytesIO()
+    Image.effect_noise((512, 384), 90).save(file, "PNG")
+    assert file.tell() > 64 * 1024
+    questions = {
+        "encode_text": {"text": "a red circle"},
+        "extract": {"image": base64.b64encode(file.getvalue()).decode()},
+    }
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(headers=headers, timeout=120, trust_env=False) as client:
+        return [client.post(f"{server.url('clip')}/{path}", json=body) for path, body in questions.items()]
+
+
 @needs_prlimit
 def test_too_few_files_are_told_before_grpc_ends_the_process() -> None:
     said = told([PRLIMIT or "", "--nofile=64:64", *UP])
@@ -73,30 +97,41 @@ def test_without_a_temporary_folder_the_server_says_which_it_has_tried() -> None
 
 @needs_mounts
 @pytest.mark.slow
+def test_a_disk_that_is_full_everywhere_is_told_as_such() -> None:
+    said = told(mounted("".join(map(filled, ("/tmp", "/var/tmp", "/mnt"))) + "cd /mnt"))
+    assert "no temporary folder can be written to, of ['/tmp', '/var/tmp'," in said
+    assert "They are full, read-only or not there" in said
+
+
+@needs_mounts
+@pytest.mark.slow
 def test_a_server_works_with_a_full_shared_memory_and_a_full_disk_and_a_home_that_cannot_be_written(
     tmp_path: Path,
 ) -> None:
     home = Path.home()
     words = mounted(
-        "mount -t tmpfs -o size=8k none /dev/shm; head -c 1M /dev/zero > /dev/shm/fill || true\n"
-        "mount -t tmpfs -o size=8k none /tmp; head -c 1M /dev/zero > /tmp/fill || true\n"
-        f"mount --bind {home} {home}; mount -o remount,ro,bind {home}"
+        f"{filled('/dev/shm')}{filled('/tmp')}mount --bind {home} {home}; mount -o remount,ro,bind {home}"
     )
-    log = tmp_path / "log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=errors) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            ports = event(process.stdout, "listening", log)
-            event(process.stdout, "ready", log)
-            reply = httpx.post(
-                f"http://127.0.0.1:{ports['clip_port']}/encode_text",
-                json={"text": "a red circle"},
-                headers={"Authorization": f"Bearer {KEY}"},
-                timeout=60,
-            )
-            assert reply.status_code == 200, reply.text
-        finally:
-            stop(process)
+    with started(words, ROOT, dict(os.environ), tmp_path / "log") as server:
+        assert [each.status_code for each in answers(server)] == [200, 200]
+
+
+@needs_mounts
+@pytest.mark.slow
+def test_a_disk_that_fills_up_stops_no_request_and_no_worker_that_is_to_start_again(tmp_path: Path) -> None:
+    folders = ("/tmp", "/var/tmp", "/dev/shm")
+    words = mounted("\n".join(f"mount -t tmpfs -o size=1m none {folder}" for folder in folders))
+    with started(words, ROOT, dict(os.environ), tmp_path / "log") as server:
+        # As the server sees them.
+        files = [Path(f"/proc/{server.process.pid}/root{folder}/fill") for folder in folders]
+        for file in files:
+            with suppress(OSError), file.open("wb", buffering=0) as disk:
+                while disk.write(bytes(4096)):
+                    pass
+        assert [each.status_code for each in answers(server)] == [200, 200]
+        for worker in server.workers:
+            worker.kill()
+        assert [each.status_code for each in answers(server)] == [200, 200]
+        for file in files:
+            file.unlink()
+        assert [each.status_code for each in answers(server)] == [200, 200]

@@ -19,7 +19,7 @@ def check_machine() -> None:
         folders = str(error.strerror).partition(" in ")[2] or "the usual places"
         raise InvalidArgument(
             f"no temporary folder can be written to, of {folders}: torch needs one, and REST has its socket there. "
-            "Make one of them writable, with some room, or name another by TMPDIR"
+            "They are full, read-only or not there: make one of them writable, with room, or name another by TMPDIR"
         ) from None
     files = most_files()
     if files is not None and files < LEAST_FILES:
