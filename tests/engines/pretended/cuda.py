@@ -9,7 +9,6 @@ limits of their own are a GPU's.
 from __future__ import annotations
 
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,9 +69,6 @@ class PretendCuda:
         """What torch's allocator would hold: it keeps what is freed until it is told to give it back."""
         self.touched: dict[str, str] = {}
         """Devices that were given anything to do or to hold, and where that began."""
-        self.current: dict[int, tuple[str, bool]] = {}
-        """The device that each thread has made its current one, and whether any was touched before. Where none is named
-        cuda:0 is taken all the same, so that it shows."""
         self.capturing = Capturing(self._synchronize, self._give_back)
         self.streams = Streams(self._settle, self._note_event)
         self._busy: set[torch.device] = set()
@@ -90,7 +86,6 @@ class PretendCuda:
             "device_count": lambda: self.count,
             "get_device_capability": lambda device=None: self.capability,
             **self.streams.facts(lambda device: self.numbered(torch.device(device or "cuda"))),
-            "set_device": self._make_current,
             "synchronize": self._synchronize,
             **self.capturing.facts(),
             "get_device_properties": lambda device: SimpleNamespace(
@@ -256,10 +251,6 @@ class PretendCuda:
         self._busy.discard(device)
         for there, value in self._coming.pop(device, ()):
             there.copy_(value)
-
-    def _make_current(self, device: str) -> None:
-        name = str(self.numbered(torch.device(device)))
-        self.current.setdefault(threading.get_ident(), (name, bool(self.touched)))
 
     def _note_asked(self, device: torch.device) -> None:
         self._busy.add(device)

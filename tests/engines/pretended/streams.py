@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -94,6 +95,9 @@ class Streams:
         self.asked = Counter[torch.device]()
         """How much the main stream of each device was given."""
         self._current: PretendedStream | None = None
+        self.chosen: dict[int, tuple[str, bool]] = {}
+        """The device that each thread has made its current one, and whether any had work before. Where none is named
+        cuda:0 is taken all the same, so that it shows."""
         self.device_index = 0
         """The device that is meant where none is named."""
 
@@ -122,6 +126,10 @@ class Streams:
         finally:
             self.device_index = before
 
+    def choose(self, device: torch.device) -> None:
+        """As `torch.cuda.set_device`."""
+        self.chosen.setdefault(threading.get_ident(), (str(device), bool(self.asked)))
+
     def note_asked(self, device: torch.device) -> None:
         """The current stream is given something."""
         if self._current is None or self._current.device != device:
@@ -148,6 +156,7 @@ class Streams:
             "Stream": lambda device: PretendedStream(self, numbered(device)),
             "stream": self.within,
             "device": lambda device: self.within_device(numbered(device)),
+            "set_device": lambda device: self.choose(numbered(device)),
             "current_device": lambda: self.device_index,
             "current_stream": lambda device=None: self.main(numbered(device)),
         }

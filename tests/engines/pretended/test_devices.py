@@ -41,14 +41,14 @@ def test_each_thread_of_a_worker_makes_its_device_the_current_one_before_it_uses
     cuda, case = PretendCuda(), CASES["dino grid"]
     with cuda.installed(), cuda.at_work():
         engines = models.engines(device=device)
-    of_build = dict(cuda.current)
-    assert of_build == ({} if device == "cpu" else {threading.get_ident(): (DEVICE, False)})
+    chosen = cuda.streams.chosen
+    assert chosen == ({} if device == "cpu" else {threading.get_ident(): (DEVICE, False)})
 
     def current_after(act: Callable[[], T]) -> T:
-        cuda.current.clear()
-        with cuda.installed(), cuda.at_work(), ThreadPoolExecutor(1, initializer=cuda.touched.clear) as other:
+        chosen.clear()
+        with cuda.installed(), ThreadPoolExecutor(1) as other:
             made = other.submit(within, act).result()
-        assert list(cuda.current.values()) == list(of_build.values())
+        assert [name for name, _ in chosen.values()] == ([] if device == "cpu" else [DEVICE])
         return made
 
     def within(act: Callable[[], T]) -> T:
