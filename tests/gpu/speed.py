@@ -44,6 +44,8 @@ THRESHOLDS = {"pred_iou_thresh": 0.8, "stability_score_thresh": 0.95}
 DRY_THRESHOLDS = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
 LEAST_MIOU: dict[Precision, float] = {"fp32": 0.994, "bf16": 0.98}
 """Of our masks with the nearest of sam2's own in float32."""
+MOST_S: dict[Precision, float] = {"fp32": 0.326, "bf16": 0.120}
+"""For one picture, on cards of which other systems have told that."""
 PRECISIONS = ("fp32", "bf16")
 COMPARED = 100
 SIDE = 518
@@ -71,13 +73,13 @@ def masks(conditions: Conditions) -> Iterator[Row]:
 def _ours(
     stand: Stand, sizes: Sequence[Size], options: dict[str, Any], theirs: Mapping[Size, list[Any]]
 ) -> Iterator[Row]:
-    for precision, least in LEAST_MIOU.items():
+    for precision in LEAST_MIOU:
         # A picture that is kept would not be encoded again.
         engines = stand.engines(precision=precision, embedding_cache=0)
         loaded = engines.load(stand.models["sam2"])
         for size in sizes:
             act = _search(engines, loaded, stand.item(*size), options)
-            yield _beside(stand, f"{precision} {size[0]}x{size[1]}", act, theirs[size], least)
+            yield _beside(stand, precision, size, act, theirs[size])
 
 
 def _search(
@@ -94,13 +96,21 @@ def _search(
     return act
 
 
-def _beside(stand: Stand, what: str, act: Callable[[], MaskList], theirs: list[Any], least: float) -> Row:
+def _beside(
+    stand: Stand, precision: Precision, size: Size, act: Callable[[], MaskList], theirs: list[Any]
+) -> Row:
+    what, least = f"{precision} {size[0]}x{size[1]}", LEAST_MIOU[precision]
     ours = [_coco(each.segmentation) for each in act().masks]
     miou = nearest(ours, theirs)
-    figures = {"s": stand.seconds(act, 3.0), "masks": len(ours), "miou": miou}
+    taken = stand.seconds(act, 3.0)
+    figures = {"s": taken, "masks": len(ours), "miou": miou}
+    holds = miou >= least
     if not stand.dry:
         figures["device_busy_s"] = _busy_seconds(act)
-    return Row(what, miou >= least, figures)
+    if stand.is_anchored:
+        figures["most_s"] = MOST_S[precision]
+        holds = holds and taken <= MOST_S[precision]
+    return Row(what, holds, figures)
 
 
 def _package(
@@ -165,7 +175,7 @@ def _passes(stand: Stand, engines: Engines) -> Iterator[tuple[str, Callable[[], 
         side = DRY_SIDE if stand.dry else clip.visual.image_size[0]
         some = torch.rand(count, 3, side, side).to(DEVICE)
         yield f"clip dense {count}", partial(dense_features, clip.visual, some), count
-        yield f"dino {count}", _dino_pass(stand, dino, count), count
+        yield f"dino {count}", dino_pass(stand, dino, count), count
     embed = _encoder_pass(sam2)
     yield "sam2 encoder", embed, 1
     decoder = PointDecoder(sam2.network, embed(), sam2.steps)
@@ -175,7 +185,8 @@ def _passes(stand: Stand, engines: Engines) -> Iterator[tuple[str, Callable[[], 
         yield f"sam2 points {count}", partial(decoder.answers, prompts, True), count
 
 
-def _dino_pass(stand: Stand, dino: DinoModel, count: int, device: str = DEVICE) -> Callable[[], Tensor]:
+def dino_pass(stand: Stand, dino: DinoModel, count: int, device: str = DEVICE) -> Callable[[], Tensor]:
+    """A pass of DINO over so many pictures."""
     side = DRY_SIDE if stand.dry else SIDE
     some = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     reading, entry = Reading(Facet.TOKEN, dino.layers - 1), dino.entry
@@ -203,7 +214,7 @@ def compiled(conditions: Conditions) -> Iterator[Row]:
             loaded = engines.load(key)
         took = time.monotonic() - began
         assert isinstance(loaded, DinoModel)
-        act = _dino_pass(stand, loaded, 1, device)
+        act = dino_pass(stand, loaded, 1, device)
         name = "compiled" if each else "plain"
         with torch.inference_mode():
             found[each] = act().float()
