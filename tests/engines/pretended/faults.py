@@ -9,6 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ENGINES = Path(__file__).parents[3] / "featsvc" / "engines"
+OWN_CASES = {
+    "clip/": "clip",
+    "dino/": "dino",
+    "networks/attention.py": "recipe",
+    "objects/": "object",
+    "sam2/": "sam2",
+}
+"""What is in the names of those cases that are about a folder or a file of the engines."""
 
 
 class Fault(NamedTuple):
@@ -24,10 +32,9 @@ class Fault(NamedTuple):
         return f"featsvc.engines.{self.file.removesuffix('.py').replace('/', '.')}"
 
     @property
-    def family(self) -> str:
-        """Whose cases have to notice it; empty for those of all."""
-        folder = self.file.split("/")[0]
-        return folder if folder in ("clip", "dino", "sam2") else ""
+    def cases(self) -> str:
+        """What is in the names of the cases that have to notice it; empty for all."""
+        return next((own for start, own in OWN_CASES.items() if self.file.startswith(start)), "")
 
     def made(self) -> str:
         """The source with the fault."""
@@ -56,6 +63,11 @@ FAULTS = (
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to('cuda', memory"),
     Fault("networks/precision.py", "return answer.to(values.dtype)", "return answer"),
+    Fault(
+        "networks/attention.py",
+        'if queries.device.type != "cpu":',
+        'if queries.device.type != "cpu":\n        mask = None',
+    ),
     Fault("answers/axes.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
     Fault("answers/axes.py", "*on_host(centred.T", "*(centred.T"),
     Fault("answers/axes.py", "(on_device(_root(each.T @ each), part.device)", "(_root(each.T @ each)"),
@@ -105,6 +117,16 @@ FAULTS = (
         "on_device(part.to(tiles.dtype)[:, :, None], tiles.device)",
         "part.to(tiles.dtype)[:, :, None]",
     ),
+    Fault("clip/pyramids.py", "as_array(small)", "small.numpy()"),
+    Fault(
+        "clip/recipes.py",
+        "torch.arange(height * width, device=keys.device)",
+        "torch.arange(height * width)",
+    ),
+    Fault(
+        "clip/recipes.py", "F.pad(near.flatten(1), (1, 0)).to(keys.dtype)", "F.pad(near.flatten(1), (1, 0))"
+    ),
+    Fault("clip/recipes.py", "carried.to(incoming.tokens.dtype)", "carried"),
     # How pictures become smaller, of both.
     Fault(
         "geometry/resizing.py",
@@ -131,6 +153,7 @@ FAULTS = (
         '"sam2.modeling.sam.transformer.RoPEAttention"',
     ),
     Fault("sam2/view.py", "on_device(view.pixels(), loaded.device)", "view.pixels()"),
+    Fault("sam2/embed.py", "typed(each.float(), ", "typed(each, "),
     Fault("sam2/embedding.py", ".div_(LARGEST_BYTE)", ""),
     Fault("sam2/embedding.py", "pixels.to(dtype)", "pixels"),
     Fault("sam2/prompts.py", "on_device(each, device)", "each"),
@@ -160,4 +183,7 @@ FAULTS = (
     ),
     Fault("sam2/measure.py", "on_host(torch.cat(parts))\n    pixels", "(torch.cat(parts),)\n    pixels"),
     Fault("sam2/measure.py", "(torch.arange(side, device=logits.device)", "(torch.arange(side)"),
+    # Objects
+    Fault("objects/finding.py", "on_device(torch.from_numpy(rows), device)", "torch.from_numpy(rows)"),
+    Fault("objects/finding.py", "scores.cpu()", 'scores.to("cpu", non_blocking=True)'),
 )
