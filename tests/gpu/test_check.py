@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +27,8 @@ from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
 from featsvc.settings.kinds import Precision
 from tests.engines import models
-from tests.engines.pretended.cases import CASES
+from tests.engines.pretended.cases import CASES, asked_in
+from tests.engines.pretended.faults import Fault
 from tests.gpu import facts
 from tests.gpu.answers import answered, compared, one_of_each
 from tests.gpu.check import SECTIONS, Outcome, Section, checked, report
@@ -52,6 +54,31 @@ def test_a_trial_without_a_gpu_passes_all_sections(tmp_path: Path) -> None:
     told = json.loads(path.read_text())["sections"]
     assert [each["section"] for each in told] == list(SECTIONS)
     assert all(each["rows"] for each in told)
+
+
+FAULT = Fault("sam2/embedding.py", ".div_(LARGEST_BYTE)", "")
+"""Only a GPU is given the bytes of a picture, and then answers otherwise; nothing is raised."""
+WITH_FAULT = f"""
+import sys
+from tests.engines.pretended.faults import Fault
+from tests.engines.pretended.faulty import Finder
+sys.meta_path.insert(0, Finder({FAULT}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_trial_of_engines_with_a_fault_fails_and_names_the_sections(tmp_path: Path) -> None:
+    # Python runs it at the start of each process, of sections and of their servers.
+    (tmp_path / "sitecustomize.py").write_text(WITH_FAULT)
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    names = ("answers", "pictures", "masks")
+    words = [sys.executable, "-m", "tests.gpu.check", "--dry", "--only", *names]
+    env = {**os.environ, "PYTHONPATH": paths}
+    asked = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert asked.returncode == 1, asked.stdout
+    assert "0 of 3 sections passed ; failed: answers pictures masks" in asked.stdout
+    assert "the section itself" not in asked.stdout
 
 
 def test_a_quarter_of_an_hour_is_enough_for_all_sections() -> None:
@@ -122,6 +149,16 @@ def test_answers_tell_what_fails_on_the_gpu(stand: Stand, monkeypatch: pytest.Mo
     row = compared("fp32", cases, here, answered(models.engines(), cases))
     assert row.holds is False
     assert "no kernel image" in row.figures["wrong"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_all_that_is_asked_of_a_real_gpu_holds_in_bf16(stand: Stand) -> None:
+    cases = asked_in("bf16")
+    here = answered(models.engines(), cases)
+    with stand.at_work():
+        row = compared("bf16", cases, here, answered(stand.engines(precision="bf16"), cases))
+    assert row.holds, row.figures
 
 
 @pytest.mark.parametrize(("precision", "holds"), [("bf16", True), ("fp32", False)])
