@@ -172,7 +172,7 @@ def _mean(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescr
 
 def _max(features: Tensor, geometry: Geometry, masks: Bitmaps, way: PooledDescriptor) -> Tensor:
     """Of each channel the largest value of all cells that the mask touches."""
-    touched = weights(masks, geometry, way).reshape(len(masks), -1) > 0
+    touched = weights(masks, geometry, way) > 0
     vectors = features.new_zeros(len(masks), features.shape[1])
     for own, is_touched in zip(vectors, touched, strict=True):
         step()
