@@ -162,7 +162,7 @@ def test_of_several_that_wait_the_first_brings_the_pictures_and_fits(
 
 def test_on_a_gpu_no_other_shares_a_pass_with_a_picture_of_several(dino: Asking) -> None:
     engines, asked = models.engines(), item(0, (0, 1, 2))
-    engines = replace(engines, options=replace(engines.options, device="cuda"))
+    engines = replace(engines, options=replace(engines.options, device="mps"))
 
     def keys(params: Any) -> set[Any]:
         """Of three that are alike."""
