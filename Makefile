@@ -49,19 +49,22 @@ test-slow: setup $(BENCH_READY) atheris  ## those that take longer
 atheris: setup
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"
 
-# What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools.
+# What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools. Either may be given, as
+# in OLDER_TORCH="torch==2.5.1 torchvision==0.20.1 setuptools<82"; each pair has an environment of its own.
 OLDER_PYTHON := $(firstword $(wildcard $(HOME)/.pyenv/versions/3.12*/bin/python3.12) python3.12)
-OLDER_TORCH := torch==2.11.0 torchvision==0.26.0 'setuptools<82'
-OLDER := build/older
-test-older:  ## engines and pool on Python 3.12 and an older torch
-	@if ! $(OLDER_PYTHON) -c ''; then echo "left out, no Python 3.12 on this machine; OLDER_PYTHON=PATH names one"; else \
+OLDER_TORCH := torch==2.11.0 torchvision==0.26.0 setuptools<82
+OLDER_TESTS := tests/engines tests/pool
+OLDER_NAME = $(shell $(OLDER_PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null) $(OLDER_TORCH)
+OLDER := build/older/$(shell echo '$(OLDER_NAME)' | tr -cs '[:alnum:].\n' -)
+test-older:  ## engines and pool on Python 3.12 and an older torch, or on OLDER_PYTHON and OLDER_TORCH
+	@if ! $(OLDER_PYTHON) -c ''; then echo "left out, no $(OLDER_PYTHON) on this machine; OLDER_PYTHON=PATH names another"; else \
 	$(MAKE) --no-print-directory $(OLDER)/.ready \
-	&& $(OLDER)/bin/python -m pytest -m "not gpu and not slow" tests/engines tests/pool; fi
+	&& $(OLDER)/bin/python -m pytest -m "not gpu and not slow" $(OLDER_TESTS); fi
 
 $(OLDER)/.ready: requirements.lock pyproject.toml clients/python/pyproject.toml
 	$(OLDER_PYTHON) -m venv $(OLDER)
-	grep -vE '^(torch|torchvision|setuptools)==' requirements.lock > $(OLDER)/requirements.txt
-	$(OLDER)/bin/pip install --quiet --disable-pip-version-check -r $(OLDER)/requirements.txt $(OLDER_TORCH)
+	grep -vE '^(torch|torchvision|setuptools|sympy)==' requirements.lock > $(OLDER)/requirements.txt
+	$(OLDER)/bin/pip install --quiet --disable-pip-version-check -r $(OLDER)/requirements.txt $(patsubst %,'%',$(OLDER_TORCH))
 	SAM2_BUILD_CUDA=0 $(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps sam2==1.1.0
 	$(OLDER)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e . -e clients/python
 	touch $@
