@@ -43,7 +43,7 @@ TOLD = 5
 # Grown by more since the first tenth is memory that is kept. Until some ten thousand inputs were seen, buffers and the
 # libraries' caches of shapes have not been as large as they become.
 MOST_GROWTH, COMPARED_FROM = 0.02, 100_000
-DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS")
+DEFECTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "LOST")
 # Small caches, full after the first tenth. What asks for seconds of work, by leaving out what would make it cheap, is
 # refused where its cost is known: 8 of 1,500 inputs took 17 of the worker's 20 s.
 FLAGS = (
@@ -139,7 +139,12 @@ def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> 
             if each is None:
                 return
             began = time.monotonic()
-            outcome = each()
+            try:
+                outcome = each()
+            except (
+                Exception
+            ) as error:  # of a library: one lost answer must not cost what the others have shown
+                outcome = f"LOST: {error!r}"
             took_s = time.monotonic() - began
             with lock:
                 outcomes[outcome.partition(":")[0]] += 1
