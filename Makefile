@@ -45,8 +45,7 @@ test-slow: PROCESSES = 2
 test-slow: setup $(BENCH_READY) atheris  ## those that take longer
 	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
 
-# The fuzzer of guided inputs, which has files for few machines.
-atheris: setup
+atheris: setup  ## the fuzzer of guided inputs, where it has files for this machine
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"
 
 # What most GPU machines have: another Python, and a torch older than the lock's, which wants an older setuptools. Either may be given, as

@@ -26,6 +26,8 @@ from featsvc.work.operations import (
 from featsvc.work.options import EngineOptions
 from tests.engines import models
 
+GPU = "mps"
+"""Of a kind that has no current device, which CUDA would want a driver for."""
 PICTURE = models.encoded(models.picture(64, 48))
 DENSE: dict[str, tuple[BaseModel, Item]] = {
     EXTRACT_CLIP.rpc: (schema.ClipExtractFeaturesParams(load_size=-1), PictureItem(PICTURE)),
@@ -103,7 +105,7 @@ def keys(engines: Engines, operation: str) -> set[object]:
 
 @pytest.mark.parametrize("operation", list(MASKS))
 def test_searches_and_prompts_never_share_a_run(operation: str) -> None:
-    for device in ("cpu", "cuda:0"):
+    for device in ("cpu", GPU):
         assert len(keys(on(device), operation)) == 3
 
 
@@ -121,17 +123,17 @@ def on(device: str) -> Engines:
 @pytest.mark.parametrize("operation", list(DENSE))
 def test_pictures_share_a_pass_on_a_gpu_only(operation: str) -> None:
     assert len(keys(on("cpu"), operation)) == 3
-    assert len(keys(on("cuda:0"), operation)) == 1
+    assert len(keys(on(GPU), operation)) == 1
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("device", ["cpu", GPU])
 def test_texts_share_a_run_anywhere(device: str) -> None:
     assert len(keys(on(device), ENCODE_TEXT.rpc)) == 1
 
 
 @pytest.mark.parametrize("operation", [EXTRACT_CLIP.rpc, EXTRACT_DINO.rpc])
 def test_pictures_of_other_padded_sizes_are_of_other_passes(operation: str) -> None:
-    engines, params = on("cuda:0"), EVERY[operation][0]
+    engines, params = on(GPU), EVERY[operation][0]
     loaded = engines.load(models.demo_key(operation))
     small, same, large = (
         engines.batch_key(engines.prepare(operation, models.picture_item(*size), params, loaded))

@@ -80,7 +80,7 @@ TRAFFIC: Mapping[str, Traffic] = {
     "dino log bins": AS_IT_IS,
     "dino key of a layer": AS_IT_IS,
     "sam2 embedding": Traffic(0, 0),
-    "sam2 embedding itself float32": Traffic(1, 0),
+    "sam2 embedding itself": Traffic(1, 0),
     "sam2 embedding itself bfloat16": Traffic(1, 0),
     "sam2 no prompt": Traffic(1, 0),
     "sam2 click": CLICK,
