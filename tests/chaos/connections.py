@@ -178,10 +178,8 @@ async def _hold_all(grpc_port: int, clip_port: int, count: int) -> None:
     }
 
     def tell() -> None:
-        print(
-            ", ".join(f"{kind} {sum(not each.done() for each in some)}" for kind, some in held.items()),
-            flush=True,
-        )
+        there = {kind: sum(not each.done() for each in some) for kind, some in held.items()}
+        print(json.dumps(there), flush=True)
 
     for _ in range(2 * count):
         await tried.acquire()
