@@ -148,21 +148,23 @@ class Engines:
         place, count = self.options.device, len(prepared)
         message = f"{place} has no memory for {count} items at once: try a smaller picture"
 
-        def act() -> Sequence[Result | Later[Result]]:
+        def act() -> Sequence[Result]:
             made: Sequence[Result | Later[Result]]
             with self._turn(), torch.inference_mode(), interruptible(wanted, loaded.stops, settled):
-                made = self._computations[operation].run(prepared, params, loaded)
-                if is_gpu(place):
-                    torch.cuda.current_stream(place).synchronize()
-            return made
+                try:
+                    made = self._computations[operation].run(prepared, params, loaded)
+                finally:
+                    # Also of a pass that fails: what it has begun is not the next one's, nor may its model go before.
+                    if is_gpu(place):
+                        torch.cuda.current_stream(place).synchronize()
+            makers = [
+                partial(_home, each, item.orientation, place)
+                for each, item in zip(made, prepared, strict=True)
+            ]
+            is_coming = any(isinstance(each, Later) and each.came is not None for each in made)
+            return Coming(makers) if is_coming else [make() for make in makers]
 
-        results = self._with_room(act, message)
-        makers = [
-            partial(_home, each, item.orientation, message)
-            for each, item in zip(results, prepared, strict=True)
-        ]
-        is_coming = any(isinstance(each, Later) and each.came is not None for each in results)
-        return Coming(makers) if is_coming else [make() for make in makers]
+        return self._with_room(act, message)
 
     def device(self) -> Gpu | None:
         """The GPU and its memory; None for another device."""
@@ -171,6 +173,7 @@ class Engines:
     def give_back(self) -> int:
         """Hands memory that nothing uses back to the device; returns its bytes."""
         # Who computes need not be waited for: it may wait for whoever sends a model away.
+        make_current(self.options.device)
         with TURNS.between_captures() as is_between:
             return give_back(self.options.device) if is_between else 0
 
@@ -222,11 +225,14 @@ class Engines:
         return kept + self.give_back()
 
 
-def _home(made: Result | Later[Result], orientation: int, message: str) -> Result:
+def _home(made: Result | Later[Result], orientation: int, place: str) -> Result:
     """An answer once it is here, with what its picture's file says of the way up; any thread may ask."""
-    with out_of_memory_as(message), torch.inference_mode():
-        result = made.result() if isinstance(made, Later) else made
-    return replace(result, image_orientation=orientation) if isinstance(result, OfPicture) else result
+    if isinstance(made, Later):
+        if made.came is not None:
+            make_current(place)  # of the thread that writes
+        with out_of_memory_as("no memory to write the answer: ask for less at once"), torch.inference_mode():
+            made = made.result()
+    return replace(made, image_orientation=orientation) if isinstance(made, OfPicture) else made
 
 
 def build(options: EngineOptions) -> Engines:

@@ -86,10 +86,13 @@ def _answer(values: Tensor, geometry: Geometry, params: FeatureParams) -> Later[
     if is_chw:
         small = small.permute(2, 0, 1)
 
+    # Else what is on the device would be held until the answer is written.
+    dtype = small.dtype
+
     def features(home: Tensor, *beside: Tensor) -> Features:
         rounding = rounding_of(*beside)
         if is_chw and rounding is not None and rounding.scale is not None:
             rounding = replace(rounding, scale=rounding.scale[:, None, None])
-        return Features(array_of(home, small.dtype), params.ret_pca, geometry, params.dtype, rounding)
+        return Features(array_of(home, dtype), params.ret_pca, geometry, params.dtype, rounding)
 
     return when_home(features, in_order(small), *beside)

@@ -14,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from featsvc.engines.decoding.headers import Header
 from featsvc.engines.decoding.reading import DAMAGED
-from featsvc.engines.running.transfer import on_host
+from featsvc.engines.running.transfer import COPIES_PRIORITY, on_host
 
 log = logging.getLogger("featsvc.engines.decoding.card")
 
@@ -58,7 +58,7 @@ class CardDecoder:
 
     def _decoded(self, content: bytes) -> NDArray[np.uint8]:
         """H x W x 3."""
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch is typed in part
+        stream = torch.cuda.Stream(self._device, priority=COPIES_PRIORITY)  # type: ignore[no-untyped-call]  # torch is typed in part
         # Its own, or it would wait for the passes of others.
         with torch.cuda.stream(stream):
             file = torch.frombuffer(bytearray(content), dtype=torch.uint8)

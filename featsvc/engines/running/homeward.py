@@ -12,10 +12,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from featsvc.engines.running.transfer import homebound
+from featsvc.engines.running.transfer import COPIES_PRIORITY, homebound
 
 R = TypeVar("R")
 S = TypeVar("S")
+
 
 AHEAD_BYTES = 1 << 28
 """Of a pass's answers that are on their way at a time: they are in the device's memory and in pinned memory."""
@@ -58,7 +59,8 @@ def when_home(make: Callable[..., R], *tensors: Tensor) -> Later[R]:
     device = next((each.device for each in tensors if each.device.type == "cuda"), None)
     if device is None:
         return Later(make, tuple(map(homebound, tensors)), None)
-    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch is typed in part
+    # Of a pool of its own: torch gives the same 32 again and again, and one of the others may be captured.
+    beside = torch.cuda.Stream(device, priority=COPIES_PRIORITY)  # type: ignore[no-untyped-call]  # torch is typed in part
     # Not before they are computed.
     beside.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(beside):

@@ -13,6 +13,10 @@ STAGED_BYTES = 1 << 16
 MOST_PINNED_BYTES = 1 << 28
 """Largest tensor that comes home by way of pinned memory, of which torch keeps what it once took."""
 
+COPIES_PRIORITY = -1
+"""Of streams beside the one that computes. torch has a pool of 32 streams for each priority and gives them again and
+again: in that of 0 is the one by which graphs are captured, which nobody else may use meanwhile."""
+
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
     """The same in memory that a GPU copies from while both it and the CPU do other things."""

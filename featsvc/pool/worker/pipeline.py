@@ -73,7 +73,7 @@ class Pipeline:
         )
         self._caches: tuple[CacheStatus, ...] = ()
         self.queue: WorkQueue[Work] = WorkQueue()
-        self._writing = Writing(self.answer)
+        self._writing = Writing(self.answer, self.is_wanted)
         self._compute = Compute(engines, boot.max_batch_pixels, boot.regrow_after_s, self)
         self._inbox: queue.SimpleQueue[RunBatch | Load | Unload] = queue.SimpleQueue()
         self._open = OpenItems()

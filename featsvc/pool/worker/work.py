@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,10 +102,23 @@ class ComputedPass:
     own_s: float
     paused_s: float
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """One for each item, and what it has taken; where a result cannot be written, its error."""
+    def without_items(self) -> ComputedPass:
+        """The same without what its items were made of, which would be held until it is written."""
+        group = [
+            replace(each, value=None, batch_item=replace(each.batch_item, item=None)) for each in self.group
+        ]
+        return replace(self, group=group)
+
+    def outcomes(self, is_wanted: Callable[[BatchItem], bool] = lambda _: True) -> Iterator[Outcome]:
+        """One for each item, and what it has taken; where a result cannot be written, its error.
+
+        What is wanted no more by the time that it would be written is skipped.
+        """
         size, is_first = len(self.group), True
         for item, index in zip(self.group, range(size), strict=True):
+            if not is_wanted(item.batch_item):
+                yield replace(item, lost_s=item.lost_s + self.own_s / size).without_result()
+                continue
             try:
                 result = self.results[index]
             except Exception as error:  # libraries raise anything; the others of the pass are answered

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from featsvc.pool.contract.messages import Outcome
+from featsvc.pool.contract.messages import BatchItem, Outcome
 from featsvc.pool.worker.failures import or_end
 from featsvc.pool.worker.work import ComputedPass
 
@@ -17,9 +17,10 @@ MOST_WAITING = 2
 class Writing:
     """Writes passes one after the other. `put` is for one thread."""
 
-    def __init__(self, answer: Callable[..., None]) -> None:
-        """`answer` takes the outcomes of a pass, from another thread."""
+    def __init__(self, answer: Callable[..., None], is_wanted: Callable[[BatchItem], bool]) -> None:
+        """`answer` takes the outcomes of a pass, and `is_wanted` is asked of its items, from another thread."""
         self._answer = answer
+        self._is_wanted = is_wanted
         self._waiting = queue.Queue[ComputedPass](MOST_WAITING)
         self._thread: threading.Thread | None = None
 
@@ -28,11 +29,11 @@ class Writing:
         if self._thread is None:
             self._thread = threading.Thread(target=or_end, args=(self._write,), name="write", daemon=True)
             self._thread.start()
-        self._waiting.put(answers)
+        self._waiting.put(answers.without_items())
 
     def _write(self) -> None:
         while True:
-            outcomes: tuple[Outcome, ...] = (*self._waiting.get().outcomes(),)
+            outcomes: tuple[Outcome, ...] = (*self._waiting.get().outcomes(self._is_wanted),)
             # Together, for each message by itself wakes the pool.
             self._answer(*outcomes)
             del outcomes  # arrays must not wait for the next pass

@@ -129,6 +129,10 @@ class PretendCuda:
         """Operators that were used and that no GPU could run with this build of torch."""
         return [str(each) for each in self.operators if not has_kernel(each)]
 
+    def is_busy(self, device: str) -> bool:
+        """Whether it was given anything that nobody has waited for."""
+        return torch.device(device) in self._busy
+
     def forget(self) -> None:
         """Counts anew."""
         for each in (self.operators, self.waits, self.homecomings, self.uploads, self.touched, self.lacks):

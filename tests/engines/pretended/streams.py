@@ -45,6 +45,7 @@ class PretendedStream:
     streams: Streams
     device: torch.device
     is_main: bool = False
+    priority: int = 0
     seen: int = -1
     """What of the main stream's work is done before its own."""
     copies: list[Copy] = field(default_factory=list)
@@ -153,7 +154,7 @@ class Streams:
     def facts(self, numbered: Callable[[Any], torch.device]) -> dict[str, Callable[..., Any]]:
         """What torch has for streams."""
         return {
-            "Stream": lambda device: PretendedStream(self, numbered(device)),
+            "Stream": lambda device, priority=0: PretendedStream(self, numbered(device), priority=priority),
             "stream": self.within,
             "device": lambda device: self.within_device(numbered(device)),
             "set_device": lambda device: self.choose(numbered(device)),

@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from featsvc.engines.answers.dense import PreparedFeatures
+from featsvc.engines.answers.feature_reply import feature_reply
+from featsvc.engines.networks.graphs import capture_stream
 from featsvc.engines.registry import Engines
 from featsvc.engines.running import homeward
 from featsvc.engines.running.homeward import Later, all_of, when_home
 from featsvc.engines.sam2.predict import PreparedPrompts
-from featsvc.errors import ReplyTooLarge
+from featsvc.errors import Abandoned, ReplyTooLarge
 from featsvc.v1 import schema as S
 from featsvc.work.coming import Coming
 from featsvc.work.results import PromptResults
@@ -166,11 +169,45 @@ def test_a_pass_is_waited_for_and_its_copies_home_are_not(worker: PretendedWorke
         assert isinstance(results, Coming)
         assert worker.cuda.waits.total() == 1, "what is wrong with the pass is said by the pass"
         assert not worker.cuda.homecomings
-    # In a thread that has nothing to do with the device.
-    with ThreadPoolExecutor(1) as writing:
+    # In a thread that computes nothing.
+    with worker.cuda.installed(), ThreadPoolExecutor(1) as writing:
         answer = writing.submit(lambda: results[0]).result()
     (right,) = worker.answers(Case(case.params, (first,)))
     assert difference(numbers(answer), numbers(right)) <= BOUND
+
+
+@pytest.mark.usefixtures("cuda")
+def test_what_only_copies_shares_no_pool_of_streams_with_what_is_captured() -> None:
+    later = when_home(listed, made())
+    assert isinstance(later.came, PretendedEvent)
+    captured = capture_stream(torch.device(DEVICE))
+    assert isinstance(captured, PretendedStream)
+    assert later.came.stream.priority != captured.priority
+
+
+def test_an_answer_on_its_way_holds_nothing_on_the_device(worker: PretendedWorker) -> None:
+    case = CASES["dino grid"]
+    assert isinstance(case.params, S.DinoExtractFeaturesParams)
+    with worker.at_work(), torch.inference_mode():
+        prepared = worker.engines.prepare(
+            case.operation.rpc, case.items[0], case.params, worker.loaded[case.models]
+        )
+        assert isinstance(prepared, PreparedFeatures)
+        later = feature_reply(torch.ones(2, 2, 8).to(DEVICE), prepared.known, case.params)
+        held = [each.cell_contents for each in later.make.__closure__ or ()]
+        assert held
+        assert not [each for each in held if isinstance(each, Tensor)]
+
+
+def test_a_pass_that_is_given_up_is_waited_for_before_its_model_may_go(worker: PretendedWorker) -> None:
+    case = CASES["dino grid"]
+    operation, loaded = case.operation.rpc, worker.loaded[case.models]
+    answers = iter((True, True, False))
+    with worker.at_work():
+        prepared = worker.engines.prepare(operation, case.items[0], case.params, loaded)
+        with pytest.raises(Abandoned):
+            worker.engines.run(operation, [prepared], case.params, loaded, lambda: next(answers))
+    assert not worker.cuda.is_busy(DEVICE)
 
 
 def test_what_comes_home_is_its_own_though_another_pass_is_computed_meanwhile(

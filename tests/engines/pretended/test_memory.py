@@ -138,8 +138,8 @@ class Process:
         with self._worker.at_work():
             self._pipeline._preparation._prepare(batch, {})
             self._pipeline._compute.run(self._pipeline.queue.take())
-        for _ in items:
-            assert self._answered.acquire(timeout=PATIENCE_S), "another thread writes them"
+            for _ in items:
+                assert self._answered.acquire(timeout=PATIENCE_S), "another thread writes them"
         return [each for each in self.said if isinstance(each, Outcome)]
 
     def load(self, model: str) -> None:

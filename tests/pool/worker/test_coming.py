@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from featsvc.errors import InvalidArgument
-from featsvc.pool.contract.messages import BatchItem, Boot, FromWorker, Outcome, RunBatch
+from featsvc.pool.contract.messages import BatchItem, Boot, Cancel, FromWorker, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.worker import pauses, work
 from featsvc.pool.worker.pipeline import Pipeline
@@ -117,6 +117,28 @@ def test_what_cannot_be_written_is_answered_so_and_the_others_of_its_pass_are_to
     assert stage.pipeline._open.is_empty
 
 
+def test_what_nobody_wants_any_more_is_not_written() -> None:
+    cancelled, made = threading.Event(), list[int]()
+
+    def make(number: int) -> None:
+        made.append(number)
+        assert_waited(cancelled)
+
+    stage = Stage(make)
+    stage.run(10, count=2)
+    stage.pipeline.put(Cancel(11))
+    cancelled.set()
+    assert [each.skipped for each in stage.outcomes(2).values()] == [False, True]
+    assert made == [10]
+
+
+def test_what_waits_to_be_written_holds_none_of_its_items() -> None:
+    item = PreparedItem(BatchItem(1, "request", FakeItem(), None), b"a picture", (), 1, 0.0)
+    computed = ComputedPass("fake.run", [item], ["result"], 0.0, 0.0, 0.0).without_items()
+    assert [(each.value, each.batch_item.item) for each in computed.group] == [(None, None)]
+    assert [(each.item, each.result) for each in computed.outcomes()] == [(1, "result")]
+
+
 def test_to_write_an_answer_is_no_part_of_what_it_has_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
     for module in (pauses, work):
@@ -156,7 +178,7 @@ def test_no_more_waits_to_be_written_than_may() -> None:
 
         yield make
 
-    writing = Writing(lambda *_: answered.release())
+    writing = Writing(lambda *_: answered.release(), lambda _: True)
     item = PreparedItem(BatchItem(1, "", FakeItem(), None), None, (), 1, 0.0)
 
     def put() -> None:
