@@ -115,16 +115,16 @@ class ComputedPass:
         What is wanted no more by the time that it would be written is skipped.
         """
         size, is_first = len(self.group), True
-        for item, index in zip(self.group, range(size), strict=True):
+        for index, item in enumerate(self.group):
             if not is_wanted(item.batch_item):
-                yield replace(item, lost_s=item.lost_s + self.own_s / size).without_result()
+                yield self._without_result(item)
                 continue
             try:
                 result = self.results[index]
             except Exception as error:  # libraries raise anything; the others of the pass are answered
                 end_if_lost(error)
                 told = for_caller(error, item.batch_item.request_id, self.operation)
-                yield replace(item, lost_s=item.lost_s + self.own_s / size).without_result(told)
+                yield self._without_result(item, told)
                 continue
             took_s = (
                 item.prepared_at - item.began_at,
@@ -135,3 +135,7 @@ class ComputedPass:
             timing = ItemTiming(*took_s, size, is_first, result_bytes(result))
             yield Outcome(item.batch_item.id, result, timing=timing)
             is_first = False
+
+    def _without_result(self, item: PreparedItem, error: FeatsvcError | None = None) -> Outcome:
+        """Its answer where there is none, with its part of the time of the pass."""
+        return replace(item, lost_s=item.lost_s + self.own_s / len(self.group)).without_result(error)
