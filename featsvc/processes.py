@@ -36,6 +36,15 @@ def most_files() -> int | None:
     return _limit("RLIMIT_NOFILE", hard=True)
 
 
+def connections_within_files(most: int, ports: int = 1) -> int:
+    """How many connections one of so many ports may have: all of them together take half of the files at most.
+
+    The rest is for what a process has by itself; one that cannot open another file answers nobody.
+    """
+    files = most_files()
+    return most if files is None else max(1, min(most, files // 2 // ports))
+
+
 def address_space() -> int | None:
     """How many bytes of addresses this process may have; None without a limit."""
     return _limit("RLIMIT_AS", hard=False)

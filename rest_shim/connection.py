@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from featsvc.wrong_keys import network_of
 from rest_shim import exchange
 from rest_shim.crowd import CLOSING_S, SENDING_S, Crowd
 from rest_shim.errors import NO_MEMORY
@@ -42,8 +43,7 @@ class Connection(HttpToolsProtocol):
         crowd: Crowd,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._crowd, self._limits = crowd, crowd.limits
-        self.peer = ""
+        self._crowd, self._limits, self.peer = crowd, crowd.limits, ""
         self._data, self._at = b"", 0
         self._before = b""
         """The last bytes that were read before these: the end of a head may come in two pieces."""
@@ -65,7 +65,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.flow: Flow = Flow(transport)
-        self.peer = self.client[0] if self.client else ""
+        self.peer = network_of(self.client[0]) if self.client else ""
         self._wait(self._limits.header_timeout)
         if not self._crowd.join(self):
             self._answer(503, self._crowd.refusal(self))

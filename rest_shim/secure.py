@@ -16,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from featsvc.certificates import ServerCertificate
+from featsvc.wrong_keys import network_of
 from rest_shim.connection import Connection
 from rest_shim.crowd import Crowd
 from rest_shim.exchange import CERTIFICATE
@@ -146,7 +147,7 @@ class SecureListener:
                 self._loop.remove_reader(self._listening)
                 self._again = self._loop.call_later(PAUSE_S, self._listen)
                 return
-            self._begin(caller, str(address[0]))
+            self._begin(caller, network_of(str(address[0])))
 
     def _begin(self, caller: socket.socket, peer: str) -> None:
         handshake = Handshake(peer, self._loop.time(), self._crowd.limits.header_timeout)

@@ -23,10 +23,12 @@ from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
+from featsvc.processes import connections_within_files
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
 from featsvc.server.calls.call_log import CallLog
+from featsvc.server.calls.connections import Connections
 from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.guard import GuardedMethods
 from featsvc.server.calls.read_ahead import ReadAhead
@@ -159,6 +161,7 @@ async def gateway(
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
         _add_reflection(methods, operations)
         port = _bound(server, settings, certificate)
+        connections = Connections(port, _share_of_one(settings), is_encrypted=certificate is not None)
         own_target = _opened_for_shim(server, own_address)
         await server.start()
         shown = (
@@ -171,6 +174,7 @@ async def gateway(
                 at_work(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
+                    connections.watch(),
                     drain.watch(checks, closing, pool),
                     api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
                     *([] if certificate is None else [certificate.watch()]),
@@ -229,6 +233,12 @@ def _opened_for_shim(server: grpc.aio.Server, address: str) -> str:
         return ""
     port = int(server.add_insecure_port(address))
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+
+
+def _share_of_one(settings: GatewaySettings) -> int:
+    """How many connections one address may have: never all that there may be."""
+    half = max(1, connections_within_files(settings.max_connections) // 2)
+    return min(settings.max_connections_per_address, half)
 
 
 def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
+from featsvc.processes import connections_within_files
 from featsvc.tracing import Tracer, tracing
 from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.health import Counter
@@ -125,7 +126,7 @@ async def _serve(
     counters = {name: Counter() for name in applied(sockets)}
     apps = applications(counters, terms, settings.cors_origins)
     servers = {
-        _server(settings, apps[name], certificate, counters[name]): listening
+        _server(settings, apps[name], certificate, counters[name], len(sockets)): listening
         for name, listening in sockets.items()
     }
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
@@ -165,16 +166,22 @@ async def _tell_refused(gateway: GatewayClient, counters: Mapping[str, Counter])
 
 
 def _server(
-    settings: RunnerSettings, app: ASGIApp, certificate: ServerCertificate | None, counter: Counter
+    settings: RunnerSettings,
+    app: ASGIApp,
+    certificate: ServerCertificate | None,
+    counter: Counter,
+    ports: int,
 ) -> Server:
+    """One of so many ports of this process."""
+    connections = connections_within_files(settings.rest_connections, ports)
     crowd = Crowd(
         ConnectionLimits(
             header_bytes=settings.max_header_bytes,
             header_timeout=settings.header_timeout,
             keep_alive=settings.keep_alive,
             drained_bytes=settings.max_request_bytes,
-            connections=settings.rest_connections,
-            connections_per_peer=max(1, settings.rest_connections // 2),
+            connections=connections,
+            connections_per_peer=max(1, connections // 2),
         ),
         counter.refused,
     )

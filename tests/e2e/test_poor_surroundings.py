@@ -6,15 +6,17 @@ import base64
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
+from featsvc.server.config.machine import LEAST_FILES
 from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server, started
 
 UP = (
@@ -72,6 +74,17 @@ def test_too_few_files_are_told_before_grpc_ends_the_process() -> None:
     said = told([PRLIMIT or "", "--nofile=64:64", *UP])
     assert "this process may open 64 files and connections, and needs 256" in said
     assert "LimitNOFILE=" in said
+
+
+@needs_prlimit
+@pytest.mark.slow
+def test_one_address_leaves_others_the_few_files_that_there_are(tmp_path: Path) -> None:
+    words = [PRLIMIT or "", f"--nofile={LEAST_FILES}:{LEAST_FILES}", *UP]
+    with started(words, ROOT, dict(os.environ), tmp_path / "log") as server, ExitStack() as stack:
+        for port in (server.grpc_port, server.clip_port):
+            for _ in range(LEAST_FILES):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), 30, ("127.0.0.2", 0)))
+        assert [each.status_code for each in answers(server)] == [200, 200]
 
 
 @needs_prlimit

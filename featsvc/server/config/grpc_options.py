@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featsvc.processes import connections_within_files
 from featsvc.server.calls.admission import RECEIVED_PART
 from featsvc.settings.tree import GatewaySettings
 
@@ -23,7 +24,7 @@ def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         # A few kilobytes unpack to gigabytes, before anybody can judge them; pictures are packed already.
         ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
-        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_allowed_incoming_connections", connections_within_files(settings.max_connections)),
         ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle)),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
