@@ -172,10 +172,10 @@ class Engines:
 
     def give_back(self) -> int:
         """Hands memory that nothing uses back to the device; returns its bytes."""
-        # Who computes need not be waited for: it may wait for whoever sends a model away.
         make_current(self.options.device)
-        with TURNS.between_captures() as is_between:
-            return give_back(self.options.device) if is_between else 0
+        # Who computes is not waited for: it may wait for whoever sends a model away.
+        with TURNS.between_captures():
+            return give_back(self.options.device)
 
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""

@@ -59,10 +59,11 @@ class GpuTurns:
             self._leave()
 
     @contextmanager
-    def between_captures(self) -> Iterator[bool]:
-        """Within the block no capture begins; whether none is made by another thread. Never waits for a turn."""
+    def between_captures(self) -> Iterator[None]:
+        """Within the block no other thread captures; waits for the end of a capture, but never for who computes."""
         with self._changed:
-            yield not self._is_capturing or self._owner == threading.get_ident()
+            self._changed.wait_for(lambda: not self._is_capturing or self._owner == threading.get_ident())
+            yield
 
     def give_way(self) -> None:
         """Lets captures that wait be made, in the middle of a long computation of this thread."""
