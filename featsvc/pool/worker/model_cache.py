@@ -58,7 +58,11 @@ class ModelCache:
         self._on_change = on_change
         self._models: OrderedDict[str, _PinnedModel] = OrderedDict()  # least recently used first
         self._known_bytes: dict[str, int] = {}  # from earlier loads, to make room beforehand
+        self._dropped = 0
+        """Models that went and whose memory is not yet given back."""
         self._changed = threading.Condition()
+        # Held while memory is given back, which may take as long as a pass: others look and load meanwhile.
+        self._giving_back = threading.Lock()
         # Who waits for it holds no model, or its holder might wait for that one's room.
         self._loading = threading.RLock()
 
@@ -114,8 +118,7 @@ class ModelCache:
 
     def _brought(self, model: str) -> EngineModel:
         """The model, loaded and pinned."""
-        with self._changed:
-            self._make_room(self._known_bytes.get(model, 0), models=1)
+        self._make_room(model)
         loaded = self._loaded(model)
         with self._changed:
             self._expected.add(model)
@@ -123,7 +126,9 @@ class ModelCache:
             self._known_bytes[model] = loaded.nbytes
             self._models[model] = _PinnedModel(loaded, pins=1)
             self._tell()
-            self._evict(lambda: self._is_over(0, 0))
+            has_dropped = self._evict(lambda: self._is_over(0, 0))
+        if has_dropped:
+            self._give_back()
         return loaded
 
     def pin(self, *models: str) -> dict[str, EngineModel]:
@@ -148,8 +153,10 @@ class ModelCache:
                         tell()
                     held.when_idle.clear()
                 del held  # or its memory could not be given back where it goes
-            self._evict(lambda: self._is_over(0, 0))
+            has_dropped = self._evict(lambda: self._is_over(0, 0))
             self._changed.notify_all()
+        if has_dropped:
+            self._give_back()
 
     @contextmanager
     def using(self, model: str) -> Iterator[EngineModel]:
@@ -161,11 +168,12 @@ class ModelCache:
             self.release(model)
 
     def drop_idle(self) -> bool:
-        """Drop all models that no batch uses; whether there were any."""
+        """Drop all models that no batch uses; whether any has gone whose memory was not yet free."""
         with self._changed:
-            held = len(self._models)
             self._evict(lambda: True)
-            return len(self._models) < held
+            has_dropped = self._dropped > 0
+        self._give_back()
+        return has_dropped
 
     def unload(self, model: str, when_idle: Callable[[], None]) -> bool | None:
         """Drop a model; false if it is not here. None while batches use it: ask again when it is idle.
@@ -176,13 +184,14 @@ class ModelCache:
             held = self._models.get(model)
             if held is None:
                 return False
-            if not held.pins:
-                del held  # as above
-                self._drop(model)
-                return True
-            held.is_going = True
-            held.when_idle.append(when_idle)
-            return None
+            if held.pins:
+                held.is_going = True
+                held.when_idle.append(when_idle)
+                return None
+            del held  # as above
+            self._drop(model)
+        self._give_back()
+        return True
 
     def is_going(self, model: str, when_idle: Callable[[], None]) -> bool:
         """Whether the model is to be dropped; who wants it asks again when no batch uses it any more."""
@@ -207,12 +216,21 @@ class ModelCache:
             self._models.move_to_end(model)
             return held.loaded
 
-    def _make_room(self, nbytes: int, models: int) -> None:
-        """Evict until there is room for another model, waiting for running batches if need be."""
-        self._evict(lambda: self._is_over(nbytes, models))
-        while self._is_over(nbytes, models) and self._models:
-            self._changed.wait()
-            self._evict(lambda: self._is_over(nbytes, models))
+    def _make_room(self, model: str) -> None:
+        """Evict until there is room for a further model, waiting for running batches if need be."""
+
+        def is_over() -> bool:
+            return self._is_over(self._known_bytes.get(model, 0), 1)
+
+        has_room = False
+        while not has_room:
+            with self._changed:
+                self._evict(is_over)
+                has_room = not is_over()
+                # Before it waits, for those batches may need what has gone.
+                if not (has_room or self._dropped):
+                    self._changed.wait()
+            self._give_back()
 
     def _loaded(self, model: str) -> EngineModel:
         try:
@@ -244,13 +262,15 @@ class ModelCache:
             end_if_lost(error)
             raise for_caller(error, "", f"loading {model}") from None
 
-    def _evict(self, is_needed: Callable[[], bool]) -> None:
-        """Drop idle models, least recently used first, while `is_needed`."""
+    def _evict(self, is_needed: Callable[[], bool]) -> bool:
+        """Drop idle models, least recently used first, while `is_needed`; whether there were any."""
         idle = [model for model, held in self._models.items() if not held.pins]
+        dropped = self._dropped
         for model in idle:
             if not is_needed():
                 break
             self._drop(model)
+        return self._dropped > dropped
 
     def _is_over(self, nbytes: int, models: int) -> bool:
         """Whether the budgets do not hold with that much more; one model alone may exceed the bytes."""
@@ -261,12 +281,23 @@ class ModelCache:
         return too_many or 0 < self._max_bytes < held_bytes + nbytes
 
     def _drop(self, model: str) -> None:
+        """Take a model out; who calls gives its memory back, without the lock."""
         del self._models[model]
-        self._tell()  # at once: what waits here for this model may now wait as long as a load takes
-        gc.collect()  # models hold cycles, and their memory is wanted now
-        self._engines.give_back()
-        log.info("model dropped", extra={"model": model})
+        self._dropped += 1
+        self._tell()
         self._changed.notify_all()
+        log.info("model dropped", extra={"model": model})
+
+    def _give_back(self) -> None:
+        """Have the memory of all that went free; waits for another thread that does so."""
+        with self._giving_back:
+            # Only less by this thread: what goes meanwhile is of the next turn.
+            if not (dropped := self._dropped):
+                return
+            gc.collect()  # models hold cycles, and their memory is wanted now
+            self._engines.give_back()
+            with self._changed:
+                self._dropped -= dropped
 
     def _tell(self) -> None:
         models = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +16,90 @@ from featsvc.pool.worker import pipeline as pipeline_module
 from featsvc.pool.worker.model_cache import ModelCache
 from featsvc.pool.worker.pipeline import Pipeline
 from tests.pool.fakes import FakeEngines, FakeModel, FakeOptions
+
+PATIENCE_S = 10.0
+
+
+class SlowToGiveBack(FakeEngines):
+    """Engines whose memory is given back when that is let through."""
+
+    def __init__(self) -> None:
+        super().__init__(FakeOptions())
+        self.began, self.may_end = threading.Event(), threading.Event()
+        self.order: list[str] = []
+
+    def load(self, model: str) -> FakeModel:
+        self.order.append(f"load {model}")
+        return FakeModel(model, 1)
+
+    def give_back(self) -> int:
+        self.began.set()
+        assert self.may_end.wait(PATIENCE_S)
+        self.order.append("given back")
+        return 1
+
+
+@pytest.fixture
+def slow() -> SlowToGiveBack:
+    return SlowToGiveBack()
+
+
+@pytest.fixture
+def giving_back(slow: SlowToGiveBack) -> Iterator[ModelCache]:
+    """A cache with room for two models, one of which has gone while its memory has not; the other is idle."""
+    cache = ModelCache(slow, 0, 2, (), lambda said: None)
+    for model in ("a", "b"):
+        with cache.using(model):
+            pass
+    slow.order.clear()
+    with ThreadPoolExecutor(1) as other:
+        unloaded = other.submit(cache.unload, "a", lambda: None)
+        assert slow.began.wait(PATIENCE_S)
+        yield cache
+        slow.may_end.set()
+        assert unloaded.result(PATIENCE_S) is True
+
+
+@pytest.fixture
+def until_waited_for(giving_back: ModelCache, slow: SlowToGiveBack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is let through when this thread comes to wait for it."""
+    give_back = giving_back._give_back
+
+    def let_through_and_wait() -> None:
+        slow.may_end.set()
+        give_back()
+
+    monkeypatch.setattr(giving_back, "_give_back", let_through_and_wait)
+
+
+def test_models_are_looked_for_and_used_while_memory_is_given_back(
+    giving_back: ModelCache, slow: SlowToGiveBack
+) -> None:
+    def used() -> bool:
+        assert not giving_back.pin("a"), "it has gone"
+        with giving_back.using("b"):
+            return not giving_back.is_going("b", lambda: None)
+
+    with ThreadPoolExecutor(1) as looking:
+        assert looking.submit(used).result(PATIENCE_S / 2)
+    assert not slow.order
+
+
+@pytest.mark.usefixtures("until_waited_for")
+def test_a_model_is_loaded_when_the_memory_of_the_one_before_is_free(
+    giving_back: ModelCache, slow: SlowToGiveBack
+) -> None:
+    assert giving_back.acquire("c")
+    assert slow.order == ["given back", "load c"]
+
+
+@pytest.mark.usefixtures("until_waited_for")
+def test_who_lacks_memory_gets_that_which_another_gives_back(
+    giving_back: ModelCache, slow: SlowToGiveBack
+) -> None:
+    with giving_back.using("b"):
+        assert giving_back.drop_idle(), "there is something to try again for"
+    assert slow.order == ["given back"]
 
 
 class ScarceMemory(FakeEngines):
