@@ -35,6 +35,8 @@ MOST_GROWTH_MB, MOST_SIZE_MB, SLOWEST_S = 150, 600, 1.0
 LATER_S, LAST_LOOK_S = 10.0, 2.0
 LIMIT_S = 60.0
 LOOK_S = 0.02
+# Of a server whose --give-back-after is a second.
+REST_S, REST_LOOK_S = 15.0, 0.5
 FLAGS = ("--profile=demo", "--offline", "--devices=cpu", "--preload=demo-clip", "--url-allow=127.0.0.1")
 NAMES = {WORKER: "worker", TEMPLATE: "template"}
 
@@ -141,6 +143,15 @@ def memory_mb(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return float(info.rss - info.shared) / MB
+
+
+def at_rest(found: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Their memory when nobody asks and what is not in use has gone back: the least of REST_S, in megabytes."""
+    least, ends = {name: memory_mb(process) for name, process in found.items()}, time.monotonic() + REST_S
+    while time.monotonic() < ends:
+        time.sleep(REST_LOOK_S)
+        least = {name: min(least[name], memory_mb(process)) for name, process in found.items()}
+    return least
 
 
 async def attacked(server: Server, report: Report, others: Others, later_s: float) -> Report:

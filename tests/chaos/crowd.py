@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +38,17 @@ class Counts:
     """Answers that are not the right ones to the byte."""
     seconds: list[float] = field(default_factory=list)
     """How long each case took, with what was tried again."""
+
+    @classmethod
+    def of(cls, parts: Iterable[Counts]) -> Counts:
+        """All of them together."""
+        together = cls()
+        for part in parts:
+            together.asked += part.asked
+            together.lost += part.lost
+            together.wrong += part.wrong
+            together.seconds += part.seconds
+        return together
 
     @property
     def is_right(self) -> bool:

@@ -17,7 +17,6 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
-import psutil
 from featsvc_client import channel
 from featsvc_client.conformance.asking import OPERATIONS
 from google.protobuf.json_format import ParseDict
@@ -27,7 +26,7 @@ from featsvc.server.pictures.addresses import Allowed
 from featsvc.server.pictures.web_addresses import encoded
 from featsvc.twin.methods import question_field
 from featsvc.v1 import clip_pb2, dino_pb2, estimate_pb2, image_pb2, sam2_pb2
-from tests.chaos.attacks import memory_mb, processes
+from tests.chaos.attacks import at_rest, processes
 from tests.chaos.crowd import cases
 from tests.chaos.mutations import changed, changed_address, changed_bytes, changed_json
 from tests.chaos.report import Report
@@ -38,7 +37,6 @@ from tests.servers import KEY, Server, running
 # What nearly right input takes at most on a busy machine, and how much later its end may be told.
 LIMIT_S, LATER_S = 60.0, 15.0
 SENDERS = 16
-REST_S, LOOK_S = 15.0, 0.5
 TOLD = 5
 # Grown by more since the first tenth is memory that is kept. Until some ten thousand inputs were seen, buffers and the
 # libraries' caches of shapes have not been as large as they become.
@@ -107,9 +105,9 @@ def fuzz(folder: Path, times: int) -> Report:
         ):
             inputs = _inputs(random.Random(0), connected, server, web)
             _sent(itertools.islice(inputs, times // 10), outcomes, faults)
-            before = _at_rest(found)
+            before = at_rest(found)
             _sent(itertools.islice(inputs, times - times // 10), outcomes, faults)
-            after = _at_rest(found)
+            after = at_rest(found)
         faults += [f"{name} is gone" for name, process in found.items() if not process.is_running()]
     grown = {name: after[name] / before[name] - 1 for name in found if before[name]}
     words = ", ".join(f"{count} {name}" for name, count in outcomes.most_common())
@@ -117,15 +115,6 @@ def fuzz(folder: Path, times: int) -> Report:
     is_right = not faults and (times < COMPARED_FROM or max(grown.values()) <= MOST_GROWTH)
     what = f"{times} messages, JSON bodies and pictures; {times} addresses"
     return Report("nearly right inputs", what, is_right, f"{words}; memory {memory}", tuple(faults[:TOLD]))
-
-
-def _at_rest(found: Mapping[str, psutil.Process]) -> dict[str, float]:
-    """Their memory when nobody asks and what is not in use has gone back: the least of REST_S, in megabytes."""
-    least, ends = {name: memory_mb(process) for name, process in found.items()}, time.monotonic() + REST_S
-    while time.monotonic() < ends:
-        time.sleep(LOOK_S)
-        least = {name: min(least[name], memory_mb(process)) for name, process in found.items()}
-    return least
 
 
 def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> None:

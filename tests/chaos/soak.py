@@ -1,16 +1,18 @@
-"""Mixed work for as long as asked: memory, descriptors and threads of every process stay as they are."""
+"""Mixed work for as long as asked: memory, descriptors and threads of every process stay as they are.
+
+They are compared at rest: at work, memory is what the largest moment so far took.
+"""
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
-from tests.chaos.attacks import memory_mb, processes
-from tests.chaos.crowd import Crowd, answers, cases
+from tests.chaos.attacks import at_rest, processes
+from tests.chaos.crowd import Counts, Crowd, answers, cases
 from tests.chaos.report import Report
 from tests.servers import running
 
@@ -22,53 +24,58 @@ FLAGS = (
     "--devices=cpu",
     "--image-cache=1MiB",
     "--embedding-cache=24MiB",
+    "--give-back-after=1",
 )
-LOOKS = 100
-# Looks at the beginning that do not count, and how many are compared, there and at the end.
-WARM, COMPARED = 20, 20
+# The part of the time that warms up, before the first figures.
+WARM = 0.2
 MOST_GROWTH = 0.01
 # Some threads or descriptors more are none that are lost: five pools of threads grow as they are needed.
 SOME_MORE = 5
 TOLD = 5
-FIGURES: Mapping[str, Callable[[psutil.Process], float]] = {
-    "MB": memory_mb,
-    "descriptors": lambda process: process.num_fds(),
-    "threads": lambda process: process.num_threads(),
-}
-
-Looks = Mapping[tuple[str, str], Sequence[float]]
-"""Figures by process and kind, in the order of time."""
+Figures = Mapping[tuple[str, str], float]
+"""By process and kind."""
 
 
 def soak(folder: Path, seconds: int) -> Report:
-    """Four callers ask all questions of the conformance kit for so many seconds."""
+    """Four callers ask all questions of the conformance kit for so many seconds, resting once warm and at the end."""
     with running(folder / "log", *FLAGS) as server:
         right = answers(server.target, cases())
         found = processes(server)
-        looks = {(name, kind): list[float]() for name in found for kind in FIGURES}
-        with Crowd(server.target, right) as crowd:
-            for _ in range(LOOKS):
-                time.sleep(seconds / LOOKS)
-                for (name, kind), seen in looks.items():
-                    seen.append(FIGURES[kind](found[name]))
-    grown = {each: _growth(seen) for each, seen in looks.items()}
+        counts, rests = list[Counts](), list[Figures]()
+        for part in (WARM, 1 - WARM):
+            with Crowd(server.target, right) as crowd:
+                time.sleep(part * seconds)
+            counts.append(crowd.counts)
+            rests.append(_at_rest(found))
+    before, after = rests
     too_much = [
-        f"{name}: {start:.0f} to {end:.0f} {kind}"
-        for (name, kind), (start, end) in grown.items()
-        if end > start * (1 + MOST_GROWTH) + (0 if kind == "MB" else SOME_MORE)
+        f"{name}: {before[name, kind]:.1f} to {after[name, kind]:.1f} {kind}"
+        for name, kind in before
+        if after[name, kind] > before[name, kind] * (1 + MOST_GROWTH) + (0 if kind == "MB" else SOME_MORE)
     ]
-    figures = "; ".join(f"{name} {_words(grown, name)}" for name in found)
-    told = crowd.counts.lost[:TOLD] + crowd.counts.wrong[:TOLD]
-    is_right = crowd.counts.is_right and not too_much
+    both = Counts.of(counts)
+    figures = "; ".join(f"{name} {_words(before, after, name)}" for name in found)
     what = f"{seconds} s under 4 callers"
-    return Report("mixed work", what, is_right, f"{crowd.counts.words()}; {figures}", (*too_much, *told))
+    told = both.lost[:TOLD] + both.wrong[:TOLD]
+    is_right = both.is_right and not too_much
+    return Report("mixed work", what, is_right, f"{both.words()}; at rest {figures}", (*too_much, *told))
 
 
-def _growth(seen: Sequence[float]) -> tuple[float, float]:
-    """What is usual at the beginning, once warm, and at the end."""
-    return statistics.median(seen[WARM : WARM + COMPARED]), statistics.median(seen[-COMPARED:])
+def _at_rest(found: Mapping[str, psutil.Process]) -> Figures:
+    memory = at_rest(found)
+    return {
+        (name, kind): value
+        for name, process in found.items()
+        for kind, value in (
+            ("MB", memory[name]),
+            ("descriptors", process.num_fds()),
+            ("threads", process.num_threads()),
+        )
+    }
 
 
-def _words(grown: Mapping[tuple[str, str], tuple[float, float]], name: str) -> str:
-    ends = ((grown[name, kind], kind) for kind in FIGURES)
-    return ", ".join(f"{start:.0f} to {end:.0f} {kind}" for (start, end), kind in ends)
+def _words(before: Figures, after: Figures, name: str) -> str:
+    return ", ".join(
+        f"{before[name, kind]:.{digits}f} to {after[name, kind]:.{digits}f} {kind}"
+        for kind, digits in (("MB", 1), ("descriptors", 0), ("threads", 0))
+    )
