@@ -85,6 +85,9 @@ def test_a_picture_is_answered_before_the_next_is_computed(engines: Engines, ope
         def tell(self, message: GoesOn | Computes) -> None:
             """Nobody listens."""
 
+        def finish_writing(self) -> bool:
+            return False
+
         def make_room(self) -> bool:
             return False
 

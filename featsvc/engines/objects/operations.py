@@ -210,7 +210,9 @@ def _objects(item: PreparedObjects, params: DescribeObjectsParams) -> Later[Obje
     vector_bytes = sum(each.values.nbytes for each in vectors)
     objects, label_map = _written(found, item, params, vector_bytes)
     check_json(vector_bytes, item.way, FEWER)
-    return coming.then(lambda vectors: ObjectList(objects, vectors, *item.size, label_map))
+    # Not the item, whose maps and networks would be held until the answer is written.
+    size = item.size
+    return coming.then(lambda vectors: ObjectList(objects, vectors, *size, label_map))
 
 
 def _coming(

@@ -44,6 +44,9 @@ class ComputeHost(Protocol):
     def tell(self, message: GoesOn | Computes) -> None:
         """Hears which batch computes, and that one is no reason to wait for: it takes long, begun or not."""
 
+    def finish_writing(self) -> bool:
+        """Waits until all that was computed is written; whether any was not."""
+
     def make_room(self) -> bool:
         """Sends away what is in memory and nobody uses; whether there was anything."""
 
@@ -65,6 +68,8 @@ class Compute:
         self._postponed: list[PreparedItem] = []
         self._reported: set[int] = set()
         """Batches of which the pool knows that they take long, and short ones need not wait for them."""
+        self._written_before: set[int] = set()
+        """Batches that lacked memory, and for which passes before them were written."""
         self._budgets = defaultdict[WorkKind, PixelBudget](lambda: PixelBudget(max_pixels, regrow_after_s))
 
     def run(self, work: Work) -> None:
@@ -74,6 +79,7 @@ class Compute:
 
     def _done_with(self, work: Work) -> None:
         self._reported.discard(work.batch.id)
+        self._written_before.discard(work.batch.id)
         self._host.done_with(work)
 
     def _run_beside(self, work: Work) -> None:
@@ -210,6 +216,12 @@ class Compute:
         self, work: Work, group: list[PreparedItem], error: Exception
     ) -> list[list[PreparedItem]]:
         batch = work.batch
+        # What is not written holds memory, of which a batch that has it all can do with more. Once: while a long pass
+        # pauses there may always be some.
+        if batch.id not in self._written_before:
+            self._written_before.add(batch.id)
+            if self._host.finish_writing():
+                return [group]
         if len(group) == 1:
             if self._pausing:
                 self._postponed += group

@@ -189,6 +189,10 @@ class Pipeline:
         """Send away models that no batch uses; whether there were any."""
         return self._models.drop_idle()
 
+    def finish_writing(self) -> bool:
+        """Wait until all that was computed is written; whether any was not. For the thread that computes."""
+        return self._writing.finish()
+
     def done_with(self, work: Work) -> None:
         """The models of answered work may go; for the thread that computes."""
         self._models.release(*work.batch.models)

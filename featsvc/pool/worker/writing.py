@@ -31,9 +31,16 @@ class Writing:
             self._thread.start()
         self._waiting.put(answers.without_items())
 
+    def finish(self) -> bool:
+        """Waits until all is written; whether any was not. For the thread that puts."""
+        is_waited_for = self._waiting.unfinished_tasks > 0
+        self._waiting.join()
+        return is_waited_for
+
     def _write(self) -> None:
         while True:
             outcomes: tuple[Outcome, ...] = (*self._waiting.get().outcomes(self._is_wanted),)
             # Together, for each message by itself wakes the pool.
             self._answer(*outcomes)
             del outcomes  # arrays must not wait for the next pass
+            self._waiting.task_done()

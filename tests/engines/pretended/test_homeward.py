@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import FunctionType, ModuleType
 
 import pytest
 import torch
 from torch import Tensor
 
-from featsvc.engines.answers.dense import PreparedFeatures
-from featsvc.engines.answers.feature_reply import feature_reply
 from featsvc.engines.networks.graphs import capture_stream
 from featsvc.engines.registry import Engines
 from featsvc.engines.running import homeward
@@ -185,18 +185,42 @@ def test_what_only_copies_shares_no_pool_of_streams_with_what_is_captured() -> N
     assert later.came.stream.priority != captured.priority
 
 
-def test_an_answer_on_its_way_holds_nothing_on_the_device(worker: PretendedWorker) -> None:
-    case = CASES["dino grid"]
-    assert isinstance(case.params, S.DinoExtractFeaturesParams)
-    with worker.at_work(), torch.inference_mode():
-        prepared = worker.engines.prepare(
-            case.operation.rpc, case.items[0], case.params, worker.loaded[case.models]
-        )
-        assert isinstance(prepared, PreparedFeatures)
-        later = feature_reply(torch.ones(2, 2, 8).to(DEVICE), prepared.known, case.params)
-        held = [each.cell_contents for each in later.make.__closure__ or ()]
-        assert held
-        assert not [each for each in held if isinstance(each, Tensor)]
+def behind(value: object) -> Iterator[object]:
+    """All that a value holds, but for what torch and its streams do, and what functions find in their modules."""
+    seen, left = set[int](), [value]
+    while left:
+        each = left.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | PretendedEvent):
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, FunctionType):
+            left += [cell.cell_contents for cell in each.__closure__ or ()]
+        elif not isinstance(each, Tensor):
+            left += gc.get_referents(each)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clip components",
+        "clip picture",
+        "clip texts against others pixels",
+        "dino int8 channels first",
+        "object crops of prompts",
+        "object mean of maps",
+        "sam2 click",
+        "sam2 embedding itself",
+    ],
+)
+def test_an_answer_on_its_way_holds_nothing_on_the_device(worker: PretendedWorker, name: str) -> None:
+    case = CASES[name]
+    loaded, operation = worker.loaded[case.models], case.operation.rpc
+    with worker.at_work():
+        prepared = worker.engines.prepare(operation, case.items[0], case.params, loaded)
+        results = worker.engines.run(operation, [prepared], case.params, loaded)
+    assert any(isinstance(each, Later) for each in behind(results)) == isinstance(results, Coming)
+    assert not [each for each in behind(results) if isinstance(each, OnDevice)]
 
 
 def test_a_pass_that_is_given_up_is_waited_for_before_its_model_may_go(worker: PretendedWorker) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from featsvc.errors import InvalidArgument
+from featsvc.errors import InvalidArgument, OutOfMemory
 from featsvc.pool.contract.messages import BatchItem, Boot, Cancel, FromWorker, Outcome, RunBatch
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.worker import pauses, work
@@ -17,7 +17,15 @@ from featsvc.pool.worker.pipeline import Pipeline
 from featsvc.pool.worker.work import ComputedPass, PreparedItem, Work
 from featsvc.pool.worker.writing import MOST_WAITING, Writing
 from featsvc.work.coming import Coming
-from tests.pool.fakes import LOST, FakeEngines, FakeItem, FakeOptions, FakeParams, FakeResult
+from tests.pool.fakes import (
+    LOST,
+    FakeEngines,
+    FakeItem,
+    FakeOptions,
+    FakeParams,
+    FakeResult,
+    OutOfMemoryError,
+)
 
 PATIENCE_S = 30.0
 Make = Callable[[int], None]
@@ -30,11 +38,15 @@ class Device(FakeEngines):
         super().__init__(FakeOptions())
         self._make = make
         self.passes = 0
+        self.lacks: Callable[[], bool] = lambda: False
+        """Asked by each pass: whether there is no memory for it."""
 
     def run(
         self, operation: str, prepared: Any, params: Any, loaded: Any, wanted: Any
     ) -> Sequence[FakeResult]:
         self.passes += 1
+        if self.lacks():
+            raise OutOfMemoryError("CUDA out of memory")
         results = super().run(operation, prepared, params, loaded, wanted)
 
         def maker(result: FakeResult) -> Callable[[], FakeResult]:
@@ -115,6 +127,60 @@ def test_what_cannot_be_written_is_answered_so_and_the_others_of_its_pass_are_to
     assert "secret" not in errors[12]
     assert stage.device.passes == 1, "nothing is computed again"
     assert stage.pipeline._open.is_empty
+
+
+def test_what_cannot_be_written_has_had_its_part_of_the_pass_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(number: int) -> None:
+        if number == 11:
+            raise InvalidArgument("too large")
+
+    monkeypatch.setattr(pauses.Clock, "own_s", 6.0)
+    stage = Stage(make)
+    stage.run(10, count=3)
+    timings = [each.timing for each in stage.outcomes(3).values()]
+    assert [each.cost_s - each.decode_s for each in timings if each] == pytest.approx([2.0] * 3)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_lacks_memory_is_tried_again_when_all_before_it_is_written(count: int) -> None:
+    lacked, written = threading.Event(), threading.Event()
+
+    def make(number: int) -> None:
+        if number == 10:
+            assert_waited(lacked)
+            written.set()
+
+    def lacks() -> bool:
+        if stage.device.passes == 2:
+            lacked.set()
+        return stage.device.passes > 1 and not written.is_set()
+
+    stage = Stage(make)
+    stage.device.lacks = lacks
+    budget = stage.pipeline._compute._budgets["fake.run", ("m",)]
+    before = budget.pixels()
+    stage.run(10)
+    stage.run(20, count)
+    assert stage.values(1 + count) == [10, *range(20, 20 + count)]
+    assert stage.device.passes == 3, "in one piece"
+    assert budget.pixels() == before
+
+
+def test_what_never_has_memory_is_tried_again_but_once_whatever_is_written_meanwhile() -> None:
+    stage = Stage(lambda number: None)
+    stage.run(10)
+    stage.device.lacks = lambda: stage.device.passes > 1
+
+    def finish_writing() -> bool:
+        return True
+
+    stage.pipeline.finish_writing = finish_writing  # type: ignore[method-assign]  # others go on for ever
+    stage.run(20)
+    assert isinstance(stage.outcomes(2)[20].error, OutOfMemory)
+    assert stage.device.passes == 3
+    assert not stage.pipeline._compute._written_before
 
 
 def test_what_nobody_wants_any_more_is_not_written() -> None:
