@@ -37,13 +37,14 @@ PROCESSES := 3
 PYTEST = $(PY) -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0
 
 test: setup  ## the tests
-	$(PYTEST) -m "not gpu and not slow"
+	$(PYTEST) -m "not gpu and not slow" $(ARGS)
 
 # Those of tests/conformance are run by test-clients, which builds the clients of other languages for them. Ray starts processes of its
-# own, and so there are fewer.
-test-slow: PROCESSES = 2
+# own: while its tests run there is one less of ours, and what waits most is beside them.
+WITH_RAY := tests/batch tests/bench tests/chaos tests/cluster
 test-slow: setup $(BENCH_READY) atheris  ## those that take longer
-	$(PYTEST) -m "slow and not gpu" --ignore tests/conformance
+	$(PYTEST) --numprocesses 2 -m "slow and not gpu" $(WITH_RAY)
+	$(PYTEST) -m "slow and not gpu" $(addprefix --ignore ,tests/conformance $(WITH_RAY))
 
 atheris: setup  ## the fuzzer of guided inputs, where it has files for this machine
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: atheris==3.0.0 || echo "no atheris for this machine"

@@ -11,15 +11,19 @@ AT_DOCUMENTED_PORTS = ("tests/conformance/test_printed_commands.py", "tests/conf
 FOLDERS = ("tests/engines/clip", "tests/engines/dino", "tests/engines/sam2", "tests/web")
 # Those of one parameter, the language of a client, need nothing of the others.
 BY_PARAMETER = ("tests/conformance/test_conformance.py",)
+# Each of these is a share of its own: it takes long, and needs nothing of its neighbours.
+BY_TEST = ("tests/chaos/test_trials.py", "tests/engines/test_processors.py", "tests/gpu/test_check.py")
 # What takes minutes comes first: begun as the last one, it would keep one process alone.
 FIRST = (
     "tests/cluster/test_over_ray.py",
-    "tests/engines/test_processors.py",
     "tests/engines/pretended/test_faults.py",
-    "tests/bench/test_peers.py",
-    "tests/chaos/test_trials.py",
+    "tests/gpu/test_check.py",
     "tests/e2e/test_documented_defaults.py",
+    "tests/engines/test_processors.py",
+    "tests/chaos/test_trials.py",
+    "tests/bench/test_peers.py",
     DOCUMENTED_PORTS,
+    "tests/conformance/test_foreign_clients.py",
     "tests/web",
     "tests/e2e/test_processes.py",
     "tests/rest/processes/test_runners.py",
@@ -33,6 +37,8 @@ def share(test: str) -> str:
         return DOCUMENTED_PORTS
     if file in BY_PARAMETER:
         return f"{file} {test.rpartition('[')[2]}"
+    if file in BY_TEST:
+        return test
     return next((folder for folder in FOLDERS if file.startswith(f"{folder}/")), file)
 
 
@@ -44,6 +50,7 @@ def order(tests: list[str]) -> list[int]:
 
     def place(at: int) -> tuple[int, int, int]:
         name = shares[at]
-        return ranks.get(name, len(FIRST)), -sizes[name], begins[name]
+        rank = ranks.get(name, ranks.get(name.partition("::")[0], len(FIRST)))
+        return rank, -sizes[name], begins[name]
 
     return sorted(range(len(tests)), key=place)

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from tests.contract.test_layers import ROOT
-from tests.shares import AT_DOCUMENTED_PORTS, BY_PARAMETER, DOCUMENTED_PORTS, FIRST, FOLDERS, order, share
+from tests.shares import (
+    AT_DOCUMENTED_PORTS,
+    BY_PARAMETER,
+    BY_TEST,
+    DOCUMENTED_PORTS,
+    FIRST,
+    FOLDERS,
+    order,
+    share,
+)
 
-NAMED = {*FIRST, *BY_PARAMETER, *AT_DOCUMENTED_PORTS, *FOLDERS} - {DOCUMENTED_PORTS}
+NAMED = {*FIRST, *BY_PARAMETER, *BY_TEST, *AT_DOCUMENTED_PORTS, *FOLDERS} - {DOCUMENTED_PORTS}
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
@@ -32,6 +41,9 @@ def test_what_takes_long_comes_first_and_then_the_files_of_most_tests() -> None:
         f"{clients}::x[rust]", f"{clients}::y[rust]", f"{clients}::z[rust]",
         "b.py::x", "b.py::y", "a.py::x", f"{clients}::x[go]",
     ]  # fmt: skip
+    apart = [f"{BY_TEST[0]}::x", f"{BY_TEST[0]}::y[1]"]
+    assert [share(each) for each in apart] == apart
+    assert order(["a.py::x", "a.py::y", *apart]) == [2, 3, 0, 1]
     assert share(f"{ports}::x") == share(f"{more_ports}::x[go]") == DOCUMENTED_PORTS
     assert share(f"{clients}::x[go]") != share(f"{clients}::x[rust]")
     assert share(f"{FOLDERS[0]}/a.py::x") == share(f"{FOLDERS[0]}/b/c.py::x[1]") == FOLDERS[0]
