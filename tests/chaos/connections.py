@@ -64,9 +64,9 @@ async def _crowded(folder: Path, count: int) -> Report:
             # The first calls of a process are its slowest.
             for ask in asks.values():
                 await _p99(ask, FIRST_CALLS)
-            quiet = {kind: await _p99(ask) for kind, ask in asks.items()}
+            quiet = {kind: await _p99(ask, CALLS) for kind, ask in asks.items()}
             async with _crowd(server, count) as crowd:
-                crowded = {kind: await _p99(ask) for kind, ask in asks.items()}
+                crowded = {kind: await _p99(ask, CALLS) for kind, ask in asks.items()}
     slower = {kind: crowded[kind] / quiet[kind] for kind in asks}
     figures = ", ".join(
         f"{kind} p99 {1000 * quiet[kind]:.1f} to {1000 * crowded[kind]:.1f} ms" for kind in asks
@@ -114,7 +114,7 @@ def _asks(server: Server, channel: grpc.aio.Channel, web: httpx.AsyncClient) -> 
     }
 
 
-async def _p99(ask: Ask, calls: int = CALLS) -> float:
+async def _p99(ask: Ask, calls: int) -> float:
     """Of calls one after the other; one that fails counts as endless."""
     taken = []
     for _ in range(calls):

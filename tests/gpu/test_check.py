@@ -27,10 +27,11 @@ from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
 from featsvc.settings.kinds import Precision
 from tests.engines import models
-from tests.engines.pretended.cases import CASES, asked_in
+from tests.engines.pretended.cases import CASES
 from tests.engines.pretended.faults import Fault
+from tests.engines.pretended.numbers import BOUNDS as PRETENDED_BOUNDS
 from tests.gpu import facts
-from tests.gpu.answers import answered, compared, one_of_each
+from tests.gpu.answers import BOUNDS, answered, compared, one_of_each
 from tests.gpu.check import SECTIONS, Outcome, Section, checked, report
 from tests.gpu.memory import memory, oom
 from tests.gpu.pictures import pictures
@@ -151,14 +152,9 @@ def test_answers_tell_what_fails_on_the_gpu(stand: Stand, monkeypatch: pytest.Mo
     assert "no kernel image" in row.figures["wrong"][0]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_all_that_is_asked_of_a_real_gpu_holds_in_bf16(stand: Stand) -> None:
-    cases = asked_in("bf16")
-    here = answered(models.engines(), cases)
-    with stand.at_work():
-        row = compared("bf16", cases, here, answered(stand.engines(precision="bf16"), cases))
-    assert row.holds, row.figures
+def test_cases_that_hold_on_a_pretended_gpu_hold_by_the_bounds_of_a_real_one() -> None:
+    # pretended/test_answers.py asks all of them in each of these.
+    assert all(BOUNDS[each] >= largest for each, largest in PRETENDED_BOUNDS.items())
 
 
 @pytest.mark.parametrize(("precision", "holds"), [("bf16", True), ("fp32", False)])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from featsvc.codec import rle
 from featsvc.engines.answers.rle import bitmap
+from featsvc.settings.kinds import Precision
 from featsvc.v1.schema import FeatureDType
 from featsvc.work.results import (
     Bits,
@@ -40,6 +41,8 @@ from tests.engines.pretended.cases import Case
 Array = NDArray[Any]  # any element type
 Numbers = dict[str, Array]
 """By name: floats, booleans of masks, and integers."""
+BOUNDS: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 6e-2}
+"""Differences that a network's precision makes, in parts of the largest value, or of a mask's pixels."""
 DTYPES = ("dtype", "pyramid_dtype", "embedding_dtype", "descriptor_dtype")
 """Parameters that say what floats are rounded to."""
 STEPS: Mapping[FeatureDType, float] = {

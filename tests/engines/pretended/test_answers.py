@@ -5,7 +5,7 @@ On a GPU layers are not packed and pictures share passes, so not even a pretende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -20,11 +20,8 @@ from featsvc.work.results import EmbeddedImage, ObjectMatches, ObjectsFound, Res
 from tests.engines import models
 from tests.engines.pretended.cases import CASES, answers, asked_in, every_model
 from tests.engines.pretended.conftest import Workers
-from tests.engines.pretended.numbers import Numbers, bound, difference, numbers
+from tests.engines.pretended.numbers import BOUNDS, Numbers, bound, difference, numbers
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
-
-BOUNDS: Mapping[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 6e-2}
-"""Differences that a network's precision makes, in parts of the largest value, or of a mask's pixels."""
 
 Expected = Callable[[str], list[Numbers]]
 

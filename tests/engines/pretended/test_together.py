@@ -18,8 +18,7 @@ from featsvc.work.item import PictureItem, PromptItem
 from featsvc.work.results import EmbeddedImage
 from tests.engines.pretended.cases import CASES, FAMILIES, MASK_SIDE, PICTURES, Case, answers, asked
 from tests.engines.pretended.conftest import Workers
-from tests.engines.pretended.numbers import difference, numbers
-from tests.engines.pretended.test_answers import BOUNDS
+from tests.engines.pretended.numbers import BOUNDS, difference, numbers
 from tests.engines.pretended.worker import PretendedWorker
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
