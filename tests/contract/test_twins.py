@@ -7,7 +7,7 @@ import re
 
 import pytest
 from google.protobuf.message import Message as ProtoMessage
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -78,7 +78,8 @@ def messages(draw: st.DrawFn, message: type[ProtoMessage]) -> ProtoMessage:
 
 
 @pytest.mark.parametrize(("message", "twin"), PARAMETERS.values(), ids=PARAMETERS)
-@settings(max_examples=60, deadline=None)
+# A busy machine draws slowly.
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(drawn=st.data())
 def test_a_round_trip_keeps_values_and_presence(
     message: type[ProtoMessage], twin: type[BaseModel], drawn: st.DataObject

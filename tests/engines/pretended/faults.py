@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 ENGINES = Path(__file__).parents[3] / "featsvc" / "engines"
 OWN_CASES = {
+    "answers/axes.py": "dino and components",
     "clip/": "clip",
     "dino/": "dino",
     "networks/attention.py": "recipe",
+    "networks/precision.py": "dino",
     "objects/": "object",
+    "registry.py": "long_pass",
+    "running/colours.py": "dino",
+    "running/homeward.py": "dino",
     "sam2/": "sam2",
 }
-"""What is in the names of those cases that are about a folder or a file of the engines."""
+"""What is in the names of the cases about a folder or a file of the engines, or of enough of them."""
 
 
 class Fault(NamedTuple):

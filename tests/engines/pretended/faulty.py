@@ -33,6 +33,9 @@ HEAVY = (
     "scipy.sparse.linalg",
     "timm",
     "torch",
+    # Of featsvc what knows no engine, and has none of the faults.
+    "featsvc.catalog",
+    "featsvc.work.operations",
 )
 PLUGINS = ("no:cacheprovider", "no:unraisableexception", "pytest_asyncio.plugin", "pytest_timeout")
 """Those that the tests' settings name; what other packages bring takes longer to import than most faults to notice."""
