@@ -14,6 +14,7 @@ M_TRIM_THRESHOLD, MOST_UNUSED_BYTES = -1, 256 * 1024 * 1024
 M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
 M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
 OLD_LARGEST_BYTES = 32 * 1024 * 1024  # glibc before 2.35 takes no more
+OPEN_MAX = 10_240  # macOS' sys/syslimits.h: where the hard limit is infinity, it takes no more
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 SWITCH_S = 0.0005
 YOUNG_OBJECTS = 1_000  # what is frozen does not count, so going through the rest takes microseconds
@@ -27,13 +28,16 @@ def raise_limit() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with suppress(ValueError, OSError):  # macOS takes no infinity here
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        for limit in (hard, OPEN_MAX):
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                return
 
 
 def most_files() -> int | None:
-    """How many files this process may ever have open; None without a limit."""
-    return _limit("RLIMIT_NOFILE", hard=True)
+    """How many files this process may have open, once its limit is raised; None without a limit."""
+    hard = _limit("RLIMIT_NOFILE", hard=True)
+    return _limit("RLIMIT_NOFILE", hard=False) if hard is None else hard
 
 
 def connections_within_files(most: int, ports: int = 1) -> int:

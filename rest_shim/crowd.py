@@ -82,7 +82,7 @@ class Crowd:
             self._peers[member.peer] += 1
         else:
             self._turned_away[member] = None
-            if len(self._turned_away) > MOST_TURNED_AWAY:
+            if len(self._turned_away) > min(MOST_TURNED_AWAY, max(1, self.limits.connections // 4)):
                 oldest = next(iter(self._turned_away))
                 del self._turned_away[oldest]
                 oldest.transport.abort()

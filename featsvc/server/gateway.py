@@ -23,7 +23,6 @@ from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
-from featsvc.processes import connections_within_files
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
@@ -36,7 +35,7 @@ from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
 from featsvc.server.config.credentials import server_credentials
 from featsvc.server.config.devices import engine_options, pool_settings
-from featsvc.server.config.grpc_options import grpc_options
+from featsvc.server.config.grpc_options import grpc_options, most_connections
 from featsvc.server.config.pools import chosen_pool
 from featsvc.server.keys.api_keys import ApiKeys, keys_in_force
 from featsvc.server.keys.permissions import WeightsHere
@@ -161,7 +160,7 @@ async def gateway(
         health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
         _add_reflection(methods, operations)
         port = _bound(server, settings, certificate)
-        connections = Connections(port, _share_of_one(settings), is_encrypted=certificate is not None)
+        connections = Connections(port, most_connections(settings), is_encrypted=certificate is not None)
         own_target = _opened_for_shim(server, own_address)
         await server.start()
         shown = (
@@ -233,12 +232,6 @@ def _opened_for_shim(server: grpc.aio.Server, address: str) -> str:
         return ""
     port = int(server.add_insecure_port(address))
     return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
-
-
-def _share_of_one(settings: GatewaySettings) -> int:
-    """How many connections one address may have: never all that there may be."""
-    half = max(1, connections_within_files(settings.max_connections) // 2)
-    return min(settings.max_connections_per_address, half)
 
 
 def _admission_limits(settings: GatewaySettings) -> AdmissionLimits:

@@ -55,10 +55,8 @@ class Calls:
     max_open_per_stream: Count = 16
     """Questions of one stream at work at once; further ones are not read until one of these is answered."""
     max_connections: Count = 4096
-    """Most connections of gRPC clients; at most half of the files that the process may open."""
-    max_connections_per_address: Count = 512
-    """Most connections of gRPC clients from one address (of IPv6, one network of 64 bits), at most half of all; a proxy
-    is one address too. Further ones are ended, the newest first."""
+    """Most connections of gRPC clients, at most a quarter of the files that the process may open. Before they are all
+    taken, addresses (of IPv6, networks of 64 bits) that have most of them lose their newest."""
     max_refusals: Natural = 50
     """Most calls of one key that are told in a second that there is no place for them, and as many questions of
     streams; further ones hear it later, within the time that they are to wait. 0 tells all at once."""
@@ -124,7 +122,7 @@ class Rest:
     max_json_bytes: Size = 4 * GIB
     """Most bytes of the arrays in one JSON reply, before base64; the REST ports write it as it is read."""
     rest_connections: Count = 1024
-    """Most connections of each REST port and process; all ports together have at most half of the files that the
+    """Most connections of each REST port and process; all ports together have about half of the files that the
     process may open. One address (of IPv6, one network of 64 bits) may have half of a port's."""
 
 

@@ -34,7 +34,7 @@ GREETED_AT_ONCE = 256
 TURNED_AWAY_S = 4.0
 CALLS, FIRST_CALLS = 500, 50
 MOST_SLOWER = 1.5
-MOST_HELD = {GRPC: Settings().max_connections_per_address, REST: Settings().rest_connections // 2}
+MOST_HELD = {GRPC: Settings().max_connections // 2, REST: Settings().rest_connections // 2}
 """What a port holds of one address; who comes then is turned away."""
 LEAST_PART = 0.8
 """Of these that have to be there: those that send slowly are cut, and come again."""

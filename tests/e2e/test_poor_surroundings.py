@@ -12,11 +12,14 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
+from featsvc_client import channel
 from PIL import Image
 
 from featsvc.server.config.machine import LEAST_FILES
+from featsvc.v1 import clip_pb2, clip_pb2_grpc
 from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server, started
 
 UP = (
@@ -85,6 +88,11 @@ def test_one_address_leaves_others_the_few_files_that_there_are(tmp_path: Path) 
             for _ in range(LEAST_FILES):
                 stack.enter_context(socket.create_connection(("127.0.0.1", port), 30, ("127.0.0.2", 0)))
         assert [each.status_code for each in answers(server)] == [200, 200]
+        options = (*channel.OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+        with grpc.insecure_channel(server.target, options) as connected:
+            asked = clip_pb2.EncodeTextRequest(texts=clip_pb2.Texts(text=["a red circle"]))
+            key = (("authorization", f"Bearer {KEY}"),)
+            assert clip_pb2_grpc.ClipServiceStub(connected).EncodeText(asked, metadata=key, timeout=60)
 
 
 @needs_prlimit

@@ -11,6 +11,8 @@ HANDSHAKE_MS = 10_000
 DEAD_AFTER_MS, DEAD_ANSWER_MS = 60_000, 20_000
 ONLY_IDENTITY = 1
 LONGEST = 2**31 - 1
+# gRPC counts the connections of each listening socket: localhost has one of IPv6 too, and the REST shim one of its own.
+LISTENING = 2
 
 
 def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
@@ -24,7 +26,7 @@ def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         # A few kilobytes unpack to gigabytes, before anybody can judge them; pictures are packed already.
         ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
-        ("grpc.max_allowed_incoming_connections", connections_within_files(settings.max_connections)),
+        ("grpc.max_allowed_incoming_connections", most_connections(settings)),
         ("grpc.max_connection_idle_ms", round(1000 * settings.connection_idle)),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.keepalive_time_ms", DEAD_AFTER_MS),
@@ -34,3 +36,8 @@ def grpc_options(settings: GatewaySettings) -> tuple[tuple[str, int], ...]:
         # of clients that ping every few seconds would die with their work.
         ("grpc.http2.max_ping_strikes", 0),
     )
+
+
+def most_connections(settings: GatewaySettings) -> int:
+    """How many connections the port may have."""
+    return connections_within_files(settings.max_connections, LISTENING)

@@ -1,12 +1,14 @@
 """A port for programs that ask one short question by HTTP: the answer, and the connection ends.
 
-It runs on the gateway's event loop and waits nowhere: a connection has a few seconds, and of many the oldest gives way.
+It runs on the gateway's event loop and waits nowhere: a connection has a few seconds, and of many the oldest of the
+address that has most gives way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -58,11 +60,11 @@ async def listening(host: str, port: int, pages: Pages) -> AsyncIterator[int]:
 
 
 class _Visitors:
-    """The open connections, the oldest first."""
+    """The open connections and their addresses, the oldest first."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._open: dict[asyncio.Task[None], None] = {}
+        self._open: dict[asyncio.Task[None], str] = {}
 
     async def end(self) -> None:
         """Ends them all."""
@@ -73,10 +75,11 @@ class _Visitors:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one request."""
         task = asyncio.ensure_future(self._answered(reader, writer))
-        self._open[task] = None
+        self._open[task] = str((writer.get_extra_info("peername") or ("",))[0])
         task.add_done_callback(self._open.pop)
         if len(self._open) > MOST_CONNECTIONS:
-            next(iter(self._open)).cancel()
+            ((crowding, _),) = Counter(self._open.values()).most_common(1)
+            next(each for each, address in self._open.items() if address == crowding).cancel()
         with suppress(asyncio.CancelledError):
             await task
 

@@ -168,6 +168,22 @@ def test_the_soft_limit_of_open_files_is_raised() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_soft_limit_that_cannot_be_infinite_is_raised_as_far_as_macos_lets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = [(256, resource.RLIM_INFINITY)]
+
+    def setrlimit(_: int, wanted: tuple[int, int]) -> None:
+        if not 0 <= wanted[0] <= 10240:
+            raise ValueError("Invalid argument")
+        limits.append(wanted)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    raise_limit()
+    assert limits[-1] == (10240, resource.RLIM_INFINITY)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -120,6 +120,20 @@ async def test_visitors_that_say_nothing_give_way_to_others(watched: Watched) ->
         writer.close()
 
 
+async def test_an_address_that_crowds_the_port_pushes_out_nobody_else(watched: Watched) -> None:
+    number = watched.running.gateway.metrics_port
+    probe, probing = await asyncio.open_connection("127.0.0.1", number)
+    crowd = [
+        await asyncio.open_connection("127.0.0.1", number, local_addr=("127.0.0.2", 0))
+        for _ in range(port.MOST_CONNECTIONS + 3)
+    ]
+    assert await asyncio.gather(*(reader.read() for reader, _ in crowd[:4])) == [b""] * 4
+    probing.write(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n")
+    assert (await probe.read()).startswith(b"HTTP/1.1 200 ")
+    for writer in (probing, *(each for _, each in crowd)):
+        writer.close()
+
+
 async def test_a_visitor_that_is_too_slow_is_let_go(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
