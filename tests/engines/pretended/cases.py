@@ -121,6 +121,8 @@ def _features(
     other = PictureItem(PICTURES[2], digest="sha256:2")
     joint = kind(load_size=48, ret_pca=True, ret_patches=False, pca_digests=(other.digest,))
     yield "components of two pictures", around(joint, together=(other,))
+    both = kind(load_size=48, ret_pca=True, pca_foreground=True, pca_digests=(other.digest,))
+    yield "components of two foregrounds", around(both, together=(other,))
     yield "points", asked(kind(load_size=48, points=((3.0, 4.0), (70.5, 40.0))))
     yield "region", asked(kind(load_size=48, region=(5.0, 6.0, 50.0, 40.0)))
 

@@ -11,10 +11,12 @@ from typing import NamedTuple
 ENGINES = Path(__file__).parents[3] / "featsvc" / "engines"
 OWN_CASES = {
     "answers/axes.py": "dino and components",
+    "answers/joint_basis.py": "dino and components",
     "clip/": "clip",
     "dino/": "dino",
     "networks/attention.py": "recipe",
     "networks/precision.py": "dino",
+    "objects/sources.py": "prompts",
     "objects/": "object",
     "registry.py": "long_pass",
     "running/colours.py": "dino",
@@ -76,7 +78,17 @@ FAULTS = (
     Fault("answers/axes.py", "(on_device(each, centred.device) for each in eigen)", "eigen"),
     Fault("answers/axes.py", "*on_host(centred.T", "*(centred.T"),
     Fault("answers/axes.py", "(on_device(_root(each.T @ each), part.device)", "(_root(each.T @ each)"),
+    Fault("answers/axes.py", "(on_device(each.mean(dim=0), part.device) for", "(each.mean(dim=0) for"),
     Fault("answers/pca.py", "= on_host(axes.least, ", "= (axes.least, "),
+    Fault("answers/pca.py", "features.device if stay else", '"cuda" if stay else'),
+    Fault(
+        "answers/pca.py",
+        "(on_device(each, vectors.device) for each in (basis.mean, basis.axes))",
+        "(basis.mean, basis.axes)",
+    ),
+    Fault("answers/pca.py", "on_device(basis.divide, vectors.device)", "basis.divide"),
+    Fault("answers/pca.py", "= on_host(projection.components, *masks)", "= (projection.components, *masks)"),
+    Fault("answers/joint_basis.py", "Cells(features(each), ", 'Cells(features(each).to("cuda"), '),
     Fault("answers/rounding.py", ", device=flat.device)", ")"),
     Fault("answers/rounding.py", "on_host(*made.beside, made.values)", "(*made.beside, made.values)"),
     Fault("answers/rounding.py", "on_host(in_order(values))", "(in_order(values),)"),
@@ -87,6 +99,12 @@ FAULTS = (
     ),
     Fault("geometry/sampling.py", "on_device(low, features.device), ", "low, "),
     Fault("geometry/sampling.py", ", on_device(high, features.device)", ", high"),
+    Fault("geometry/sampling.py", "on_device(low, maps.device), ", "low, "),
+    Fault(
+        "geometry/sampling.py",
+        "on_device(part.to(maps.dtype), maps.device).view(shape)",
+        "part.to(maps.dtype).view(shape)",
+    ),
     # CLIP
     Fault("clip/model.py", "torch.device(options.device)", 'torch.device("cuda")'),
     Fault(
@@ -132,6 +150,13 @@ FAULTS = (
         "clip/recipes.py", "F.pad(near.flatten(1), (1, 0)).to(keys.dtype)", "F.pad(near.flatten(1), (1, 0))"
     ),
     Fault("clip/recipes.py", "carried.to(incoming.tokens.dtype)", "carried"),
+    Fault("clip/recipes.py", "torch.empty_like(values)", "torch.empty(values.shape)"),
+    Fault("clip/recipes.py", "proxy.features.float().flatten(1, 2)", "proxy.features.flatten(1, 2)"),
+    Fault(
+        "clip/dense_pass.py",
+        "Proxy(dino.network.norm(tokens), patch)",
+        'Proxy(dino.network.norm(tokens).to("cuda"), patch)',
+    ),
     # How pictures become smaller, of both.
     Fault(
         "geometry/resizing.py",
@@ -191,4 +216,25 @@ FAULTS = (
     # Objects
     Fault("objects/finding.py", "on_device(torch.from_numpy(rows), device)", "torch.from_numpy(rows)"),
     Fault("objects/finding.py", "scores.cpu()", 'scores.to("cpu", non_blocking=True)'),
+    Fault("objects/pooling.py", "on_device(parts, features.device) @", "parts @"),
+    Fault("objects/pooling.py", "features[on_device(cells, features.device)]", "features[cells]"),
+    Fault(
+        "objects/pooling.py",
+        "features.new_zeros(len(masks), features.shape[1])",
+        'torch.zeros(len(masks), features.shape[1], device="cuda")',
+    ),
+    Fault(
+        "objects/describing.py",
+        "every[on_device(torch.tensor(places), every.device)]",
+        "every[torch.tensor(places)]",
+    ),
+    Fault("objects/describing.py", "self.network.channels, device=every.device)", "self.network.channels)"),
+    Fault(
+        "objects/describing.py",
+        "found[on_device(torch.from_numpy(there), every.device)]",
+        "found[torch.from_numpy(there)]",
+    ),
+    Fault("objects/sources.py", "len(self.prompts), device=self.loaded.device)", "len(self.prompts))"),
+    Fault("objects/sources.py", "(home,) = on_host(ious)", "(home,) = (ious,)"),
+    Fault("objects/peaks.py", "on_host(best.indices, best.values)", "(best.indices, best.values)"),
 )
