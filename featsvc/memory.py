@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import mmap
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -49,6 +51,21 @@ def trim() -> None:
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
+
+
+async def trim_at_rest(work: Callable[[], int], after_s: float) -> None:
+    """Trims once whenever the count of work has stayed as it was for `after_s` seconds; 0 never does.
+
+    In a thread, for it takes milliseconds.
+    """
+    seen = trimmed = work()
+    while after_s:
+        await asyncio.sleep(after_s)
+        count = work()
+        if trimmed != count == seen:
+            await asyncio.to_thread(trim)
+            trimmed = count
+        seen = count
 
 
 @cache

@@ -19,6 +19,7 @@ from featsvc.catalog import entry_of
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
 from featsvc.errors import InvalidArgument
+from featsvc.memory import trim_at_rest
 from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
@@ -30,6 +31,7 @@ from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.connections import Connections
 from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.guard import GuardedMethods
+from featsvc.server.calls.memory import CountedCalls
 from featsvc.server.calls.read_ahead import ReadAhead
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
@@ -119,7 +121,7 @@ async def gateway(
         chosen_pool(settings, of_pool) as pool,
         tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-gateway") as tracer,
     ):
-        calls, audit = CallLog(), Audit()
+        calls, audit, work = CallLog(), Audit(), CountedCalls()
         job_observers: tuple[JobObserver, ...] = ()
         if tracer is not None:
             observers, job_observers = (*observers, CallTraces(tracer)), (JobTraces(),)
@@ -134,7 +136,7 @@ async def gateway(
         )
         wrong_keys = WrongKeys(settings.max_wrong_keys, settings.wrong_key_delay)
         refusals = Refusals(settings.max_refusals, settings.max_calls)
-        methods = GuardedMethods(api_keys, (calls, audit, *observers), admission, wrong_keys, refusals)
+        methods = GuardedMethods(api_keys, (calls, audit, work, *observers), admission, wrong_keys, refusals)
         server = grpc.aio.server(handlers=(methods,), options=grpc_options(settings))
         closing, drain = asyncio.Event(), Drain(settings.grace)
         intake = Intake(
@@ -174,6 +176,7 @@ async def gateway(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
                     connections.watch(),
+                    trim_at_rest(lambda: work.count, settings.give_back_after),
                     drain.watch(checks, closing, pool),
                     api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
                     *([] if certificate is None else [certificate.watch()]),

@@ -32,6 +32,8 @@ class Requests:
     """Seconds that a request may take where the caller sets no deadline."""
     grace: Seconds = 20.0
     """Seconds that running requests have at shutdown; a second Ctrl-C ends them at once."""
+    give_back_after: Seconds = 30.0
+    """Seconds without work, up to twice as many, until a process gives freed memory back to the system; 0 keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True)

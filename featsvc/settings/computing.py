@@ -92,8 +92,6 @@ class Workers:
     """Seconds that loading a model may take, a download included; after that the worker is replaced."""
     heartbeat_timeout: Patience = 30.0
     """Seconds after which a worker that gives no sign of life is replaced; one that computes does."""
-    give_back_after: Seconds = 30.0
-    """Seconds without work, up to twice as many, until a worker gives freed memory back to the system; 0 keeps it."""
     quarantine: Seconds = 600.0
     """Seconds for which a request that ended two workers, or took too long, is refused at once; 0 remembers none."""
 

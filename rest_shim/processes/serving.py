@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
+from featsvc.memory import trim_at_rest
 from featsvc.processes import connections_within_files
 from featsvc.tracing import Tracer, tracing
 from featsvc.wrong_keys import WrongKeys
@@ -132,7 +133,11 @@ async def _serve(
     running = [asyncio.create_task(server.serve([listening])) for server, listening in servers.items()]
     stopping = asyncio.create_task(stop.wait())
     try:
-        async with at_work(_tell_refused(gateway, counters), gateway.follow_files()):
+        async with at_work(
+            _tell_refused(gateway, counters),
+            gateway.follow_files(),
+            trim_at_rest(lambda: limits.count, settings.give_back_after),
+        ):
             await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for server in servers:

@@ -147,6 +147,8 @@ class BodyLimits:
         self._arrivals: list[Arrival] = []
         self._large_at_once = asyncio.Semaphore(LARGE_AT_ONCE)
         self._unpacking = asyncio.Lock()
+        self.count = 0
+        """Bodies that have been read, or part of them."""
 
     @asynccontextmanager
     async def body(self, request: Request, whose: str) -> AsyncIterator[bytearray]:
@@ -168,6 +170,7 @@ class BodyLimits:
                 self._make_room(whose)
             yield body
         finally:
+            self.count += 1
             self._held_bytes[whose] -= len(body)
             if not self._held_bytes[whose]:
                 del self._held_bytes[whose]

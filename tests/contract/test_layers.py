@@ -21,6 +21,7 @@ CONTRACT = (
     "featsvc.environment",
     "featsvc.errors",
     "featsvc.logs",
+    "featsvc.memory",
     "featsvc.output",
     "featsvc.processes",
     "featsvc.request_ids",

@@ -5,9 +5,24 @@ from __future__ import annotations
 import asyncio
 
 from featsvc.memory import allocated_bytes, resident_bytes, trim
+from featsvc.server.calls.call import PROBES, STATUS, Call
 
 # From here on, memory that is kept and not used is given back.
 WORTH_FREEING = 32 * 1024 * 1024
+
+
+class CountedCalls:
+    """The observer that counts calls, but for those by which others look at the server again and again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_start(self, call: Call) -> None:
+        """Nothing is counted before the end."""
+
+    def on_end(self, call: Call, code: str) -> None:
+        """Counts a call that has ended."""
+        self.count += not call.method.startswith((*PROBES, STATUS))
 
 
 class Memory:

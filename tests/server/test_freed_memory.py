@@ -1,0 +1,98 @@
+"""What the gateway and the shim have freed goes back when nothing is asked any more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from featsvc import memory
+from featsvc.memory import trim_at_rest
+from featsvc.v1 import model_pb2
+from tests.rest.fake_gateway import fake_gateway
+from tests.rest.shim import shim
+from tests.rest.wire import question, request, wire
+from tests.server.asking import asking
+from tests.server.conftest import AUTHORISED, start
+
+SOON_S, PATIENCE_S = 0.01, 60
+
+
+class Trims:
+    """Notes that memory is given back, in place of giving it back."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._loop = asyncio.get_running_loop()
+        self._came = asyncio.Event()
+
+    def note(self) -> None:
+        self.count += 1
+        self._loop.call_soon_threadsafe(self._came.set)
+
+    async def came(self) -> None:
+        await asyncio.wait_for(self._came.wait(), PATIENCE_S)
+        self._came.clear()
+
+
+@pytest.fixture
+async def trims(monkeypatch: pytest.MonkeyPatch) -> Trims:
+    found = Trims()
+    monkeypatch.setattr(memory, "trim", found.note)
+    return found
+
+
+class Count:
+    """What was done so far, as each look finds it."""
+
+    def __init__(self, *counts: int) -> None:
+        self._left = list(counts)
+        self.is_over = asyncio.Event()
+
+    def __call__(self) -> int:
+        if len(self._left) == 1:
+            self.is_over.set()
+            return self._left[0]
+        return self._left.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "trimmed"),
+    [([0] * 6, 0), ([0, 1, 2, 3, 4], 0), ([0, 1, 1, 1, 1, 1], 1), ([0, 1, 1, 2, 2, 2], 2)],
+)
+async def test_memory_goes_back_once_after_each_time_of_work(
+    trims: Trims, counts: list[int], trimmed: int
+) -> None:
+    count = Count(*counts)
+    watching = asyncio.create_task(trim_at_rest(count, SOON_S))
+    await asyncio.wait_for(count.is_over.wait(), PATIENCE_S)
+    seen = trims.count
+    watching.cancel()
+    assert seen == trimmed
+
+
+async def test_nothing_goes_back_where_it_is_off(trims: Trims) -> None:
+    await asyncio.wait_for(trim_at_rest(Count(0, 1, 1, 1), 0.0), PATIENCE_S)
+    assert trims.count == 0
+
+
+async def test_a_question_makes_the_gateway_give_back_and_probes_do_not(trims: Trims) -> None:
+    async with start(give_back_after=SOON_S) as served:
+        for _ in range(20):
+            await health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest())
+            await served.model.GetStatus(model_pb2.GetStatusRequest(), metadata=AUTHORISED)
+        assert trims.count == 0
+        await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
+        await trims.came()
+
+
+async def test_a_body_makes_the_shim_give_back(trims: Trims) -> None:
+    async with (
+        fake_gateway() as gateway,
+        shim(gateway.target, give_back_after=SOON_S) as ports,
+        wire(ports) as line,
+    ):
+        await line.send(request(question()))
+        await line.answer()
+        await trims.came()
