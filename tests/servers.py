@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-import psutil  # type: ignore[import-untyped]
+from typing import IO, TYPE_CHECKING
 
 from featsvc.pool.worker.life import NAME as WORKER
+
+if TYPE_CHECKING:
+    import psutil  # type: ignore[import-untyped]
 
 KEY = "a-key-of-the-tests"
 KEY_OF_OTHERS = "a-key-of-somebody-else"
@@ -48,6 +49,8 @@ class Server:
     @property
     def workers(self) -> list[psutil.Process]:
         """Its workers on this machine, whoever has started or forked them."""
+        import psutil  # a machine for the check of a GPU lacks it
+
         family = psutil.Process(self.process.pid).children(recursive=True)
         return [each for each in family if each.name() == WORKER]
 
