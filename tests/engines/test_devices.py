@@ -15,9 +15,13 @@ from featsvc.errors import OutOfMemory
 from featsvc.v1 import schema
 from featsvc.v1.schema import ClipExtractFeaturesParams, PredictMasksParams, Prompt
 from featsvc.work.item import PromptItem
-from featsvc.work.operations import EXTRACT_CLIP, EXTRACT_DINO, PREDICT_MASKS
-from featsvc.work.results import Features, PromptMasks
+from featsvc.work.operations import EXTRACT_CLIP, EXTRACT_DINO, PREDICT_MASKS, Family
+from featsvc.work.results import Features, PromptMasks, PromptResults
 from tests.engines import models
+from tests.engines.pretended.cases import FAMILIES
+from tests.engines.pretended.cuda import PretendCuda
+
+HOPPER = (9, 0)
 
 
 def test_threads_that_share_a_model_do_not_share_pictures(engines: Engines, small_sam2: Sam2Model) -> None:
@@ -70,19 +74,37 @@ def test_a_device_without_memory_is_an_error_that_a_pool_can_act_on(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("operation", ["clip", "dino", "sam2"])
-def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, operation: str) -> None:
-    on_gpu = models.engines(device="cuda:0")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_answers_what_the_cpu_answers(engines: Engines, family: Family) -> None:
+    answers_alike(engines, family)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pretended_gpu_answers_what_the_cpu_answers(engines: Engines, family: Family) -> None:
+    with PretendCuda(count=1, capability=HOPPER).installed() as cuda, cuda.at_work():
+        answers_alike(engines, family)
+
+
+def answers_alike(engines: Engines, family: Family) -> None:
+    """Fails where a GPU answers otherwise than engines on the CPU."""
+    # These bounds are of float32, and a GPU would take what is less exact by itself.
+    on_gpu = models.engines(device="cuda:0", precision="fp32")
     item = PromptItem(models.encoded(models.picture(90, 60)))
     name, params = {
         "clip": (EXTRACT_CLIP.rpc, ClipExtractFeaturesParams(load_size=60)),
         "dino": (EXTRACT_DINO.rpc, schema.DinoExtractFeaturesParams(stride=7)),
         "sam2": (PREDICT_MASKS.rpc, PredictMasksParams(return_logits=True)),
-    }[operation]
+    }[family]
     here, there = (
-        models.answer(each, name, item, params, each.load(f"demo-{operation}")) for each in (engines, on_gpu)
+        models.answer(each, name, item, params, each.load(f"demo-{family}")) for each in (engines, on_gpu)
     )
     if isinstance(here, Features):
+        assert isinstance(there, Features)
         np.testing.assert_allclose(there.features, here.features, atol=1e-2)
     else:
-        np.testing.assert_allclose(there.results[0].masks, here.results[0].masks, atol=1e-1)
+        assert isinstance(here, PromptResults)
+        assert isinstance(there, PromptResults)
+        one, other = here.results[0].masks, there.results[0].masks
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
+        np.testing.assert_allclose(other, one, atol=1e-1)
