@@ -77,7 +77,7 @@ class Workers:
     prepare_threads: Natural = 0
     """Threads of a worker that decode pictures; 0 is 2 beside a CPU, and a share of the cores beside a GPU."""
     slots: Natural = 0
-    """Batches that a worker has at once; 0 is 2 on a CPU, and as prepare_threads on a GPU, up to max_concurrency."""
+    """Batches that a worker has at once; 0 is 2 on a CPU; on a GPU prepare_threads or max_concurrency, at least 3."""
     max_batch: Natural = 0
     """Most requests in one batch; 0 is 8 on a CPU and 32 on GPUs."""
     max_batch_pixels: Count = 16 * MIB

@@ -187,9 +187,13 @@ class PoolSettings:
 
     @property
     def slots_per_worker(self) -> int:
-        """Two at least: while one batch computes the next is prepared, and beside a GPU those after it."""
-        ahead = 2 if self._has_only_cpus else self.prepare_threads_per_worker
-        return self.slots or max(2, min(ahead, self.max_concurrency))
+        """Two at least: while one batch computes the next is prepared.
+
+        Beside a GPU three, for the one before is still being written, and more where those after it can be prepared.
+        """
+        if self._has_only_cpus:
+            return self.slots or 2
+        return self.slots or max(3, min(self.prepare_threads_per_worker, self.max_concurrency))
 
     @property
     def _has_only_cpus(self) -> bool:

@@ -39,7 +39,7 @@ def test_a_batch_is_larger_where_there_is_a_gpu_and_of_texts_most_of_all(
         ("cuda:0", 16, 16, 4),
         ("cuda:0,cuda:1", 16, 8, 4),
         ("cuda:0,cuda:1", 6, 3, 3),
-        ("cuda:0,cuda:1", 2, 2, 2),
+        ("cuda:0,cuda:1", 2, 2, 3),
     ],
 )
 def test_a_gpu_has_the_cores_to_prepare_batches_ahead_of_it(
