@@ -161,7 +161,7 @@ chaos: setup $(BENCH_READY) atheris  ## kills, hangs and bad input, and what bec
 # docs/gpu.md says how to run it where there is no network. ARGS: --only NAME …, --within SECONDS, --dry for a trial without a GPU.
 PYTHON := $(PY)
 gpu-check: $(if $(filter $(PY),$(PYTHON)),setup)  ## all that only a GPU can show, in a quarter of an hour
-	$(PYTHON) -m tests.gpu.check --json build/gpu/gpu.json $(ARGS)
+	$(PYTHON) -m tests.gpu.check $(ARGS)
 
 gpu-carry: setup  ## wheels for gpu-check on a machine that has torch and no network, into build/gpu/wheels
 	$(PY) -m tests.gpu.wheels build/gpu/wheels

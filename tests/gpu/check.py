@@ -1,4 +1,4 @@
-"""`python -m tests.gpu.check [--dry] [--only NAME …] [--json FILE] [--within SECONDS]`.
+"""`python -m tests.gpu.check [--dry] [--only NAME …] [--folder FOLDER] [--within SECONDS]`.
 
 Each section is a process of its own with a time limit, so none takes the others down; 1 where anything failed.
 """
@@ -22,6 +22,10 @@ from tests.gpu.rows import Row, read, table
 from tests.servers import ROOT
 
 FOLDER = ROOT / "build" / "gpu"
+DRY_FOLDER = FOLDER / "dry"
+"""A trial leaves alone what a real check has found."""
+REPORT = "gpu.json"
+"""All rows, in the folder."""
 QUARTER_HOUR_S = 15 * 60
 ENDING_S = 15
 """For servers that a section has started; what is left then is killed."""
@@ -36,18 +40,18 @@ class Section:
 
 
 SECTIONS: Mapping[str, Section] = {
-    "facts": Section("tests.gpu.facts:facts", 40),
+    "facts": Section("tests.gpu.facts:facts", 30),
     "weights": Section("tests.gpu.weights:weights", 60),
-    "verify": Section("tests.gpu.served:verify", 90),
+    "verify": Section("tests.gpu.served:verify", 75),
     "answers": Section("tests.gpu.answers:answers", 80),
     "pictures": Section("tests.gpu.pictures:pictures", 30),
     "memory": Section("tests.gpu.memory:memory", 50),
     "oom": Section("tests.gpu.memory:oom", 50),
     "faults": Section("tests.gpu.served:faults", 70),
-    "masks": Section("tests.gpu.speed:masks", 80),
+    "masks": Section("tests.gpu.speed:masks", 90),
     "rates": Section("tests.gpu.speed:rates", 70),
     "ways": Section("tests.gpu.ways:ways", 60),
-    "served": Section("tests.gpu.served:served", 70),
+    "served": Section("tests.gpu.served:served", 85),
     "compile": Section("tests.gpu.speed:compiled", 75),
     "launches": Section("tests.gpu.speed:launches", 40),
     "marked": Section("tests.gpu.marked:marked", 35),
@@ -69,9 +73,7 @@ class Outcome:
         return any(row.holds is False for row in self.rows)
 
 
-def checked(
-    sections: Mapping[str, Section], dry: bool, within_s: float, folder: Path = FOLDER
-) -> Iterator[Outcome]:
+def checked(sections: Mapping[str, Section], dry: bool, within_s: float, folder: Path) -> Iterator[Outcome]:
     """Runs sections one after the other."""
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + within_s
@@ -153,13 +155,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make gpu-check", description=__doc__)
     parser.add_argument("--dry", action="store_true", help="on a pretended GPU, with little to do")
     parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), default=tuple(SECTIONS), metavar="NAME")
-    parser.add_argument("--json", type=Path, help="where to write all rows")
+    parser.add_argument("--folder", type=Path, help=f"for rows, logs and weights, and {REPORT} with all rows")
     parser.add_argument("--within", type=float, default=QUARTER_HOUR_S, help="seconds for all of it")
     asked = parser.parse_args()
     # As Ctrl-C: the section that runs has to end with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    outcomes = checked({name: SECTIONS[name] for name in asked.only}, asked.dry, asked.within)
-    return report(outcomes, asked.json, asked.dry)
+    folder = asked.folder or (DRY_FOLDER if asked.dry else FOLDER)
+    outcomes = checked({name: SECTIONS[name] for name in asked.only}, asked.dry, asked.within, folder)
+    return report(outcomes, folder / REPORT, asked.dry)
 
 
 if __name__ == "__main__":

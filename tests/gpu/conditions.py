@@ -7,6 +7,8 @@ from pathlib import Path
 
 DEVICE = "cuda:0"
 MIB = 1 << 20
+MOST_CLICK_MS = 20.0
+"""On a picture that is kept, on cards of which other systems have told how fast they are."""
 DRY_FACTOR = 3
 """So many times as long may all take in a trial, which has little to do and a slow machine to do it on."""
 

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 
@@ -38,8 +39,10 @@ def facts(conditions: Conditions) -> Iterator[Row]:
     if not stand.dry:
         yield _device(stand)
         yield from _bus(stand)
-    for mask in MASKS[:1] if stand.dry else MASKS:
-        yield visible(mask)
+    masks = MASKS[:1] if stand.dry else MASKS
+    # Together: each is a process that imports torch.
+    with ThreadPoolExecutor(len(masks)) as threads:
+        yield from threads.map(visible, masks)
 
 
 def _tf32() -> str:

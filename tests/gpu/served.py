@@ -26,7 +26,7 @@ from featsvc.server.gateway import gateway
 from featsvc.settings.kinds import Precision
 from featsvc.settings.tree import Settings
 from tests.bench.pictures import photo
-from tests.gpu.conditions import DEVICE, DRY_FACTOR, Conditions
+from tests.gpu.conditions import DEVICE, DRY_FACTOR, MOST_CLICK_MS, Conditions
 from tests.gpu.rows import Figures, Row
 from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server, started
 
@@ -38,8 +38,14 @@ DEADLINE_S = 120.0
 WIDTH = 57
 """Of the picture that breaks the device."""
 LOADS: Sequence[Sequence[str]] = ((), ("--max-batch=32", "--max-concurrency=16", "--workers-per-device=2"))
-CALLERS, SECONDS = 32, 8.0
+CALLERS, SECONDS = 32, 3.0
 DRY_CALLERS, DRY_SECONDS = 2, 0.5
+ALONE = 30
+"""Clicks of one caller."""
+HERE = {"device": DEVICE, "gpu_id": 0, "gpu_count": 1}
+"""What health says where the GPU answers."""
+BY_ITSELF = "auto"
+"""The precision that a server takes where it is asked for none."""
 WATCH = ("nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "250")
 Call = Callable[[FeatsvcClient, int], object]
 
@@ -57,23 +63,49 @@ def up(conditions: Conditions, log: str, *flags: str) -> Iterator[Server]:
 
 
 def verify(conditions: Conditions) -> Iterator[Row]:
-    """Known answers in each precision, and what health says of the device."""
-    for precision in get_args(Precision)[:1] if conditions.dry else get_args(Precision):
+    """Known answers in each precision, what health says of the device, and replies of what they were computed in."""
+
+    def row(precision: str) -> Row:
         with up(conditions, f"verify_{precision}", "--profile=demo", f"--precision={precision}") as server:
-            yield verified(server, precision)
+            return verified(server, precision, precision_here(conditions, precision))
+
+    precisions = (BY_ITSELF,) if conditions.dry else (*get_args(Precision), BY_ITSELF)
+    # Together: a server starts for much longer than it is asked.
+    with ThreadPoolExecutor(len(precisions)) as threads:
+        yield from threads.map(row, precisions)
 
 
-def verified(server: Server, what: str) -> Row:
-    """Whether a server answers as it should, and from which device."""
+def precision_here(conditions: Conditions, precision: str) -> str:
+    """What a card computes in that is asked for a precision: by itself in bfloat16 from Ampere on."""
+    if precision not in (BY_ITSELF, "tf32"):
+        return precision
+    if not conditions.dry:
+        import torch  # which nothing else here needs
+
+        if torch.cuda.get_device_capability(0) < (8, 0):
+            return "fp32"
+    return "bf16" if precision == BY_ITSELF else precision
+
+
+def verified(server: Server, what: str, precision: str) -> Row:
+    """Whether a server answers as it should, from which device, and in which precision."""
     words = [sys.executable, "-m", "featsvc", "verify", server.target, "--api-key", KEY]
     asked = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    with urllib.request.urlopen(f"{server.url('clip')}/health") as reply:
-        health = json.load(reply)
-    there = {name: health[name] for name in ("device", "gpu_id", "gpu_count")}
-    holds = asked.returncode == 0 and there == {"device": DEVICE, "gpu_id": 0, "gpu_count": 1}
+    with FeatsvcClient(server.target, api_key=KEY, timeout=DEADLINE_S) as client:
+        timing = client.dino_features(photo(56, 56)).timing
+    said = timing.precision if timing else ""
+    there = device(server)
+    holds = asked.returncode == 0 and there == HERE and said == precision
     lines = (asked.stdout + asked.stderr).splitlines()
     wrong = [line for line in lines if line.startswith("wrong")]
-    return Row(what, holds, {"said": "".join(lines[-1:]), "wrong": wrong, **there})
+    return Row(what, holds, {"said": "".join(lines[-1:]), "wrong": wrong, "precision": said, **there})
+
+
+def device(server: Server) -> Figures:
+    """What health says of the device."""
+    with urllib.request.urlopen(f"{server.url('clip')}/health") as reply:
+        health = json.load(reply)
+    return {name: health[name] for name in HERE}
 
 
 def faults(conditions: Conditions) -> Iterator[Row]:
@@ -128,17 +160,21 @@ class Trial:
 
 
 def served(conditions: Conditions) -> Iterator[Row]:
-    """What many callers get together, and how busy the device is meanwhile."""
-    which = "--profile=demo"
+    """What many callers get together, and how busy the device is meanwhile; and what one gets."""
+    which, is_anchored = "--profile=demo", False
     if not conditions.dry:
-        from tests.gpu.weights import make  # with torch, which nothing else here needs
+        from tests.gpu.stand import Stand  # with torch, which nothing else here needs
+        from tests.gpu.weights import make
 
         make(conditions.weights)
-        which = f"--weights-dir={conditions.weights}"
+        which, is_anchored = f"--weights-dir={conditions.weights}", Stand.of(conditions).is_anchored
     for flags in LOADS[:1] if conditions.dry else LOADS:
         with up(conditions, f"served_{len(flags)}", "--precision=bf16", which, *flags) as server:
-            for name, call in calls(conditions).items():
+            asked = calls(conditions)
+            for name, call in asked.items():
                 yield load(conditions, server, f"{name} {' '.join(flags)}".strip(), call)
+            if not flags:
+                yield alone(server, asked["clicks"], is_anchored)
 
 
 def calls(conditions: Conditions) -> dict[str, Call]:
@@ -155,7 +191,7 @@ def calls(conditions: Conditions) -> dict[str, Call]:
 
 
 def load(conditions: Conditions, server: Server, what: str, call: Call) -> Row:
-    """A row of as many callers as there are, each with one question at a time."""
+    """A row of as many callers as there are, each with one question at a time, all answered by the GPU."""
     callers, seconds = (DRY_CALLERS, DRY_SECONDS) if conditions.dry else (CALLERS, SECONDS)
 
     def ask(caller: int) -> list[float]:
@@ -178,9 +214,23 @@ def load(conditions: Conditions, server: Server, what: str, call: Call) -> Row:
         "per_s": callers * len(taken) / sum(taken),
         "median_ms": 1000 * statistics.median(taken),
     }
+    there = device(server)
     if percents:
         figures["gpu_percent"] = statistics.median(percents)
-    return Row(what, True, figures)
+    return Row(what, there == HERE and max(percents, default=1) > 0, {**figures, **there})
+
+
+def alone(server: Server, call: Call, is_anchored: bool) -> Row:
+    """A row of one caller, whose clicks are about a picture that is kept; there is an anchor on some cards."""
+    taken: list[float] = []
+    with FeatsvcClient(server.target, api_key=KEY, timeout=DEADLINE_S) as client:
+        call(client, 0)
+        for number in range(1, ALONE + 1):
+            began = time.monotonic()
+            call(client, number)
+            taken.append(time.monotonic() - began)
+    median_ms = 1000 * statistics.median(taken)
+    return Row("clicks of one caller", median_ms <= MOST_CLICK_MS if is_anchored else None, {"ms": median_ms})
 
 
 @contextmanager

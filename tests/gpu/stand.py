@@ -67,9 +67,9 @@ class Stand(Conditions):
         make(self.weights)
         return {"weights_dir": str(self.weights), "threads": THREADS}
 
-    def seconds(self, act: Callable[[], object], during_s: float = 1.0) -> float:
+    def seconds(self, act: Callable[[], object], during_s: float = 1.0, warm_up: int = WARM_UP) -> float:
         """The median of what a call takes until the device is done; a trial asks once."""
-        for _ in range(0 if self.dry else WARM_UP):
+        for _ in range(0 if self.dry else warm_up):
             act()
         self._wait()
         taken: list[float] = []

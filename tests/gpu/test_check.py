@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -25,14 +27,13 @@ from featsvc.engines.networks import graphs
 from featsvc.engines.networks.graphs import Graph, Graphed
 from featsvc.engines.running.family import Loaded
 from featsvc.pool.contract.protocol import Pool
-from featsvc.settings.kinds import Precision
 from tests.engines import models
 from tests.engines.pretended.cases import CASES
 from tests.engines.pretended.faults import Fault
 from tests.engines.pretended.numbers import BOUNDS as PRETENDED_BOUNDS
-from tests.gpu import facts
+from tests.gpu import check, facts
 from tests.gpu.answers import BOUNDS, answered, compared, one_of_each
-from tests.gpu.check import SECTIONS, Outcome, Section, checked, report
+from tests.gpu.check import DRY_FOLDER, FOLDER, REPORT, SECTIONS, Outcome, Section, checked, report
 from tests.gpu.memory import memory, oom
 from tests.gpu.pictures import pictures
 from tests.gpu.rows import Row
@@ -48,11 +49,10 @@ LIMIT_S, HANGING_LIMIT_S = 60.0, 2.0
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_trial_without_a_gpu_passes_all_sections(tmp_path: Path) -> None:
-    path = tmp_path / "gpu.json"
-    words = [sys.executable, "-m", "tests.gpu.check", "--dry", "--json", str(path)]
+    words = [sys.executable, "-m", "tests.gpu.check", "--dry", "--folder", str(tmp_path)]
     asked = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert asked.returncode == 0, asked.stdout
-    told = json.loads(path.read_text())["sections"]
+    told = json.loads((tmp_path / REPORT).read_text())["sections"]
     assert [each["section"] for each in told] == list(SECTIONS)
     assert all(each["rows"] for each in told)
 
@@ -74,7 +74,7 @@ def test_a_trial_of_engines_with_a_fault_fails_and_names_the_sections(tmp_path: 
     (tmp_path / "sitecustomize.py").write_text(WITH_FAULT)
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     names = ("answers", "pictures", "masks")
-    words = [sys.executable, "-m", "tests.gpu.check", "--dry", "--only", *names]
+    words = [sys.executable, "-m", "tests.gpu.check", "--dry", "--folder", str(tmp_path), "--only", *names]
     env = {**os.environ, "PYTHONPATH": paths}
     asked = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert asked.returncode == 1, asked.stdout
@@ -84,6 +84,39 @@ def test_a_trial_of_engines_with_a_fault_fails_and_names_the_sections(tmp_path: 
 
 def test_a_quarter_of_an_hour_is_enough_for_all_sections() -> None:
     assert sum(each.limit_s for each in SECTIONS.values()) <= 15 * 60
+
+
+def test_each_half_that_the_documentation_names_fits_ten_minutes() -> None:
+    lines = re.findall(r'ARGS="--only ([a-z ]+)"  # one half', (ROOT / "docs" / "gpu.md").read_text())
+    halves = [line.split() for line in lines]
+    assert len(halves) == 2
+    assert {name for half in halves for name in half} == set(SECTIONS)
+    for half in halves:
+        assert sum(SECTIONS[name].limit_s for name in half) <= 10 * 60
+        assert half[0] == "weights", "whichever section came first would make them, within its own limit"
+
+
+@pytest.mark.parametrize(("words", "folder"), [([], FOLDER), (["--dry"], DRY_FOLDER)])
+def test_a_trial_leaves_alone_what_a_real_check_found(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], folder: Path
+) -> None:
+    folders: list[Path] = []
+
+    def checked(*arguments: Any) -> list[Outcome]:
+        folders.append(arguments[-1])
+        return []
+
+    def report(outcomes: object, path: Path, dry: bool) -> int:
+        folders.append(path.parent)
+        return 0
+
+    monkeypatch.setattr(check, "checked", checked)
+    monkeypatch.setattr(check, "report", report)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["check", *words])
+    assert check.main() == 0
+    assert folders == [folder, folder]
+    assert FOLDER != DRY_FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -155,16 +188,6 @@ def test_answers_tell_what_fails_on_the_gpu(stand: Stand, monkeypatch: pytest.Mo
 def test_cases_that_hold_on_a_pretended_gpu_hold_by_the_bounds_of_a_real_one() -> None:
     # pretended/test_answers.py asks all of them in each of these.
     assert all(BOUNDS[each] >= largest for each, largest in PRETENDED_BOUNDS.items())
-
-
-@pytest.mark.parametrize(("precision", "holds"), [("bf16", True), ("fp32", False)])
-@pytest.mark.parametrize("name", ["sam2 masks", "object found"])
-def test_answers_allow_for_a_mask_that_only_one_precision_takes(
-    name: str, precision: Precision, holds: bool
-) -> None:
-    none, one = {"count": np.zeros(1)}, {"count": np.ones(1), "scores 0": np.ones(2)}
-    row = compared(precision, {name: CASES[name]}, {name: [none]}, {name: [one]})
-    assert row.holds is holds
 
 
 def test_answers_allow_for_no_other_objects_than_those_of_prompts() -> None:

@@ -59,7 +59,9 @@ def run_there() -> set[str]:
     around = [folder / "conftest.py" for path in marked for folder in path.parents if ROOT in folder.parents]
     files = [*marked, *filter(Path.exists, around)]
     # What makes the wheels runs elsewhere.
-    return own - {"tests.gpu.wheels"} | {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files}
+    return own - {"tests.gpu.wheels"} | {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files
+    }
 
 
 @pytest.mark.slow  # all that a section imports takes seconds
