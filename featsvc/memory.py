@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from featsvc.processes import give_ends_back
+
 
 class _Mallinfo(ctypes.Structure):
     """glibc's struct mallinfo2."""
@@ -44,16 +46,20 @@ def resident_bytes() -> int:
     return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
-def trim() -> None:
-    """Give memory that was freed back to the system, which takes milliseconds."""
+def trim(keep: Callable[[], None]) -> None:
+    """Give memory that was freed back to the system, which takes milliseconds; `keep` is how it is kept afterwards."""
     # What is collected late is large where a request was: refusals hold on to what they refuse.
     gc.collect()
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
+            try:
+                give_ends_back()
+            finally:
+                keep()
 
 
-async def trim_at_rest(work: Callable[[], int], after_s: float) -> None:
+async def trim_at_rest(work: Callable[[], int], after_s: float, keep: Callable[[], None]) -> None:
     """Trims once whenever the count of work has stayed as it was for `after_s` seconds; 0 never does.
 
     In a thread, for it takes milliseconds.
@@ -63,7 +69,7 @@ async def trim_at_rest(work: Callable[[], int], after_s: float) -> None:
         await asyncio.sleep(after_s)
         count = work()
         if trimmed != count == seen:
-            await asyncio.to_thread(trim)
+            await asyncio.to_thread(trim, keep)
             trimmed = count
         seen = count
 

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 # glibc's malloc.h, and what we set.
@@ -14,6 +15,8 @@ M_TRIM_THRESHOLD, MOST_UNUSED_BYTES = -1, 256 * 1024 * 1024
 M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
 M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
 OLD_LARGEST_BYTES = 32 * 1024 * 1024  # glibc before 2.35 takes no more
+DEFAULT_BYTES = 128 * 1024  # of M_TRIM_THRESHOLD and M_TOP_PAD
+LARGEST_INT = 2**31 - 1
 OPEN_MAX = 10_240  # macOS' sys/syslimits.h: where the hard limit is infinity, it takes no more
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 SWITCH_S = 0.0005
@@ -84,6 +87,8 @@ def give_large_blocks_back() -> None:
     """Let large blocks go back to the system when they are freed: glibc would keep those that it has seen before."""
     keep_few_arenas()
     _mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+    _mallopt(M_TRIM_THRESHOLD, DEFAULT_BYTES)
+    _mallopt(M_TOP_PAD, DEFAULT_BYTES)
 
 
 def keep_large_blocks() -> None:
@@ -96,6 +101,35 @@ def keep_large_blocks() -> None:
         _mallopt(M_MMAP_THRESHOLD, OLD_LARGEST_BYTES)
     _mallopt(M_TRIM_THRESHOLD, MOST_UNUSED_BYTES)
     _mallopt(M_TOP_PAD, FURTHER_BYTES)
+
+
+def keep_all_blocks() -> None:
+    """Keep all freed memory, as workers do from their start (`HOST_ENVIRONMENT`)."""
+    _mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+    _mallopt(M_TOP_PAD, FURTHER_BYTES)
+
+
+def give_ends_back() -> None:
+    """Let what is free at the ends of arenas go, and keep nothing there from now on.
+
+    malloc_trim passes over all ends but the first arena's; the others' go when a thread of theirs frees something.
+    """
+    _mallopt(M_TRIM_THRESHOLD, 0)
+    _mallopt(M_TOP_PAD, 0)
+    # Threads that begin are given to arenas in turns.
+    all_there = threading.Barrier(2 * ARENAS)
+
+    def free_some() -> None:
+        all_there.wait()
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        libc.free(ctypes.c_void_p(libc.malloc(ctypes.c_size_t(DEFAULT_BYTES))))
+
+    threads = [threading.Thread(target=free_some) for _ in range(2 * ARENAS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _mallopt(option: int, value: int) -> bool:

@@ -24,6 +24,7 @@ from featsvc.pool.contract.job import JobObserver
 from featsvc.pool.contract.protocol import Pool
 from featsvc.pool.contract.settings import PoolSettings
 from featsvc.pool.contract.status import WorkerStatus
+from featsvc.processes import keep_large_blocks
 from featsvc.server.calls.admission import COPIES, Admission, AdmissionLimits
 from featsvc.server.calls.audit import Audit
 from featsvc.server.calls.call import CallObserver
@@ -176,7 +177,7 @@ async def gateway(
                     _watch(pool, checks, operations, settings.preload),
                     admission.watch(),
                     connections.watch(),
-                    trim_at_rest(lambda: work.count, settings.give_back_after),
+                    trim_at_rest(lambda: work.count, settings.give_back_after, keep_large_blocks),
                     drain.watch(checks, closing, pool),
                     api_keys.watch(partial(_keys_changed, api_keys, methods, intake, metrics)),
                     *([] if certificate is None else [certificate.watch()]),

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from featsvc.certificates import ServerCertificate, server_certificate
 from featsvc.children import at_work
 from featsvc.memory import trim_at_rest
-from featsvc.processes import connections_within_files
+from featsvc.processes import connections_within_files, give_large_blocks_back
 from featsvc.tracing import Tracer, tracing
 from featsvc.wrong_keys import WrongKeys
 from rest_shim.app.health import Counter
@@ -136,7 +136,7 @@ async def _serve(
         async with at_work(
             _tell_refused(gateway, counters),
             gateway.follow_files(),
-            trim_at_rest(lambda: limits.count, settings.give_back_after),
+            trim_at_rest(lambda: limits.count, settings.give_back_after, give_large_blocks_back),
         ):
             await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -6,6 +6,7 @@ import time
 
 from featsvc.memory import resident_bytes, trim
 from featsvc.pool.worker.open_items import OpenItems
+from featsvc.processes import keep_all_blocks
 
 WORTH_FREEING_AT_WORK = 1 << 30
 """A worker that always has something to do needs most of its memory again; more than this is of a rare moment."""
@@ -20,5 +21,5 @@ def give_back(items: OpenItems, after_s: float) -> None:
         is_idle = items.is_empty and count == seen
         seen = count
         if count != trimmed and (is_idle or resident_bytes() - kept > WORTH_FREEING_AT_WORK):
-            trim()
+            trim(keep_all_blocks)
             kept, trimmed = resident_bytes(), count

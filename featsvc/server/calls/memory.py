@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from featsvc.memory import allocated_bytes, resident_bytes, trim
+from featsvc.processes import keep_large_blocks
 from featsvc.server.calls.call import PROBES, STATUS, Call
 
 # From here on, memory that is kept and not used is given back.
@@ -50,5 +51,5 @@ class Memory:
         if resident - self._kept <= WORTH_FREEING:
             return
         if self.grown_bytes() - self.allocated_more() > WORTH_FREEING:
-            await asyncio.to_thread(trim)
+            await asyncio.to_thread(trim, keep_large_blocks)
             self._kept = resident_bytes()

@@ -72,7 +72,7 @@ def test_memory_goes_back_once_when_nothing_came_for_long_or_when_it_is_much(
 
     monkeypatch.setattr("time.sleep", sleep)
     monkeypatch.setattr(freed_memory, "resident_bytes", lambda: resident[0])
-    monkeypatch.setattr(freed_memory, "trim", lambda: trims.append(1))
+    monkeypatch.setattr(freed_memory, "trim", lambda _: trims.append(1))
     with pytest.raises(Ended):
         freed_memory.give_back(items, AFTER_S)
     assert len(past) == len(LOOKS)

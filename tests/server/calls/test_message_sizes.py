@@ -86,7 +86,7 @@ async def test_what_is_not_in_use_goes_back_however_much_is(
     memory = "featsvc.server.calls.memory."
     monkeypatch.setattr(memory + "resident_bytes", lambda: resident)
     monkeypatch.setattr(memory + "allocated_bytes", lambda: allocated)
-    monkeypatch.setattr(memory + "trim", lambda: trims.append(resident))
+    monkeypatch.setattr(memory + "trim", lambda _: trims.append(resident))
     taken = Memory()
     resident, allocated = 100 * MIB, in_use
     await taken.give_back()
@@ -100,7 +100,7 @@ async def test_what_goes_back_by_itself_is_given_back_when_it_has_come_again(
     memory = "featsvc.server.calls.memory."
     monkeypatch.setattr(memory + "resident_bytes", lambda: resident[-1])
     monkeypatch.setattr(memory + "allocated_bytes", lambda: 0)
-    monkeypatch.setattr(memory + "trim", lambda: trims.append(resident[-1]))
+    monkeypatch.setattr(memory + "trim", lambda _: trims.append(resident[-1]))
     taken = Memory()
     for nbytes in (300 * MIB, 100 * MIB, 250 * MIB):
         resident.append(nbytes)
