@@ -79,7 +79,10 @@ def tune() -> None:
 
 
 def keep_few_arenas() -> None:
-    """Keep memory from spreading: glibc gives each thread some of its own, which grows where threads take turns."""
+    """Keep memory from spreading: glibc gives each thread some of its own, which grows where threads take turns.
+
+    Before there are threads: what they have by then stays theirs.
+    """
     _mallopt(M_ARENA_MAX, ARENAS)
 
 

@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from featsvc.demo.drawing.scenes import HELD_OUT_SEED, SceneOptions, draw
+from featsvc.processes import ARENAS
 from featsvc.v1 import clip_pb2, clip_pb2_grpc, image_pb2, model_pb2, model_pb2_grpc, sam2_pb2, sam2_pb2_grpc
 from tests.drawn import png
 from tests.servers import FREE_PORTS, FREE_REST_PORTS, KEY, ROOT, Server, running, stop
 
 MIB = 1024 * 1024
+HEAP_BYTES = 64 * MIB
 AUTHORISED = (("authorization", f"Bearer {KEY}"),)
 # Some 50,000 prompts, near the limit, a few at a time: this would compute for many minutes.
 ENDLESS = sam2_pb2.AutomaticMaskParams(points_per_side=100, crop_n_layers=1, points_per_batch=8)
@@ -43,6 +45,13 @@ def test_gateway_and_shim_hold_no_torch_and_little_memory(tmp_path: Path) -> Non
             assert any("grpc" in path for path in libraries), "the maps show no libraries at all"
             assert not [path for path in libraries if "torch" in path], name
             assert process.memory_full_info().uss < 100 * MIB, name
+            assert arenas(process) <= ARENAS, name
+
+
+def arenas(process: psutil.Process) -> int:
+    """How many arenas glibc has beside that of the first thread: each heap of them begins at a multiple of its size."""
+    starts = [int(each.addr.split("-")[0], 16) for each in process.memory_maps(grouped=False)]
+    return sum(start % HEAP_BYTES == 0 for start in starts)
 
 
 @pytest.mark.parametrize("module", ["featsvc.server.commands.run", "rest_shim.serve"])

@@ -18,7 +18,7 @@ import uvloop
 from featsvc import __version__
 from featsvc.errors import FeatsvcError, InvalidArgument
 from featsvc.logs import is_plain, setup
-from featsvc.processes import raise_limit
+from featsvc.processes import keep_few_arenas, raise_limit
 from featsvc.server.commands import batch as batch_command
 from featsvc.server.commands import demo as demo_command
 from featsvc.server.commands import drain as drain_command
@@ -131,6 +131,7 @@ def _run(tree: type[Settings], flags: dict[str, object], *, rest: bool) -> int:
     setup(settings.log_level, settings.log_format)
     check_machine()
     raise_limit()
+    keep_few_arenas()
     keys = own_keys(settings)
     for warning in unknown_variables(tree):
         log.warning(warning)
