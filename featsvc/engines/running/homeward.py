@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from featsvc.engines.running.transfer import COPIES_PRIORITY, homebound
+from featsvc.engines.running.pinned_room import PinnedRoom
+from featsvc.engines.running.transfer import COPIES_PRIORITY, MOST_PINNED_BYTES, homebound
 
 R = TypeVar("R")
 S = TypeVar("S")
@@ -20,6 +21,10 @@ S = TypeVar("S")
 
 AHEAD_BYTES = 1 << 28
 """Of a pass's answers that are on their way at a time: they are in the device's memory and in pinned memory."""
+
+ROOM = PinnedRoom(1 << 29)
+"""Of this process, from when an answer is on its way until it is sent: passes that are written or wait for it have it
+together. What has no room comes into ordinary memory, and its pass waits for that."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,10 @@ def joined(answers: Sequence[Later[R]], make: Callable[..., S]) -> Later[S]:
 
 
 def _copied(tensor: Tensor, beside: torch.cuda.Stream) -> Tensor:
-    if tensor.device.type == "cuda":
-        # Or its memory would be given away as soon as nobody refers to it here. Pinned memory is kept by torch itself.
-        tensor.record_stream(beside)
-    return homebound(tensor)
+    if tensor.device.type != "cuda":
+        return tensor
+    # Or its memory would be given away as soon as nobody refers to it here. Pinned memory is kept by torch itself.
+    tensor.record_stream(beside)
+    may_be_pinned = tensor.nbytes <= MOST_PINNED_BYTES
+    home = ROOM.filled(tensor.nbytes, lambda: homebound(tensor)) if may_be_pinned else None
+    return tensor.cpu() if home is None else home

@@ -64,7 +64,7 @@ FAULTS = (
     ),
     Fault("running/transfer.py", "torch.cuda.current_stream(device).synchronize()", "pass"),
     Fault("running/transfer.py", "current_stream(device)", "current_stream()"),
-    Fault("running/homeward.py", "return homebound(tensor)", "return tensor"),
+    Fault("running/homeward.py", "lambda: homebound(tensor)", "lambda: tensor"),
     Fault("running/homeward.py", "torch.cuda.Stream(device,", "torch.cuda.Stream("),
     Fault("running/homeward.py", "self.came.synchronize()", "pass"),
     Fault("networks/precision.py", "network.to(options.device, memory", "network.to(memory"),

@@ -13,6 +13,7 @@ from featsvc.engines.clip.pyramids import PreparedPyramid
 from featsvc.engines.geometry.sizing import Fit, Grid, fitted, network_input, padded
 from featsvc.engines.running import whole
 from featsvc.engines.running.colours import Normal, normalised
+from featsvc.engines.running.pinned_room import PinnedRoom
 from featsvc.engines.running.transfer import STAGED_BYTES, on_device
 from featsvc.engines.sam2.embedding import encoder_input, seen
 from featsvc.engines.sam2.embedding import sent as given_of
@@ -117,8 +118,7 @@ def test_pictures_that_wait_have_their_room_and_others_the_size_of_the_network(
         "sam2": lambda: RequestPicture(cache, item, sam2, worker.engines.options).whole().pixels(),
     }
     # One takes 2^15 bytes.
-    monkeypatch.setattr(whole, "ROOM", whole.PinnedRoom())
-    monkeypatch.setattr(whole, "MOST_WAITING_BYTES", 3 << 14)
+    monkeypatch.setattr(whole, "ROOM", PinnedRoom(3 << 14))
     with worker.at_work():
         first, second = prepared[family](), prepared[family]()
         assert first.shape == (3, 61, 90)
@@ -133,8 +133,7 @@ def test_a_pyramids_picture_without_room_goes_there_with_its_pass(
     params = S.EmbedPyramidParams(tile_levels=1, tile_ratio_min=0.5, tile_ratio_max=0.5)
     case = asked(params, image=models.encoded(models.picture(90, 61)), digest="")
     plain = numbers(*worker.answers(case))
-    monkeypatch.setattr(whole, "ROOM", whole.PinnedRoom())
-    monkeypatch.setattr(whole, "MOST_WAITING_BYTES", 1 << 15)
+    monkeypatch.setattr(whole, "ROOM", PinnedRoom(1 << 15))
     with worker.at_work():
         engines, loaded, operation = worker.engines, worker.loaded["clip"], case.operation.rpc
         first, second = (engines.prepare(operation, case.items[0], case.params, loaded) for _ in range(2))

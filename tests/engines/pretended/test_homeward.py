@@ -16,6 +16,7 @@ from featsvc.engines.networks.graphs import capture_stream
 from featsvc.engines.registry import Engines
 from featsvc.engines.running import homeward
 from featsvc.engines.running.homeward import Later, all_of, when_home
+from featsvc.engines.running.pinned_room import PinnedRoom
 from featsvc.engines.sam2.predict import PreparedPrompts
 from featsvc.errors import Abandoned, ReplyTooLarge
 from featsvc.v1 import schema as S
@@ -147,6 +148,45 @@ def test_no_more_is_on_its_way_than_there_is_room_for(monkeypatch: pytest.Monkey
     for each in begun:
         each.result()
     assert order[-2:] == ["made 4", "made 6"], "each once"
+
+
+def test_answers_have_one_room_until_nobody_holds_them_and_what_has_none_is_there_at_once(
+    cuda: PretendCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One of them takes 16 bytes.
+    monkeypatch.setattr(homeward, "ROOM", PinnedRoom(2 * 16))
+
+    def begun() -> tuple[Later[object], bool]:
+        """An answer, which is a view of what came, and whether that is still to come."""
+        later: Later[object] = when_home(lambda home: home[None].numpy(), made())
+        return later, bool(later.tensors[0].isnan().all())
+
+    first, second, third = begun(), begun(), begun()
+    assert [is_coming for _, is_coming in (first, second, third)] == [True, True, False]
+    assert str(third[0].result()) == "[[2. 2. 2.]]"
+    assert [what for what, _ in cuda.waits].count(f"{DEVICE} to cpu") == 1, "in the pass"
+    written = first[0].result()
+    del first, third
+    assert not begun()[1], "its array is to be sent"
+    assert str(written) == "[[2. 2. 2.]]"
+    del written
+    assert begun()[1]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_answer_leaves_its_room_and_is_the_same_without_any(
+    worker: PretendedWorker, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    room, none = PinnedRoom(1 << 30), PinnedRoom(0)
+    monkeypatch.setattr(homeward, "ROOM", room)
+    right = worker.answers(QUESTIONS[name])
+    assert room.taken_bytes > 0
+    monkeypatch.setattr(homeward, "ROOM", none)
+    ours = worker.answers(QUESTIONS[name])
+    assert max(map(difference, map(numbers, ours), map(numbers, right))) <= BOUND
+    del right
+    gc.collect()
+    assert room.taken_bytes == 0
 
 
 def test_on_a_cpu_each_is_made_before_the_next_is_begun() -> None:
