@@ -32,7 +32,7 @@ from featsvc.engines.networks.precision import is_ampere, precision_on
 from featsvc.engines.objects import operations as objects
 from featsvc.engines.running.cache import ByteCache, CacheStats
 from featsvc.engines.running.family import AnyComputation, FamilyEngines, Loaded, Prepared, Together
-from featsvc.engines.running.gpu import Gpu, give_back, gpu, make_current
+from featsvc.engines.running.gpu import Gpu, give_back, gpu, make_current, trim
 from featsvc.engines.running.homeward import Later
 from featsvc.engines.running.interrupt import interruptible
 from featsvc.engines.running.memory import out_of_memory_as
@@ -176,6 +176,12 @@ class Engines:
         # Who computes is not waited for: it may wait for whoever sends a model away.
         with TURNS.between_captures():
             return give_back(self.options.device)
+
+    def trim(self) -> None:
+        """Hands memory of the host that is kept for copies and not in use back to the system."""
+        make_current(self.options.device)
+        with TURNS.between_captures():
+            trim(self.options.device)
 
     def caches(self) -> tuple[CacheStats, ...]:
         """What each cache holds, and how often it helped."""

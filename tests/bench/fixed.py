@@ -89,6 +89,9 @@ class FixedEngines:
         """Nothing is held."""
         return 0
 
+    def trim(self) -> None:
+        """As above."""
+
     def caches(self) -> tuple[()]:
         """There is nothing to cache."""
         return ()

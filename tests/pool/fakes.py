@@ -186,6 +186,9 @@ class FakeEngines:
         self._write("give back", self.options.device)
         return 0
 
+    def trim(self) -> None:
+        self._write("trim", self.options.device)
+
     def caches(self) -> tuple[FakeCache, ...]:
         return (FakeCache("runs", self.runs),) if self.runs else ()
 

@@ -112,6 +112,9 @@ class FakeEngines:
     def give_back(self) -> int:
         return 0
 
+    def trim(self) -> None:
+        pass
+
     def caches(self) -> tuple[()]:
         return ()
 

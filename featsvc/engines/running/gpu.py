@@ -63,6 +63,13 @@ def usable_bytes(device: torch.device) -> int | None:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
+def trim(device: str) -> None:
+    """Hands pinned memory of the host that torch keeps and does not use back to the system."""
+    empty = getattr(torch._C, "_host_emptyCache", None)  # not every torch that is supported has it
+    if is_gpu(device) and empty is not None:
+        empty()
+
+
 def give_back(device: str) -> int:
     """Hands memory that torch keeps and does not use back to the GPU; returns its bytes.
 

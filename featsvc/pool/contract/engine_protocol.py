@@ -145,6 +145,10 @@ class WorkerEngines(Protocol):
         """Hand memory that nothing uses back to the device; returns its bytes. Called by any thread."""
         ...
 
+    def trim(self) -> None:
+        """Hand memory of the host that is kept for copies and not in use back to the system. Called by any thread."""
+        ...
+
     def caches(self) -> tuple[EngineCacheStats, ...]:
         """What is kept between requests; asked after every batch."""
         ...

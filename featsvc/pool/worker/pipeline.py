@@ -110,7 +110,7 @@ class Pipeline:
         if gpu.first:
             threading.Thread(target=or_end, args=(gpu.tell, self._send), name="gpu", daemon=True).start()
         if after_s := self._boot.give_back_after_s:
-            args = (give_back, self._open, after_s)
+            args = (give_back, self._open, self._engines.trim, after_s)
             threading.Thread(target=or_end, args=args, name="memory", daemon=True).start()
         while True:
             work = self.queue.take()

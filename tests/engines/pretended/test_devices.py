@@ -57,6 +57,7 @@ def test_each_thread_of_a_worker_makes_its_device_the_current_one_before_it_uses
 
     loaded = current_after(lambda: engines.load("demo-dino"))
     current_after(lambda: engines.prepare(case.operation.rpc, case.items[0], case.params, loaded))
+    current_after(engines.trim)
 
 
 @pytest.mark.parametrize(("device", "last"), [(DEVICE, True), ("cpu", False)])

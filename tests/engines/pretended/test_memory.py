@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from featsvc.engines.running.cache import CacheStats
 from featsvc.engines.running.family import Prepared
+from featsvc.engines.running.turns import TURNS
 from featsvc.errors import OutOfMemory
 from featsvc.pool.contract.messages import (
     BatchItem,
@@ -31,6 +34,7 @@ from featsvc.work.operations import EXTRACT_DINO
 from featsvc.work.results import Result
 from tests.engines import models
 from tests.engines.pretended.cases import CASES, FAMILIES, asked
+from tests.engines.pretended.cuda import PretendCuda
 from tests.engines.pretended.worker import DEVICE, PretendedWorker
 
 KIB = 1 << 10
@@ -234,3 +238,23 @@ def test_texts_are_not_forgotten_for_want_of_memory_on_the_device(small: Pretend
     small.answers(CASES["dino grid"])
     assert embeddings(small).entries == 0
     assert texts.stats().entries > 0
+
+
+def test_pinned_memory_goes_back_for_a_gpu_alone_and_after_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+    # As private as it is: a torch that has renamed it would keep all without a word.
+    monkeypatch.setattr(torch._C, "_host_emptyCache", gone.set)
+    models.engines().trim()
+    assert not gone.is_set(), "no GPU"
+    cuda = PretendCuda()
+    with cuda.installed(), cuda.at_work(), ThreadPoolExecutor(1) as other:
+        engines = models.engines(device=DEVICE)
+        with TURNS.capturing():
+            trimmed = other.submit(engines.trim)
+            # Can only come too late to be seen.
+            assert not wait([trimmed], 0.02).done
+            assert not gone.is_set()
+        trimmed.result(PATIENCE_S)
+        assert gone.is_set()
+        monkeypatch.delattr(torch._C, "_host_emptyCache")
+        engines.trim()

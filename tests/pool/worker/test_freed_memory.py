@@ -36,17 +36,21 @@ class Look:
     resident: int
     trims: int
     """How often memory has gone back by then."""
+    engine_trims: int
+    """And that of engines."""
 
 
 LOOKS = (
-    Look(1, 1, START + 600 * MIB, 0),  # work was there since the last look
-    Look(1, 1, START + 600 * MIB, 1),
-    Look(1, 1, START + 600 * MIB, 1),  # nothing came: what is left is in use
-    Look(3, 2, START + 700 * MIB, 1),  # one is not answered
-    Look(3, 2, START + 700 * MIB, 1),
-    Look(3, 3, START + 700 * MIB, 2),
-    Look(9, 8, START + 1800 * MIB, 3),  # much more than at the last time, though it works
-    Look(12, 11, START + 1900 * MIB, 3),  # as much as it needs
+    Look(1, 1, START + 600 * MIB, 0, 0),  # work was there since the last look
+    Look(1, 1, START + 600 * MIB, 1, 1),
+    Look(1, 1, START + 600 * MIB, 1, 1),  # nothing came: what is left is in use
+    Look(3, 2, START + 700 * MIB, 1, 1),  # one is not answered
+    Look(3, 2, START + 700 * MIB, 1, 1),
+    Look(3, 3, START + 700 * MIB, 2, 2),
+    Look(9, 8, START + 1800 * MIB, 3, 2),  # much more than at the last time, though it works
+    Look(12, 11, START + 1900 * MIB, 3, 2),  # as much as it needs
+    Look(15, 14, START + 3000 * MIB, 4, 2),
+    Look(15, 15, START + 3000 * MIB, 4, 3),  # engines keep at work what the C library has given back
 )
 
 
@@ -54,10 +58,11 @@ def test_memory_goes_back_once_when_nothing_came_for_long_or_when_it_is_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     items, looks, trims, pauses, resident = OpenItems(), iter(LOOKS), list[int](), list[float](), [START]
-    past: list[Look] = []
+    engine_trims, past = list[int](), list[Look]()
 
     def sleep(seconds: float) -> None:
-        assert not past or len(trims) == past[-1].trims, past[-1]
+        if past:
+            assert (len(trims), len(engine_trims)) == (past[-1].trims, past[-1].engine_trims), past[-1]
         pauses.append(seconds)
         try:
             look = next(looks)
@@ -74,7 +79,7 @@ def test_memory_goes_back_once_when_nothing_came_for_long_or_when_it_is_much(
     monkeypatch.setattr(freed_memory, "resident_bytes", lambda: resident[0])
     monkeypatch.setattr(freed_memory, "trim", lambda _: trims.append(1))
     with pytest.raises(Ended):
-        freed_memory.give_back(items, AFTER_S)
+        freed_memory.give_back(items, lambda: engine_trims.append(1), AFTER_S)
     assert len(past) == len(LOOKS)
     assert set(pauses) == {AFTER_S}
 
@@ -88,7 +93,7 @@ from featsvc.pool.worker.open_items import OpenItems
 from tests.pool.worker.test_freed_memory import MIB, batch
 
 items = OpenItems()
-threading.Thread(target=give_back, args=(items, 0.05), daemon=True).start()
+threading.Thread(target=give_back, args=(items, lambda: None, 0.05), daemon=True).start()
 before = resident_bytes()
 items.add(batch(1))
 kept = [np.ones(MIB, np.uint8) for _ in range(200)]
