@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +94,22 @@ Send = Callable[[], str]
 """Sends one input and answers what came of it, in a word."""
 
 
+class Web(threading.local):
+    """A client of REST for each sender: one that all share closed, once in a million times, what another read from."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        headers = {"authorization": f"Bearer {KEY}"}
+        self.client = stack.enter_context(httpx.Client(headers=headers, timeout=LIMIT_S + LATER_S))
+
+
 def fuzz(folder: Path, times: int) -> Report:
     """So many inputs over gRPC and REST; as many addresses are judged beside them."""
     faults = _misjudged(times)
     with running(folder / "log", *FLAGS) as server:
         found = processes(server)
         outcomes: Counter[str] = Counter()
-        with (
-            grpc.insecure_channel(server.target, channel.OPTIONS) as connected,
-            httpx.Client(headers={"authorization": f"Bearer {KEY}"}, timeout=LIMIT_S + LATER_S) as web,
-        ):
-            inputs = _inputs(random.Random(0), connected, server, web)
+        with grpc.insecure_channel(server.target, channel.OPTIONS) as connected, ExitStack() as stack:
+            inputs = _inputs(random.Random(0), connected, server, Web(stack))
             _sent(itertools.islice(inputs, times // 10), outcomes, faults)
             before = at_rest(found)
             _sent(itertools.islice(inputs, times - times // 10), outcomes, faults)
@@ -145,9 +151,7 @@ def _sent(inputs: Iterator[Send], outcomes: Counter[str], faults: list[str]) -> 
             each.result()
 
 
-def _inputs(
-    chance: random.Random, connected: grpc.Channel, server: Server, web: httpx.Client
-) -> Iterator[Send]:
+def _inputs(chance: random.Random, connected: grpc.Channel, server: Server, web: Web) -> Iterator[Send]:
     seeds = seed_messages()
     pictures = [each.content for each in corpus()]
     while True:
@@ -205,9 +209,9 @@ def _call(connected: grpc.Channel, path: str, raw: bytes) -> Send:
     return send
 
 
-def _post(web: httpx.Client, url: str, body: bytes) -> Send:
+def _post(web: Web, url: str, body: bytes) -> Send:
     def send() -> str:
-        answer = web.post(url, content=body, headers={"x-request-timeout": f"{LIMIT_S:g}"})
+        answer = web.client.post(url, content=body, headers={"x-request-timeout": f"{LIMIT_S:g}"})
         if answer.status_code >= 500 and answer.status_code != httpx.codes.GATEWAY_TIMEOUT:
             return f"INTERNAL: {url} {answer.status_code} {answer.text[:200]}"
         if answer.status_code >= 400 and set(answer.json()) != {"detail"}:
