@@ -73,6 +73,17 @@ async def test_calls_and_questions_are_counted_by_method_model_and_caller(watche
     assert abs(sum(shares) - found["featsvc_worker_compute_seconds_total", labels(worker="0")]) < 1e-9
 
 
+async def test_pictures_that_had_to_go_are_counted() -> None:
+    async with start(metrics_port=0, image_cache=2048) as running, client_of(running) as client:
+        for number in range(20):
+            await running.clip.ExtractFeatures(asking(b"say %d" % number), metadata=AUTHORISED)
+        found = await Watched(running, client).samples()
+        of_pictures = labels(cache="pictures", worker="gateway")
+        kept = found["featsvc_cache_entries", of_pictures]
+        assert 0 < kept < 20
+        assert found["featsvc_cache_evictions_total", of_pictures] == 20 - kept
+
+
 async def test_what_waits_and_is_at_work_is_told_while_it_is_so(watched: Watched, tmp_path: Path) -> None:
     gate = gate_at(tmp_path / "gate")
     clip, program = watched.running.clip, b"block " + gate.encode()
