@@ -69,8 +69,9 @@ async def trim_at_rest(work: Callable[[], int], after_s: float, keep: Callable[[
         await asyncio.sleep(after_s)
         count = work()
         if trimmed != count == seen:
-            await asyncio.to_thread(trim, keep)
-            trimmed = count
+            with suppress(RuntimeError):  # there may be no more threads: then later
+                await asyncio.to_thread(trim, keep)
+                trimmed = count
         seen = count
 
 

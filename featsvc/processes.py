@@ -119,20 +119,25 @@ def give_ends_back() -> None:
     """
     _mallopt(M_TRIM_THRESHOLD, 0)
     _mallopt(M_TOP_PAD, 0)
-    # Threads that begin are given to arenas in turns.
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    # Threads that begin while others are there are given to arenas in turns.
     all_there = threading.Barrier(2 * ARENAS)
 
     def free_some() -> None:
-        all_there.wait()
-        libc = ctypes.CDLL(None)
-        libc.malloc.restype = ctypes.c_void_p
+        with suppress(threading.BrokenBarrierError):
+            all_there.wait()
         libc.free(ctypes.c_void_p(libc.malloc(ctypes.c_size_t(DEFAULT_BYTES))))
 
-    threads = [threading.Thread(target=free_some) for _ in range(2 * ARENAS)]
+    threads = [threading.Thread(target=free_some, daemon=True) for _ in range(2 * ARENAS)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:  # there may be no more threads: those that there are do what they can
+        all_there.abort()
     for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _mallopt(option: int, value: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -141,3 +142,19 @@ def test_what_threads_have_freed_goes_back_too() -> None:
     at_work, at_rest = map(int, told.split())
     assert at_work >= 40
     assert at_rest <= 2
+
+
+def test_where_there_may_be_no_more_threads_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, begun = threading.Thread.start, list[threading.Thread]()
+
+    def start(thread: threading.Thread) -> None:
+        if begun:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        begin(thread)
+
+    kept: list[int] = []
+    monkeypatch.setattr(threading.Thread, "start", start)
+    memory.trim(lambda: kept.append(1))
+    assert kept == [1]
+    assert not begun[0].is_alive()
