@@ -51,7 +51,7 @@ def trim(keep: Callable[[], None]) -> None:
     # What is collected late is large where a request was: refusals hold on to what they refuse.
     gc.collect()
     if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
+        with suppress(AttributeError, MemoryError):  # another C library, or none at all
             ctypes.CDLL(None).malloc_trim(0)
             try:
                 give_ends_back()

@@ -16,7 +16,6 @@ M_TOP_PAD, FURTHER_BYTES = -2, 64 * 1024 * 1024
 M_MMAP_THRESHOLD, LARGE_BYTES, LARGEST_BYTES = -3, 4 * 1024 * 1024, 1024 * 1024 * 1024
 OLD_LARGEST_BYTES = 32 * 1024 * 1024  # glibc before 2.35 takes no more
 DEFAULT_BYTES = 128 * 1024  # of M_TRIM_THRESHOLD and M_TOP_PAD
-LARGEST_INT = 2**31 - 1
 OPEN_MAX = 10_240  # macOS' sys/syslimits.h: where the hard limit is infinity, it takes no more
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15  # linux/prctl.h
 SWITCH_S = 0.0005
@@ -108,7 +107,7 @@ def keep_large_blocks() -> None:
 
 def keep_all_blocks() -> None:
     """Keep all freed memory, as workers do from their start (`HOST_ENVIRONMENT`)."""
-    _mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
+    _mallopt(M_TRIM_THRESHOLD, -1)
     _mallopt(M_TOP_PAD, FURTHER_BYTES)
 
 

@@ -32,7 +32,7 @@ from featsvc.server.calls.call_log import CallLog
 from featsvc.server.calls.connections import Connections
 from featsvc.server.calls.deadlines import Deadlines
 from featsvc.server.calls.guard import GuardedMethods
-from featsvc.server.calls.memory import CountedCalls
+from featsvc.server.calls.memory import CountedWork
 from featsvc.server.calls.read_ahead import ReadAhead
 from featsvc.server.calls.refusals import Refusals
 from featsvc.server.calls.traces import CallTraces, JobTraces
@@ -122,10 +122,10 @@ async def gateway(
         chosen_pool(settings, of_pool) as pool,
         tracing(settings.otlp_endpoint, settings.otlp_sample, "featsvc-gateway") as tracer,
     ):
-        calls, audit, work = CallLog(), Audit(), CountedCalls()
-        job_observers: tuple[JobObserver, ...] = ()
+        calls, audit, work = CallLog(), Audit(), CountedWork()
+        job_observers: tuple[JobObserver, ...] = (work,)
         if tracer is not None:
-            observers, job_observers = (*observers, CallTraces(tracer)), (JobTraces(),)
+            observers, job_observers = (*observers, CallTraces(tracer)), (*job_observers, JobTraces())
         if metrics is not None:
             observers, job_observers = (*observers, metrics.calls), (*job_observers, metrics.jobs)
         images = PictureStore(settings.image_cache)

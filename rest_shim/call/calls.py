@@ -46,9 +46,9 @@ def ask(
     if method.server_streaming:
         call = gateway.stream(method, message, metadata, timeout_s)
         kind = InChunks if "chunk" in output.fields_by_name else MaskByMask
-        return kind(call, Departure(request, call), output)
+        return kind(call, Departure(request, call, gateway.note_answered), output)
     whole = gateway.call(method, message, metadata, timeout_s)
-    return Whole(whole, Departure(request, whole), output)
+    return Whole(whole, Departure(request, whole, gateway.note_answered), output)
 
 
 class Whole:

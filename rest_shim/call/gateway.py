@@ -106,6 +106,12 @@ class GatewayClient:
         self._accepted: OrderedDict[bytes, float] = OrderedDict()
         self._judging: dict[bytes, asyncio.Future[Callable[[], HttpError] | None]] = {}
         self._last_status: model_pb2.GetStatusResponse | None = None
+        self.answered = 0
+        """Questions whose answers are sent, or that have none."""
+
+    def note_answered(self) -> None:
+        """Counts one more."""
+        self.answered += 1
 
     def call(
         self, method: MethodDescriptor, request: bytes, metadata: Metadata, timeout_s: float | None = None

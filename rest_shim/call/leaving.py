@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -40,8 +40,8 @@ async def held_back(refusal: HttpError, closing: asyncio.Event, departure: Depar
 class Departure:
     """Watches one caller, and cancels its call when it leaves or when the watch ends."""
 
-    def __init__(self, request: Request, call: Stoppable) -> None:
-        self._request, self._call = request, call
+    def __init__(self, request: Request, call: Stoppable, on_end: Callable[[], None]) -> None:
+        self._request, self._call, self._on_end = request, call, on_end
         self._leaving: asyncio.Future[None] | None = None
         # Most calls are over before that: a task for each would cost more than their watch is worth.
         self._later = asyncio.get_running_loop().call_later(UNWATCHED_S, self._watch)
@@ -74,6 +74,7 @@ class Departure:
         if self._leaving is not None:
             self._leaving.cancel()
         self._call.cancel()
+        self._on_end()
 
     def _watch(self) -> asyncio.Future[None]:
         self._later.cancel()

@@ -136,7 +136,9 @@ async def _serve(
         async with at_work(
             _tell_refused(gateway, counters),
             gateway.follow_files(),
-            trim_at_rest(lambda: limits.count, settings.give_back_after, give_large_blocks_back),
+            trim_at_rest(
+                lambda: limits.count + gateway.answered, settings.give_back_after, give_large_blocks_back
+            ),
         ):
             await asyncio.wait((stopping, *running), return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from featsvc.memory import allocated_bytes, resident_bytes, trim
+from featsvc.pool.contract.job import AnyJob
 from featsvc.processes import keep_large_blocks
 from featsvc.server.calls.call import PROBES, STATUS, Call
 
@@ -12,8 +14,8 @@ from featsvc.server.calls.call import PROBES, STATUS, Call
 WORTH_FREEING = 32 * 1024 * 1024
 
 
-class CountedCalls:
-    """The observer that counts calls, but for those by which others look at the server again and again."""
+class CountedWork:
+    """The observer that counts calls and questions that have ended, but for looks at the server, which never stop."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -21,9 +23,10 @@ class CountedCalls:
     def on_start(self, call: Call) -> None:
         """Nothing is counted before the end."""
 
-    def on_end(self, call: Call, code: str) -> None:
-        """Counts a call that has ended."""
-        self.count += not call.method.startswith((*PROBES, STATUS))
+    def on_end(self, ended: Call | AnyJob, code: str) -> None:
+        """Counts a call, or a question, of which a stream has many."""
+        is_look = isinstance(ended, Call) and ended.method.startswith((*PROBES, STATUS))
+        self.count += not is_look
 
 
 class Memory:
@@ -51,5 +54,6 @@ class Memory:
         if resident - self._kept <= WORTH_FREEING:
             return
         if self.grown_bytes() - self.allocated_more() > WORTH_FREEING:
-            await asyncio.to_thread(trim, keep_large_blocks)
+            with suppress(RuntimeError):  # there may be no more threads: then later
+                await asyncio.to_thread(trim, keep_large_blocks)
             self._kept = resident_bytes()

@@ -76,12 +76,18 @@ class _Visitors:
         """Answers one request."""
         task = asyncio.ensure_future(self._answered(reader, writer))
         self._open[task] = str((writer.get_extra_info("peername") or ("",))[0])
-        task.add_done_callback(self._open.pop)
+        task.add_done_callback(lambda ended: self._open.pop(ended, None))
         if len(self._open) > MOST_CONNECTIONS:
             ((crowding, _),) = Counter(self._open.values()).most_common(1)
-            next(each for each, address in self._open.items() if address == crowding).cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+            oldest = next(each for each, address in self._open.items() if address == crowding)
+            # At once, or all that come in the same turn would push out this one.
+            del self._open[oldest]
+            oldest.cancel()
+        try:
+            with suppress(asyncio.CancelledError):
+                await task
+        finally:
+            writer.transport.abort()  # what is cancelled before it begins does not do so itself
 
     async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -14,7 +14,7 @@ import pytest
 
 from featsvc.children import at_work
 from featsvc.processes import connections_within_files
-from featsvc.server.calls.connections import OPEN_FILES, Connections
+from featsvc.server.calls.connections import Connections
 from featsvc.server.config import grpc_options
 from tests.chaos.frames import ACK, GOAWAY, PING, PREFACE, SETTINGS, frame
 from tests.server.asking import asking
@@ -171,14 +171,20 @@ def test_a_number_that_is_another_files_by_now_is_left_alone(
         other, own = socket.socketpair()
         stack.callback(other.close)
         stack.callback(own.close)
-        dup, files = os.dup, len(os.listdir(OPEN_FILES))
+        dup, copies = os.dup, list[int]()
         reading, writing = os.pipe()
+
+        def of(number: int) -> int:
+            copies.append(dup(number))
+            return copies[-1]
+
         for number in (own.fileno(), writing):
-            monkeypatch.setattr(os, "dup", lambda _, number=number: dup(number))
+            monkeypatch.setattr(os, "dup", lambda _, number=number: of(number))
             assert Connections(listening.getsockname()[1], MOST, is_encrypted=False).make_room() == 0
-        os.close(reading)
         os.close(writing)
-        assert len(os.listdir(OPEN_FILES)) == files
+        # No copy of the end to write to is left: there is nothing more to read.
+        assert (os.read(reading, 1), len(copies)) == (b"", 2 * MOST // 2)
+        os.close(reading)
         assert all(map(is_open, (*callers, other)))
 
 

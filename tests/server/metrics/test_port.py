@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from http import HTTPStatus
@@ -131,6 +133,20 @@ async def test_an_address_that_crowds_the_port_pushes_out_nobody_else(watched: W
     probing.write(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n")
     assert (await probe.read()).startswith(b"HTTP/1.1 200 ")
     for writer in (probing, *(each for _, each in crowd)):
+        writer.close()
+
+
+async def test_visitors_that_come_all_at_once_are_no_more_than_there_may_be(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port, "PATIENCE_S", 3600.0)
+    number = watched.running.gateway.metrics_port
+    come = [socket.create_connection(("127.0.0.1", number)) for _ in range(4 * port.MOST_CONNECTIONS)]
+    lines = [await asyncio.open_connection(sock=each) for each in come]
+    ended = asyncio.as_completed([reader.read() for reader, _ in lines], timeout=60)
+    for each in itertools.islice(ended, 3 * port.MOST_CONNECTIONS):
+        assert await each == b""
+    for _, writer in lines:
         writer.close()
 
 
