@@ -63,8 +63,9 @@ def test_a_wrong_key_a_killed_worker_and_a_dead_server_lose_nothing(browser: Bro
 def test_the_same_key_entered_again_is_asked_with_again(look: Look) -> None:
     # As of a key that was taken out of the file of keys and put back.
     refused = {"status": 401, "json": {"detail": "API key wrong"}}
-    look.page.route("**/state.json", lambda route: route.fulfill(**refused), times=2)
     look.page.get_by_role("button", name="Server").click()
+    # From the next look on: the dialog of an earlier one would lie over the button.
+    look.page.route("**/state.json", lambda route: route.fulfill(**refused), times=2)
     look.page.get_by_role("dialog").get_by_text("API key wrong").wait_for()
     look.page.get_by_label("Key", exact=True).fill(DEFAULT_KEY)
     look.press("Use it")
