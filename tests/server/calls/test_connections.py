@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import os
 import resource
 import socket
@@ -102,9 +103,11 @@ async def test_only_connections_of_the_port_count(served: Running) -> None:
 
 async def test_an_address_that_takes_all_places_leaves_some_to_others() -> None:
     async with start(max_connections=MOST) as served, AsyncExitStack() as stack:
-        lines = await lines_of(stack, served, MOST)
-        assert await lines[-1].end()
-        assert all([await each.is_answered() for each in lines[: MOST // 4]])
+        # All may be new at the same count: then it is not known which came last.
+        ends = [asyncio.create_task(each.end()) for each in await lines_of(stack, served, MOST)]
+        for each in itertools.islice(asyncio.as_completed(ends), MOST // 2):
+            assert b"--max-connections: only 4 are left" in await each
+        assert sum(each.done() for each in ends) == MOST // 2
         await served.clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
 
 
@@ -146,7 +149,7 @@ def test_addresses_within_those_of_ipv6_are_told_apart(listening: socket.socket)
     with ExitStack() as stack:
         callers = [taken(listening, stack, f"127.0.0.{number}")[0] for number in (2, 2, 2, 2, 2, 2, 2, 3)]
         assert Connections(listening.getsockname()[1], MOST, is_encrypted=True).make_room() == 4
-        assert [is_open(each) for each in callers] == [True] * 3 + [False] * 4 + [True]
+        assert (sum(map(is_open, callers[:-1])), is_open(callers[-1])) == (3, True)
 
 
 @needs_both_kinds
@@ -188,6 +191,7 @@ def test_a_number_that_is_another_files_by_now_is_left_alone(
         assert all(map(is_open, (*callers, other)))
 
 
+@needs_both_kinds
 async def test_counting_goes_on_after_it_has_failed(
     listening: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
