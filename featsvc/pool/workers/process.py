@@ -37,6 +37,12 @@ HOST_ENVIRONMENT = {
     # Threads that spin while they wait take the cores from the gateway: three times the processor time, and seconds
     # instead of milliseconds where there are no more cores than threads.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # MKL would keep some 30 MB for each thread that has multiplied by it; asking anew costs nothing to be seen.
+    "MKL_DISABLE_FAST_MM": "1",
+    # oneDNN, and torch between it and us, keep a kernel for each size that a layer is asked about: of 1,024 sizes, up
+    # to 4 MB each. A size of CLIP or DINO takes some 8 kernels, SAM2 40 in fp32 and 80 in bf16.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "LRU_CACHE_CAPACITY": "64",
 }
 # Pictures of any size would leave gaps in the card's memory that fit no other. torch before 2.9 knows the second name
 # alone, and one that knows both reads the first.

@@ -21,5 +21,6 @@ ROWS: Mapping[str, Callable[[Stand], list[Row]]] = {
     "beside_pullers": wire.beside_pullers,
     "small_call": gateway.small_call,
     "memory": memory.growth,
+    "memory_sizes": memory.sizes,
     "frameworks": frameworks.rates_beside,
 }

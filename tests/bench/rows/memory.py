@@ -1,4 +1,4 @@
-"""Memory of gateway and worker over many mixed requests."""
+"""Memory of gateway and worker over many mixed requests, and over pictures of ever new sizes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ MIB = 1 << 20
 ROUND = 50
 WARM_ROUNDS, ROUNDS = 10, 40
 MOST_GROWTH = 0.02
+SIZES, WARM_SIZES = 600, 400
+STEP = 293
+"""By it all sizes come in turn, large ones soon."""
 MIX: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("text", {"model": "demo-clip"}, 15),
     ("embed", {"model": "demo-clip"}, 10),
@@ -35,20 +38,39 @@ def growth(stand: Stand) -> list[Row]:
                 stand.grpc(server, ask, args, **spec)
             for name, process in processes.items():
                 samples[name].append(process.memory_full_info().uss / MIB)
-    rows = []
-    for name, values in samples.items():
-        # The least of a few, because what garbage collection has not freed yet is no growth.
-        before, after = min(values[WARM_ROUNDS - 3 : WARM_ROUNDS]), min(values[-3:])
-        rows.append(
-            Row(
-                f"memory_{name}",
-                f"2,000 mixed requests: unique memory of the {name} after 500 over after all",
-                "MiB",
-                before / after,
-                1 / (1 + MOST_GROWTH),
-                (Side("after 2,000", after, min(values), max(values), 1), Side.of("after 500", [before])),
-                notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * MOST_GROWTH:g} %",
-                facts={"uss_mib": ", ".join(f"{value:.0f}" for value in values)},
-            )
-        )
-    return rows
+    return [
+        _row(f"memory_{name}", f"mixed requests: unique memory of the {name}", values, WARM_ROUNDS, ROUND)
+        for name, values in samples.items()
+    ]
+
+
+def sizes(stand: Stand) -> list[Row]:
+    """600 pictures, each of another size, as DINO's patch features: memory after all of them over memory after 400."""
+    with stand.featsvc("up", "--profile=demo") as server:
+        worker, values = worker_of(server), []
+        for number in range(SIZES):
+            which = number * STEP % SIZES
+            side, width = 64 + 8 * (which % 20), 240 + 12 * (which // 20)
+            args = {"model": "demo-dino", "width": width, "height": 240, "side": side}
+            stand.grpc(server, "dino", args, clients=1, count=1, distinct=1, first=stand.fresh())
+            if number % ROUND == ROUND - 1:
+                values.append(worker.memory_full_info().uss / MIB)
+    what = "pictures of as many sizes: unique memory of the worker"
+    return [_row("memory_sizes", what, values, WARM_SIZES // ROUND, ROUND)]
+
+
+def _row(name: str, what: str, values: list[float], warm: int, each: int) -> Row:
+    """Of values, one after `each` requests: that when it is warm over the last."""
+    # The least of a few, because what garbage collection has not freed yet is no growth.
+    before, after = min(values[max(0, warm - 3) : warm]), min(values[-3:])
+    first, last = f"after {warm * each:,}", f"after {len(values) * each:,}"
+    return Row(
+        name,
+        f"{len(values) * each:,} {what} {first} over after all",
+        "MiB",
+        before / after,
+        1 / (1 + MOST_GROWTH),
+        (Side(last, after, min(values), max(values), 1), Side.of(first, [before])),
+        notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * MOST_GROWTH:g} %",
+        facts={"uss_mib": ", ".join(f"{value:.0f}" for value in values)},
+    )
