@@ -16,6 +16,7 @@ MOST_GROWTH = 0.02
 SIZES, WARM_SIZES = 600, 400
 STEP = 293
 """By it all sizes come in turn, large ones soon."""
+MOST_GROWTH_OF_SIZES = 0.05
 MIX: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("text", {"model": "demo-clip"}, 15),
     ("embed", {"model": "demo-clip"}, 10),
@@ -39,7 +40,9 @@ def growth(stand: Stand) -> list[Row]:
             for name, process in processes.items():
                 samples[name].append(process.memory_full_info().uss / MIB)
     return [
-        _row(f"memory_{name}", f"mixed requests: unique memory of the {name}", values, WARM_ROUNDS, ROUND)
+        _row(
+            f"memory_{name}", f"mixed requests: unique memory of the {name}", values, WARM_ROUNDS, MOST_GROWTH
+        )
         for name, values in samples.items()
     ]
 
@@ -56,21 +59,21 @@ def sizes(stand: Stand) -> list[Row]:
             if number % ROUND == ROUND - 1:
                 values.append(worker.memory_full_info().uss / MIB)
     what = "pictures of as many sizes: unique memory of the worker"
-    return [_row("memory_sizes", what, values, WARM_SIZES // ROUND, ROUND)]
+    return [_row("memory_sizes", what, values, WARM_SIZES // ROUND, MOST_GROWTH_OF_SIZES)]
 
 
-def _row(name: str, what: str, values: list[float], warm: int, each: int) -> Row:
-    """Of values, one after `each` requests: that when it is warm over the last."""
+def _row(name: str, what: str, values: list[float], warm: int, most: float) -> Row:
+    """Of values, one after each round: that when it is warm over the last."""
     # The least of a few, because what garbage collection has not freed yet is no growth.
     before, after = min(values[max(0, warm - 3) : warm]), min(values[-3:])
-    first, last = f"after {warm * each:,}", f"after {len(values) * each:,}"
+    first, last = f"after {warm * ROUND:,}", f"after {len(values) * ROUND:,}"
     return Row(
         name,
-        f"{len(values) * each:,} {what} {first} over after all",
+        f"{len(values) * ROUND:,} {what} {first} over after all",
         "MiB",
         before / after,
-        1 / (1 + MOST_GROWTH),
+        1 / (1 + most),
         (Side(last, after, min(values), max(values), 1), Side.of(first, [before])),
-        notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * MOST_GROWTH:g} %",
+        notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * most:g} %",
         facts={"uss_mib": ", ".join(f"{value:.0f}" for value in values)},
     )
