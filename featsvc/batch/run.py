@@ -18,6 +18,8 @@ from featsvc_client.bulk.store import Store, Todo, Written
 from featsvc.batch.nodes import Answering, NodeWork, fitted
 from featsvc.batch.places import PLACES, PicturePlace, parts, read
 from featsvc.errors import FeatsvcError
+from featsvc.pool.cluster.environment import runtime_env
+from featsvc.pool.contract.messages import Boot
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -40,6 +42,10 @@ class Actors:
     most: int
     cpus: float
     gpus: float
+
+    def each(self, boot: Boot) -> dict[str, Any]:  # Any: arguments of Ray's
+        """What one is given."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "runtime_env": runtime_env(boot)}
 
     def reading(self, cluster_cpus: float) -> dict[str, Any]:  # Any: arguments of Ray Data's
         """What tasks that read want of a cluster of so many CPUs, so that some can run beside the actors."""
@@ -129,7 +135,7 @@ def _fitted(work: NodeWork, places: list[PicturePlace], actors: Actors) -> str:
     import ray
 
     # One call for each process: it leaves nothing on the device.
-    task = ray.remote(max_calls=1, num_cpus=actors.cpus, num_gpus=actors.gpus)(fitted)
+    task = ray.remote(max_calls=1, **actors.each(work.boot))(fitted)
     answer: str | FeatsvcError = ray.get(task.remote(work, places))
     if isinstance(answer, FeatsvcError):
         raise answer
@@ -163,6 +169,5 @@ def _answered(tables: list[pa.Table], work: NodeWork, actors: Actors) -> Dataset
         compute=strategy,
         batch_size=BATCHES * work.most_items,
         batch_format="pyarrow",
-        num_cpus=actors.cpus,
-        num_gpus=actors.gpus,
+        **actors.each(work.boot),
     )

@@ -30,6 +30,16 @@ def test_tasks_that_read_want_no_cpu_where_actors_have_all(
     assert Actors(least, least, cpus, 0.0).reading(cluster) == wanted
 
 
+def test_processes_have_the_variables_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    words = ["embed", "in", "--out", "out", "--profile=demo", "--cpus-per-worker=3"]
+    each = Actors(1, 1, 3.0, 0.0).each(command._work(command._parsed(words)).boot)
+    variables = each.pop("runtime_env")["env_vars"]
+    assert each == {"num_cpus": 3.0, "num_gpus": 0.0}
+    assert (variables["OMP_NUM_THREADS"], variables["MALLOC_ARENA_MAX"]) == ("3", "7")
+    assert variables["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "128"
+
+
 def test_a_run_that_is_stopped_while_the_sample_is_drawn_fits_and_keeps_no_basis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

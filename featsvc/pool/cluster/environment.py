@@ -6,6 +6,10 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from featsvc.pool.contract.messages import Boot
+from featsvc.pool.workers.process import worker_environment
 
 # Ray tells its makers nothing of our users unless they want it.
 EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0"}
@@ -37,3 +41,8 @@ def without_own_variables() -> Iterator[None]:
         yield
     finally:
         os.environ.update(own)
+
+
+def runtime_env(boot: Boot) -> dict[str, Any]:  # Any: an argument of Ray's
+    """What Ray gives a process with engines before their libraries load."""
+    return {"env_vars": worker_environment(boot.device, boot.threads)}

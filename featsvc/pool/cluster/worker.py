@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 
 from featsvc import __version__
 from featsvc.pool.cluster.actor import ActorBoot, Whereabouts, WorkerActor
+from featsvc.pool.cluster.environment import runtime_env
 from featsvc.pool.cluster.parcels import StoredPictures
 from featsvc.pool.cluster.remote_link import HEARING, SAYING, RemoteLink
 from featsvc.pool.cluster.rendezvous import Listener
@@ -26,7 +27,7 @@ from featsvc.pool.contract.settings import Share
 from featsvc.pool.contract.worker import Condition, Description, Events
 from featsvc.pool.transport.channel import Link
 from featsvc.pool.transport.descriptors import Reserve, is_no_room
-from featsvc.pool.workers.process import KEPT_RESULT_BYTES, worker_environment
+from featsvc.pool.workers.process import KEPT_RESULT_BYTES
 
 log = logging.getLogger("featsvc.pool.cluster.worker")
 
@@ -113,7 +114,7 @@ class RayWorker:
         options = {
             "num_cpus": self._share.cpus,
             "num_gpus": self._share.gpus,
-            "runtime_env": {"env_vars": worker_environment(boot.device, boot.threads)},
+            "runtime_env": runtime_env(boot),
             # The pool starts the next one itself, after a pause and with what it has learned of the last.
             "max_restarts": 0,
             "max_task_retries": 0,

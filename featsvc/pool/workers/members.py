@@ -106,6 +106,7 @@ class Members:
 
     def remove(self, number: int) -> bool:
         """Forget a worker; whether there was one."""
+        self._refused.discard(number)
         return self._workers.pop(number, None) is not None
 
     def recount(self) -> None:

@@ -26,6 +26,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 KEPT_RESULT_BYTES = (
     320 << 20
 )  # of shared memory in which large results come: four of the largest in one message
+LRU_CAPACITY = "LRU_CACHE_CAPACITY"
 HOST_ENVIRONMENT = {
     # glibc returns and faults in every large temporary: a third of the time of automatic masks on a CPU. Workers of
     # GPUs decode, resize and measure masks in the host's memory too.
@@ -39,10 +40,11 @@ HOST_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # MKL would keep some 30 MB for each thread that has multiplied by it; asking anew costs nothing to be seen.
     "MKL_DISABLE_FAST_MM": "1",
-    # oneDNN, and torch between it and us, keep a kernel for each size that a layer is asked about: of 1,024 sizes, up
-    # to 4 MB each. A size of CLIP or DINO takes some 8 kernels, SAM2 40 in fp32 and 80 in bf16.
+    # oneDNN for the process, and ideep, between it and torch, for each thread and kind of layer, keep kernels of the
+    # last 1,024 sizes that layers were asked about, of up to 4 MB each; so many pictures in a batch are a size too. One
+    # size of CLIP or DINO takes some 8 kernels, one of SAM2 40 in fp32 and 80 in bf16.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
-    "LRU_CACHE_CAPACITY": "64",
+    LRU_CAPACITY: "64",
 }
 # Pictures of any size would leave gaps in the card's memory that fit no other. torch before 2.9 knows the second name
 # alone, and one that knows both reads the first.
@@ -148,12 +150,21 @@ class WorkerProcess:
 
 
 def worker_environment(device: str, threads: int) -> dict[str, str]:
-    """The variables that a worker needs on any machine."""
-    return {
-        **HOST_ENVIRONMENT,
-        **(GPU_ENVIRONMENT if is_gpu(device) else {}),
-        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-    }
+    """The variables that a worker needs on any machine: those that this process was given, and else ours.
+
+    How many threads compute is a flag of ours.
+    """
+    ours = {**HOST_ENVIRONMENT, **(GPU_ENVIRONMENT if is_gpu(device) else {})}
+    names = os.environ.keys() & (HOST_ENVIRONMENT.keys() | GPU_ENVIRONMENT.keys())
+    given = {name: os.environ[name] for name in names if _is_fit(name, os.environ[name])}
+    if given.keys() & GPU_ENVIRONMENT.keys():  # what is set by one name is not to be overruled by the other
+        ours = {name: value for name, value in ours.items() if name not in GPU_ENVIRONMENT}
+    return {**ours, **given, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
+
+
+def _is_fit(name: str, value: str) -> bool:
+    """Whether the library that reads a variable bears its value: ideep dies of any but a whole number from 1 on."""
+    return name != LRU_CAPACITY or (value.isdecimal() and 0 < int(value) < 1 << 31)
 
 
 def _environment(device: str, threads: int) -> dict[str, str]:
@@ -161,14 +172,9 @@ def _environment(device: str, threads: int) -> dict[str, str]:
 
     Our own variables stay here: a worker is told what it needs, and API keys it does not.
     """
-    ours = worker_environment(device, threads)
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")}
-    if theirs.keys() & GPU_ENVIRONMENT.keys():  # what is set by one name is not to be overruled by the other
-        ours = {name: value for name, value in ours.items() if name not in GPU_ENVIRONMENT}
     return {
-        **ours,
-        **theirs,
-        **{name: ours[name] for name in THREAD_VARIABLES},
+        **{name: value for name, value in os.environ.items() if not name.startswith("FEATSVC_")},
+        **worker_environment(device, threads),
         **({"CUDA_VISIBLE_DEVICES": device} if is_named(device) else {}),
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
     }

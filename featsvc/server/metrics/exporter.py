@@ -92,9 +92,10 @@ class Exporter:
 
     async def _metrics(self, sources: _Sources, accept: str) -> Page:
         # All is copied at once, so that the figures of a page are of one moment; writing it takes longer.
-        found = (*self.calls.figures(), *self.jobs.figures(), *self._lag.figures())
-        counted = [each.copy() for each in found]
         moment = self._moment(sources)
+        workers = [worker.id for worker in moment.pool.workers]
+        found = (*self.calls.figures(), *self.jobs.figures(workers), *self._lag.figures())
+        counted = [each.copy() for each in found]
         return await asyncio.to_thread(self._written, counted, moment, OPEN_METRICS in accept)
 
     def _written(self, counted: Sequence[Counters | Histograms], moment: Moment, is_open: bool) -> Page:

@@ -46,7 +46,13 @@ class Counters:
     def forget(self, caller: str) -> None:
         """What was counted of a caller is no longer told."""
         place = self._metric.labels.index("caller")
-        for labels in [each for each in [*self.values] if each[place] == caller]:
+        for labels in [each for each in self.values if each[place] == caller]:
+            del self.values[labels]
+
+    def keep(self, label: str, known: Collection[str]) -> None:
+        """Only what was counted of these is told from now on."""
+        place = self._metric.labels.index(label)
+        for labels in [each for each in self.values if each[place] not in known]:
             del self.values[labels]
 
     def family(self) -> Family:

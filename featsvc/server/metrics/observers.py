@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 import numpy as np
@@ -116,9 +116,10 @@ class JobFigures:
         if len(self._ended) >= TOGETHER:
             self._count()
 
-    def figures(self) -> Figures:
-        """All of it, as it is now."""
+    def figures(self, workers: Collection[int]) -> Figures:
+        """All of it, as it is now; of these workers alone, for numbers of others never come again."""
         self._count()
+        self._worker_compute.keep("worker", {str(number) for number in workers})
         return (self._questions, *self._parts, *self._passes, self._caller_compute, self._worker_compute)
 
     def _count(self) -> None:

@@ -14,7 +14,8 @@ from featsvc.work.caller import Caller
 HASHED_AT_ONCE_BYTES = 256 * 1024
 # What Python keeps of an entry beside its content: without this, a limit of bytes would not limit tiny pictures.
 OVERHEAD = 512
-# More than the workers of eight GPUs have embeddings of.
+# Twice as many as the workers of eight GPUs have embeddings of by default. Of more, a caller is not told that an answer
+# was there.
 MOST_ANSWERED = 1024
 
 

@@ -13,8 +13,9 @@ MIB = 1 << 20
 ROUND = 50
 WARM_ROUNDS, ROUNDS = 10, 40
 MOST_GROWTH = 0.02
-SIZES, WARM_SIZES = 600, 400
-STEP = 293
+SIZES, WARM_SIZES = 300, 100
+PATCH, ROWS_OF_PATCHES = 14, 5
+STEP = 97
 """By it all sizes come in turn, large ones soon."""
 MOST_GROWTH_OF_SIZES = 0.05
 MIX: tuple[tuple[str, dict[str, Any], int], ...] = (
@@ -48,13 +49,13 @@ def growth(stand: Stand) -> list[Row]:
 
 
 def sizes(stand: Stand) -> list[Row]:
-    """600 pictures, each of another size, as DINO's patch features: memory after all of them over memory after 400."""
+    """300 pictures, each of another number of patches: memory after all of them over memory after 100."""
     with stand.featsvc("up", "--profile=demo") as server:
         worker, values = worker_of(server), []
         for number in range(SIZES):
-            which = number * STEP % SIZES
-            side, width = 64 + 8 * (which % 20), 240 + 12 * (which // 20)
-            args = {"model": "demo-dino", "width": width, "height": 240, "side": side}
+            columns = ROWS_OF_PATCHES + number * STEP % SIZES
+            side, width = PATCH * ROWS_OF_PATCHES, PATCH * columns
+            args = {"model": "demo-dino", "width": width, "height": side, "side": side}
             stand.grpc(server, "dino", args, clients=1, count=1, distinct=1, first=stand.fresh())
             if number % ROUND == ROUND - 1:
                 values.append(worker.memory_full_info().uss / MIB)

@@ -150,11 +150,13 @@ async def test_the_environment_has_what_engines_need_and_none_of_our_settings(
     start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATSVC_API_KEY", "secret")
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "96")
     pool = await start_pool()
     await all_alive(pool)
     environment = (await pool.run(job(does="environment"))).environment
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["MALLOC_ARENA_MAX"] == "2"
+    assert environment["LRU_CACHE_CAPACITY"] == "96"
     assert "FEATSVC_API_KEY" not in environment
 
 

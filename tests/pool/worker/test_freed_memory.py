@@ -107,73 +107,14 @@ while resident_bytes() - before > 40 * MIB:
 """
 
 
+def ran(code: str, **variables: str) -> str:
+    """What code prints in a process with the environment of a worker."""
+    environment = {**HOST_ENVIRONMENT, "PYTHONPATH": ":".join(sys.path), **variables}
+    asked = (sys.executable, "-c", code)
+    process = subprocess.run(asked, env=environment, timeout=120, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
 def test_what_a_worker_has_freed_is_the_systems_again() -> None:
-    environment = {**HOST_ENVIRONMENT, "PYTHONPATH": ":".join(sys.path)}
-    subprocess.run([sys.executable, "-c", FREES_200_MIB], env=environment, check=True, timeout=60)
-
-
-ASKS_600_SIZES = """
-import torch
-from torch import nn
-
-from featsvc.engines.networks.packed import PackedLinear
-from featsvc.memory import allocated_bytes
-from tests.pool.worker.test_freed_memory import MIB
-
-torch.set_num_threads(1)
-convolution, linear = nn.Conv2d(3, 8, 3), PackedLinear(nn.Linear(8, 64))
-seen = []
-with torch.inference_mode():
-    for size in range(16, 616):
-        convolution(torch.zeros(2, 3, 16, size))
-        linear(torch.zeros(1, size, 8))
-        seen.append(allocated_bytes())
-    assert seen[300] > seen[0] + 20 * MIB, "oneDNN keeps nothing: then this test shows nothing"
-    assert seen[-1] < seen[300] + 4 * MIB, seen
-    convolution(torch.zeros(2, 3, 16, 400))
-"""
-
-
-def test_kernels_of_ever_new_sizes_are_not_all_kept() -> None:
-    environment = {**HOST_ENVIRONMENT, "PYTHONPATH": ":".join(sys.path), "ONEDNN_VERBOSE": "2"}
-    asked = (sys.executable, "-c", ASKS_600_SIZES)
-    told = subprocess.run(
-        asked, env=environment, check=True, timeout=60, capture_output=True, text=True
-    ).stdout
-    *_, of_an_early_one = (line for line in told.splitlines() if "create:" in line)
-    assert "cache_miss" in of_an_early_one
-
-
-MULTIPLIES_IN_FOUR_THREADS = """
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
-import torch
-
-from featsvc.memory import allocated_bytes
-from tests.pool.worker.test_freed_memory import MIB
-
-torch.set_num_threads(1)
-values = torch.ones(300, 300)
-together = Barrier(4)
-
-
-def multiply():
-    values @ values
-    together.wait()
-
-
-values @ values
-before = allocated_bytes()
-with ThreadPoolExecutor(4) as threads:
-    for each in [threads.submit(multiply) for _ in range(4)]:
-        each.result()
-    assert allocated_bytes() - before < 4 * MIB
-"""
-
-
-def test_threads_that_have_multiplied_keep_nothing() -> None:
-    environment = {**HOST_ENVIRONMENT, "PYTHONPATH": ":".join(sys.path)}
-    subprocess.run(
-        [sys.executable, "-c", MULTIPLIES_IN_FOUR_THREADS], env=environment, check=True, timeout=60
-    )
+    ran(FREES_200_MIB)

@@ -55,6 +55,24 @@ async def test_an_allocator_that_is_set_by_one_of_its_names_has_no_other(
     }
 
 
+async def test_what_an_operator_has_set_stays_where_its_library_bears_it(
+    start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "9")  # which is a flag of ours
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    for given, wanted in (("96", "96"), ("", "64"), ("0", "64"), ("many", "64"), (str(1 << 32), "64")):
+        monkeypatch.setenv("LRU_CACHE_CAPACITY", given)
+        pool = await start_pool(threads=2)
+        environment = (await pool.run(job(does="environment"))).environment
+        names = (
+            "OMP_NUM_THREADS",
+            "OMP_WAIT_POLICY",
+            "LRU_CACHE_CAPACITY",
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+        )
+        assert [environment[name] for name in names] == ["2", "ACTIVE", wanted, "128"]
+
+
 async def test_a_worker_has_nothing_of_the_servers_own_environment(
     start_pool: StartPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics import parser as open_parser
@@ -71,6 +72,22 @@ async def test_calls_and_questions_are_counted_by_method_model_and_caller(watche
         found["featsvc_caller_compute_seconds_total", labels(caller=each)] for each in ("key 0", "other")
     ]
     assert abs(sum(shares) - found["featsvc_worker_compute_seconds_total", labels(worker="0")]) < 1e-9
+
+
+async def test_nothing_is_told_of_a_worker_that_is_gone(watched: Watched) -> None:
+    clip = watched.running.clip
+    pool: Any = watched.running.gateway.pool  # of workers, which have such methods
+    await clip.ExtractFeatures(asking(b"say 1"), metadata=AUTHORISED)
+    device = pool.status().workers[0].device
+    number = pool.add_worker(device)
+    await pool.remove_worker(0, grace_s=60)
+    await clip.ExtractFeatures(asking(b"say 2"), metadata=AUTHORISED)
+    told = {
+        dict(of)["worker"]
+        for name, of in await watched.samples()
+        if "_worker_" in name and "worker" in dict(of)
+    }
+    assert told == {str(number)}
 
 
 async def test_pictures_that_had_to_go_are_counted() -> None:
