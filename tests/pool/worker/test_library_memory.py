@@ -48,7 +48,7 @@ from featsvc.memory import allocated_bytes
 from tests.pool.worker.test_freed_memory import MIB
 
 torch.set_num_threads(1)
-values = torch.ones(300, 300)
+values = torch.ones(1000, 1000)
 together = Barrier(4)
 
 
