@@ -48,7 +48,7 @@ WORDS = {
     "small_call": ("Small calls a second", "an echo of grpc.aio"),
     "memory_gateway": ("Memory of the gateway after 2,000 requests", "after 500"),
     "memory_worker": ("Memory of a worker after 2,000 requests", "after 500"),
-    "memory_sizes": ("Memory of a worker after 300 sizes of pictures", "after 100"),
+    "memory_sizes": ("Memory of a worker at rest after 300 sizes of pictures", "after 100"),
     "text_vs_ray": ("CLIP texts a second", "Ray Serve"),
     "embed_vs_ray": ("CLIP pictures a second", "Ray Serve"),
     "text_vs_litserve": ("CLIP texts a second", "LitServe"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psutil
@@ -14,10 +15,11 @@ ROUND = 50
 WARM_ROUNDS, ROUNDS = 10, 40
 MOST_GROWTH = 0.02
 SIZES, WARM_SIZES = 300, 100
+REST_S = 75.0
+"""Within it a worker that nobody asks looks twice at its memory, and has given back what it has freed."""
 PATCH, ROWS_OF_PATCHES = 14, 5
 STEP = 97
 """By it all sizes come in turn, large ones soon."""
-MOST_GROWTH_OF_SIZES = 0.05
 MIX: tuple[tuple[str, dict[str, Any], int], ...] = (
     ("text", {"model": "demo-clip"}, 15),
     ("embed", {"model": "demo-clip"}, 10),
@@ -41,15 +43,13 @@ def growth(stand: Stand) -> list[Row]:
             for name, process in processes.items():
                 samples[name].append(process.memory_full_info().uss / MIB)
     return [
-        _row(
-            f"memory_{name}", f"mixed requests: unique memory of the {name}", values, WARM_ROUNDS, MOST_GROWTH
-        )
+        _of_rounds(f"memory_{name}", f"mixed requests: unique memory of the {name}", values)
         for name, values in samples.items()
     ]
 
 
 def sizes(stand: Stand) -> list[Row]:
-    """300 pictures, each of another number of patches: memory after all of them over memory after 100."""
+    """300 pictures, each of another number of patches: memory at rest after all of them over that after 100."""
     with stand.featsvc("up", "--profile=demo") as server:
         worker, values = worker_of(server), []
         for number in range(SIZES):
@@ -57,24 +57,34 @@ def sizes(stand: Stand) -> list[Row]:
             side, width = PATCH * ROWS_OF_PATCHES, PATCH * columns
             args = {"model": "demo-dino", "width": width, "height": side, "side": side}
             stand.grpc(server, "dino", args, clients=1, count=1, distinct=1, first=stand.fresh())
-            if number % ROUND == ROUND - 1:
+            if number % WARM_SIZES == WARM_SIZES - 1:
+                time.sleep(REST_S)
                 values.append(worker.memory_full_info().uss / MIB)
-    what = "pictures of as many sizes: unique memory of the worker"
-    return [_row("memory_sizes", what, values, WARM_SIZES // ROUND, MOST_GROWTH_OF_SIZES)]
+    what = "pictures of as many sizes: unique memory of the worker at rest"
+    before, *_, after = values
+    return [_row("memory_sizes", what, (WARM_SIZES, SIZES), (before, after), values)]
 
 
-def _row(name: str, what: str, values: list[float], warm: int, most: float) -> Row:
+def _of_rounds(name: str, what: str, values: list[float]) -> Row:
     """Of values, one after each round: that when it is warm over the last."""
     # The least of a few, because what garbage collection has not freed yet is no growth.
-    before, after = min(values[max(0, warm - 3) : warm]), min(values[-3:])
-    first, last = f"after {warm * ROUND:,}", f"after {len(values) * ROUND:,}"
+    before, after = min(values[WARM_ROUNDS - 3 : WARM_ROUNDS]), min(values[-3:])
+    return _row(name, what, (WARM_ROUNDS * ROUND, len(values) * ROUND), (before, after), values)
+
+
+def _row(
+    name: str, what: str, counts: tuple[int, int], found: tuple[float, float], values: list[float]
+) -> Row:
+    """Memory after so many questions, and after all of them."""
+    (warm, every), (before, after) = counts, found
+    first, last = f"after {warm:,}", f"after {every:,}"
     return Row(
         name,
-        f"{len(values) * ROUND:,} {what} {first} over after all",
+        f"{every:,} {what} {first} over after all",
         "MiB",
         before / after,
-        1 / (1 + most),
+        1 / (1 + MOST_GROWTH),
         (Side(last, after, min(values), max(values), 1), Side.of(first, [before])),
-        notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * most:g} %",
+        notes=f"growth {100 * (after / before - 1):.2f} %, at most {100 * MOST_GROWTH:g} %",
         facts={"uss_mib": ", ".join(f"{value:.0f}" for value in values)},
     )
