@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +22,10 @@ class HubFile:
 
     repository: str
     name: str
+
+    def __post_init__(self) -> None:
+        """Have the name kept by Python as one of a path, for huggingface_hub makes one of it whenever it looks."""
+        object.__setattr__(self, "name", sys.intern(self.name))
 
 
 @dataclass(frozen=True)

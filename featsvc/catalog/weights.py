@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from featsvc.catalog.demo import WEIGHTS
 from featsvc.catalog.download import download
 from featsvc.catalog.entry import Entry
+from featsvc.catalog.paths import last_part, path
 from featsvc.errors import WeightsMissing
 
 
@@ -50,14 +51,14 @@ def find_weights(entry: Entry, place: WeightsPlace) -> Path:
 
 
 def _bundled(entry: Entry) -> Path | None:
-    file = WEIGHTS / entry.weights.bundled
+    file = path(str(WEIGHTS), entry.weights.bundled)
     return file if entry.weights.bundled and file.is_file() else None
 
 
 def _in_folder(entry: Entry, place: WeightsPlace) -> Path | None:
     if not place.weights_dir:
         return None
-    files = (Path(place.weights_dir) / name for name in entry.weights.file_names)
+    files = (path(place.weights_dir, name) for name in entry.weights.file_names)
     return next((file for file in files if file.is_file()), None)
 
 
@@ -75,7 +76,7 @@ def _remedy(entry: Entry, place: WeightsPlace) -> str:
     names = " or ".join(entry.weights.file_names)
     sources = [f"hf.co/{file.repository}" for file in entry.weights.hub[:1]]
     if entry.weights.url:
-        sources.append(f"{urlsplit(entry.weights.url).netloc} ({PurePosixPath(entry.weights.url).name})")
+        sources.append(f"{urlsplit(entry.weights.url).netloc} ({last_part(entry.weights.url)})")
     where = " or ".join(sources)
     pull = f"`featsvc models pull {entry.key}`"
     return f"put {names} into --weights-dir, or run {pull} where {where} can be reached"

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import http.server
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +104,25 @@ def test_a_file_of_open_clips_own_cache_is_found(tmp_path: Path) -> None:
 def test_demo_weights_are_there_at_once() -> None:
     for name in ("demo-clip", "demo-dino", "demo-sam2"):
         assert check(entry_of(name), Place()).file
+
+
+def test_who_looks_again_makes_no_names_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries, place = list(catalog().values()), Place(str(tmp_path))
+    of_url, of_hub, in_folder = (entry_of(key) for key in ("dino_vits8", "dino_vitb16", "dinov2_vitb14"))
+    files = [
+        put(tmp_path / in_folder.weights.file_names[0]),
+        put(tmp_path / "torch" / of_url.weights.url.rpartition("/")[2]),
+        in_hub(tmp_path, of_hub.weights.hub[0].repository, of_hub.weights.hub[0].name),
+    ]
+    found = [check(entry, place).file for entry in entries]
+    assert {*files} <= {*found}
+    made, kept = list[str](), {file.name for entry in entries for file in entry.weights.hub}
+    assert all(sys.intern(name) is name for name in kept)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "intern", lambda name: made.append(name) or name)  # pathlib's, for each name
+        again = [check(entry, place).file for entry in entries]
+    assert again == found
+    assert {*made} <= kept
 
 
 def test_missing_weights_name_the_file_and_the_download_and_no_path(tmp_path: Path) -> None:
